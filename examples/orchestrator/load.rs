@@ -1,0 +1,254 @@
+//! `load`: calls as fast as they are answered, and an account of every one.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::Args;
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+use mcp_troupe::{Readiness, Troupe};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::{Config, FAILED, Target, output, start};
+
+/// How often the progress bar moves.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+#[derive(Args)]
+pub struct LoadArgs {
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    target: Target,
+    /// Callers at once.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    concurrency: u32,
+    /// How long new calls are made, such as 10s.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// Make this many calls instead, however long they take.
+    #[arg(long)]
+    calls: Option<u64>,
+    /// Wait for every server before the first call, not only for one.
+    #[arg(long)]
+    wait_all: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one caller saw, and what all of them saw together.
+struct Account {
+    calls: u64,
+    answered: u64,
+    ok: u64,
+    errors: BTreeMap<&'static str, u64>,
+    per_server: BTreeMap<String, u64>,
+    latency_us: Histogram<u64>,
+}
+
+impl Account {
+    fn new() -> Self {
+        let latency_us = Histogram::new(3).expect("three significant digits are within hdrhistogram's 0 to 5");
+        Self { calls: 0, answered: 0, ok: 0, errors: BTreeMap::new(), per_server: BTreeMap::new(), latency_us }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.answered += other.answered;
+        self.ok += other.ok;
+        for (kind, count) in &other.errors {
+            *self.errors.entry(kind).or_default() += count;
+        }
+        for (server, count) in &other.per_server {
+            *self.per_server.entry(server.clone()).or_default() += count;
+        }
+        // Both resize by themselves.
+        let _ = self.latency_us.add(&other.latency_us);
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    calls: u64,
+    answered: u64,
+    ok: u64,
+    errors: BTreeMap<&'static str, u64>,
+    lost: u64,
+    per_server: BTreeMap<String, u64>,
+    latency_us: Latency,
+    calls_per_s: f64,
+    duration_s: f64,
+}
+
+#[derive(Serialize)]
+struct Latency {
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    p999: u64,
+    max: u64,
+}
+
+/// When callers stop.
+#[derive(Clone, Copy)]
+enum Until {
+    Time(Instant),
+    Calls(u64),
+}
+
+pub async fn run(args: &LoadArgs) -> u8 {
+    let troupe = match start(&args.config.config).await {
+        Ok(troupe) => troupe,
+        Err(code) => return code,
+    };
+    let wanted = if args.wait_all { Readiness::All } else { Readiness::Any };
+    if let Err(not_ready) = troupe.ready(wanted).await {
+        eprintln!("{not_ready}");
+        return FAILED;
+    }
+    let begun = Instant::now();
+    let total = play(&troupe, args, begun).await;
+    let elapsed = Instant::now().saturating_duration_since(begun).as_secs_f64();
+    let report = report(&total, elapsed);
+    if args.json {
+        output::json(&report);
+    } else {
+        print(&report);
+    }
+    troupe.shutdown().await;
+    if report.lost == 0 { 0 } else { FAILED }
+}
+
+/// Runs all callers and adds up what they saw.
+async fn play(troupe: &Troupe, args: &LoadArgs, begun: Instant) -> Account {
+    let (progress, seen) = watch::channel(0u64);
+    let mut callers = JoinSet::new();
+    for caller in 0..u64::from(args.concurrency) {
+        let share = |calls: u64| {
+            calls / u64::from(args.concurrency) + u64::from(caller < calls % u64::from(args.concurrency))
+        };
+        let until = match args.calls {
+            Some(calls) => Until::Calls(share(calls)),
+            None => Until::Time(begun + args.duration),
+        };
+        let (troupe, target, progress) = (troupe.clone(), args.target.clone(), progress.clone());
+        callers.spawn(async move { one_caller(&troupe, &target, until, &progress).await });
+    }
+    drop(progress);
+    let bar = tokio::spawn(show_progress(seen, args.calls, args.duration, begun, args.json));
+    let mut total = Account::new();
+    while let Some(account) = callers.join_next().await {
+        match account {
+            Ok(account) => total.add(&account),
+            Err(error) => eprintln!("a caller failed: {error}"),
+        }
+    }
+    // The bar ends when the last caller has gone.
+    let _ = bar.await;
+    total
+}
+
+async fn one_caller(troupe: &Troupe, target: &Target, until: Until, progress: &watch::Sender<u64>) -> Account {
+    let mut account = Account::new();
+    loop {
+        let now = Instant::now();
+        let done = match until {
+            Until::Time(end) => now >= end,
+            Until::Calls(calls) => account.calls >= calls,
+        };
+        if done {
+            return account;
+        }
+        account.calls += 1;
+        let answer = troupe.call(target.call()).await;
+        account.answered += 1;
+        let latency = Instant::now().saturating_duration_since(now);
+        account.latency_us.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        match answer {
+            Ok(reply) => {
+                account.ok += 1;
+                match account.per_server.get_mut(reply.server.as_str()) {
+                    Some(count) => *count += 1,
+                    None => {
+                        account.per_server.insert(reply.server.to_string(), 1);
+                    }
+                }
+            }
+            Err(error) => *account.errors.entry(error.kind().name()).or_default() += 1,
+        }
+        if account.answered % 64 == 0 {
+            progress.send_modify(|answered| *answered += 64);
+        }
+    }
+}
+
+/// Moves a bar on a terminal until all callers have gone.
+async fn show_progress(
+    mut seen: watch::Receiver<u64>,
+    calls: Option<u64>,
+    duration: Duration,
+    begun: Instant,
+    quiet: bool,
+) {
+    if quiet || !std::io::stderr().is_terminal() {
+        while seen.changed().await.is_ok() {}
+        return;
+    }
+    let length = calls.unwrap_or(duration.as_millis() as u64);
+    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(length).with_style(style);
+    let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tick.tick().await;
+        if seen.has_changed().is_err() {
+            break;
+        }
+        let answered = *seen.borrow_and_update();
+        let elapsed = Instant::now().saturating_duration_since(begun);
+        bar.set_position(if calls.is_some() { answered } else { elapsed.as_millis() as u64 }.min(length));
+        let per_second = answered as f64 / elapsed.as_secs_f64().max(0.001);
+        bar.set_message(format!("{answered} answers, {per_second:.0}/s"));
+    }
+    bar.finish_and_clear();
+}
+
+fn report(total: &Account, elapsed: f64) -> Report {
+    let at = |quantile| total.latency_us.value_at_quantile(quantile);
+    Report {
+        calls: total.calls,
+        answered: total.answered,
+        ok: total.ok,
+        errors: total.errors.clone(),
+        lost: total.calls - total.answered,
+        per_server: total.per_server.clone(),
+        latency_us: Latency {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: total.latency_us.max(),
+        },
+        calls_per_s: total.answered as f64 / elapsed,
+        duration_s: elapsed,
+    }
+}
+
+fn print(report: &Report) {
+    let Report { calls, answered, ok, lost, calls_per_s, duration_s, .. } = report;
+    println!("{calls} calls, {answered} answered, {ok} ok, {lost} lost, in {duration_s:.2} s: {calls_per_s:.0}/s");
+    let Latency { p50, p90, p99, p999, max } = report.latency_us;
+    println!("latency in µs: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}");
+    for (server, count) in &report.per_server {
+        println!("  {server}: {count} ({:.1} %)", 100.0 * *count as f64 / (*ok).max(1) as f64);
+    }
+    for (kind, count) in &report.errors {
+        println!("  error {kind}: {count}");
+    }
+}

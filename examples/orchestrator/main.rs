@@ -1,0 +1,219 @@
+//! The troupe from a shell: a tour of what it does, and commands against your own `servers.json`.
+
+mod load;
+mod output;
+#[path = "../servers/mod.rs"]
+mod servers;
+mod tour;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mcp_troupe::{Call, ConfigFile, Priority, Readiness, Troupe};
+use serde_json::json;
+
+/// Many MCP servers as one dependable tool set.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Run on one thread; often faster over few connections.
+    #[arg(long, global = true)]
+    current_thread: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start two example servers, call them, kill an actor in front of you (the default).
+    Tour,
+    /// Print the merged catalogue of tools as JSON.
+    Tools(Config),
+    /// Make one call; its result goes to stdout.
+    Call(CallArgs),
+    /// Make calls as fast as they are answered, and account for every one.
+    Load(load::LoadArgs),
+}
+
+/// Where the servers are named.
+#[derive(Args, Clone)]
+struct Config {
+    /// The `servers.json`.
+    #[arg(long, default_value = "servers.json")]
+    config: PathBuf,
+}
+
+/// Which tool, with which arguments, on which servers.
+#[derive(Args, Clone)]
+struct Target {
+    /// The tool: its name, `group/tool` or `group__tool`.
+    tool: String,
+    /// Its arguments, a JSON object.
+    #[arg(default_value = "{}")]
+    arguments: String,
+    /// Only this server.
+    #[arg(long)]
+    server: Option<String>,
+    /// Only servers of this group.
+    #[arg(long)]
+    group: Option<String>,
+    /// Only servers with this tag; may be given more than once.
+    #[arg(long)]
+    tag: Vec<String>,
+    /// How urgent it is.
+    #[arg(long, value_enum, default_value = "normal")]
+    priority: Urgency,
+    /// Keeps calls with one key on one server.
+    #[arg(long)]
+    affinity: Option<String>,
+    /// The deadline, such as 5s.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// The call may be repeated without harm.
+    #[arg(long)]
+    idempotent: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Urgency {
+    High,
+    Normal,
+    Low,
+}
+
+impl Target {
+    fn call(&self) -> Call {
+        let mut call = Call::tool(&self.tool).raw_args(&self.arguments).priority(match self.priority {
+            Urgency::High => Priority::High,
+            Urgency::Normal => Priority::Normal,
+            Urgency::Low => Priority::Low,
+        });
+        if let Some(server) = &self.server {
+            call = call.server(server);
+        }
+        if let Some(group) = &self.group {
+            call = call.group(group);
+        }
+        for tag in &self.tag {
+            call = call.tag(tag);
+        }
+        if let Some(key) = &self.affinity {
+            call = call.affinity(key);
+        }
+        if let Some(timeout) = self.timeout {
+            call = call.timeout(timeout);
+        }
+        if self.idempotent {
+            call = call.idempotent();
+        }
+        call
+    }
+}
+
+#[derive(Args)]
+struct CallArgs {
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Calls did not succeed.
+const FAILED: u8 = 1;
+/// The command line or the configuration is wrong.
+const MISUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let cli = Cli::parse();
+    let mut builder = if cli.current_thread {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    match builder.enable_all().build() {
+        Ok(runtime) => ExitCode::from(runtime.block_on(run(cli.command.unwrap_or(Command::Tour)))),
+        Err(error) => {
+            eprintln!("no runtime: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn run(command: Command) -> u8 {
+    match command {
+        Command::Tour => match tour::play().await {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("the tour failed: {error}");
+                FAILED
+            }
+        },
+        Command::Tools(config) => tools(&config).await,
+        Command::Call(args) => call(&args).await,
+        Command::Load(args) => load::run(&args).await,
+    }
+}
+
+/// Starts a troupe from a file, or says what is wrong with it.
+async fn start(path: &Path) -> Result<Troupe, u8> {
+    let misused = |message: String| {
+        eprintln!("{}: {message}", path.display());
+        MISUSED
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| misused(error.to_string()))?;
+    let file = ConfigFile::parse(&text).map_err(|error| misused(error.to_string()))?;
+    Troupe::builder().config(file).start().await.map_err(|error| misused(error.to_string()))
+}
+
+async fn tools(config: &Config) -> u8 {
+    let troupe = match start(&config.config).await {
+        Ok(troupe) => troupe,
+        Err(code) => return code,
+    };
+    // Servers that are down are shown as missing; they are no reason to show nothing.
+    let ready = troupe.ready(Readiness::All).await;
+    if let Err(not_ready) = &ready {
+        eprintln!("{not_ready}");
+    }
+    let tools: Vec<_> = troupe
+        .tools()
+        .iter()
+        .map(|tool| {
+            json!({
+                "group": tool.group,
+                "name": tool.name,
+                "exposed": tool.exposed,
+                "servers": tool.servers,
+                "definition": tool.definition,
+            })
+        })
+        .collect();
+    output::json(&tools);
+    troupe.shutdown().await;
+    if ready.is_ok() { 0 } else { FAILED }
+}
+
+async fn call(args: &CallArgs) -> u8 {
+    let troupe = match start(&args.config.config).await {
+        Ok(troupe) => troupe,
+        Err(code) => return code,
+    };
+    let answer = troupe.call(args.target.call()).await;
+    let code = match answer {
+        Ok(reply) => {
+            println!("{}", reply.result);
+            0
+        }
+        Err(error) => {
+            output::json_line_to_stderr(&error);
+            FAILED
+        }
+    };
+    troupe.shutdown().await;
+    code
+}

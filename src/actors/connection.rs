@@ -1,0 +1,141 @@
+//! ConnectionActor: owns one link.
+//!
+//! ```text
+//! Dialling ──▶ Open (the pump runs) ──▶ over
+//!    └──────────── failed ───────────────▲
+//! ```
+//!
+//! The link lives in one task of this actor; the actor itself never waits for the socket, so a kill takes effect at
+//! once and takes the task with it. How the link ended is told to the server actor as a message, behind the reports of
+//! the attempts that were on it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::mpsc;
+
+use super::Context;
+use super::dial::Dial;
+use super::pump::{Pump, PumpMsg, Report};
+use super::router::RouterMsg;
+use super::server::ServerMsg;
+use super::task::OwnedTask;
+use crate::config::ServerSpec;
+use crate::id::{ConnectionId, Incarnation};
+use crate::protocol::Era;
+use crate::transport::Connector;
+
+/// What a connection is told. It needs no orders: closing its queue ends it in order.
+pub(crate) enum ConnectionMsg {
+    /// By the testkit: panic in this handler.
+    #[cfg(feature = "testkit")]
+    Panic,
+}
+
+/// What a connection is started with.
+pub(crate) struct ConnectionArguments {
+    pub context: Context,
+    pub spec: Arc<ServerSpec>,
+    pub connector: Arc<dyn Connector>,
+    pub incarnation: Incarnation,
+    pub connection: ConnectionId,
+    pub known_era: Option<Era>,
+    pub server: ActorRef<ServerMsg>,
+}
+
+/// The connection's state: its task.
+pub(crate) struct ConnectionState {
+    _task: OwnedTask,
+}
+
+/// Owns one link; see the module's page.
+pub(crate) struct ConnectionActor;
+
+impl Actor for ConnectionActor {
+    type Msg = ConnectionMsg;
+    type State = ConnectionState;
+    type Arguments = ConnectionArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ConnectionMsg>,
+        arguments: ConnectionArguments,
+    ) -> Result<ConnectionState, ActorProcessingErr> {
+        Ok(ConnectionState { _task: OwnedTask::spawn(play(arguments, myself)) })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<ConnectionMsg>,
+        message: ConnectionMsg,
+        _: &mut ConnectionState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            #[cfg(feature = "testkit")]
+            ConnectionMsg::Panic => panic!("ordered by the testkit"),
+        }
+    }
+}
+
+/// The life of the link. However it ends, a panic included, the server actor is told last of all.
+async fn play(arguments: ConnectionArguments, myself: ActorRef<ConnectionMsg>) {
+    let (server, connection) = (arguments.server.clone(), arguments.connection);
+    let life = AssertUnwindSafe(live(arguments)).catch_unwind();
+    let reason = life.await.unwrap_or_else(|_| "its task panicked".to_owned());
+    // A server actor that has ended has no use for it.
+    let _ = server.cast(ServerMsg::Closed { connection, reason });
+    myself.stop(None);
+}
+
+/// Opens the link and pumps until it ends. Returns how it ended.
+async fn live(arguments: ConnectionArguments) -> String {
+    let ConnectionArguments { context, spec, connector, incarnation, connection, known_era, server } = arguments;
+    let dial = Dial {
+        connector,
+        gate: context.dial_gate.clone(),
+        limits: spec.pool.clone(),
+        dialect: spec.dialect,
+        era: spec.era,
+        known_era,
+    };
+    let opened = match dial.open().await {
+        Ok(opened) => opened,
+        Err(error) => return error.to_string(),
+    };
+    // Each request in flight may be followed by its cancellation; a few more places hold listings.
+    let (queue, requests) = mpsc::channel(2 * spec.pool.in_flight_max + 16);
+    let session = opened.session.clone();
+    if server.cast(ServerMsg::Opened { connection, session, queue }).is_err() {
+        return "its server actor has ended".to_owned();
+    }
+    let settings = context.settings.clone();
+    let report = {
+        let context = context.clone();
+        move |report| distribute(report, &context, &server, &spec, incarnation, connection)
+    };
+    let limit = settings.limits.message_bytes_max;
+    Pump::new(opened, requests, context.classifier.clone(), settings.liveness.clone(), limit, report).run().await
+}
+
+/// Hands a turn's report to the server actor, then to the router: when the router places the next call, the slot that
+/// the last one held is free.
+fn distribute(
+    report: Report,
+    context: &Context,
+    server: &ActorRef<ServerMsg>,
+    spec: &ServerSpec,
+    incarnation: Incarnation,
+    connection: ConnectionId,
+) {
+    let Report { finished, completed, violations, strays, tools_changed } = report;
+    if !finished.is_empty() || !violations.is_empty() || strays > 0 || tools_changed {
+        let message = ServerMsg::Finished { connection, finished, violations, strays, tools_changed };
+        // A server actor that has ended has reported everything of this connection as lost.
+        let _ = server.cast(message);
+    }
+    if !completed.is_empty() {
+        context.to_router(RouterMsg::Completed { server: spec.id.clone(), incarnation, batch: completed });
+    }
+}

@@ -1,0 +1,58 @@
+//! Fetching a server's tools, all pages, over a connection that serves calls meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::pump::PumpMsg;
+use crate::config::LimitSettings;
+use crate::error::{RpcError, rounded};
+use crate::policy::catalogue::ToolDefinition;
+use crate::protocol::listing::{Listed, Listing, Page, SkippedTool};
+
+/// What a listing found.
+pub(crate) struct Tools {
+    pub tools: Arc<[ToolDefinition]>,
+    pub skipped: Vec<SkippedTool>,
+}
+
+/// Fetches the tools within `limit`. The error is a sentence for people.
+pub(super) async fn fetch(
+    queue: mpsc::Sender<PumpMsg>,
+    limits: LimitSettings,
+    limit: Duration,
+) -> Result<Tools, String> {
+    match tokio::time::timeout(limit, pages(queue, limits)).await {
+        Ok(fetched) => fetched,
+        Err(_) => Err(format!("its tools were not listed within {}", rounded(limit))),
+    }
+}
+
+async fn pages(queue: mpsc::Sender<PumpMsg>, limits: LimitSettings) -> Result<Tools, String> {
+    let mut listing = Listing::new(limits.tools_max, limits.pages_max);
+    let mut cursor = None;
+    loop {
+        let (port, answer) = oneshot::channel();
+        let lost = "the connection was lost while its tools were listed";
+        queue.send(PumpMsg::List { cursor: cursor.take(), port }).await.map_err(|_| lost)?;
+        match answer.await.map_err(|_| lost)? {
+            Ok(result) => match listing.page(&result).map_err(|error| error.to_string())? {
+                Page::More(next) => cursor = Some(next),
+                Page::Done => return Ok(tools(listing.finish())),
+            },
+            // A server without tools need not know the method.
+            Err(error) if error.code == RpcError::METHOD_NOT_FOUND => return Ok(tools(listing.finish())),
+            Err(error) if error.code == RpcError::INVALID_PARAMS && listing.restart() => {}
+            Err(error) => return Err(format!("its tools could not be listed: {error}")),
+        }
+    }
+}
+
+fn tools(listed: Listed) -> Tools {
+    let tools = listed.tools.into_iter();
+    Tools {
+        tools: tools.map(|tool| ToolDefinition { name: tool.name, definition: tool.definition }).collect(),
+        skipped: listed.skipped,
+    }
+}

@@ -1,0 +1,77 @@
+//! The company: one file per actor, with its messages, its state and its handlers.
+//!
+//! ```text
+//! RootActor                    rest_for_one: the end of one ends those below it
+//! ├─ EventsActor               subscribers of the event stream
+//! ├─ RegistryActor             members, restarts, catalogue
+//! │  └─ ServerActor …          pool, breaker, figures of one server
+//! │     └─ ConnectionActor …   one link: dial, handshake, pump
+//! └─ RouterActor               open calls, queues, strategy
+//! ```
+//!
+//! Decisions are made in `policy`; parsing in `protocol`. What is here carries them out.
+
+mod alarm;
+mod ask;
+pub(crate) mod connection;
+mod dial;
+pub(crate) mod events;
+mod ledger;
+mod listing;
+mod pump;
+pub(crate) mod registry;
+pub(crate) mod root;
+pub(crate) mod router;
+pub(crate) mod server;
+mod supervision;
+mod task;
+
+use std::sync::Arc;
+
+use ractor::ActorRef;
+use tokio::sync::{Semaphore, watch};
+
+pub(crate) use ask::{Gone, ask};
+
+use crate::config::Settings;
+use crate::event::Event;
+use crate::policy::classify::Classifier;
+
+/// Who plays at the moment. Published by the root, so that handles and servers find a new router by themselves.
+#[derive(Clone, Default)]
+pub(crate) struct Stage {
+    /// The current router; none while it is replaced.
+    pub router: Option<ActorRef<router::RouterMsg>>,
+    /// The current events actor.
+    pub events: Option<ActorRef<events::EventsMsg>>,
+    /// The current registry.
+    pub registry: Option<ActorRef<registry::RegistryMsg>>,
+}
+
+/// What every actor of a troupe is given.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub settings: Arc<Settings>,
+    pub stage: watch::Receiver<Stage>,
+    pub events: ActorRef<events::EventsMsg>,
+    /// Bounds how many dials are under way at once. A gate, no state: nothing is decided by its value.
+    pub dial_gate: Arc<Semaphore>,
+    pub classifier: Classifier,
+    /// The source of every random choice.
+    pub seed: u64,
+}
+
+impl Context {
+    /// Tells the host's subscribers.
+    pub fn emit(&self, event: Event) {
+        // No events actor means that the troupe is ending; nobody is left to be told.
+        let _ = self.events.cast(events::EventsMsg::Emit(event));
+    }
+
+    /// Sends to the current router. A message that meets none is about calls which that router's end has answered.
+    pub fn to_router(&self, message: router::RouterMsg) {
+        if let Some(router) = &self.stage.borrow().router {
+            let _ = router.cast(message);
+        }
+    }
+}

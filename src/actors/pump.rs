@@ -1,0 +1,486 @@
+//! The pump: the one task that owns a link. It moves requests to the peer and answers to the router.
+//!
+//! Each turn takes what is queued, writes it all, flushes once, reads every frame that is already there, and reports
+//! them in one message to the server actor and one to the router. Results are not parsed: the id is read, the result
+//! stays a slice of its frame.
+//!
+//! It ends by closing its queue and draining it, so that every attempt it was given is reported: as lost, and whether
+//! it may have been sent.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::task::{Context as Poller, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
+
+use super::dial::Opened;
+use crate::call::{AttemptEnd, OutcomeClass};
+use crate::config::LivenessSettings;
+use crate::error::{RpcError, rounded};
+use crate::id::AttemptId;
+use crate::json::RawJson;
+use crate::policy::breaker::Permit;
+use crate::policy::classify::Classifier;
+use crate::policy::routing::{CancelReason, Completion, Dispatch};
+use crate::protocol::envelope::{Incoming, Response, decode};
+use crate::protocol::{Notice, Session};
+use crate::transport::{Inbound, Link, Outbound};
+
+/// Frames that are read before written ones get their turn again: neither side can starve the other.
+const FRAMES_PER_TURN: usize = 256;
+
+/// Turns before the task yields to others on its thread.
+const TURNS_PER_POLL: usize = 8;
+
+/// Frames in a row that are no messages before the link is given up: a peer that speaks another language.
+const GARBAGE_MAX: u32 = 16;
+
+/// What the pump is asked to do.
+pub(super) enum PumpMsg {
+    /// Send a call.
+    Call { dispatch: Dispatch, permit: Permit },
+    /// Call an attempt off, and tell the peer.
+    Cancel { attempt: AttemptId, reason: CancelReason },
+    /// Call off everything: the router that asked for it is gone.
+    CancelAll,
+    /// Fetch one page of the tool list.
+    List { cursor: Option<String>, port: oneshot::Sender<Result<RawJson, RpcError>> },
+}
+
+/// What a finished attempt means to its server.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub attempt: AttemptId,
+    pub permit: Permit,
+    pub class: OutcomeClass,
+    pub latency: Duration,
+    pub outcome: &'static str,
+}
+
+/// What the pump reports after a turn.
+#[derive(Default)]
+pub(super) struct Report {
+    /// To the server actor.
+    pub finished: Vec<Finished>,
+    /// To the router.
+    pub completed: Vec<Completion>,
+    /// To the server actor: oddities of the peer, in words.
+    pub violations: Vec<String>,
+    /// To the server actor: answers that nobody waits for.
+    pub strays: u64,
+    /// To the server actor: the peer's tools changed.
+    pub tools_changed: bool,
+}
+
+impl Report {
+    fn is_empty(&self) -> bool {
+        self.finished.is_empty()
+            && self.completed.is_empty()
+            && self.violations.is_empty()
+            && self.strays == 0
+            && !self.tools_changed
+    }
+}
+
+/// A request that waits for its answer.
+enum Flight {
+    Call { attempt: AttemptId, permit: Permit, sent_at: Instant },
+    List { port: oneshot::Sender<Result<RawJson, RpcError>> },
+}
+
+/// The task's state.
+pub(super) struct Pump<R> {
+    link: Box<dyn Link>,
+    session: Session,
+    queue: mpsc::Receiver<PumpMsg>,
+    classifier: Classifier,
+    liveness: LivenessSettings,
+    message_bytes_max: usize,
+    report_to: R,
+
+    next_id: u64,
+    in_flight: HashMap<u64, Flight>,
+    /// Taken from the queue, not yet written.
+    outbox: VecDeque<PumpMsg>,
+    /// Frames of our own that go before the outbox: answers to the peer, cancellations, pings.
+    notices: VecDeque<Outbound>,
+    batch: Vec<PumpMsg>,
+    /// The queue's senders are gone: the link closes when the last answer is in.
+    closing: bool,
+    /// Something was written since the last flush.
+    dirty: bool,
+    /// Runs while the peer does not take what was written.
+    write_deadline: Option<Pin<Box<Sleep>>>,
+    ping: Interval,
+    heard: bool,
+    misses: u32,
+    garbage: u32,
+    report: Report,
+}
+
+impl<R: FnMut(Report)> Pump<R> {
+    pub fn new(
+        opened: Opened,
+        queue: mpsc::Receiver<PumpMsg>,
+        classifier: Classifier,
+        liveness: LivenessSettings,
+        message_bytes_max: usize,
+        report_to: R,
+    ) -> Self {
+        let first = Instant::now() + liveness.ping_interval;
+        let mut ping = tokio::time::interval_at(first, liveness.ping_interval);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            link: opened.link,
+            session: opened.session,
+            queue,
+            classifier,
+            liveness,
+            message_bytes_max,
+            report_to,
+            next_id: opened.next_id,
+            in_flight: HashMap::new(),
+            outbox: VecDeque::new(),
+            notices: VecDeque::new(),
+            batch: Vec::new(),
+            closing: false,
+            dirty: false,
+            write_deadline: None,
+            ping,
+            heard: true,
+            misses: 0,
+            garbage: 0,
+            report: Report::default(),
+        }
+    }
+
+    /// Runs until the link ends, and says how it ended. Everything it was given is reported by then.
+    pub async fn run(mut self) -> String {
+        let ending = std::future::poll_fn(|poller| self.poll(poller)).await;
+        self.lose_everything(&ending).await;
+        // The peer may be gone; a close that fails changes nothing.
+        let _ = tokio::time::timeout(self.liveness.write_timeout, self.link.close()).await;
+        ending
+    }
+
+    fn poll(&mut self, poller: &mut Poller<'_>) -> Poll<String> {
+        for _ in 0..TURNS_PER_POLL {
+            match self.turn(poller) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(ending) => return Poll::Ready(ending),
+            }
+        }
+        poller.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One turn. Says whether it got anywhere, or how the link ended.
+    fn turn(&mut self, poller: &mut Poller<'_>) -> Result<bool, String> {
+        let mut moved = self.take_requests(poller);
+        moved |= self.write(poller)?;
+        self.flush(poller)?;
+        let read = self.read(poller);
+        self.send_report();
+        moved |= read?;
+        self.check_liveness(poller)?;
+        if self.closing && self.in_flight.is_empty() && self.outbox.is_empty() {
+            return Err("closed in order".to_owned());
+        }
+        Ok(moved)
+    }
+
+    /// Takes what is queued, unless earlier requests still wait for the peer to read.
+    fn take_requests(&mut self, poller: &mut Poller<'_>) -> bool {
+        if self.closing || !self.outbox.is_empty() {
+            return false;
+        }
+        match self.queue.poll_recv_many(poller, &mut self.batch, FRAMES_PER_TURN) {
+            Poll::Pending => false,
+            Poll::Ready(0) => {
+                self.closing = true;
+                true
+            }
+            Poll::Ready(_) => {
+                self.outbox.extend(self.batch.drain(..));
+                true
+            }
+        }
+    }
+
+    /// Writes notices, then requests, for as long as the link takes them.
+    fn write(&mut self, poller: &mut Poller<'_>) -> Result<bool, String> {
+        if self.notices.is_empty() && self.outbox.is_empty() {
+            return Ok(false);
+        }
+        let now = Instant::now();
+        let mut moved = false;
+        while !(self.notices.is_empty() && self.outbox.is_empty()) {
+            match self.link.poll_ready_unpin(poller) {
+                Poll::Pending => {
+                    self.dirty = true;
+                    break;
+                }
+                Poll::Ready(ready) => ready.map_err(|error| error.to_string())?,
+            }
+            let outbound = match self.notices.pop_front() {
+                Some(notice) => Some(notice),
+                None => self.outbox.pop_front().and_then(|message| self.encode(message, now)),
+            };
+            if let Some(outbound) = outbound {
+                self.link.start_send_unpin(outbound).map_err(|error| error.to_string())?;
+                self.dirty = true;
+            }
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    /// Turns a request into its frame and notes it as in flight.
+    fn encode(&mut self, message: PumpMsg, now: Instant) -> Option<Outbound> {
+        match message {
+            PumpMsg::Call { dispatch, permit } => {
+                let Dispatch { attempt, tool, args, meta } = dispatch;
+                let id = self.next_id;
+                let frame = self.session.encode_call(id, &tool, args.as_ref(), meta.as_ref());
+                if frame.len() > self.message_bytes_max {
+                    let end = AttemptEnd::TooLarge { bytes: frame.len(), limit: self.message_bytes_max };
+                    self.finish(attempt, permit, end, Duration::ZERO);
+                    return None;
+                }
+                self.next_id += 1;
+                self.in_flight.insert(id, Flight::Call { attempt, permit, sent_at: now });
+                Some(Outbound::Request { id, frame })
+            }
+            PumpMsg::List { cursor, port } => {
+                let id = self.next_id;
+                self.next_id += 1;
+                self.in_flight.insert(id, Flight::List { port });
+                Some(Outbound::Request { id, frame: self.session.encode_list(id, cursor.as_deref()) })
+            }
+            PumpMsg::Cancel { attempt, reason } => {
+                let id = self.in_flight.iter().find_map(|(id, flight)| match flight {
+                    Flight::Call { attempt: other, .. } if *other == attempt => Some(*id),
+                    Flight::Call { .. } | Flight::List { .. } => None,
+                })?;
+                Some(self.call_off(id, reason, now))
+            }
+            PumpMsg::CancelAll => {
+                let calls = self.in_flight.iter().filter(|(_, flight)| matches!(flight, Flight::Call { .. }));
+                let mut ids: Vec<u64> = calls.map(|(id, _)| *id).collect();
+                ids.sort_unstable();
+                for id in ids {
+                    let cancel = self.call_off(id, CancelReason::CallerLeft, now);
+                    self.notices.push_back(cancel);
+                }
+                None
+            }
+        }
+    }
+
+    /// Takes a call out of flight and makes the frame that tells the peer. Its late answer will meet no entry.
+    fn call_off(&mut self, id: u64, reason: CancelReason, now: Instant) -> Outbound {
+        let (end, words) = match reason {
+            CancelReason::CallerLeft => (AttemptEnd::Cancelled, "the caller left"),
+            CancelReason::DeadlineExceeded => (AttemptEnd::DeadlineExceeded, "deadline exceeded"),
+        };
+        if let Some(Flight::Call { attempt, permit, sent_at }) = self.in_flight.remove(&id) {
+            let class = (self.classifier)(&end);
+            let latency = now.saturating_duration_since(sent_at);
+            // The router has settled the call already: only the server is told.
+            self.report.finished.push(Finished { attempt, permit, class, latency, outcome: end.name() });
+        }
+        Outbound::Cancel { id, frame: self.session.encode_cancel(id, words) }
+    }
+
+    /// Flushes what was written, and watches the time that the peer takes for it.
+    fn flush(&mut self, poller: &mut Poller<'_>) -> Result<(), String> {
+        if !self.dirty {
+            return Ok(());
+        }
+        match self.link.poll_flush_unpin(poller) {
+            Poll::Ready(flushed) => {
+                flushed.map_err(|error| error.to_string())?;
+                self.dirty = false;
+                self.write_deadline = None;
+                Ok(())
+            }
+            Poll::Pending => {
+                let limit = self.liveness.write_timeout;
+                let deadline =
+                    self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+                match deadline.as_mut().poll(poller) {
+                    Poll::Pending => Ok(()),
+                    Poll::Ready(()) => Err(format!("the server has read nothing for {}", rounded(limit))),
+                }
+            }
+        }
+    }
+
+    /// Reads every frame that is already there, up to the turn's share.
+    fn read(&mut self, poller: &mut Poller<'_>) -> Result<bool, String> {
+        let mut now = None;
+        for _ in 0..FRAMES_PER_TURN {
+            match self.link.poll_next_unpin(poller) {
+                Poll::Pending => return Ok(now.is_some()),
+                Poll::Ready(None) => return Err("the server closed the connection".to_owned()),
+                Poll::Ready(Some(Err(error))) => return Err(error.to_string()),
+                Poll::Ready(Some(Ok(inbound))) => {
+                    self.heard = true;
+                    let now = *now.get_or_insert_with(Instant::now);
+                    match inbound {
+                        Inbound::Alive => {}
+                        Inbound::Message(frame) => self.receive(frame, now)?,
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn receive(&mut self, frame: Bytes, now: Instant) -> Result<(), String> {
+        let mut received = Vec::new();
+        let decoded = decode(frame, |incoming| match incoming {
+            // The usual frame holds one response; the vector stays empty for it.
+            Incoming::Response(response) => self.answer(response, now),
+            Incoming::Hollow { id } => self.hollow(id, now),
+            Incoming::Request { .. } | Incoming::Notification { .. } => received.push(incoming),
+        });
+        for incoming in received {
+            match incoming {
+                Incoming::Request { id, method, .. } => {
+                    let answer = self.session.answer(&id, &method);
+                    self.notices.push_back(Outbound::Notice(answer));
+                }
+                Incoming::Notification { method, .. } => match Notice::of(&method) {
+                    Notice::ToolsListChanged => self.report.tools_changed = true,
+                    Notice::Other => {}
+                },
+                Incoming::Response(_) | Incoming::Hollow { .. } => {}
+            }
+        }
+        match decoded {
+            Ok(()) => self.garbage = 0,
+            Err(malformed) => {
+                self.garbage += 1;
+                self.report.violations.push(malformed.to_string());
+                if self.garbage >= GARBAGE_MAX {
+                    return Err(format!("{GARBAGE_MAX} frames in a row were no messages"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, response: Response, now: Instant) {
+        let Some(id) = response.id else {
+            // An error without an id answers nobody in particular; a welcome is no error.
+            if let Err(error) = response.outcome {
+                self.report.violations.push(format!("an error that names no request: {error}"));
+            }
+            return;
+        };
+        match self.in_flight.remove(&id) {
+            None => self.report.strays += 1,
+            Some(Flight::Call { attempt, permit, sent_at }) => {
+                let end = match response.outcome {
+                    Err(error) => AttemptEnd::Rpc(error),
+                    Ok(result) => AttemptEnd::Result(self.session.unwrap_result(result)),
+                };
+                self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
+            }
+            Some(Flight::List { port }) => {
+                // The listing may have been given up.
+                let _ = port.send(response.outcome);
+            }
+        }
+    }
+
+    fn hollow(&mut self, id: u64, now: Instant) {
+        let reason = "it has neither result nor error";
+        match self.in_flight.remove(&id) {
+            None => self.report.strays += 1,
+            Some(Flight::Call { attempt, permit, sent_at }) => {
+                let end = AttemptEnd::InvalidResponse(reason.to_owned());
+                self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
+            }
+            // Without an answer the listing fails as it does for a lost connection.
+            Some(Flight::List { port }) => drop(port),
+        }
+    }
+
+    /// Notes the end of an attempt for the next report.
+    fn finish(&mut self, attempt: AttemptId, permit: Permit, end: AttemptEnd, latency: Duration) {
+        let class = (self.classifier)(&end);
+        // A broken link counts once for the breaker, not once for each call that was on it.
+        let for_server = match end {
+            AttemptEnd::ConnectionLost { .. } => OutcomeClass::Ignored,
+            AttemptEnd::Result(_)
+            | AttemptEnd::Rpc(_)
+            | AttemptEnd::InvalidResponse(_)
+            | AttemptEnd::TooLarge { .. }
+            | AttemptEnd::DeadlineExceeded
+            | AttemptEnd::Cancelled => class,
+        };
+        let outcome = end.name();
+        self.report.finished.push(Finished { attempt, permit, class: for_server, latency, outcome });
+        self.report.completed.push(Completion { attempt, end, class, latency });
+    }
+
+    fn send_report(&mut self) {
+        if !self.report.is_empty() {
+            (self.report_to)(std::mem::take(&mut self.report));
+        }
+    }
+
+    /// Pings a silent peer, and gives up one that stays silent.
+    fn check_liveness(&mut self, poller: &mut Poller<'_>) -> Result<(), String> {
+        while self.ping.poll_tick(poller).is_ready() {
+            if !self.link.pings() {
+                continue;
+            }
+            if std::mem::take(&mut self.heard) {
+                self.misses = 0;
+            } else {
+                self.misses += 1;
+            }
+            if self.misses >= self.liveness.misses_max {
+                let silent = self.liveness.ping_interval * (self.misses + 1);
+                return Err(format!("the server has not answered pings for {}", rounded(silent)));
+            }
+            self.notices.push_back(Outbound::Ping);
+            poller.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Reports everything that was given to this link as lost.
+    async fn lose_everything(&mut self, ending: &str) {
+        let now = Instant::now();
+        let mut in_flight: Vec<(u64, Flight)> = std::mem::take(&mut self.in_flight).into_iter().collect();
+        in_flight.sort_unstable_by_key(|(id, _)| *id);
+        for (_, flight) in in_flight {
+            if let Flight::Call { attempt, permit, sent_at } = flight {
+                let end = AttemptEnd::ConnectionLost { reason: ending.to_owned(), sent: true };
+                self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
+            }
+        }
+        let mut unsent: Vec<PumpMsg> = self.outbox.drain(..).collect();
+        // Close, then drain: a message that is being pushed right now is still received.
+        self.queue.close();
+        while let Some(message) = self.queue.recv().await {
+            unsent.push(message);
+        }
+        for message in unsent {
+            if let PumpMsg::Call { dispatch, permit } = message {
+                let end = AttemptEnd::ConnectionLost { reason: ending.to_owned(), sent: false };
+                self.finish(dispatch.attempt, permit, end, Duration::ZERO);
+            }
+        }
+        self.send_report();
+    }
+}

@@ -1,0 +1,583 @@
+//! RegistryActor: owns which servers there are, which life each is in, when the next begins, and the merged catalogue.
+//!
+//! ```text
+//! Alive ──ended──▶ Waiting (backoff, or quarantine) ──due──▶ Alive
+//!   │ unregister
+//!   ▼
+//! Leaving ──ended──▶ forgotten
+//! ```
+//!
+//! One server's crash concerns that server alone: it is restarted by its own policy, and one that crashes too often is
+//! quarantined, never given up. The next life begins only when the last one's state is gone, which its ledger's arrival
+//! proves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Context;
+use super::alarm::Alarm;
+use super::ledger::Ledger;
+use super::root::RootMsg;
+use super::router::RouterMsg;
+use super::server::{ServerActor, ServerArguments, ServerMsg};
+use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
+use crate::config::ServerSpec;
+use crate::event::{Event, ExitCause, ServerStatus};
+use crate::id::{Incarnation, ServerId};
+use crate::policy::catalogue::{Catalogue, ServerTools, ToolDefinition};
+use crate::policy::restart::{Decision, RestartPolicy};
+use crate::policy::routing::Standing;
+use crate::stats::ServerInfo;
+use crate::transport::Connector;
+
+/// How long the registry waits for a dead life's ledger. It comes when the state is dropped, within microseconds; a
+/// state that is never dropped must not keep its server down.
+const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A server to play: its description, and the way to it.
+#[derive(Clone)]
+pub(crate) struct Registration {
+    pub spec: Arc<ServerSpec>,
+    pub connector: Arc<dyn Connector>,
+}
+
+/// What the registry is told.
+pub(crate) enum RegistryMsg {
+    /// By the root: a new server; its id is free.
+    Register(Registration),
+    /// By the root: a server leaves.
+    Unregister(ServerId),
+    /// By the root: there is a new router, which knows nothing yet.
+    RouterUp,
+    /// By a server actor: where it stands.
+    Report { server: ServerId, incarnation: Incarnation, standing: Standing },
+    /// By a server actor: its tools.
+    Tools { server: ServerId, incarnation: Incarnation, tools: Arc<[ToolDefinition]> },
+    /// By a server actor's last breath: what its next life needs.
+    Handover { server: ServerId, incarnation: Incarnation, ledger: Box<Ledger> },
+    /// By a server actor: a sign of life.
+    Pong { server: ServerId, incarnation: Incarnation },
+    /// By itself: what has changed is published, once for all that came together.
+    Publish,
+    /// By the alarm.
+    Due,
+    /// By the testkit: panic in this handler.
+    #[cfg(feature = "testkit")]
+    Panic,
+}
+
+/// What the registry is started with.
+pub(crate) struct RegistryArguments {
+    pub context: Context,
+    pub root: ActorRef<RootMsg>,
+    pub registrations: Vec<Registration>,
+    pub roster: watch::Sender<Arc<Roster>>,
+}
+
+/// Which servers there are, as one immutable snapshot.
+#[derive(Clone, Default)]
+pub(crate) struct Roster {
+    /// By server id.
+    pub entries: Vec<RosterEntry>,
+    pub catalogue: Arc<Catalogue>,
+}
+
+/// One server of the roster.
+#[derive(Clone)]
+pub(crate) struct RosterEntry {
+    pub info: ServerInfo,
+    /// Its actor, if it has one.
+    pub actor: Option<ActorRef<ServerMsg>>,
+}
+
+/// Where a member stands with its supervisor.
+enum Phase {
+    Alive(ActorRef<ServerMsg>),
+    Waiting { until: Instant, ended_at: Instant, handed_over: bool },
+    Leaving(Option<ActorRef<ServerMsg>>),
+}
+
+/// One server as its supervisor sees it.
+struct Member {
+    registration: Registration,
+    incarnation: Incarnation,
+    phase: Phase,
+    restart: RestartPolicy,
+    standing: Standing,
+    tools: Option<Arc<[ToolDefinition]>>,
+    ledger: Ledger,
+    /// When its actor last showed a sign of life.
+    heard_at: Instant,
+    /// It was asked to stop because it was silent; the next time it is killed.
+    suspected: bool,
+}
+
+impl Member {
+    fn actor(&self) -> Option<&ActorRef<ServerMsg>> {
+        match &self.phase {
+            Phase::Alive(actor) | Phase::Leaving(Some(actor)) => Some(actor),
+            Phase::Waiting { .. } | Phase::Leaving(None) => None,
+        }
+    }
+
+    fn alive(&self) -> Option<&ActorRef<ServerMsg>> {
+        match &self.phase {
+            Phase::Alive(actor) => Some(actor),
+            Phase::Waiting { .. } | Phase::Leaving(_) => None,
+        }
+    }
+
+    fn info(&self) -> ServerInfo {
+        let spec = &self.registration.spec;
+        ServerInfo {
+            id: spec.id.clone(),
+            group: spec.group.clone(),
+            tags: spec.tags.clone(),
+            endpoint: self.registration.connector.endpoint(),
+            status: self.standing.status,
+            reason: self.standing.reason.clone(),
+            retry_at: self.standing.retry_at,
+            incarnation: self.incarnation,
+            restarts: self.restart.total(),
+            tools: self.tools.as_ref().map_or(0, |tools| tools.len()),
+        }
+    }
+}
+
+/// The registry's state.
+pub(crate) struct RegistryState {
+    context: Context,
+    root: ActorRef<RootMsg>,
+    members: BTreeMap<ServerId, Member>,
+    catalogue: Arc<Catalogue>,
+    roster: watch::Sender<Arc<Roster>>,
+    /// Members whose standing changed since the last publication.
+    changed: BTreeSet<ServerId>,
+    tools_changed: bool,
+    /// The router waits to be told everything.
+    introduce: bool,
+    publishing: bool,
+    next_ping: Instant,
+    alarm: Alarm,
+    rng: SmallRng,
+}
+
+/// Supervises the server actors; see the module's page.
+pub(crate) struct RegistryActor;
+
+impl Actor for RegistryActor {
+    type Msg = RegistryMsg;
+    type State = RegistryState;
+    type Arguments = RegistryArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<RegistryMsg>,
+        arguments: RegistryArguments,
+    ) -> Result<RegistryState, ActorProcessingErr> {
+        let RegistryArguments { context, root, registrations, roster } = arguments;
+        for registration in registrations {
+            myself.cast(RegistryMsg::Register(registration))?;
+        }
+        let mut seed = DefaultHasher::new();
+        (context.seed, "registry").hash(&mut seed);
+        Ok(RegistryState {
+            next_ping: Instant::now() + context.settings.restart.ping_interval,
+            members: BTreeMap::new(),
+            catalogue: Arc::new(Catalogue::empty()),
+            roster,
+            changed: BTreeSet::new(),
+            tools_changed: true,
+            introduce: false,
+            publishing: false,
+            alarm: Alarm::new(),
+            rng: SmallRng::seed_from_u64(seed.finish()),
+            context,
+            root,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RegistryMsg>,
+        message: RegistryMsg,
+        state: &mut RegistryState,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = Instant::now();
+        match message {
+            RegistryMsg::Register(registration) => state.register(&myself, registration, now).await?,
+            RegistryMsg::Unregister(server) => state.unregister(&server, now),
+            RegistryMsg::RouterUp => state.router_up(),
+            RegistryMsg::Report { server, incarnation, standing } => {
+                state.reported(&server, incarnation, standing, now);
+            }
+            RegistryMsg::Tools { server, incarnation, tools } => {
+                if let Some(member) = state.current(&server, incarnation) {
+                    member.tools = Some(tools);
+                    state.tools_changed = true;
+                    state.changed.insert(server);
+                }
+            }
+            RegistryMsg::Handover { server, incarnation, ledger } => {
+                if let Some(member) = state.current(&server, incarnation) {
+                    member.ledger = *ledger;
+                    if let Phase::Waiting { handed_over, .. } = &mut member.phase {
+                        *handed_over = true;
+                    }
+                }
+            }
+            RegistryMsg::Pong { server, incarnation } => {
+                if let Some(member) = state.current(&server, incarnation) {
+                    member.heard_at = now;
+                    member.suspected = false;
+                }
+            }
+            RegistryMsg::Publish => state.publish(),
+            RegistryMsg::Due => state.alarm.rang(),
+            #[cfg(feature = "testkit")]
+            RegistryMsg::Panic => panic!("ordered by the testkit"),
+        }
+        state.tend(&myself, now).await
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<RegistryMsg>,
+        event: SupervisionEvent,
+        state: &mut RegistryState,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some((child, cause)) = exit_of(event) else { return Ok(()) };
+        let now = Instant::now();
+        let found = state.members.iter().find(|(_, m)| m.actor().is_some_and(|a| a.get_id() == child));
+        if let Some(server) = found.map(|(server, _)| server.clone()) {
+            state.ended(&server, cause, now);
+        }
+        state.tend(&myself, now).await
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<RegistryMsg>,
+        state: &mut RegistryState,
+    ) -> Result<(), ActorProcessingErr> {
+        let actors = state.members.values().filter_map(Member::actor).map(|actor| actor.get_cell());
+        // A server stops its connections within its own grace.
+        join_all(actors.map(|actor| stop_or_kill(actor, 2 * STOP_GRACE))).await;
+        for member in state.members.values_mut() {
+            member.standing.status = ServerStatus::Stopped;
+        }
+        state.show();
+        Ok(())
+    }
+}
+
+impl RegistryState {
+    /// The member, if `incarnation` is its current life.
+    fn current(&mut self, server: &ServerId, incarnation: Incarnation) -> Option<&mut Member> {
+        self.members.get_mut(server).filter(|member| member.incarnation == incarnation)
+    }
+
+    async fn register(
+        &mut self,
+        myself: &ActorRef<RegistryMsg>,
+        registration: Registration,
+        now: Instant,
+    ) -> Result<(), ActorProcessingErr> {
+        let spec = registration.spec.clone();
+        let settings = &self.context.settings;
+        let member = Member {
+            incarnation: Incarnation::FIRST,
+            phase: Phase::Waiting { until: now, ended_at: now, handed_over: true },
+            restart: RestartPolicy::new(settings.restart.clone()),
+            standing: Standing::beginning(),
+            tools: None,
+            ledger: Ledger::new(&spec, settings),
+            heard_at: now,
+            suspected: false,
+            registration,
+        };
+        self.members.insert(spec.id.clone(), member);
+        self.context.emit(Event::ServerRegistered { server: spec.id.clone(), group: spec.group.clone() });
+        self.start(myself, &spec.id, Incarnation::FIRST, now).await
+    }
+
+    /// Begins a life.
+    async fn start(
+        &mut self,
+        myself: &ActorRef<RegistryMsg>,
+        server: &ServerId,
+        incarnation: Incarnation,
+        now: Instant,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(member) = self.members.get_mut(server) else { return Ok(()) };
+        let arguments = ServerArguments {
+            context: self.context.clone(),
+            spec: member.registration.spec.clone(),
+            connector: member.registration.connector.clone(),
+            incarnation,
+            registry: myself.clone(),
+            ledger: member.ledger.clone(),
+            tools: member.tools.clone(),
+        };
+        let (actor, _) = ServerActor::spawn_linked(None, ServerActor, arguments, myself.get_cell()).await?;
+        let former = member.standing.status;
+        member.incarnation = incarnation;
+        member.phase = Phase::Alive(actor.clone());
+        member.heard_at = now;
+        member.suspected = false;
+        member.standing = Standing { listed: member.tools.is_some(), ..Standing::beginning() };
+        self.context.to_router(RouterMsg::Joined {
+            spec: member.registration.spec.clone(),
+            incarnation,
+            actor: Some(actor),
+            standing: member.standing.clone(),
+        });
+        let standing = member.standing.clone();
+        self.tell_status(server, incarnation, former, &standing, now);
+        self.changed.insert(server.clone());
+        Ok(())
+    }
+
+    fn unregister(&mut self, server: &ServerId, now: Instant) {
+        let Some(member) = self.members.get_mut(server) else { return };
+        let actor = member.alive().cloned();
+        if let Some(actor) = &actor {
+            // An actor that has just ended has nothing to finish; its end is reported.
+            let until = now + self.context.settings.shutdown_drain;
+            let _ = actor.cast(ServerMsg::Drain { until });
+        }
+        let gone = actor.is_none();
+        member.phase = Phase::Leaving(actor);
+        self.tools_changed = true;
+        self.context.to_router(RouterMsg::Leaving(server.clone()));
+        if gone {
+            self.forget(server);
+        }
+    }
+
+    fn forget(&mut self, server: &ServerId) {
+        self.members.remove(server);
+        // Without a root the whole troupe is ending.
+        let _ = self.root.cast(RootMsg::Forgotten(server.clone()));
+        self.changed.remove(server);
+        self.context.to_router(RouterMsg::Left(server.clone()));
+        self.context.emit(Event::ServerUnregistered { server: server.clone() });
+        self.tools_changed = true;
+    }
+
+    /// A new router: it is told every member at once, and the rest with the next publication.
+    fn router_up(&mut self) {
+        self.introduce = true;
+        self.tools_changed = true;
+        for member in self.members.values() {
+            if let Phase::Leaving(_) = member.phase {
+                continue;
+            }
+            self.context.to_router(RouterMsg::Joined {
+                spec: member.registration.spec.clone(),
+                incarnation: member.incarnation,
+                actor: member.alive().cloned(),
+                standing: member.standing.clone(),
+            });
+            if let Some(actor) = member.alive() {
+                // What the former router asked for has been answered by its end.
+                let _ = actor.cast(ServerMsg::CancelAll);
+            }
+        }
+    }
+
+    fn reported(&mut self, server: &ServerId, incarnation: Incarnation, standing: Standing, now: Instant) {
+        let Some(member) = self.current(server, incarnation) else { return };
+        if member.alive().is_none() {
+            return;
+        }
+        let former = std::mem::replace(&mut member.standing, standing.clone()).status;
+        if standing.status == ServerStatus::Ready && former != ServerStatus::Ready {
+            member.restart.ready(now);
+        }
+        self.tell_status(server, incarnation, former, &standing, now);
+        self.changed.insert(server.clone());
+    }
+
+    fn tell_status(
+        &self,
+        server: &ServerId,
+        incarnation: Incarnation,
+        from: ServerStatus,
+        standing: &Standing,
+        now: Instant,
+    ) {
+        if from == standing.status {
+            return;
+        }
+        self.context.emit(Event::ServerStatusChanged {
+            server: server.clone(),
+            incarnation,
+            from,
+            to: standing.status,
+            reason: standing.reason.clone(),
+            retry_in: standing.retry_at.map(|at| at.saturating_duration_since(now)),
+        });
+    }
+
+    /// A server's actor ended: the router is told, and the policy decides what follows.
+    fn ended(&mut self, server: &ServerId, cause: ExitCause, now: Instant) {
+        let Some(member) = self.members.get_mut(server) else { return };
+        if let Phase::Leaving(_) = member.phase {
+            return self.forget(server);
+        }
+        let incarnation = member.incarnation;
+        let decision = member.restart.decide(&cause, now, &mut self.rng);
+        let (status, until) = match decision {
+            Decision::Restart { after } => (ServerStatus::Restarting, Some(now + after)),
+            Decision::Quarantine { after } => (ServerStatus::Quarantined, Some(now + after)),
+            Decision::Leave => (ServerStatus::Stopped, None),
+        };
+        let former = member.standing.status;
+        member.standing = Standing {
+            status,
+            // The first restarts follow within milliseconds.
+            hopeful: matches!(decision, Decision::Restart { after } if after < Duration::from_secs(1)),
+            listed: member.tools.is_some(),
+            slots: 0,
+            reason: Some(format!("its actor ended: {cause}")),
+            retry_at: until,
+            ..Standing::beginning()
+        };
+        member.phase = match until {
+            Some(until) => Phase::Waiting { until, ended_at: now, handed_over: false },
+            None => {
+                self.tools_changed = true;
+                Phase::Leaving(None)
+            }
+        };
+        let standing = member.standing.clone();
+        let restarts_in_window = member.restart.in_window(now);
+        self.context.to_router(RouterMsg::Down {
+            server: server.clone(),
+            incarnation,
+            cause: cause.clone(),
+            standing: standing.clone(),
+        });
+        self.context.emit(Event::ServerDown {
+            server: server.clone(),
+            incarnation,
+            cause,
+            restarts_in_window,
+            restart_in: until.map(|until| until.saturating_duration_since(now)),
+        });
+        self.tell_status(server, incarnation, former, &standing, now);
+        self.changed.insert(server.clone());
+    }
+
+    // === upkeep ===
+
+    async fn tend(&mut self, myself: &ActorRef<RegistryMsg>, now: Instant) -> Result<(), ActorProcessingErr> {
+        let due: Vec<(ServerId, Incarnation)> = self
+            .members
+            .iter()
+            .filter(|(_, member)| match member.phase {
+                Phase::Waiting { until, ended_at, handed_over } => {
+                    until <= now && (handed_over || ended_at + HANDOVER_WAIT_MAX <= now)
+                }
+                Phase::Alive(_) | Phase::Leaving(_) => false,
+            })
+            .map(|(server, member)| (server.clone(), member.incarnation.next()))
+            .collect();
+        for (server, incarnation) in due {
+            self.start(myself, &server, incarnation, now).await?;
+        }
+        if self.next_ping <= now {
+            self.ping(now);
+        }
+        if !self.publishing && (self.introduce || self.tools_changed || !self.changed.is_empty()) {
+            self.publishing = true;
+            myself.cast(RegistryMsg::Publish)?;
+        }
+        let restarts = self.members.values().filter_map(|member| match member.phase {
+            Phase::Waiting { until, ended_at, handed_over } => {
+                Some(if handed_over || until > now { until } else { ended_at + HANDOVER_WAIT_MAX })
+            }
+            Phase::Alive(_) | Phase::Leaving(_) => None,
+        });
+        let next = restarts.chain([self.next_ping]).min();
+        self.alarm.set(next, myself, || RegistryMsg::Due);
+        Ok(())
+    }
+
+    /// Dead-man's switch: a server actor that shows no sign of life is stopped, then killed.
+    fn ping(&mut self, now: Instant) {
+        let settings = &self.context.settings.restart;
+        self.next_ping = now + settings.ping_interval;
+        for member in self.members.values_mut() {
+            let Phase::Alive(actor) = &member.phase else { continue };
+            let silent = now.saturating_duration_since(member.heard_at) > settings.ping_timeout;
+            match (silent, member.suspected) {
+                (false, _) => {
+                    // One that has just ended is about to be restarted.
+                    let _ = actor.cast(ServerMsg::Ping);
+                }
+                (true, false) => {
+                    tracing::error!(server = %member.registration.spec.id, "silent: stopped");
+                    member.suspected = true;
+                    actor.stop(None);
+                }
+                (true, true) => actor.kill(),
+            }
+        }
+    }
+
+    /// Tells the router and the handles what has changed: the catalogue first, so that a server never stands ready
+    /// with tools that nobody knows.
+    fn publish(&mut self) {
+        self.publishing = false;
+        if std::mem::take(&mut self.tools_changed) {
+            let version = self.catalogue.version() + 1;
+            let listed = self.members.values().filter_map(|member| {
+                let spec = &member.registration.spec;
+                let tools = match member.phase {
+                    Phase::Leaving(_) => None,
+                    Phase::Alive(_) | Phase::Waiting { .. } => member.tools.clone(),
+                }?;
+                Some(ServerTools {
+                    server: spec.id.clone(),
+                    group: spec.group.clone(),
+                    order: spec.order,
+                    tools,
+                })
+            });
+            self.catalogue = Arc::new(Catalogue::merge(version, listed, self.context.settings.collisions));
+            self.context.to_router(RouterMsg::Catalogue(self.catalogue.clone()));
+        }
+        for server in std::mem::take(&mut self.changed) {
+            let Some(member) = self.members.get(&server).filter(|member| member.alive().is_some()) else {
+                continue;
+            };
+            let (incarnation, standing) = (member.incarnation, member.standing.clone());
+            self.context.to_router(RouterMsg::Standing { server, incarnation, standing });
+        }
+        if std::mem::take(&mut self.introduce) {
+            self.context.to_router(RouterMsg::Introduced);
+        }
+        self.show();
+    }
+
+    /// Publishes the roster to the handles.
+    fn show(&self) {
+        let entries = self.members.values().map(|member| RosterEntry {
+            info: member.info(),
+            actor: member.alive().cloned(),
+        });
+        let roster = Roster { entries: entries.collect(), catalogue: self.catalogue.clone() };
+        self.roster.send_replace(Arc::new(roster));
+    }
+}

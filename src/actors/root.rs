@@ -1,0 +1,362 @@
+//! RootActor: owns the settled configuration, the registrations, and which actors play at the moment.
+//!
+//! Its children depend on each other in their order, so it restarts them `rest_for_one`: the end of the events actor
+//! ends the registry and the router, the end of the registry ends the router, the end of the router ends nothing else.
+//! The registrations are kept here, so that none is lost with the registry.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::events::{EventsActor, EventsMsg};
+use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster};
+use super::router::{RouterActor, RouterArguments, RouterMsg};
+use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
+use super::{Context, Stage};
+use crate::config::Settings;
+use crate::event::{Event, ExitCause};
+use crate::id::ServerId;
+use crate::policy::classify::Classifier;
+use crate::policy::strategy::Strategies;
+
+/// Restarts of its own children that the root grants within [`RESTARTS_WINDOW`]. These actors hold no sockets and parse
+/// nothing; if they end this often the fault is in this library, and the host's supervisor should know.
+const RESTARTS_MAX: usize = 1_000;
+const RESTARTS_WINDOW: Duration = Duration::from_secs(60);
+
+/// Makes the strategies for a router; each life of the router gets its own.
+pub(crate) type StrategiesFactory = Arc<dyn Fn() -> Strategies + Send + Sync>;
+
+/// Why a server was not registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// The id is taken, or its former owner has not finished yet.
+    #[error("the server id {0} is registered already")]
+    AlreadyRegistered(ServerId),
+    /// The troupe has as many servers as it may have.
+    #[error("the troupe has {0} servers already, which is its limit")]
+    TooMany(usize),
+    /// The description is wrong.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The troupe has ended or is shutting down.
+    #[error("the troupe has ended")]
+    Closed,
+}
+
+/// What the root is told.
+pub(crate) enum RootMsg {
+    /// By a handle: a new server.
+    Register { registration: Registration, port: oneshot::Sender<Result<(), RegisterError>> },
+    /// By a handle: a server leaves. Answers whether there was one.
+    Unregister { server: ServerId, port: oneshot::Sender<bool> },
+    /// By the registry: a server that left is gone, its id is free.
+    Forgotten(ServerId),
+    /// By a handle: end, in order.
+    Shutdown,
+    /// By the router: no call is open any more.
+    Drained { interrupted: usize },
+}
+
+/// What the root is started with.
+pub(crate) struct RootArguments {
+    pub settings: Arc<Settings>,
+    pub registrations: Vec<Registration>,
+    pub strategies: StrategiesFactory,
+    pub classifier: Classifier,
+    pub seed: u64,
+    pub stage: watch::Sender<Stage>,
+    pub roster: watch::Sender<Arc<Roster>>,
+}
+
+/// A registered server.
+struct Registered {
+    registration: Registration,
+    leaving: bool,
+}
+
+/// The actors that play.
+struct Cast {
+    events: ActorRef<EventsMsg>,
+    registry: ActorRef<RegistryMsg>,
+    router: ActorRef<RouterMsg>,
+    context: Context,
+}
+
+/// How far shutdown has come.
+enum Ending {
+    No,
+    Draining,
+    Drained { interrupted: usize },
+}
+
+/// The root's state.
+pub(crate) struct RootState {
+    settings: Arc<Settings>,
+    registered: BTreeMap<ServerId, Registered>,
+    strategies: StrategiesFactory,
+    /// The source of every random choice; each cast gets another one, so that lives differ.
+    seed: u64,
+    stage: watch::Sender<Stage>,
+    roster: watch::Sender<Arc<Roster>>,
+    cast: Cast,
+    ending: Ending,
+    restarts: VecDeque<Instant>,
+}
+
+/// Supervises the company; see the module's page.
+pub(crate) struct RootActor;
+
+impl Actor for RootActor {
+    type Msg = RootMsg;
+    type State = RootState;
+    type Arguments = RootArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<RootMsg>,
+        arguments: RootArguments,
+    ) -> Result<RootState, ActorProcessingErr> {
+        let RootArguments { settings, registrations, strategies, classifier, seed, stage, roster } = arguments;
+        let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
+        let context = Context {
+            dial_gate: Arc::new(tokio::sync::Semaphore::new(settings.start_concurrency)),
+            settings: settings.clone(),
+            stage: stage.subscribe(),
+            events: events.clone(),
+            classifier,
+            seed,
+        };
+        let registry = start_registry(&myself, &context, &registrations, &roster).await?;
+        let router = start_router(&myself, &context, &strategies).await?;
+        let registered = registrations.into_iter().map(|registration| {
+            (registration.spec.id.clone(), Registered { registration, leaving: false })
+        });
+        let state = RootState {
+            settings,
+            registered: registered.collect(),
+            strategies,
+            seed,
+            stage,
+            roster,
+            cast: Cast { events, registry, router, context },
+            ending: Ending::No,
+            restarts: VecDeque::new(),
+        };
+        state.enter();
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RootMsg>,
+        message: RootMsg,
+        state: &mut RootState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RootMsg::Register { registration, port } => {
+                let _ = port.send(state.register(registration));
+            }
+            RootMsg::Unregister { server, port } => {
+                let _ = port.send(state.unregister(server));
+            }
+            RootMsg::Forgotten(server) => {
+                state.registered.remove(&server);
+            }
+            RootMsg::Shutdown => state.begin_ending(),
+            RootMsg::Drained { interrupted } => {
+                state.ending = Ending::Drained { interrupted };
+                myself.stop(Some("shutdown".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<RootMsg>,
+        event: SupervisionEvent,
+        state: &mut RootState,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some((child, cause)) = exit_of(event) else { return Ok(()) };
+        let Cast { events, registry, router, .. } = &state.cast;
+        let (from, event) = if child == router.get_id() {
+            (Child::Router, Event::RouterRestarted { cause })
+        } else if child == registry.get_id() {
+            (Child::Registry, Event::RegistryRestarted { cause })
+        } else if child == events.get_id() {
+            (Child::Events, Event::RegistryRestarted { cause })
+        } else {
+            // One of an earlier cast, which was stopped on purpose.
+            return Ok(());
+        };
+        if let Ending::Draining = state.ending {
+            // Nobody is left who could answer; the ports were dropped, and the handles know.
+            return myself.cast(RootMsg::Drained { interrupted: 0 }).map_err(Into::into);
+        }
+        state.grant_restart(Instant::now())?;
+        state.restart(&myself, from).await?;
+        state.cast.context.emit(event);
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<RootMsg>, state: &mut RootState) -> Result<(), ActorProcessingErr> {
+        // No stage: handles that look for a router learn that there is none to come.
+        state.stage.send_replace(Stage::default());
+        stop_or_kill(state.cast.router.get_cell(), STOP_GRACE).await;
+        stop_or_kill(state.cast.registry.get_cell(), 4 * STOP_GRACE).await;
+        let interrupted = match state.ending {
+            Ending::Drained { interrupted } => interrupted,
+            Ending::No | Ending::Draining => 0,
+        };
+        state.cast.context.emit(Event::ShutdownCompleted { interrupted });
+        // Drained, so that the last event is delivered.
+        let events = state.cast.events.get_cell();
+        if events.drain_and_wait(Some(STOP_GRACE)).await.is_err() {
+            events.kill();
+        }
+        Ok(())
+    }
+}
+
+/// The children, in the order in which they depend on each other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Child {
+    Events,
+    Registry,
+    Router,
+}
+
+async fn start_registry(
+    myself: &ActorRef<RootMsg>,
+    context: &Context,
+    registrations: &[Registration],
+    roster: &watch::Sender<Arc<Roster>>,
+) -> Result<ActorRef<RegistryMsg>, ActorProcessingErr> {
+    let arguments = RegistryArguments {
+        context: context.clone(),
+        root: myself.clone(),
+        registrations: registrations.to_vec(),
+        roster: roster.clone(),
+    };
+    let (registry, _) =
+        RegistryActor::spawn_linked(None, RegistryActor, arguments, myself.get_cell()).await?;
+    Ok(registry)
+}
+
+async fn start_router(
+    myself: &ActorRef<RootMsg>,
+    context: &Context,
+    strategies: &StrategiesFactory,
+) -> Result<ActorRef<RouterMsg>, ActorProcessingErr> {
+    let arguments =
+        RouterArguments { context: context.clone(), root: myself.clone(), strategies: strategies() };
+    let (router, _) = RouterActor::spawn_linked(None, RouterActor, arguments, myself.get_cell()).await?;
+    Ok(router)
+}
+
+impl RootState {
+    /// Publishes who plays, then lets the registry introduce itself to the router.
+    fn enter(&self) {
+        let Cast { events, registry, router, .. } = &self.cast;
+        self.stage.send_replace(Stage {
+            router: Some(router.clone()),
+            events: Some(events.clone()),
+            registry: Some(registry.clone()),
+        });
+        // A registry that has just ended is about to be replaced.
+        let _ = registry.cast(RegistryMsg::RouterUp);
+    }
+
+    /// Counts a restart, or gives up: the children of the root end all the time.
+    fn grant_restart(&mut self, now: Instant) -> Result<(), ActorProcessingErr> {
+        while self.restarts.front().is_some_and(|at| *at + RESTARTS_WINDOW <= now) {
+            self.restarts.pop_front();
+        }
+        if self.restarts.len() >= RESTARTS_MAX {
+            return Err("the root's own children ended too often".into());
+        }
+        self.restarts.push_back(now);
+        Ok(())
+    }
+
+    /// Replaces a child and those that depend on it.
+    async fn restart(&mut self, myself: &ActorRef<RootMsg>, from: Child) -> Result<(), ActorProcessingErr> {
+        self.seed = self.seed.wrapping_add(1);
+        // The router first: its calls are answered before their servers go.
+        if from < Child::Router {
+            stop_or_kill(self.cast.router.get_cell(), STOP_GRACE).await;
+        }
+        if from < Child::Registry {
+            stop_or_kill(self.cast.registry.get_cell(), 4 * STOP_GRACE).await;
+        }
+        if from == Child::Events {
+            let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
+            self.cast.context.events = events.clone();
+            self.cast.events = events;
+        }
+        self.cast.context.seed = self.seed;
+        if from <= Child::Registry {
+            // Dials of the former registry's servers ended with them; their places at the gate are free.
+            let registrations: Vec<Registration> = self
+                .registered
+                .values()
+                .filter(|registered| !registered.leaving)
+                .map(|registered| registered.registration.clone())
+                .collect();
+            self.registered.retain(|_, registered| !registered.leaving);
+            self.cast.registry =
+                start_registry(myself, &self.cast.context, &registrations, &self.roster).await?;
+        }
+        self.cast.router = start_router(myself, &self.cast.context, &self.strategies).await?;
+        self.enter();
+        Ok(())
+    }
+
+    fn register(&mut self, registration: Registration) -> Result<(), RegisterError> {
+        let id = registration.spec.id.clone();
+        let limit = self.settings.limits.servers_max;
+        match self.ending {
+            Ending::No => {}
+            Ending::Draining | Ending::Drained { .. } => return Err(RegisterError::Closed),
+        }
+        if self.registered.contains_key(&id) {
+            return Err(RegisterError::AlreadyRegistered(id));
+        }
+        if self.registered.len() >= limit {
+            return Err(RegisterError::TooMany(limit));
+        }
+        self.registered.insert(id, Registered { registration: registration.clone(), leaving: false });
+        // A registry that has just ended is replaced by one that is given all registrations.
+        let _ = self.cast.registry.cast(RegistryMsg::Register(registration));
+        Ok(())
+    }
+
+    fn unregister(&mut self, server: ServerId) -> bool {
+        match self.registered.get_mut(&server) {
+            Some(registered) if !registered.leaving => {
+                registered.leaving = true;
+                let _ = self.cast.registry.cast(RegistryMsg::Unregister(server));
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    fn begin_ending(&mut self) {
+        match self.ending {
+            Ending::Draining | Ending::Drained { .. } => {}
+            Ending::No => {
+                self.ending = Ending::Draining;
+                self.cast.context.emit(Event::ShutdownStarted);
+                let until = Instant::now() + self.settings.shutdown_drain;
+                // A router that has just ended has answered everything; its end is told, and ends the draining.
+                let _ = self.cast.router.cast(RouterMsg::Drain { until });
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! RouterActor: owns every open call, the queues, the strategy, the affinity table and the retry budget.
+//!
+//! All judgement is in [`Routing`]; this actor carries it out. It holds every reply port, so its end, however it comes,
+//! drops them, and each caller learns at once that it was interrupted.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::alarm::Alarm;
+use super::root::RootMsg;
+use super::server::ServerMsg;
+use super::Context;
+use crate::call::Call;
+use crate::config::ServerSpec;
+use crate::event::{Event, ExitCause};
+use crate::id::{AttemptId, CallId, Incarnation, ServerId};
+use crate::policy::catalogue::Catalogue;
+use crate::policy::routing::{Answer, CancelReason, Completion, Dispatch, Outlet, Routing, Standing};
+use crate::policy::strategy::{Strategies, UnknownStrategy};
+use crate::stats::RouterStats;
+
+/// Where a call's answer goes.
+type Port = oneshot::Sender<Answer>;
+
+/// What the router is told.
+pub(crate) enum RouterMsg {
+    /// By a handle: a new call, begun at `started`.
+    Call { id: CallId, call: Call, started: Instant, port: Port },
+    /// By a handle: the caller left.
+    Cancel(CallId),
+    /// By a connection's pump, or by the server actor for a connection that died: attempts ended.
+    Completed { server: ServerId, incarnation: Incarnation, batch: Vec<Completion> },
+    /// By a server actor: it would not take a dispatch; nothing was sent.
+    Refused { server: ServerId, incarnation: Incarnation, attempt: AttemptId },
+    /// By the registry: a server's actor began a life.
+    Joined { spec: Arc<ServerSpec>, incarnation: Incarnation, actor: Option<ActorRef<ServerMsg>>, standing: Standing },
+    /// By the registry: where a server stands.
+    Standing { server: ServerId, incarnation: Incarnation, standing: Standing },
+    /// By the registry: a server's actor ended.
+    Down { server: ServerId, incarnation: Incarnation, cause: ExitCause, standing: Standing },
+    /// By the registry: a server was unregistered and finishes what it has.
+    Leaving(ServerId),
+    /// By the registry: a server is gone for good.
+    Left(ServerId),
+    /// By the registry: the tools changed.
+    Catalogue(Arc<Catalogue>),
+    /// By the registry: everything it knows has been told.
+    Introduced,
+    /// By a handle: another strategy.
+    SetStrategy { name: String, port: oneshot::Sender<Result<(), UnknownStrategy>> },
+    /// By a handle: the figures.
+    Stats(oneshot::Sender<RouterStats>),
+    /// By the root: no new calls; `Drained` when the last is answered, or at `until`.
+    Drain { until: Instant },
+    /// By the alarm: a deadline may have passed.
+    Due,
+    /// By the testkit: panic in this handler.
+    #[cfg(feature = "testkit")]
+    Panic,
+}
+
+/// What the router is started with.
+pub(crate) struct RouterArguments {
+    pub context: Context,
+    pub root: ActorRef<RootMsg>,
+    pub strategies: Strategies,
+}
+
+/// The router's state.
+pub(crate) struct RouterState {
+    routing: Routing<Port, ActorRef<ServerMsg>>,
+    context: Context,
+    root: ActorRef<RootMsg>,
+    alarm: Alarm,
+    /// Set while shutting down: when the remaining calls are ended.
+    drain_until: Option<Instant>,
+}
+
+/// Carries out what the routing decides.
+struct Hands;
+
+impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
+    fn answer(&mut self, port: Port, answer: Answer) {
+        // A caller that left meanwhile needs no answer; its cancellation is under way.
+        let _ = port.send(answer);
+    }
+
+    fn dispatch(&mut self, server: &ActorRef<ServerMsg>, dispatch: Dispatch) -> bool {
+        server.cast(ServerMsg::Dispatch(dispatch)).is_ok()
+    }
+
+    fn cancel(&mut self, server: &ActorRef<ServerMsg>, attempt: AttemptId, reason: CancelReason) {
+        // A server that has ended works on nothing.
+        let _ = server.cast(ServerMsg::Cancel { attempt, reason });
+    }
+}
+
+impl RouterState {
+    /// Tells the root once nothing is left to answer.
+    fn finish_draining(&mut self, now: Instant) {
+        let Some(until) = self.drain_until else { return };
+        let open = self.routing.open_calls();
+        if open > 0 && now < until {
+            return;
+        }
+        let interrupted = self.routing.end_all(now, &mut Hands);
+        self.drain_until = None;
+        // Without a root the whole troupe is ending anyway.
+        let _ = self.root.cast(RootMsg::Drained { interrupted });
+    }
+}
+
+/// Routes calls; see the module's page.
+pub(crate) struct RouterActor;
+
+impl Actor for RouterActor {
+    type Msg = RouterMsg;
+    type State = RouterState;
+    type Arguments = RouterArguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<RouterMsg>,
+        arguments: RouterArguments,
+    ) -> Result<RouterState, ActorProcessingErr> {
+        let RouterArguments { context, root, strategies } = arguments;
+        let routing = Routing::new(context.settings.clone(), strategies, context.seed);
+        Ok(RouterState { routing, context, root, alarm: Alarm::new(), drain_until: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RouterMsg>,
+        message: RouterMsg,
+        state: &mut RouterState,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = Instant::now();
+        let routing = &mut state.routing;
+        match message {
+            RouterMsg::Call { id, call, started, port } => {
+                routing.submit(id, call, started, port, now, &mut Hands);
+            }
+            RouterMsg::Cancel(id) => routing.cancel(id, now, &mut Hands),
+            RouterMsg::Completed { server, incarnation, batch } => {
+                routing.completed(&server, incarnation, batch, now, &mut Hands);
+            }
+            RouterMsg::Refused { server, incarnation, attempt } => {
+                routing.refused(&server, incarnation, attempt, now, &mut Hands);
+            }
+            RouterMsg::Joined { spec, incarnation, actor, standing } => {
+                routing.joined(spec, incarnation, actor, standing);
+            }
+            RouterMsg::Standing { server, incarnation, standing } => {
+                routing.standing(&server, incarnation, standing, now, &mut Hands);
+            }
+            RouterMsg::Down { server, incarnation, cause, standing } => {
+                routing.server_down(&server, incarnation, &cause, standing, now, &mut Hands);
+            }
+            RouterMsg::Leaving(server) => routing.leaving(&server, now, &mut Hands),
+            RouterMsg::Left(server) => routing.left(&server, now, &mut Hands),
+            RouterMsg::Catalogue(catalogue) => routing.catalogue(catalogue, now, &mut Hands),
+            RouterMsg::Introduced => routing.introduced(now, &mut Hands),
+            RouterMsg::SetStrategy { name, port } => {
+                let set = routing.set_strategy(&name);
+                if set.is_ok() {
+                    state.context.emit(Event::StrategyChanged { strategy: name });
+                }
+                let _ = port.send(set);
+            }
+            RouterMsg::Stats(port) => {
+                let _ = port.send(routing.stats(now));
+            }
+            RouterMsg::Drain { until } => {
+                routing.drain();
+                state.drain_until = Some(until);
+            }
+            RouterMsg::Due => {
+                state.alarm.rang();
+                routing.expire(now, &mut Hands);
+            }
+            #[cfg(feature = "testkit")]
+            RouterMsg::Panic => panic!("ordered by the testkit"),
+        }
+        state.finish_draining(now);
+        let next = [state.routing.next_deadline(), state.drain_until].into_iter().flatten().min();
+        state.alarm.set(next, &myself, || RouterMsg::Due);
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<RouterMsg>,
+        state: &mut RouterState,
+    ) -> Result<(), ActorProcessingErr> {
+        // Dropping the ports would answer too, but without saying whether a server may have received the call.
+        state.routing.end_all(Instant::now(), &mut Hands);
+        Ok(())
+    }
+}

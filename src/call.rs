@@ -1,0 +1,410 @@
+//! A call and its reply.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::RpcError;
+use crate::id::{GroupId, RequestId, ServerId};
+use crate::json::RawJson;
+
+/// How urgent a call is. Orders the queue of calls that wait for a free slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priority {
+    /// Somebody waits for it.
+    High,
+    /// The default.
+    #[default]
+    Normal,
+    /// Background work: the first to be shed.
+    Low,
+}
+
+impl Priority {
+    /// All priorities, most urgent first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+}
+
+/// How one attempt counts for the health of its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutcomeClass {
+    /// The server did its work, also where the tool reported an error of its own.
+    Success,
+    /// The server failed.
+    Failure,
+    /// The server refused for lack of capacity: counts in the ratio only.
+    Overload,
+    /// Says nothing about the server: the caller's own mistake, or the caller left.
+    Ignored,
+}
+
+/// How one attempt ended, as a classifier sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttemptEnd {
+    /// The server answered with a result.
+    Result(RawJson),
+    /// The server answered with a JSON-RPC error.
+    Rpc(RpcError),
+    /// The server's answer is no valid response.
+    InvalidResponse(String),
+    /// The link broke before the answer.
+    ConnectionLost {
+        /// How.
+        reason: String,
+        /// Whether the server may have received the request.
+        sent: bool,
+    },
+    /// The request exceeds the size limit of messages; nothing was sent.
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The call's deadline passed before the answer.
+    DeadlineExceeded,
+    /// The caller left before the answer.
+    Cancelled,
+}
+
+impl AttemptEnd {
+    /// A short, stable name for counters: `ok`, or that of the call's error.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Result(_) => "ok",
+            Self::Rpc(_) => "rpc-error",
+            Self::InvalidResponse(_) => "invalid-response",
+            Self::ConnectionLost { .. } => "connection-lost",
+            Self::TooLarge { .. } => "too-large",
+            Self::DeadlineExceeded => "deadline-exceeded",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Keeps calls with one key on one server of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Affinity {
+    pub key: String,
+    pub strict: bool,
+}
+
+/// Which servers a call may go to, besides offering the tool.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Selector {
+    pub server: Option<String>,
+    pub group: Option<String>,
+    /// All of them must be among the server's tags.
+    pub tags: Vec<String>,
+}
+
+impl Selector {
+    /// The selector in words, for errors.
+    pub(crate) fn describe(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(server) = &self.server {
+            parts.push(format!("server {server}"));
+        }
+        if let Some(group) = &self.group {
+            parts.push(format!("group {group}"));
+        }
+        if !self.tags.is_empty() {
+            parts.push(format!("tags {}", self.tags.join(", ")));
+        }
+        if parts.is_empty() { "any server".to_owned() } else { parts.join(", ") }
+    }
+}
+
+/// One call of a tool.
+///
+/// ```
+/// use std::time::Duration;
+/// use mcp_troupe::{Call, Priority};
+/// use serde_json::json;
+///
+/// let call = Call::tool("file.read")
+///     .args(json!({"path": "documents/test.md"}))
+///     .priority(Priority::High)
+///     .timeout(Duration::from_secs(5));
+/// # drop(call);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a call does nothing until it is given to Troupe::call"]
+pub struct Call {
+    pub(crate) tool: String,
+    /// The arguments, or what is wrong with them; told when the call is made.
+    pub(crate) args: Result<Option<RawJson>, String>,
+    pub(crate) selector: Selector,
+    pub(crate) priority: Priority,
+    pub(crate) affinity: Option<Affinity>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) idempotent: bool,
+    pub(crate) meta: Result<Option<RawJson>, String>,
+}
+
+impl Call {
+    /// A call of `tool`: its bare name, `group/tool`, or its exposed name `group__tool`.
+    pub fn tool(tool: impl Into<String>) -> Self {
+        Self {
+            tool: tool.into(),
+            args: Ok(None),
+            selector: Selector::default(),
+            priority: Priority::default(),
+            affinity: None,
+            timeout: None,
+            idempotent: false,
+            meta: Ok(None),
+        }
+    }
+
+    /// The arguments: anything that serialises to a JSON object. What does not is reported by the call.
+    pub fn args(mut self, args: impl Serialize) -> Self {
+        self.args = object("the arguments", RawJson::from_value(&args));
+        self
+    }
+
+    /// The arguments as JSON text that is passed on unchanged.
+    pub fn raw_args(mut self, json: impl Into<String>) -> Self {
+        self.args = object("the arguments", RawJson::from_text(json));
+        self
+    }
+
+    /// Only this server.
+    pub fn server(mut self, server: impl Into<String>) -> Self {
+        self.selector.server = Some(server.into());
+        self
+    }
+
+    /// Only servers of this group.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.selector.group = Some(group.into());
+        self
+    }
+
+    /// Only servers with this tag; several calls ask for several tags.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.selector.tags.push(tag.into());
+        self.selector.tags.sort();
+        self
+    }
+
+    /// How urgent it is; [`Priority::Normal`] unless said.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Prefers the server that last answered a call with this key; another one where that is not admitting.
+    pub fn affinity(mut self, key: impl Into<String>) -> Self {
+        self.affinity = Some(Affinity { key: key.into(), strict: false });
+        self
+    }
+
+    /// Like [`affinity`](Self::affinity), but fails where the bound server takes no calls.
+    pub fn strict_affinity(mut self, key: impl Into<String>) -> Self {
+        self.affinity = Some(Affinity { key: key.into(), strict: true });
+        self
+    }
+
+    /// The deadline, from now to the answer, with queueing and retries. Goes before every configured one.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Declares that repeating the call does no harm, so that it may be retried after its connection was lost.
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// Entries for the request's `_meta`, such as `traceparent`: anything that serialises to a JSON object.
+    pub fn meta(mut self, meta: impl Serialize) -> Self {
+        self.meta = object("_meta", RawJson::from_value(&meta));
+        self
+    }
+}
+
+/// Takes a JSON object and says of anything else what is wrong with it.
+fn object(what: &str, json: Result<RawJson, serde_json::Error>) -> Result<Option<RawJson>, String> {
+    match json {
+        Ok(json) if json.is_object() => Ok(Some(json)),
+        Ok(json) => {
+            let shown: String = json.as_str().chars().take(40).collect();
+            Err(format!("{what} must be a JSON object, not {shown}"))
+        }
+        Err(error) => Err(format!("{what} are no JSON: {error}")),
+    }
+}
+
+/// The answer to a call.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Reply {
+    /// The call's id.
+    pub request_id: RequestId,
+    /// The server that answered.
+    pub server: ServerId,
+    /// Its group.
+    pub group: GroupId,
+    /// The tool's name on that server.
+    pub tool: String,
+    /// The result as the server sent it, unread; in the tool-execute dialect without its envelope.
+    pub result: RawJson,
+    /// From the call to its answer, with queueing and retries.
+    #[serde(rename = "duration_us", serialize_with = "micros")]
+    pub duration: Duration,
+    /// Attempts that were made, this one included.
+    pub attempts: u32,
+    /// Whether it came from the cache.
+    pub cached: bool,
+}
+
+fn micros<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// A result that has not the shape that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplyError {
+    /// The tool itself reported an error.
+    #[error("the tool reported an error: {0}")]
+    Tool(String),
+    /// The server asks back before it gives a result; see [`Reply::result`].
+    #[error("the server asks for input before it gives a result")]
+    InputRequired,
+    /// The result says that it is of a kind that this client never asked for.
+    #[error("the result is of the unknown kind {0:?}")]
+    UnknownKind(String),
+    /// The result has no structured content.
+    #[error("the result has no structured content")]
+    NoStructuredContent,
+    /// The result is no MCP result, or its content has another type.
+    #[error("the result has another shape: {0}")]
+    Shape(#[from] serde_json::Error),
+}
+
+/// The parts of an MCP tool result that the accessors of [`Reply`] read.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolResult<'a> {
+    #[serde(default)]
+    is_error: bool,
+    #[serde(borrow, default)]
+    result_type: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    structured_content: Option<&'a serde_json::value::RawValue>,
+    #[serde(default)]
+    content: Vec<Content>,
+}
+
+/// One block of content; only text is read.
+#[derive(serde::Deserialize)]
+struct Content {
+    #[serde(default)]
+    text: Option<String>,
+}
+
+impl ToolResult<'_> {
+    fn text(&self) -> String {
+        self.content.iter().filter_map(|block| block.text.as_deref()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Reply {
+    /// Reads the result as an MCP tool result, and refuses one that is no success.
+    fn success(&self) -> Result<ToolResult<'_>, ReplyError> {
+        let result: ToolResult<'_> = self.result.parse_borrowed()?;
+        match result.result_type.as_deref() {
+            None | Some("complete") => {}
+            Some("input_required") => return Err(ReplyError::InputRequired),
+            Some(other) => return Err(ReplyError::UnknownKind(other.to_owned())),
+        }
+        if result.is_error { Err(ReplyError::Tool(result.text())) } else { Ok(result) }
+    }
+
+    /// Whether the tool reported an error (`isError`). Parses the result's outer level.
+    pub fn is_error(&self) -> bool {
+        matches!(self.success(), Err(ReplyError::Tool(_)))
+    }
+
+    /// The text of the result's content blocks, joined by line breaks.
+    ///
+    /// # Errors
+    /// [`ReplyError::Tool`] with the same text if the tool reported an error, and the other variants if the result is
+    /// no tool result.
+    pub fn text(&self) -> Result<String, ReplyError> {
+        self.success().map(|result| result.text())
+    }
+
+    /// The result's `structuredContent`, parsed.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text), and [`ReplyError::NoStructuredContent`] or [`ReplyError::Shape`].
+    pub fn structured<T: DeserializeOwned>(&self) -> Result<T, ReplyError> {
+        let result = self.success()?;
+        let content = result.structured_content.ok_or(ReplyError::NoStructuredContent)?;
+        Ok(serde_json::from_str(content.get())?)
+    }
+
+    /// The whole result, parsed.
+    ///
+    /// # Errors
+    /// [`ReplyError::Shape`] if it has another type.
+    pub fn raw<T: DeserializeOwned>(&self) -> Result<T, ReplyError> {
+        Ok(self.result.parse()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(result: &str) -> Reply {
+        Reply {
+            request_id: RequestId::random(),
+            server: ServerId::new("files").unwrap(),
+            group: GroupId::new("files").unwrap(),
+            tool: "file.read".into(),
+            result: RawJson::from_text(result).unwrap(),
+            duration: Duration::ZERO,
+            attempts: 1,
+            cached: false,
+        }
+    }
+
+    #[test]
+    fn arguments_that_are_no_object_are_told() {
+        let told = Call::tool("t").args([1, 2]).args.unwrap_err();
+        assert_eq!(told, "the arguments must be a JSON object, not [1,2]");
+        assert!(Call::tool("t").raw_args("{oops").args.is_err());
+        assert!(Call::tool("t").raw_args(" {\"a\":1}").args.is_ok());
+    }
+
+    #[test]
+    fn a_tool_error_is_an_error_of_the_accessors_and_not_of_the_call() {
+        let reply = reply(r#"{"content":[{"type":"text","text":"no such file"}],"isError":true}"#);
+        assert!(reply.is_error());
+        assert_eq!(reply.text().unwrap_err().to_string(), "the tool reported an error: no such file");
+    }
+
+    #[test]
+    fn structured_content_is_parsed_and_text_joined() {
+        let reply = reply(
+            r#"{"resultType":"complete","content":[{"type":"text","text":"a"},{"type":"image"},{"type":"text","text":"b"}],
+                "structuredContent":{"n":7}}"#,
+        );
+        assert_eq!(reply.text().unwrap(), "a\nb");
+        assert_eq!(reply.structured::<serde_json::Value>().unwrap()["n"], 7);
+    }
+
+    #[test]
+    fn a_question_back_is_no_result() {
+        assert!(matches!(reply(r#"{"resultType":"input_required"}"#).text(), Err(ReplyError::InputRequired)));
+        assert!(matches!(reply(r#"{"resultType":"task"}"#).text(), Err(ReplyError::UnknownKind(_))));
+    }
+}

@@ -1,0 +1,243 @@
+//! `servers.json`: the `mcpServers` file that MCP clients already use, with our keys beside it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use super::{
+    BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, Server, Settings,
+    SubprotocolChoice, duration,
+};
+
+/// What a `servers.json` says.
+///
+/// ```
+/// let file = mcp_troupe::ConfigFile::parse(r#"{
+///     "mcpServers": {
+///         "files": { "url": "ws://127.0.0.1:3000", "tags": ["storage"] },
+///         "db":    { "url": "ws://127.0.0.1:3001", "timeout": "5s" }
+///     },
+///     "troupe": { "strategy": "round-robin" }
+/// }"#)?;
+/// assert_eq!(file.servers.len(), 2);
+/// # Ok::<(), mcp_troupe::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ConfigFile {
+    /// The servers, in the file's order.
+    pub servers: Vec<Server>,
+    /// The settings; the defaults where the file has none.
+    pub settings: Settings,
+}
+
+impl ConfigFile {
+    /// Reads the text of a `servers.json`.
+    ///
+    /// # Errors
+    /// The first mistake, with its key as a path and its line: unknown keys, wrong types, values out of range, an id
+    /// that stands twice, a server without `url`.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let written: Written = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+            let path = error.path().to_string();
+            let key = if path == "." { "servers.json".to_owned() } else { path };
+            ConfigError::new(key, error.into_inner().to_string())
+        })?;
+        deserializer.end().map_err(|error| ConfigError::new("servers.json", error.to_string()))?;
+        written.troupe.check().map_err(|error| error.under("troupe"))?;
+        let servers = written
+            .servers
+            .0
+            .into_iter()
+            .map(|(id, server)| server.into_server(id).map_err(|error| error.under("mcpServers")))
+            .collect::<Result<Vec<_>, _>>()?;
+        for (order, server) in servers.iter().enumerate() {
+            let spec = server.clone().settle(&written.troupe.pool, &written.troupe.breaker, order);
+            spec.map_err(|error| error.under("mcpServers"))?;
+        }
+        Ok(Self { servers, settings: written.troupe })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(rename = "mcpServers")]
+    servers: WrittenServers,
+    #[serde(default)]
+    troupe: Settings,
+}
+
+/// Servers in the file's order; a JSON map would silently keep the last of two equal ids.
+struct WrittenServers(Vec<(String, WrittenServer)>);
+
+impl<'de> Deserialize<'de> for WrittenServers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = WrittenServers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of servers by id")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut servers: Vec<(String, WrittenServer)> = Vec::new();
+                while let Some(id) = map.next_key::<String>()? {
+                    if servers.iter().any(|(known, _)| *known == id) {
+                        return Err(serde::de::Error::custom(format!("the id {id:?} stands twice")));
+                    }
+                    servers.push((id, map.next_value()?));
+                }
+                Ok(WrittenServers(servers))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// How a server is reached, where it is said and not told by `url` or `command`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum Kind {
+    #[serde(rename = "websocket", alias = "ws")]
+    WebSocket,
+    #[serde(rename = "stdio")]
+    Stdio,
+    #[serde(rename = "http", alias = "streamable-http", alias = "streamableHttp", alias = "sse")]
+    Http,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct WrittenServer {
+    #[serde(rename = "type")]
+    kind: Option<Kind>,
+    url: Option<String>,
+    command: Option<String>,
+    #[serde(default, rename = "args")]
+    _args: Vec<String>,
+    #[serde(default, rename = "env")]
+    _env: BTreeMap<String, String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    subprotocol: Option<WrittenSubprotocol>,
+    group: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
+    weight: Option<u32>,
+    #[serde(default)]
+    dialect: Dialect,
+    #[serde(default)]
+    era: EraChoice,
+    #[serde(default, deserialize_with = "duration::optional")]
+    timeout: Option<Duration>,
+    pool: Option<PoolSettings>,
+    breaker: Option<BreakerSettings>,
+}
+
+/// `"auto"`, `"none"`, one name or a list of names.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenSubprotocol {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl WrittenServer {
+    fn into_server(self, id: String) -> Result<Server, ConfigError> {
+        let kind = match (self.kind, &self.url, &self.command) {
+            (Some(kind), _, _) => kind,
+            (None, Some(url), _) if url.starts_with("ws://") || url.starts_with("wss://") => Kind::WebSocket,
+            (None, Some(_), _) => Kind::Http,
+            (None, None, Some(_)) => Kind::Stdio,
+            (None, None, None) => {
+                return Err(ConfigError::new(format!("{id}.url"), "is missing: say where the server is"));
+            }
+        };
+        let unsupported = |transport: &str| {
+            let reason = format!("{transport} servers are not supported yet; use a ws:// or wss:// url");
+            Err(ConfigError::new(format!("{id}.type"), reason))
+        };
+        match kind {
+            Kind::WebSocket => {}
+            Kind::Stdio => return unsupported("stdio"),
+            Kind::Http => return unsupported("Streamable HTTP"),
+        }
+        let Some(url) = self.url else {
+            return Err(ConfigError::new(format!("{id}.url"), "is missing: a websocket server needs one"));
+        };
+        let subprotocol = match self.subprotocol {
+            None => SubprotocolChoice::Auto,
+            Some(WrittenSubprotocol::One(name)) => match name.as_str() {
+                "auto" => SubprotocolChoice::Auto,
+                "none" => SubprotocolChoice::None,
+                _ => SubprotocolChoice::Offer(vec![name]),
+            },
+            Some(WrittenSubprotocol::Several(names)) => SubprotocolChoice::Offer(names),
+        };
+        let mut server = Server::websocket(id, "");
+        server.endpoint =
+            Endpoint::WebSocket { url, headers: self.headers.into_iter().collect(), subprotocol };
+        server.group = self.group;
+        server.tags = self.tags;
+        server.weight = self.weight.unwrap_or(server.weight);
+        server.dialect = self.dialect;
+        server.era = self.era;
+        server.timeout = self.timeout;
+        server.pool = self.pool;
+        server.breaker = self.breaker;
+        Ok(server)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistake(text: &str) -> ConfigError {
+        ConfigFile::parse(text).unwrap_err()
+    }
+
+    #[test]
+    fn the_file_of_other_clients_is_read_as_it_is() {
+        let file = ConfigFile::parse(
+            r#"{"mcpServers":{"b":{"url":"ws://h:1","headers":{"Authorization":"Bearer x"}},"a":{"url":"wss://h"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(file.servers.iter().map(Server::id).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(file.settings, Settings::default());
+    }
+
+    #[test]
+    fn a_mistake_names_its_key_as_a_path() {
+        assert_eq!(mistake(r#"{"mcpServers":{"a":{"url":"ws://h","wieght":1}}}"#).key, "mcpServers.a.wieght");
+        assert_eq!(mistake(r#"{"mcpServers":{"a":{}}}"#).key, "mcpServers.a.url");
+        assert_eq!(mistake(r#"{"mcpServers":{"a":{"url":"ws://h","weight":0}}}"#).key, "mcpServers.a.weight");
+        assert_eq!(
+            mistake(r#"{"mcpServers":{},"troupe":{"pool":{"idleTimeout":"soon"}}}"#).key,
+            "troupe.pool.idleTimeout"
+        );
+        assert_eq!(mistake(r#"{"mcpServers":{},"troupe":{"pool":{"min":9}}}"#).key, "troupe.pool.min");
+        assert_eq!(mistake("[]").key, "servers.json");
+    }
+
+    #[test]
+    fn an_id_that_stands_twice_is_an_error() {
+        let error = mistake(r#"{"mcpServers":{"a":{"url":"ws://h"},"a":{"url":"ws://i"}}}"#);
+        assert!(error.reason.contains("\"a\" stands twice"), "{error}");
+    }
+
+    #[test]
+    fn a_transport_that_does_not_exist_yet_is_told() {
+        let error = mistake(r#"{"mcpServers":{"a":{"command":"npx","args":["-y","x"]}}}"#);
+        assert_eq!(error.key, "mcpServers.a.type");
+        assert!(error.reason.contains("stdio"), "{error}");
+        assert!(mistake(r#"{"mcpServers":{"a":{"url":"http://h"}}}"#).reason.contains("HTTP"));
+    }
+}

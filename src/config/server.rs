@@ -1,0 +1,285 @@
+//! One server as the operator describes it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings};
+use crate::id::{GroupId, ServerId};
+
+/// The most a weight may be: a spread of 1 to 1,000 says all that balancing can use.
+pub const WEIGHT_MAX: u32 = 1000;
+
+/// Which WebSocket subprotocol is offered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SubprotocolChoice {
+    /// `mcp`; none where the server knows no subprotocols, which is remembered.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// Exactly these.
+    Offer(Vec<String>),
+}
+
+/// How a server is reached.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// A WebSocket.
+    WebSocket {
+        /// `ws://` or `wss://`, without user info.
+        url: String,
+        /// Headers of the upgrade request: the place for tokens. Never shown.
+        headers: Vec<(String, String)>,
+        /// The subprotocol that is offered.
+        subprotocol: SubprotocolChoice,
+    },
+    /// Through a connector that the host gives beside the server.
+    Custom,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WebSocket { url, headers, subprotocol } => f
+                .debug_struct("WebSocket")
+                .field("url", &without_query(url))
+                .field("headers", &headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+                .field("subprotocol", subprotocol)
+                .finish(),
+            Self::Custom => f.write_str("Custom"),
+        }
+    }
+}
+
+/// The part of a URL that is safe to show: a query may carry a token.
+fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// One server: its id, how it is reached, and what differs from the troupe's settings.
+///
+/// ```
+/// use mcp_troupe::Server;
+///
+/// let server = Server::websocket("files-1", "ws://127.0.0.1:3000").group("files").tag("storage").weight(200);
+/// # drop(server);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[must_use = "a server does nothing until it is given to a troupe"]
+pub struct Server {
+    pub(crate) id: String,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) group: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) weight: u32,
+    pub(crate) dialect: Dialect,
+    pub(crate) era: EraChoice,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) pool: Option<PoolSettings>,
+    pub(crate) breaker: Option<BreakerSettings>,
+}
+
+impl Server {
+    /// A server behind a WebSocket, `ws://…` or `wss://…`.
+    pub fn websocket(id: impl Into<String>, url: impl Into<String>) -> Self {
+        Self::at(
+            id,
+            Endpoint::WebSocket {
+                url: url.into(),
+                headers: Vec::new(),
+                subprotocol: SubprotocolChoice::default(),
+            },
+        )
+    }
+
+    /// A server that is reached through a connector of the host's own.
+    pub fn custom(id: impl Into<String>) -> Self {
+        Self::at(id, Endpoint::Custom)
+    }
+
+    fn at(id: impl Into<String>, endpoint: Endpoint) -> Self {
+        Self {
+            id: id.into(),
+            endpoint,
+            group: None,
+            tags: Vec::new(),
+            weight: 100,
+            dialect: Dialect::default(),
+            era: EraChoice::default(),
+            timeout: None,
+            pool: None,
+            breaker: None,
+        }
+    }
+
+    /// The group: servers of one group are replicas, and calls are balanced over them. Its own id unless said.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// A tag that calls can select by; several calls add several.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Its share of the calls beside its replicas', 1 to 1,000; 100 unless said.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// The vocabulary it speaks.
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// The era of the protocol that it speaks; found by a probe unless said.
+    pub fn era(mut self, era: EraChoice) -> Self {
+        self.era = era;
+        self
+    }
+
+    /// A header of the WebSocket upgrade request, such as `Authorization`. It is never shown.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        if let Endpoint::WebSocket { headers, .. } = &mut self.endpoint {
+            headers.push((name.into(), value.into()));
+        }
+        self
+    }
+
+    /// The WebSocket subprotocol that is offered.
+    pub fn subprotocol(mut self, choice: SubprotocolChoice) -> Self {
+        if let Endpoint::WebSocket { subprotocol, .. } = &mut self.endpoint {
+            *subprotocol = choice;
+        }
+        self
+    }
+
+    /// The deadline of calls to it that name none and whose tool names none.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Pool settings of its own.
+    pub fn pool(mut self, pool: PoolSettings) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
+    /// Breaker settings of its own.
+    pub fn breaker(mut self, breaker: BreakerSettings) -> Self {
+        self.breaker = Some(breaker);
+        self
+    }
+
+    /// Its id as the operator wrote it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Checks it and settles what it leaves to the troupe. The error names the key, `<id>.<key>`.
+    pub(crate) fn settle(
+        self,
+        pool: &PoolSettings,
+        breaker: &BreakerSettings,
+        order: usize,
+    ) -> Result<ServerSpec, ConfigError> {
+        let id = ServerId::new(&self.id).map_err(|error| ConfigError::new(&self.id, error.to_string()))?;
+        let at = |key: &str| format!("{id}.{key}");
+        let group = match &self.group {
+            Some(group) => {
+                GroupId::new(group).map_err(|error| ConfigError::new(at("group"), error.to_string()))?
+            }
+            None => GroupId::from(&id),
+        };
+        if !(1..=WEIGHT_MAX).contains(&self.weight) {
+            let reason = format!("{} is not between 1 and {WEIGHT_MAX}", self.weight);
+            return Err(ConfigError::new(at("weight"), reason));
+        }
+        if self.timeout == Some(Duration::ZERO) {
+            return Err(ConfigError::new(at("timeout"), "must be more than 0"));
+        }
+        if let Some(tag) = self.tags.iter().find(|tag| tag.is_empty() || tag.len() > crate::id::ID_BYTES_MAX) {
+            return Err(ConfigError::new(at("tags"), format!("{tag:?} is empty or longer than 64 characters")));
+        }
+        let pool = self.pool.unwrap_or_else(|| pool.clone());
+        pool.check().map_err(|error| error.under(&at("pool")))?;
+        let breaker = self.breaker.unwrap_or_else(|| breaker.clone());
+        breaker.check().map_err(|error| error.under(&at("breaker")))?;
+        let mut tags = self.tags;
+        tags.sort();
+        tags.dedup();
+        Ok(ServerSpec {
+            id,
+            group,
+            endpoint: self.endpoint,
+            tags,
+            weight: self.weight,
+            dialect: self.dialect,
+            era: self.era,
+            timeout: self.timeout,
+            pool,
+            breaker,
+            order,
+        })
+    }
+}
+
+/// A server whose description was checked and completed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ServerSpec {
+    pub id: ServerId,
+    pub group: GroupId,
+    pub endpoint: Endpoint,
+    /// Sorted, without repetitions.
+    pub tags: Vec<String>,
+    pub weight: u32,
+    pub dialect: Dialect,
+    pub era: EraChoice,
+    pub timeout: Option<Duration>,
+    pub pool: PoolSettings,
+    pub breaker: BreakerSettings,
+    /// Its place among the registrations; settles which of two equal tools is shown.
+    pub order: usize,
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(server: Server) -> Result<ServerSpec, ConfigError> {
+        server.settle(&PoolSettings::default(), &BreakerSettings::default(), 0)
+    }
+
+    #[test]
+    fn a_server_is_a_group_of_its_own_unless_it_names_one() {
+        let spec = settle(Server::websocket("a", "ws://h")).unwrap();
+        assert_eq!(spec.group.as_str(), "a");
+        let spec = settle(Server::websocket("a", "ws://h").group("g")).unwrap();
+        assert_eq!(spec.group.as_str(), "g");
+    }
+
+    #[test]
+    fn a_mistake_names_the_server_and_the_key() {
+        let error = settle(Server::websocket("a", "ws://h").weight(0)).unwrap_err();
+        assert_eq!(error.key, "a.weight");
+        let error = settle(Server::websocket("a", "ws://h").group("g/1")).unwrap_err();
+        assert_eq!(error.key, "a.group");
+        let pool = PoolSettings { max: 0, ..PoolSettings::default() };
+        assert_eq!(settle(Server::custom("a").pool(pool)).unwrap_err().key, "a.pool.min");
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let server =
+            Server::websocket("a", "ws://h/p?token=s3cret").header("Authorization", "Bearer s3cret");
+        let shown = format!("{server:?}");
+        assert!(!shown.contains("s3cret") && shown.contains("Authorization"), "{shown}");
+    }
+}

@@ -1,0 +1,575 @@
+//! The settings of a troupe, each with its default, its unit and the reason for its value.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{ConfigError, duration};
+
+/// All settings of a troupe. `Settings::default()` is what the README's table shows.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Settings {
+    /// Name of the balancing strategy: `peak-ewma`, `round-robin`, `least-connections`, `weighted`, `rendezvous`,
+    /// or one that the host added. Default `peak-ewma`: the only one that is both load-aware and failure-aware.
+    pub strategy: String,
+    /// Deadline of a call that names none, whose tool and server name none: 30 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub call_timeout: Duration,
+    /// Deadlines by tool name (bare or `group/tool`); they go before the server's and `call_timeout`.
+    #[serde(deserialize_with = "duration::by_name")]
+    pub tool_timeouts: BTreeMap<String, Duration>,
+    /// What a bare tool name means that several groups offer.
+    pub collisions: Collisions,
+    /// How many dials may be under way at once: 32, so that a hundred servers are no stampede.
+    pub start_concurrency: usize,
+    /// How long shutdown waits for open calls before it ends them: 30 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub shutdown_drain: Duration,
+    /// Events that one subscriber may leave unread before it loses some and is told how many: 1,024.
+    pub events_capacity: usize,
+    /// Circuit breakers, one per server.
+    pub breaker: BreakerSettings,
+    /// Connection pools, one per server.
+    pub pool: PoolSettings,
+    /// How lost links are noticed.
+    pub liveness: LivenessSettings,
+    /// Delays between attempts to reconnect.
+    pub reconnect: BackoffSettings,
+    /// Restarts of server actors that crashed.
+    pub restart: RestartSettings,
+    /// Queues of calls that wait for a free slot.
+    pub mailbox: MailboxSettings,
+    /// Sticky calls.
+    pub affinity: AffinitySettings,
+    /// Repeated attempts.
+    pub retry: RetrySettings,
+    /// Limits on sizes and tables.
+    pub limits: LimitSettings,
+}
+
+/// What a bare tool name means that several groups offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Collisions {
+    /// An error that lists the candidates: two groups may mean different things by one name.
+    #[default]
+    Error,
+    /// The group that was configured first.
+    First,
+    /// All of them, as if they were replicas.
+    Balance,
+}
+
+/// Whether a breaker guards, and whether it acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BreakerMode {
+    /// Counts outcomes and opens.
+    #[default]
+    Enabled,
+    /// Lets everything through and counts nothing.
+    Disabled,
+    /// Counts outcomes and reports what it would have done, but lets everything through.
+    MetricsOnly,
+}
+
+/// The circuit breaker of one server.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct BreakerSettings {
+    /// Whether it guards and acts.
+    pub mode: BreakerMode,
+    /// Consecutive failures that open it: 5.
+    pub failure_threshold: u32,
+    /// Share of failures in the monitoring period that opens it, 0 to 1: 0.5.
+    pub failure_ratio: f64,
+    /// Calls in the monitoring period below which no ratio opens it: 20, so that two bad calls of three do not.
+    pub minimum_calls: u32,
+    /// A successful call that takes longer counts as slow; none by default, since tools differ by orders of magnitude.
+    #[serde(deserialize_with = "duration::optional")]
+    pub slow_call: Option<Duration>,
+    /// Share of slow calls in the monitoring period that opens it, 0 to 1: 0.9.
+    pub slow_call_ratio: f64,
+    /// The window of the ratios, in ten buckets: 300 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub monitoring_period: Duration,
+    /// Successes that close a half-open breaker: 2.
+    pub success_threshold: u32,
+    /// Calls that a half-open breaker lets through at once: 2.
+    pub half_open_permits: u32,
+    /// How long half-open waits for its permits' outcomes before it opens again: 30 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub half_open_timeout: Duration,
+    /// How long the first opening lasts: 30 s. It doubles with each trip that follows.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub open_for: Duration,
+    /// The longest opening: 5 min.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub open_for_max: Duration,
+    /// Random share by which an opening may be longer, 0 to 1: 0.1, so that breakers of many hosts do not close as one.
+    pub jitter: f64,
+    /// A closed stretch this long forgets earlier trips: 5 min.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub quiet_period: Duration,
+}
+
+/// The connection pool of one server.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct PoolSettings {
+    /// Connections that are kept open: 1.
+    pub min: usize,
+    /// The most connections: 5.
+    pub max: usize,
+    /// Requests in flight on one connection: 256.
+    pub in_flight_max: usize,
+    /// Another connection is opened while each has at least this many requests in flight: 1, since some servers work
+    /// through a connection one request at a time.
+    pub busy_at: usize,
+    /// A connection beyond `min` that was idle this long is closed: 5 min.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub idle_timeout: Duration,
+    /// Limit for opening the link: 5 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub connect_timeout: Duration,
+    /// Limit for the handshake after that: 10 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub handshake_timeout: Duration,
+    /// How long the probe for the modern era waits for its answer: 2 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub probe_timeout: Duration,
+    /// Limit for listing the tools, all pages together: 10 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub list_timeout: Duration,
+}
+
+/// How lost links are noticed.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct LivenessSettings {
+    /// A link from which nothing was heard this long is pinged: 10 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub ping_interval: Duration,
+    /// Intervals of silence that make it dead: 2.
+    pub misses_max: u32,
+    /// A write that the peer does not take within this time makes it dead: 10 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub write_timeout: Duration,
+}
+
+/// Exponential delays with jitter.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct BackoffSettings {
+    /// The first delay: 100 ms.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub min: Duration,
+    /// The longest delay: 30 s. There is no last attempt.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub max: Duration,
+    /// What each delay is multiplied with: 2.
+    pub factor: f64,
+    /// Random share of the delay, 0 to 1: 0.5 means half to all of it.
+    pub jitter: f64,
+    /// A good stretch this long starts again at `min`: 10 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub reset_after: Duration,
+}
+
+/// Which ends of a server actor are followed by a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartKind {
+    /// Every end that nobody asked for.
+    #[default]
+    Permanent,
+    /// Abnormal ends only: an error, a panic or a kill.
+    Transient,
+    /// None.
+    Temporary,
+}
+
+/// Restarts of server actors that crashed.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RestartSettings {
+    /// Which ends are followed by a restart.
+    pub kind: RestartKind,
+    /// Restarts within the window; one more quarantines the server: 10.
+    pub restarts_max: u32,
+    /// The sliding window: 60 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub window: Duration,
+    /// How long a quarantined server waits for its next start: 60 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub quarantine: Duration,
+    /// Delays between restarts; the default starts at 10 ms, since a crash of ours is no load on the peer.
+    pub backoff: BackoffSettings,
+    /// How often a server actor is asked for a sign of life: 5 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub ping_interval: Duration,
+    /// A server actor silent for longer is stopped, then killed: 15 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub ping_timeout: Duration,
+}
+
+/// Queues of calls that wait for a free slot.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct MailboxSettings {
+    /// Calls that may wait for one group: 4,096 (a few MiB of ordinary arguments).
+    pub capacity: usize,
+    /// Calls of a higher priority that may overtake a waiting lower one before it is served: 8.
+    pub overtakes_max: u32,
+}
+
+/// Sticky calls.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct AffinitySettings {
+    /// A binding unused this long is forgotten: 30 min.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub ttl: Duration,
+    /// Bindings that are kept; the longest unused goes first: 10,000.
+    pub capacity: usize,
+}
+
+/// Repeated attempts.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RetrySettings {
+    /// Attempts of one call that may have reached a server: 3.
+    pub attempts_max: u32,
+    /// Retries as a share of calls: 0.1.
+    pub budget_ratio: f64,
+    /// Retries per second that are always allowed, so that a quiet troupe can retry at all: 1.
+    pub budget_min_per_second: u32,
+    /// The window of the budget: 10 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub budget_window: Duration,
+    /// Tools (bare or `group/tool`) that the operator declares safe to repeat.
+    pub idempotent_tools: Vec<String>,
+}
+
+/// Limits on sizes and tables.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct LimitSettings {
+    /// One message of a peer or to it, in bytes: 16 MiB.
+    pub message_bytes_max: usize,
+    /// Tools of one server: 10,000.
+    pub tools_max: usize,
+    /// Pages of one tool list: 1,000.
+    pub pages_max: usize,
+    /// Servers of the troupe: 10,000.
+    pub servers_max: usize,
+    /// Calls open at once, waiting and in flight: 100,000.
+    pub open_calls_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            strategy: "peak-ewma".to_owned(),
+            call_timeout: Duration::from_secs(30),
+            tool_timeouts: BTreeMap::new(),
+            collisions: Collisions::default(),
+            start_concurrency: 32,
+            shutdown_drain: Duration::from_secs(30),
+            events_capacity: 1024,
+            breaker: BreakerSettings::default(),
+            pool: PoolSettings::default(),
+            liveness: LivenessSettings::default(),
+            reconnect: BackoffSettings::default(),
+            restart: RestartSettings::default(),
+            mailbox: MailboxSettings::default(),
+            affinity: AffinitySettings::default(),
+            retry: RetrySettings::default(),
+            limits: LimitSettings::default(),
+        }
+    }
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        Self {
+            mode: BreakerMode::default(),
+            failure_threshold: 5,
+            failure_ratio: 0.5,
+            minimum_calls: 20,
+            slow_call: None,
+            slow_call_ratio: 0.9,
+            monitoring_period: Duration::from_secs(300),
+            success_threshold: 2,
+            half_open_permits: 2,
+            half_open_timeout: Duration::from_secs(30),
+            open_for: Duration::from_secs(30),
+            open_for_max: Duration::from_secs(300),
+            jitter: 0.1,
+            quiet_period: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            min: 1,
+            max: 5,
+            in_flight_max: 256,
+            busy_at: 1,
+            idle_timeout: Duration::from_secs(300),
+            connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(10),
+            probe_timeout: Duration::from_secs(2),
+            list_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for LivenessSettings {
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(10),
+            misses_max: 2,
+            write_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for BackoffSettings {
+    fn default() -> Self {
+        Self {
+            min: Duration::from_millis(100),
+            max: Duration::from_secs(30),
+            factor: 2.0,
+            jitter: 0.5,
+            reset_after: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for RestartSettings {
+    fn default() -> Self {
+        Self {
+            kind: RestartKind::default(),
+            restarts_max: 10,
+            window: Duration::from_secs(60),
+            quarantine: Duration::from_secs(60),
+            backoff: BackoffSettings { min: Duration::from_millis(10), ..BackoffSettings::default() },
+            ping_interval: Duration::from_secs(5),
+            ping_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Default for MailboxSettings {
+    fn default() -> Self {
+        Self { capacity: 4096, overtakes_max: 8 }
+    }
+}
+
+impl Default for AffinitySettings {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(30 * 60), capacity: 10_000 }
+    }
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            attempts_max: 3,
+            budget_ratio: 0.1,
+            budget_min_per_second: 1,
+            budget_window: Duration::from_secs(10),
+            idempotent_tools: Vec::new(),
+        }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 16 << 20,
+            tools_max: 10_000,
+            pages_max: 1_000,
+            servers_max: 10_000,
+            open_calls_max: 100_000,
+        }
+    }
+}
+
+/// Refuses a zero where it would switch off what the key is for.
+fn positive<T: PartialEq + Default>(key: &str, value: &T) -> Result<(), ConfigError> {
+    if *value == T::default() { Err(ConfigError::new(key, "must be more than 0")) } else { Ok(()) }
+}
+
+/// Refuses a share outside 0 to 1.
+fn share(key: &str, value: f64) -> Result<(), ConfigError> {
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(ConfigError::new(key, format!("{value} is no share: it must lie between 0 and 1")))
+    }
+}
+
+/// Refuses a lower bound above its upper one.
+fn ordered<T: PartialOrd + std::fmt::Debug>(low: (&str, T), high: (&str, T)) -> Result<(), ConfigError> {
+    if low.1 <= high.1 {
+        Ok(())
+    } else {
+        Err(ConfigError::new(low.0, format!("{:?} is more than {} ({:?})", low.1, high.0, high.1)))
+    }
+}
+
+impl Settings {
+    /// Checks every value; the error names the first key that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        positive("callTimeout", &self.call_timeout)?;
+        for (tool, timeout) in &self.tool_timeouts {
+            positive(tool, timeout).map_err(|error| error.under("toolTimeouts"))?;
+        }
+        positive("startConcurrency", &self.start_concurrency)?;
+        positive("eventsCapacity", &self.events_capacity)?;
+        self.breaker.check().map_err(|error| error.under("breaker"))?;
+        self.pool.check().map_err(|error| error.under("pool"))?;
+        self.liveness.check().map_err(|error| error.under("liveness"))?;
+        self.reconnect.check().map_err(|error| error.under("reconnect"))?;
+        self.restart.check().map_err(|error| error.under("restart"))?;
+        positive("mailbox.capacity", &self.mailbox.capacity)?;
+        positive("mailbox.overtakesMax", &self.mailbox.overtakes_max)?;
+        positive("affinity.ttl", &self.affinity.ttl)?;
+        positive("affinity.capacity", &self.affinity.capacity)?;
+        positive("retry.attemptsMax", &self.retry.attempts_max)?;
+        share("retry.budgetRatio", self.retry.budget_ratio)?;
+        positive("retry.budgetWindow", &self.retry.budget_window)?;
+        positive("limits.messageBytesMax", &self.limits.message_bytes_max)?;
+        positive("limits.toolsMax", &self.limits.tools_max)?;
+        positive("limits.pagesMax", &self.limits.pages_max)?;
+        positive("limits.serversMax", &self.limits.servers_max)?;
+        positive("limits.openCallsMax", &self.limits.open_calls_max)
+    }
+}
+
+impl BreakerSettings {
+    /// Checks every value; the error names the first key that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        positive("failureThreshold", &self.failure_threshold)?;
+        share("failureRatio", self.failure_ratio)?;
+        positive("failureRatio", &self.failure_ratio)?;
+        positive("minimumCalls", &self.minimum_calls)?;
+        if self.slow_call == Some(Duration::ZERO) {
+            return Err(ConfigError::new("slowCall", "must be more than 0; leave it out for none"));
+        }
+        share("slowCallRatio", self.slow_call_ratio)?;
+        positive("slowCallRatio", &self.slow_call_ratio)?;
+        positive("monitoringPeriod", &self.monitoring_period)?;
+        positive("successThreshold", &self.success_threshold)?;
+        positive("halfOpenPermits", &self.half_open_permits)?;
+        positive("halfOpenTimeout", &self.half_open_timeout)?;
+        positive("openFor", &self.open_for)?;
+        ordered(("openFor", self.open_for), ("openForMax", self.open_for_max))?;
+        share("jitter", self.jitter)
+    }
+}
+
+impl PoolSettings {
+    /// Checks every value; the error names the first key that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        positive("min", &self.min)?;
+        ordered(("min", self.min), ("max", self.max))?;
+        positive("inFlightMax", &self.in_flight_max)?;
+        positive("busyAt", &self.busy_at)?;
+        positive("idleTimeout", &self.idle_timeout)?;
+        positive("connectTimeout", &self.connect_timeout)?;
+        positive("handshakeTimeout", &self.handshake_timeout)?;
+        positive("probeTimeout", &self.probe_timeout)?;
+        ordered(("probeTimeout", self.probe_timeout), ("handshakeTimeout", self.handshake_timeout))?;
+        positive("listTimeout", &self.list_timeout)
+    }
+}
+
+impl LivenessSettings {
+    /// Checks every value; the error names the first key that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        positive("pingInterval", &self.ping_interval)?;
+        positive("missesMax", &self.misses_max)?;
+        positive("writeTimeout", &self.write_timeout)
+    }
+}
+
+impl BackoffSettings {
+    /// Checks every value; the error names the first key that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        positive("min", &self.min)?;
+        ordered(("min", self.min), ("max", self.max))?;
+        if !(1.0..=100.0).contains(&self.factor) {
+            return Err(ConfigError::new("factor", format!("{} is not between 1 and 100", self.factor)));
+        }
+        share("jitter", self.jitter)
+    }
+}
+
+impl RestartSettings {
+    /// Checks every value; the error names the first key that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        positive("window", &self.window)?;
+        positive("quarantine", &self.quarantine)?;
+        self.backoff.check().map_err(|error| error.under("backoff"))?;
+        positive("pingInterval", &self.ping_interval)?;
+        ordered(("pingInterval", self.ping_interval), ("pingTimeout", self.ping_timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(Settings::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_mistake_names_its_key() {
+        let mut settings = Settings::default();
+        settings.pool.min = 9;
+        assert_eq!(settings.check().unwrap_err().key, "pool.min");
+        let mut settings = Settings::default();
+        settings.restart.backoff.jitter = 2.0;
+        assert_eq!(settings.check().unwrap_err().key, "restart.backoff.jitter");
+    }
+
+    #[test]
+    fn a_deliberate_zero_is_refused_and_not_replaced() {
+        let settings: Settings = serde_json::from_str(r#"{"callTimeout":"0s"}"#).unwrap();
+        assert_eq!(settings.check().unwrap_err().key, "callTimeout");
+    }
+
+    #[test]
+    fn unknown_keys_and_bare_numbers_for_durations_are_errors() {
+        assert!(serde_json::from_str::<Settings>(r#"{"callTimout":"1s"}"#).is_err());
+        let error = serde_json::from_str::<Settings>(r#"{"callTimeout":30}"#).unwrap_err();
+        assert!(error.to_string().contains("\"30s\""), "{error}");
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        let settings: Settings =
+            serde_json::from_str(r#"{"callTimeout":"1m 30s","breaker":{"slowCall":"250ms"}}"#).unwrap();
+        assert_eq!(settings.call_timeout, Duration::from_secs(90));
+        assert_eq!(settings.breaker.slow_call, Some(Duration::from_millis(250)));
+    }
+}

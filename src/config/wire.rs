@@ -1,0 +1,27 @@
+//! What language a server speaks.
+
+use serde::Deserialize;
+
+/// The vocabulary of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// The Model Context Protocol.
+    #[default]
+    Mcp,
+    /// `rpc.discover`, `tool.list`, `tool.execute`; results nested as `{toolName, result}`.
+    ToolExecute,
+}
+
+/// Which era of MCP a server is taken to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EraChoice {
+    /// Found by a probe, which costs a fresh server one round trip.
+    #[default]
+    Auto,
+    /// 2026-07-28: no handshake.
+    Modern,
+    /// 2025-11-25 and before: `initialize` first.
+    Legacy,
+}

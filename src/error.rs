@@ -1,0 +1,425 @@
+//! What can go wrong with a call, said so that a host can decide: was it sent, may it be repeated, and when.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::event::ExitCause;
+use crate::id::{RequestId, ServerId};
+use crate::json::RawJson;
+
+/// A JSON-RPC error as the peer sent it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("the server answered with error {code}: {message}")]
+pub struct RpcError {
+    /// The peer's code; the reserved ones lie between -32768 and -32000.
+    pub code: i64,
+    /// The peer's message: untrusted text.
+    pub message: String,
+    /// The peer's data, unread.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<RawJson>,
+}
+
+impl RpcError {
+    /// Unparsable message.
+    pub const PARSE_ERROR: i64 = -32700;
+    /// No valid request.
+    pub const INVALID_REQUEST: i64 = -32600;
+    /// No such method.
+    pub const METHOD_NOT_FOUND: i64 = -32601;
+    /// Wrong parameters, among them unknown tools.
+    pub const INVALID_PARAMS: i64 = -32602;
+    /// The server failed.
+    pub const INTERNAL_ERROR: i64 = -32603;
+
+    /// Whether the peer refused the request before it did anything: the caller's own mistake.
+    pub fn is_rejection(&self) -> bool {
+        matches!(
+            self.code,
+            Self::PARSE_ERROR | Self::INVALID_REQUEST | Self::METHOD_NOT_FOUND | Self::INVALID_PARAMS
+        )
+    }
+}
+
+/// What is known about the effect of a call that ended in an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// No byte of it reached a server: repeating it is safe.
+    NotSent,
+    /// It may have been carried out: only the host can know whether repeating it is safe.
+    Unknown,
+    /// The server refused it without carrying it out.
+    Rejected,
+    /// The server tried it and failed.
+    Failed,
+}
+
+/// A server that could not take a call, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnavailableServer {
+    /// The server.
+    pub server: ServerId,
+    /// Why it takes no calls.
+    pub reason: String,
+    /// When it is next tried, if that is known.
+    #[serde(rename = "retry_after_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Duration>,
+}
+
+impl fmt::Display for UnavailableServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.server, self.reason)?;
+        match self.retry_after {
+            Some(after) => write!(f, ", next attempt in {}", rounded(after)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The ways in which a call ends without a result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallErrorKind {
+    /// The arguments are no JSON object.
+    #[error("invalid arguments: {reason}")]
+    InvalidArguments {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// No server offers the tool.
+    #[error("unknown tool{}{}", near_names(near), unlisted(missing))]
+    UnknownTool {
+        /// Names that look alike, best first.
+        near: Vec<String>,
+        /// Servers whose tools are not known yet, since they could not be reached.
+        missing: Vec<UnavailableServer>,
+    },
+    /// Several groups offer a tool of that name.
+    #[error("ambiguous tool name: name one of {}", candidates.join(", "))]
+    AmbiguousTool {
+        /// The qualified names to choose from.
+        candidates: Vec<String>,
+    },
+    /// The tool exists, but no server that offers it matches the call's selector.
+    #[error("no server that offers the tool matches {selector}")]
+    NoMatch {
+        /// The selector, in words.
+        selector: String,
+    },
+    /// Every server that offers the tool is down, or its breaker is open.
+    #[error("no server is available ({})", joined(servers))]
+    Unavailable {
+        /// Each of them, with its reason.
+        servers: Vec<UnavailableServer>,
+    },
+    /// Too many calls wait already.
+    #[error("overloaded: {waiting} calls wait, the limit is {limit}")]
+    Overloaded {
+        /// Calls that wait.
+        waiting: usize,
+        /// The limit that was reached.
+        limit: usize,
+    },
+    /// The deadline passed.
+    #[error("deadline of {} exceeded {}", rounded(*timeout), if *sent { "while the server worked" } else { "before a server was free" })]
+    DeadlineExceeded {
+        /// The time that the call was given.
+        timeout: Duration,
+        /// Whether a server may have received it.
+        sent: bool,
+    },
+    /// The server answered with a JSON-RPC error.
+    #[error(transparent)]
+    Rpc(RpcError),
+    /// The link broke.
+    #[error("connection lost: {reason}")]
+    ConnectionLost {
+        /// How it broke.
+        reason: String,
+        /// Whether the server may have received the call.
+        sent: bool,
+    },
+    /// The server's actor ended.
+    #[error("server down: {cause}")]
+    ServerDown {
+        /// How it ended.
+        cause: ExitCause,
+        /// Whether the server may have received the call.
+        sent: bool,
+    },
+    /// The server's answer is no valid response.
+    #[error("invalid response: {reason}")]
+    InvalidResponse {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The request exceeds the size limit of messages.
+    #[error("the request has {bytes} bytes, the limit is {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The router ended while the call was open.
+    #[error("interrupted: the router was restarted")]
+    Interrupted,
+    /// The troupe shuts down.
+    #[error("the troupe is shutting down")]
+    ShuttingDown {
+        /// Whether a server may have received the call.
+        sent: bool,
+    },
+    /// The troupe has ended.
+    #[error("the troupe has ended")]
+    Closed,
+}
+
+impl CallErrorKind {
+    /// A short, stable name of the kind, for counters and machine-readable output.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::InvalidArguments { .. } => "invalid-arguments",
+            Self::UnknownTool { .. } => "unknown-tool",
+            Self::AmbiguousTool { .. } => "ambiguous-tool",
+            Self::NoMatch { .. } => "no-match",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Overloaded { .. } => "overloaded",
+            Self::DeadlineExceeded { .. } => "deadline-exceeded",
+            Self::Rpc(_) => "rpc-error",
+            Self::ConnectionLost { .. } => "connection-lost",
+            Self::ServerDown { .. } => "server-down",
+            Self::InvalidResponse { .. } => "invalid-response",
+            Self::TooLarge { .. } => "too-large",
+            Self::Interrupted => "interrupted",
+            Self::ShuttingDown { .. } => "shutting-down",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// What is known about the call's effect.
+    pub fn delivery(&self) -> Delivery {
+        match self {
+            Self::InvalidArguments { .. }
+            | Self::UnknownTool { .. }
+            | Self::AmbiguousTool { .. }
+            | Self::NoMatch { .. }
+            | Self::Unavailable { .. }
+            | Self::Overloaded { .. }
+            | Self::TooLarge { .. }
+            | Self::Closed => Delivery::NotSent,
+            Self::DeadlineExceeded { sent, .. }
+            | Self::ConnectionLost { sent, .. }
+            | Self::ServerDown { sent, .. }
+            | Self::ShuttingDown { sent } => {
+                if *sent {
+                    Delivery::Unknown
+                } else {
+                    Delivery::NotSent
+                }
+            }
+            Self::Rpc(error) if error.is_rejection() => Delivery::Rejected,
+            Self::Rpc(_) => Delivery::Failed,
+            Self::InvalidResponse { .. } | Self::Interrupted => Delivery::Unknown,
+        }
+    }
+}
+
+/// A call that ended without a result: what happened, to which call, on which server, after how many attempts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.sentence())]
+pub struct CallError(Box<Details>);
+
+/// The parts of a [`CallError`]; boxed, so that a `Result` of a call stays small.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Details {
+    kind: CallErrorKind,
+    request_id: RequestId,
+    tool: String,
+    server: Option<ServerId>,
+    attempts: u32,
+}
+
+impl CallError {
+    /// An error of the call `request_id` to `tool`.
+    pub(crate) fn new(
+        kind: CallErrorKind,
+        request_id: RequestId,
+        tool: impl Into<String>,
+        server: Option<ServerId>,
+        attempts: u32,
+    ) -> Self {
+        Self(Box::new(Details { kind, request_id, tool: tool.into(), server, attempts }))
+    }
+
+    /// What happened.
+    pub fn kind(&self) -> &CallErrorKind {
+        &self.0.kind
+    }
+
+    /// The id of the call.
+    pub fn request_id(&self) -> &RequestId {
+        &self.0.request_id
+    }
+
+    /// The tool as the call named it.
+    pub fn tool(&self) -> &str {
+        &self.0.tool
+    }
+
+    /// The server of the last attempt, if there was one.
+    pub fn server(&self) -> Option<&ServerId> {
+        self.0.server.as_ref()
+    }
+
+    /// How many attempts were made.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// What is known about the call's effect.
+    pub fn outcome(&self) -> Delivery {
+        self.0.kind.delivery()
+    }
+
+    /// Whether the same call may simply be made again: nothing was sent, and the cause may pass.
+    pub fn retryable(&self) -> bool {
+        self.outcome() == Delivery::NotSent
+            && matches!(
+                self.0.kind,
+                CallErrorKind::Unavailable { .. }
+                    | CallErrorKind::Overloaded { .. }
+                    | CallErrorKind::DeadlineExceeded { .. }
+                    | CallErrorKind::ConnectionLost { .. }
+                    | CallErrorKind::ServerDown { .. }
+            )
+    }
+
+    /// When a repetition has a chance, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &self.0.kind {
+            CallErrorKind::Unavailable { servers } => servers.iter().filter_map(|s| s.retry_after).min(),
+            _ => None,
+        }
+    }
+
+    fn sentence(&self) -> String {
+        let Details { kind, request_id, tool, server, attempts } = &*self.0;
+        let place = server.as_ref().map(|server| format!(" on {server}")).unwrap_or_default();
+        let unknown = match kind.delivery() {
+            Delivery::Unknown => ", outcome unknown",
+            Delivery::NotSent | Delivery::Rejected | Delivery::Failed => "",
+        };
+        let plural = if *attempts == 1 { "" } else { "s" };
+        format!("{tool}{place}: {kind}{unknown} (request {request_id}, {attempts} attempt{plural})")
+    }
+}
+
+impl Serialize for CallError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("error", self.0.kind.name())?;
+        map.serialize_entry("message", &self.0.kind.to_string())?;
+        map.serialize_entry("request_id", self.request_id())?;
+        map.serialize_entry("tool", self.tool())?;
+        map.serialize_entry("server", &self.server())?;
+        map.serialize_entry("attempts", &self.attempts())?;
+        map.serialize_entry("outcome", &self.outcome())?;
+        map.serialize_entry("retryable", &self.retryable())?;
+        if let Some(after) = self.retry_after() {
+            map.serialize_entry("retry_after_ms", &millis(after))?;
+        }
+        match &self.0.kind {
+            CallErrorKind::Rpc(error) => map.serialize_entry("rpc", error)?,
+            CallErrorKind::UnknownTool { near, missing } => {
+                map.serialize_entry("near", near)?;
+                map.serialize_entry("missing", missing)?;
+            }
+            CallErrorKind::AmbiguousTool { candidates } => map.serialize_entry("candidates", candidates)?,
+            CallErrorKind::Unavailable { servers } => map.serialize_entry("servers", servers)?,
+            CallErrorKind::InvalidArguments { .. }
+            | CallErrorKind::NoMatch { .. }
+            | CallErrorKind::Overloaded { .. }
+            | CallErrorKind::DeadlineExceeded { .. }
+            | CallErrorKind::ConnectionLost { .. }
+            | CallErrorKind::ServerDown { .. }
+            | CallErrorKind::InvalidResponse { .. }
+            | CallErrorKind::TooLarge { .. }
+            | CallErrorKind::Interrupted
+            | CallErrorKind::ShuttingDown { .. }
+            | CallErrorKind::Closed => {}
+        }
+        map.end()
+    }
+}
+
+/// Milliseconds of a duration, for machine-readable output.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Serialises a duration as milliseconds.
+pub(crate) fn optional_ms<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.map(millis).serialize(serializer)
+}
+
+/// A duration in words, without digits that nobody reads.
+pub(crate) fn rounded(duration: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(millis(duration)))
+}
+
+fn joined(servers: &[UnavailableServer]) -> String {
+    servers.iter().map(UnavailableServer::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn near_names(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!(", did you mean {}?", near.join(", ")) }
+}
+
+fn unlisted(missing: &[UnavailableServer]) -> String {
+    if missing.is_empty() {
+        String::new()
+    } else {
+        format!(" (the tools of these servers are not known: {})", joined(missing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(kind: CallErrorKind) -> CallError {
+        CallError::new(kind, RequestId::random(), "file.read", ServerId::new("files").ok(), 1)
+    }
+
+    #[test]
+    fn a_lost_call_says_that_its_outcome_is_unknown_and_is_not_retryable() {
+        let lost = error(CallErrorKind::ConnectionLost { reason: "reset".into(), sent: true });
+        assert_eq!(lost.outcome(), Delivery::Unknown);
+        assert!(!lost.retryable());
+        assert!(lost.to_string().contains("outcome unknown"), "{lost}");
+        assert!(error(CallErrorKind::ConnectionLost { reason: "reset".into(), sent: false }).retryable());
+    }
+
+    #[test]
+    fn a_rejection_is_told_from_a_failure() {
+        let rpc = |code| CallErrorKind::Rpc(RpcError { code, message: "no".into(), data: None });
+        assert_eq!(rpc(RpcError::INVALID_PARAMS).delivery(), Delivery::Rejected);
+        assert_eq!(rpc(RpcError::INTERNAL_ERROR).delivery(), Delivery::Failed);
+        assert_eq!(rpc(-32003).delivery(), Delivery::Failed);
+    }
+
+    #[test]
+    fn the_json_form_carries_the_peers_error_whole() {
+        let data = RawJson::from_text(r#"{"x":1.50}"#).unwrap();
+        let error =
+            error(CallErrorKind::Rpc(RpcError { code: -32003, message: "slow".into(), data: Some(data) }));
+        let text = serde_json::to_string(&error).unwrap();
+        assert!(text.contains(r#""data":{"x":1.50}"#), "{text}");
+        assert!(text.contains(r#""error":"rpc-error""#), "{text}");
+    }
+}

@@ -1,0 +1,281 @@
+//! What the troupe tells its host as it happens. Every event is a snapshot: nothing in it changes later.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::error::optional_ms;
+use crate::id::{ConnectionId, GroupId, Incarnation, ServerId};
+
+/// Where a server stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ServerStatus {
+    /// Its actor dials, or shakes hands.
+    Connecting,
+    /// At least one connection is usable, and its tools are known.
+    Ready,
+    /// No connection; the next attempt waits for its time.
+    Disconnected,
+    /// Its actor ended and waits for its restart.
+    Restarting,
+    /// Its actor ended too often and waits for a slow retry.
+    Quarantined,
+    /// It was unregistered or the troupe shuts down.
+    Stopped,
+}
+
+impl fmt::Display for ServerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connecting => "connecting",
+            Self::Ready => "ready",
+            Self::Disconnected => "disconnected",
+            Self::Restarting => "restarting",
+            Self::Quarantined => "quarantined",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// How an actor ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "exit", content = "reason")]
+pub enum ExitCause {
+    /// By itself, in order.
+    Normal,
+    /// Because it was asked to.
+    Requested,
+    /// A handler failed or panicked.
+    Failed(String),
+    /// It was killed.
+    Killed,
+    /// Its task was cancelled.
+    Cancelled,
+    /// It could not start.
+    StartFailed(String),
+}
+
+impl fmt::Display for ExitCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Normal => f.write_str("it ended"),
+            Self::Requested => f.write_str("it was stopped"),
+            Self::Failed(reason) => write!(f, "it failed: {reason}"),
+            Self::Killed => f.write_str("it was killed"),
+            Self::Cancelled => f.write_str("its task was cancelled"),
+            Self::StartFailed(reason) => write!(f, "it could not start: {reason}"),
+        }
+    }
+}
+
+/// The state of a circuit breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BreakerState {
+    /// Calls pass.
+    Closed,
+    /// No call passes.
+    Open,
+    /// A few calls pass, to see whether the server has recovered.
+    HalfOpen,
+    /// No call passes, by order of the host.
+    ForcedOpen,
+    /// All calls pass, and nothing is counted.
+    Disabled,
+    /// All calls pass; transitions are reported as they would have been.
+    MetricsOnly,
+}
+
+impl fmt::Display for BreakerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+            Self::ForcedOpen => "forced-open",
+            Self::Disabled => "disabled",
+            Self::MetricsOnly => "metrics-only",
+        })
+    }
+}
+
+/// Why a breaker changed its state.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum TransitionReason {
+    /// So many failures in a row.
+    ConsecutiveFailures {
+        /// How many.
+        count: u32,
+    },
+    /// Too large a share of failures in the monitoring period.
+    FailureRatio {
+        /// The share, 0 to 1.
+        ratio: f64,
+    },
+    /// Too large a share of slow calls in the monitoring period.
+    SlowCallRatio {
+        /// The share, 0 to 1.
+        ratio: f64,
+    },
+    /// A call that half-open let through failed.
+    ProbeFailed,
+    /// The calls that half-open let through did not end in time.
+    ProbesTimedOut,
+    /// Enough calls that half-open let through succeeded.
+    ProbesSucceeded,
+    /// The opening is over.
+    OpenTimeElapsed,
+    /// The server could be reached again.
+    Reconnected,
+    /// The host ordered it.
+    Ordered,
+}
+
+/// A change of a breaker's state.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct BreakerTransition {
+    /// The state before.
+    pub from: BreakerState,
+    /// The state after.
+    pub to: BreakerState,
+    /// Why.
+    #[serde(flatten)]
+    pub reason: TransitionReason,
+    /// How long it stays open, if it opened for a time.
+    #[serde(rename = "open_for_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    pub open_for: Option<Duration>,
+}
+
+/// Something that happened in the troupe.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+#[non_exhaustive]
+pub enum Event {
+    /// A server was added.
+    ServerRegistered {
+        /// The server.
+        server: ServerId,
+        /// Its group.
+        group: GroupId,
+    },
+    /// A server was removed.
+    ServerUnregistered {
+        /// The server.
+        server: ServerId,
+    },
+    /// A server's status changed.
+    ServerStatusChanged {
+        /// The server.
+        server: ServerId,
+        /// Its life.
+        incarnation: Incarnation,
+        /// The status before.
+        from: ServerStatus,
+        /// The status after.
+        to: ServerStatus,
+        /// Why, where there is a reason to tell.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// When it is tried again, if it is down.
+        #[serde(rename = "retry_in_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+        retry_in: Option<Duration>,
+    },
+    /// A server's actor ended.
+    ServerDown {
+        /// The server.
+        server: ServerId,
+        /// The life that ended.
+        incarnation: Incarnation,
+        /// How.
+        cause: ExitCause,
+        /// Restarts within the window so far.
+        restarts_in_window: u32,
+        /// When it is restarted, if it is.
+        #[serde(rename = "restart_in_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+        restart_in: Option<Duration>,
+    },
+    /// A connection was opened and is usable.
+    ConnectionOpened {
+        /// The server.
+        server: ServerId,
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A connection ended, or could not be opened.
+    ConnectionLost {
+        /// The server.
+        server: ServerId,
+        /// The connection.
+        connection: ConnectionId,
+        /// How.
+        reason: String,
+    },
+    /// A breaker changed its state.
+    BreakerChanged {
+        /// The server.
+        server: ServerId,
+        /// From what to what, and why.
+        #[serde(flatten)]
+        transition: BreakerTransition,
+    },
+    /// A server's tools were listed and differ from before.
+    ToolsChanged {
+        /// The server.
+        server: ServerId,
+        /// Names that are new.
+        added: Vec<String>,
+        /// Names that are gone.
+        removed: Vec<String>,
+        /// Names whose definition differs.
+        changed: Vec<String>,
+    },
+    /// A tool was left out of the catalogue.
+    ToolSkipped {
+        /// The server.
+        server: ServerId,
+        /// Its name, or its place in the list where it has none.
+        tool: String,
+        /// Why.
+        reason: String,
+    },
+    /// A peer sent something that is no valid message, or answers nothing that was asked.
+    ProtocolViolation {
+        /// The server.
+        server: ServerId,
+        /// The connection.
+        connection: ConnectionId,
+        /// What it was.
+        reason: String,
+    },
+    /// The router ended and was replaced; open calls were answered with `Interrupted`.
+    RouterRestarted {
+        /// How it ended.
+        cause: ExitCause,
+    },
+    /// The registry ended and was replaced, and with it all server actors and the router.
+    RegistryRestarted {
+        /// How it ended.
+        cause: ExitCause,
+    },
+    /// The strategy changed.
+    StrategyChanged {
+        /// Its name.
+        strategy: String,
+    },
+    /// Shutdown began: new calls are refused.
+    ShutdownStarted,
+    /// Shutdown is complete: the last event.
+    ShutdownCompleted {
+        /// Open calls that had to be ended.
+        interrupted: usize,
+    },
+    /// This subscriber read too slowly and lost events.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+}

@@ -1,0 +1,75 @@
+//! Many MCP servers as one dependable tool set.
+//!
+//! `mcp-troupe` is a client for agent hosts that use many [Model Context Protocol] servers at once. Each server is
+//! played by a supervised actor with its own connections and circuit breaker; one router holds every open call, so that
+//! each is answered exactly once; what crashes is restarted, and one bad server never hurts another.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use mcp_troupe::{Call, Priority, Readiness, Server, Troupe};
+//! use serde_json::json;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let troupe = Troupe::builder()
+//!     .server(Server::websocket("files-1", "ws://127.0.0.1:3000").group("files"))
+//!     .server(Server::websocket("files-2", "ws://127.0.0.1:3001").group("files"))
+//!     .server(Server::websocket("db", "ws://127.0.0.1:3002").timeout(Duration::from_secs(5)))
+//!     .start()
+//!     .await?;
+//! troupe.ready(Readiness::Any).await?;
+//!
+//! let call = Call::tool("file.read").args(json!({"path": "documents/test.md"})).priority(Priority::High);
+//! match troupe.call(call).await {
+//!     Ok(reply) => println!("{} says {}", reply.server, reply.text()?),
+//!     Err(error) => eprintln!("{error}; retry: {}", error.retryable()),
+//! }
+//! troupe.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//! - `websocket` (default): the WebSocket transport, with rustls for `wss`.
+//! - `testkit`: faults of the troupe's own actors, a scripted MCP server and in-memory links, for tests.
+//! - `full`: all of them.
+//!
+//! [Model Context Protocol]: https://modelcontextprotocol.io
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod actors;
+mod call;
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod id;
+mod json;
+mod policy;
+mod protocol;
+pub mod stats;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+pub mod transport;
+mod troupe;
+
+pub use actors::root::RegisterError;
+pub use call::{AttemptEnd, Call, OutcomeClass, Priority, Reply, ReplyError};
+pub use config::{ConfigError, ConfigFile, Dialect, EraChoice, Server, Settings};
+pub use error::{CallError, CallErrorKind, Delivery, RpcError};
+pub use event::Event;
+pub use json::RawJson;
+pub use policy::catalogue::Tool;
+pub use policy::classify::classify;
+pub use stats::{ServerInfo, Stats};
+pub use troupe::{
+    BreakerControl, CallFuture, EventStream, NotReady, Readiness, StartError, Troupe, TroupeBuilder,
+    UnknownServer,
+};
+
+/// How a server is chosen among replicas; hosts may add strategies of their own.
+pub mod strategy {
+    pub use crate::policy::strategy::{Candidate, Candidates, DuplicateStrategy, Load, Pick, Strategy, UnknownStrategy};
+}

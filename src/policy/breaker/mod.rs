@@ -1,0 +1,406 @@
+//! The circuit breaker of one server.
+//!
+//! ```text
+//!            failures in a row, failure ratio, slow ratio
+//!   Closed ─────────────────────────────────────────────▶ Open
+//!     ▲                                                     │ its time is over, or the server was reached again
+//!     │ enough successes                                    ▼
+//!     └──────────────────────────────────────────────── HalfOpen ──one failure, or no outcome in time──▶ Open
+//! ```
+//!
+//! Two signals trip it. Failures in a row catch a dead server within moments, whatever the traffic; the ratio over a
+//! window catches one that fails most but not all of its calls. Half-open lets a fixed number of calls through, so that
+//! a recovering server is not buried. Each permit carries the generation of the state that gave it: an outcome of an
+//! earlier state says nothing about the present one.
+//!
+//! After Resilience4j (states, ratios), sony/gobreaker (generations) and linkerd2-proxy's unified breaker (both signals
+//! at once, growing probe delays).
+
+mod window;
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+use tokio::time::Instant;
+
+use crate::call::OutcomeClass;
+use crate::config::{BreakerMode, BreakerSettings};
+use crate::event::{BreakerState, BreakerTransition, TransitionReason};
+use crate::stats::BreakerStats;
+
+use window::{Counts, Window};
+
+/// Leave to make one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a permit that is not recorded stays out until half-open gives up waiting for it"]
+pub struct Permit {
+    generation: u64,
+}
+
+/// What a selector may assume of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Calls pass.
+    Free,
+    /// So many more calls pass.
+    Probing {
+        /// How many.
+        permits: u32,
+    },
+    /// No call passes.
+    Rejecting {
+        /// For how long, if that is known.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// A call was not let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    /// When a call may pass again, if that is known.
+    pub retry_after: Option<Duration>,
+}
+
+/// The state with what belongs to it alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    Closed { since: Instant },
+    Open { until: Instant, by_links: bool },
+    HalfOpen { out: u32, successes: u32, first_permit: Option<Instant> },
+    ForcedOpen,
+}
+
+/// The breaker. Plain data: a server's next life is given its last one's.
+#[derive(Debug, Clone)]
+pub struct Breaker {
+    settings: BreakerSettings,
+    /// None until the first call: a breaker needs no clock to be made.
+    state: Option<State>,
+    generation: u64,
+    window: Window,
+    consecutive: u32,
+    /// How many of the consecutive failures were lost links.
+    consecutive_links: u32,
+    /// Trips since the last quiet stretch; each doubles the next opening.
+    trips_in_row: u32,
+    trips: u64,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(settings: BreakerSettings) -> Self {
+        Self {
+            window: Window::new(settings.monitoring_period),
+            settings,
+            state: None,
+            generation: 0,
+            consecutive: 0,
+            consecutive_links: 0,
+            trips_in_row: 0,
+            trips: 0,
+        }
+    }
+
+    /// Its state, as it is shown.
+    pub fn state(&self) -> BreakerState {
+        match self.settings.mode {
+            BreakerMode::Disabled if self.state != Some(State::ForcedOpen) => BreakerState::Disabled,
+            BreakerMode::MetricsOnly if self.state != Some(State::ForcedOpen) => BreakerState::MetricsOnly,
+            BreakerMode::Enabled | BreakerMode::Disabled | BreakerMode::MetricsOnly => self.inner_state(),
+        }
+    }
+
+    /// The state that it is in, or would be in if it acted.
+    fn inner_state(&self) -> BreakerState {
+        match self.state {
+            None | Some(State::Closed { .. }) => BreakerState::Closed,
+            Some(State::Open { .. }) => BreakerState::Open,
+            Some(State::HalfOpen { .. }) => BreakerState::HalfOpen,
+            Some(State::ForcedOpen) => BreakerState::ForcedOpen,
+        }
+    }
+
+    fn acts(&self) -> bool {
+        self.settings.mode == BreakerMode::Enabled
+    }
+
+    /// What a selector may assume at `now`.
+    pub fn admission(&self, now: Instant) -> Admission {
+        match self.state {
+            Some(State::ForcedOpen) => Admission::Rejecting { retry_after: None },
+            _ if !self.acts() => Admission::Free,
+            None | Some(State::Closed { .. }) => Admission::Free,
+            Some(State::Open { until, .. }) => {
+                Admission::Rejecting { retry_after: Some(until.saturating_duration_since(now)) }
+            }
+            Some(State::HalfOpen { out, .. }) => {
+                Admission::Probing { permits: self.settings.half_open_permits.saturating_sub(out) }
+            }
+        }
+    }
+
+    /// When [`tick`](Self::tick) next has something to do.
+    pub fn wake_at(&self) -> Option<Instant> {
+        match self.state {
+            Some(State::Open { until, .. }) => Some(until),
+            Some(State::HalfOpen { first_permit, .. }) => {
+                first_permit.map(|first| first + self.settings.half_open_timeout)
+            }
+            None | Some(State::Closed { .. } | State::ForcedOpen) => None,
+        }
+    }
+
+    /// Does what time alone brings: ends an opening, gives up on probes that do not come back.
+    pub fn tick(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
+        if self.wake_at().is_none_or(|at| at > now) {
+            return None;
+        }
+        match self.state {
+            Some(State::Open { .. }) => Some(self.half_open(TransitionReason::OpenTimeElapsed)),
+            Some(State::HalfOpen { .. }) => Some(self.trip(TransitionReason::ProbesTimedOut, false, now, rng)),
+            None | Some(State::Closed { .. } | State::ForcedOpen) => None,
+        }
+    }
+
+    /// Asks for leave to make a call.
+    ///
+    /// # Errors
+    /// [`Rejected`] if no call passes now.
+    pub fn admit(&mut self, now: Instant) -> Result<Permit, Rejected> {
+        let permit = Permit { generation: self.generation };
+        match self.admission(now) {
+            Admission::Rejecting { retry_after } => Err(Rejected { retry_after }),
+            Admission::Probing { permits: 0 } => Err(Rejected { retry_after: None }),
+            Admission::Free | Admission::Probing { .. } => {
+                if self.state.is_none() {
+                    self.state = Some(State::Closed { since: now });
+                }
+                if let Some(State::HalfOpen { out, first_permit, .. }) = &mut self.state {
+                    *out += 1;
+                    first_permit.get_or_insert(now);
+                }
+                Ok(permit)
+            }
+        }
+    }
+
+    /// Takes the outcome of a call that was let through.
+    pub fn record(
+        &mut self,
+        permit: Permit,
+        class: OutcomeClass,
+        latency: Duration,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) -> Option<BreakerTransition> {
+        if permit.generation != self.generation || self.settings.mode == BreakerMode::Disabled {
+            return None;
+        }
+        if let Some(State::HalfOpen { out, first_permit, .. }) = &mut self.state {
+            *out = out.saturating_sub(1);
+            if *out == 0 {
+                *first_permit = None;
+            }
+        }
+        match class {
+            OutcomeClass::Ignored => None,
+            OutcomeClass::Success => self.succeeded(latency, now, rng),
+            OutcomeClass::Failure => {
+                self.consecutive = self.consecutive.saturating_add(1);
+                self.failed(now, rng)
+            }
+            // Too busy is not broken: it moves the ratio, not the count of failures in a row.
+            OutcomeClass::Overload => self.failed(now, rng),
+        }
+    }
+
+    /// An established link broke: one failure, however many calls were on it.
+    pub fn link_lost(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
+        match self.state {
+            Some(State::Open { .. } | State::ForcedOpen) => None,
+            _ if self.settings.mode == BreakerMode::Disabled => None,
+            None | Some(State::Closed { .. } | State::HalfOpen { .. }) => {
+                self.consecutive = self.consecutive.saturating_add(1);
+                self.consecutive_links = self.consecutive_links.saturating_add(1);
+                self.failed(now, rng)
+            }
+        }
+    }
+
+    /// The server was reached again after it had no link: proof of life. An opening that lost links alone brought about
+    /// ends with it.
+    pub fn reconnected(&mut self, _now: Instant) -> Option<BreakerTransition> {
+        match self.state {
+            Some(State::Open { by_links: true, .. }) => Some(self.half_open(TransitionReason::Reconnected)),
+            None
+            | Some(State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } | State::ForcedOpen) => None,
+        }
+    }
+
+    /// A new life of the server's actor takes over: permits of the last one will never be recorded.
+    pub fn inherit(&mut self, _now: Instant) {
+        self.generation += 1;
+        if let Some(State::HalfOpen { out, first_permit, .. }) = &mut self.state {
+            *out = 0;
+            *first_permit = None;
+        }
+    }
+
+    /// Lets nothing through until [`reset`](Self::reset) or [`force_close`](Self::force_close).
+    pub fn force_open(&mut self) -> Option<BreakerTransition> {
+        let from = self.state();
+        if from == BreakerState::ForcedOpen {
+            return None;
+        }
+        self.enter(State::ForcedOpen);
+        Some(self.transition(from, TransitionReason::Ordered, None))
+    }
+
+    /// Closes at once; the memory of earlier trips stays.
+    pub fn force_close(&mut self, now: Instant) -> Option<BreakerTransition> {
+        let from = self.state();
+        self.close(now);
+        (self.state() != from).then(|| self.transition(from, TransitionReason::Ordered, None))
+    }
+
+    /// Closes at once and forgets everything but the number of trips.
+    pub fn reset(&mut self, now: Instant) -> Option<BreakerTransition> {
+        self.trips_in_row = 0;
+        self.force_close(now)
+    }
+
+    /// The figures at `now`.
+    pub fn stats(&self, now: Instant) -> BreakerStats {
+        let Counts { calls, failures, slow } = self.window.sum(now);
+        let next_attempt_in = match self.state {
+            Some(State::Open { until, .. }) if self.acts() => Some(until.saturating_duration_since(now)),
+            None
+            | Some(State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } | State::ForcedOpen) => None,
+        };
+        BreakerStats {
+            state: self.state(),
+            consecutive_failures: self.consecutive,
+            calls,
+            failures,
+            slow,
+            trips: self.trips,
+            next_attempt_in,
+        }
+    }
+
+    // === transitions ===
+
+    fn succeeded(&mut self, latency: Duration, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
+        let slow = self.settings.slow_call.is_some_and(|limit| latency > limit);
+        self.window.add(Counts { calls: 1, failures: 0, slow: u64::from(slow) }, now);
+        self.consecutive = 0;
+        self.consecutive_links = 0;
+        if let Some(State::HalfOpen { successes, .. }) = &mut self.state {
+            *successes += 1;
+            if *successes < self.settings.success_threshold {
+                return None;
+            }
+            let from = self.inner_state();
+            self.close(now);
+            return Some(self.transition(from, TransitionReason::ProbesSucceeded, None));
+        }
+        if slow { self.judge(now, rng) } else { None }
+    }
+
+    fn failed(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
+        self.window.add(Counts { calls: 1, failures: 1, slow: 0 }, now);
+        match self.state {
+            Some(State::HalfOpen { .. }) => {
+                let by_links = self.only_links();
+                Some(self.trip(TransitionReason::ProbeFailed, by_links, now, rng))
+            }
+            None | Some(State::Closed { .. }) => self.judge(now, rng),
+            Some(State::Open { .. } | State::ForcedOpen) => None,
+        }
+    }
+
+    /// Whether lost links are all that failed since the last success.
+    fn only_links(&self) -> bool {
+        self.consecutive > 0 && self.consecutive_links == self.consecutive
+    }
+
+    /// Trips a closed breaker if one of its signals says so.
+    fn judge(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
+        if self.consecutive >= self.settings.failure_threshold {
+            let reason = TransitionReason::ConsecutiveFailures { count: self.consecutive };
+            let by_links = self.only_links();
+            return Some(self.trip(reason, by_links, now, rng));
+        }
+        let Counts { calls, failures, slow } = self.window.sum(now);
+        if calls < u64::from(self.settings.minimum_calls) {
+            return None;
+        }
+        let share = |part: u64| part as f64 / calls as f64;
+        if share(failures) >= self.settings.failure_ratio {
+            let reason = TransitionReason::FailureRatio { ratio: share(failures) };
+            return Some(self.trip(reason, false, now, rng));
+        }
+        if self.settings.slow_call.is_some() && share(slow) >= self.settings.slow_call_ratio {
+            return Some(self.trip(TransitionReason::SlowCallRatio { ratio: share(slow) }, false, now, rng));
+        }
+        None
+    }
+
+    fn trip(
+        &mut self,
+        reason: TransitionReason,
+        by_links: bool,
+        now: Instant,
+        rng: &mut dyn Rng,
+    ) -> BreakerTransition {
+        let from = self.inner_state();
+        if let Some(State::Closed { since }) = self.state
+            && now.saturating_duration_since(since) >= self.settings.quiet_period
+        {
+            self.trips_in_row = 0;
+        }
+        let open_for = self.opening(rng);
+        self.trips_in_row = self.trips_in_row.saturating_add(1);
+        self.trips += 1;
+        self.enter(State::Open { until: now + open_for, by_links });
+        self.transition(from, reason, Some(open_for))
+    }
+
+    /// How long the next opening lasts: doubled with each trip in a row, capped, then lengthened by the jitter.
+    fn opening(&self, rng: &mut dyn Rng) -> Duration {
+        let doublings = self.trips_in_row.min(30);
+        let base = self.settings.open_for.saturating_mul(1 << doublings).min(self.settings.open_for_max);
+        base + base.mul_f64(self.settings.jitter * rng.random::<f64>())
+    }
+
+    fn half_open(&mut self, reason: TransitionReason) -> BreakerTransition {
+        let from = self.inner_state();
+        self.enter(State::HalfOpen { out: 0, successes: 0, first_permit: None });
+        self.transition(from, reason, None)
+    }
+
+    fn close(&mut self, now: Instant) {
+        self.enter(State::Closed { since: now });
+        self.consecutive = 0;
+        self.consecutive_links = 0;
+        // What opened it is over; the ratio begins anew.
+        self.window.clear();
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = Some(state);
+        self.generation += 1;
+    }
+
+    fn transition(
+        &self,
+        from: BreakerState,
+        reason: TransitionReason,
+        open_for: Option<Duration>,
+    ) -> BreakerTransition {
+        BreakerTransition { from, to: self.inner_state(), reason, open_for }
+    }
+}
+
+#[cfg(test)]
+mod tests;

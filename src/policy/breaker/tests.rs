@@ -1,0 +1,347 @@
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::*;
+
+struct Bench {
+    breaker: Breaker,
+    now: Instant,
+    rng: SmallRng,
+}
+
+impl Bench {
+    fn new(change: impl FnOnce(&mut BreakerSettings)) -> Self {
+        let mut settings = BreakerSettings { jitter: 0.0, ..BreakerSettings::default() };
+        change(&mut settings);
+        Self { breaker: Breaker::new(settings), now: Instant::now(), rng: SmallRng::seed_from_u64(1) }
+    }
+
+    fn permit(&mut self) -> Permit {
+        self.breaker.admit(self.now).expect("admitted")
+    }
+
+    fn record(&mut self, permit: Permit, class: OutcomeClass) -> Option<BreakerTransition> {
+        self.breaker.record(permit, class, Duration::from_millis(1), self.now, &mut self.rng)
+    }
+
+    fn call(&mut self, class: OutcomeClass) -> Option<BreakerTransition> {
+        let permit = self.permit();
+        self.record(permit, class)
+    }
+
+    fn pass(&mut self, time: Duration) -> Option<BreakerTransition> {
+        self.now += time;
+        self.breaker.tick(self.now, &mut self.rng)
+    }
+
+    fn trip(&mut self) -> BreakerTransition {
+        (0..5).filter_map(|_| self.call(OutcomeClass::Failure)).last().expect("tripped")
+    }
+
+    fn open_time(&self) -> Duration {
+        self.breaker.stats(self.now).next_attempt_in.expect("open")
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn five_failures_in_a_row_open_it_for_thirty_seconds() {
+    let mut bench = Bench::new(|_| {});
+    let tripped = bench.trip();
+    assert_eq!((tripped.from, tripped.to), (BreakerState::Closed, BreakerState::Open));
+    assert_eq!(tripped.reason, TransitionReason::ConsecutiveFailures { count: 5 });
+    assert_eq!(bench.breaker.admit(bench.now), Err(Rejected { retry_after: Some(30 * SECOND) }));
+    assert_eq!(bench.pass(29 * SECOND), None);
+    let opened = bench.pass(SECOND).unwrap();
+    assert_eq!((opened.from, opened.to), (BreakerState::Open, BreakerState::HalfOpen));
+}
+
+#[test]
+fn a_success_ends_a_row_of_failures() {
+    let mut bench = Bench::new(|_| {});
+    for _ in 0..20 {
+        (0..4).for_each(|_| assert_eq!(bench.call(OutcomeClass::Failure), None));
+        (0..5).for_each(|_| assert_eq!(bench.call(OutcomeClass::Success), None));
+    }
+}
+
+#[test]
+fn a_server_that_fails_most_calls_opens_it_though_some_succeed() {
+    let mut bench = Bench::new(|_| {});
+    let tripped = (0..40)
+        .find_map(|n| bench.call(if n % 4 == 0 { OutcomeClass::Success } else { OutcomeClass::Failure }))
+        .unwrap();
+    assert!(matches!(tripped.reason, TransitionReason::FailureRatio { ratio } if ratio >= 0.5));
+}
+
+#[test]
+fn failures_days_apart_do_not_add_up_in_the_ratio() {
+    let mut bench = Bench::new(|settings| settings.failure_threshold = 1000);
+    for _ in 0..100 {
+        assert_eq!(bench.call(OutcomeClass::Failure), None);
+        bench.now += Duration::from_secs(86_400);
+    }
+}
+
+#[test]
+fn too_few_calls_never_trip_the_ratio() {
+    let mut bench = Bench::new(|settings| settings.failure_threshold = 1000);
+    (0..19).for_each(|_| assert_eq!(bench.call(OutcomeClass::Failure), None));
+    assert!(bench.call(OutcomeClass::Failure).is_some());
+}
+
+#[test]
+fn the_callers_own_mistakes_never_trip_it() {
+    let mut bench = Bench::new(|_| {});
+    (0..1000).for_each(|_| assert_eq!(bench.call(OutcomeClass::Ignored), None));
+    assert_eq!(bench.breaker.stats(bench.now).calls, 0);
+}
+
+#[test]
+fn overload_moves_the_ratio_and_not_the_row() {
+    let mut bench = Bench::new(|_| {});
+    (0..19).for_each(|_| assert_eq!(bench.call(OutcomeClass::Overload), None));
+    assert!(matches!(bench.call(OutcomeClass::Overload).unwrap().reason, TransitionReason::FailureRatio { .. }));
+}
+
+#[test]
+fn slow_calls_open_it_where_a_limit_is_set() {
+    let mut bench = Bench::new(|settings| settings.slow_call = Some(Duration::from_micros(500)));
+    let tripped = (0..20).find_map(|_| bench.call(OutcomeClass::Success)).unwrap();
+    assert_eq!(tripped.reason, TransitionReason::SlowCallRatio { ratio: 1.0 });
+}
+
+#[test]
+fn half_open_admits_no_more_than_its_permits() {
+    let mut bench = Bench::new(|_| {});
+    bench.trip();
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.breaker.admission(bench.now), Admission::Probing { permits: 2 });
+    let _first = bench.permit();
+    let _second = bench.permit();
+    assert!(bench.breaker.admit(bench.now).is_err());
+}
+
+#[test]
+fn two_successes_close_it_and_one_failure_opens_it_again() {
+    let mut bench = Bench::new(|_| {});
+    bench.trip();
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.call(OutcomeClass::Success), None);
+    let closed = bench.call(OutcomeClass::Success).unwrap();
+    assert_eq!((closed.from, closed.to), (BreakerState::HalfOpen, BreakerState::Closed));
+    bench.trip();
+    bench.pass(60 * SECOND);
+    let opened = bench.call(OutcomeClass::Failure).unwrap();
+    assert_eq!((opened.from, opened.to, opened.reason), (
+        BreakerState::HalfOpen,
+        BreakerState::Open,
+        TransitionReason::ProbeFailed
+    ));
+}
+
+#[test]
+fn an_outcome_of_an_earlier_state_says_nothing_about_the_present_one() {
+    let mut bench = Bench::new(|_| {});
+    let old: Vec<Permit> = (0..10).map(|_| bench.permit()).collect();
+    bench.trip();
+    bench.pass(30 * SECOND);
+    for permit in &old[..5] {
+        assert_eq!(bench.record(*permit, OutcomeClass::Success), None, "an old success closed it");
+    }
+    for permit in &old[5..] {
+        assert_eq!(bench.record(*permit, OutcomeClass::Failure), None, "an old failure opened it");
+    }
+    assert_eq!(bench.breaker.state(), BreakerState::HalfOpen);
+}
+
+#[test]
+fn probes_that_never_come_back_open_it_again() {
+    let mut bench = Bench::new(|_| {});
+    bench.trip();
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.pass(3600 * SECOND), None, "without a probe it waits");
+    let _lost = bench.permit();
+    assert_eq!(bench.pass(30 * SECOND).unwrap().reason, TransitionReason::ProbesTimedOut);
+}
+
+#[test]
+fn openings_grow_with_each_trip_up_to_a_limit_and_are_forgotten_after_a_quiet_stretch() {
+    let mut bench = Bench::new(|_| {});
+    bench.trip();
+    let mut openings = vec![bench.open_time()];
+    for _ in 0..5 {
+        bench.pass(openings[openings.len() - 1]);
+        bench.call(OutcomeClass::Failure);
+        openings.push(bench.open_time());
+    }
+    assert_eq!(openings, [30, 60, 120, 240, 300, 300].map(Duration::from_secs));
+    bench.pass(300 * SECOND);
+    (0..2).for_each(|_| drop(bench.call(OutcomeClass::Success)));
+    bench.now += 300 * SECOND;
+    bench.trip();
+    assert_eq!(bench.open_time(), 30 * SECOND);
+}
+
+#[test]
+fn jitter_only_lengthens_an_opening() {
+    let mut bench = Bench::new(|settings| settings.jitter = 0.1);
+    bench.trip();
+    assert!((30 * SECOND..=33 * SECOND).contains(&bench.open_time()));
+}
+
+#[test]
+fn a_lost_link_is_one_failure_and_reaching_the_server_again_ends_what_lost_links_opened() {
+    let mut bench = Bench::new(|_| {});
+    let (now, rng) = (bench.now, &mut bench.rng);
+    let tripped = (0..5).filter_map(|_| bench.breaker.link_lost(now, rng)).last().unwrap();
+    assert_eq!(tripped.to, BreakerState::Open);
+    let reached = bench.breaker.reconnected(now).unwrap();
+    assert_eq!((reached.to, reached.reason), (BreakerState::HalfOpen, TransitionReason::Reconnected));
+    let mut bench = Bench::new(|_| {});
+    bench.trip();
+    assert_eq!(bench.breaker.reconnected(bench.now), None, "calls failed: a link proves nothing");
+}
+
+#[test]
+fn a_new_life_keeps_the_state_and_voids_the_permits() {
+    let mut bench = Bench::new(|_| {});
+    bench.trip();
+    bench.breaker.inherit(bench.now);
+    assert_eq!(bench.breaker.state(), BreakerState::Open);
+    bench.pass(30 * SECOND);
+    let old = bench.permit();
+    let _lost = bench.permit();
+    bench.breaker.inherit(bench.now);
+    assert_eq!(bench.breaker.admission(bench.now), Admission::Probing { permits: 2 });
+    assert_eq!(bench.record(old, OutcomeClass::Failure), None);
+    assert_eq!(bench.breaker.state(), BreakerState::HalfOpen);
+}
+
+#[test]
+fn orders_are_obeyed_and_told_only_where_they_change_something() {
+    let mut bench = Bench::new(|_| {});
+    assert_eq!(bench.breaker.reset(bench.now), None);
+    let forced = bench.breaker.force_open().unwrap();
+    assert_eq!((forced.from, forced.to), (BreakerState::Closed, BreakerState::ForcedOpen));
+    assert_eq!(bench.breaker.force_open(), None);
+    assert_eq!(bench.pass(3600 * SECOND), None);
+    assert_eq!(bench.breaker.admit(bench.now), Err(Rejected { retry_after: None }));
+    assert_eq!(bench.breaker.reset(bench.now).unwrap().to, BreakerState::Closed);
+    assert!(bench.breaker.admit(bench.now).is_ok());
+}
+
+#[test]
+fn a_disabled_breaker_lets_everything_through_and_counts_nothing() {
+    let mut bench = Bench::new(|settings| settings.mode = BreakerMode::Disabled);
+    (0..100).for_each(|_| assert_eq!(bench.call(OutcomeClass::Failure), None));
+    assert_eq!((bench.breaker.state(), bench.breaker.stats(bench.now).calls), (BreakerState::Disabled, 0));
+    assert!(bench.breaker.force_open().is_some());
+    assert!(bench.breaker.admit(bench.now).is_err(), "an order goes before the mode");
+}
+
+#[test]
+fn a_breaker_for_metrics_only_tells_what_it_would_have_done_and_lets_everything_through() {
+    let mut bench = Bench::new(|settings| settings.mode = BreakerMode::MetricsOnly);
+    assert_eq!(bench.trip().to, BreakerState::Open);
+    assert!(bench.breaker.admit(bench.now).is_ok());
+    assert_eq!(bench.breaker.state(), BreakerState::MetricsOnly);
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Admit,
+    Record { which: usize, class: OutcomeClass },
+    LinkLost,
+    Reconnected,
+    Inherit,
+    Pass(u64),
+    ForceOpen,
+    Reset,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let class = prop_oneof![
+        Just(OutcomeClass::Success),
+        Just(OutcomeClass::Failure),
+        Just(OutcomeClass::Overload),
+        Just(OutcomeClass::Ignored)
+    ];
+    prop_oneof![
+        6 => Just(Op::Admit),
+        6 => (0usize..8, class).prop_map(|(which, class)| Op::Record { which, class }),
+        1 => Just(Op::LinkLost),
+        1 => Just(Op::Reconnected),
+        1 => Just(Op::Inherit),
+        3 => (0u64..40_000).prop_map(Op::Pass),
+        1 => Just(Op::ForceOpen),
+        1 => Just(Op::Reset),
+    ]
+}
+
+use proptest::strategy::Strategy;
+
+fn legal(from: BreakerState, to: BreakerState) -> bool {
+    use BreakerState::{Closed, ForcedOpen, HalfOpen, Open};
+    matches!(
+        (from, to),
+        (Closed | HalfOpen, Open) | (Open, HalfOpen) | (HalfOpen | Open | ForcedOpen, Closed) | (_, ForcedOpen)
+    ) && from != to
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_rules_hold(ops in prop::collection::vec(op(), 1..200)) {
+        let mut bench = Bench::new(|settings| settings.jitter = 0.1);
+        let mut out: Vec<(Permit, u64)> = Vec::new();
+        let mut generation = 0u64;
+        let mut open_until = None;
+        for op in ops {
+            let before = bench.breaker.state();
+            let now = bench.now;
+            let transition = match op {
+                Op::Admit => {
+                    if let Ok(permit) = bench.breaker.admit(now) {
+                        out.push((permit, generation));
+                        prop_assert!(open_until.is_none_or(|until| now >= until), "an open breaker admitted");
+                    }
+                    None
+                }
+                Op::Record { which, class } if which < out.len() => {
+                    let (permit, given) = out.swap_remove(which);
+                    let transition = bench.record(permit, class);
+                    prop_assert!(given == generation || transition.is_none(), "a stale permit changed the state");
+                    transition
+                }
+                Op::Record { .. } => None,
+                Op::LinkLost => bench.breaker.link_lost(now, &mut bench.rng),
+                Op::Reconnected => bench.breaker.reconnected(now),
+                Op::Inherit => { bench.breaker.inherit(now); generation += 1; None }
+                Op::Pass(ms) => bench.pass(Duration::from_millis(ms)),
+                Op::ForceOpen => bench.breaker.force_open(),
+                Op::Reset => { let transition = bench.breaker.reset(now); generation += 1; transition }
+            };
+            if let Some(transition) = transition {
+                generation += 1;
+                prop_assert_eq!(transition.from, before);
+                prop_assert_eq!(transition.to, bench.breaker.state());
+                prop_assert!(legal(transition.from, transition.to), "{:?}", transition);
+                open_until = transition.open_for.map(|open_for| bench.now + open_for);
+            } else {
+                prop_assert_eq!(before, bench.breaker.state(), "it changed without a word");
+            }
+            if bench.breaker.state() == BreakerState::HalfOpen {
+                open_until = None;
+                let live = out.iter().filter(|(_, given)| *given == generation).count();
+                prop_assert!(live <= 2, "{} probes are out", live);
+            }
+        }
+        if bench.breaker.state() != BreakerState::ForcedOpen {
+            bench.pass(Duration::from_secs(700));
+            bench.pass(Duration::from_secs(700));
+            prop_assert!(bench.breaker.admit(bench.now).is_ok(), "left alone it never admits again");
+        }
+    }
+}

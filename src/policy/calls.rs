@@ -1,0 +1,252 @@
+//! The table of open calls: the one owner of answers.
+//!
+//! A call enters by [`Calls::open`] and leaves by [`Calls::settle`], which hands out its reply port exactly once. What
+//! comes later meets no entry. Deadlines stand in a heap beside the table; entries of calls that ended earlier are
+//! skipped when they come up, and swept out when they are more than the live ones.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::call::Call;
+use crate::id::{CallId, RequestId, ServerId};
+
+use super::mailbox::Ticket;
+
+/// Ended entries that the deadline heap may hold beside the live ones before it is swept.
+const DEAD_DEADLINES_MAX: usize = 1024;
+
+/// A call without an answer.
+pub struct OpenCall<P> {
+    /// Where the answer goes.
+    pub port: P,
+    /// What the host asked for.
+    pub call: Call,
+    /// The tool's name on its servers; as the host wrote it until it is resolved.
+    pub tool: Arc<str>,
+    /// Its public id.
+    pub request_id: RequestId,
+    /// When it was made.
+    pub started: Instant,
+    /// How long it may take, from `started`.
+    pub timeout: Duration,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The number of the last try; tries that a server refused unread count too.
+    pub tries: u32,
+    /// Attempts that may have reached a server.
+    pub attempts: u32,
+    /// The server of the last try.
+    pub server: Option<ServerId>,
+    /// The place of a server that lost the last attempt: others go first.
+    pub avoid: Option<usize>,
+}
+
+/// Where an open call stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Just entered.
+    New,
+    /// Waits until servers whose tools are not known yet have told them.
+    Parked(Ticket),
+    /// Waits in the mailbox of a route.
+    Queued {
+        /// The route's place.
+        route: usize,
+        /// The place in its mailbox.
+        ticket: Ticket,
+    },
+    /// A server works on it.
+    InFlight {
+        /// The server's place in the roster.
+        server: usize,
+        /// When it was dispatched.
+        since: Instant,
+    },
+}
+
+impl<P> OpenCall<P> {
+    /// When it must have ended.
+    pub fn deadline(&self) -> Instant {
+        self.started + self.timeout
+    }
+
+    /// Whether a server may have received it.
+    pub fn may_have_been_sent(&self) -> bool {
+        self.attempts > 0
+    }
+}
+
+/// The open calls, by id.
+pub struct Calls<P> {
+    open: HashMap<CallId, OpenCall<P>>,
+    deadlines: BinaryHeap<Reverse<(Instant, CallId)>>,
+}
+
+impl<P> Calls<P> {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self { open: HashMap::new(), deadlines: BinaryHeap::new() }
+    }
+
+    /// Enters a call.
+    pub fn open(&mut self, id: CallId, call: OpenCall<P>) {
+        if self.deadlines.len() > 2 * self.open.len() + DEAD_DEADLINES_MAX {
+            let open = &self.open;
+            self.deadlines.retain(|Reverse((_, id))| open.contains_key(id));
+        }
+        self.deadlines.push(Reverse((call.deadline(), id)));
+        self.open.insert(id, call);
+    }
+
+    /// Takes a call out to be answered. `None` if it was answered before: the one place where that is decided.
+    #[must_use = "the call that is taken out must be answered"]
+    pub fn settle(&mut self, id: CallId) -> Option<OpenCall<P>> {
+        self.open.remove(&id)
+    }
+
+    /// The call, if it is open.
+    pub fn get(&self, id: CallId) -> Option<&OpenCall<P>> {
+        self.open.get(&id)
+    }
+
+    /// The call, if it is open.
+    pub fn get_mut(&mut self, id: CallId) -> Option<&mut OpenCall<P>> {
+        self.open.get_mut(&id)
+    }
+
+    /// Gives a call another deadline.
+    pub fn set_timeout(&mut self, id: CallId, timeout: Duration) {
+        if let Some(call) = self.open.get_mut(&id) {
+            call.timeout = timeout;
+            self.deadlines.push(Reverse((call.deadline(), id)));
+        }
+    }
+
+    /// The next call whose deadline has passed.
+    pub fn expired(&mut self, now: Instant) -> Option<CallId> {
+        while let Some(Reverse((at, id))) = self.deadlines.peek().copied() {
+            if at > now {
+                return None;
+            }
+            self.deadlines.pop();
+            if self.open.get(&id).is_some_and(|call| call.deadline() <= now) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// When the earliest deadline passes; may name that of a call which ended meanwhile.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// How many calls are open.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether no call is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The ids of all open calls, oldest first.
+    pub fn ids(&self) -> Vec<CallId> {
+        let mut ids: Vec<CallId> = self.open.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Every open call.
+    pub fn iter(&self) -> impl Iterator<Item = (CallId, &OpenCall<P>)> {
+        self.open.iter().map(|(id, call)| (*id, call))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn call(started: Instant, timeout: Duration) -> OpenCall<u64> {
+        OpenCall {
+            port: 0,
+            call: Call::tool("t"),
+            tool: "t".into(),
+            request_id: RequestId::random(),
+            started,
+            timeout,
+            phase: Phase::New,
+            tries: 0,
+            attempts: 0,
+            server: None,
+            avoid: None,
+        }
+    }
+
+    #[test]
+    fn a_call_is_settled_once() {
+        let now = Instant::now();
+        let mut calls = Calls::new();
+        calls.open(CallId(1), call(now, Duration::from_secs(1)));
+        assert!(calls.settle(CallId(1)).is_some());
+        assert!(calls.settle(CallId(1)).is_none());
+        assert!(calls.expired(now + Duration::from_secs(9)).is_none());
+    }
+
+    #[test]
+    fn a_later_deadline_replaces_an_earlier_one() {
+        let now = Instant::now();
+        let mut calls = Calls::new();
+        calls.open(CallId(1), call(now, Duration::from_secs(1)));
+        calls.set_timeout(CallId(1), Duration::from_secs(5));
+        assert_eq!(calls.expired(now + Duration::from_secs(2)), None);
+        assert_eq!(calls.expired(now + Duration::from_secs(5)), Some(CallId(1)));
+    }
+
+    #[test]
+    fn the_deadline_heap_stays_bounded_by_the_live_calls() {
+        let now = Instant::now();
+        let mut calls = Calls::new();
+        for id in 0..100_000 {
+            calls.open(CallId(id), call(now, Duration::from_secs(30)));
+            assert!(calls.settle(CallId(id)).is_some());
+        }
+        assert!(calls.deadlines.len() <= DEAD_DEADLINES_MAX + 2, "{}", calls.deadlines.len());
+    }
+
+    proptest! {
+        #[test]
+        fn each_call_ends_exactly_once_whatever_the_order(ops in prop::collection::vec((0u8..3, 0u64..20, 0u64..100), 1..200)) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut calls = Calls::new();
+            let (mut opened, mut ended, mut next) = (0usize, 0usize, 0u64);
+            for (op, which, ms) in ops {
+                match op {
+                    0 => {
+                        calls.open(CallId(next), call(now, Duration::from_millis(ms)));
+                        next += 1;
+                        opened += 1;
+                    }
+                    1 => ended += usize::from(calls.settle(CallId(which)).is_some()),
+                    _ => {
+                        now += Duration::from_millis(ms);
+                        while let Some(id) = calls.expired(now) {
+                            prop_assert!(calls.settle(id).is_some());
+                            ended += 1;
+                        }
+                        prop_assert!(calls.iter().all(|(_, call)| call.deadline() > now));
+                    }
+                }
+                prop_assert_eq!(opened - ended, calls.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Which ends of an attempt say something about the health of its server.
+
+use std::sync::Arc;
+
+use crate::call::{AttemptEnd, OutcomeClass};
+use crate::error::RpcError;
+
+/// Judges how the end of an attempt counts for its server. A host may replace [`classify`] by its own judgement.
+pub type Classifier = Arc<dyn Fn(&AttemptEnd) -> OutcomeClass + Send + Sync>;
+
+/// The standard judgement.
+///
+/// A server fails when it cannot be reached, does not answer in time, answers nonsense, or says itself that it failed
+/// (-32603). The caller's own mistakes (unknown tool, invalid parameters), errors of the server's own making with any
+/// other code, and calls whose caller left say nothing. A tool result with `isError` is a success: the server did its
+/// work.
+pub fn classify(end: &AttemptEnd) -> OutcomeClass {
+    match end {
+        AttemptEnd::Result(_) => OutcomeClass::Success,
+        AttemptEnd::Rpc(error) if error.code == RpcError::INTERNAL_ERROR => OutcomeClass::Failure,
+        AttemptEnd::Rpc(_) | AttemptEnd::Cancelled | AttemptEnd::TooLarge { .. } => OutcomeClass::Ignored,
+        AttemptEnd::ConnectionLost { sent: false, .. } => OutcomeClass::Ignored,
+        AttemptEnd::ConnectionLost { sent: true, .. }
+        | AttemptEnd::InvalidResponse(_)
+        | AttemptEnd::DeadlineExceeded => OutcomeClass::Failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rpc(code: i64) -> AttemptEnd {
+        AttemptEnd::Rpc(RpcError { code, message: String::new(), data: None })
+    }
+
+    #[test]
+    fn the_callers_own_mistakes_never_count() {
+        for code in [-32700, -32600, -32601, -32602, -32002, 0, 42] {
+            assert_eq!(classify(&rpc(code)), OutcomeClass::Ignored, "{code}");
+        }
+        assert_eq!(classify(&AttemptEnd::Cancelled), OutcomeClass::Ignored);
+    }
+
+    #[test]
+    fn a_servers_own_failure_counts() {
+        assert_eq!(classify(&rpc(-32603)), OutcomeClass::Failure);
+        assert_eq!(classify(&AttemptEnd::DeadlineExceeded), OutcomeClass::Failure);
+    }
+}

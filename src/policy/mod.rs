@@ -1,0 +1,16 @@
+//! Pure decisions: no async, no I/O, no clock. `now` and randomness are arguments, so that every rule is tested
+//! without a runtime and repeats itself under one seed.
+
+pub mod affinity;
+pub mod backoff;
+pub mod breaker;
+pub mod calls;
+pub mod catalogue;
+pub mod classify;
+pub mod mailbox;
+mod names;
+pub mod pool;
+pub mod restart;
+pub mod retry;
+pub mod routing;
+pub mod strategy;

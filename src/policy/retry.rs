@@ -1,0 +1,118 @@
+//! The retry budget: retries as a share of calls, so that they cannot multiply an outage.
+//!
+//! A token window after Finagle's and Tower's budgets (`tower::retry::budget::TpsBudget`): each call deposits a part of
+//! a token, each retry withdraws a whole one, and what is older than the window counts no more. A small reserve lets a
+//! quiet troupe retry at all.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::RetrySettings;
+
+/// Slots of the window.
+const SLOTS: u32 = 10;
+
+/// Deposits and withdrawals of one slot.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    began: Instant,
+    calls: u64,
+    retries: u64,
+}
+
+/// The budget of the whole troupe.
+#[derive(Debug, Clone)]
+pub struct RetryBudget {
+    ratio: f64,
+    reserve: f64,
+    window: Duration,
+    slots: VecDeque<Slot>,
+}
+
+impl RetryBudget {
+    /// A budget in which nothing has happened yet.
+    pub fn new(settings: &RetrySettings) -> Self {
+        Self {
+            ratio: settings.budget_ratio,
+            reserve: f64::from(settings.budget_min_per_second) * settings.budget_window.as_secs_f64(),
+            window: settings.budget_window,
+            slots: VecDeque::with_capacity(SLOTS as usize + 1),
+        }
+    }
+
+    /// A call was made.
+    pub fn deposit(&mut self, now: Instant) {
+        self.slot(now).calls += 1;
+    }
+
+    /// Asks for a retry.
+    #[must_use]
+    pub fn withdraw(&mut self, now: Instant) -> bool {
+        let granted = self.balance(now) >= 1.0;
+        if granted {
+            self.slot(now).retries += 1;
+        }
+        granted
+    }
+
+    /// Retries that are left.
+    pub fn balance(&mut self, now: Instant) -> f64 {
+        self.forget_old(now);
+        let (calls, retries) =
+            self.slots.iter().fold((0, 0), |(calls, retries), slot| (calls + slot.calls, retries + slot.retries));
+        self.reserve + self.ratio * calls as f64 - retries as f64
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while self.slots.front().is_some_and(|slot| slot.began + self.window <= now) {
+            self.slots.pop_front();
+        }
+    }
+
+    /// The slot of `now`.
+    fn slot(&mut self, now: Instant) -> &mut Slot {
+        self.forget_old(now);
+        let fresh = self.slots.back().is_none_or(|slot| slot.began + self.window / SLOTS <= now);
+        if fresh {
+            self.slots.push_back(Slot { began: now, calls: 0, retries: 0 });
+        }
+        self.slots.back_mut().expect("a slot was just made where there was none")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_the_calls_may_be_retried_beside_the_reserve() {
+        let mut budget = RetryBudget::new(&RetrySettings::default());
+        let now = Instant::now();
+        (0..1000).for_each(|_| budget.deposit(now));
+        let granted = (0..1000).filter(|_| budget.withdraw(now)).count();
+        assert_eq!(granted, 110);
+    }
+
+    #[test]
+    fn a_quiet_troupe_can_retry_and_old_calls_count_no_more() {
+        let mut budget = RetryBudget::new(&RetrySettings::default());
+        let now = Instant::now();
+        assert!(budget.withdraw(now));
+        (0..1000).for_each(|_| budget.deposit(now));
+        let later = now + Duration::from_secs(10);
+        assert_eq!(budget.balance(later), 10.0);
+    }
+
+    #[test]
+    fn the_window_holds_a_bounded_number_of_slots() {
+        let mut budget = RetryBudget::new(&RetrySettings::default());
+        let mut now = Instant::now();
+        for _ in 0..10_000 {
+            budget.deposit(now);
+            now += Duration::from_millis(7);
+            assert!(budget.slots.len() <= SLOTS as usize + 1);
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The router's whole judgement, without actors and sockets: which server gets a call, when it waits, how it ends.
+//!
+//! ```text
+//! submit ─▶ resolve the tool ─▶ a server admits ──▶ in flight ──▶ answered
+//!                │                │ none does             │ refused unread, or lost and safe to repeat
+//!                │ not known yet  ▼                       ▼
+//!                └─▶ parked     queued ◀──────────────── placed again
+//! ```
+//!
+//! It owns every open call ([`Calls`]), what is known of each server ([`View`]), the queues, the affinity table and the
+//! retry budget. What must happen outside is said through an [`Outlet`]; `now` is an argument and randomness a seed, so
+//! that everything here is tested without a runtime.
+
+mod ending;
+mod placing;
+mod roster;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::time::Instant;
+
+use crate::call::{Call, Reply, Selector};
+use crate::config::{ServerSpec, Settings};
+use crate::error::{CallError, CallErrorKind};
+use crate::id::{AttemptId, CallId, Incarnation, RequestId, ServerId};
+use crate::json::RawJson;
+use crate::policy::affinity::AffinityTable;
+use crate::policy::calls::{Calls, OpenCall, Phase};
+use crate::policy::catalogue::Catalogue;
+use crate::policy::mailbox::Mailbox;
+use crate::policy::retry::RetryBudget;
+use crate::policy::strategy::{Strategies, UnknownStrategy};
+use crate::stats::{Outcomes, QueuedStats, RouterStats};
+
+pub use ending::Completion;
+pub use roster::Standing;
+use roster::{RouteCandidates, View};
+
+/// The answer to a call.
+pub type Answer = Result<Reply, CallError>;
+
+/// What a server is asked to do for one attempt.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// Which attempt of which call.
+    pub attempt: AttemptId,
+    /// The tool's name on the server.
+    pub tool: Arc<str>,
+    /// Its arguments.
+    pub args: Option<RawJson>,
+    /// The host's entries for `_meta`.
+    pub meta: Option<RawJson>,
+}
+
+/// Why an attempt is called off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelReason {
+    /// The caller left, or the troupe shuts down.
+    CallerLeft,
+    /// The deadline passed.
+    DeadlineExceeded,
+}
+
+/// Carries out what the routing decides. `P` is where an answer goes, `S` how a server is reached.
+pub trait Outlet<P, S> {
+    /// Gives a call its one answer.
+    fn answer(&mut self, port: P, answer: Answer);
+    /// Hands an attempt to a server; `false` if the server's actor is gone.
+    fn dispatch(&mut self, server: &S, dispatch: Dispatch) -> bool;
+    /// Calls an attempt off.
+    fn cancel(&mut self, server: &S, attempt: AttemptId, reason: CancelReason);
+}
+
+/// Servers that can take the same calls, and the calls that wait for one of them.
+struct Route {
+    /// Their places in the roster, by server id.
+    servers: Vec<usize>,
+    /// Names the set to the strategy; the same for the same servers.
+    set: u64,
+    waiting: Mailbox<CallId>,
+}
+
+/// A tool with a selector: what leads to a route.
+#[derive(PartialEq, Eq, Hash)]
+struct RouteKey {
+    /// Places of the tools in the catalogue: several only where equal names are balanced over groups.
+    tools: Vec<usize>,
+    selector: Selector,
+}
+
+/// How often something happened.
+#[derive(Default)]
+struct Counters {
+    retries: u64,
+    retries_refused: u64,
+    late_answers: u64,
+    outcomes: Outcomes,
+}
+
+/// The router's state and judgement.
+pub struct Routing<P, S> {
+    settings: Arc<Settings>,
+    calls: Calls<P>,
+    views: Vec<Option<View<S>>>,
+    places: HashMap<ServerId, usize>,
+    catalogue: Arc<Catalogue>,
+    /// Whether the registry has told which servers there are.
+    introduced: bool,
+    routes: Vec<Route>,
+    route_of: HashMap<RouteKey, usize>,
+    /// Routes with waiting calls.
+    waiting: BTreeSet<usize>,
+    /// Calls whose tool nobody offers, while servers may still tell their tools.
+    parked: Mailbox<CallId>,
+    strategies: Strategies,
+    affinity: AffinityTable,
+    budget: RetryBudget,
+    rng: SmallRng,
+    counters: Counters,
+    /// No new calls are taken.
+    draining: bool,
+}
+
+impl<P, S> Routing<P, S> {
+    /// Without servers and calls. `seed` makes its choices repeatable.
+    pub fn new(settings: Arc<Settings>, strategies: Strategies, seed: u64) -> Self {
+        Self {
+            calls: Calls::new(),
+            views: Vec::new(),
+            places: HashMap::new(),
+            catalogue: Arc::new(Catalogue::empty()),
+            introduced: false,
+            routes: Vec::new(),
+            route_of: HashMap::new(),
+            waiting: BTreeSet::new(),
+            parked: Mailbox::new(&settings.mailbox),
+            strategies,
+            affinity: AffinityTable::new(&settings.affinity),
+            budget: RetryBudget::new(&settings.retry),
+            rng: SmallRng::seed_from_u64(seed),
+            counters: Counters::default(),
+            draining: false,
+            settings,
+        }
+    }
+
+    // === calls ===
+
+    /// A new call. It is answered through `out`, now or later, once.
+    pub fn submit(&mut self, id: CallId, call: Call, started: Instant, port: P, now: Instant, out: &mut impl Outlet<P, S>) {
+        let timeout = self.configured_timeout(&call);
+        let open = OpenCall {
+            port,
+            tool: call.tool.as_str().into(),
+            request_id: RequestId::random(),
+            started,
+            timeout,
+            phase: Phase::New,
+            tries: 0,
+            attempts: 0,
+            server: None,
+            avoid: None,
+            call,
+        };
+        let full = self.calls.len() >= self.settings.limits.open_calls_max;
+        let refusal = if self.draining {
+            Some(CallErrorKind::ShuttingDown { sent: false })
+        } else if full {
+            let limit = self.settings.limits.open_calls_max;
+            Some(CallErrorKind::Overloaded { waiting: self.calls.len(), limit })
+        } else {
+            let wrong = open.call.args.as_ref().err().or(open.call.meta.as_ref().err());
+            wrong.map(|reason| CallErrorKind::InvalidArguments { reason: reason.clone() })
+        };
+        self.calls.open(id, open);
+        self.budget.deposit(now);
+        match refusal {
+            Some(kind) => self.fail(id, kind, out),
+            None => self.place(id, now, out),
+        }
+    }
+
+    /// The deadline that the call, its tool or the settings name; a server's own is known once the call has a route.
+    fn configured_timeout(&self, call: &Call) -> std::time::Duration {
+        let by_tool = || self.settings.tool_timeouts.get(&call.tool).copied();
+        call.timeout.or_else(by_tool).unwrap_or(self.settings.call_timeout)
+    }
+
+    // === servers ===
+
+    /// The registry has told everything it knows: from now on an unknown tool is an error.
+    pub fn introduced(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+        self.introduced = true;
+        self.reconsider(now, out);
+    }
+
+    /// A server's actor began a life, or waits for its next one and has no handle yet.
+    pub fn joined(
+        &mut self,
+        spec: Arc<ServerSpec>,
+        incarnation: Incarnation,
+        handle: Option<S>,
+        standing: Standing,
+    ) {
+        let place = match self.places.get(&spec.id) {
+            Some(place) => *place,
+            None => {
+                let place = self.views.iter().position(Option::is_none).unwrap_or(self.views.len());
+                if place == self.views.len() {
+                    self.views.push(None);
+                }
+                self.places.insert(spec.id.clone(), place);
+                place
+            }
+        };
+        let mut view = View::new(spec, incarnation, handle, standing);
+        if let Some(former) = self.views[place].take() {
+            view.load = former.load;
+        }
+        self.views[place] = Some(view);
+    }
+
+    /// A server reports where it stands.
+    pub fn standing(
+        &mut self,
+        server: &ServerId,
+        incarnation: Incarnation,
+        standing: Standing,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
+        let Some(place) = self.place_of(server, incarnation) else { return };
+        let Some(view) = &mut self.views[place] else { return };
+        let newly_listed = standing.listed && !view.standing.listed;
+        view.report(standing);
+        let hopeless = !view.promises();
+        self.serve(place, now, out);
+        if newly_listed || hopeless {
+            self.unpark(now, out);
+        }
+    }
+
+    /// A server's actor ended: its attempts are lost, and `standing` says what follows.
+    pub fn server_down(
+        &mut self,
+        server: &ServerId,
+        incarnation: Incarnation,
+        cause: &crate::event::ExitCause,
+        standing: Standing,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
+        let Some(place) = self.place_of(server, incarnation) else { return };
+        if let Some(view) = &mut self.views[place] {
+            view.report(standing);
+            view.in_flight = 0;
+        }
+        for call in self.calls_with(place) {
+            self.lost(call, place, CallErrorKind::ServerDown { cause: cause.clone(), sent: true }, now, out);
+        }
+        self.serve(place, now, out);
+        self.unpark(now, out);
+    }
+
+    /// A server was unregistered: it gets no new calls and may finish what it has.
+    pub fn leaving(&mut self, server: &ServerId, now: Instant, out: &mut impl Outlet<P, S>) {
+        if let Some(place) = self.places.get(server).copied() {
+            if let Some(view) = &mut self.views[place] {
+                view.leaving = true;
+            }
+            self.affinity.forget_server(server);
+            self.reconsider(now, out);
+        }
+    }
+
+    /// A server is gone for good.
+    pub fn left(&mut self, server: &ServerId, now: Instant, out: &mut impl Outlet<P, S>) {
+        let Some(place) = self.places.remove(server) else { return };
+        for call in self.calls_with(place) {
+            let cause = crate::event::ExitCause::Requested;
+            self.lost(call, place, CallErrorKind::ServerDown { cause, sent: true }, now, out);
+        }
+        self.views[place] = None;
+        self.affinity.forget_server(server);
+        self.reconsider(now, out);
+    }
+
+    /// The tools changed.
+    pub fn catalogue(&mut self, catalogue: Arc<Catalogue>, now: Instant, out: &mut impl Outlet<P, S>) {
+        self.catalogue = catalogue;
+        self.reconsider(now, out);
+    }
+
+    /// Ids of open calls that a server works on, oldest first.
+    fn calls_with(&self, place: usize) -> Vec<CallId> {
+        let with = |call: &OpenCall<P>| matches!(call.phase, Phase::InFlight { server, .. } if server == place);
+        let mut ids: Vec<CallId> = self.calls.iter().filter(|(_, call)| with(call)).map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The place of a server, if `incarnation` is its current life.
+    fn place_of(&self, server: &ServerId, incarnation: Incarnation) -> Option<usize> {
+        let place = *self.places.get(server)?;
+        let view = self.views[place].as_ref()?;
+        (view.incarnation == incarnation).then_some(place)
+    }
+
+    // === control ===
+
+    /// Changes the strategy. In-flight counts and latencies stay: they belong to the servers.
+    pub fn set_strategy(&mut self, name: &str) -> Result<(), UnknownStrategy> {
+        self.strategies.select(name)
+    }
+
+    /// Takes no new calls from now on.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// How many calls have no answer yet.
+    pub fn open_calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// When [`expire`](Self::expire) next has something to do, at the earliest.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.calls.next_deadline()
+    }
+
+    /// The figures of this moment.
+    pub fn stats(&mut self, now: Instant) -> RouterStats {
+        let mut queued = self.parked.waiting();
+        for route in self.waiting.iter().map(|route| &self.routes[*route]) {
+            let QueuedStats { high, normal, low } = route.waiting.waiting();
+            queued.high += high;
+            queued.normal += normal;
+            queued.low += low;
+        }
+        RouterStats {
+            strategy: self.strategies.active_name().to_owned(),
+            open_calls: self.calls.len(),
+            queued,
+            in_flight: self.views.iter().flatten().map(|view| view.in_flight).sum(),
+            affinity_bindings: self.affinity.len(now),
+            retries: self.counters.retries,
+            retries_refused: self.counters.retries_refused,
+            late_answers: self.counters.late_answers,
+            outcomes: self.counters.outcomes.clone(),
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Where a call goes: the tool's route, a server of it, or a queue.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use tokio::time::Instant;
+
+use super::{Dispatch, Outlet, Route, RouteCandidates, RouteKey, Routing, View};
+use crate::call::Selector;
+use crate::error::{CallErrorKind, UnavailableServer};
+use crate::id::{AttemptId, CallId};
+use crate::policy::calls::Phase;
+use crate::policy::catalogue::Resolution;
+use crate::policy::mailbox::{Mailbox, Pushed};
+use crate::policy::strategy::{Pick, hash_key};
+
+/// What became of an attempt to dispatch a call.
+enum Placed {
+    /// A server has it.
+    Dispatched,
+    /// No server admits it now.
+    NoServer,
+}
+
+impl<P, S> Routing<P, S> {
+    /// Finds a place for an open call: a server, a queue, or an error.
+    pub(super) fn place(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
+        let Some(call) = self.calls.get(id) else { return };
+        let resolved = self.catalogue.resolve(&call.call.tool, call.call.selector.group.as_deref());
+        let (tools, name): (Vec<usize>, _) = match resolved {
+            Resolution::Found(tool) => (vec![tool.index], tool.name.clone()),
+            Resolution::Several(tools) => (tools.iter().map(|tool| tool.index).collect(), tools[0].name.clone()),
+            Resolution::Ambiguous(candidates) => {
+                return self.fail(id, CallErrorKind::AmbiguousTool { candidates }, out);
+            }
+            Resolution::Unknown { near } => {
+                let kind = CallErrorKind::UnknownTool { near, missing: self.unlisted(now) };
+                return self.park_or_fail(id, kind, now, out);
+            }
+        };
+        let selector = call.call.selector.clone();
+        let priority = call.call.priority;
+        if let Some(call) = self.calls.get_mut(id) {
+            call.tool = name;
+        }
+        let route = self.route(RouteKey { tools, selector: selector.clone() });
+        if self.routes[route].servers.is_empty() {
+            return self.park_or_fail(id, CallErrorKind::NoMatch { selector: selector.describe() }, now, out);
+        }
+        let route = match self.strictly_bound(id, route, now) {
+            Some(server) => self.route_of_one(route, server),
+            None => route,
+        };
+        self.apply_server_timeout(id, route);
+        if self.routes[route].waiting.is_empty() {
+            match self.dispatch(id, route, now, out) {
+                Placed::Dispatched => return,
+                Placed::NoServer if !self.promising(route) => {
+                    let servers = self.reasons(route, now);
+                    return self.fail(id, CallErrorKind::Unavailable { servers }, out);
+                }
+                Placed::NoServer => {}
+            }
+        }
+        let ticket = match self.routes[route].waiting.push(priority, id) {
+            Pushed::Queued(ticket) => ticket,
+            Pushed::Shed { ticket, shed } => {
+                self.overloaded(shed, route, out);
+                ticket
+            }
+            Pushed::Full(_) => return self.overloaded(id, route, out),
+        };
+        self.waiting.insert(route);
+        if let Some(call) = self.calls.get_mut(id) {
+            call.phase = Phase::Queued { route, ticket };
+        }
+    }
+
+    fn overloaded(&mut self, id: CallId, route: usize, out: &mut impl Outlet<P, S>) {
+        let waiting = &self.routes[route].waiting;
+        let kind = CallErrorKind::Overloaded { waiting: waiting.len(), limit: waiting.capacity() };
+        self.fail(id, kind, out);
+    }
+
+    /// Keeps a call that nobody can take yet while servers may still tell their tools; otherwise it fails.
+    fn park_or_fail(&mut self, id: CallId, kind: CallErrorKind, _now: Instant, out: &mut impl Outlet<P, S>) {
+        let coming = self.views.iter().flatten().any(|view| !view.standing.listed && view.promises());
+        if self.introduced && !coming {
+            return self.fail(id, kind, out);
+        }
+        let Some(call) = self.calls.get_mut(id) else { return };
+        match self.parked.push(call.call.priority, id) {
+            Pushed::Queued(ticket) => call.phase = Phase::Parked(ticket),
+            Pushed::Shed { ticket, shed } => {
+                call.phase = Phase::Parked(ticket);
+                self.parked_overflow(shed, out);
+            }
+            Pushed::Full(_) => self.parked_overflow(id, out),
+        }
+    }
+
+    fn parked_overflow(&mut self, id: CallId, out: &mut impl Outlet<P, S>) {
+        let kind =
+            CallErrorKind::Overloaded { waiting: self.parked.len(), limit: self.parked.capacity() };
+        self.fail(id, kind, out);
+    }
+
+    /// Servers whose tools are not known, with the reason.
+    fn unlisted(&self, now: Instant) -> Vec<UnavailableServer> {
+        let unlisted = self.views.iter().flatten().filter(|view| !view.standing.listed && !view.leaving);
+        unlisted.map(|view| view.unavailable(now)).collect()
+    }
+
+    /// The route for a key; built when it is first asked for.
+    fn route(&mut self, key: RouteKey) -> usize {
+        if let Some(route) = self.route_of.get(&key) {
+            return *route;
+        }
+        let mut servers: Vec<usize> = key
+            .tools
+            .iter()
+            .flat_map(|tool| &self.catalogue.tool(*tool).servers)
+            .filter_map(|server| self.places.get(server).copied())
+            .filter(|place| self.views[*place].as_ref().is_some_and(|view| selected(view, &key.selector)))
+            .collect();
+        servers.sort_by(|a, b| self.id_at(*a).cmp(&self.id_at(*b)));
+        servers.dedup();
+        let route = self.route_over(servers);
+        self.route_of.insert(key, route);
+        route
+    }
+
+    /// The route over exactly these servers.
+    fn route_over(&mut self, servers: Vec<usize>) -> usize {
+        if let Some(route) = self.routes.iter().position(|route| route.servers == servers) {
+            return route;
+        }
+        let mut hasher = DefaultHasher::new();
+        servers.iter().for_each(|place| self.id_at(*place).hash(&mut hasher));
+        self.routes.push(Route {
+            servers,
+            set: hasher.finish(),
+            waiting: Mailbox::new(&self.settings.mailbox),
+        });
+        self.routes.len() - 1
+    }
+
+    fn id_at(&self, place: usize) -> Option<&str> {
+        self.views[place].as_ref().map(|view| view.spec.id.as_str())
+    }
+
+    /// The server that a strict affinity ties the call to, if it is bound.
+    fn strictly_bound(&mut self, id: CallId, route: usize, now: Instant) -> Option<usize> {
+        let call = self.calls.get(id)?;
+        let affinity = call.call.affinity.as_ref().filter(|affinity| affinity.strict)?;
+        let first = self.views[*self.routes[route].servers.first()?].as_ref()?;
+        let server = self.affinity.bound(&affinity.key, &first.spec.group, now)?;
+        self.places.get(&server).copied().filter(|place| self.routes[route].servers.contains(place))
+    }
+
+    fn route_of_one(&mut self, route: usize, server: usize) -> usize {
+        if self.routes[route].servers == [server] { route } else { self.route_over(vec![server]) }
+    }
+
+    /// Applies the deadline that the route's servers name, unless the call or its tool names one.
+    fn apply_server_timeout(&mut self, id: CallId, route: usize) {
+        let Some(call) = self.calls.get(id) else { return };
+        if call.call.timeout.is_some() || self.settings.tool_timeouts.contains_key(&call.call.tool) {
+            return;
+        }
+        let views = self.routes[route].servers.iter().filter_map(|place| self.views[*place].as_ref());
+        // Replicas may differ; the most patient one decides, since any of them may get the call.
+        let timeout = views.filter_map(|view| view.spec.timeout).max();
+        if let Some(timeout) = timeout.filter(|timeout| *timeout != call.timeout) {
+            self.calls.set_timeout(id, timeout);
+        }
+    }
+
+    /// Whether waiting in this route has a prospect.
+    fn promising(&self, route: usize) -> bool {
+        self.routes[route].servers.iter().any(|place| self.views[*place].as_ref().is_some_and(View::promises))
+    }
+
+    /// Why no server of a route takes a call.
+    fn reasons(&self, route: usize, now: Instant) -> Vec<UnavailableServer> {
+        let views = self.routes[route].servers.iter().filter_map(|place| self.views[*place].as_ref());
+        views.map(|view| view.unavailable(now)).collect()
+    }
+
+    /// Tries to hand a call to a server of its route.
+    fn dispatch(&mut self, id: CallId, route: usize, now: Instant, out: &mut impl Outlet<P, S>) -> Placed {
+        // A dispatch fails only where the server's actor is gone, which bars that server: the loop ends.
+        while let Some(place) = self.choose(id, route, now) {
+            let (Some(view), Some(call)) = (&mut self.views[place], self.calls.get_mut(id)) else { break };
+            call.tries += 1;
+            call.server = Some(view.spec.id.clone());
+            let attempt = AttemptId { call: id, number: call.tries };
+            let (Ok(args), Ok(meta)) = (call.call.args.clone(), call.call.meta.clone()) else { break };
+            view.dispatched();
+            let Some(handle) = &view.handle else { break };
+            let tool = call.tool.clone();
+            if out.dispatch(handle, Dispatch { attempt, tool, args, meta }) {
+                call.attempts += 1;
+                call.phase = Phase::InFlight { server: place, since: now };
+                return Placed::Dispatched;
+            }
+            view.refused();
+        }
+        Placed::NoServer
+    }
+
+    /// The server that gets a call: the bound one, else the strategy's choice, else the one that lost it before.
+    fn choose(&mut self, id: CallId, route: usize, now: Instant) -> Option<usize> {
+        let call = self.calls.get(id)?;
+        let Route { servers, set, .. } = &self.routes[route];
+        let mut key = None;
+        if let Some(affinity) = &call.call.affinity {
+            key = Some(hash_key(&affinity.key));
+            let group = &self.views[*servers.first()?].as_ref()?.spec.group;
+            let bound = self.affinity.bound(&affinity.key, group, now);
+            let place = bound.and_then(|server| self.places.get(&server).copied());
+            let usable = |place: &usize| {
+                servers.contains(place) && self.views[*place].as_ref().is_some_and(View::admits)
+            };
+            if let Some(place) = place.filter(usable) {
+                return Some(place);
+            }
+        }
+        let avoid = call.avoid;
+        let mut candidates = RouteCandidates { servers, views: &self.views, avoid };
+        let strategy = self.strategies.active();
+        let picked =
+            strategy.pick(&candidates, Pick { set: *set, key, now, rng: &mut self.rng }).or_else(|| {
+                candidates.avoid.take()?;
+                strategy.pick(&candidates, Pick { set: *set, key, now, rng: &mut self.rng })
+            })?;
+        servers.get(picked).copied()
+    }
+
+    /// A server has room, or has changed: the calls that wait for it are dispatched, the most urgent and oldest
+    /// first; those that wait in vain fail.
+    pub(super) fn serve(&mut self, server: usize, now: Instant, out: &mut impl Outlet<P, S>) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let serves = |route: &usize| self.routes[*route].servers.contains(&server);
+        let mut routes: Vec<usize> = self.waiting.iter().copied().filter(serves).collect();
+        while !routes.is_empty() {
+            routes.sort_by_cached_key(|route| {
+                let head = self.routes[*route].waiting.peek().copied();
+                head.map(|id| (self.calls.get(id).map(|call| call.call.priority), id))
+            });
+            routes.retain(|route| self.serve_head(*route, now, out));
+        }
+    }
+
+    /// Dispatches the call at the head of a route. Returns whether there may be more to do in it.
+    fn serve_head(&mut self, route: usize, now: Instant, out: &mut impl Outlet<P, S>) -> bool {
+        let Some(head) = self.routes[route].waiting.peek().copied() else {
+            self.waiting.remove(&route);
+            return false;
+        };
+        if let Placed::Dispatched = self.dispatch(head, route, now, out) {
+            self.routes[route].waiting.pop();
+            return true;
+        }
+        if self.promising(route) {
+            return false;
+        }
+        let stranded: Vec<CallId> = self.routes[route].waiting.drain().collect();
+        self.waiting.remove(&route);
+        for id in stranded {
+            let servers = self.reasons(route, now);
+            self.fail(id, CallErrorKind::Unavailable { servers }, out);
+        }
+        false
+    }
+
+    /// Looks again at the calls whose tool was not known.
+    pub(super) fn unpark(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+        let parked: Vec<CallId> = self.parked.drain().collect();
+        for id in parked {
+            self.place(id, now, out);
+        }
+    }
+
+    /// The servers or their tools have changed: routes are built anew and every waiting call looks again.
+    pub(super) fn reconsider(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+        let mut moved: Vec<CallId> =
+            std::mem::take(&mut self.routes).iter_mut().flat_map(|route| route.waiting.drain().collect::<Vec<_>>()).collect();
+        moved.sort_unstable();
+        self.route_of.clear();
+        self.waiting.clear();
+        for id in moved {
+            if let Some(call) = self.calls.get_mut(id) {
+                call.phase = Phase::New;
+            }
+            self.place(id, now, out);
+        }
+        self.unpark(now, out);
+    }
+}
+
+/// Whether a server matches a selector.
+fn selected<S>(view: &View<S>, selector: &Selector) -> bool {
+    let Selector { server, group, tags } = selector;
+    !view.leaving
+        && server.as_ref().is_none_or(|server| view.spec.id.as_str() == server)
+        && group.as_ref().is_none_or(|group| view.spec.group.as_str() == group)
+        && tags.iter().all(|tag| view.spec.tags.contains(tag))
+}

@@ -1,0 +1,612 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::call::{AttemptEnd, OutcomeClass, Priority};
+use crate::config::{BreakerSettings, Collisions, PoolSettings, Server};
+use crate::error::{Delivery, RpcError};
+use crate::event::{ExitCause, ServerStatus};
+use crate::policy::breaker::Admission;
+use crate::policy::catalogue::{ServerTools, ToolDefinition};
+
+/// A stage of names: ports are numbers, servers are their ids.
+#[derive(Default)]
+struct Script {
+    answers: Vec<(u64, Answer)>,
+    dispatched: Vec<(String, Dispatch)>,
+    cancelled: Vec<(String, AttemptId, CancelReason)>,
+    /// Servers whose actor is gone.
+    gone: Vec<String>,
+}
+
+impl Outlet<u64, String> for Script {
+    fn answer(&mut self, port: u64, answer: Answer) {
+        self.answers.push((port, answer));
+    }
+
+    fn dispatch(&mut self, server: &String, dispatch: Dispatch) -> bool {
+        if self.gone.contains(server) {
+            return false;
+        }
+        self.dispatched.push((server.clone(), dispatch));
+        true
+    }
+
+    fn cancel(&mut self, server: &String, attempt: AttemptId, reason: CancelReason) {
+        self.cancelled.push((server.clone(), attempt, reason));
+    }
+}
+
+/// The routing with its stage and a clock.
+struct House {
+    routing: Routing<u64, String>,
+    out: Script,
+    now: Instant,
+    next: u64,
+    tools: Vec<ServerTools>,
+    collisions: Collisions,
+}
+
+fn id(server: &str) -> ServerId {
+    ServerId::new(server).unwrap()
+}
+
+fn up(slots: usize) -> Standing {
+    Standing { status: ServerStatus::Ready, listed: true, slots, hopeful: false, ..Standing::beginning() }
+}
+
+fn down() -> Standing {
+    Standing {
+        status: ServerStatus::Disconnected,
+        hopeful: false,
+        listed: true,
+        reason: Some("refused".into()),
+        ..Standing::beginning()
+    }
+}
+
+impl House {
+    fn new(strategy: &str, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let mut strategies = Strategies::with_builtin();
+        strategies.select(strategy).unwrap();
+        Self {
+            collisions: settings.collisions,
+            routing: Routing::new(Arc::new(settings), strategies, 7),
+            out: Script::default(),
+            now: Instant::now(),
+            next: 0,
+            tools: Vec::new(),
+        }
+    }
+
+    /// Introduces servers given as `id`, `group` and tools; each with so many slots.
+    fn with(mut self, servers: &[(&str, &str, &[&str])], slots: usize) -> Self {
+        for (order, (server, group, tools)) in servers.iter().enumerate() {
+            self.join(server, group, order, Incarnation::FIRST, up(slots));
+            let tools = tools.iter().map(|name| ToolDefinition {
+                name: (*name).to_owned(),
+                definition: RawJson::from_value(&json!({"name": name})).unwrap(),
+            });
+            self.tools.push(ServerTools {
+                server: id(server),
+                group: crate::id::GroupId::new(group).unwrap(),
+                order,
+                tools: tools.collect(),
+            });
+        }
+        let catalogue = Catalogue::merge(1, self.tools.drain(..), self.collisions);
+        self.routing.catalogue(Arc::new(catalogue), self.now, &mut self.out);
+        self.routing.introduced(self.now, &mut self.out);
+        self
+    }
+
+    fn join(&mut self, server: &str, group: &str, order: usize, life: Incarnation, standing: Standing) {
+        let spec = Server::custom(server).group(group).tag(format!("tag-{server}"));
+        let spec = spec.settle(&PoolSettings::default(), &BreakerSettings::default(), order).unwrap();
+        self.routing.joined(Arc::new(spec), life, Some(server.to_owned()), standing);
+    }
+
+    fn call(&mut self, call: Call) -> u64 {
+        let port = self.next;
+        self.next += 1;
+        self.routing.submit(CallId(port), call, self.now, port, self.now, &mut self.out);
+        port
+    }
+
+    fn standing(&mut self, server: &str, standing: Standing) {
+        self.routing.standing(&id(server), Incarnation::FIRST, standing, self.now, &mut self.out);
+    }
+
+    /// The server that got the last dispatch, and the attempt.
+    fn last(&self) -> (String, AttemptId) {
+        let (server, dispatch) = self.out.dispatched.last().expect("something was dispatched");
+        (server.clone(), dispatch.attempt)
+    }
+
+    fn end(&mut self, server: &str, attempt: AttemptId, end: AttemptEnd) {
+        let class = crate::policy::classify::classify(&end);
+        let batch = vec![Completion { attempt, end, class, latency: Duration::from_millis(5) }];
+        self.routing.completed(&id(server), Incarnation::FIRST, batch, self.now, &mut self.out);
+    }
+
+    fn succeed(&mut self, server: &str, attempt: AttemptId) {
+        self.end(server, attempt, AttemptEnd::Result(RawJson::from_value(&json!({})).unwrap()));
+    }
+
+    /// Answers the last dispatch.
+    fn succeed_last(&mut self) -> String {
+        let (server, attempt) = self.last();
+        self.succeed(&server, attempt);
+        server
+    }
+
+    fn answer_of(&self, port: u64) -> Option<&Answer> {
+        let mut answers = self.out.answers.iter().filter(|(answered, _)| *answered == port);
+        let first = answers.next();
+        assert!(answers.next().is_none(), "call {port} was answered twice");
+        first.map(|(_, answer)| answer)
+    }
+
+    fn error_of(&self, port: u64) -> &CallErrorKind {
+        self.answer_of(port).expect("answered").as_ref().expect_err("an error").kind()
+    }
+}
+
+fn lost(sent: bool) -> AttemptEnd {
+    AttemptEnd::ConnectionLost { reason: "cut".into(), sent }
+}
+
+const TWO: &[(&str, &str, &[&str])] = &[("a", "g", &["t"]), ("b", "g", &["t"])];
+
+#[test]
+fn calls_to_two_groups_that_alternate_give_each_replica_half() {
+    let servers: &[(&str, &str, &[&str])] =
+        &[("f1", "files", &["read"]), ("f2", "files", &["read"]), ("d1", "db", &["query"]), ("d2", "db", &["query"])];
+    let mut house = House::new("round-robin", |_| {}).with(servers, 8);
+    let mut count = std::collections::BTreeMap::<String, u32>::new();
+    for _ in 0..100 {
+        for tool in ["read", "query"] {
+            house.call(Call::tool(tool));
+            *count.entry(house.succeed_last()).or_default() += 1;
+        }
+    }
+    assert_eq!(count.into_values().collect::<Vec<_>>(), [50, 50, 50, 50]);
+}
+
+#[test]
+fn a_bare_name_of_several_groups_is_an_error_that_lists_them() {
+    let servers: &[(&str, &str, &[&str])] = &[("a", "x", &["t"]), ("b", "y", &["t"])];
+    let mut house = House::new("round-robin", |_| {}).with(servers, 8);
+    let call = house.call(Call::tool("t"));
+    let CallErrorKind::AmbiguousTool { candidates } = house.error_of(call) else { panic!("not ambiguous") };
+    assert_eq!(candidates, &["x/t", "y/t"]);
+    house.call(Call::tool("y/t"));
+    assert_eq!(house.last().0, "b");
+    house.call(Call::tool("t").group("x"));
+    assert_eq!(house.last().0, "a");
+}
+
+#[test]
+fn an_unknown_tool_gets_near_names_and_the_servers_that_are_missing() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["file.read"])], 8);
+    house.join("dark", "dark", 9, Incarnation::FIRST, Standing { listed: false, ..down() });
+    let call = house.call(Call::tool("file.raed"));
+    let CallErrorKind::UnknownTool { near, missing } = house.error_of(call) else { panic!("known") };
+    assert_eq!(near, &["file.read"]);
+    assert_eq!(missing[0].server.as_str(), "dark");
+}
+
+#[test]
+fn a_tool_of_a_server_that_is_still_coming_is_waited_for() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
+    house.join("late", "late", 9, Incarnation::FIRST, Standing::beginning());
+    let call = house.call(Call::tool("u"));
+    assert!(house.answer_of(call).is_none());
+    house.standing("late", Standing { listed: false, ..down() });
+    assert!(matches!(house.error_of(call), CallErrorKind::UnknownTool { .. }));
+}
+
+#[test]
+fn before_the_registry_has_introduced_itself_calls_wait() {
+    let mut house = House::new("round-robin", |_| {});
+    let call = house.call(Call::tool("t"));
+    assert!(house.answer_of(call).is_none());
+    house.routing.introduced(house.now, &mut house.out);
+    assert!(matches!(house.error_of(call), CallErrorKind::UnknownTool { .. }));
+}
+
+#[test]
+fn selectors_narrow_the_candidates() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    for _ in 0..4 {
+        house.call(Call::tool("t").server("b"));
+        assert_eq!(house.last().0, "b");
+        house.call(Call::tool("t").tag("tag-a"));
+        assert_eq!(house.last().0, "a");
+    }
+    let call = house.call(Call::tool("t").tag("gold"));
+    assert!(matches!(house.error_of(call), CallErrorKind::NoMatch { selector } if selector == "tags gold"));
+}
+
+#[test]
+fn an_open_breaker_is_no_candidate_and_all_open_fails_fast_with_the_next_attempt() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let retry_after = Some(Duration::from_secs(3));
+    let open = Standing { admission: Admission::Rejecting { retry_after }, ..up(8) };
+    house.standing("a", open.clone());
+    for _ in 0..4 {
+        house.call(Call::tool("t"));
+        assert_eq!(house.last().0, "b");
+    }
+    house.standing("b", open);
+    let call = house.call(Call::tool("t"));
+    let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
+    assert_eq!(error.retry_after(), retry_after);
+    assert!(error.retryable());
+}
+
+#[test]
+fn a_half_open_server_gets_no_more_than_its_permits() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
+    house.standing("a", Standing { admission: Admission::Probing { permits: 2 }, ..up(8) });
+    for _ in 0..5 {
+        house.call(Call::tool("t"));
+    }
+    assert_eq!(house.out.dispatched.len(), 2);
+    house.standing("a", up(8));
+    assert_eq!(house.out.dispatched.len(), 5);
+}
+
+#[test]
+fn high_priority_goes_first_when_a_slot_is_free_again() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 1);
+    house.call(Call::tool("t"));
+    house.call(Call::tool("t").priority(Priority::Low));
+    let high = house.call(Call::tool("t").priority(Priority::High));
+    house.succeed_last();
+    assert_eq!(house.last().1.call, CallId(high));
+}
+
+#[test]
+fn a_full_queue_sheds_the_lowest_priority_and_says_so() {
+    let mut house =
+        House::new("round-robin", |settings| settings.mailbox.capacity = 2).with(&[("a", "g", &["t"])], 1);
+    house.call(Call::tool("t"));
+    house.call(Call::tool("t"));
+    let low = house.call(Call::tool("t").priority(Priority::Low));
+    let high = house.call(Call::tool("t").priority(Priority::High));
+    assert!(matches!(house.error_of(low), CallErrorKind::Overloaded { limit: 2, .. }));
+    assert!(house.answer_of(high).is_none());
+    let more = house.call(Call::tool("t").priority(Priority::Low));
+    assert!(matches!(house.error_of(more), CallErrorKind::Overloaded { .. }));
+}
+
+#[test]
+fn an_unsent_call_moves_to_another_server_and_is_no_attempt() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = house.call(Call::tool("t"));
+    let (first, attempt) = house.last();
+    house.end(&first, attempt, lost(false));
+    let (second, attempt) = house.last();
+    assert_ne!(first, second);
+    house.succeed(&second, attempt);
+    assert_eq!(house.answer_of(call).unwrap().as_ref().unwrap().attempts, 1);
+}
+
+#[test]
+fn a_sent_call_is_retried_only_if_it_was_declared_safe() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let plain = house.call(Call::tool("t"));
+    let (server, attempt) = house.last();
+    house.end(&server, attempt, lost(true));
+    let error = house.answer_of(plain).unwrap().as_ref().unwrap_err();
+    assert_eq!((error.outcome(), error.attempts()), (Delivery::Unknown, 1));
+
+    let safe = house.call(Call::tool("t").idempotent());
+    let (first, attempt) = house.last();
+    house.end(&first, attempt, lost(true));
+    let (second, attempt) = house.last();
+    assert_ne!(first, second, "the server that lost it is passed over");
+    house.succeed(&second, attempt);
+    assert_eq!(house.answer_of(safe).unwrap().as_ref().unwrap().attempts, 2);
+}
+
+#[test]
+fn retries_end_with_their_attempts_and_with_the_budget() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = house.call(Call::tool("t").idempotent());
+    for _ in 0..3 {
+        let (server, attempt) = house.last();
+        house.end(&server, attempt, lost(true));
+    }
+    assert_eq!(house.answer_of(call).unwrap().as_ref().unwrap_err().attempts(), 3);
+    for _ in 0..200 {
+        house.call(Call::tool("t").idempotent());
+        let (server, attempt) = house.last();
+        house.end(&server, attempt, lost(true));
+        house.routing.end_all(house.now, &mut house.out);
+        house.routing.draining = false;
+    }
+    let stats = house.routing.stats(house.now);
+    assert!(stats.retries < 60 && stats.retries_refused > 0, "{stats:?}");
+}
+
+#[test]
+fn an_answer_that_comes_late_or_twice_meets_no_entry() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
+    let call = house.call(Call::tool("t").timeout(Duration::from_secs(1)));
+    let (server, attempt) = house.last();
+    house.now += Duration::from_secs(1);
+    house.routing.expire(house.now, &mut house.out);
+    assert!(matches!(house.error_of(call), CallErrorKind::DeadlineExceeded { sent: true, .. }));
+    assert_eq!(house.out.cancelled, [(server.clone(), attempt, CancelReason::DeadlineExceeded)]);
+    house.succeed(&server, attempt);
+    house.succeed(&server, attempt);
+    assert!(house.answer_of(call).is_some());
+    assert_eq!(house.routing.stats(house.now).late_answers, 2);
+}
+
+#[test]
+fn a_deadline_covers_the_time_in_the_queue() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 1);
+    house.call(Call::tool("t"));
+    let queued = house.call(Call::tool("t").timeout(Duration::from_secs(1)));
+    house.now += Duration::from_secs(1);
+    house.routing.expire(house.now, &mut house.out);
+    assert!(matches!(house.error_of(queued), CallErrorKind::DeadlineExceeded { sent: false, .. }));
+    assert_eq!(house.routing.stats(house.now).queued, QueuedStats::default());
+}
+
+#[test]
+fn deadlines_go_call_then_tool_then_server_then_settings() {
+    let timeouts = |settings: &mut Settings| {
+        settings.tool_timeouts.insert("slow".into(), Duration::from_secs(60));
+    };
+    let mut house = House::new("round-robin", timeouts);
+    let spec = Server::custom("a").timeout(Duration::from_secs(7));
+    let spec = spec.settle(&PoolSettings::default(), &BreakerSettings::default(), 0).unwrap();
+    house = house.with(&[("a", "a", &["t", "slow"])], 8);
+    house.routing.joined(Arc::new(spec), Incarnation::FIRST, Some("a".into()), up(8));
+    let deadline = |house: &House, call| house.routing.calls.get(CallId(call)).unwrap().timeout;
+    let call = house.call(Call::tool("t"));
+    assert_eq!(deadline(&house, call), Duration::from_secs(7));
+    let call = house.call(Call::tool("slow"));
+    assert_eq!(deadline(&house, call), Duration::from_secs(60));
+    let call = house.call(Call::tool("slow").timeout(Duration::from_secs(1)));
+    assert_eq!(deadline(&house, call), Duration::from_secs(1));
+}
+
+#[test]
+fn a_caller_who_leaves_frees_the_slot_and_the_peer_is_told() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 1);
+    let first = house.call(Call::tool("t"));
+    let second = house.call(Call::tool("t"));
+    house.routing.cancel(CallId(first), house.now, &mut house.out);
+    assert_eq!(house.out.cancelled[0].2, CancelReason::CallerLeft);
+    assert_eq!(house.last().1.call, CallId(second));
+}
+
+#[test]
+fn affinity_is_bound_by_success_and_follows_the_server_that_admits() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = Call::tool("t").affinity("user-7");
+    house.call(call.clone());
+    let (first, attempt) = house.last();
+    house.end(&first, attempt, AttemptEnd::Rpc(RpcError { code: -32603, message: "no".into(), data: None }));
+    assert_eq!(house.routing.stats(house.now).affinity_bindings, 0, "a failure binds nothing");
+    house.call(call.clone());
+    let bound = house.succeed_last();
+    for _ in 0..5 {
+        house.call(call.clone());
+        assert_eq!(house.succeed_last(), bound);
+    }
+    house.standing(&bound, down());
+    house.call(call.clone());
+    let other = house.succeed_last();
+    assert_ne!(other, bound);
+    house.standing(&bound, up(8));
+    house.call(call);
+    assert_eq!(house.succeed_last(), other, "it was bound anew");
+}
+
+#[test]
+fn strict_affinity_fails_where_its_server_takes_no_calls() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = Call::tool("t").strict_affinity("user-7");
+    house.call(call.clone());
+    let bound = house.succeed_last();
+    house.standing(&bound, down());
+    let failed = house.call(call);
+    let CallErrorKind::Unavailable { servers } = house.error_of(failed) else { panic!("served") };
+    assert_eq!(servers[0].server.as_str(), bound);
+}
+
+#[test]
+fn a_dead_server_loses_its_calls_once_and_its_late_words_count_for_nothing() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
+    let call = house.call(Call::tool("t"));
+    let (_, attempt) = house.last();
+    let waiting = Standing { status: ServerStatus::Restarting, hopeful: true, ..down() };
+    let (now, out) = (house.now, &mut house.out);
+    house.routing.server_down(&id("a"), Incarnation::FIRST, &ExitCause::Killed, waiting, now, out);
+    assert!(matches!(house.error_of(call), CallErrorKind::ServerDown { cause: ExitCause::Killed, .. }));
+    house.succeed("a", attempt);
+    let next = house.call(Call::tool("t"));
+    assert!(house.answer_of(next).is_none(), "calls wait for a restart that is moments away");
+    house.join("a", "g", 0, Incarnation::FIRST.next(), up(8));
+    let second = Incarnation::FIRST.next();
+    house.routing.standing(&id("a"), second, up(8), house.now, &mut house.out);
+    assert_eq!(house.last().1.call, CallId(next));
+    house.standing("a", down());
+    house.call(Call::tool("t"));
+    assert_eq!(house.out.dispatched.len(), 3, "a report of the dead life changes nothing");
+}
+
+#[test]
+fn a_server_whose_actor_is_gone_gets_no_call_and_another_one_does() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    house.out.gone.push("a".into());
+    for _ in 0..4 {
+        let call = house.call(Call::tool("t"));
+        assert_eq!(house.last().0, "b");
+        assert!(house.answer_of(call).is_none());
+    }
+}
+
+#[test]
+fn a_refused_dispatch_goes_to_another_server_at_once() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    house.call(Call::tool("t"));
+    let (first, attempt) = house.last();
+    house.routing.refused(&id(&first), Incarnation::FIRST, attempt, house.now, &mut house.out);
+    assert_ne!(house.last().0, first);
+}
+
+#[test]
+fn arguments_that_are_no_object_are_refused_before_anything_is_sent() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = house.call(Call::tool("t").args([1]));
+    assert!(matches!(house.error_of(call), CallErrorKind::InvalidArguments { .. }));
+    assert!(house.out.dispatched.is_empty());
+}
+
+#[test]
+fn draining_refuses_new_calls_and_ends_the_open_ones() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let open = house.call(Call::tool("t"));
+    house.routing.drain();
+    let late = house.call(Call::tool("t"));
+    assert!(matches!(house.error_of(late), CallErrorKind::ShuttingDown { sent: false }));
+    assert!(house.answer_of(open).is_none());
+    assert_eq!(house.routing.end_all(house.now, &mut house.out), 1);
+    assert!(matches!(house.error_of(open), CallErrorKind::ShuttingDown { sent: true }));
+}
+
+#[test]
+fn switching_the_strategy_in_flight_keeps_the_counts_true() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    house.call(Call::tool("t"));
+    let (busy, attempt) = house.last();
+    house.routing.set_strategy("least-connections").unwrap();
+    house.call(Call::tool("t"));
+    let (idle, _) = house.last();
+    assert_ne!(busy, idle);
+    house.succeed(&busy, attempt);
+    house.call(Call::tool("t"));
+    assert_eq!(house.last().0, busy);
+    assert!(house.routing.set_strategy("fastest").unwrap_err().to_string().contains("peak-ewma"));
+}
+
+#[test]
+fn a_server_that_leaves_gets_no_new_calls_and_finishes_what_it_has() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = house.call(Call::tool("t"));
+    let (server, attempt) = house.last();
+    house.routing.leaving(&id(&server), house.now, &mut house.out);
+    for _ in 0..3 {
+        house.call(Call::tool("t"));
+        assert_ne!(house.last().0, server);
+    }
+    house.succeed(&server, attempt);
+    assert!(house.answer_of(call).unwrap().is_ok());
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Call { idempotent: bool, priority: u8 },
+    Succeed(usize),
+    Lose { which: usize, sent: bool },
+    Refuse(usize),
+    Cancel(u64),
+    Down(usize),
+    Up { server: usize, slots: usize },
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (any::<bool>(), 0u8..3).prop_map(|(idempotent, priority)| Step::Call { idempotent, priority }),
+        3 => (0usize..8).prop_map(Step::Succeed),
+        2 => (0usize..8, any::<bool>()).prop_map(|(which, sent)| Step::Lose { which, sent }),
+        1 => (0usize..8).prop_map(Step::Refuse),
+        1 => (0u64..40).prop_map(Step::Cancel),
+        1 => (0usize..2).prop_map(Step::Down),
+        2 => (0usize..2, 1usize..4).prop_map(|(server, slots)| Step::Up { server, slots }),
+        1 => (0u64..2_000).prop_map(Step::Wait),
+    ]
+}
+
+use proptest::strategy::Strategy;
+
+proptest! {
+    #[test]
+    fn every_call_is_answered_once_or_cancelled_and_no_slot_leaks(steps in prop::collection::vec(step(), 1..120)) {
+        let names = ["a", "b"];
+        let mut house = House::new("peak-ewma", |settings| settings.mailbox.capacity = 6).with(TWO, 2);
+        let mut lives = [Incarnation::FIRST; 2];
+        let mut at_work: Vec<(String, Incarnation, AttemptId)> = Vec::new();
+        let mut cancelled = 0usize;
+        let mut seen = 0;
+        for step in steps {
+            match step {
+                Step::Call { idempotent, priority } => {
+                    let mut call = Call::tool("t").timeout(Duration::from_secs(3)).priority(Priority::ALL[priority as usize]);
+                    if idempotent { call = call.idempotent(); }
+                    house.call(call);
+                }
+                Step::Succeed(which) if which < at_work.len() => {
+                    let (server, life, attempt) = at_work.swap_remove(which);
+                    let end = AttemptEnd::Result(RawJson::from_value(&json!({})).unwrap());
+                    let batch = vec![Completion { attempt, end, class: OutcomeClass::Success, latency: Duration::ZERO }];
+                    house.routing.completed(&id(&server), life, batch, house.now, &mut house.out);
+                }
+                Step::Lose { which, sent } if which < at_work.len() => {
+                    let (server, life, attempt) = at_work.swap_remove(which);
+                    let batch = vec![Completion { attempt, end: lost(sent), class: OutcomeClass::Failure, latency: Duration::ZERO }];
+                    house.routing.completed(&id(&server), life, batch, house.now, &mut house.out);
+                }
+                Step::Refuse(which) if which < at_work.len() => {
+                    let (server, life, attempt) = at_work.swap_remove(which);
+                    house.routing.refused(&id(&server), life, attempt, house.now, &mut house.out);
+                }
+                Step::Cancel(call) => {
+                    let before = house.routing.open_calls();
+                    house.routing.cancel(CallId(call), house.now, &mut house.out);
+                    cancelled += before - house.routing.open_calls();
+                }
+                Step::Down(server) => {
+                    let name = names[server];
+                    house.routing.server_down(&id(name), lives[server], &ExitCause::Killed, down(), house.now, &mut house.out);
+                    lives[server] = lives[server].next();
+                    house.join(name, "g", server, lives[server], down());
+                }
+                Step::Up { server, slots } => {
+                    house.routing.standing(&id(names[server]), lives[server], up(slots), house.now, &mut house.out);
+                }
+                Step::Wait(ms) => {
+                    house.now += Duration::from_millis(ms);
+                    house.routing.expire(house.now, &mut house.out);
+                }
+                Step::Succeed(_) | Step::Lose { .. } | Step::Refuse(_) => {}
+            }
+            for (server, dispatch) in house.out.dispatched.drain(..) {
+                let life = lives[usize::from(server == "b")];
+                at_work.push((server, life, dispatch.attempt));
+            }
+            seen = house.out.answers.len();
+            prop_assert_eq!(house.next as usize, seen + cancelled + house.routing.open_calls());
+        }
+        house.routing.end_all(house.now, &mut house.out);
+        seen = house.out.answers.len().max(seen);
+        prop_assert_eq!(house.next as usize, seen + cancelled);
+        let mut ports: Vec<u64> = house.out.answers.iter().map(|(port, _)| *port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        prop_assert_eq!(ports.len(), seen, "a call was answered twice");
+        prop_assert_eq!(house.routing.stats(house.now).in_flight, 0);
+    }
+}

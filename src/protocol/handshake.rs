@@ -1,0 +1,464 @@
+//! Agreeing with a fresh link on what is spoken, as a state machine that is driven from outside.
+//!
+//! ```text
+//! mcp, era unknown    server/discover ──result──▶ modern
+//!                           │ any other error, or silence
+//!                           ▼
+//! mcp, legacy         initialize ──result──▶ legacy (then notifications/initialized)
+//! mcp, known modern   nothing to say: every request carries what the server needs
+//! tool-execute        rpc.discover ──result, error or silence──▶ agreed
+//! ```
+//!
+//! An error that only a modern server can give (-32022 and its kin) never leads to `initialize`: a server that has
+//! answered in the modern era may lock its connection to it.
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::envelope::{Incoming, Response, Writer};
+use super::session::{Era, Session, answer, client_info, modern_meta};
+use super::{LEGACY_VERSIONS, MODERN_VERSION};
+use crate::config::{Dialect, EraChoice};
+use crate::error::RpcError;
+use crate::json::RawJson;
+
+/// Errors that only a modern server gives: header mismatch, missing capability, unsupported version.
+const MODERN_ERRORS: [i64; 3] = [-32020, -32021, -32022];
+
+/// What the driver does next.
+#[derive(Debug)]
+#[must_use]
+pub enum Step {
+    /// Send this, then wait.
+    Send {
+        /// The message.
+        frame: Bytes,
+        /// Its id, if it is a request.
+        id: Option<u64>,
+        /// How long.
+        wait: Wait,
+    },
+    /// Send this and go on waiting.
+    Answer(Bytes),
+    /// Go on waiting.
+    Wait,
+    /// Agreed.
+    Done {
+        /// What was agreed.
+        session: Session,
+        /// To be sent before anything else.
+        farewell: Option<Bytes>,
+        /// The first request id that is free.
+        next_id: u64,
+    },
+    /// There is no agreement.
+    Failed(HandshakeError),
+}
+
+/// How long to wait for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The probe's short time; then [`Handshake::timed_out`] is told.
+    Probe,
+    /// As long as the whole handshake may take.
+    Answer,
+}
+
+/// Why there is no agreement.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// The server refused `initialize`.
+    #[error("the server refused the handshake: {0}")]
+    Refused(RpcError),
+    /// The server was said to speak the modern era, and does not.
+    #[error("the server does not speak the modern era ({0}): set its era to auto or legacy")]
+    WrongEra(String),
+    /// No common version.
+    #[error("no common protocol version: the server offers {}", if offered.is_empty() { "none".to_owned() } else { offered.join(", ") })]
+    UnsupportedVersion {
+        /// What it offers.
+        offered: Vec<String>,
+    },
+    /// An answer that cannot be read.
+    #[error("the server's answer to {method} cannot be read: {reason}")]
+    Invalid {
+        /// The request.
+        method: &'static str,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+}
+
+/// What is being waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Fresh,
+    /// The answer to `server/discover`; asked a second time if `again`.
+    Discovering { again: bool },
+    /// The answer to `initialize`.
+    Initializing,
+    /// The answer to `rpc.discover`.
+    Asking,
+    Over,
+}
+
+/// The state machine; see the module's page.
+#[derive(Debug)]
+pub struct Handshake {
+    dialect: Dialect,
+    choice: EraChoice,
+    known: Option<Era>,
+    state: State,
+    /// The id of the last request.
+    last_id: u64,
+    /// The id of the probe, whose answer may come after it was given up.
+    probe_id: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DiscoverResult {
+    supported_versions: Vec<String>,
+    #[serde(rename = "_meta", default)]
+    meta: Option<DiscoverMeta>,
+}
+
+#[derive(Deserialize)]
+struct DiscoverMeta {
+    #[serde(rename = "io.modelcontextprotocol/serverInfo", default)]
+    server_info: Option<ServerInfo>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InitializeResult {
+    protocol_version: String,
+    #[serde(default)]
+    server_info: Option<ServerInfo>,
+}
+
+/// Self-reported: for display only, so nothing depends on its shape.
+#[derive(Deserialize)]
+struct ServerInfo {
+    #[serde(default)]
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct VersionErrorData {
+    #[serde(default)]
+    supported: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Discovered {
+    #[serde(default)]
+    version: Option<String>,
+}
+
+impl Handshake {
+    /// A handshake in `dialect`; `known` is the era that an earlier link of this server found.
+    pub fn new(dialect: Dialect, choice: EraChoice, known: Option<Era>) -> Self {
+        Self { dialect, choice, known, state: State::Fresh, last_id: 0, probe_id: 0 }
+    }
+
+    /// The first step.
+    pub fn start(&mut self) -> Step {
+        match (self.dialect, self.choice, self.known) {
+            (Dialect::ToolExecute, _, _) => {
+                self.state = State::Asking;
+                let id = self.next_id();
+                let frame = Writer::request(id, "rpc.discover", 0).finish();
+                Step::Send { frame, id: Some(id), wait: Wait::Probe }
+            }
+            (Dialect::Mcp, EraChoice::Legacy, _) | (Dialect::Mcp, EraChoice::Auto, Some(Era::Legacy)) => {
+                self.initialize()
+            }
+            (Dialect::Mcp, _, Some(Era::Modern)) => self.modern(None),
+            (Dialect::Mcp, EraChoice::Auto | EraChoice::Modern, _) => self.discover(false),
+        }
+    }
+
+    /// A message came.
+    pub fn receive(&mut self, incoming: Incoming) -> Step {
+        match incoming {
+            Incoming::Request { id, method, .. } => Step::Answer(answer(&id, &method)),
+            Incoming::Notification { .. } | Incoming::Hollow { .. } => Step::Wait,
+            Incoming::Response(Response { id, outcome }) => self.answered(id, outcome),
+        }
+    }
+
+    /// The probe was not answered in time.
+    pub fn timed_out(&mut self) -> Step {
+        match (self.state, self.choice) {
+            (State::Discovering { .. }, EraChoice::Auto | EraChoice::Legacy) => self.initialize(),
+            (State::Discovering { .. }, EraChoice::Modern) => {
+                self.fail(HandshakeError::WrongEra("it does not answer server/discover".to_owned()))
+            }
+            // A server that knows no rpc.discover may know tool.list; the listing will tell.
+            (State::Asking, _) => self.done(None, String::new(), None, None),
+            (State::Fresh | State::Initializing | State::Over, _) => Step::Wait,
+        }
+    }
+
+    fn answered(&mut self, id: Option<u64>, outcome: Result<RawJson, RpcError>) -> Step {
+        let to_last = id == Some(self.last_id);
+        match self.state {
+            State::Discovering { again } if to_last => self.discovered(again, outcome),
+            State::Initializing if to_last => self.initialized(outcome),
+            // The probe was given up too early: the server speaks the modern era after all.
+            State::Initializing if id == Some(self.probe_id) && outcome.is_ok() => self.discovered(true, outcome),
+            State::Asking if to_last => {
+                let found = outcome.ok().and_then(|result| result.parse::<Discovered>().ok());
+                let version = found.and_then(|found| found.version).unwrap_or_default();
+                self.done(None, version, None, None)
+            }
+            // A welcome that nobody asked for, an answer to nothing, a second answer.
+            State::Discovering { .. } | State::Initializing | State::Asking | State::Fresh | State::Over => Step::Wait,
+        }
+    }
+
+    fn discover(&mut self, again: bool) -> Step {
+        self.state = State::Discovering { again };
+        let id = self.next_id();
+        self.probe_id = id;
+        let mut writer = Writer::request(id, "server/discover", 256);
+        let frame = writer.raw(r#","params":{"_meta":{"#).raw(&modern_meta()).raw("}}").finish();
+        Step::Send { frame, id: Some(id), wait: Wait::Probe }
+    }
+
+    fn discovered(&mut self, again: bool, outcome: Result<RawJson, RpcError>) -> Step {
+        match outcome {
+            Ok(result) => match result.parse::<DiscoverResult>() {
+                Ok(found) if found.supported_versions.iter().any(|version| version == MODERN_VERSION) => {
+                    let info = found.meta.and_then(|meta| meta.server_info);
+                    self.modern(info.and_then(|info| info.name))
+                }
+                Ok(found) => {
+                    self.fail(HandshakeError::UnsupportedVersion { offered: found.supported_versions })
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.fail(HandshakeError::Invalid { method: "server/discover", reason })
+                }
+            },
+            Err(error) if MODERN_ERRORS.contains(&error.code) => {
+                let data = error.data.as_ref().and_then(|data| data.parse::<VersionErrorData>().ok());
+                let offered = data.map(|data| data.supported).unwrap_or_default();
+                if !again && offered.iter().any(|version| version == MODERN_VERSION) {
+                    return self.discover(true);
+                }
+                self.fail(HandshakeError::UnsupportedVersion { offered })
+            }
+            Err(error) => match self.choice {
+                EraChoice::Modern => self.fail(HandshakeError::WrongEra(error.to_string())),
+                EraChoice::Auto | EraChoice::Legacy => self.initialize(),
+            },
+        }
+    }
+
+    fn initialize(&mut self) -> Step {
+        self.state = State::Initializing;
+        let id = self.next_id();
+        let mut writer = Writer::request(id, "initialize", 256);
+        writer.raw(r#","params":{"protocolVersion":"#).string(LEGACY_VERSIONS[0]);
+        let frame = writer.raw(r#","capabilities":{},"clientInfo":"#).raw(client_info()).raw("}").finish();
+        Step::Send { frame, id: Some(id), wait: Wait::Answer }
+    }
+
+    fn initialized(&mut self, outcome: Result<RawJson, RpcError>) -> Step {
+        let result = match outcome {
+            Ok(result) => result,
+            Err(error) => return self.fail(HandshakeError::Refused(error)),
+        };
+        match result.parse::<InitializeResult>() {
+            Ok(found) if LEGACY_VERSIONS.contains(&found.protocol_version.as_str()) => {
+                let farewell = Writer::notification("notifications/initialized").finish();
+                let name = found.server_info.and_then(|info| info.name);
+                self.done(Some(Era::Legacy), found.protocol_version, name, Some(farewell))
+            }
+            Ok(found) => {
+                self.fail(HandshakeError::UnsupportedVersion { offered: vec![found.protocol_version] })
+            }
+            Err(error) => {
+                self.fail(HandshakeError::Invalid { method: "initialize", reason: error.to_string() })
+            }
+        }
+    }
+
+    fn modern(&mut self, server_name: Option<String>) -> Step {
+        self.done(Some(Era::Modern), MODERN_VERSION.to_owned(), server_name, None)
+    }
+
+    fn done(
+        &mut self,
+        era: Option<Era>,
+        version: String,
+        server_name: Option<String>,
+        farewell: Option<Bytes>,
+    ) -> Step {
+        self.state = State::Over;
+        let session = Session::new(self.dialect, era, version, server_name);
+        Step::Done { session, farewell, next_id: self.last_id + 1 }
+    }
+
+    fn fail(&mut self, error: HandshakeError) -> Step {
+        self.state = State::Over;
+        Step::Failed(error)
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::protocol::envelope::decode;
+
+    fn mcp(choice: EraChoice) -> Handshake {
+        Handshake::new(Dialect::Mcp, choice, None)
+    }
+
+    /// The method and the id of what is sent.
+    fn sent(step: Step) -> (String, u64) {
+        let Step::Send { frame, id, .. } = step else { panic!("{step:?} sends nothing") };
+        let value: Value = serde_json::from_slice(&frame).unwrap();
+        assert_eq!(value["id"].as_u64(), id);
+        (value["method"].as_str().unwrap().to_owned(), id.unwrap())
+    }
+
+    fn tell(handshake: &mut Handshake, message: Value) -> Step {
+        let mut step = None;
+        decode(message.to_string().into(), |incoming| step = Some(handshake.receive(incoming))).unwrap();
+        step.unwrap()
+    }
+
+    fn session(step: Step) -> (Session, Option<Bytes>, u64) {
+        let Step::Done { session, farewell, next_id } = step else { panic!("{step:?} is no agreement") };
+        (session, farewell, next_id)
+    }
+
+    fn failure(step: Step) -> HandshakeError {
+        let Step::Failed(error) = step else { panic!("{step:?} is no failure") };
+        error
+    }
+
+    fn initialize_result(id: u64, version: &str) -> Value {
+        json!({"id": id, "result": {"protocolVersion": version, "capabilities": {}, "serverInfo": {"name": "x"}}})
+    }
+
+    #[test]
+    fn a_modern_server_is_found_by_one_round_trip() {
+        let mut handshake = mcp(EraChoice::Auto);
+        assert_eq!(sent(handshake.start()), ("server/discover".into(), 1));
+        let step = tell(&mut handshake, json!({"id": 1, "result": {"supportedVersions": ["2025-11-25", "2026-07-28"],
+            "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "files"}}}}));
+        let (session, farewell, next_id) = session(step);
+        assert_eq!((session.era(), session.server_name()), (Some(Era::Modern), Some("files")));
+        assert_eq!((farewell, next_id), (None, 2));
+    }
+
+    #[test]
+    fn any_other_error_or_silence_leads_to_initialize_on_the_same_link() {
+        for code in [-32601, -32602, 0] {
+            let mut handshake = mcp(EraChoice::Auto);
+            let _ = handshake.start();
+            let step = tell(&mut handshake, json!({"id": 1, "error": {"code": code, "message": "no"}}));
+            assert_eq!(sent(step), ("initialize".into(), 2), "{code}");
+            let (session, farewell, _) = session(tell(&mut handshake, initialize_result(2, "2025-06-18")));
+            assert_eq!((session.era(), session.version()), (Some(Era::Legacy), "2025-06-18"));
+            let farewell: Value = serde_json::from_slice(&farewell.unwrap()).unwrap();
+            assert_eq!(farewell["method"], "notifications/initialized");
+        }
+        let mut handshake = mcp(EraChoice::Auto);
+        let _ = handshake.start();
+        assert_eq!(sent(handshake.timed_out()).0, "initialize");
+    }
+
+    #[test]
+    fn an_error_of_the_modern_era_never_leads_to_initialize() {
+        for code in MODERN_ERRORS {
+            let mut handshake = mcp(EraChoice::Auto);
+            let _ = handshake.start();
+            let error = json!({"code": code, "message": "no", "data": {"supported": ["2027-01-01"]}});
+            let step = tell(&mut handshake, json!({"id": 1, "error": error}));
+            assert_eq!(failure(step), HandshakeError::UnsupportedVersion { offered: vec!["2027-01-01".into()] });
+        }
+        let mut handshake = mcp(EraChoice::Auto);
+        let _ = handshake.start();
+        let refusal = |id| json!({"id": id, "error": {"code": -32022, "message": "", "data": {"supported": ["2026-07-28"]}}});
+        assert_eq!(sent(tell(&mut handshake, refusal(1))).0, "server/discover");
+        assert!(matches!(failure(tell(&mut handshake, refusal(2))), HandshakeError::UnsupportedVersion { .. }));
+    }
+
+    #[test]
+    fn a_modern_answer_that_comes_after_the_fallback_still_counts() {
+        let mut handshake = mcp(EraChoice::Auto);
+        let _ = handshake.start();
+        let _ = handshake.timed_out();
+        let step = tell(&mut handshake, json!({"id": 1, "result": {"supportedVersions": ["2026-07-28"]}}));
+        assert_eq!(session(step).0.era(), Some(Era::Modern));
+        let mut handshake = mcp(EraChoice::Auto);
+        let _ = handshake.start();
+        let _ = handshake.timed_out();
+        let late = tell(&mut handshake, json!({"id": 1, "error": {"code": -32601, "message": ""}}));
+        assert!(matches!(late, Step::Wait));
+    }
+
+    #[test]
+    fn a_known_or_chosen_era_skips_the_probe() {
+        let mut known = Handshake::new(Dialect::Mcp, EraChoice::Auto, Some(Era::Modern));
+        assert_eq!(session(known.start()).0.era(), Some(Era::Modern));
+        let mut known = Handshake::new(Dialect::Mcp, EraChoice::Auto, Some(Era::Legacy));
+        assert_eq!(sent(known.start()).0, "initialize");
+        assert_eq!(sent(mcp(EraChoice::Legacy).start()).0, "initialize");
+    }
+
+    #[test]
+    fn a_wrong_era_is_told_with_its_remedy() {
+        let mut handshake = mcp(EraChoice::Modern);
+        let _ = handshake.start();
+        let step = tell(&mut handshake, json!({"id": 1, "error": {"code": -32601, "message": "no"}}));
+        assert!(failure(step).to_string().contains("set its era to auto or legacy"));
+        let mut handshake = mcp(EraChoice::Modern);
+        let _ = handshake.start();
+        assert!(matches!(failure(handshake.timed_out()), HandshakeError::WrongEra(_)));
+        let mut handshake = mcp(EraChoice::Legacy);
+        let _ = handshake.start();
+        let step = tell(&mut handshake, initialize_result(1, "2030-01-01"));
+        assert!(matches!(failure(step), HandshakeError::UnsupportedVersion { .. }));
+    }
+
+    #[test]
+    fn what_comes_before_the_answer_is_survived() {
+        let mut handshake = mcp(EraChoice::Legacy);
+        let _ = handshake.start();
+        assert!(matches!(tell(&mut handshake, json!({"method": "notifications/message", "params": {}})), Step::Wait));
+        assert!(matches!(tell(&mut handshake, json!({"id": 99, "result": {}})), Step::Wait));
+        let Step::Answer(pong) = tell(&mut handshake, json!({"id": 0, "method": "ping"})) else { panic!() };
+        assert!(std::str::from_utf8(&pong).unwrap().contains(r#""result":{}"#));
+        let _ = session(tell(&mut handshake, initialize_result(1, "2025-11-25")));
+        assert!(matches!(tell(&mut handshake, initialize_result(1, "2025-11-25")), Step::Wait));
+    }
+
+    #[test]
+    fn a_tool_execute_server_may_welcome_answer_refuse_or_be_silent() {
+        let ask = || {
+            let mut handshake = Handshake::new(Dialect::ToolExecute, EraChoice::Auto, None);
+            assert_eq!(sent(handshake.start()).0, "rpc.discover");
+            let welcome = json!({"id": null, "result": {"version": "1.0.0", "capabilities": []}});
+            assert!(matches!(tell(&mut handshake, welcome), Step::Wait));
+            handshake
+        };
+        let step = tell(&mut ask(), json!({"id": 1, "result": {"version": "1.0.0", "tools": ["t"]}}));
+        assert_eq!(session(step).0.version(), "1.0.0");
+        let step = tell(&mut ask(), json!({"id": 1, "error": {"code": -32601, "message": ""}}));
+        assert_eq!(session(step).0.era(), None);
+        let _ = session(ask().timed_out());
+    }
+}

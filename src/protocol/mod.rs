@@ -1,0 +1,17 @@
+//! What is said on the wire: the JSON-RPC envelope, the eras of MCP and the tool-execute dialect.
+//!
+//! Nothing here knows a socket or a clock. Params and results pass through as raw bytes: the client reads ids, methods
+//! and errors, and the few fields of a handshake or a tool list that it acts on.
+
+pub mod envelope;
+pub mod handshake;
+pub mod listing;
+mod session;
+
+pub use session::{Era, Notice, Session};
+
+/// The modern version that is spoken.
+pub(crate) const MODERN_VERSION: &str = "2026-07-28";
+
+/// The legacy versions that are known, best first.
+pub(crate) const LEGACY_VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];

@@ -1,0 +1,224 @@
+//! Figures about the troupe at one moment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+use tokio::time::Instant;
+
+use crate::error::optional_ms;
+use crate::event::{BreakerState, ServerStatus};
+use crate::id::{GroupId, Incarnation, ServerId};
+
+/// How often each kind of end occurred, by its stable name: `ok`, or the name of a
+/// [`CallErrorKind`](crate::error::CallErrorKind).
+pub type Outcomes = BTreeMap<&'static str, u64>;
+
+/// Everything at once.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Each server, by id.
+    pub servers: Vec<ServerStats>,
+    /// The router.
+    pub router: RouterStats,
+    /// Sums over the servers.
+    pub totals: Totals,
+}
+
+/// A server of the troupe, as the roster shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerInfo {
+    /// The server.
+    pub id: ServerId,
+    /// Its group.
+    pub group: GroupId,
+    /// Its tags, sorted.
+    pub tags: Vec<String>,
+    /// Where it is, without tokens.
+    pub endpoint: String,
+    /// Where it stands.
+    pub status: ServerStatus,
+    /// Why it is not ready, if it is not.
+    pub reason: Option<String>,
+    /// When it is next tried, if it is down.
+    pub retry_at: Option<Instant>,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Restarts of its actor, ever.
+    pub restarts: u64,
+    /// Tools it offers.
+    pub tools: usize,
+}
+
+/// The figures of one server.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// The server.
+    pub id: ServerId,
+    /// Its group.
+    pub group: GroupId,
+    /// Where it stands.
+    pub status: ServerStatus,
+    /// Why it is not ready, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it is next tried, if it is down.
+    #[serde(rename = "next_attempt_in_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    pub next_attempt_in: Option<Duration>,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Restarts of its actor, ever.
+    pub restarts: u64,
+    /// Tools it offers.
+    pub tools: usize,
+    /// Its breaker; none while its actor does not answer.
+    pub breaker: Option<BreakerStats>,
+    /// Its connections.
+    pub pool: PoolStats,
+    /// How fast it answers.
+    pub latency: LatencyStats,
+    /// How its attempts ended.
+    pub outcomes: Outcomes,
+}
+
+/// A circuit breaker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct BreakerStats {
+    /// Its state.
+    pub state: BreakerState,
+    /// Failures since the last success.
+    pub consecutive_failures: u32,
+    /// Calls in the monitoring period.
+    pub calls: u64,
+    /// Failures in the monitoring period, overload included.
+    pub failures: u64,
+    /// Slow calls in the monitoring period.
+    pub slow: u64,
+    /// How often it opened, ever.
+    pub trips: u64,
+    /// When it lets calls through again, if it is open for a time.
+    #[serde(rename = "next_attempt_in_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    pub next_attempt_in: Option<Duration>,
+}
+
+/// A connection pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// Connections, with those that are being opened.
+    pub total: usize,
+    /// Connections that are usable.
+    pub ready: usize,
+    /// Requests in flight.
+    pub in_flight: usize,
+}
+
+/// Latency of successful attempts, from the send to the answer, over the server's whole registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct LatencyStats {
+    /// Attempts that were measured.
+    pub samples: u64,
+    /// Exponentially weighted moving average (alpha 0.3, begun with the first sample).
+    #[serde(rename = "ewma_us", serialize_with = "us")]
+    pub ewma: Duration,
+    /// Half of them were at most this long.
+    #[serde(rename = "p50_us", serialize_with = "us")]
+    pub p50: Duration,
+    /// Nine of ten were at most this long.
+    #[serde(rename = "p90_us", serialize_with = "us")]
+    pub p90: Duration,
+    /// 99 of 100 were at most this long.
+    #[serde(rename = "p99_us", serialize_with = "us")]
+    pub p99: Duration,
+    /// The longest.
+    #[serde(rename = "max_us", serialize_with = "us")]
+    pub max: Duration,
+}
+
+/// The router.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct RouterStats {
+    /// The strategy's name.
+    pub strategy: String,
+    /// Calls without an answer.
+    pub open_calls: usize,
+    /// Those of them that wait for a server.
+    pub queued: QueuedStats,
+    /// Those of them that a server works on.
+    pub in_flight: usize,
+    /// Bindings in the affinity table.
+    pub affinity_bindings: usize,
+    /// Attempts after the first that may have been carried out twice.
+    pub retries: u64,
+    /// Retries that the budget refused.
+    pub retries_refused: u64,
+    /// Answers that came when their call had ended, or came twice; all dropped.
+    pub late_answers: u64,
+    /// How the calls ended.
+    pub outcomes: Outcomes,
+}
+
+/// Calls that wait, by priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct QueuedStats {
+    /// High.
+    pub high: usize,
+    /// Normal.
+    pub normal: usize,
+    /// Low.
+    pub low: usize,
+}
+
+/// Sums over the servers.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Servers.
+    pub servers: usize,
+    /// Servers that are ready.
+    pub healthy_servers: usize,
+    /// All others.
+    pub unhealthy_servers: usize,
+    /// Mean over all measured attempts of the servers' averages.
+    #[serde(rename = "average_response_time_us", serialize_with = "us")]
+    pub average_response_time: Duration,
+    /// Attempts.
+    pub requests: u64,
+    /// Attempts that did not end `ok`.
+    pub errors: u64,
+    /// `errors / requests`; 0 without requests.
+    pub error_rate: f64,
+}
+
+impl Totals {
+    /// Sums up `servers`.
+    pub(crate) fn over(servers: &[ServerStats]) -> Self {
+        let healthy = servers.iter().filter(|s| s.status == ServerStatus::Ready).count();
+        let requests: u64 = servers.iter().flat_map(|s| s.outcomes.values()).sum();
+        let ok: u64 = servers.iter().filter_map(|s| s.outcomes.get("ok")).sum();
+        let samples: u64 = servers.iter().map(|s| s.latency.samples).sum();
+        let weighted: f64 =
+            servers.iter().map(|s| s.latency.ewma.as_secs_f64() * s.latency.samples as f64).sum();
+        Self {
+            servers: servers.len(),
+            healthy_servers: healthy,
+            unhealthy_servers: servers.len() - healthy,
+            average_response_time: Duration::from_secs_f64(weighted / samples.max(1) as f64),
+            requests,
+            errors: requests - ok,
+            error_rate: if requests == 0 { 0.0 } else { (requests - ok) as f64 / requests as f64 },
+        }
+    }
+}
+
+fn us<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
+

@@ -1,0 +1,112 @@
+//! Faults of the troupe's own actors, ordered by a test.
+
+use ractor::ActorCell;
+
+use crate::Troupe;
+use crate::actors::ask;
+use crate::actors::connection::ConnectionMsg;
+use crate::actors::registry::RegistryMsg;
+use crate::actors::router::RouterMsg;
+use crate::actors::server::ServerMsg;
+
+/// Which actor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// A connection of this server: the one that was opened as the n-th of those that live, from 0.
+    Connection {
+        /// The server's id.
+        server: String,
+        /// Its place among the server's connections.
+        index: usize,
+    },
+    /// The actor of this server.
+    Server(String),
+    /// The router.
+    Router,
+    /// The registry, and with it every server actor.
+    Registry,
+    /// The events actor, and with it everything below the root.
+    Events,
+}
+
+impl Target {
+    /// The actor of `server`.
+    pub fn server(server: impl Into<String>) -> Self {
+        Self::Server(server.into())
+    }
+
+    /// The oldest connection of `server`.
+    pub fn connection(server: impl Into<String>) -> Self {
+        Self::Connection { server: server.into(), index: 0 }
+    }
+}
+
+/// What happens to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is killed: its handler is dropped at its next await.
+    Kill,
+    /// It is stopped: its handler finishes, what waits in its mailbox is dropped.
+    Stop,
+    /// Its next handler panics.
+    Panic,
+}
+
+/// There is no such actor at the moment, or it cannot be made to fail that way.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no fault was injected: {0:?} does not play at the moment, or knows no such fault")]
+pub struct NoSuchActor(pub Target);
+
+/// Injects a fault into one of the troupe's actors. Returns when it is ordered, not when it has struck.
+///
+/// # Errors
+/// [`NoSuchActor`] if the target does not play at the moment, as between a crash and its restart.
+pub async fn inject(troupe: &Troupe, target: Target, fault: Fault) -> Result<(), NoSuchActor> {
+    let struck = match &target {
+        Target::Connection { server, index } => match connection(troupe, server, *index).await {
+            Some(connection) => strike(fault, connection.get_cell(), || connection.cast(ConnectionMsg::Panic).is_ok()),
+            None => false,
+        },
+        Target::Server(server) => troupe
+            .actor_of(server)
+            .is_some_and(|actor| strike(fault, actor.get_cell(), || actor.cast(ServerMsg::Panic).is_ok())),
+        Target::Router => troupe
+            .stage()
+            .router
+            .is_some_and(|actor| strike(fault, actor.get_cell(), || actor.cast(RouterMsg::Panic).is_ok())),
+        Target::Registry => troupe
+            .stage()
+            .registry
+            .is_some_and(|actor| strike(fault, actor.get_cell(), || actor.cast(RegistryMsg::Panic).is_ok())),
+        Target::Events => troupe.stage().events.is_some_and(|actor| strike(fault, actor.get_cell(), || false)),
+    };
+    if struck { Ok(()) } else { Err(NoSuchActor(target)) }
+}
+
+async fn connection(
+    troupe: &Troupe,
+    server: &str,
+    index: usize,
+) -> Option<ractor::ActorRef<ConnectionMsg>> {
+    let actor = troupe.actor_of(server)?;
+    ask(&actor, ServerMsg::Connections).await.ok()?.get(index).cloned()
+}
+
+fn strike(fault: Fault, actor: ActorCell, panic: impl FnOnce() -> bool) -> bool {
+    match fault {
+        Fault::Kill => actor.kill(),
+        Fault::Stop => actor.stop(None),
+        Fault::Panic => return panic(),
+    }
+    true
+}
+
+/// How many actors of the troupe live: the root and everything below it. 0 after shutdown.
+pub fn living_actors(troupe: &Troupe) -> usize {
+    fn below(actor: &ActorCell) -> usize {
+        let alive = actor.get_status() < ractor::ActorStatus::Stopping;
+        usize::from(alive) + actor.get_children().iter().map(below).sum::<usize>()
+    }
+    below(&troupe.root_actor().get_cell())
+}

@@ -1,0 +1,27 @@
+//! For tests, ours and those of hosts: faults of the troupe's own actors, a scripted MCP server, in-memory links.
+//!
+//! ```
+//! use mcp_troupe::testkit::{Fault, ScriptedServer, Target, inject};
+//! use mcp_troupe::{Call, Readiness, Server, Troupe};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = ScriptedServer::builder().tool("echo", Default::default()).start().await;
+//! let troupe = Troupe::builder().server(Server::websocket("echo", server.url())).start().await?;
+//! troupe.ready(Readiness::All).await?;
+//!
+//! inject(&troupe, Target::server("echo"), Fault::Kill).await?;
+//! let reply = troupe.call(Call::tool("echo").idempotent()).await?; // waits for the restart
+//! assert_eq!(reply.server.as_str(), "echo");
+//! troupe.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod faults;
+mod memory;
+mod scripted;
+
+pub use faults::{Fault, NoSuchActor, Target, inject, living_actors};
+pub use memory::{MemoryConnector, MemoryListener, MemoryPeer, pair};
+pub use scripted::{Script, ScriptedServer};

@@ -1,0 +1,353 @@
+//! MCP over WebSocket: one JSON-RPC message per text frame.
+//!
+//! A custom transport by the specification. The subprotocol is `mcp`; authorization travels in a header of the upgrade
+//! request; liveness is WebSocket ping and pong.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use http::{Request, Uri};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
+use tokio_tungstenite::tungstenite::error::SubProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::{Connector as TlsConnector, WebSocketStream, client_async_with_config, connect_async_tls_with_config};
+
+use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound};
+
+/// The subprotocol of MCP over WebSocket.
+const SUBPROTOCOL: &str = "mcp";
+
+/// Read buffer of one connection. tungstenite allocates it at once, 128 KiB by default; a thousand idle servers should
+/// not cost 128 MiB, and 16 KiB still hold a hundred small answers.
+const READ_BUFFER_BYTES: usize = 16 << 10;
+
+/// Bytes that are gathered before they are written without a flush. Flushes end each turn of the pump anyway.
+const WRITE_BUFFER_BYTES: usize = 64 << 10;
+
+/// Headers that the WebSocket handshake itself sets.
+const RESERVED_HEADERS: [&str; 8] = [
+    "host",
+    "connection",
+    "upgrade",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+    "content-length",
+];
+
+/// Which subprotocol is offered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Subprotocol {
+    /// `mcp`; where the server echoes none, the link is made anew without, and later ones at once so.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// Exactly these.
+    Forced(Vec<String>),
+}
+
+/// How a WebSocket is opened.
+#[derive(Clone, Default)]
+pub struct WebSocketOptions {
+    /// `ws://` or `wss://`.
+    pub url: String,
+    /// Headers of the upgrade request. Their values are never shown.
+    pub headers: Vec<(String, String)>,
+    /// The subprotocol.
+    pub subprotocol: Subprotocol,
+    /// The largest message that is accepted, in bytes.
+    pub message_bytes_max: usize,
+}
+
+impl fmt::Debug for WebSocketOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocketOptions")
+            .field("url", &shown(&self.url))
+            .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("subprotocol", &self.subprotocol)
+            .field("message_bytes_max", &self.message_bytes_max)
+            .finish()
+    }
+}
+
+/// A URL without what may be secret.
+fn shown(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    match plain.split_once("://") {
+        Some((scheme, rest)) => {
+            let end = rest.find('/').unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(end);
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => plain.to_owned(),
+    }
+}
+
+/// Opens WebSockets to one server.
+pub struct WebSocketConnector {
+    uri: Uri,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    subprotocol: Subprotocol,
+    message_bytes_max: usize,
+    tls: Option<Arc<ClientConfig>>,
+    /// The server was seen to echo no subprotocol. A hint that saves a dial, learned anew where it is lost.
+    bare: AtomicBool,
+}
+
+impl fmt::Debug for WebSocketConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocketConnector").field("endpoint", &self.endpoint()).finish_non_exhaustive()
+    }
+}
+
+impl WebSocketConnector {
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, and for headers
+    /// that are malformed or set by the handshake itself.
+    pub fn new(options: WebSocketOptions) -> Result<Self, DialError> {
+        let invalid = |reason: String| DialError::InvalidEndpoint { reason };
+        let url = shown(&options.url);
+        let uri: Uri = options.url.parse().map_err(|error| invalid(format!("{url}: {error}")))?;
+        let tls = match uri.scheme_str() {
+            Some("ws") => None,
+            Some("wss") => Some(Arc::new(tls_config()?)),
+            _ => return Err(invalid(format!("{url} does not begin with ws:// or wss://"))),
+        };
+        let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
+            return Err(invalid(format!("{url} names no host")));
+        };
+        if authority.as_str().contains('@') {
+            return Err(invalid(format!("{url} carries user info: put credentials into an Authorization header")));
+        }
+        let mut headers = Vec::with_capacity(options.headers.len());
+        for (name, value) in &options.headers {
+            let header = HeaderName::try_from(name.as_str())
+                .map_err(|_| invalid(format!("{name:?} is no header name")))?;
+            if RESERVED_HEADERS.contains(&header.as_str()) {
+                return Err(invalid(format!("the header {header} is set by the handshake itself")));
+            }
+            let mut value = HeaderValue::try_from(value.as_str())
+                .map_err(|_| invalid(format!("the value of header {header} has forbidden characters")))?;
+            value.set_sensitive(true);
+            headers.push((header, value));
+        }
+        Ok(Self {
+            uri,
+            headers,
+            subprotocol: options.subprotocol,
+            message_bytes_max: options.message_bytes_max,
+            tls,
+            bare: AtomicBool::new(false),
+        })
+    }
+
+    /// What is offered next.
+    fn offer(&self) -> Option<String> {
+        match &self.subprotocol {
+            Subprotocol::Auto if self.bare.load(Ordering::Relaxed) => None,
+            Subprotocol::Auto => Some(SUBPROTOCOL.to_owned()),
+            Subprotocol::None => None,
+            Subprotocol::Forced(names) => Some(names.join(", ")),
+        }
+    }
+
+    fn request(&self, offer: Option<&str>) -> Result<Request<()>, DialError> {
+        let mut request = self.uri.clone().into_client_request().map_err(dial_error)?;
+        let headers = request.headers_mut();
+        for (name, value) in &self.headers {
+            headers.append(name.clone(), value.clone());
+        }
+        if let Some(offer) = offer {
+            let value = HeaderValue::try_from(offer)
+                .map_err(|_| DialError::Handshake(format!("{offer:?} is no subprotocol")))?;
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, value);
+        }
+        Ok(request)
+    }
+
+    async fn dial(&self, offer: Option<&str>) -> Result<Box<dyn Link>, WsError> {
+        let request = self.request(offer).map_err(|error| match error {
+            DialError::Io(error) => WsError::Io(error),
+            other => WsError::Io(std::io::Error::other(other)),
+        })?;
+        let connector = match &self.tls {
+            Some(config) => TlsConnector::Rustls(config.clone()),
+            None => TlsConnector::Plain,
+        };
+        let config = config(self.message_bytes_max);
+        let no_delay = true;
+        let (socket, _) =
+            connect_async_tls_with_config(request, Some(config), no_delay, Some(connector)).await?;
+        Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max }))
+    }
+
+    /// Shakes hands over a stream that exists already, as a simulated network gives it.
+    ///
+    /// # Errors
+    /// As a dial.
+    pub async fn over<T>(&self, stream: T) -> Result<Box<dyn Link>, DialError>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let request = self.request(self.offer().as_deref())?;
+        let config = config(self.message_bytes_max);
+        let (socket, _) =
+            client_async_with_config(request, stream, Some(config)).await.map_err(dial_error)?;
+        Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max }))
+    }
+}
+
+impl Connector for WebSocketConnector {
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Link>, DialError>> {
+        Box::pin(async move {
+            let offer = self.offer();
+            match self.dial(offer.as_deref()).await {
+                Err(WsError::Protocol(ProtocolError::SecWebSocketSubProtocolError(
+                    SubProtocolError::NoSubProtocol,
+                ))) if self.subprotocol == Subprotocol::Auto => {
+                    self.bare.store(true, Ordering::Relaxed);
+                    self.dial(None).await.map_err(dial_error)
+                }
+                dialled => dialled.map_err(dial_error),
+            }
+        })
+    }
+
+    fn endpoint(&self) -> String {
+        shown(&self.uri.to_string())
+    }
+}
+
+/// Verifies servers against the web's root certificates.
+fn tls_config() -> Result<ClientConfig, DialError> {
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    // Named here, so that no process-wide default is needed or touched.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| DialError::Tls(error.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn config(message_bytes_max: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        // The sink holds back after the first write that blocks, so one message on top of the buffer is the most.
+        .max_write_buffer_size(WRITE_BUFFER_BYTES + message_bytes_max + 1024)
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max))
+}
+
+fn dial_error(error: WsError) -> DialError {
+    match error {
+        WsError::Http(response) => DialError::Rejected { status: response.status().as_u16() },
+        WsError::Tls(error) => DialError::Tls(error.to_string()),
+        WsError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => DialError::Tls(error.to_string()),
+        WsError::Io(error) => DialError::Io(error),
+        WsError::Url(error) => DialError::InvalidEndpoint { reason: error.to_string() },
+        other => DialError::Handshake(other.to_string()),
+    }
+}
+
+/// One open WebSocket.
+struct WebSocketLink<T> {
+    socket: WebSocketStream<T>,
+    message_bytes_max: usize,
+}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for WebSocketLink<T> {
+    fn pings(&self) -> bool {
+        true
+    }
+}
+
+impl<T> WebSocketLink<T> {
+    fn link_error(&self, error: WsError) -> LinkError {
+        match error {
+            WsError::ConnectionClosed | WsError::AlreadyClosed => {
+                LinkError::Closed { code: None, reason: "without a reason".to_owned() }
+            }
+            WsError::Capacity(CapacityError::MessageTooLong { .. }) => {
+                LinkError::TooLarge { limit: self.message_bytes_max }
+            }
+            WsError::Io(error) => LinkError::Broken(error.to_string()),
+            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+                LinkError::Broken("it ended without a close frame".to_owned())
+            }
+            other => LinkError::Protocol(other.to_string()),
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for WebSocketLink<T> {
+    type Item = Result<Inbound, LinkError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let received = std::task::ready!(self.socket.poll_next_unpin(poller));
+        Poll::Ready(received.map(|received| match received {
+            Ok(Message::Text(text)) => Ok(Inbound::Message(text.into())),
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(Inbound::Alive),
+            Ok(Message::Binary(_)) => {
+                let frame = CloseFrame { code: CloseCode::Unsupported, reason: Utf8Bytes::from_static("text only") };
+                // Told to the peer as far as it still listens; the link ends either way.
+                let _ = self.socket.start_send_unpin(Message::Close(Some(frame)));
+                let _ = self.socket.poll_flush_unpin(poller);
+                Err(LinkError::Protocol("a binary frame".to_owned()))
+            }
+            Ok(Message::Close(frame)) => Err(LinkError::Closed {
+                code: frame.as_ref().map(|frame| frame.code.into()),
+                reason: frame.map(|frame| frame.reason.to_string()).unwrap_or_default(),
+            }),
+            Err(error) => Err(self.link_error(error)),
+        }))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Outbound> for WebSocketLink<T> {
+    type Error = LinkError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        self.socket.poll_ready_unpin(poller).map_err(|error| self.link_error(error))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, item: Outbound) -> Result<(), LinkError> {
+        let text = |frame: Bytes| {
+            Utf8Bytes::try_from(frame)
+                .map(Message::Text)
+                .map_err(|_| LinkError::Protocol("a message of ours is not UTF-8".to_owned()))
+        };
+        let message = match item {
+            Outbound::Request { frame, .. } | Outbound::Notice(frame) | Outbound::Cancel { frame: Some(frame), .. } => {
+                text(frame)?
+            }
+            Outbound::Cancel { frame: None, .. } => return Ok(()),
+            Outbound::Ping => Message::Ping(Bytes::new()),
+        };
+        self.socket.start_send_unpin(message).map_err(|error| self.link_error(error))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        self.socket.poll_flush_unpin(poller).map_err(|error| self.link_error(error))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        self.socket.poll_close_unpin(poller).map_err(|error| self.link_error(error))
+    }
+}
