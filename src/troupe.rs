@@ -68,6 +68,9 @@ pub enum Readiness {
 
 impl Readiness {
     fn met_by(&self, roster: &Roster) -> bool {
+        if !roster.told {
+            return false;
+        }
         let ready = |info: &ServerInfo| info.status == ServerStatus::Ready;
         let count = roster.entries.iter().filter(|entry| ready(&entry.info)).count();
         match self {

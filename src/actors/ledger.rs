@@ -74,8 +74,8 @@ impl Latencies {
     /// Takes a sample.
     pub fn record(&mut self, latency: Duration) {
         let us = u64::try_from(latency.min(LATENCY_MAX).as_micros()).unwrap_or(u64::MAX);
-        // An auto-resizing histogram takes any value.
-        self.histogram.saturating_record(us.max(1));
+        // A histogram that resizes by itself takes every value.
+        let _ = self.histogram.record(us.max(1));
         let sample = us as f64;
         self.ewma_us =
             Some(self.ewma_us.map_or(sample, |mean| mean + EWMA_ALPHA * (sample - mean)));

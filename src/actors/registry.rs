@@ -86,6 +86,8 @@ pub(crate) struct RegistryArguments {
 /// Which servers there are, as one immutable snapshot.
 #[derive(Clone, Default)]
 pub(crate) struct Roster {
+    /// A registry has spoken; before that nobody knows which servers there are.
+    pub told: bool,
     /// By server id.
     pub entries: Vec<RosterEntry>,
     pub catalogue: Arc<Catalogue>,
@@ -577,7 +579,7 @@ impl RegistryState {
             info: member.info(),
             actor: member.alive().cloned(),
         });
-        let roster = Roster { entries: entries.collect(), catalogue: self.catalogue.clone() };
+        let roster = Roster { told: true, entries: entries.collect(), catalogue: self.catalogue.clone() };
         self.roster.send_replace(Arc::new(roster));
     }
 }

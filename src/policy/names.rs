@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn names_are_the_same_in_every_version() {
-        assert_eq!(exposed("files", "file.read", true), "files__file_read_a6f3a3a4");
+        assert_eq!(exposed("files", "file.read", true), "files__file_read_c452f814");
     }
 
     proptest! {

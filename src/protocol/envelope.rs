@@ -1,9 +1,26 @@
 //! The JSON-RPC 2.0 envelope, read without touching what it carries.
+//!
+//! Reading is generous, since a message that is refused leaves its caller waiting: `jsonrpc` is not looked at, unknown
+//! members are passed over, of a member that is given twice the last counts, and an odd error is still an error. What a
+//! message is follows from what it has:
+//!
+//! | it has | it is |
+//! | --- | --- |
+//! | a method and an id | a request |
+//! | a method | a notification |
+//! | an error, whatever else | a response: the error |
+//! | a result | a response: the result |
+//! | only an id of ours | hollow |
+//! | none of these | malformed |
+
+use std::fmt;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::Deserializer;
+use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::members::{given, members, string};
 use crate::error::RpcError;
 use crate::json::RawJson;
 
@@ -52,79 +69,73 @@ pub struct Malformed {
     pub reason: String,
 }
 
-/// The members of an envelope, borrowed from its frame.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    method: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow, default)]
-    params: Option<&'a RawValue>,
-    // Not an Option: `"result": null` is a result.
-    #[serde(borrow, default, deserialize_with = "present")]
-    result: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-}
-
-/// Tells a null from a missing member.
-fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-/// An error object, with whatever of it is in order.
-#[derive(Deserialize)]
-struct WrittenError<'a> {
-    #[serde(borrow, default)]
-    code: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
-}
-
 /// Reads a frame and gives each message in it to `each`: usually one; a batch of 2025-03-26 has several, and one bad
-/// element does not hide the good ones.
+/// element does not hide the good ones. A batch is read as it goes: where it breaks off, what came before is given out.
 ///
 /// # Errors
-/// [`Malformed`] if the frame, or an element of it, is no JSON-RPC message.
+/// [`Malformed`] if the frame, or an element of it, is no JSON-RPC message; of several bad elements, the first.
 pub fn decode(frame: Bytes, mut each: impl FnMut(Incoming)) -> Result<(), Malformed> {
-    if frame.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
-        return message(&frame, &frame).map(each);
+    // Once for the whole frame; the parser need not check its slices again.
+    let text = std::str::from_utf8(&frame)
+        .map_err(|error| Malformed { reason: format!("no UTF-8 at byte {}", error.valid_up_to()) })?;
+    if !text.trim_ascii_start().starts_with('[') {
+        return message(&frame, text).map(each);
     }
-    let elements: Vec<&RawValue> = serde_json::from_slice(&frame).map_err(|error| malformed(&error))?;
-    let mut worst = if elements.is_empty() { Err(Malformed { reason: "an empty batch".to_owned() }) } else { Ok(()) };
-    for element in elements {
-        match message(&frame, element.get().as_bytes()) {
-            Ok(incoming) => each(incoming),
-            Err(malformed) => worst = Err(malformed),
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let read = reader.deserialize_seq(Batch { frame: &frame, each: &mut each });
+    let judged = read.and_then(|judged| reader.end().map(|()| judged));
+    judged.unwrap_or_else(|error| Err(malformed(&error)))
+}
+
+/// The elements of a batch, read one by one: a vector of them could be many times larger than the frame.
+struct Batch<'f, F> {
+    frame: &'f Bytes,
+    each: &'f mut F,
+}
+
+impl<'de, F: FnMut(Incoming)> Visitor<'de> for Batch<'_, F> {
+    type Value = Result<(), Malformed>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a batch")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut empty = true;
+        let mut judged = Ok(());
+        while let Some(element) = elements.next_element::<&RawValue>()? {
+            empty = false;
+            match message(self.frame, element.get()) {
+                Ok(incoming) => (self.each)(incoming),
+                Err(malformed) => judged = judged.and(Err(malformed)),
+            }
         }
+        Ok(if empty { Err(Malformed { reason: "an empty batch".to_owned() }) } else { judged })
     }
-    worst
 }
 
 fn malformed(error: &serde_json::Error) -> Malformed {
-    // serde_json's sentence names line and column, and may quote a value: the place is enough.
+    // serde_json's sentence may quote a value: the place is enough.
     Malformed { reason: format!("{:?} error at column {}", error.classify(), error.column()).to_lowercase() }
 }
 
 /// Reads one message, which is a part of `frame`.
-fn message(frame: &Bytes, text: &[u8]) -> Result<Incoming, Malformed> {
-    let envelope: Envelope<'_> = serde_json::from_slice(text).map_err(|error| malformed(&error))?;
-    let slice = |raw: &RawValue| slice_of(frame, raw);
-    let Envelope { id, method, params, result, error } = envelope;
-    let id = id.filter(|id| id.get() != "null");
-    if let Some(method) = method {
-        let (method, params) = (method.into_owned(), params.map(slice));
+fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
+    let names = ["id", "method", "params", "result", "error"];
+    let [id, method, params, result, error] = members(text, names).map_err(|error| malformed(&error))?;
+    let id = given(id);
+    if let Some(method) = given(method) {
+        let method = string(method).ok_or_else(|| Malformed { reason: "its method is no text".to_owned() })?;
+        let params = given(params).map(|params| slice_of(frame, params));
         return Ok(match id {
-            Some(id) => Incoming::Request { id: slice(id), method, params },
+            Some(id) => Incoming::Request { id: slice_of(frame, id), method, params },
             None => Incoming::Notification { method, params },
         });
     }
-    let outcome = match (error.filter(|error| error.get() != "null"), result) {
+    let outcome = match (given(error), result) {
         (Some(error), _) => Err(rpc_error(frame, error)),
-        (None, Some(result)) => Ok(slice(result)),
+        // `"result": null` is a result.
+        (None, Some(result)) => Ok(slice_of(frame, result)),
         (None, None) => {
             let none = || Malformed { reason: "neither method nor result nor error".to_owned() };
             return own_id(id).map(|id| Incoming::Hollow { id }).ok_or_else(none);
@@ -143,21 +154,23 @@ pub(super) fn slice_of(frame: &Bytes, raw: &RawValue) -> RawJson {
     RawJson::trusted(frame.slice_ref(raw.get().as_bytes()))
 }
 
-/// An error is an error also where its members are missing or odd.
+/// An error is an error also where its members are missing or odd: code 0, no message. An error or a message of another
+/// type is told as its JSON text.
 fn rpc_error(frame: &Bytes, raw: &RawValue) -> RpcError {
-    let written: WrittenError<'_> = serde_json::from_str(raw.get()).unwrap_or(WrittenError {
-        code: None,
-        message: Some(raw),
-        data: None,
-    });
-    let text = |raw: &RawValue| {
-        serde_json::from_str::<String>(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
-    };
+    let [code, message, data] = members(raw.get(), ["code", "message", "data"]).unwrap_or([None, Some(raw), None]);
+    let text = |raw: &RawValue| string(raw).unwrap_or_else(|| raw.get().to_owned());
     RpcError {
-        code: written.code.and_then(|code| code.get().parse().ok()).unwrap_or_default(),
-        message: written.message.map(text).unwrap_or_default(),
-        data: written.data.map(|data| slice_of(frame, data)),
+        code: code.and_then(whole_number).unwrap_or_default(),
+        message: given(message).map(text).unwrap_or_default(),
+        data: given(data).map(|data| slice_of(frame, data)),
     }
+}
+
+/// A whole number, also where a peer writes every number with a fraction: `-32601.0`.
+fn whole_number(raw: &RawValue) -> Option<i64> {
+    let text = raw.get();
+    let whole = text.split_once('.').filter(|(_, rest)| rest.bytes().all(|byte| byte == b'0'));
+    whole.map_or(text, |(whole, _)| whole).parse().ok()
 }
 
 /// Writes one message of ours.
@@ -248,6 +261,21 @@ mod tests {
     }
 
     #[test]
+    fn the_order_the_spelling_and_the_number_of_keys_do_not_matter() {
+        let answer = response(r#"{"result":{"id":9},"extra":[{"method":"x"}],"i\u0064":1,"id":2,"jsonrpc":"1.0"}"#);
+        assert_eq!((answer.id, answer.outcome.unwrap().as_str()), (Some(2), r#"{"id":9}"#));
+        assert_eq!(response("\n\t {\r\n\"id\" : 3 ,\"result\" : [ ] } \n").outcome.unwrap().as_str(), "[ ]");
+    }
+
+    #[test]
+    fn two_answers_to_one_id_are_two_responses() {
+        let (seen, decoded) = all(r#"[{"id":1,"result":1},{"id":1,"result":2}]"#);
+        assert_eq!((seen.len(), decoded), (2, Ok(())));
+        assert_eq!(response(r#"{"id":4242,"result":1}"#).id, Some(4242));
+        assert_eq!(response(r#"{"id":18446744073709551615,"result":1}"#).id, Some(u64::MAX));
+    }
+
+    #[test]
     fn null_is_a_result() {
         assert_eq!(response(r#"{"id":1,"result":null}"#).outcome.unwrap().as_str(), "null");
     }
@@ -268,6 +296,10 @@ mod tests {
         assert_eq!(response(r#"{"id":1,"error":{}}"#).outcome.unwrap_err().code, 0);
         assert!(response(r#"{"id":1,"result":1,"error":{"code":5}}"#).outcome.is_err());
         assert!(response(r#"{"id":1,"result":1,"error":null}"#).outcome.is_ok());
+        assert_eq!(response(r#"{"id":1,"error":[3,"x"]}"#).outcome.unwrap_err().message, r#"[3,"x"]"#);
+        assert_eq!(response(r#"{"id":1,"error":{"code":"E","message":{"a":1}}}"#).outcome.unwrap_err().message, r#"{"a":1}"#);
+        assert_eq!(response(r#"{"id":1,"error":{"code":-32601.0}}"#).outcome.unwrap_err().code, -32601);
+        assert_eq!(response(r#"{"error":{"code":-32700,"message":"parse error"},"id":null}"#).id, None);
         let data = response(r#"{"id":1,"error":{"code":1,"message":"","data":{"a":1.0}}}"#).outcome.unwrap_err().data;
         assert_eq!(data.unwrap().as_str(), r#"{"a":1.0}"#);
     }
@@ -290,11 +322,30 @@ mod tests {
         assert_eq!(seen.len(), 2);
         assert!(decoded.is_err());
         assert!(all("[]").1.is_err());
+        // An array is no message, whatever stands at the places of a message's members.
+        assert!(all(r#"[[1,"ping"]]"#).0.is_empty());
+    }
+
+    #[test]
+    fn a_batch_that_breaks_off_gives_out_what_came_before() {
+        for frame in [r#"[{"id":1,"result":1},{"id":2,"resu"#, r#"[{"id":1,"result":1}] x"#] {
+            let (seen, decoded) = all(frame);
+            assert_eq!((seen.len(), decoded.is_err()), (1, true), "{frame}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_no_message_wherever_it_stands() {
+        let frame = b"{\"id\":1,\"result\":1,\"unread\":\"\xff\"}";
+        let told = decode(Bytes::from_static(frame), |_| panic!("it was given out")).unwrap_err();
+        assert_eq!(told.to_string(), "no JSON-RPC message: no UTF-8 at byte 29");
+        assert!(decode(Bytes::from_static(b"\x00\x01\x80garbage"), |_| {}).is_err());
     }
 
     #[test]
     fn what_is_no_message_is_told_without_its_content() {
-        for frame in ["", "{", "null", "7", "\"secret\"", "{}", r#"{"id":"x"}"#, r#"{"id":1,"result":"#, "\u{feff}{}"] {
+        for frame in ["", "{", "null", "7", "\"secret\"", "{}", r#"{"id":"x"}"#, r#"{"id":1,"result":"#, r#"{"id":1,"method":7}"#,
+            r#"{"id":1,"result":1}}"#, "\u{feff}{}"] {
             let (_, decoded) = all(frame);
             let reason = decoded.unwrap_err().reason;
             assert!(!reason.contains("secret") && reason.len() < 100, "{frame}: {reason}");
@@ -305,6 +356,11 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(bytes.into(), |_| {});
+        }
+
+        #[test]
+        fn no_text_that_looks_like_a_message_makes_it_panic(text in r#"[\[{]("(id|method|result|error|code)"|[0-9.eE+-]|null|"|[\[\]{},: \\]){0,40}"#) {
+            let _ = decode(text.into(), |_| {});
         }
 
         #[test]

@@ -6,6 +6,7 @@
 pub mod envelope;
 pub mod handshake;
 pub mod listing;
+mod members;
 mod session;
 
 pub use session::{Era, Notice, Session};

@@ -24,4 +24,4 @@ mod scripted;
 
 pub use faults::{Fault, NoSuchActor, Target, inject, living_actors};
 pub use memory::{MemoryConnector, MemoryListener, MemoryPeer, pair};
-pub use scripted::{Script, ScriptedServer};
+pub use scripted::{Observed, Script, ScriptedBuilder, ScriptedEra, ScriptedServer};

@@ -63,7 +63,7 @@ fn a_success_ends_a_row_of_failures() {
     let mut bench = Bench::new(|_| {});
     for _ in 0..20 {
         (0..4).for_each(|_| assert_eq!(bench.call(OutcomeClass::Failure), None));
-        (0..5).for_each(|_| assert_eq!(bench.call(OutcomeClass::Success), None));
+        (0..8).for_each(|_| assert_eq!(bench.call(OutcomeClass::Success), None));
     }
 }
 

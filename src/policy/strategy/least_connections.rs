@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn idle_servers_share_by_weight() {
         let mut servers = Servers::fresh(2);
-        servers.weights = vec![100, 300];
+        servers.weights = vec![1, 3];
         let counts = tally(&mut LeastConnections, &servers, 4000);
         assert!((2850..3150).contains(&counts[1]), "{counts:?}");
     }

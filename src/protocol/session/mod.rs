@@ -1,16 +1,28 @@
 //! What was agreed with one server, and how it is spoken to.
+//!
+//! | | modern | legacy | tool-execute |
+//! | --- | --- | --- | --- |
+//! | a call | `tools/call` | `tools/call` | `tool.execute`, its result nested once |
+//! | the list | `tools/list` | `tools/list` | `tool.list` |
+//! | calling off | `notifications/cancelled` | the same | no word for it |
+//! | `_meta` | version, capabilities, client; then the host's | the host's | the host's |
+//!
+//! Arguments and the host's `_meta` are written as the host wrote them, byte by byte.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::MODERN_VERSION;
 use super::envelope::{Writer, slice_of};
+use super::members::{each_member, members};
 use crate::config::Dialect;
 use crate::error::RpcError;
 use crate::json::RawJson;
+
+/// How the keys of `_meta` begin that belong to the protocol. In the modern era this client speaks for itself there: a
+/// host's entry would promise the server a version or a capability that nobody here keeps.
+const RESERVED_META: &str = "io.modelcontextprotocol/";
 
 /// The era of MCP that a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +64,8 @@ struct Agreed {
     version: String,
     /// What the server calls itself: for display only.
     server_name: Option<String>,
+    /// The constant entries of `_meta`, written once; empty where the dialect and the era ask for none.
     meta: String,
-}
-
-/// The envelope of the tool-execute dialect.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Executed<'a> {
-    #[serde(borrow)]
-    tool_name: &'a RawValue,
-    #[serde(borrow)]
-    result: &'a RawValue,
 }
 
 impl Session {
@@ -136,21 +139,26 @@ impl Session {
         }
     }
 
-    /// Writes `_meta`: the host's entries, and after them ours, which win where a reader takes the last of two.
+    /// Writes `_meta`: ours, and after it the host's entries. Of those, the modern era keeps the reserved ones out, so
+    /// that no key stands there twice.
     fn write_meta(&self, writer: &mut Writer, host: Option<&RawJson>) {
-        let entries = host.map(|host| {
-            let text = host.as_str().trim();
-            text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default().trim()
-        });
-        let entries = entries.filter(|entries| !entries.is_empty());
-        if entries.is_none() && self.0.meta.is_empty() {
+        let ours = self.0.meta.as_str();
+        if ours.is_empty() {
+            if let Some(host) = host {
+                writer.raw(r#","_meta":"#).raw(host.as_str());
+            }
             return;
         }
-        writer.raw(r#","_meta":{"#).raw(entries.unwrap_or_default());
-        if entries.is_some() && !self.0.meta.is_empty() {
-            writer.raw(",");
+        writer.raw(r#","_meta":{"#).raw(ours);
+        if let Some(host) = host {
+            let written = each_member(host.as_str(), |key, value| {
+                if !key.starts_with(RESERVED_META) {
+                    writer.raw(",").string(key).raw(":").raw(value.get());
+                }
+            });
+            debug_assert!(written.is_ok(), "a call takes nothing but an object for its _meta");
         }
-        writer.raw(&self.0.meta).raw("}");
+        writer.raw("}");
     }
 
     /// The result of a call: in the tool-execute dialect without its envelope, taken off once. A result that has none
@@ -159,8 +167,8 @@ impl Session {
         match self.0.dialect {
             Dialect::Mcp => result,
             Dialect::ToolExecute => {
-                let inner = match result.parse_borrowed::<Executed<'_>>() {
-                    Ok(Executed { tool_name, result: inner }) if tool_name.get().starts_with('"') => {
+                let inner = match members(result.as_str(), ["toolName", "result"]) {
+                    Ok([Some(tool), Some(inner)]) if tool.get().starts_with('"') => {
                         Some(slice_of(result.bytes(), inner))
                     }
                     Ok(_) | Err(_) => None,
@@ -181,10 +189,10 @@ pub(super) fn answer(id: &RawJson, method: &str) -> Bytes {
     let mut writer = Writer::answer(id);
     match method {
         "ping" => writer.raw(r#","result":{}"#).finish(),
+        // The name is not said back: it is as long as the server likes.
         _ => {
-            let message = format!("this client has no method {method}");
             writer.raw(r#","error":{"code":"#).raw(&RpcError::METHOD_NOT_FOUND.to_string());
-            writer.raw(r#","message":"#).string(&message).raw("}").finish()
+            writer.raw(r#","message":"this client has no such method"}"#).finish()
         }
     }
 }
@@ -209,78 +217,4 @@ impl Notice {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn session(dialect: Dialect, era: Option<Era>) -> Session {
-        Session::new(dialect, era, "v".into(), None)
-    }
-
-    fn value(frame: &Bytes) -> Value {
-        serde_json::from_slice(frame).unwrap()
-    }
-
-    fn raw(text: &str) -> RawJson {
-        RawJson::from_text(text).unwrap()
-    }
-
-    #[test]
-    fn a_modern_call_carries_version_and_capabilities_and_the_hosts_entries() {
-        let session = session(Dialect::Mcp, Some(Era::Modern));
-        let args = raw(r#"{"n":1.00}"#);
-        let meta = raw(r#"{"traceparent":"00-1","io.modelcontextprotocol/protocolVersion":"9"}"#);
-        let frame = session.encode_call(7, "file.read", Some(&args), Some(&meta));
-        assert!(std::str::from_utf8(&frame).unwrap().contains(r#""arguments":{"n":1.00}"#));
-        let params = &value(&frame)["params"];
-        assert_eq!(params["_meta"]["io.modelcontextprotocol/protocolVersion"], MODERN_VERSION);
-        assert_eq!(params["_meta"]["io.modelcontextprotocol/clientCapabilities"], json!({}));
-        assert_eq!(params["_meta"]["traceparent"], "00-1");
-    }
-
-    #[test]
-    fn a_legacy_call_carries_no_meta_of_ours() {
-        let session = session(Dialect::Mcp, Some(Era::Legacy));
-        let call = json!({"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{}}});
-        assert_eq!(value(&session.encode_call(1, "t", None, None)), call);
-        let meta = raw(r#" { "a" : 1 } "#);
-        assert_eq!(value(&session.encode_call(1, "t", None, Some(&meta)))["params"]["_meta"], json!({"a":1}));
-        let empty = raw("{ }");
-        assert_eq!(value(&session.encode_call(1, "t", None, Some(&empty))), call);
-    }
-
-    #[test]
-    fn lists_and_cancellations_are_whole_messages_in_both_eras() {
-        for era in [Era::Modern, Era::Legacy] {
-            let session = session(Dialect::Mcp, Some(era));
-            let list = value(&session.encode_list(3, Some("a\"b")));
-            assert_eq!(list["params"]["cursor"], "a\"b");
-            assert_eq!(list["params"].get("_meta").is_some(), era == Era::Modern);
-            assert_eq!(value(&session.encode_list(3, None))["params"].get("cursor"), None);
-            let cancel = value(&session.encode_cancel(3, "why").unwrap());
-            assert_eq!((cancel["params"]["requestId"].as_u64(), cancel.get("id")), (Some(3), None));
-        }
-    }
-
-    #[test]
-    fn the_tool_execute_dialect_has_its_own_words_and_takes_its_envelope_off_once() {
-        let session = session(Dialect::ToolExecute, None);
-        let call = value(&session.encode_call(1, "file.read", None, None));
-        assert_eq!((call["method"].as_str(), call["params"]["name"].as_str()), (Some("tool.execute"), Some("file.read")));
-        assert_eq!(value(&session.encode_list(1, None))["method"], "tool.list");
-        assert!(session.encode_cancel(1, "").is_none());
-        let unwrap = |text: &str| session.unwrap_result(raw(text)).as_str().to_owned();
-        assert_eq!(unwrap(r#"{"toolName":"t","result":{"toolName":"t","result":1}}"#), r#"{"toolName":"t","result":1}"#);
-        assert_eq!(unwrap(r#"{"rows":[]}"#), r#"{"rows":[]}"#);
-        assert_eq!(unwrap("[1]"), "[1]");
-    }
-
-    #[test]
-    fn a_servers_ping_is_answered_and_nothing_else_is_known() {
-        let session = session(Dialect::Mcp, Some(Era::Legacy));
-        assert_eq!(value(&session.answer(&raw("\"x\""), "ping")), json!({"jsonrpc":"2.0","id":"x","result":{}}));
-        let answer = value(&session.answer(&raw("0"), "roots/list"));
-        assert_eq!((answer["id"].as_u64(), answer["error"]["code"].as_i64()), (Some(0), Some(-32601)));
-    }
-}
+mod tests;

@@ -1,0 +1,293 @@
+//! What a scripted server says over one connection, whatever carries it.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{Observed, Plan, Script, ScriptedEra};
+use crate::config::Dialect;
+use crate::transport::BoxFuture;
+
+/// Frames that are answered before the answers are flushed.
+const BATCH_MAX: usize = 256;
+
+/// A message of the client's.
+#[derive(Deserialize)]
+struct Asked<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    method: Option<String>,
+    #[serde(borrow, default)]
+    params: Option<Params<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Params<'a> {
+    name: Option<String>,
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+    cursor: Option<String>,
+    request_id: Option<u64>,
+}
+
+/// What follows a message.
+enum Act {
+    Say(String),
+    /// Says this later.
+    Later(BoxFuture<'static, Vec<String>>),
+    Cut,
+}
+
+/// Serves until the client leaves, or the plan cuts the connection.
+pub(super) async fn serve(
+    incoming: impl Stream<Item = Bytes>,
+    outgoing: impl Sink<Bytes>,
+    mut plan: watch::Receiver<Plan>,
+    observed: watch::Sender<Observed>,
+) {
+    let (mut incoming, mut outgoing) = (pin!(incoming), pin!(outgoing));
+    let (epoch, mut announced, dialect) = {
+        let plan = plan.borrow_and_update();
+        (plan.epoch, plan.announcements, plan.dialect)
+    };
+    if dialect == Dialect::ToolExecute {
+        let welcome = json!({"jsonrpc": "2.0", "id": null, "result": {"version": "1.0.0", "capabilities": []}});
+        if outgoing.send(welcome.to_string().into()).await.is_err() {
+            return;
+        }
+    }
+    let mut later = FuturesUnordered::new();
+    loop {
+        tokio::select! { biased;
+            changed = plan.changed() => {
+                if changed.is_err() || plan.borrow_and_update().epoch != epoch {
+                    return;
+                }
+                let now = plan.borrow().announcements;
+                if std::mem::replace(&mut announced, now) != now {
+                    let told = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+                    if outgoing.send(told.to_string().into()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            said = later.next(), if !later.is_empty() => {
+                let said: Vec<String> = said.unwrap_or_default();
+                for text in said {
+                    if outgoing.feed(text.into()).await.is_err() {
+                        return;
+                    }
+                }
+                if outgoing.flush().await.is_err() {
+                    return;
+                }
+            }
+            frame = incoming.next(), if !plan.borrow().deaf => {
+                let Some(frame) = frame else { return };
+                let mut acts = answer(&frame, &plan, &observed);
+                for _ in 1..BATCH_MAX {
+                    let Some(Some(frame)) = incoming.next().now_or_never() else { break };
+                    acts.extend(answer(&frame, &plan, &observed));
+                }
+                for act in acts {
+                    match act {
+                        Act::Say(text) => {
+                            if outgoing.feed(text.into()).await.is_err() {
+                                return;
+                            }
+                        }
+                        Act::Later(said) => later.push(said),
+                        Act::Cut => return,
+                    }
+                }
+                if outgoing.flush().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Decides what follows one message.
+fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, observed: &watch::Sender<Observed>) -> Vec<Act> {
+    let Ok(asked) = serde_json::from_slice::<Asked<'_>>(frame) else {
+        let error = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "no JSON"}});
+        return vec![Act::Say(error.to_string())];
+    };
+    let Some(method) = asked.method else { return Vec::new() };
+    let params = asked.params.unwrap_or_default();
+    if method == "notifications/cancelled" {
+        observed.send_modify(|observed| observed.cancelled.extend(params.request_id));
+    }
+    let Some(id) = asked.id.map(RawValue::get) else { return Vec::new() };
+    let now = plan.borrow().clone();
+    match (now.dialect, now.era, method.as_str()) {
+        (Dialect::Mcp, ScriptedEra::Modern, "server/discover") => {
+            shake_hands(observed, method);
+            say(id, json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}))
+        }
+        (Dialect::Mcp, ScriptedEra::Legacy, "initialize") => {
+            shake_hands(observed, method);
+            let info = json!({"name": "scripted", "version": "1"});
+            say(id, json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info}))
+        }
+        (Dialect::Mcp, ScriptedEra::Legacy, "ping") => say(id, json!({})),
+        (Dialect::Mcp, _, "tools/list") => say(id, page(&now.tools, now.page_size, params.cursor.as_deref())),
+        (Dialect::ToolExecute, _, "rpc.discover") => {
+            shake_hands(observed, method);
+            let tools: Vec<&String> = now.tools.keys().collect();
+            say(id, json!({"version": "1.0.0", "capabilities": [], "tools": tools}))
+        }
+        (Dialect::ToolExecute, _, "tool.list") => {
+            let tools: Vec<Value> =
+                now.tools.keys().map(|name| json!({"name": name, "description": "", "parameters": []})).collect();
+            say(id, json!(tools))
+        }
+        (Dialect::Mcp, _, "tools/call") | (Dialect::ToolExecute, _, "tool.execute") => {
+            let name = params.name.unwrap_or_default();
+            let mut before = 0;
+            observed.send_modify(|observed| {
+                let calls = observed.calls.entry(name.clone()).or_default();
+                before = *calls;
+                *calls += 1;
+            });
+            match now.tools.get(&name) {
+                Some(script) => {
+                    let arguments = params.arguments.map_or("{}", RawValue::get);
+                    play(script, &Call { id, name: &name, arguments, before, dialect: now.dialect }, plan)
+                }
+                None => vec![Act::Say(error(id, -32602, &format!("unknown tool {name}")))],
+            }
+        }
+        _ => vec![Act::Say(error(id, -32601, &format!("unknown method {method}")))],
+    }
+}
+
+fn shake_hands(observed: &watch::Sender<Observed>, method: String) {
+    observed.send_modify(|observed| observed.handshakes.push(method));
+}
+
+fn say(id: &str, result: Value) -> Vec<Act> {
+    vec![Act::Say(result_of(id, &result.to_string()))]
+}
+
+fn result_of(id: &str, result: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
+}
+
+fn error(id: &str, code: i64, message: &str) -> String {
+    let message = Value::from(message);
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}}}}}"#)
+}
+
+fn page(tools: &BTreeMap<String, Script>, size: usize, cursor: Option<&str>) -> Value {
+    let from: usize = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
+    let to = from.saturating_add(size).min(tools.len());
+    let listed: Vec<Value> = tools
+        .keys()
+        .skip(from)
+        .take(size)
+        .map(|name| json!({"name": name, "inputSchema": {"type": "object"}}))
+        .collect();
+    match to < tools.len() {
+        true => json!({"tools": listed, "nextCursor": to.to_string()}),
+        false => json!({"tools": listed}),
+    }
+}
+
+/// One call of a tool.
+struct Call<'a> {
+    id: &'a str,
+    name: &'a str,
+    arguments: &'a str,
+    /// Calls of the tool before this one.
+    before: u64,
+    dialect: Dialect,
+}
+
+impl Call<'_> {
+    /// A response with this result, in the dialect's envelope.
+    fn respond(&self, result: &str) -> String {
+        match self.dialect {
+            Dialect::Mcp => result_of(self.id, result),
+            Dialect::ToolExecute => {
+                let name = Value::from(self.name);
+                result_of(self.id, &format!(r#"{{"toolName":{name},"result":{result}}}"#))
+            }
+        }
+    }
+}
+
+fn play(script: &Script, call: &Call<'_>, plan: &watch::Receiver<Plan>) -> Vec<Act> {
+    let echo = || {
+        let text = Value::from(call.arguments);
+        let result = format!(
+            r#"{{"resultType":"complete","content":[{{"type":"text","text":{text}}}],"structuredContent":{}}}"#,
+            call.arguments
+        );
+        call.respond(&result)
+    };
+    match script {
+        Script::Echo => vec![Act::Say(echo())],
+        Script::Reply(result) => vec![Act::Say(call.respond(result))],
+        Script::Error { code, message } => vec![Act::Say(error(call.id, *code, message))],
+        Script::ToolError(text) => {
+            let result = json!({"content": [{"type": "text", "text": text}], "isError": true});
+            vec![Act::Say(call.respond(&result.to_string()))]
+        }
+        Script::Silence => Vec::new(),
+        Script::WrongId => vec![Act::Say(result_of("999999999", "{}"))],
+        Script::NullId => vec![Act::Say(result_of("null", "{}"))],
+        Script::Double => vec![Act::Say(echo()), Act::Say(echo())],
+        Script::Hollow => vec![Act::Say(format!(r#"{{"jsonrpc":"2.0","id":{}}}"#, call.id))],
+        Script::Garbage => vec![Act::Say("{\"jsonrpc\":\"2.0\",".to_owned())],
+        Script::Cut => vec![Act::Cut],
+        Script::NotifyBefore(method, next) => {
+            let notification = json!({"jsonrpc": "2.0", "method": method, "params": {}});
+            let mut acts = vec![Act::Say(notification.to_string())];
+            acts.extend(play(next, call, plan));
+            acts
+        }
+        Script::Sequence(scripts) => {
+            let turn = usize::try_from(call.before).unwrap_or(usize::MAX).min(scripts.len().saturating_sub(1));
+            scripts.get(turn).map(|script| play(script, call, plan)).unwrap_or_default()
+        }
+        Script::After(delay, next) => delayed(*delay, play(next, call, plan)),
+        Script::Hold => {
+            let (mut plan, text) = (plan.clone(), echo());
+            let held = plan.borrow().releases;
+            vec![Act::Later(Box::pin(async move {
+                // A plan that is gone lets go of nothing.
+                let released = plan.wait_for(|plan| plan.releases > held).await.is_ok();
+                if released { vec![text] } else { Vec::new() }
+            }))]
+        }
+    }
+}
+
+/// The same acts after a while. Of those only what is said can wait: a cut comes at once.
+fn delayed(delay: Duration, acts: Vec<Act>) -> Vec<Act> {
+    let (mut texts, mut rest) = (Vec::new(), Vec::new());
+    for act in acts {
+        match act {
+            Act::Say(text) => texts.push(text),
+            Act::Later(_) | Act::Cut => rest.push(act),
+        }
+    }
+    if !texts.is_empty() {
+        rest.push(Act::Later(Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            texts
+        })));
+    }
+    rest
+}

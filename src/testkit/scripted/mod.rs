@@ -1,0 +1,412 @@
+//! A scripted MCP server: it answers well, badly or not at all, as the test says, and tells what it saw.
+
+mod brain;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_tungstenite::accept_hdr_async;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::memory::{MemoryConnector, MemoryListener, pair};
+use crate::config::Dialect;
+
+/// What a tool does when it is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Script {
+    /// Answers with its arguments, as structured content and as text.
+    #[default]
+    Echo,
+    /// Answers with this result, which is JSON.
+    Reply(String),
+    /// Does the other after a while.
+    After(Duration, Box<Script>),
+    /// Answers with a JSON-RPC error.
+    Error {
+        /// Its code.
+        code: i64,
+        /// Its message.
+        message: String,
+    },
+    /// Answers with a result that says that the tool failed.
+    ToolError(String),
+    /// Never answers.
+    Silence,
+    /// Answers another request, which nobody made.
+    WrongId,
+    /// Answers with id null.
+    NullId,
+    /// Answers twice.
+    Double,
+    /// Answers with neither result nor error.
+    Hollow,
+    /// Sends a frame that is no JSON, and then no answer.
+    Garbage,
+    /// Drops the connection without a close frame.
+    Cut,
+    /// Answers when the test calls [`ScriptedServer::release`].
+    Hold,
+    /// Sends a notification first, then does the other.
+    NotifyBefore(String, Box<Script>),
+    /// Does one after the other, call by call; the last for all that follow.
+    Sequence(Vec<Script>),
+}
+
+/// Which eras a scripted server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptedEra {
+    /// Only 2026-07-28.
+    Modern,
+    /// Only 2025-11-25.
+    Legacy,
+}
+
+/// What the server does, as its connections read it at each message.
+#[derive(Debug, Clone)]
+struct Plan {
+    era: ScriptedEra,
+    dialect: Dialect,
+    tools: BTreeMap<String, Script>,
+    page_size: usize,
+    /// Connections of an earlier epoch are dropped.
+    epoch: u64,
+    /// Held answers up to this number are let go.
+    releases: u64,
+    /// Grows when the clients are to be told that the tools changed.
+    announcements: u64,
+    /// Reads nothing any more, and so answers no ping either.
+    deaf: bool,
+}
+
+/// How the server receives its guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    /// Accepts, and never says a word.
+    BlackHole,
+    /// Answers the upgrade request with a status.
+    Refuse(u16),
+}
+
+/// What the server has seen.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Observed {
+    /// Calls, by tool.
+    pub calls: BTreeMap<String, u64>,
+    /// Ids of requests that were called off.
+    pub cancelled: Vec<u64>,
+    /// Methods of the handshakes, in order.
+    pub handshakes: Vec<String>,
+    /// Connections that are open.
+    pub connections: usize,
+    /// Connections ever.
+    pub accepted: u64,
+}
+
+/// Sets up a scripted server.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct ScriptedBuilder {
+    plan: Plan,
+    door: Door,
+    subprotocol: bool,
+}
+
+impl ScriptedBuilder {
+    /// Adds a tool.
+    pub fn tool(mut self, name: impl Into<String>, script: Script) -> Self {
+        self.plan.tools.insert(name.into(), script);
+        self
+    }
+
+    /// The era it speaks; modern unless said.
+    pub fn era(mut self, era: ScriptedEra) -> Self {
+        self.plan.era = era;
+        self
+    }
+
+    /// The dialect it speaks; MCP unless said.
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.plan.dialect = dialect;
+        self
+    }
+
+    /// Tools on one page of the list; all of them unless said.
+    pub fn page_size(mut self, size: usize) -> Self {
+        self.plan.page_size = size.max(1);
+        self
+    }
+
+    /// Accepts connections and never says a word.
+    pub fn black_hole(mut self) -> Self {
+        self.door = Door::BlackHole;
+        self
+    }
+
+    /// Answers upgrade requests with an HTTP status.
+    pub fn refuse_upgrade(mut self, status: u16) -> Self {
+        self.door = Door::Refuse(status);
+        self
+    }
+
+    /// Knows no WebSocket subprotocol.
+    pub fn without_subprotocol(mut self) -> Self {
+        self.subprotocol = false;
+        self
+    }
+
+    /// Starts it on a free port of 127.0.0.1.
+    ///
+    /// # Panics
+    /// If no port is free.
+    pub async fn start(self) -> ScriptedServer {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on the loopback");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let mut server = self.prepare(Some(address));
+        server.listen(listener);
+        server
+    }
+
+    /// Starts it in memory, for tests under paused time.
+    pub fn start_in_memory(self) -> (ScriptedServer, MemoryConnector) {
+        let (connector, listener) = pair(1024);
+        let mut server = self.prepare(None);
+        let (plan, observed) = (server.plan.subscribe(), server.observed.clone());
+        server.tasks.spawn(accept_in_memory(listener, plan, observed));
+        (server, connector)
+    }
+
+    fn prepare(self, address: Option<SocketAddr>) -> ScriptedServer {
+        ScriptedServer {
+            plan: watch::Sender::new(self.plan),
+            observed: watch::Sender::new(Observed::default()),
+            door: self.door,
+            subprotocol: self.subprotocol,
+            address,
+            tasks: JoinSet::new(),
+        }
+    }
+}
+
+/// A scripted server; see [`builder`](Self::builder). It ends when it is dropped.
+#[derive(Debug)]
+pub struct ScriptedServer {
+    plan: watch::Sender<Plan>,
+    observed: watch::Sender<Observed>,
+    door: Door,
+    subprotocol: bool,
+    address: Option<SocketAddr>,
+    tasks: JoinSet<()>,
+}
+
+impl ScriptedServer {
+    /// Begins to set up a server without tools.
+    pub fn builder() -> ScriptedBuilder {
+        ScriptedBuilder {
+            plan: Plan {
+                era: ScriptedEra::Modern,
+                dialect: Dialect::Mcp,
+                tools: BTreeMap::new(),
+                page_size: usize::MAX,
+                epoch: 0,
+                releases: 0,
+                announcements: 0,
+                deaf: false,
+            },
+            door: Door::Open,
+            subprotocol: true,
+        }
+    }
+
+    /// Where it is; empty if it runs in memory.
+    pub fn url(&self) -> String {
+        self.address.map(|address| format!("ws://{address}")).unwrap_or_default()
+    }
+
+    fn listen(&mut self, listener: TcpListener) {
+        let (plan, observed) = (self.plan.subscribe(), self.observed.clone());
+        self.tasks.spawn(accept(listener, self.door, self.subprotocol, plan, observed));
+    }
+
+    /// Changes what a tool does, or adds one.
+    pub fn set_script(&self, tool: impl Into<String>, script: Script) {
+        self.plan.send_modify(|plan| {
+            plan.tools.insert(tool.into(), script);
+        });
+    }
+
+    /// Removes a tool.
+    pub fn remove_tool(&self, tool: &str) {
+        self.plan.send_modify(|plan| {
+            plan.tools.remove(tool);
+        });
+    }
+
+    /// Tells every client that the tools changed.
+    pub fn announce_tools(&self) {
+        self.plan.send_modify(|plan| plan.announcements += 1);
+    }
+
+    /// Lets go every answer that is held now.
+    pub fn release(&self) {
+        self.plan.send_modify(|plan| plan.releases += 1);
+    }
+
+    /// Drops every connection without a close frame.
+    pub fn cut_all(&self) {
+        self.plan.send_modify(|plan| plan.epoch += 1);
+    }
+
+    /// Stops reading: no message is answered any more, and no ping.
+    pub fn go_deaf(&self) {
+        self.plan.send_modify(|plan| plan.deaf = true);
+    }
+
+    /// Drops every connection and refuses new ones.
+    pub async fn stop_listening(&mut self) {
+        self.cut_all();
+        self.tasks.shutdown().await;
+        self.observed.send_modify(|observed| observed.connections = 0);
+    }
+
+    /// Listens again, on the same port.
+    ///
+    /// # Panics
+    /// If the port was taken meanwhile, or the server runs in memory.
+    pub async fn resume(&mut self) {
+        let address = self.address.expect("a server in memory has no port to listen on again");
+        let listener = TcpListener::bind(address).await.expect("its port is still free");
+        self.listen(listener);
+    }
+
+    /// What it has seen so far.
+    pub fn observed(&self) -> Observed {
+        self.observed.borrow().clone()
+    }
+
+    /// Calls of a tool so far.
+    pub fn calls(&self, tool: &str) -> u64 {
+        self.observed.borrow().calls.get(tool).copied().unwrap_or_default()
+    }
+
+    /// Waits until it has seen what the test waits for.
+    pub async fn wait_for(&self, mut seen: impl FnMut(&Observed) -> bool) {
+        let mut observed = self.observed.subscribe();
+        // The sender is this server itself.
+        let _ = observed.wait_for(|observed| seen(observed)).await;
+    }
+}
+
+/// Counts a connection for as long as it lives.
+struct Guest(watch::Sender<Observed>);
+
+impl Guest {
+    fn new(observed: &watch::Sender<Observed>) -> Self {
+        observed.send_modify(|observed| {
+            observed.connections += 1;
+            observed.accepted += 1;
+        });
+        Self(observed.clone())
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.send_modify(|observed| observed.connections = observed.connections.saturating_sub(1));
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    door: Door,
+    subprotocol: bool,
+    plan: watch::Receiver<Plan>,
+    observed: watch::Sender<Observed>,
+) {
+    let mut guests = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { return };
+        let (plan, observed) = (plan.clone(), observed.clone());
+        guests.spawn(async move {
+            let guest = Guest::new(&observed);
+            match door {
+                Door::BlackHole => {
+                    let held = stream;
+                    std::future::pending::<()>().await;
+                    drop(held);
+                }
+                Door::Open => converse(stream, None, subprotocol, plan, observed).await,
+                Door::Refuse(status) => converse(stream, Some(status), subprotocol, plan, observed).await,
+            }
+            drop(guest);
+        });
+        // Those that have gone are not kept.
+        while guests.try_join_next().is_some() {}
+    }
+}
+
+async fn converse(
+    stream: TcpStream,
+    refusal: Option<u16>,
+    subprotocol: bool,
+    plan: watch::Receiver<Plan>,
+    observed: watch::Sender<Observed>,
+) {
+    // Small answers should not wait for an acknowledgement; without it they are merely later.
+    let _ = stream.set_nodelay(true);
+    // The signature is tungstenite's; its large error type is not ours to change.
+    #[allow(clippy::result_large_err)]
+    let answer = |request: &Request, mut response: Response| {
+        if let Some(status) = refusal {
+            let mut refused = ErrorResponse::new(None);
+            *refused.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+            return Err(refused);
+        }
+        let offered = request.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL);
+        if subprotocol && offered.is_some() {
+            let value = http::HeaderValue::from_static("mcp");
+            response.headers_mut().insert(http::header::SEC_WEBSOCKET_PROTOCOL, value);
+        }
+        Ok(response)
+    };
+    let Ok(socket) = accept_hdr_async(stream, answer).await else { return };
+    let (sink, stream) = socket.split();
+    let incoming = stream.filter_map(|received| {
+        std::future::ready(match received {
+            Ok(Message::Text(text)) => Some(Bytes::from(text)),
+            _ => None,
+        })
+    });
+    let outgoing = sink.with(|frame: Bytes| {
+        let text = String::from_utf8_lossy(&frame).into_owned();
+        std::future::ready(Ok::<_, tokio_tungstenite::tungstenite::Error>(Message::Text(Utf8Bytes::from(text))))
+    });
+    brain::serve(incoming, outgoing, plan, observed).await;
+}
+
+async fn accept_in_memory(
+    mut listener: MemoryListener,
+    plan: watch::Receiver<Plan>,
+    observed: watch::Sender<Observed>,
+) {
+    let mut guests = JoinSet::new();
+    while let Some(peer) = listener.accept().await {
+        let (plan, observed) = (plan.clone(), observed.clone());
+        guests.spawn(async move {
+            let guest = Guest::new(&observed);
+            let (incoming, outgoing) = peer.split();
+            brain::serve(incoming, outgoing, plan, observed).await;
+            drop(guest);
+        });
+        while guests.try_join_next().is_some() {}
+    }
+}

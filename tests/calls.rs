@@ -1,0 +1,360 @@
+//! Calls over real sockets, against servers that behave and servers that do not.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{echo, end, event, kind, ready, start};
+use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
+use mcp_troupe::{
+    Call, CallErrorKind, Delivery, Dialect, EraChoice, Event, Readiness, RegisterError, Server, Settings, Troupe,
+};
+use serde_json::{Value, json};
+
+async fn echo_server() -> ScriptedServer {
+    ScriptedServer::builder().tool("echo", Script::Echo).start().await
+}
+
+#[tokio::test]
+async fn a_call_is_answered_in_both_eras_and_in_the_tool_execute_dialect() {
+    let modern = echo_server().await;
+    let legacy =
+        ScriptedServer::builder().era(ScriptedEra::Legacy).tool("echo", Script::Echo).start().await;
+    let other =
+        ScriptedServer::builder().dialect(Dialect::ToolExecute).tool("echo", Script::Echo).start().await;
+    let troupe = ready([
+        Server::websocket("modern", modern.url()),
+        Server::websocket("legacy", legacy.url()),
+        Server::websocket("other", other.url()).dialect(Dialect::ToolExecute),
+    ])
+    .await;
+    for server in ["modern", "legacy", "other"] {
+        let call = Call::tool(format!("{server}/echo")).args(json!({"text": "grüße", "n": 1.5}));
+        let reply = troupe.call(call).await.unwrap();
+        assert_eq!((reply.server.as_str(), reply.attempts), (server, 1));
+        assert_eq!(reply.structured::<Value>().unwrap(), json!({"text": "grüße", "n": 1.5}), "{server}");
+    }
+    assert_eq!(modern.observed().handshakes[0], "server/discover");
+    assert_eq!(legacy.observed().handshakes[0], "initialize");
+    assert_eq!(other.observed().handshakes[0], "rpc.discover");
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn arguments_and_results_pass_through_byte_for_byte() {
+    let result = r#"{"z": 1.000000000000000000010, "a":[1e400, "\u00e9"], "content":[]}"#;
+    let server = ScriptedServer::builder().tool("odd", Script::Reply(result.into())).start().await;
+    let troupe = ready([Server::websocket("odd", server.url())]).await;
+    let reply = troupe.call(Call::tool("odd")).await.unwrap();
+    assert_eq!(reply.result.as_str(), result);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_without_subprotocols_is_spoken_to_without_one() {
+    let server = ScriptedServer::builder().without_subprotocol().tool("echo", Script::Echo).start().await;
+    let troupe = ready([Server::websocket("bare", server.url())]).await;
+    assert!(troupe.call(echo()).await.is_ok());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn tools_are_listed_over_all_pages() {
+    let builder = (0..25).fold(ScriptedServer::builder().page_size(10), |builder, n| {
+        builder.tool(format!("tool-{n}"), Script::Echo)
+    });
+    let server = builder.start().await;
+    let troupe = ready([Server::websocket("many", server.url())]).await;
+    assert_eq!(troupe.tools().len(), 25);
+    assert_eq!(troupe.servers()[0].tools, 25);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn tools_that_change_are_listed_again_and_told() {
+    let server = echo_server().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let mut events = troupe.events();
+    server.set_script("new", Script::Echo);
+    server.remove_tool("echo");
+    server.announce_tools();
+    let told = event(&mut events, |event| matches!(event, Event::ToolsChanged { .. })).await;
+    let Event::ToolsChanged { added, removed, .. } = told else { unreachable!() };
+    assert_eq!((added, removed), (vec!["new".to_owned()], vec!["echo".to_owned()]));
+    assert!(troupe.call(Call::tool("new")).await.is_ok());
+    assert!(matches!(kind(troupe.call(echo()).await), CallErrorKind::UnknownTool { .. }));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_unknown_tool_an_ambiguous_name_and_a_wrong_selector_are_told_apart() {
+    let (one, two) = (echo_server().await, echo_server().await);
+    let troupe = ready([Server::websocket("one", one.url()), Server::websocket("two", two.url())]).await;
+    let CallErrorKind::UnknownTool { near, missing } = kind(troupe.call(Call::tool("ecko")).await) else {
+        panic!("it is known");
+    };
+    assert_eq!((near, missing), (vec!["one/echo".to_owned(), "two/echo".to_owned()], vec![]));
+    let CallErrorKind::AmbiguousTool { candidates } = kind(troupe.call(echo()).await) else { panic!() };
+    assert_eq!(candidates, ["one/echo", "two/echo"]);
+    assert_eq!(troupe.call(Call::tool("two__echo")).await.unwrap().server.as_str(), "two");
+    let wrong = troupe.call(Call::tool("one/echo").server("two")).await;
+    assert!(matches!(kind(wrong), CallErrorKind::NoMatch { .. }));
+    let wrong = troupe.call(echo().args([1, 2])).await;
+    assert!(matches!(kind(wrong), CallErrorKind::InvalidArguments { .. }));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_error_of_the_server_keeps_its_code_message_and_data() {
+    let error = Script::Error { code: -32004, message: "no access".into() };
+    let server = ScriptedServer::builder()
+        .tool("denied", error)
+        .tool("failed", Script::ToolError("disk full".into()))
+        .start()
+        .await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let error = troupe.call(Call::tool("denied")).await.unwrap_err();
+    assert_eq!(error.outcome(), Delivery::Failed);
+    let CallErrorKind::Rpc(rpc) = error.kind() else { panic!("{error}") };
+    assert_eq!((rpc.code, rpc.message.as_str()), (-32004, "no access"));
+    let reply = troupe.call(Call::tool("failed")).await.unwrap();
+    assert!(reply.is_error());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn garbage_strange_ids_and_double_answers_reach_no_other_caller() {
+    let server = ScriptedServer::builder()
+        .tool("echo", Script::Echo)
+        .tool("garbage", Script::Garbage)
+        .tool("wrong", Script::WrongId)
+        .tool("null", Script::NullId)
+        .tool("double", Script::Double)
+        .tool("hollow", Script::Hollow)
+        .tool("noisy", Script::NotifyBefore("notifications/message".into(), Box::new(Script::Echo)))
+        .start()
+        .await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    for tool in ["garbage", "wrong", "null"] {
+        let call = Call::tool(tool).timeout(Duration::from_millis(50));
+        let answer = troupe.call(call).await;
+        assert!(matches!(kind(answer), CallErrorKind::DeadlineExceeded { sent: true, .. }), "{tool}");
+    }
+    assert!(matches!(kind(troupe.call(Call::tool("hollow")).await), CallErrorKind::InvalidResponse { .. }));
+    for n in 0..20 {
+        troupe.call(Call::tool("double").args(json!({"n": n}))).await.unwrap();
+        let reply = troupe.call(Call::tool("noisy").args(json!({"n": n}))).await.unwrap();
+        assert_eq!(reply.structured::<Value>().unwrap(), json!({"n": n}));
+    }
+    let stats = troupe.stats().await;
+    assert_eq!(stats.servers[0].outcomes["late-answer"], 21, "one wrong id and twenty second answers");
+    assert_eq!(stats.servers[0].pool.in_flight, 0);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_oversized_request_is_refused_before_it_is_sent_and_an_oversized_answer_ends_its_link() {
+    let huge = format!(r#"{{"content":[],"x":"{}"}}"#, "x".repeat(100_000));
+    let server =
+        ScriptedServer::builder().tool("echo", Script::Echo).tool("huge", Script::Reply(huge)).start().await;
+    let mut settings = Settings::default();
+    settings.limits.message_bytes_max = 64 << 10;
+    let troupe = Troupe::builder()
+        .settings(settings)
+        .server(Server::websocket("s", server.url()))
+        .start()
+        .await
+        .unwrap();
+    let answer = troupe.call(Call::tool("echo").args(json!({"x": "y".repeat(70_000)}))).await;
+    assert!(matches!(kind(answer), CallErrorKind::TooLarge { limit: 65_536, .. }));
+    let CallErrorKind::ConnectionLost { reason, sent: true } = kind(troupe.call(Call::tool("huge")).await) else {
+        panic!("it was accepted");
+    };
+    assert!(reason.contains("65536"), "{reason}");
+    assert!(troupe.call(echo()).await.is_ok(), "the link is made anew");
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_and_a_deadline_that_passes_are_told_to_the_server() {
+    let server = ScriptedServer::builder().tool("hold", Script::Hold).start().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let call = tokio::spawn(troupe.call(Call::tool("hold")));
+    server.wait_for(|seen| seen.calls.contains_key("hold")).await;
+    call.abort();
+    server.wait_for(|seen| seen.cancelled.len() == 1).await;
+    let answer = troupe.call(Call::tool("hold").timeout(Duration::from_millis(20))).await;
+    assert!(matches!(kind(answer), CallErrorKind::DeadlineExceeded { .. }));
+    server.wait_for(|seen| seen.cancelled.len() == 2).await;
+    server.release();
+    let stats = troupe.stats().await;
+    assert_eq!((stats.router.open_calls, stats.router.in_flight), (0, 0));
+    assert_eq!(stats.router.outcomes["cancelled"], 1);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_refused_and_one_that_never_answers_hold_up_nobody() {
+    let good = echo_server().await;
+    let silent = ScriptedServer::builder().black_hole().start().await;
+    let refused = {
+        let mut server = echo_server().await;
+        server.stop_listening().await;
+        server.url()
+    };
+    let troupe = start([
+        Server::websocket("refused", refused),
+        Server::websocket("silent", silent.url()),
+        Server::websocket("good", good.url()),
+    ])
+    .await;
+    let reply = troupe.call(echo()).await.unwrap();
+    assert_eq!(reply.server.as_str(), "good");
+    troupe.ready(Readiness::Any).await.unwrap();
+    troupe.ready(Readiness::Named(vec!["good".into()])).await.unwrap();
+    let not_ready = troupe.ready_within(Readiness::All, Duration::from_millis(10)).await.unwrap_err();
+    assert!(not_ready.to_string().contains("refused is"), "{not_ready}");
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_wrong_era_is_told_as_the_reason() {
+    let legacy =
+        ScriptedServer::builder().era(ScriptedEra::Legacy).tool("echo", Script::Echo).start().await;
+    let troupe = start([Server::websocket("old", legacy.url()).era(EraChoice::Modern)]).await;
+    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(echo()).await) else { panic!() };
+    assert!(missing[0].reason.contains("set its era to auto or legacy"), "{}", missing[0]);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_is_told_with_its_status() {
+    let server = ScriptedServer::builder().refuse_upgrade(401).start().await;
+    let troupe = start([Server::websocket("locked", server.url())]).await;
+    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(echo()).await) else { panic!() };
+    assert!(missing[0].reason.contains("401"), "{}", missing[0]);
+    assert!(missing[0].retry_after.is_some());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_id_is_registered_once_and_free_again_when_its_server_is_gone() {
+    let server = echo_server().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let again = troupe.register(Server::websocket("s", server.url())).await.unwrap_err();
+    assert!(matches!(again, RegisterError::AlreadyRegistered(id) if id == "s"));
+    let wrong = troupe.register(Server::websocket("x", "http://127.0.0.1:1")).await.unwrap_err();
+    assert!(matches!(wrong, RegisterError::Config(error) if error.key == "x.url"));
+    let mut events = troupe.events();
+    troupe.unregister("s").await.unwrap();
+    assert!(troupe.unregister("s").await.is_err());
+    event(&mut events, |event| matches!(event, Event::ServerUnregistered { .. })).await;
+    assert!(matches!(kind(troupe.call(echo()).await), CallErrorKind::UnknownTool { .. }));
+    troupe.register(Server::websocket("s", server.url())).await.unwrap();
+    assert!(troupe.call(echo()).await.is_ok(), "a call waits for a server that was just added");
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_finishes_what_it_has() {
+    let server = ScriptedServer::builder().tool("hold", Script::Hold).start().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let call = tokio::spawn(troupe.call(Call::tool("hold")));
+    server.wait_for(|seen| seen.calls.contains_key("hold")).await;
+    troupe.unregister("s").await.unwrap();
+    server.release();
+    assert!(call.await.unwrap().is_ok());
+    server.wait_for(|seen| seen.connections == 0).await;
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn shutdown_answers_every_open_call_and_refuses_new_ones() {
+    let server = ScriptedServer::builder().tool("hold", Script::Hold).start().await;
+    let mut settings = Settings::default();
+    settings.shutdown_drain = Duration::from_millis(50);
+    let troupe = Troupe::builder()
+        .settings(settings)
+        .server(Server::websocket("s", server.url()))
+        .start()
+        .await
+        .unwrap();
+    let mut events = troupe.events();
+    let call = tokio::spawn(troupe.call(Call::tool("hold")));
+    server.wait_for(|seen| seen.calls.contains_key("hold")).await;
+    troupe.shutdown().await;
+    assert!(matches!(kind(call.await.unwrap()), CallErrorKind::ShuttingDown { sent: true }));
+    assert!(matches!(kind(troupe.call(echo()).await), CallErrorKind::Closed));
+    let done = event(&mut events, |event| matches!(event, Event::ShutdownCompleted { .. })).await;
+    assert_eq!(done, Event::ShutdownCompleted { interrupted: 1 });
+    assert!(events.next().await.is_none());
+    troupe.shutdown().await;
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_unknown_strategy_is_refused_at_start_and_later() {
+    let error = Troupe::builder().strategy("fastest").start().await.unwrap_err();
+    assert!(error.to_string().contains("peak-ewma"), "{error}");
+    let troupe = start([]).await;
+    assert!(troupe.set_strategy("fastest").await.unwrap_err().to_string().contains("round-robin"));
+    troupe.set_strategy("rendezvous").await.unwrap();
+    assert_eq!(troupe.stats().await.router.strategy, "rendezvous");
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_breaker_obeys_its_orders() {
+    let server = echo_server().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let mut events = troupe.events();
+    assert!(troupe.breaker("s").force_open().await.unwrap().is_some());
+    event(&mut events, |event| matches!(event, Event::BreakerChanged { .. })).await;
+    // The order reaches the router behind the answer to it.
+    let refused = loop {
+        match troupe.call(echo()).await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused.kind(), CallErrorKind::Unavailable { .. }), "{refused}");
+    troupe.breaker("s").reset().await.unwrap();
+    while troupe.call(echo()).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(troupe.breaker("t").reset().await.is_err());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn round_robin_gives_each_replica_of_two_alternating_groups_half() {
+    let mut servers = Vec::new();
+    for tool in ["read", "read", "query", "query"] {
+        servers.push(ScriptedServer::builder().tool(tool, Script::Echo).start().await);
+    }
+    let troupe = ready([
+        Server::websocket("f1", servers[0].url()).group("files"),
+        Server::websocket("f2", servers[1].url()).group("files"),
+        Server::websocket("d1", servers[2].url()).group("db"),
+        Server::websocket("d2", servers[3].url()).group("db"),
+    ])
+    .await;
+    for _ in 0..100 {
+        troupe.call(Call::tool("read")).await.unwrap();
+        troupe.call(Call::tool("query")).await.unwrap();
+    }
+    let counts: Vec<u64> =
+        servers.iter().zip(["read", "read", "query", "query"]).map(|(server, tool)| server.calls(tool)).collect();
+    assert_eq!(counts, [50, 50, 50, 50]);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn two_troupes_in_one_process_do_not_meet() {
+    let server = echo_server().await;
+    let one = ready([Server::websocket("s", server.url())]).await;
+    let two = ready([Server::websocket("s", server.url())]).await;
+    end(one).await;
+    assert!(two.call(echo()).await.is_ok());
+    end(two).await;
+}

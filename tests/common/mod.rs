@@ -1,0 +1,46 @@
+//! What several test files need.
+
+// Each test file uses its own part.
+#![allow(dead_code)]
+
+use mcp_troupe::testkit::living_actors;
+use mcp_troupe::{Call, CallError, CallErrorKind, Event, EventStream, Readiness, Reply, Server, Troupe};
+
+/// A troupe of these servers, all of them ready.
+pub async fn ready(servers: impl IntoIterator<Item = Server>) -> Troupe {
+    let troupe = start(servers).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    troupe
+}
+
+/// A troupe of these servers.
+pub async fn start(servers: impl IntoIterator<Item = Server>) -> Troupe {
+    let builder = Troupe::builder().strategy("round-robin").seed(7);
+    servers.into_iter().fold(builder, |builder, server| builder.server(server)).start().await.unwrap()
+}
+
+/// Ends a troupe and makes sure that nothing of it is left.
+pub async fn end(troupe: Troupe) {
+    troupe.shutdown().await;
+    assert_eq!(living_actors(&troupe), 0, "actors were left behind");
+}
+
+/// The kind of a call's error.
+pub fn kind(answer: Result<Reply, CallError>) -> CallErrorKind {
+    answer.expect_err("an error").kind().clone()
+}
+
+/// Reads events until one is what the test waits for.
+pub async fn event(events: &mut EventStream, mut wanted: impl FnMut(&Event) -> bool) -> Event {
+    loop {
+        let event = events.next().await.expect("the troupe goes on");
+        if wanted(&event) {
+            return event;
+        }
+    }
+}
+
+/// A call of the tool `echo`.
+pub fn echo() -> Call {
+    Call::tool("echo").args(serde_json::json!({"n": 1}))
+}

@@ -1,0 +1,221 @@
+//! Kills of every kind of actor, and of servers, under load on real threads: every call is answered once, and the
+//! troupe is ready again by itself.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::{echo, end, event, kind, ready};
+use mcp_troupe::event::ServerStatus;
+use mcp_troupe::testkit::{Fault, Script, ScriptedServer, Target, inject};
+use mcp_troupe::{Call, CallErrorKind, Delivery, Event, Readiness, Server, Troupe};
+use tokio::task::JoinSet;
+
+/// What a load of calls came to.
+#[derive(Debug, Default)]
+struct Account {
+    calls: u64,
+    ok: u64,
+    errors: Vec<String>,
+}
+
+/// Calls without a pause until it is stopped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    callers: JoinSet<Account>,
+}
+
+impl Load {
+    fn start(troupe: &Troupe) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut callers = JoinSet::new();
+        for _ in 0..16 {
+            let (troupe, stop) = (troupe.clone(), stop.clone());
+            callers.spawn(async move {
+                let mut account = Account::default();
+                while !stop.load(Ordering::Relaxed) {
+                    account.calls += 1;
+                    match troupe.call(echo()).await {
+                        Ok(_) => account.ok += 1,
+                        Err(error) => account.errors.push(error.to_string()),
+                    }
+                    tokio::task::yield_now().await;
+                }
+                account
+            });
+        }
+        Self { stop, callers }
+    }
+
+    /// Ends the load. A call that is never answered would never let it end.
+    async fn finish(self) -> Account {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut total = Account::default();
+        for account in self.callers.join_all().await {
+            total.calls += account.calls;
+            total.ok += account.ok;
+            total.errors.extend(account.errors);
+        }
+        assert_eq!(total.calls, total.ok + total.errors.len() as u64, "each call has one answer");
+        total
+    }
+}
+
+async fn two_replicas() -> (ScriptedServer, ScriptedServer, Troupe) {
+    let a = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
+    let b = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
+    let troupe = ready([
+        Server::websocket("a", a.url()).group("echo"),
+        Server::websocket("b", b.url()).group("echo"),
+    ])
+    .await;
+    (a, b, troupe)
+}
+
+/// Strikes `target` again and again under load; after each strike every server becomes ready again.
+async fn strike(target: Target, fault: Fault, times: usize) {
+    let (_a, _b, troupe) = two_replicas().await;
+    let load = Load::start(&troupe);
+    for _ in 0..times {
+        let before = troupe.stats().await.router.outcomes.get("ok").copied().unwrap_or_default();
+        while inject(&troupe, target.clone(), fault).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        troupe.ready(Readiness::All).await.unwrap();
+        // The router's figures begin anew with its lives; answers after the strike are what counts.
+        loop {
+            let after = troupe.stats().await.router.outcomes.get("ok").copied().unwrap_or_default();
+            if after != before && after > 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    let account = load.finish().await;
+    assert!(account.ok > 0);
+    troupe.ready(Readiness::All).await.unwrap();
+    let stats = troupe.stats().await;
+    assert_eq!((stats.router.open_calls, stats.router.in_flight), (0, 0), "{:?}", account.errors.first());
+    end(troupe).await;
+}
+
+macro_rules! kills {
+    ($($name:ident: $target:expr, $fault:expr;)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                strike($target, $fault, 5).await;
+            }
+        )*
+    };
+}
+
+kills! {
+    a_killed_connection_loses_no_call: Target::connection("a"), Fault::Kill;
+    a_stopped_connection_loses_no_call: Target::connection("a"), Fault::Stop;
+    a_panicking_connection_loses_no_call: Target::connection("a"), Fault::Panic;
+    a_killed_server_actor_loses_no_call: Target::server("a"), Fault::Kill;
+    a_stopped_server_actor_loses_no_call: Target::server("a"), Fault::Stop;
+    a_panicking_server_actor_loses_no_call: Target::server("a"), Fault::Panic;
+    a_killed_router_loses_no_call: Target::Router, Fault::Kill;
+    a_stopped_router_loses_no_call: Target::Router, Fault::Stop;
+    a_panicking_router_loses_no_call: Target::Router, Fault::Panic;
+    a_killed_registry_loses_no_call: Target::Registry, Fault::Kill;
+    a_stopped_registry_loses_no_call: Target::Registry, Fault::Stop;
+    a_panicking_registry_loses_no_call: Target::Registry, Fault::Panic;
+    a_killed_events_actor_loses_no_call: Target::Events, Fault::Kill;
+}
+
+#[tokio::test]
+async fn the_end_of_the_router_interrupts_its_calls_at_once_and_frees_their_slots() {
+    let server = ScriptedServer::builder().tool("hold", Script::Hold).start().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let call = tokio::spawn(troupe.call(Call::tool("hold")));
+    server.wait_for(|seen| seen.calls.contains_key("hold")).await;
+    inject(&troupe, Target::Router, Fault::Kill).await.unwrap();
+    assert!(matches!(kind(call.await.unwrap()), CallErrorKind::Interrupted));
+    server.wait_for(|seen| seen.cancelled.len() == 1).await;
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_lost_call_says_that_its_outcome_is_unknown_and_a_safe_one_is_answered_by_the_replica() {
+    let a = ScriptedServer::builder().tool("t", Script::Cut).start().await;
+    let troupe = ready([Server::websocket("a", a.url()).group("g")]).await;
+    let lost = troupe.call(Call::tool("t")).await.unwrap_err();
+    assert_eq!(lost.outcome(), Delivery::Unknown);
+    let b = ScriptedServer::builder().tool("t", Script::Echo).start().await;
+    troupe.register(Server::websocket("b", b.url()).group("g")).await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    for _ in 0..5 {
+        let reply = troupe.call(Call::tool("t").idempotent()).await.unwrap();
+        assert_eq!(reply.server.as_str(), "b");
+    }
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_gets_calls_again() {
+    let (mut a, _b, troupe) = two_replicas().await;
+    let mut events = troupe.events();
+    let load = Load::start(&troupe);
+    a.stop_listening().await;
+    let down = |event: &Event| {
+        matches!(event, Event::ServerStatusChanged { server, to, .. } if *server == "a" && *to != ServerStatus::Ready)
+    };
+    event(&mut events, down).await;
+    troupe.call(echo()).await.unwrap();
+    let before = a.calls("echo");
+    a.resume().await;
+    troupe.ready(Readiness::All).await.unwrap();
+    a.wait_for(|seen| seen.calls.get("echo").is_some_and(|calls| *calls > before)).await;
+    let account = load.finish().await;
+    assert!(account.ok > 0);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_quarantined_and_touches_nobody_else() {
+    let (_a, b, troupe) = two_replicas().await;
+    let mut events = troupe.events();
+    loop {
+        // Between two lives there is nobody to strike.
+        let _ = inject(&troupe, Target::server("a"), Fault::Kill).await;
+        let told = event(&mut events, |event| matches!(event, Event::ServerStatusChanged { .. })).await;
+        let Event::ServerStatusChanged { to, retry_in, .. } = told else { unreachable!() };
+        if to == ServerStatus::Quarantined {
+            assert!(retry_in.is_some());
+            break;
+        }
+    }
+    let before = b.calls("echo");
+    for _ in 0..10 {
+        assert_eq!(troupe.call(echo()).await.unwrap().server.as_str(), "b");
+    }
+    assert_eq!(b.calls("echo"), before + 10);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_breakers_state_and_the_figures_outlive_the_servers_actor() {
+    let failing = Script::Error { code: -32603, message: "broken".into() };
+    let server = ScriptedServer::builder().tool("t", failing).start().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    for _ in 0..5 {
+        assert!(matches!(kind(troupe.call(Call::tool("t")).await), CallErrorKind::Rpc(_)));
+    }
+    for fault in [Fault::Kill, Fault::Panic, Fault::Stop] {
+        let mut events = troupe.events();
+        inject(&troupe, Target::server("s"), fault).await.unwrap();
+        event(&mut events, |event| {
+            matches!(event, Event::ServerStatusChanged { to: ServerStatus::Ready, .. })
+        })
+        .await;
+        let stats = troupe.stats().await;
+        let breaker = stats.servers[0].breaker.as_ref().expect("the new life answers");
+        assert_eq!(breaker.state, mcp_troupe::event::BreakerState::Open, "{fault:?}");
+        assert_eq!(stats.servers[0].outcomes["rpc-error"], 5, "{fault:?}");
+    }
+    end(troupe).await;
+}
