@@ -204,6 +204,11 @@ pub enum Event {
         server: ServerId,
         /// The connection.
         connection: ConnectionId,
+        /// The protocol version that was agreed on; empty where the server names none.
+        version: String,
+        /// What the server calls itself: untrusted, for display only.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
     },
     /// A connection ended, or could not be opened.
     ConnectionLost {

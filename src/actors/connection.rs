@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use super::dial::Dial;
-use super::pump::{Pump, PumpMsg, Report};
+use super::pump::{Pump, Report};
 use super::router::RouterMsg;
 use super::server::ServerMsg;
 use super::task::OwnedTask;

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use ractor::ActorRef;
 use tokio::sync::{Semaphore, watch};
 
-pub(crate) use ask::{Gone, ask};
+pub(crate) use ask::ask;
 
 use crate::config::Settings;
 use crate::event::Event;

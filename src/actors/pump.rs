@@ -40,7 +40,7 @@ const TURNS_PER_POLL: usize = 8;
 const GARBAGE_MAX: u32 = 16;
 
 /// What the pump is asked to do.
-pub(super) enum PumpMsg {
+pub(crate) enum PumpMsg {
     /// Send a call.
     Call { dispatch: Dispatch, permit: Permit },
     /// Call an attempt off, and tell the peer.

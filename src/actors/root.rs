@@ -18,7 +18,7 @@ use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Context, Stage};
 use crate::config::Settings;
-use crate::event::{Event, ExitCause};
+use crate::event::Event;
 use crate::id::ServerId;
 use crate::policy::classify::Classifier;
 use crate::policy::strategy::Strategies;

@@ -422,7 +422,12 @@ impl ServerState {
         if let Some(transition) = transition {
             self.announce(transition);
         }
-        self.context.emit(Event::ConnectionOpened { server: self.spec.id.clone(), connection });
+        self.context.emit(Event::ConnectionOpened {
+            server: self.spec.id.clone(),
+            connection,
+            version: session.version().to_owned(),
+            name: session.server_name().map(str::to_owned),
+        });
         if self.tools.is_some() {
             self.ledger().reconnect.good(now);
         }

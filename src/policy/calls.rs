@@ -150,11 +150,6 @@ impl<P> Calls<P> {
         self.open.len()
     }
 
-    /// Whether no call is open.
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
-
     /// The ids of all open calls, oldest first.
     pub fn ids(&self) -> Vec<CallId> {
         let mut ids: Vec<CallId> = self.open.keys().copied().collect();

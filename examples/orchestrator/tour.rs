@@ -1,0 +1,186 @@
+//! The tour: two servers, a few calls, a kill in front of the reader, and the figures.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcp_troupe::event::{Event, ServerStatus};
+use mcp_troupe::testkit::{Fault, Target, inject};
+use mcp_troupe::{Call, EventStream, Readiness, Reply, Server, Settings, Stats, Troupe};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use crate::output;
+use crate::servers::database::{Config, DatabaseServer, create_demo};
+use crate::servers::files::{FileServer, Rules, sample_workspace};
+use crate::servers::{Running, serve};
+
+/// How long any one thing of the tour may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+pub async fn play() -> Outcome<()> {
+    println!("mcp-troupe: many MCP servers as one dependable tool set\n");
+    let folder = tempfile::tempdir()?;
+    let files = start_files(&folder.path().join("workspace")).await?;
+    let database = start_database(&folder.path().join("mcp_demo.db")).await?;
+    println!("two servers, built on the official SDK, listen on free ports:");
+    println!("  File System Server  {}", files.url());
+    println!("  Database Server     {}", database.url());
+
+    let mut settings = Settings::default();
+    settings.strategy = "weighted".to_owned();
+    settings.breaker.failure_threshold = 3;
+    let troupe = Troupe::builder()
+        .settings(settings)
+        .server(Server::websocket("fs-server", files.url()).tag("storage").tag("files"))
+        .server(Server::websocket("db-server", database.url()).tag("data").tag("sql"))
+        .start()
+        .await?;
+    let mut events = troupe.events();
+    troupe.ready(Readiness::All).await?;
+
+    let played = perform(&troupe, &mut events).await;
+    step("shut down");
+    troupe.shutdown().await;
+    files.shutdown().await;
+    database.shutdown().await;
+    println!("  every call was answered; nothing is left running. Goodbye!");
+    played
+}
+
+async fn start_files(root: &std::path::Path) -> Outcome<Running> {
+    sample_workspace(root)?;
+    let server = FileServer::new(root, Rules::default())?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    Ok(serve(listener, move || server.clone())?)
+}
+
+async fn start_database(file: &std::path::Path) -> Outcome<Running> {
+    create_demo(file)?;
+    let config = Arc::new(Config::new(file));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    Ok(serve(listener, move || DatabaseServer::new(config.clone()))?)
+}
+
+async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
+    step("who plays, and what is on offer");
+    for server in troupe.servers() {
+        println!("  {} is {} at {} ({})", server.id, server.status, server.endpoint, server.tags.join(", "));
+        for tool in troupe.tools().iter().filter(|tool| tool.servers.contains(&server.id)) {
+            println!("    {:<22} for models: {}", tool.name, tool.exposed);
+        }
+    }
+
+    step("read a file");
+    let reply = call(troupe, Call::tool("file.read").args(json!({"path": "documents/test.md"}))).await?;
+    let file: Value = reply.structured()?;
+    println!("  documents/test.md: {:?}", file["content"].as_str().unwrap_or_default());
+
+    step("query the database");
+    let query = json!({"connection": "postgresql", "query": "SELECT * FROM users LIMIT 5"});
+    let reply = call(troupe, Call::tool("database.query").args(query)).await?;
+    let users: Value = reply.structured()?;
+    for row in users["rows"].as_array().into_iter().flatten() {
+        println!("  {:>2}  {:<8} {}", row["id"], text(&row["username"]), text(&row["email"]));
+    }
+
+    step("two calls at once, to two servers");
+    let files = Call::tool("directory.list").args(json!({"path": "documents"}));
+    let tables = Call::tool("database.schema").args(json!({"connection": "postgresql", "type": "tables"}));
+    let (files, tables) = tokio::join!(call(troupe, files), call(troupe, tables));
+    let (files, tables): (Value, Value) = (files?.structured()?, tables?.structured()?);
+    println!("  files:  {}", names(&files["entries"], "name"));
+    println!("  tables: {}", names(&tables["data"], "table_name"));
+
+    step("mistakes are told, and hurt nobody");
+    for call in [
+        Call::tool("file.raed"),
+        Call::tool("file.read").args(json!({"path": "../../../etc/passwd"})),
+        Call::tool("database.query").args(json!({"connection": "postgresql", "query": "DELETE FROM users"})),
+    ] {
+        match troupe.call(call).await {
+            Ok(reply) => return Err(format!("this should not have worked: {}", reply.result).into()),
+            Err(error) => println!("  {error}"),
+        }
+    }
+
+    step("kill the actor of fs-server");
+    kill(troupe, events).await?;
+
+    step("the figures");
+    let stats = troupe.stats().await;
+    figures(&stats);
+    println!("\n  the same as JSON:");
+    output::json(&stats);
+    Ok(())
+}
+
+/// Kills one server actor, and shows that it comes back and answers.
+async fn kill(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
+    let begun = Instant::now();
+    inject(troupe, Target::server("fs-server"), Fault::Kill).await?;
+    let back = async {
+        let mut fell = false;
+        while let Some(event) = events.next().await {
+            match event {
+                Event::ServerDown { server, incarnation, cause, .. } => {
+                    fell = true;
+                    println!("  {server}, life {incarnation}: {cause}");
+                }
+                Event::ServerStatusChanged { server, incarnation, to, .. } if fell => {
+                    let after = Instant::now().saturating_duration_since(begun);
+                    println!("  {server}, life {incarnation}: {to} after {:.1} ms", after.as_secs_f64() * 1e3);
+                    if to == ServerStatus::Ready {
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Err("the troupe ended")
+    };
+    tokio::time::timeout(PATIENCE, back).await.map_err(|_| "it did not come back")??;
+    let reply = call(troupe, Call::tool("file.read").args(json!({"path": "documents/test.md"}))).await?;
+    println!("  it answers again: {} bytes in {:.1} ms", reply.result.len(), reply.duration.as_secs_f64() * 1e3);
+    Ok(())
+}
+
+async fn call(troupe: &Troupe, call: Call) -> Outcome<Reply> {
+    Ok(troupe.call(call.timeout(PATIENCE)).await?)
+}
+
+fn step(title: &str) {
+    println!("\n— {title}");
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn names(entries: &Value, key: &str) -> String {
+    let entries = entries.as_array().into_iter().flatten();
+    entries.map(|entry| text(&entry[key])).collect::<Vec<_>>().join(", ")
+}
+
+fn figures(stats: &Stats) {
+    println!("  {:<10} {:<8} {:>5} {:>9} {:>8} {:>5} {:>9} {:>9}", "server", "status", "life", "breaker", "attempts", "ok", "p50 µs", "p99 µs");
+    for server in &stats.servers {
+        let attempts: u64 = server.outcomes.values().sum();
+        let ok = server.outcomes.get("ok").copied().unwrap_or_default();
+        let breaker = server.breaker.as_ref().map(|breaker| breaker.state.to_string()).unwrap_or_default();
+        println!(
+            "  {:<10} {:<8} {:>5} {:>9} {:>8} {:>5} {:>9} {:>9}",
+            server.id.as_str(),
+            server.status.to_string(),
+            server.incarnation.0,
+            breaker,
+            attempts,
+            ok,
+            server.latency.p50.as_micros(),
+            server.latency.p99.as_micros(),
+        );
+    }
+}
