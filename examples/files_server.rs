@@ -42,7 +42,8 @@ struct Cli {
 async fn main() -> ExitCode {
     servers::log();
     let cli = Cli::parse();
-    let lower = |extensions: Vec<String>| extensions.iter().map(|extension| extension.to_lowercase()).collect();
+    let lower =
+        |extensions: Vec<String>| extensions.iter().map(|extension| extension.to_lowercase()).collect();
     let rules = Rules {
         allowed_paths: cli.allowed_paths,
         file_bytes_max: cli.max_file_size,

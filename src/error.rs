@@ -66,7 +66,11 @@ pub struct UnavailableServer {
     /// Why it takes no calls.
     pub reason: String,
     /// When it is next tried, if that is known.
-    #[serde(rename = "retry_after_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "retry_after_ms",
+        serialize_with = "optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub retry_after: Option<Duration>,
 }
 

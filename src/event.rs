@@ -181,7 +181,11 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
         /// When it is tried again, if it is down.
-        #[serde(rename = "retry_in_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+        #[serde(
+            rename = "retry_in_ms",
+            serialize_with = "optional_ms",
+            skip_serializing_if = "Option::is_none"
+        )]
         retry_in: Option<Duration>,
     },
     /// A server's actor ended.
@@ -195,7 +199,11 @@ pub enum Event {
         /// Restarts within the window so far.
         restarts_in_window: u32,
         /// When it is restarted, if it is.
-        #[serde(rename = "restart_in_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+        #[serde(
+            rename = "restart_in_ms",
+            serialize_with = "optional_ms",
+            skip_serializing_if = "Option::is_none"
+        )]
         restart_in: Option<Duration>,
     },
     /// A connection was opened and is usable.

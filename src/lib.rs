@@ -71,5 +71,7 @@ pub use troupe::{
 
 /// How a server is chosen among replicas; hosts may add strategies of their own.
 pub mod strategy {
-    pub use crate::policy::strategy::{Candidate, Candidates, DuplicateStrategy, Load, Pick, Strategy, UnknownStrategy};
+    pub use crate::policy::strategy::{
+        Candidate, Candidates, DuplicateStrategy, Load, Pick, Strategy, UnknownStrategy,
+    };
 }

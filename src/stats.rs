@@ -66,7 +66,11 @@ pub struct ServerStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When it is next tried, if it is down.
-    #[serde(rename = "next_attempt_in_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "next_attempt_in_ms",
+        serialize_with = "optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub next_attempt_in: Option<Duration>,
     /// Its life.
     pub incarnation: Incarnation,
@@ -101,7 +105,11 @@ pub struct BreakerStats {
     /// How often it opened, ever.
     pub trips: u64,
     /// When it lets calls through again, if it is open for a time.
-    #[serde(rename = "next_attempt_in_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "next_attempt_in_ms",
+        serialize_with = "optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub next_attempt_in: Option<Duration>,
 }
 
@@ -221,4 +229,3 @@ impl Totals {
 fn us<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }
-

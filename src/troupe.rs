@@ -245,9 +245,7 @@ fn strategies(
     let make = move || -> Result<Strategies, StartError> {
         let mut strategies = Strategies::with_builtin();
         for strategy in &extra {
-            strategies
-                .insert(strategy())
-                .map_err(|error| ConfigError::new("strategy", error.to_string()))?;
+            strategies.insert(strategy()).map_err(|error| ConfigError::new("strategy", error.to_string()))?;
         }
         strategies.select(&name)?;
         Ok(strategies)
@@ -397,7 +395,8 @@ impl Troupe {
     pub async fn stats(&self) -> Stats {
         let roster = self.0.roster.borrow().clone();
         let router = self.0.stage.borrow().router.clone();
-        let servers = join_all(roster.entries.iter().map(|entry| server_stats(&entry.info, entry.actor.as_ref())));
+        let servers =
+            join_all(roster.entries.iter().map(|entry| server_stats(&entry.info, entry.actor.as_ref())));
         let routed = async {
             match router {
                 Some(router) => ask(&router, RouterMsg::Stats).await.ok(),
@@ -425,7 +424,11 @@ impl Troupe {
         self.enrol(server, Some(Arc::new(connector))).await
     }
 
-    async fn enrol(&self, server: Server, connector: Option<Arc<dyn Connector>>) -> Result<(), RegisterError> {
+    async fn enrol(
+        &self,
+        server: Server,
+        connector: Option<Arc<dyn Connector>>,
+    ) -> Result<(), RegisterError> {
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
         let registration = registration(server, connector, &self.0.settings, order)?;
         ask(&self.0.root, |port| RootMsg::Register { registration, port })
@@ -600,10 +603,7 @@ async fn perform(id: CallId, call: Call, stage: watch::Receiver<Stage>, patience
 }
 
 /// The router of the moment; waits while it is being replaced. None when the troupe has ended.
-async fn current_router(
-    mut stage: watch::Receiver<Stage>,
-    until: Instant,
-) -> Option<ActorRef<RouterMsg>> {
+async fn current_router(mut stage: watch::Receiver<Stage>, until: Instant) -> Option<ActorRef<RouterMsg>> {
     let found = tokio::time::timeout_at(until, stage.wait_for(|stage| stage.router.is_some()));
     found.await.ok()?.ok()?.router.clone()
 }

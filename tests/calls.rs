@@ -7,7 +7,8 @@ use std::time::Duration;
 use common::{echo, end, event, kind, ready, start};
 use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
 use mcp_troupe::{
-    Call, CallErrorKind, Delivery, Dialect, EraChoice, Event, Readiness, RegisterError, Server, Settings, Troupe,
+    Call, CallErrorKind, Delivery, Dialect, EraChoice, Event, Readiness, RegisterError, Server, Settings,
+    Troupe,
 };
 use serde_json::{Value, json};
 
@@ -18,8 +19,7 @@ async fn echo_server() -> ScriptedServer {
 #[tokio::test]
 async fn a_call_is_answered_in_both_eras_and_in_the_tool_execute_dialect() {
     let modern = echo_server().await;
-    let legacy =
-        ScriptedServer::builder().era(ScriptedEra::Legacy).tool("echo", Script::Echo).start().await;
+    let legacy = ScriptedServer::builder().era(ScriptedEra::Legacy).tool("echo", Script::Echo).start().await;
     let other =
         ScriptedServer::builder().dialect(Dialect::ToolExecute).tool("echo", Script::Echo).start().await;
     let troupe = ready([
@@ -167,7 +167,8 @@ async fn an_oversized_request_is_refused_before_it_is_sent_and_an_oversized_answ
         .unwrap();
     let answer = troupe.call(Call::tool("echo").args(json!({"x": "y".repeat(70_000)}))).await;
     assert!(matches!(kind(answer), CallErrorKind::TooLarge { limit: 65_536, .. }));
-    let CallErrorKind::ConnectionLost { reason, sent: true } = kind(troupe.call(Call::tool("huge")).await) else {
+    let CallErrorKind::ConnectionLost { reason, sent: true } = kind(troupe.call(Call::tool("huge")).await)
+    else {
         panic!("it was accepted");
     };
     assert!(reason.contains("65536"), "{reason}");
@@ -219,8 +220,7 @@ async fn a_server_that_is_refused_and_one_that_never_answers_hold_up_nobody() {
 
 #[tokio::test]
 async fn a_wrong_era_is_told_as_the_reason() {
-    let legacy =
-        ScriptedServer::builder().era(ScriptedEra::Legacy).tool("echo", Script::Echo).start().await;
+    let legacy = ScriptedServer::builder().era(ScriptedEra::Legacy).tool("echo", Script::Echo).start().await;
     let troupe = start([Server::websocket("old", legacy.url()).era(EraChoice::Modern)]).await;
     let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(echo()).await) else { panic!() };
     assert!(missing[0].reason.contains("set its era to auto or legacy"), "{}", missing[0]);
@@ -343,8 +343,11 @@ async fn round_robin_gives_each_replica_of_two_alternating_groups_half() {
         troupe.call(Call::tool("read")).await.unwrap();
         troupe.call(Call::tool("query")).await.unwrap();
     }
-    let counts: Vec<u64> =
-        servers.iter().zip(["read", "read", "query", "query"]).map(|(server, tool)| server.calls(tool)).collect();
+    let counts: Vec<u64> = servers
+        .iter()
+        .zip(["read", "read", "query", "query"])
+        .map(|(server, tool)| server.calls(tool))
+        .collect();
     assert_eq!(counts, [50, 50, 50, 50]);
     end(troupe).await;
 }

@@ -65,11 +65,9 @@ impl Load {
 async fn two_replicas() -> (ScriptedServer, ScriptedServer, Troupe) {
     let a = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
     let b = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
-    let troupe = ready([
-        Server::websocket("a", a.url()).group("echo"),
-        Server::websocket("b", b.url()).group("echo"),
-    ])
-    .await;
+    let troupe =
+        ready([Server::websocket("a", a.url()).group("echo"), Server::websocket("b", b.url()).group("echo")])
+            .await;
     (a, b, troupe)
 }
 
@@ -161,9 +159,7 @@ async fn a_server_that_comes_back_gets_calls_again() {
     let mut events = troupe.events();
     let load = Load::start(&troupe);
     a.stop_listening().await;
-    let down = |event: &Event| {
-        matches!(event, Event::ServerStatusChanged { server, to, .. } if *server == "a" && *to != ServerStatus::Ready)
-    };
+    let down = |event: &Event| matches!(event, Event::ServerStatusChanged { server, to, .. } if *server == "a" && *to != ServerStatus::Ready);
     event(&mut events, down).await;
     troupe.call(echo()).await.unwrap();
     let before = a.calls("echo");

@@ -53,8 +53,16 @@ struct Account {
 
 impl Account {
     fn new() -> Self {
-        let latency_us = Histogram::new(3).expect("three significant digits are within hdrhistogram's 0 to 5");
-        Self { calls: 0, answered: 0, ok: 0, errors: BTreeMap::new(), per_server: BTreeMap::new(), latency_us }
+        let latency_us =
+            Histogram::new(3).expect("three significant digits are within hdrhistogram's 0 to 5");
+        Self {
+            calls: 0,
+            answered: 0,
+            ok: 0,
+            errors: BTreeMap::new(),
+            per_server: BTreeMap::new(),
+            latency_us,
+        }
     }
 
     fn add(&mut self, other: &Self) {
@@ -153,7 +161,12 @@ async fn play(troupe: &Troupe, args: &LoadArgs, begun: Instant) -> Account {
     total
 }
 
-async fn one_caller(troupe: &Troupe, target: &Target, until: Until, progress: &watch::Sender<u64>) -> Account {
+async fn one_caller(
+    troupe: &Troupe,
+    target: &Target,
+    until: Until,
+    progress: &watch::Sender<u64>,
+) -> Account {
     let mut account = Account::new();
     loop {
         let now = Instant::now();
@@ -182,7 +195,7 @@ async fn one_caller(troupe: &Troupe, target: &Target, until: Until, progress: &w
             }
             Err(error) => *account.errors.entry(error.kind().name()).or_default() += 1,
         }
-        if account.answered % 64 == 0 {
+        if account.answered.is_multiple_of(64) {
             progress.send_modify(|answered| *answered += 64);
         }
     }
@@ -243,7 +256,9 @@ fn report(total: &Account, elapsed: f64) -> Report {
 
 fn print(report: &Report) {
     let Report { calls, answered, ok, lost, calls_per_s, duration_s, .. } = report;
-    println!("{calls} calls, {answered} answered, {ok} ok, {lost} lost, in {duration_s:.2} s: {calls_per_s:.0}/s");
+    println!(
+        "{calls} calls, {answered} answered, {ok} ok, {lost} lost, in {duration_s:.2} s: {calls_per_s:.0}/s"
+    );
     let Latency { p50, p90, p99, p999, max } = report.latency_us;
     println!("latency in µs: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}");
     for (server, count) in &report.per_server {

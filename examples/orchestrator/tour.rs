@@ -132,7 +132,10 @@ async fn kill(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
                 }
                 Event::ServerStatusChanged { server, incarnation, to, .. } if fell => {
                     let after = Instant::now().saturating_duration_since(begun);
-                    println!("  {server}, life {incarnation}: {to} after {:.1} ms", after.as_secs_f64() * 1e3);
+                    println!(
+                        "  {server}, life {incarnation}: {to} after {:.1} ms",
+                        after.as_secs_f64() * 1e3
+                    );
                     if to == ServerStatus::Ready {
                         return Ok(());
                     }
@@ -144,7 +147,11 @@ async fn kill(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
     };
     tokio::time::timeout(PATIENCE, back).await.map_err(|_| "it did not come back")??;
     let reply = call(troupe, Call::tool("file.read").args(json!({"path": "documents/test.md"}))).await?;
-    println!("  it answers again: {} bytes in {:.1} ms", reply.result.len(), reply.duration.as_secs_f64() * 1e3);
+    println!(
+        "  it answers again: {} bytes in {:.1} ms",
+        reply.result.len(),
+        reply.duration.as_secs_f64() * 1e3
+    );
     Ok(())
 }
 
@@ -166,7 +173,10 @@ fn names(entries: &Value, key: &str) -> String {
 }
 
 fn figures(stats: &Stats) {
-    println!("  {:<10} {:<8} {:>5} {:>9} {:>8} {:>5} {:>9} {:>9}", "server", "status", "life", "breaker", "attempts", "ok", "p50 µs", "p99 µs");
+    println!(
+        "  {:<10} {:<8} {:>5} {:>9} {:>8} {:>5} {:>9} {:>9}",
+        "server", "status", "life", "breaker", "attempts", "ok", "p50 µs", "p99 µs"
+    );
     for server in &stats.servers {
         let attempts: u64 = server.outcomes.values().sum();
         let ok = server.outcomes.get("ok").copied().unwrap_or_default();

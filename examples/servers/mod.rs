@@ -2,7 +2,7 @@
 //! database. The tour plays against them; `files_server` and `database_server` run them alone.
 
 // Each program uses its own part.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod database;
 pub mod files;

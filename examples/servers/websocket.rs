@@ -89,8 +89,9 @@ async fn asked_to_stop(stopped: &mut watch::Receiver<bool>) {
 async fn converse<S: ServerHandler>(stream: TcpStream, service: S, mut stopped: watch::Receiver<bool>) {
     // Without it answers are merely later.
     let _ = stream.set_nodelay(true);
-    let config =
-        WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
     let socket = match accept_hdr_async_with_config(stream, echo_subprotocol, Some(config)).await {
         Ok(socket) => socket,
         Err(error) => return tracing::debug!(%error, "no WebSocket"),

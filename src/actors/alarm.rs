@@ -20,7 +20,12 @@ impl Alarm {
     }
 
     /// Makes sure that `message` reaches `owner` at `at` or earlier.
-    pub fn set<M: Message>(&mut self, at: Option<Instant>, owner: &ActorRef<M>, message: impl FnOnce() -> M + Send + 'static) {
+    pub fn set<M: Message>(
+        &mut self,
+        at: Option<Instant>,
+        owner: &ActorRef<M>,
+        message: impl FnOnce() -> M + Send + 'static,
+    ) {
         let Some(at) = at else { return };
         if self.armed.as_ref().is_some_and(|(armed, _)| *armed <= at) {
             return;

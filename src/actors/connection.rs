@@ -91,7 +91,8 @@ async fn play(arguments: ConnectionArguments, myself: ActorRef<ConnectionMsg>) {
 
 /// Opens the link and pumps until it ends. Returns how it ended.
 async fn live(arguments: ConnectionArguments) -> String {
-    let ConnectionArguments { context, spec, connector, incarnation, connection, known_era, server } = arguments;
+    let ConnectionArguments { context, spec, connector, incarnation, connection, known_era, server } =
+        arguments;
     let dial = Dial {
         connector,
         gate: context.dial_gate.clone(),
@@ -116,7 +117,9 @@ async fn live(arguments: ConnectionArguments) -> String {
         move |report| distribute(report, &context, &server, &spec, incarnation, connection)
     };
     let limit = settings.limits.message_bytes_max;
-    Pump::new(opened, requests, context.classifier.clone(), settings.liveness.clone(), limit, report).run().await
+    Pump::new(opened, requests, context.classifier.clone(), settings.liveness.clone(), limit, report)
+        .run()
+        .await
 }
 
 /// Hands a turn's report to the server actor, then to the router: when the router places the next call, the slot that

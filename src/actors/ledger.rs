@@ -77,8 +77,7 @@ impl Latencies {
         // A histogram that resizes by itself takes every value.
         let _ = self.histogram.record(us.max(1));
         let sample = us as f64;
-        self.ewma_us =
-            Some(self.ewma_us.map_or(sample, |mean| mean + EWMA_ALPHA * (sample - mean)));
+        self.ewma_us = Some(self.ewma_us.map_or(sample, |mean| mean + EWMA_ALPHA * (sample - mean)));
     }
 
     /// The figures of this moment.

@@ -311,8 +311,7 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             Poll::Pending => {
                 let limit = self.liveness.write_timeout;
-                let deadline =
-                    self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+                let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
                 match deadline.as_mut().poll(poller) {
                     Poll::Pending => Ok(()),
                     Poll::Ready(()) => Err(format!("the server has read nothing for {}", rounded(limit))),

@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -575,10 +575,10 @@ impl RegistryState {
 
     /// Publishes the roster to the handles.
     fn show(&self) {
-        let entries = self.members.values().map(|member| RosterEntry {
-            info: member.info(),
-            actor: member.alive().cloned(),
-        });
+        let entries = self
+            .members
+            .values()
+            .map(|member| RosterEntry { info: member.info(), actor: member.alive().cloned() });
         let roster = Roster { told: true, entries: entries.collect(), catalogue: self.catalogue.clone() };
         self.roster.send_replace(Arc::new(roster));
     }

@@ -121,7 +121,8 @@ impl Actor for RootActor {
         myself: ActorRef<RootMsg>,
         arguments: RootArguments,
     ) -> Result<RootState, ActorProcessingErr> {
-        let RootArguments { settings, registrations, strategies, classifier, seed, stage, roster } = arguments;
+        let RootArguments { settings, registrations, strategies, classifier, seed, stage, roster } =
+            arguments;
         let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
         let context = Context {
             dial_gate: Arc::new(tokio::sync::Semaphore::new(settings.start_concurrency)),
@@ -133,9 +134,9 @@ impl Actor for RootActor {
         };
         let registry = start_registry(&myself, &context, &registrations, &roster).await?;
         let router = start_router(&myself, &context, &strategies).await?;
-        let registered = registrations.into_iter().map(|registration| {
-            (registration.spec.id.clone(), Registered { registration, leaving: false })
-        });
+        let registered = registrations
+            .into_iter()
+            .map(|registration| (registration.spec.id.clone(), Registered { registration, leaving: false }));
         let state = RootState {
             settings,
             registered: registered.collect(),

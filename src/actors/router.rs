@@ -9,10 +9,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::Context;
 use super::alarm::Alarm;
 use super::root::RootMsg;
 use super::server::ServerMsg;
-use super::Context;
 use crate::call::Call;
 use crate::config::ServerSpec;
 use crate::event::{Event, ExitCause};
@@ -36,7 +36,12 @@ pub(crate) enum RouterMsg {
     /// By a server actor: it would not take a dispatch; nothing was sent.
     Refused { server: ServerId, incarnation: Incarnation, attempt: AttemptId },
     /// By the registry: a server's actor began a life.
-    Joined { spec: Arc<ServerSpec>, incarnation: Incarnation, actor: Option<ActorRef<ServerMsg>>, standing: Standing },
+    Joined {
+        spec: Arc<ServerSpec>,
+        incarnation: Incarnation,
+        actor: Option<ActorRef<ServerMsg>>,
+        standing: Standing,
+    },
     /// By the registry: where a server stands.
     Standing { server: ServerId, incarnation: Incarnation, standing: Standing },
     /// By the registry: a server's actor ended.

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -439,7 +439,9 @@ impl ServerState {
 
     /// Begins to list the tools over a connection.
     fn list(&mut self, myself: &ActorRef<ServerMsg>, connection: ConnectionId) {
-        let Some(queue) = self.connections.get(&connection).and_then(|held| held.queue.as_ref()) else { return };
+        let Some(queue) = self.connections.get(&connection).and_then(|held| held.queue.as_ref()) else {
+            return;
+        };
         self.relist_at = None;
         let limits = self.context.settings.limits.clone();
         let fetch = listing::fetch(queue.clone(), limits, self.spec.pool.list_timeout);
@@ -464,7 +466,12 @@ impl ServerState {
                 let (added, removed, changed) = differences(former, &tools);
                 let differs = !(added.is_empty() && removed.is_empty() && changed.is_empty());
                 if differs {
-                    self.context.emit(Event::ToolsChanged { server: server.clone(), added, removed, changed });
+                    self.context.emit(Event::ToolsChanged {
+                        server: server.clone(),
+                        added,
+                        removed,
+                        changed,
+                    });
                 }
                 if differs || self.tools.is_none() {
                     let (incarnation, tools) = (self.incarnation, tools.clone());

@@ -59,7 +59,12 @@ mod tests {
             Ok(())
         }
 
-        async fn handle(&self, _: ActorRef<Order>, order: Order, _: &mut ()) -> Result<(), ActorProcessingErr> {
+        async fn handle(
+            &self,
+            _: ActorRef<Order>,
+            order: Order,
+            _: &mut (),
+        ) -> Result<(), ActorProcessingErr> {
             match order {
                 Order::Fail => Err("broken".into()),
                 Order::Wait => std::future::pending().await,

@@ -20,8 +20,9 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
         Other(serde_json::Value),
     }
     match Given::deserialize(deserializer)? {
-        Given::Text(text) => humantime::parse_duration(text.trim())
-            .map_err(|error| D::Error::custom(format!("{text:?} is no duration ({error}): write it as \"30s\""))),
+        Given::Text(text) => humantime::parse_duration(text.trim()).map_err(|error| {
+            D::Error::custom(format!("{text:?} is no duration ({error}): write it as \"30s\""))
+        }),
         Given::Other(other) => {
             Err(D::Error::custom(format!("{other} is no duration: write it with its unit, as \"30s\"")))
         }

@@ -10,8 +10,8 @@ pub use file::ConfigFile;
 pub(crate) use server::ServerSpec;
 pub use server::{Endpoint, Server, SubprotocolChoice, WEIGHT_MAX};
 pub use settings::{
-    AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings, LivenessSettings,
-    MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,
+    AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
+    LivenessSettings, MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,
 };
 pub use wire::{Dialect, EraChoice};
 

@@ -204,8 +204,12 @@ impl Server {
         if self.timeout == Some(Duration::ZERO) {
             return Err(ConfigError::new(at("timeout"), "must be more than 0"));
         }
-        if let Some(tag) = self.tags.iter().find(|tag| tag.is_empty() || tag.len() > crate::id::ID_BYTES_MAX) {
-            return Err(ConfigError::new(at("tags"), format!("{tag:?} is empty or longer than 64 characters")));
+        if let Some(tag) = self.tags.iter().find(|tag| tag.is_empty() || tag.len() > crate::id::ID_BYTES_MAX)
+        {
+            return Err(ConfigError::new(
+                at("tags"),
+                format!("{tag:?} is empty or longer than 64 characters"),
+            ));
         }
         let pool = self.pool.unwrap_or_else(|| pool.clone());
         pool.check().map_err(|error| error.under(&at("pool")))?;
@@ -248,7 +252,6 @@ pub(crate) struct ServerSpec {
     pub order: usize,
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,8 +280,7 @@ mod tests {
 
     #[test]
     fn a_token_is_never_shown() {
-        let server =
-            Server::websocket("a", "ws://h/p?token=s3cret").header("Authorization", "Bearer s3cret");
+        let server = Server::websocket("a", "ws://h/p?token=s3cret").header("Authorization", "Bearer s3cret");
         let shown = format!("{server:?}");
         assert!(!shown.contains("s3cret") && shown.contains("Authorization"), "{shown}");
     }

@@ -128,8 +128,8 @@ pub struct PoolSettings {
     pub max: usize,
     /// Requests in flight on one connection: 256.
     pub in_flight_max: usize,
-    /// Another connection is opened while each has at least this many requests in flight: 1, since some servers work
-    /// through a connection one request at a time.
+    /// Another connection is opened while each has more requests in flight than this: 1, since some servers work through
+    /// a connection one request at a time.
     pub busy_at: usize,
     /// A connection beyond `min` that was idle this long is closed: 5 min.
     #[serde(deserialize_with = "duration::deserialize")]
@@ -341,11 +341,7 @@ impl Default for PoolSettings {
 
 impl Default for LivenessSettings {
     fn default() -> Self {
-        Self {
-            ping_interval: Duration::from_secs(10),
-            misses_max: 2,
-            write_timeout: Duration::from_secs(10),
-        }
+        Self { ping_interval: Duration::from_secs(10), misses_max: 2, write_timeout: Duration::from_secs(10) }
     }
 }
 

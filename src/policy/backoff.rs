@@ -24,7 +24,11 @@ impl Backoff {
 
     /// The delay after another failure.
     pub fn next(&mut self, now: Instant, rng: &mut dyn Rng) -> Duration {
-        if self.good_since.take().is_some_and(|since| now.saturating_duration_since(since) >= self.settings.reset_after) {
+        if self
+            .good_since
+            .take()
+            .is_some_and(|since| now.saturating_duration_since(since) >= self.settings.reset_after)
+        {
             self.attempts = 0;
         }
         let exponent = i32::try_from(self.attempts).unwrap_or(i32::MAX);

@@ -96,7 +96,11 @@ impl Catalogue {
     }
 
     /// Merges what the servers offer.
-    pub fn merge(version: u64, servers: impl IntoIterator<Item = ServerTools>, collisions: Collisions) -> Self {
+    pub fn merge(
+        version: u64,
+        servers: impl IntoIterator<Item = ServerTools>,
+        collisions: Collisions,
+    ) -> Self {
         let mut servers: Vec<ServerTools> = servers.into_iter().collect();
         servers.sort_by_key(|offer| offer.order);
         let mut merged: BTreeMap<(GroupId, Arc<str>), Tool> = BTreeMap::new();
@@ -211,16 +215,19 @@ fn qualified(tool: &Tool) -> String {
 }
 
 /// Names that are only in `new`, only in `old`, and in both with another definition.
-pub fn differences(old: &[ToolDefinition], new: &[ToolDefinition]) -> (Vec<String>, Vec<String>, Vec<String>) {
+pub fn differences(
+    old: &[ToolDefinition],
+    new: &[ToolDefinition],
+) -> (Vec<String>, Vec<String>, Vec<String>) {
     let before: BTreeMap<&str, &RawJson> =
         old.iter().map(|tool| (tool.name.as_str(), &tool.definition)).collect();
     let after: BTreeMap<&str, &RawJson> =
         new.iter().map(|tool| (tool.name.as_str(), &tool.definition)).collect();
     let added = after.keys().filter(|name| !before.contains_key(*name));
     let removed = before.keys().filter(|name| !after.contains_key(*name));
-    let changed = after.iter().filter(|(name, definition)| {
-        before.get(*name).is_some_and(|former| former != *definition)
-    });
+    let changed = after
+        .iter()
+        .filter(|(name, definition)| before.get(*name).is_some_and(|former| former != *definition));
     let owned = |name: &&str| (*name).to_owned();
     (added.map(owned).collect(), removed.map(owned).collect(), changed.map(|(name, _)| owned(name)).collect())
 }

@@ -10,8 +10,10 @@ const SEPARATOR: &str = "__";
 /// another original gives the same, ends in a hash of its original.
 pub fn exposed(group: &str, tool: &str, ambiguous: bool) -> String {
     let original = format!("{group}{SEPARATOR}{tool}");
-    let plain: String =
-        original.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect();
+    let plain: String = original
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' })
+        .collect();
     if plain.len() <= EXPOSED_CHARS_MAX && !ambiguous {
         return plain;
     }
@@ -22,7 +24,9 @@ pub fn exposed(group: &str, tool: &str, ambiguous: bool) -> String {
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): the same in every process and version, as a name that models learn must be.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// 64 bits folded to 32.

@@ -155,7 +155,10 @@ impl<W: Copy + Eq + Hash> Pool<W> {
             return missing.min(room);
         }
         let busy = |connection: &Connection| match connection.phase {
-            Phase::Ready { .. } => connection.in_flight >= self.settings.busy_at,
+            Phase::Ready { .. } => {
+                connection.in_flight > self.settings.busy_at
+                    || connection.in_flight >= self.settings.in_flight_max
+            }
             // One at a time: it may be all that is needed.
             Phase::Opening => false,
             Phase::Closing => true,
@@ -260,9 +263,18 @@ mod tests {
         let mut pool = ready(settings(1, 3, 8, 1), 1, Instant::now());
         assert_eq!(pool.wanted(), 0);
         assert!(pool.reserve(1).is_some());
+        assert_eq!(pool.wanted(), 0, "one caller needs one connection");
+        assert!(pool.reserve(2).is_some());
         assert_eq!(pool.wanted(), 1);
         pool.opening(ConnectionId(1));
         assert_eq!(pool.wanted(), 0);
+    }
+
+    #[test]
+    fn a_connection_that_holds_one_request_at_a_time_is_busy_with_one() {
+        let mut pool = ready(settings(1, 3, 1, 1), 1, Instant::now());
+        assert!(pool.reserve(1).is_some());
+        assert_eq!(pool.wanted(), 1);
     }
 
     #[test]

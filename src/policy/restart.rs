@@ -137,7 +137,9 @@ mod tests {
     #[test]
     fn the_first_restart_follows_within_ten_milliseconds() {
         let (mut policy, mut rng) = policy(RestartKind::Permanent);
-        let Decision::Restart { after } = policy.decide(&ExitCause::Killed, Instant::now(), &mut rng) else { panic!() };
+        let Decision::Restart { after } = policy.decide(&ExitCause::Killed, Instant::now(), &mut rng) else {
+            panic!()
+        };
         assert!(after <= Duration::from_millis(10));
     }
 

@@ -60,8 +60,10 @@ impl RetryBudget {
     /// Retries that are left.
     pub fn balance(&mut self, now: Instant) -> f64 {
         self.forget_old(now);
-        let (calls, retries) =
-            self.slots.iter().fold((0, 0), |(calls, retries), slot| (calls + slot.calls, retries + slot.retries));
+        let (calls, retries) = self
+            .slots
+            .iter()
+            .fold((0, 0), |(calls, retries), slot| (calls + slot.calls, retries + slot.retries));
         self.reserve + self.ratio * calls as f64 - retries as f64
     }
 

@@ -125,7 +125,8 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
     let [id, method, params, result, error] = members(text, names).map_err(|error| malformed(&error))?;
     let id = given(id);
     if let Some(method) = given(method) {
-        let method = string(method).ok_or_else(|| Malformed { reason: "its method is no text".to_owned() })?;
+        let method =
+            string(method).ok_or_else(|| Malformed { reason: "its method is no text".to_owned() })?;
         let params = given(params).map(|params| slice_of(frame, params));
         return Ok(match id {
             Some(id) => Incoming::Request { id: slice_of(frame, id), method, params },
@@ -157,7 +158,8 @@ pub(super) fn slice_of(frame: &Bytes, raw: &RawValue) -> RawJson {
 /// An error is an error also where its members are missing or odd: code 0, no message. An error or a message of another
 /// type is told as its JSON text.
 fn rpc_error(frame: &Bytes, raw: &RawValue) -> RpcError {
-    let [code, message, data] = members(raw.get(), ["code", "message", "data"]).unwrap_or([None, Some(raw), None]);
+    let [code, message, data] =
+        members(raw.get(), ["code", "message", "data"]).unwrap_or([None, Some(raw), None]);
     let text = |raw: &RawValue| string(raw).unwrap_or_else(|| raw.get().to_owned());
     RpcError {
         code: code.and_then(whole_number).unwrap_or_default(),
@@ -206,7 +208,8 @@ impl Writer {
 
     /// A whole number.
     pub fn number(&mut self, number: u64) -> &mut Self {
-        serde_json::to_writer(&mut self.0, &number).expect("a number is JSON, and a vector takes every write");
+        serde_json::to_writer(&mut self.0, &number)
+            .expect("a number is JSON, and a vector takes every write");
         self
     }
 
@@ -262,7 +265,8 @@ mod tests {
 
     #[test]
     fn the_order_the_spelling_and_the_number_of_keys_do_not_matter() {
-        let answer = response(r#"{"result":{"id":9},"extra":[{"method":"x"}],"i\u0064":1,"id":2,"jsonrpc":"1.0"}"#);
+        let answer =
+            response(r#"{"result":{"id":9},"extra":[{"method":"x"}],"i\u0064":1,"id":2,"jsonrpc":"1.0"}"#);
         assert_eq!((answer.id, answer.outcome.unwrap().as_str()), (Some(2), r#"{"id":9}"#));
         assert_eq!(response("\n\t {\r\n\"id\" : 3 ,\"result\" : [ ] } \n").outcome.unwrap().as_str(), "[ ]");
     }
@@ -290,17 +294,24 @@ mod tests {
 
     #[test]
     fn an_error_counts_whatever_it_lacks() {
-        let error = response(r#"{"id":1,"error":{"code":0,"message":"Request cancelled"}}"#).outcome.unwrap_err();
+        let error =
+            response(r#"{"id":1,"error":{"code":0,"message":"Request cancelled"}}"#).outcome.unwrap_err();
         assert_eq!((error.code, error.message.as_str()), (0, "Request cancelled"));
         assert_eq!(response(r#"{"id":1,"error":"bad"}"#).outcome.unwrap_err().message, "bad");
         assert_eq!(response(r#"{"id":1,"error":{}}"#).outcome.unwrap_err().code, 0);
         assert!(response(r#"{"id":1,"result":1,"error":{"code":5}}"#).outcome.is_err());
         assert!(response(r#"{"id":1,"result":1,"error":null}"#).outcome.is_ok());
         assert_eq!(response(r#"{"id":1,"error":[3,"x"]}"#).outcome.unwrap_err().message, r#"[3,"x"]"#);
-        assert_eq!(response(r#"{"id":1,"error":{"code":"E","message":{"a":1}}}"#).outcome.unwrap_err().message, r#"{"a":1}"#);
+        assert_eq!(
+            response(r#"{"id":1,"error":{"code":"E","message":{"a":1}}}"#).outcome.unwrap_err().message,
+            r#"{"a":1}"#
+        );
         assert_eq!(response(r#"{"id":1,"error":{"code":-32601.0}}"#).outcome.unwrap_err().code, -32601);
         assert_eq!(response(r#"{"error":{"code":-32700,"message":"parse error"},"id":null}"#).id, None);
-        let data = response(r#"{"id":1,"error":{"code":1,"message":"","data":{"a":1.0}}}"#).outcome.unwrap_err().data;
+        let data = response(r#"{"id":1,"error":{"code":1,"message":"","data":{"a":1.0}}}"#)
+            .outcome
+            .unwrap_err()
+            .data;
         assert_eq!(data.unwrap().as_str(), r#"{"a":1.0}"#);
     }
 
@@ -313,7 +324,10 @@ mod tests {
     fn whatever_has_a_method_is_no_answer() {
         assert!(matches!(one(r#"{"id":0,"method":"ping"}"#), Incoming::Request { .. }));
         assert!(matches!(one(r#"{"id":null,"method":"x"}"#), Incoming::Notification { .. }));
-        assert!(matches!(one(r#"{"method":"x","params":{}}"#), Incoming::Notification { params: Some(_), .. }));
+        assert!(matches!(
+            one(r#"{"method":"x","params":{}}"#),
+            Incoming::Notification { params: Some(_), .. }
+        ));
     }
 
     #[test]
@@ -344,8 +358,19 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_told_without_its_content() {
-        for frame in ["", "{", "null", "7", "\"secret\"", "{}", r#"{"id":"x"}"#, r#"{"id":1,"result":"#, r#"{"id":1,"method":7}"#,
-            r#"{"id":1,"result":1}}"#, "\u{feff}{}"] {
+        for frame in [
+            "",
+            "{",
+            "null",
+            "7",
+            "\"secret\"",
+            "{}",
+            r#"{"id":"x"}"#,
+            r#"{"id":1,"result":"#,
+            r#"{"id":1,"method":7}"#,
+            r#"{"id":1,"result":1}}"#,
+            "\u{feff}{}",
+        ] {
             let (_, decoded) = all(frame);
             let reason = decoded.unwrap_err().reason;
             assert!(!reason.contains("secret") && reason.len() < 100, "{frame}: {reason}");

@@ -24,12 +24,6 @@ pub(super) fn members<'a, const N: usize>(
     Ok(found)
 }
 
-/// The member `name` of `raw`, if it is an object that has one.
-pub(super) fn member<'a>(raw: &'a RawValue, name: &'static str) -> Option<&'a RawValue> {
-    let [found] = members(raw.get(), [name]).ok()?;
-    found
-}
-
 /// Gives every member of the object `text` to `each`, in order.
 ///
 /// # Errors
@@ -41,12 +35,6 @@ pub(super) fn each_member(text: &str, each: impl FnMut(&str, &RawValue)) -> Resu
 /// The string that `raw` is, if it is one.
 pub(super) fn string(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
-}
-
-/// The strings in the array that `raw` is, if it is one; what else is in it is left out.
-pub(super) fn strings(raw: &RawValue) -> Option<Vec<String>> {
-    let elements: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
-    Some(elements.into_iter().filter_map(string).collect())
 }
 
 /// A member that says something: neither missing nor null.
@@ -125,7 +113,10 @@ mod tests {
 
     #[test]
     fn members_are_exact_slices_in_any_order_and_between_others() {
-        assert_eq!(read(r#" { "x":[1,{"a":9}], "b" :  1.00 , "a":{"b":2} } "#), Some([Some(r#"{"b":2}"#), Some("1.00")]));
+        assert_eq!(
+            read(r#" { "x":[1,{"a":9}], "b" :  1.00 , "a":{"b":2} } "#),
+            Some([Some(r#"{"b":2}"#), Some("1.00")])
+        );
         assert_eq!(read("{}"), Some([None, None]));
     }
 

@@ -63,32 +63,31 @@ pub struct NoSuchActor(pub Target);
 /// # Errors
 /// [`NoSuchActor`] if the target does not play at the moment, as between a crash and its restart.
 pub async fn inject(troupe: &Troupe, target: Target, fault: Fault) -> Result<(), NoSuchActor> {
-    let struck = match &target {
-        Target::Connection { server, index } => match connection(troupe, server, *index).await {
-            Some(connection) => strike(fault, connection.get_cell(), || connection.cast(ConnectionMsg::Panic).is_ok()),
-            None => false,
-        },
-        Target::Server(server) => troupe
-            .actor_of(server)
-            .is_some_and(|actor| strike(fault, actor.get_cell(), || actor.cast(ServerMsg::Panic).is_ok())),
-        Target::Router => troupe
-            .stage()
-            .router
-            .is_some_and(|actor| strike(fault, actor.get_cell(), || actor.cast(RouterMsg::Panic).is_ok())),
-        Target::Registry => troupe
-            .stage()
-            .registry
-            .is_some_and(|actor| strike(fault, actor.get_cell(), || actor.cast(RegistryMsg::Panic).is_ok())),
-        Target::Events => troupe.stage().events.is_some_and(|actor| strike(fault, actor.get_cell(), || false)),
-    };
+    let struck =
+        match &target {
+            Target::Connection { server, index } => match connection(troupe, server, *index).await {
+                Some(connection) => {
+                    strike(fault, connection.get_cell(), || connection.cast(ConnectionMsg::Panic).is_ok())
+                }
+                None => false,
+            },
+            Target::Server(server) => troupe.actor_of(server).is_some_and(|actor| {
+                strike(fault, actor.get_cell(), || actor.cast(ServerMsg::Panic).is_ok())
+            }),
+            Target::Router => troupe.stage().router.is_some_and(|actor| {
+                strike(fault, actor.get_cell(), || actor.cast(RouterMsg::Panic).is_ok())
+            }),
+            Target::Registry => troupe.stage().registry.is_some_and(|actor| {
+                strike(fault, actor.get_cell(), || actor.cast(RegistryMsg::Panic).is_ok())
+            }),
+            Target::Events => {
+                troupe.stage().events.is_some_and(|actor| strike(fault, actor.get_cell(), || false))
+            }
+        };
     if struck { Ok(()) } else { Err(NoSuchActor(target)) }
 }
 
-async fn connection(
-    troupe: &Troupe,
-    server: &str,
-    index: usize,
-) -> Option<ractor::ActorRef<ConnectionMsg>> {
+async fn connection(troupe: &Troupe, server: &str, index: usize) -> Option<ractor::ActorRef<ConnectionMsg>> {
     let actor = troupe.actor_of(server)?;
     ask(&actor, ServerMsg::Connections).await.ok()?.get(index).cloned()
 }

@@ -28,7 +28,9 @@ pub trait Connector: Send + Sync + 'static {
 ///
 /// As a stream it gives what the peer sends; `next()` may be dropped at any time without losing a message. As a sink
 /// `start_send` only buffers, `poll_ready` holds back while the peer does not read, and `poll_flush` writes.
-pub trait Link: Stream<Item = Result<Inbound, LinkError>> + Sink<Outbound, Error = LinkError> + Send + Unpin {
+pub trait Link:
+    Stream<Item = Result<Inbound, LinkError>> + Sink<Outbound, Error = LinkError> + Send + Unpin
+{
     /// Whether the peer answers [`Outbound::Ping`], so that its silence means that it is gone.
     fn pings(&self) -> bool;
 }

@@ -16,12 +16,14 @@ use http::{Request, Uri};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::error::SubProtocolError;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use tokio_tungstenite::{Connector as TlsConnector, WebSocketStream, client_async_with_config, connect_async_tls_with_config};
+use tokio_tungstenite::{
+    Connector as TlsConnector, WebSocketStream, client_async_with_config, connect_async_tls_with_config,
+};
 
 use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound};
 
@@ -133,7 +135,9 @@ impl WebSocketConnector {
             return Err(invalid(format!("{url} names no host")));
         };
         if authority.as_str().contains('@') {
-            return Err(invalid(format!("{url} carries user info: put credentials into an Authorization header")));
+            return Err(invalid(format!(
+                "{url} carries user info: put credentials into an Authorization header"
+            )));
         }
         let mut headers = Vec::with_capacity(options.headers.len());
         for (name, value) in &options.headers {
@@ -259,7 +263,9 @@ fn dial_error(error: WsError) -> DialError {
     match error {
         WsError::Http(response) => DialError::Rejected { status: response.status().as_u16() },
         WsError::Tls(error) => DialError::Tls(error.to_string()),
-        WsError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => DialError::Tls(error.to_string()),
+        WsError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            DialError::Tls(error.to_string())
+        }
         WsError::Io(error) => DialError::Io(error),
         WsError::Url(error) => DialError::InvalidEndpoint { reason: error.to_string() },
         other => DialError::Handshake(other.to_string()),
@@ -305,7 +311,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for WebSocketLink<T> {
             Ok(Message::Text(text)) => Ok(Inbound::Message(text.into())),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(Inbound::Alive),
             Ok(Message::Binary(_)) => {
-                let frame = CloseFrame { code: CloseCode::Unsupported, reason: Utf8Bytes::from_static("text only") };
+                let frame =
+                    CloseFrame { code: CloseCode::Unsupported, reason: Utf8Bytes::from_static("text only") };
                 // Told to the peer as far as it still listens; the link ends either way.
                 let _ = self.socket.start_send_unpin(Message::Close(Some(frame)));
                 let _ = self.socket.poll_flush_unpin(poller);
@@ -334,9 +341,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Outbound> for WebSocketLink<T> {
                 .map_err(|_| LinkError::Protocol("a message of ours is not UTF-8".to_owned()))
         };
         let message = match item {
-            Outbound::Request { frame, .. } | Outbound::Notice(frame) | Outbound::Cancel { frame: Some(frame), .. } => {
-                text(frame)?
-            }
+            Outbound::Request { frame, .. }
+            | Outbound::Notice(frame)
+            | Outbound::Cancel { frame: Some(frame), .. } => text(frame)?,
             Outbound::Cancel { frame: None, .. } => return Ok(()),
             Outbound::Ping => Message::Ping(Bytes::new()),
         };

@@ -99,15 +99,23 @@ impl Engine {
             } else {
                 OpenFlags::SQLITE_OPEN_READ_WRITE
             };
-            let opened = Connection::open_with_flags(&self.config.file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
-            let opened = opened.and_then(|connection| connection.busy_timeout(BUSY_WAIT).map(|()| connection));
+            let opened =
+                Connection::open_with_flags(&self.config.file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+            let opened =
+                opened.and_then(|connection| connection.busy_timeout(BUSY_WAIT).map(|()| connection));
             self.connection = Some(opened.map_err(|error| refuse(&error))?);
         }
         self.connection.as_mut().ok_or_else(|| Refusal::internal("no connection"))
     }
 
     /// Runs a query with writing switched off in the database itself, for at most `timeout`.
-    pub fn query(&mut self, query: &str, values: &[Value], limit: usize, timeout: Duration) -> Result<Rows, Refusal> {
+    pub fn query(
+        &mut self,
+        query: &str,
+        values: &[Value],
+        limit: usize,
+        timeout: Duration,
+    ) -> Result<Rows, Refusal> {
         let begun = Instant::now();
         let connection = self.connection()?;
         switch_writing(connection, false)?;
@@ -116,7 +124,7 @@ impl Engine {
             if !statement.readonly() {
                 return Ok(Err(Refusal::new("READ_ONLY_VIOLATION", "the query would change data")));
             }
-            let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+            let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
             let mut found = statement.query(params_from_iter(values.iter().map(Bound)))?;
             let mut rows = Vec::new();
             while let Some(row) = found.next()? {

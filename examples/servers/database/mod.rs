@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult, PaginatedRequestParams,
-    ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
+    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -83,7 +83,10 @@ impl DatabaseServer {
             return Ok(());
         }
         let known = self.config.names.join(", ");
-        Err(Refusal::new("CONNECTION_NOT_FOUND", format!("Connection not found: {connection}; there are {known}")))
+        Err(Refusal::new(
+            "CONNECTION_NOT_FOUND",
+            format!("Connection not found: {connection}; there are {known}"),
+        ))
     }
 
     async fn query(&self, arguments: Option<Map<String, Value>>) -> Result<Value, Refusal> {
@@ -98,7 +101,8 @@ impl DatabaseServer {
         }
         let timeout = Duration::from_millis(timeout);
         let text = query.clone();
-        let rows = self.session.run(move |engine| engine.query(&text, &params, limit as usize, timeout)).await?;
+        let rows =
+            self.session.run(move |engine| engine.query(&text, &params, limit as usize, timeout)).await?;
         Ok(json!({
             "rows": rows.rows,
             "rowCount": rows.rows.len(),
@@ -247,11 +251,17 @@ impl ServerHandler for DatabaseServer {
 fn descriptions() -> Vec<Tool> {
     let connection = json!({"type": "string", "minLength": 1, "maxLength": 50});
     let query = json!({"type": "string", "minLength": 1, "maxLength": 10_000});
-    let values = json!({"type": "array", "default": [], "items": {"type": ["string", "number", "boolean", "null"]}});
-    let tool = |name: &'static str, description: &'static str, properties: Value, required: Value, reads: bool| {
+    let values =
+        json!({"type": "array", "default": [], "items": {"type": ["string", "number", "boolean", "null"]}});
+    let tool = |name: &'static str,
+                description: &'static str,
+                properties: Value,
+                required: Value,
+                reads: bool| {
         let schema = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
         let schema = schema.as_object().cloned().unwrap_or_default();
-        Tool::new(name, description, schema).annotate(ToolAnnotations::new().read_only(reads).destructive(!reads))
+        Tool::new(name, description, schema)
+            .annotate(ToolAnnotations::new().read_only(reads).destructive(!reads))
     };
     vec![
         tool(

@@ -78,7 +78,8 @@ pub fn judge(query: &str, limits: &Limits, read_only: bool) -> Result<Judged, Re
         return Err(Refusal::new("TOO_MANY_JOINS", message));
     }
     if survey.depth_max > limits.depth_max + 1 {
-        let message = format!("subqueries are nested {} deep; {} is allowed", survey.depth_max - 1, limits.depth_max);
+        let message =
+            format!("subqueries are nested {} deep; {} is allowed", survey.depth_max - 1, limits.depth_max);
         return Err(Refusal::new("SUBQUERY_TOO_DEEP", message));
     }
     for table in &survey.tables {

@@ -95,7 +95,9 @@ pub fn search(root: &Dir, rules: &Rules, arguments: Arguments) -> Result<Value, 
         entries_max: limit as usize,
         keep: |folder: &Dir, name: &Path, file: bool| {
             file && rules.extension(name).is_ok()
-                && text.as_ref().is_none_or(|text| contains(folder, name, rules.file_bytes_max, text.as_bytes()))
+                && text
+                    .as_ref()
+                    .is_none_or(|text| contains(folder, name, rules.file_bytes_max, text.as_bytes()))
         },
         entries: Vec::new(),
         more: false,
@@ -114,7 +116,9 @@ fn matcher(pattern: &str) -> Result<GlobMatcher, Refusal> {
 fn open(root: &Dir, rules: &Rules, asked: &str) -> Result<Dir, Refusal> {
     let (root, path) = rules.place(root, asked)?;
     let metadata = root.metadata(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Refusal::new("DIRECTORY_NOT_FOUND", format!("{asked} does not exist")),
+        std::io::ErrorKind::NotFound => {
+            Refusal::new("DIRECTORY_NOT_FOUND", format!("{asked} does not exist"))
+        }
         _ => Rules::refuse(asked, &error),
     })?;
     if !metadata.is_dir() {
@@ -148,7 +152,8 @@ impl<K: Fn(&Dir, &Path, bool) -> bool> Walk<K> {
     /// link, is listed as far as it is known; it never fails the list.
     fn folder(&mut self, folder: &Dir, relative: &Path, depth: u64) {
         let Ok(entries) = folder.entries() else { return };
-        let mut names: Vec<PathBuf> = entries.flatten().map(|entry| PathBuf::from(entry.file_name())).collect();
+        let mut names: Vec<PathBuf> =
+            entries.flatten().map(|entry| PathBuf::from(entry.file_name())).collect();
         names.sort();
         for name in names {
             let text = name.to_string_lossy();
@@ -164,13 +169,17 @@ impl<K: Fn(&Dir, &Path, bool) -> bool> Walk<K> {
             let is_file = metadata.as_ref().is_some_and(|metadata| metadata.is_file());
             let path = relative.join(&name);
             if self.pattern.is_match(&name) && (self.keep)(folder, &name, is_file) {
-                let mut entry = metadata.map_or_else(|| json!({"type": "other"}), |metadata| describe(&metadata));
+                let mut entry =
+                    metadata.map_or_else(|| json!({"type": "other"}), |metadata| describe(&metadata));
                 entry["name"] = json!(text);
                 entry["path"] = json!(path.to_string_lossy().replace('\\', "/"));
                 self.entries.push(entry);
             }
             // A folder is entered also where its own name does not match.
-            if is_dir && depth < self.depth_max && let Ok(below) = folder.open_dir(&name) {
+            if is_dir
+                && depth < self.depth_max
+                && let Ok(below) = folder.open_dir(&name)
+            {
                 self.folder(&below, &path, depth + 1);
             }
         }

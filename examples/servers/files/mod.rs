@@ -12,8 +12,8 @@ use std::sync::Arc;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult, PaginatedRequestParams,
-    ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
+    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -92,11 +92,17 @@ impl ServerHandler for FileServer {
 }
 
 fn descriptions() -> Vec<Tool> {
-    let path = json!({"type": "string", "minLength": 1, "maxLength": 1000, "description": "relative to the root"});
+    let path =
+        json!({"type": "string", "minLength": 1, "maxLength": 1000, "description": "relative to the root"});
     let encoding = json!({"enum": rules::ENCODINGS, "default": "utf8"});
-    let pattern = json!({"type": "string", "maxLength": 100, "default": "*", "description": "glob on the name"});
+    let pattern =
+        json!({"type": "string", "maxLength": 100, "default": "*", "description": "glob on the name"});
     let depth = json!({"type": "integer", "minimum": 1, "maximum": 10, "default": 3});
-    let tool = |name: &'static str, description: &'static str, properties: Value, required: Value, reads: bool| {
+    let tool = |name: &'static str,
+                description: &'static str,
+                properties: Value,
+                required: Value,
+                reads: bool| {
         let schema = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
         let schema = schema.as_object().cloned().unwrap_or_default();
         let annotations = ToolAnnotations::new().read_only(reads).destructive(!reads);

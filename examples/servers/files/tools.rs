@@ -46,7 +46,9 @@ impl Encoding {
     }
 
     fn decode(self, bytes: &[u8]) -> Result<String, Refusal> {
-        let not = |name: &str| Refusal::new("INVALID_PARAMETERS", format!("the file is not {name}: ask for base64"));
+        let not = |name: &str| {
+            Refusal::new("INVALID_PARAMETERS", format!("the file is not {name}: ask for base64"))
+        };
         match self {
             Self::Utf8 => String::from_utf8(bytes.to_vec()).map_err(|_| not("UTF-8")),
             Self::Ascii if bytes.is_ascii() => Ok(bytes.iter().map(|byte| char::from(*byte)).collect()),
@@ -158,7 +160,9 @@ pub fn write(root: &Dir, rules: &Rules, arguments: Arguments) -> Result<Value, R
         }
         _ => refuse(error),
     })?;
-    let name = path.file_name().ok_or_else(|| Refusal::new("INVALID_FILE_TYPE", format!("{asked} names no file")))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| Refusal::new("INVALID_FILE_TYPE", format!("{asked} names no file")))?;
     let name = Path::new(name);
     let present = folder.metadata(name).map(|metadata| metadata.len()).unwrap_or(0);
     let total = content.len() as u64 + if mode == Mode::Append { present } else { 0 };
@@ -168,7 +172,8 @@ pub fn write(root: &Dir, rules: &Rules, arguments: Arguments) -> Result<Value, R
     }
     match mode {
         Mode::Append => {
-            let mut file = folder.open_with(name, OpenOptions::new().append(true).create(true)).map_err(refuse)?;
+            let mut file =
+                folder.open_with(name, OpenOptions::new().append(true).create(true)).map_err(refuse)?;
             file.write_all(&content).and_then(|()| file.sync_data()).map_err(refuse)?;
         }
         Mode::Overwrite => replace(&folder, name, &content).map_err(refuse)?,
@@ -243,7 +248,8 @@ fn hash(folder: &Dir, name: &Path) -> std::io::Result<String> {
 
 /// A time in ISO 8601; null where the system knows none.
 fn time(time: Option<SystemTime>) -> Value {
-    let known = time.filter(|time| time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|age| age < YEAR_9999));
+    let known =
+        time.filter(|time| time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|age| age < YEAR_9999));
     known.map_or(Value::Null, |time| json!(humantime::format_rfc3339_millis(time).to_string()))
 }
 

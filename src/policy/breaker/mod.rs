@@ -157,7 +157,9 @@ impl Breaker {
         }
         match self.state {
             Some(State::Open { .. }) => Some(self.half_open(TransitionReason::OpenTimeElapsed)),
-            Some(State::HalfOpen { .. }) => Some(self.trip(TransitionReason::ProbesTimedOut, false, now, rng)),
+            Some(State::HalfOpen { .. }) => {
+                Some(self.trip(TransitionReason::ProbesTimedOut, false, now, rng))
+            }
             None | Some(State::Closed { .. } | State::ForcedOpen) => None,
         }
     }
@@ -233,7 +235,9 @@ impl Breaker {
         match self.state {
             Some(State::Open { by_links: true, .. }) => Some(self.half_open(TransitionReason::Reconnected)),
             None
-            | Some(State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } | State::ForcedOpen) => None,
+            | Some(State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } | State::ForcedOpen) => {
+                None
+            }
         }
     }
 
@@ -275,7 +279,9 @@ impl Breaker {
         let next_attempt_in = match self.state {
             Some(State::Open { until, .. }) if self.acts() => Some(until.saturating_duration_since(now)),
             None
-            | Some(State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } | State::ForcedOpen) => None,
+            | Some(State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } | State::ForcedOpen) => {
+                None
+            }
         };
         BreakerStats {
             state: self.state(),

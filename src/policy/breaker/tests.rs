@@ -103,7 +103,10 @@ fn the_callers_own_mistakes_never_trip_it() {
 fn overload_moves_the_ratio_and_not_the_row() {
     let mut bench = Bench::new(|_| {});
     (0..19).for_each(|_| assert_eq!(bench.call(OutcomeClass::Overload), None));
-    assert!(matches!(bench.call(OutcomeClass::Overload).unwrap().reason, TransitionReason::FailureRatio { .. }));
+    assert!(matches!(
+        bench.call(OutcomeClass::Overload).unwrap().reason,
+        TransitionReason::FailureRatio { .. }
+    ));
 }
 
 #[test]
@@ -135,11 +138,10 @@ fn two_successes_close_it_and_one_failure_opens_it_again() {
     bench.trip();
     bench.pass(60 * SECOND);
     let opened = bench.call(OutcomeClass::Failure).unwrap();
-    assert_eq!((opened.from, opened.to, opened.reason), (
-        BreakerState::HalfOpen,
-        BreakerState::Open,
-        TransitionReason::ProbeFailed
-    ));
+    assert_eq!(
+        (opened.from, opened.to, opened.reason),
+        (BreakerState::HalfOpen, BreakerState::Open, TransitionReason::ProbeFailed)
+    );
 }
 
 #[test]
@@ -287,7 +289,10 @@ fn legal(from: BreakerState, to: BreakerState) -> bool {
     use BreakerState::{Closed, ForcedOpen, HalfOpen, Open};
     matches!(
         (from, to),
-        (Closed | HalfOpen, Open) | (Open, HalfOpen) | (HalfOpen | Open | ForcedOpen, Closed) | (_, ForcedOpen)
+        (Closed | HalfOpen, Open)
+            | (Open, HalfOpen)
+            | (HalfOpen | Open | ForcedOpen, Closed)
+            | (_, ForcedOpen)
     ) && from != to
 }
 

@@ -191,7 +191,8 @@ impl<P, S> Routing<P, S> {
     pub fn expire(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
         while let Some(id) = self.calls.expired(now) {
             let Some(call) = self.call_off(id, CancelReason::DeadlineExceeded, now, out) else { continue };
-            let kind = CallErrorKind::DeadlineExceeded { timeout: call.timeout, sent: call.may_have_been_sent() };
+            let kind =
+                CallErrorKind::DeadlineExceeded { timeout: call.timeout, sent: call.may_have_been_sent() };
             *self.counters.outcomes.entry(kind.name()).or_default() += 1;
             let error = CallError::new(kind, call.request_id, call.call.tool, call.server, call.attempts);
             out.answer(call.port, Err(error));

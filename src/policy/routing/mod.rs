@@ -152,7 +152,15 @@ impl<P, S> Routing<P, S> {
     // === calls ===
 
     /// A new call. It is answered through `out`, now or later, once.
-    pub fn submit(&mut self, id: CallId, call: Call, started: Instant, port: P, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub fn submit(
+        &mut self,
+        id: CallId,
+        call: Call,
+        started: Instant,
+        port: P,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
         let timeout = self.configured_timeout(&call);
         let open = OpenCall {
             port,
@@ -298,8 +306,10 @@ impl<P, S> Routing<P, S> {
 
     /// Ids of open calls that a server works on, oldest first.
     fn calls_with(&self, place: usize) -> Vec<CallId> {
-        let with = |call: &OpenCall<P>| matches!(call.phase, Phase::InFlight { server, .. } if server == place);
-        let mut ids: Vec<CallId> = self.calls.iter().filter(|(_, call)| with(call)).map(|(id, _)| id).collect();
+        let with =
+            |call: &OpenCall<P>| matches!(call.phase, Phase::InFlight { server, .. } if server == place);
+        let mut ids: Vec<CallId> =
+            self.calls.iter().filter(|(_, call)| with(call)).map(|(id, _)| id).collect();
         ids.sort_unstable();
         ids
     }

@@ -28,7 +28,9 @@ impl<P, S> Routing<P, S> {
         let resolved = self.catalogue.resolve(&call.call.tool, call.call.selector.group.as_deref());
         let (tools, name): (Vec<usize>, _) = match resolved {
             Resolution::Found(tool) => (vec![tool.index], tool.name.clone()),
-            Resolution::Several(tools) => (tools.iter().map(|tool| tool.index).collect(), tools[0].name.clone()),
+            Resolution::Several(tools) => {
+                (tools.iter().map(|tool| tool.index).collect(), tools[0].name.clone())
+            }
             Resolution::Ambiguous(candidates) => {
                 return self.fail(id, CallErrorKind::AmbiguousTool { candidates }, out);
             }
@@ -99,8 +101,7 @@ impl<P, S> Routing<P, S> {
     }
 
     fn parked_overflow(&mut self, id: CallId, out: &mut impl Outlet<P, S>) {
-        let kind =
-            CallErrorKind::Overloaded { waiting: self.parked.len(), limit: self.parked.capacity() };
+        let kind = CallErrorKind::Overloaded { waiting: self.parked.len(), limit: self.parked.capacity() };
         self.fail(id, kind, out);
     }
 
@@ -285,8 +286,10 @@ impl<P, S> Routing<P, S> {
 
     /// The servers or their tools have changed: routes are built anew and every waiting call looks again.
     pub(super) fn reconsider(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
-        let mut moved: Vec<CallId> =
-            std::mem::take(&mut self.routes).iter_mut().flat_map(|route| route.waiting.drain().collect::<Vec<_>>()).collect();
+        let mut moved: Vec<CallId> = std::mem::take(&mut self.routes)
+            .iter_mut()
+            .flat_map(|route| route.waiting.drain().collect::<Vec<_>>())
+            .collect();
         moved.sort_unstable();
         self.route_of.clear();
         self.waiting.clear();

@@ -64,7 +64,12 @@ pub struct View<S> {
 }
 
 impl<S> View<S> {
-    pub fn new(spec: Arc<ServerSpec>, incarnation: Incarnation, handle: Option<S>, standing: Standing) -> Self {
+    pub fn new(
+        spec: Arc<ServerSpec>,
+        incarnation: Incarnation,
+        handle: Option<S>,
+        standing: Standing,
+    ) -> Self {
         Self {
             spec,
             incarnation,

@@ -164,8 +164,12 @@ const TWO: &[(&str, &str, &[&str])] = &[("a", "g", &["t"]), ("b", "g", &["t"])];
 
 #[test]
 fn calls_to_two_groups_that_alternate_give_each_replica_half() {
-    let servers: &[(&str, &str, &[&str])] =
-        &[("f1", "files", &["read"]), ("f2", "files", &["read"]), ("d1", "db", &["query"]), ("d2", "db", &["query"])];
+    let servers: &[(&str, &str, &[&str])] = &[
+        ("f1", "files", &["read"]),
+        ("f2", "files", &["read"]),
+        ("d1", "db", &["query"]),
+        ("d2", "db", &["query"]),
+    ];
     let mut house = House::new("round-robin", |_| {}).with(servers, 8);
     let mut count = std::collections::BTreeMap::<String, u32>::new();
     for _ in 0..100 {

@@ -94,7 +94,9 @@ pub enum HandshakeError {
 enum State {
     Fresh,
     /// The answer to `server/discover`; asked a second time if `again`.
-    Discovering { again: bool },
+    Discovering {
+        again: bool,
+    },
     /// The answer to `initialize`.
     Initializing,
     /// The answer to `rpc.discover`.
@@ -207,14 +209,18 @@ impl Handshake {
             State::Discovering { again } if to_last => self.discovered(again, outcome),
             State::Initializing if to_last => self.initialized(outcome),
             // The probe was given up too early: the server speaks the modern era after all.
-            State::Initializing if id == Some(self.probe_id) && outcome.is_ok() => self.discovered(true, outcome),
+            State::Initializing if id == Some(self.probe_id) && outcome.is_ok() => {
+                self.discovered(true, outcome)
+            }
             State::Asking if to_last => {
                 let found = outcome.ok().and_then(|result| result.parse::<Discovered>().ok());
                 let version = found.and_then(|found| found.version).unwrap_or_default();
                 self.done(None, version, None, None)
             }
             // A welcome that nobody asked for, an answer to nothing, a second answer.
-            State::Discovering { .. } | State::Initializing | State::Asking | State::Fresh | State::Over => Step::Wait,
+            State::Discovering { .. } | State::Initializing | State::Asking | State::Fresh | State::Over => {
+                Step::Wait
+            }
         }
     }
 
@@ -356,8 +362,11 @@ mod tests {
     fn a_modern_server_is_found_by_one_round_trip() {
         let mut handshake = mcp(EraChoice::Auto);
         assert_eq!(sent(handshake.start()), ("server/discover".into(), 1));
-        let step = tell(&mut handshake, json!({"id": 1, "result": {"supportedVersions": ["2025-11-25", "2026-07-28"],
-            "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "files"}}}}));
+        let step = tell(
+            &mut handshake,
+            json!({"id": 1, "result": {"supportedVersions": ["2025-11-25", "2026-07-28"],
+            "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "files"}}}}),
+        );
         let (session, farewell, next_id) = session(step);
         assert_eq!((session.era(), session.server_name()), (Some(Era::Modern), Some("files")));
         assert_eq!((farewell, next_id), (None, 2));
@@ -387,13 +396,19 @@ mod tests {
             let _ = handshake.start();
             let error = json!({"code": code, "message": "no", "data": {"supported": ["2027-01-01"]}});
             let step = tell(&mut handshake, json!({"id": 1, "error": error}));
-            assert_eq!(failure(step), HandshakeError::UnsupportedVersion { offered: vec!["2027-01-01".into()] });
+            assert_eq!(
+                failure(step),
+                HandshakeError::UnsupportedVersion { offered: vec!["2027-01-01".into()] }
+            );
         }
         let mut handshake = mcp(EraChoice::Auto);
         let _ = handshake.start();
         let refusal = |id| json!({"id": id, "error": {"code": -32022, "message": "", "data": {"supported": ["2026-07-28"]}}});
         assert_eq!(sent(tell(&mut handshake, refusal(1))).0, "server/discover");
-        assert!(matches!(failure(tell(&mut handshake, refusal(2))), HandshakeError::UnsupportedVersion { .. }));
+        assert!(matches!(
+            failure(tell(&mut handshake, refusal(2))),
+            HandshakeError::UnsupportedVersion { .. }
+        ));
     }
 
     #[test]
@@ -438,7 +453,10 @@ mod tests {
     fn what_comes_before_the_answer_is_survived() {
         let mut handshake = mcp(EraChoice::Legacy);
         let _ = handshake.start();
-        assert!(matches!(tell(&mut handshake, json!({"method": "notifications/message", "params": {}})), Step::Wait));
+        assert!(matches!(
+            tell(&mut handshake, json!({"method": "notifications/message", "params": {}})),
+            Step::Wait
+        ));
         assert!(matches!(tell(&mut handshake, json!({"id": 99, "result": {}})), Step::Wait));
         let Step::Answer(pong) = tell(&mut handshake, json!({"id": 0, "method": "ping"})) else { panic!() };
         assert!(std::str::from_utf8(&pong).unwrap().contains(r#""result":{}"#));

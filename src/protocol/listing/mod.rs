@@ -242,7 +242,10 @@ mod tests {
             {"name": "d", "inputSchema": "none"}, {"name": "e"},
         ]})]);
         assert_eq!(names(&listed), ["a", "e"]);
-        assert_eq!(listed.tools[0].definition.as_str(), r#"{"inputSchema":{"type":"object"},"name":"a","x":1.5}"#);
+        assert_eq!(
+            listed.tools[0].definition.as_str(),
+            r#"{"inputSchema":{"type":"object"},"name":"a","x":1.5}"#
+        );
         assert_eq!(listed.skipped.len(), 7);
         assert_eq!((listed.skipped[0].tool.as_str(), listed.skipped[3].tool.as_str()), ("#2", "b c"));
     }

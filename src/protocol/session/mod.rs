@@ -69,7 +69,12 @@ struct Agreed {
 }
 
 impl Session {
-    pub(super) fn new(dialect: Dialect, era: Option<Era>, version: String, server_name: Option<String>) -> Self {
+    pub(super) fn new(
+        dialect: Dialect,
+        era: Option<Era>,
+        version: String,
+        server_name: Option<String>,
+    ) -> Self {
         let meta = match era {
             Some(Era::Modern) => modern_meta(),
             Some(Era::Legacy) | None => String::new(),
@@ -98,7 +103,8 @@ impl Session {
             Dialect::Mcp => "tools/call",
             Dialect::ToolExecute => "tool.execute",
         };
-        let room = tool.len() + args.map_or(2, RawJson::len) + meta.map_or(0, RawJson::len) + self.0.meta.len();
+        let room =
+            tool.len() + args.map_or(2, RawJson::len) + meta.map_or(0, RawJson::len) + self.0.meta.len();
         let mut writer = Writer::request(id, method, room + 64);
         writer.raw(r#","params":{"name":"#).string(tool);
         writer.raw(r#","arguments":"#).raw(args.map_or("{}", RawJson::as_str));

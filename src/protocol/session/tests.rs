@@ -74,7 +74,10 @@ fn lists_and_cancellations_are_whole_messages_in_both_eras() {
     for era in [Era::Modern, Era::Legacy] {
         let session = session(Dialect::Mcp, Some(era));
         let list = value(&session.encode_list(3, Some("a\"b")));
-        assert_eq!((list["method"].as_str(), list["params"]["cursor"].as_str()), (Some("tools/list"), Some("a\"b")));
+        assert_eq!(
+            (list["method"].as_str(), list["params"]["cursor"].as_str()),
+            (Some("tools/list"), Some("a\"b"))
+        );
         assert_eq!(list["params"].get("_meta").is_some(), era == Era::Modern);
         assert_eq!(value(&session.encode_list(3, Some("")))["params"]["cursor"], "");
         assert_eq!(value(&session.encode_list(3, None))["params"].get("cursor"), None);
@@ -87,7 +90,8 @@ fn lists_and_cancellations_are_whole_messages_in_both_eras() {
 #[test]
 fn the_tool_execute_dialect_has_its_own_words() {
     let session = session(Dialect::ToolExecute, None);
-    let call = json!({"jsonrpc":"2.0","id":1,"method":"tool.execute","params":{"name":"file.read","arguments":{}}});
+    let call =
+        json!({"jsonrpc":"2.0","id":1,"method":"tool.execute","params":{"name":"file.read","arguments":{}}});
     assert_eq!(value(&session.encode_call(1, "file.read", None, None)), call);
     assert_eq!(value(&session.encode_list(1, None)), json!({"jsonrpc":"2.0","id":1,"method":"tool.list"}));
     assert!(session.encode_cancel(1, "").is_none());
@@ -107,7 +111,14 @@ fn the_tool_execute_envelope_is_taken_off_once_and_without_a_copy() {
 fn a_tool_execute_result_without_its_envelope_passes_as_it_is() {
     let session = session(Dialect::ToolExecute, None);
     // A list of two, the first a string, stands where a derived struct would see name and result.
-    for bare in [r#"{"rows":[]}"#, "[1]", r#"["a.txt","b.txt"]"#, "null", r#"{"toolName":1,"result":2}"#, r#"{"result":2}"#] {
+    for bare in [
+        r#"{"rows":[]}"#,
+        "[1]",
+        r#"["a.txt","b.txt"]"#,
+        "null",
+        r#"{"toolName":1,"result":2}"#,
+        r#"{"result":2}"#,
+    ] {
         assert_eq!(session.unwrap_result(raw(bare)).as_str(), bare);
     }
 }
@@ -159,9 +170,10 @@ fn json_text() -> impl Strategy<Value = String> {
 }
 
 /// Texts of objects: keys in any order, some of them twice.
-fn object_text(member: impl Strategy<Value = String> + Clone) -> impl Strategy<Value = String> {
+fn object_text(member: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     prop::collection::vec(("[a-c]{1,2}", member), 0..4).prop_map(|members| {
-        let members: Vec<String> = members.iter().map(|(key, value)| format!(r#""{key}" : {value}"#)).collect();
+        let members: Vec<String> =
+            members.iter().map(|(key, value)| format!(r#""{key}" : {value}"#)).collect();
         format!("{{{}}}", members.join(",\t"))
     })
 }

@@ -60,7 +60,8 @@ pub(super) async fn serve(
         (plan.epoch, plan.announcements, plan.dialect)
     };
     if dialect == Dialect::ToolExecute {
-        let welcome = json!({"jsonrpc": "2.0", "id": null, "result": {"version": "1.0.0", "capabilities": []}});
+        let welcome =
+            json!({"jsonrpc": "2.0", "id": null, "result": {"version": "1.0.0", "capabilities": []}});
         if outgoing.send(welcome.to_string().into()).await.is_err() {
             return;
         }
@@ -133,12 +134,18 @@ fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, observed: &watch::Sender<
     match (now.dialect, now.era, method.as_str()) {
         (Dialect::Mcp, ScriptedEra::Modern, "server/discover") => {
             shake_hands(observed, method);
-            say(id, json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}))
+            say(
+                id,
+                json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}),
+            )
         }
         (Dialect::Mcp, ScriptedEra::Legacy, "initialize") => {
             shake_hands(observed, method);
             let info = json!({"name": "scripted", "version": "1"});
-            say(id, json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info}))
+            say(
+                id,
+                json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info}),
+            )
         }
         (Dialect::Mcp, ScriptedEra::Legacy, "ping") => say(id, json!({})),
         (Dialect::Mcp, _, "tools/list") => say(id, page(&now.tools, now.page_size, params.cursor.as_deref())),
@@ -148,8 +155,11 @@ fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, observed: &watch::Sender<
             say(id, json!({"version": "1.0.0", "capabilities": [], "tools": tools}))
         }
         (Dialect::ToolExecute, _, "tool.list") => {
-            let tools: Vec<Value> =
-                now.tools.keys().map(|name| json!({"name": name, "description": "", "parameters": []})).collect();
+            let tools: Vec<Value> = now
+                .tools
+                .keys()
+                .map(|name| json!({"name": name, "description": "", "parameters": []}))
+                .collect();
             say(id, json!(tools))
         }
         (Dialect::Mcp, _, "tools/call") | (Dialect::ToolExecute, _, "tool.execute") => {
@@ -258,7 +268,8 @@ fn play(script: &Script, call: &Call<'_>, plan: &watch::Receiver<Plan>) -> Vec<A
             acts
         }
         Script::Sequence(scripts) => {
-            let turn = usize::try_from(call.before).unwrap_or(usize::MAX).min(scripts.len().saturating_sub(1));
+            let turn =
+                usize::try_from(call.before).unwrap_or(usize::MAX).min(scripts.len().saturating_sub(1));
             scripts.get(turn).map(|script| play(script, call, plan)).unwrap_or_default()
         }
         Script::After(delay, next) => delayed(*delay, play(next, call, plan)),

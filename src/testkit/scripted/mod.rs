@@ -388,7 +388,9 @@ async fn converse(
     });
     let outgoing = sink.with(|frame: Bytes| {
         let text = String::from_utf8_lossy(&frame).into_owned();
-        std::future::ready(Ok::<_, tokio_tungstenite::tungstenite::Error>(Message::Text(Utf8Bytes::from(text))))
+        std::future::ready(Ok::<_, tokio_tungstenite::tungstenite::Error>(Message::Text(Utf8Bytes::from(
+            text,
+        ))))
     });
     brain::serve(incoming, outgoing, plan, observed).await;
 }
