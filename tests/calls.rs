@@ -1,5 +1,8 @@
 //! Calls over real sockets, against servers that behave and servers that do not.
 
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Duration;

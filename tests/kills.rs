@@ -1,6 +1,9 @@
 //! Kills of every kind of actor, and of servers, under load on real threads: every call is answered once, and the
 //! troupe is ready again by itself.
 
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;

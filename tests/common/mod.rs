@@ -1,5 +1,8 @@
 //! What several test files need.
 
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
 // Each test file uses its own part.
 #![allow(dead_code)]
 
