@@ -2,7 +2,6 @@
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
-
 // Each test file uses its own part.
 #![allow(dead_code)]
 

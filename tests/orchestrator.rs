@@ -1,0 +1,154 @@
+//! The orchestrator as its users run it: a program with a configuration file.
+
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+
+use mcp_troupe::testkit::{Script, ScriptedServer};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// The program, which cargo builds beside the tests.
+fn orchestrator() -> Command {
+    let mut path: PathBuf = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.push("examples/orchestrator");
+    let mut command = Command::new(path);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// A folder with a configuration file.
+fn config(text: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("servers.json");
+    std::fs::write(&file, text).unwrap();
+    (folder, file)
+}
+
+async fn run(command: &str, config_text: &str, arguments: &[&str]) -> Output {
+    let (_folder, file) = config(config_text);
+    orchestrator().arg(command).arg("--config").arg(file).args(arguments).output().await.unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+async fn echo() -> ScriptedServer {
+    ScriptedServer::builder().tool("echo", Script::Echo).start().await
+}
+
+#[tokio::test]
+async fn one_good_server_of_three_answers_though_one_is_refused_and_one_is_silent() {
+    let (good, silent) = (echo().await, ScriptedServer::builder().black_hole().start().await);
+    let mut refused = echo().await;
+    refused.stop_listening().await;
+    let servers = json!({"mcpServers": {
+        "refused": {"url": refused.url()}, "silent": {"url": silent.url()}, "good": {"url": good.url()},
+    }});
+    let output = run("call", &servers.to_string(), &["echo", r#"{"n": 1.50}"#]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains(r#""structuredContent":{"n": 1.50}"#), "{}", text(&output.stdout));
+}
+
+#[tokio::test]
+async fn an_error_is_one_line_of_json_and_exit_1() {
+    let server = echo().await;
+    let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
+    for (arguments, error) in [
+        (vec!["ecko"], "unknown-tool"),
+        (vec!["echo", "[1]"], "invalid-arguments"),
+        (vec!["echo", "{oops"], "invalid-arguments"),
+        (vec!["echo", "{}", "--server", "other"], "no-match"),
+    ] {
+        let output = run("call", &servers, &arguments).await;
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()), "{arguments:?}");
+        let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(told["error"], error, "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_names_its_key_and_is_exit_2() {
+    for (text_of_file, named) in [
+        (r#"{"mcpServers":{"a":{"url":"ws://h","wieght":1}}}"#, "mcpServers.a.wieght"),
+        (r#"{"mcpServers":{"a":{"command":"npx"}}}"#, "mcpServers.a.type"),
+        (r#"{"mcpServers":{"a":{"url":"ws://u:p@h"}}}"#, "a.url"),
+        (r#"{"mcpServers":{},"troupe":{"strategy":"fastest"}}"#, "peak-ewma"),
+        (r#"{"mcpServers":{"a":{"url":"ws://h"},"a":{"url":"ws://h"}}}"#, "stands twice"),
+        ("{", "servers.json"),
+    ] {
+        let output = run("call", text_of_file, &["echo"]).await;
+        assert_eq!(output.status.code(), Some(2), "{text_of_file}");
+        assert!(text(&output.stderr).contains(named), "{text_of_file}: {}", text(&output.stderr));
+    }
+}
+
+#[tokio::test]
+async fn the_catalogue_is_printed_as_json() {
+    let server = echo().await;
+    let output = run("tools", &json!({"mcpServers": {"s": {"url": server.url()}}}).to_string(), &[]).await;
+    let tools: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((tools[0]["name"].as_str(), tools[0]["exposed"].as_str()), (Some("echo"), Some("s__echo")));
+}
+
+#[tokio::test]
+async fn a_load_is_split_as_the_strategy_says_and_accounts_for_every_call() {
+    let (a, b) = (echo().await, echo().await);
+    let servers = json!({
+        "mcpServers": {"a": {"url": a.url(), "group": "g"}, "b": {"url": b.url(), "group": "g"}},
+        "troupe": {"strategy": "round-robin"},
+    });
+    let arguments = ["echo", "--calls", "2000", "--concurrency", "16", "--wait-all", "--json"];
+    let output = run("load", &servers.to_string(), &arguments).await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (report["calls"].as_u64(), report["ok"].as_u64(), report["lost"].as_u64()),
+        (Some(2000), Some(2000), Some(0))
+    );
+    assert_eq!(report["per_server"], json!({"a": 1000, "b": 1000}));
+}
+
+#[tokio::test]
+async fn a_replica_that_dies_in_the_middle_of_a_load_loses_no_call() {
+    let (mut a, b) = (echo().await, echo().await);
+    let servers = json!({
+        "mcpServers": {"a": {"url": a.url(), "group": "g"}, "b": {"url": b.url(), "group": "g"}},
+        "troupe": {"strategy": "round-robin"},
+    });
+    let (_folder, file) = config(&servers.to_string());
+    let load = orchestrator()
+        .args(["load", "--config"])
+        .arg(file)
+        .args(["echo", "--calls", "40000", "--concurrency", "32", "--wait-all", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    a.wait_for(|seen| seen.calls.get("echo").is_some_and(|calls| *calls > 500)).await;
+    a.stop_listening().await;
+    let before = b.calls("echo");
+    b.wait_for(|seen| seen.calls.get("echo").is_some_and(|calls| *calls > before + 500)).await;
+    a.resume().await;
+    let stopped = a.calls("echo");
+    a.wait_for(|seen| seen.calls.get("echo").is_some_and(|calls| *calls > stopped)).await;
+    let output = load.wait_with_output().await.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((report["answered"].as_u64(), report["lost"].as_u64()), (Some(40_000), Some(0)), "{report}");
+    let errors: u64 = report["errors"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert_eq!(report["ok"].as_u64().unwrap() + errors, 40_000);
+}
+
+#[tokio::test]
+async fn the_tour_ends_well() {
+    let output = orchestrator().output().await.unwrap();
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for part in ["# Test Document", "alice@example.com", "order_items", "it was killed", "it answers again"] {
+        assert!(shown.contains(part), "{part} is missing:\n{shown}");
+    }
+}
