@@ -40,6 +40,11 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+/// The README's quick start compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod actors;
 mod call;
 pub mod config;

@@ -20,7 +20,7 @@ use crate::actors::router::RouterMsg;
 use crate::actors::server::{BreakerOrder, ServerMsg};
 use crate::actors::{Stage, ask};
 use crate::call::{Call, Reply};
-use crate::config::{ConfigError, ConfigFile, Endpoint, Server, ServerSpec, Settings, SubprotocolChoice};
+use crate::config::{ConfigError, ConfigFile, Server, Settings};
 use crate::error::{CallError, CallErrorKind};
 use crate::event::{BreakerTransition, Event, ServerStatus};
 use crate::id::{CallId, RequestId, ServerId};
@@ -29,8 +29,7 @@ use crate::policy::classify::{Classifier, classify};
 use crate::policy::routing::Answer;
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
 use crate::stats::{ServerInfo, ServerStats, Stats, Totals};
-use crate::transport::Connector;
-use crate::transport::websocket::{Subprotocol, WebSocketConnector, WebSocketOptions};
+use crate::transport::{self, Connector};
 
 /// How long the figures of one server are waited for; an actor that answers later is shown without them.
 const FIGURES_WAIT: Duration = Duration::from_secs(1);
@@ -264,34 +263,10 @@ fn registration(
     let spec = server.settle(&settings.pool, &settings.breaker, order)?;
     let connector = match connector {
         Some(connector) => connector,
-        None => connector_for(&spec, settings)?,
+        None => transport::connector(&spec.endpoint, settings.limits.message_bytes_max)
+            .map_err(|error| ConfigError::new(format!("{}.url", spec.id), error.to_string()))?,
     };
     Ok(Registration { spec: Arc::new(spec), connector })
-}
-
-fn connector_for(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dyn Connector>, ConfigError> {
-    match &spec.endpoint {
-        Endpoint::WebSocket { url, headers, subprotocol } => {
-            let subprotocol = match subprotocol {
-                SubprotocolChoice::Auto => Subprotocol::Auto,
-                SubprotocolChoice::None => Subprotocol::None,
-                SubprotocolChoice::Offer(names) => Subprotocol::Forced(names.clone()),
-            };
-            let options = WebSocketOptions {
-                url: url.clone(),
-                headers: headers.clone(),
-                subprotocol,
-                message_bytes_max: settings.limits.message_bytes_max,
-            };
-            let connector = WebSocketConnector::new(options)
-                .map_err(|error| ConfigError::new(format!("{}.url", spec.id), error.to_string()))?;
-            Ok(Arc::new(connector))
-        }
-        Endpoint::Custom => {
-            let reason = "a custom server needs a connector: give it with server_via or register_via";
-            Err(ConfigError::new(spec.id.as_str(), reason))
-        }
-    }
 }
 
 /// A company of supervised servers: the handle that hosts clone and share.

@@ -44,7 +44,8 @@ pub(crate) struct Stage {
     pub router: Option<ActorRef<router::RouterMsg>>,
     /// The current events actor.
     pub events: Option<ActorRef<events::EventsMsg>>,
-    /// The current registry.
+    /// The current registry, for the testkit's faults.
+    #[cfg(feature = "testkit")]
     pub registry: Option<ActorRef<registry::RegistryMsg>>,
 }
 

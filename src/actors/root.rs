@@ -267,6 +267,7 @@ impl RootState {
         self.stage.send_replace(Stage {
             router: Some(router.clone()),
             events: Some(events.clone()),
+            #[cfg(feature = "testkit")]
             registry: Some(registry.clone()),
         });
         // A registry that has just ended is about to be replaced.

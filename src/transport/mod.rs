@@ -5,9 +5,12 @@
 //! needs that.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
+
+use crate::config::Endpoint;
 
 #[cfg(feature = "websocket")]
 pub mod websocket;
@@ -118,4 +121,38 @@ pub enum LinkError {
         /// The limit in bytes.
         limit: usize,
     },
+}
+
+/// The way to an endpoint.
+///
+/// # Errors
+/// [`DialError::InvalidEndpoint`] if it is wrong, or of a transport that this build does not have.
+pub(crate) fn connector(
+    endpoint: &Endpoint,
+    message_bytes_max: usize,
+) -> Result<Arc<dyn Connector>, DialError> {
+    match endpoint {
+        #[cfg(feature = "websocket")]
+        Endpoint::WebSocket { url, headers, subprotocol } => {
+            let options = websocket::WebSocketOptions {
+                url: url.clone(),
+                headers: headers.clone(),
+                subprotocol: subprotocol.clone(),
+                message_bytes_max,
+            };
+            Ok(Arc::new(websocket::WebSocketConnector::new(options)?))
+        }
+        #[cfg(not(feature = "websocket"))]
+        Endpoint::WebSocket { .. } => {
+            // The limit belongs to the transport that is not there.
+            let _ = message_bytes_max;
+            let reason = "this build has no WebSocket transport: turn on the feature websocket".to_owned();
+            Err(DialError::InvalidEndpoint { reason })
+        }
+        Endpoint::Custom => {
+            let reason =
+                "a custom server needs a connector: give it with server_via or register_via".to_owned();
+            Err(DialError::InvalidEndpoint { reason })
+        }
+    }
 }

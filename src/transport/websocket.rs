@@ -25,6 +25,8 @@ use tokio_tungstenite::{
     Connector as TlsConnector, WebSocketStream, client_async_with_config, connect_async_tls_with_config,
 };
 
+use crate::config::SubprotocolChoice;
+
 use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound};
 
 /// The subprotocol of MCP over WebSocket.
@@ -49,18 +51,6 @@ const RESERVED_HEADERS: [&str; 8] = [
     "content-length",
 ];
 
-/// Which subprotocol is offered.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Subprotocol {
-    /// `mcp`; where the server echoes none, the link is made anew without, and later ones at once so.
-    #[default]
-    Auto,
-    /// None.
-    None,
-    /// Exactly these.
-    Forced(Vec<String>),
-}
-
 /// How a WebSocket is opened.
 #[derive(Clone, Default)]
 pub struct WebSocketOptions {
@@ -69,7 +59,7 @@ pub struct WebSocketOptions {
     /// Headers of the upgrade request. Their values are never shown.
     pub headers: Vec<(String, String)>,
     /// The subprotocol.
-    pub subprotocol: Subprotocol,
+    pub subprotocol: SubprotocolChoice,
     /// The largest message that is accepted, in bytes.
     pub message_bytes_max: usize,
 }
@@ -103,7 +93,7 @@ fn shown(url: &str) -> String {
 pub struct WebSocketConnector {
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
-    subprotocol: Subprotocol,
+    subprotocol: SubprotocolChoice,
     message_bytes_max: usize,
     tls: Option<Arc<ClientConfig>>,
     /// The server was seen to echo no subprotocol. A hint that saves a dial, learned anew where it is lost.
@@ -164,10 +154,10 @@ impl WebSocketConnector {
     /// What is offered next.
     fn offer(&self) -> Option<String> {
         match &self.subprotocol {
-            Subprotocol::Auto if self.bare.load(Ordering::Relaxed) => None,
-            Subprotocol::Auto => Some(SUBPROTOCOL.to_owned()),
-            Subprotocol::None => None,
-            Subprotocol::Forced(names) => Some(names.join(", ")),
+            SubprotocolChoice::Auto if self.bare.load(Ordering::Relaxed) => None,
+            SubprotocolChoice::Auto => Some(SUBPROTOCOL.to_owned()),
+            SubprotocolChoice::None => None,
+            SubprotocolChoice::Offer(names) => Some(names.join(", ")),
         }
     }
 
@@ -224,7 +214,7 @@ impl Connector for WebSocketConnector {
             match self.dial(offer.as_deref()).await {
                 Err(WsError::Protocol(ProtocolError::SecWebSocketSubProtocolError(
                     SubProtocolError::NoSubProtocol,
-                ))) if self.subprotocol == Subprotocol::Auto => {
+                ))) if self.subprotocol == SubprotocolChoice::Auto => {
                     self.bare.store(true, Ordering::Relaxed);
                     self.dial(None).await.map_err(dial_error)
                 }

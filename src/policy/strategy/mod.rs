@@ -68,7 +68,7 @@ pub struct Pick<'a> {
     /// Identifies the set of servers, for strategies that remember something about each set. It is the same from call
     /// to call, but a process may see any number of sets: what is kept by set needs a bound.
     pub set: u64,
-    /// A hash of the call's affinity key ([`hash_key`]), if it has one.
+    /// A hash of the call's affinity key (the same in every process), if it has one.
     pub key: Option<u64>,
     /// This moment.
     pub now: Instant,
