@@ -106,6 +106,9 @@ pub(crate) enum ServerMsg {
     /// By the testkit: panic in this handler.
     #[cfg(feature = "testkit")]
     Panic,
+    /// By the testkit: never return from this handler.
+    #[cfg(feature = "testkit")]
+    Hang,
     /// By the testkit: the cells of the connections, oldest first.
     #[cfg(feature = "testkit")]
     Connections(oneshot::Sender<Vec<ActorRef<ConnectionMsg>>>),
@@ -281,6 +284,8 @@ impl Actor for ServerActor {
             #[cfg(feature = "testkit")]
             ServerMsg::Panic => panic!("ordered by the testkit"),
             #[cfg(feature = "testkit")]
+            ServerMsg::Hang => std::future::pending().await,
+            #[cfg(feature = "testkit")]
             ServerMsg::Connections(port) => {
                 let _ = port.send(state.connections.values().map(|c| c.actor.clone()).collect());
             }
@@ -338,7 +343,9 @@ impl ServerState {
         if self.drain_until.is_some() || self.tools.is_none() {
             return self.refuse(attempt);
         }
-        let Ok(permit) = self.ledger().breaker.admit(now) else { return self.refuse(attempt) };
+        let breaker = &mut self.ledger().breaker;
+        let permit = if dispatch.bypass { Some(breaker.bypass()) } else { breaker.admit(now).ok() };
+        let Some(permit) = permit else { return self.refuse(attempt) };
         let placed = self.pool.reserve(attempt).map(|connection| {
             let queue = self.connections.get(&connection).and_then(|held| held.queue.as_ref());
             (connection, queue.map(|queue| queue.try_send(PumpMsg::Call { dispatch, permit }).is_ok()))

@@ -23,6 +23,9 @@ pub struct Settings {
     pub tool_timeouts: BTreeMap<String, Duration>,
     /// What a bare tool name means that several groups offer.
     pub collisions: Collisions,
+    /// Share of the servers that can take a call which breakers may hold back at once, 0 to 1: 1, all of them. With less,
+    /// the least bad of them is tried when more are open than this: never reject everything because everything looks bad.
+    pub ejection_max: f64,
     /// How many dials may be under way at once: 32, so that a hundred servers are no stampede.
     pub start_concurrency: usize,
     /// How long shutdown waits for open calls before it ends them: 30 s.
@@ -286,6 +289,7 @@ impl Default for Settings {
             call_timeout: Duration::from_secs(30),
             tool_timeouts: BTreeMap::new(),
             collisions: Collisions::default(),
+            ejection_max: 1.0,
             start_concurrency: 32,
             shutdown_drain: Duration::from_secs(30),
             events_capacity: 1024,
@@ -437,6 +441,7 @@ impl Settings {
         for (tool, timeout) in &self.tool_timeouts {
             positive(tool, timeout).map_err(|error| error.under("toolTimeouts"))?;
         }
+        share("ejectionMax", self.ejection_max)?;
         positive("startConcurrency", &self.start_concurrency)?;
         positive("eventsCapacity", &self.events_capacity)?;
         self.breaker.check().map_err(|error| error.under("breaker"))?;

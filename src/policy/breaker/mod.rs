@@ -186,6 +186,11 @@ impl Breaker {
         }
     }
 
+    /// Leave to make a call although the breaker is open: the router decided that holding back every server is worse.
+    pub fn bypass(&self) -> Permit {
+        Permit { generation: self.generation }
+    }
+
     /// Takes the outcome of a call that was let through.
     pub fn record(
         &mut self,

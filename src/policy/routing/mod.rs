@@ -55,6 +55,8 @@ pub struct Dispatch {
     pub args: Option<RawJson>,
     /// The host's entries for `_meta`.
     pub meta: Option<RawJson>,
+    /// The server's breaker is open and is not asked; see [`Settings::ejection_max`].
+    pub bypass: bool,
 }
 
 /// Why an attempt is called off.

@@ -190,7 +190,11 @@ impl<P, S> Routing<P, S> {
     /// Tries to hand a call to a server of its route.
     fn dispatch(&mut self, id: CallId, route: usize, now: Instant, out: &mut impl Outlet<P, S>) -> Placed {
         // A dispatch fails only where the server's actor is gone, which bars that server: the loop ends.
-        while let Some(place) = self.choose(id, route, now) {
+        while let Some((place, bypass)) = self
+            .choose(id, route, now)
+            .map(|place| (place, false))
+            .or_else(|| self.least_bad(route, now).map(|place| (place, true)))
+        {
             let (Some(view), Some(call)) = (&mut self.views[place], self.calls.get_mut(id)) else { break };
             call.tries += 1;
             call.server = Some(view.spec.id.clone());
@@ -199,7 +203,7 @@ impl<P, S> Routing<P, S> {
             view.dispatched();
             let Some(handle) = &view.handle else { break };
             let tool = call.tool.clone();
-            if out.dispatch(handle, Dispatch { attempt, tool, args, meta }) {
+            if out.dispatch(handle, Dispatch { attempt, tool, args, meta, bypass }) {
                 call.attempts += 1;
                 call.phase = Phase::InFlight { server: place, since: now };
                 return Placed::Dispatched;
@@ -235,6 +239,20 @@ impl<P, S> Routing<P, S> {
                 strategy.pick(&candidates, Pick { set: *set, key, now, rng: &mut self.rng })
             })?;
         servers.get(picked).copied()
+    }
+
+    /// The ejected server that fails least, where more are ejected than may be.
+    fn least_bad(&self, route: usize, now: Instant) -> Option<usize> {
+        let servers = &self.routes[route].servers;
+        let views = || servers.iter().filter_map(|place| Some((*place, self.views[*place].as_ref()?)));
+        let ejected = views().filter(|(_, view)| view.ejected()).count();
+        if ejected as f64 <= self.settings.ejection_max * servers.len() as f64 {
+            return None;
+        }
+        let candidates = views().filter(|(_, view)| view.admits_bypass());
+        let least =
+            candidates.min_by(|(_, a), (_, b)| a.load.error_rate(now).total_cmp(&b.load.error_rate(now)))?;
+        Some(least.0)
     }
 
     /// A server has room, or has changed: the calls that wait for it are dispatched, the most urgent and oldest

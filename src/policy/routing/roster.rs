@@ -90,6 +90,21 @@ impl<S> View<S> {
         self.refused = false;
     }
 
+    /// Whether its breaker alone holds calls back, and not by order of the host.
+    pub fn ejected(&self) -> bool {
+        self.standing.status == ServerStatus::Ready
+            && matches!(self.standing.admission, Admission::Rejecting { retry_after: Some(_) })
+    }
+
+    /// Whether an ejected server could take a call, if its breaker were not asked.
+    pub fn admits_bypass(&self) -> bool {
+        self.ejected()
+            && self.handle.is_some()
+            && !self.refused
+            && !self.leaving
+            && self.in_flight < self.standing.slots
+    }
+
     /// Whether a call may be dispatched to it now.
     pub fn admits(&self) -> bool {
         let gate = match self.standing.admission {

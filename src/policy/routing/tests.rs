@@ -254,6 +254,30 @@ fn an_open_breaker_is_no_candidate_and_all_open_fails_fast_with_the_next_attempt
 }
 
 #[test]
+fn where_too_many_breakers_are_open_the_least_bad_server_is_tried() {
+    let mut house = House::new("round-robin", |settings| settings.ejection_max = 0.5).with(TWO, 8);
+    house.call(Call::tool("t"));
+    let (bad, attempt) = house.last();
+    house.end(&bad, attempt, AttemptEnd::InvalidResponse("no".into()));
+    let open =
+        Standing { admission: Admission::Rejecting { retry_after: Some(Duration::from_secs(3)) }, ..up(8) };
+    house.standing("a", open.clone());
+    house.standing("b", open);
+    let tried = house.call(Call::tool("t"));
+    assert!(house.answer_of(tried).is_none());
+    assert_ne!(house.last().0, bad);
+    assert!(house.out.dispatched.last().unwrap().1.bypass);
+    let forced = Standing { admission: Admission::Rejecting { retry_after: None }, ..up(8) };
+    house.standing("a", forced.clone());
+    house.standing("b", forced);
+    let refused = house.call(Call::tool("t"));
+    assert!(
+        matches!(house.error_of(refused), CallErrorKind::Unavailable { .. }),
+        "an order of the host is obeyed"
+    );
+}
+
+#[test]
 fn a_half_open_server_gets_no_more_than_its_permits() {
     let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
     house.standing("a", Standing { admission: Admission::Probing { permits: 2 }, ..up(8) });
