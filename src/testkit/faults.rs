@@ -1,6 +1,6 @@
 //! Faults of the troupe's own actors, ordered by a test.
 
-use ractor::ActorCell;
+use ractor::{ActorCell, ActorRef, Message};
 
 use crate::Troupe;
 use crate::actors::ask;
@@ -51,6 +51,8 @@ pub enum Fault {
     Stop,
     /// Its next handler panics.
     Panic,
+    /// Its next handler never returns; server actors only.
+    Hang,
 }
 
 /// There is no such actor at the moment, or it cannot be made to fail that way.
@@ -63,42 +65,46 @@ pub struct NoSuchActor(pub Target);
 /// # Errors
 /// [`NoSuchActor`] if the target does not play at the moment, as between a crash and its restart.
 pub async fn inject(troupe: &Troupe, target: Target, fault: Fault) -> Result<(), NoSuchActor> {
-    let struck =
-        match &target {
-            Target::Connection { server, index } => match connection(troupe, server, *index).await {
-                Some(connection) => {
-                    strike(fault, connection.get_cell(), || connection.cast(ConnectionMsg::Panic).is_ok())
-                }
-                None => false,
-            },
-            Target::Server(server) => troupe.actor_of(server).is_some_and(|actor| {
-                strike(fault, actor.get_cell(), || actor.cast(ServerMsg::Panic).is_ok())
-            }),
-            Target::Router => troupe.stage().router.is_some_and(|actor| {
-                strike(fault, actor.get_cell(), || actor.cast(RouterMsg::Panic).is_ok())
-            }),
-            Target::Registry => troupe.stage().registry.is_some_and(|actor| {
-                strike(fault, actor.get_cell(), || actor.cast(RegistryMsg::Panic).is_ok())
-            }),
-            Target::Events => {
-                troupe.stage().events.is_some_and(|actor| strike(fault, actor.get_cell(), || false))
-            }
-        };
+    let struck = match &target {
+        Target::Connection { server, index } => match connection(troupe, server, *index).await {
+            Some(actor) => strike(&actor, fault, [Some(ConnectionMsg::Panic), None]),
+            None => false,
+        },
+        Target::Server(server) => troupe
+            .actor_of(server)
+            .is_some_and(|actor| strike(&actor, fault, [Some(ServerMsg::Panic), Some(ServerMsg::Hang)])),
+        Target::Router => {
+            troupe.stage().router.is_some_and(|actor| strike(&actor, fault, [Some(RouterMsg::Panic), None]))
+        }
+        Target::Registry => troupe
+            .stage()
+            .registry
+            .is_some_and(|actor| strike(&actor, fault, [Some(RegistryMsg::Panic), None])),
+        Target::Events => troupe.stage().events.is_some_and(|actor| strike(&actor, fault, [None, None])),
+    };
     if struck { Ok(()) } else { Err(NoSuchActor(target)) }
 }
 
-async fn connection(troupe: &Troupe, server: &str, index: usize) -> Option<ractor::ActorRef<ConnectionMsg>> {
+async fn connection(troupe: &Troupe, server: &str, index: usize) -> Option<ActorRef<ConnectionMsg>> {
     let actor = troupe.actor_of(server)?;
     ask(&actor, ServerMsg::Connections).await.ok()?.get(index).cloned()
 }
 
-fn strike(fault: Fault, actor: ActorCell, panic: impl FnOnce() -> bool) -> bool {
-    match fault {
-        Fault::Kill => actor.kill(),
-        Fault::Stop => actor.stop(None),
-        Fault::Panic => return panic(),
-    }
-    true
+/// Strikes an actor; the orders are those to panic and to hang, where it knows them. `false` if it cannot be struck so.
+fn strike<M: Message>(actor: &ActorRef<M>, fault: Fault, [panic, hang]: [Option<M>; 2]) -> bool {
+    let order = match fault {
+        Fault::Kill => {
+            actor.kill();
+            return true;
+        }
+        Fault::Stop => {
+            actor.stop(None);
+            return true;
+        }
+        Fault::Panic => panic,
+        Fault::Hang => hang,
+    };
+    order.is_some_and(|order| actor.cast(order).is_ok())
 }
 
 /// How many actors of the troupe live: the root and everything below it. 0 after shutdown.
