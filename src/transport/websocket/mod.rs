@@ -29,6 +29,9 @@ use crate::config::SubprotocolChoice;
 
 use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound};
 
+#[cfg(test)]
+mod tests;
+
 /// The subprotocol of MCP over WebSocket.
 const SUBPROTOCOL: &str = "mcp";
 

@@ -1,0 +1,87 @@
+//! Calls on their way through a server actor: sent, given back, called off, reported.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ServerState;
+use crate::actors::pump::{Finished, PumpMsg};
+use crate::actors::router::RouterMsg;
+use crate::call::OutcomeClass;
+use crate::event::Event;
+use crate::id::{AttemptId, ConnectionId};
+use crate::policy::routing::{CancelReason, Dispatch};
+
+impl ServerState {
+    /// Sends a call over the least loaded connection, or gives it back unsent.
+    pub(super) fn dispatch(&mut self, dispatch: Dispatch, now: Instant) {
+        let attempt = dispatch.attempt;
+        if self.drain_until.is_some() || self.tools.is_none() {
+            return self.refuse(attempt);
+        }
+        let breaker = &mut self.ledger().breaker;
+        let permit = if dispatch.bypass { Some(breaker.bypass()) } else { breaker.admit(now).ok() };
+        let Some(permit) = permit else { return self.refuse(attempt) };
+        let placed = self.pool.reserve(attempt).map(|connection| {
+            let queue = self.connections.get(&connection).and_then(|held| held.queue.as_ref());
+            (connection, queue.map(|queue| queue.try_send(PumpMsg::Call { dispatch, permit }).is_ok()))
+        });
+        if let Some((_, Some(true))) = placed {
+            return;
+        }
+        // No connection has room, or the link ends at this moment.
+        if let Some((connection, _)) = placed {
+            self.pool.release(connection, attempt, now);
+        }
+        let ServerState { carried, rng, .. } = self;
+        if let Some(ledger) = &mut carried.ledger {
+            ledger.breaker.record(permit, OutcomeClass::Ignored, Duration::ZERO, now, rng);
+        }
+        self.refuse(attempt);
+    }
+
+    pub(super) fn refuse(&mut self, attempt: AttemptId) {
+        self.refused = true;
+        let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
+        self.context.to_router(RouterMsg::Refused { server, incarnation, attempt });
+    }
+
+    pub(super) fn cancel(&mut self, attempt: AttemptId, reason: CancelReason) {
+        let holder = self.pool.holder(attempt).and_then(|connection| self.connections.get(&connection));
+        if let Some(queue) = holder.and_then(|held| held.queue.as_ref()) {
+            // The queue has a place for the cancellation of each call; a link that has ended cancels by its end.
+            let _ = queue.try_send(PumpMsg::Cancel { attempt, reason });
+        }
+    }
+
+    pub(super) fn cancel_all(&mut self) {
+        for queue in self.connections.values().filter_map(|held| held.queue.as_ref()) {
+            let _ = queue.try_send(PumpMsg::CancelAll);
+        }
+    }
+
+    pub(super) fn finished(&mut self, connection: ConnectionId, finished: Vec<Finished>, now: Instant) {
+        let mut transitions = Vec::new();
+        for Finished { attempt, permit, class, latency, outcome } in finished {
+            self.pool.release(connection, attempt, now);
+            let ServerState { carried, rng, .. } = self;
+            let Some(ledger) = &mut carried.ledger else { continue };
+            ledger.count(outcome);
+            if class == OutcomeClass::Success {
+                ledger.latency.record(latency);
+            }
+            transitions.extend(ledger.breaker.record(permit, class, latency, now, rng));
+        }
+        transitions.into_iter().for_each(|transition| self.announce(transition));
+    }
+
+    pub(super) fn noted(&mut self, connection: ConnectionId, violations: Vec<String>, strays: u64) {
+        if strays > 0 {
+            *self.ledger().outcomes.entry("late-answer").or_default() += strays;
+        }
+        for reason in violations {
+            let server = self.spec.id.clone();
+            self.context.emit(Event::ProtocolViolation { server, connection, reason });
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! ServerActor: owns the connections of one server, its circuit breaker, its tools and its figures.
+//!
+//! ```text
+//! Connecting ──▶ Ready ──link lost──▶ Connecting ──▶ …
+//!     │  ▲                                  a lost link is dialled again at once, then with backoff
+//!   failed │ backoff over
+//!     ▼  │
+//! Disconnected
+//! ```
+//!
+//! It is ready when a connection is open and its tools are known. Every change of where it stands is reported to the
+//! registry, which passes it on to the router. Its own crash is the registry's business; a broken link is not a crash.
+
+mod calls;
+mod links;
+mod report;
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::Context;
+use super::alarm::Alarm;
+use super::connection::ConnectionMsg;
+use super::ledger::Ledger;
+use super::listing::Tools;
+use super::pump::{Finished, PumpMsg};
+use super::registry::RegistryMsg;
+use super::supervision::{STOP_GRACE, exit_of};
+use super::task::OwnedTask;
+use crate::config::ServerSpec;
+use crate::event::{BreakerTransition, Event};
+use crate::id::{AttemptId, ConnectionId, Incarnation, ServerId};
+use crate::policy::catalogue::ToolDefinition;
+use crate::policy::pool::Pool;
+use crate::policy::routing::{CancelReason, Dispatch, Standing};
+use crate::protocol::Session;
+use crate::stats::{BreakerStats, LatencyStats, Outcomes, PoolStats};
+use crate::transport::Connector;
+
+/// How long calls wait for a server that was just lost, before they fail fast: long enough for a restart of a local
+/// server, short enough that nobody takes it for a hang.
+const HOPE_AFTER_LOSS: Duration = Duration::from_secs(2);
+
+/// How long `list_changed` notifications are gathered before the tools are listed again.
+const RELIST_DELAY: Duration = Duration::from_millis(100);
+
+/// An order of the host to a breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BreakerOrder {
+    ForceOpen,
+    ForceClose,
+    Reset,
+}
+
+/// The figures that only the server actor knows.
+pub(crate) struct ServerReport {
+    pub breaker: BreakerStats,
+    pub pool: PoolStats,
+    pub latency: LatencyStats,
+    pub outcomes: Outcomes,
+}
+
+/// What a server actor is told.
+pub(crate) enum ServerMsg {
+    /// By the router: send this.
+    Dispatch(Dispatch),
+    /// By the router: call an attempt off.
+    Cancel { attempt: AttemptId, reason: CancelReason },
+    /// By the registry: the router was replaced; what the old one asked for is called off.
+    CancelAll,
+    /// By a connection's task: the link is open and agreed on.
+    Opened { connection: ConnectionId, session: Session, queue: mpsc::Sender<PumpMsg> },
+    /// By a connection's task, as its last word: the link is over, or never came to be.
+    Closed { connection: ConnectionId, reason: String },
+    /// By itself, behind what the connection reported: a connection's actor has ended.
+    Gone { connection: ConnectionId, reason: String },
+    /// By a connection's pump: what a turn brought.
+    Finished {
+        connection: ConnectionId,
+        finished: Vec<Finished>,
+        violations: Vec<String>,
+        strays: u64,
+        tools_changed: bool,
+    },
+    /// By the listing task: the tools, or why there are none.
+    Listed { connection: ConnectionId, tools: Result<Tools, String> },
+    /// By the registry: a sign of life is wanted.
+    Ping,
+    /// By a handle: an order to the breaker.
+    Breaker { order: BreakerOrder, port: oneshot::Sender<Option<BreakerTransition>> },
+    /// By a handle: the figures.
+    Report(oneshot::Sender<ServerReport>),
+    /// By the registry: finish what is in flight, at the latest by `until`, then end.
+    Drain { until: Instant },
+    /// By the alarm.
+    Due,
+    /// By the testkit: panic in this handler.
+    #[cfg(feature = "testkit")]
+    Panic,
+    /// By the testkit: never return from this handler.
+    #[cfg(feature = "testkit")]
+    Hang,
+    /// By the testkit: the cells of the connections, oldest first.
+    #[cfg(feature = "testkit")]
+    Connections(oneshot::Sender<Vec<ActorRef<ConnectionMsg>>>),
+}
+
+/// What a server actor is started with.
+pub(crate) struct ServerArguments {
+    pub context: Context,
+    pub spec: Arc<ServerSpec>,
+    pub connector: Arc<dyn Connector>,
+    pub incarnation: Incarnation,
+    pub registry: ActorRef<RegistryMsg>,
+    pub ledger: Ledger,
+    /// The tools that an earlier life found.
+    pub tools: Option<Arc<[ToolDefinition]>>,
+}
+
+/// One connection as the server actor holds it.
+struct Connection {
+    actor: ActorRef<ConnectionMsg>,
+    /// Present from the handshake on, until the connection is asked to end.
+    queue: Option<mpsc::Sender<PumpMsg>>,
+    /// It was asked to end: its end is no loss.
+    closing: bool,
+}
+
+/// The ledger on its way through this life. However the life ends, it is handed to the registry; and since it goes
+/// with the rest of the state, its arrival proves that the life is over.
+struct Carried {
+    ledger: Option<Box<Ledger>>,
+    registry: ActorRef<RegistryMsg>,
+    server: ServerId,
+    incarnation: Incarnation,
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if let Some(ledger) = self.ledger.take() {
+            let (server, incarnation) = (self.server.clone(), self.incarnation);
+            // Without a registry there is no next life.
+            let _ = self.registry.cast(RegistryMsg::Handover { server, incarnation, ledger });
+        }
+    }
+}
+
+/// The server actor's state.
+pub(crate) struct ServerState {
+    context: Context,
+    spec: Arc<ServerSpec>,
+    connector: Arc<dyn Connector>,
+    incarnation: Incarnation,
+    registry: ActorRef<RegistryMsg>,
+    carried: Carried,
+
+    connections: BTreeMap<ConnectionId, Connection>,
+    pool: Pool<AttemptId>,
+    /// No dial before this.
+    reconnect_at: Option<Instant>,
+    last_error: Option<String>,
+
+    tools: Option<Arc<[ToolDefinition]>>,
+    listing: Option<OwnedTask>,
+    relist_at: Option<Instant>,
+
+    /// Until then the next dial is expected to succeed, and calls wait for it.
+    hope_until: Option<Instant>,
+    reported: Option<Standing>,
+    /// The router holds a refusal against this server, which the next report lifts.
+    refused: bool,
+    drain_until: Option<Instant>,
+    alarm: Alarm,
+    rng: SmallRng,
+}
+
+/// Plays one server; see the module's page.
+pub(crate) struct ServerActor;
+
+impl Actor for ServerActor {
+    type Msg = ServerMsg;
+    type State = ServerState;
+    type Arguments = ServerArguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<ServerMsg>,
+        arguments: ServerArguments,
+    ) -> Result<ServerState, ActorProcessingErr> {
+        let ServerArguments { context, spec, connector, incarnation, registry, ledger, tools } = arguments;
+        let mut ledger = Box::new(ledger);
+        let now = Instant::now();
+        ledger.breaker.inherit(now);
+        let hope = if incarnation == Incarnation::FIRST {
+            spec.pool.connect_timeout + spec.pool.handshake_timeout + spec.pool.list_timeout
+        } else {
+            HOPE_AFTER_LOSS
+        };
+        let mut seed = DefaultHasher::new();
+        (context.seed, &spec.id, incarnation).hash(&mut seed);
+        Ok(ServerState {
+            carried: Carried {
+                ledger: Some(ledger),
+                registry: registry.clone(),
+                server: spec.id.clone(),
+                incarnation,
+            },
+            connections: BTreeMap::new(),
+            pool: Pool::new(spec.pool.clone()),
+            reconnect_at: None,
+            last_error: None,
+            tools,
+            listing: None,
+            relist_at: None,
+            hope_until: Some(now + hope),
+            reported: None,
+            refused: false,
+            drain_until: None,
+            alarm: Alarm::new(),
+            rng: SmallRng::seed_from_u64(seed.finish()),
+            context,
+            spec,
+            connector,
+            incarnation,
+            registry,
+        })
+    }
+
+    async fn post_start(
+        &self,
+        myself: ActorRef<ServerMsg>,
+        state: &mut ServerState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.tend(&myself, Instant::now()).await
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ServerMsg>,
+        message: ServerMsg,
+        state: &mut ServerState,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = Instant::now();
+        match message {
+            ServerMsg::Dispatch(dispatch) => state.dispatch(dispatch, now),
+            ServerMsg::Cancel { attempt, reason } => state.cancel(attempt, reason),
+            ServerMsg::CancelAll => state.cancel_all(),
+            ServerMsg::Opened { connection, session, queue } => {
+                state.opened(&myself, connection, session, queue, now);
+            }
+            ServerMsg::Closed { connection, reason } | ServerMsg::Gone { connection, reason } => {
+                state.closed(connection, reason, now);
+            }
+            ServerMsg::Finished { connection, finished, violations, strays, tools_changed } => {
+                state.finished(connection, finished, now);
+                state.noted(connection, violations, strays);
+                if tools_changed {
+                    state.relist_at.get_or_insert(now + RELIST_DELAY);
+                }
+            }
+            ServerMsg::Listed { connection, tools } => state.listed(connection, tools, now),
+            ServerMsg::Ping => {
+                let (server, incarnation) = (state.spec.id.clone(), state.incarnation);
+                let _ = state.registry.cast(RegistryMsg::Pong { server, incarnation });
+            }
+            ServerMsg::Breaker { order, port } => {
+                let transition = state.order(order, now);
+                let _ = port.send(transition);
+            }
+            ServerMsg::Report(port) => {
+                let _ = port.send(state.figures(now));
+            }
+            ServerMsg::Drain { until } => state.drain_until = Some(until),
+            ServerMsg::Due => state.alarm.rang(),
+            #[cfg(feature = "testkit")]
+            ServerMsg::Panic => panic!("ordered by the testkit"),
+            #[cfg(feature = "testkit")]
+            ServerMsg::Hang => std::future::pending().await,
+            #[cfg(feature = "testkit")]
+            ServerMsg::Connections(port) => {
+                let _ = port.send(state.connections.values().map(|c| c.actor.clone()).collect());
+            }
+        }
+        state.tend(&myself, now).await
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<ServerMsg>,
+        event: SupervisionEvent,
+        state: &mut ServerState,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some((child, cause)) = exit_of(event) else { return Ok(()) };
+        let found = state.connections.iter().find(|(_, connection)| connection.actor.get_id() == child);
+        if let Some((connection, _)) = found {
+            // Supervision overtakes messages; what the connection reported before its end must be heard first.
+            let reason = format!("its actor ended: {cause}");
+            myself.cast(ServerMsg::Gone { connection: *connection, reason })?;
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<ServerMsg>,
+        state: &mut ServerState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.cancel_all();
+        // Without its queue an open link closes in order; one that is still being dialled has nothing to finish.
+        let ends = std::mem::take(&mut state.connections).into_values().map(|connection| async move {
+            if connection.queue.is_none() {
+                connection.actor.stop(None);
+            }
+            drop(connection.queue);
+            if connection.actor.get_cell().wait(Some(STOP_GRACE)).await.is_err() {
+                connection.actor.kill();
+            }
+        });
+        join_all(ends).await;
+        Ok(())
+    }
+}
+
+impl ServerState {
+    fn ledger(&mut self) -> &mut Ledger {
+        self.carried.ledger.as_mut().expect("the ledger leaves only when the state is dropped")
+    }
+
+    /// After each message: does what has become due, and reports a change of where the server stands.
+    async fn tend(&mut self, myself: &ActorRef<ServerMsg>, now: Instant) -> Result<(), ActorProcessingErr> {
+        let ServerState { carried, rng, .. } = self;
+        let transition = carried.ledger.as_mut().and_then(|ledger| ledger.breaker.tick(now, rng));
+        if let Some(transition) = transition {
+            self.announce(transition);
+        }
+        if let Some(until) = self.drain_until {
+            if self.pool.in_flight() == 0 || until <= now {
+                myself.stop(Some("unregistered".to_owned()));
+            }
+        } else {
+            self.open_connections(myself, now).await?;
+            for connection in self.pool.surplus(now) {
+                self.dismiss(connection);
+            }
+            if self.relist_at.is_some_and(|at| at <= now) && self.listing.is_none() {
+                let open = self.connections.iter().find(|(_, held)| held.queue.is_some());
+                if let Some(connection) = open.map(|(connection, _)| *connection) {
+                    self.list(myself, connection);
+                }
+            }
+        }
+        self.report(now);
+        let due = [
+            self.carried.ledger.as_ref().and_then(|ledger| ledger.breaker.wake_at()),
+            self.pool.idle_check_at(),
+            self.reconnect_at.filter(|at| *at > now),
+            self.relist_at.filter(|_| self.listing.is_none() && self.pool.is_ready()),
+            self.hope_until.filter(|at| *at > now),
+            self.drain_until,
+        ];
+        self.alarm.set(due.into_iter().flatten().min(), myself, || ServerMsg::Due);
+        Ok(())
+    }
+
+    fn announce(&self, transition: BreakerTransition) {
+        self.context.emit(Event::BreakerChanged { server: self.spec.id.clone(), transition });
+    }
+
+    fn order(&mut self, order: BreakerOrder, now: Instant) -> Option<BreakerTransition> {
+        let breaker = &mut self.ledger().breaker;
+        let transition = match order {
+            BreakerOrder::ForceOpen => breaker.force_open(),
+            BreakerOrder::ForceClose => breaker.force_close(now),
+            BreakerOrder::Reset => breaker.reset(now),
+        };
+        if let Some(transition) = transition {
+            self.announce(transition);
+        }
+        transition
+    }
+}

@@ -1,0 +1,68 @@
+//! What a server actor tells of itself.
+
+use tokio::time::Instant;
+
+use super::{ServerReport, ServerState};
+use crate::actors::registry::RegistryMsg;
+use crate::event::ServerStatus;
+use crate::policy::breaker::Admission;
+use crate::policy::routing::Standing;
+
+impl ServerState {
+    pub(super) fn figures(&self, now: Instant) -> ServerReport {
+        let ledger = self.carried.ledger.as_ref().expect("the ledger leaves only when the state is dropped");
+        ServerReport {
+            breaker: ledger.breaker.stats(now),
+            pool: self.pool.stats(),
+            latency: ledger.latency.stats(),
+            outcomes: ledger.outcomes.clone(),
+        }
+    }
+
+    pub(super) fn standing(&mut self, now: Instant) -> Standing {
+        let status = if self.pool.is_ready() && self.tools.is_some() {
+            ServerStatus::Ready
+        } else if self.connections.values().any(|held| !held.closing) {
+            ServerStatus::Connecting
+        } else {
+            ServerStatus::Disconnected
+        };
+        let up = status == ServerStatus::Ready;
+        Standing {
+            status,
+            hopeful: self.hope_until.is_some_and(|until| until > now),
+            listed: self.tools.is_some(),
+            admission: self.ledger().breaker.admission(now),
+            slots: if self.drain_until.is_some() { 0 } else { self.pool.slots() },
+            reason: if up { None } else { self.last_error.clone() },
+            retry_at: if up { None } else { self.reconnect_at.filter(|at| *at > now) },
+        }
+    }
+
+    /// Tells the registry where the server stands, if that differs from what it was told last.
+    pub(super) fn report(&mut self, now: Instant) {
+        let standing = self.standing(now);
+        let known = self.reported.as_ref().is_some_and(|reported| same(reported, &standing));
+        // A half-open breaker's permits are counted by the router from report to report.
+        let counted = matches!(standing.admission, Admission::Probing { .. });
+        let lifts = self.refused && self.pool.in_flight() < self.pool.slots();
+        if known && !counted && !lifts {
+            return;
+        }
+        self.refused &= !lifts;
+        self.reported = Some(standing.clone());
+        let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
+        // Without a registry this life is ending.
+        let _ = self.registry.cast(RegistryMsg::Report { server, incarnation, standing });
+    }
+}
+
+/// Whether two standings mean the same to the router; the time left of an open breaker runs by itself.
+fn same(a: &Standing, b: &Standing) -> bool {
+    let gate = match (&a.admission, &b.admission) {
+        (Admission::Rejecting { .. }, Admission::Rejecting { .. }) => true,
+        (a, b) => a == b,
+    };
+    gate && (a.status, a.hopeful, a.listed, a.slots) == (b.status, b.hopeful, b.listed, b.slots)
+        && (&a.reason, a.retry_at) == (&b.reason, b.retry_at)
+}
