@@ -11,7 +11,7 @@ use servers::database::{Config, DatabaseServer, create_demo};
 
 /// Serves a SQLite database as MCP tools over WebSocket.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version)]
 struct Cli {
     /// The database file; it is made, with demo data, where there is none.
     #[arg(long, env = "SQLITE_FILE", default_value = "mcp_demo.db")]

@@ -10,7 +10,7 @@ use servers::files::{FileServer, Rules};
 
 /// Serves the files below one folder as MCP tools over WebSocket.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version)]
 struct Cli {
     /// The folder.
     #[arg(long, env = "FS_BASE_PATH", default_value = ".")]
