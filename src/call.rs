@@ -143,6 +143,7 @@ pub struct Call {
     pub(crate) affinity: Option<Affinity>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
+    pub(crate) hedged: bool,
     pub(crate) meta: Result<Option<RawJson>, String>,
 }
 
@@ -157,6 +158,7 @@ impl Call {
             affinity: None,
             timeout: None,
             idempotent: false,
+            hedged: false,
             meta: Ok(None),
         }
     }
@@ -222,6 +224,14 @@ impl Call {
         self
     }
 
+    /// Asks a second server where the first takes longer than calls of this tool usually do, and takes the first answer;
+    /// the other attempt is called off. Declares the call [`idempotent`](Self::idempotent) as well. Hedges are paid from
+    /// the retry budget; while the tool's usual latency is not known yet there are none.
+    pub fn hedged(mut self) -> Self {
+        self.hedged = true;
+        self.idempotent()
+    }
+
     /// Entries for the request's `_meta`, such as `traceparent`: anything that serialises to a JSON object.
     pub fn meta(mut self, meta: impl Serialize) -> Self {
         self.meta = object("_meta", RawJson::from_value(&meta));
@@ -260,6 +270,8 @@ pub struct Reply {
     pub duration: Duration,
     /// Attempts that were made, this one included.
     pub attempts: u32,
+    /// The servers that lost or failed earlier attempts, in order.
+    pub lost_on: Vec<ServerId>,
     /// Whether it came from the cache.
     pub cached: bool,
 }
@@ -373,6 +385,7 @@ mod tests {
             result: RawJson::from_text(result).unwrap(),
             duration: Duration::ZERO,
             attempts: 1,
+            lost_on: Vec::new(),
             cached: false,
         }
     }

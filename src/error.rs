@@ -94,6 +94,12 @@ pub enum CallErrorKind {
         /// What is wrong with them.
         reason: String,
     },
+    /// The call's options contradict the settings.
+    #[error("invalid options: {reason}")]
+    InvalidOptions {
+        /// How.
+        reason: String,
+    },
     /// No server offers the tool.
     #[error("unknown tool{}{}", near_names(near), unlisted(missing))]
     UnknownTool {
@@ -127,6 +133,8 @@ pub enum CallErrorKind {
         waiting: usize,
         /// The limit that was reached.
         limit: usize,
+        /// When there may be room again, by the pace of the last answers.
+        retry_after: Option<Duration>,
     },
     /// The deadline passed.
     #[error("deadline of {} exceeded {}", rounded(*timeout), if *sent { "while the server worked" } else { "before a server was free" })]
@@ -188,6 +196,7 @@ impl CallErrorKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::InvalidArguments { .. } => "invalid-arguments",
+            Self::InvalidOptions { .. } => "invalid-options",
             Self::UnknownTool { .. } => "unknown-tool",
             Self::AmbiguousTool { .. } => "ambiguous-tool",
             Self::NoMatch { .. } => "no-match",
@@ -209,6 +218,7 @@ impl CallErrorKind {
     pub fn delivery(&self) -> Delivery {
         match self {
             Self::InvalidArguments { .. }
+            | Self::InvalidOptions { .. }
             | Self::UnknownTool { .. }
             | Self::AmbiguousTool { .. }
             | Self::NoMatch { .. }
@@ -246,6 +256,7 @@ struct Details {
     tool: String,
     server: Option<ServerId>,
     attempts: u32,
+    lost_on: Vec<ServerId>,
 }
 
 impl CallError {
@@ -257,7 +268,13 @@ impl CallError {
         server: Option<ServerId>,
         attempts: u32,
     ) -> Self {
-        Self(Box::new(Details { kind, request_id, tool: tool.into(), server, attempts }))
+        Self(Box::new(Details { kind, request_id, tool: tool.into(), server, attempts, lost_on: Vec::new() }))
+    }
+
+    /// The same with the servers that lost or failed earlier attempts.
+    pub(crate) fn lost_on(mut self, servers: Vec<ServerId>) -> Self {
+        self.0.lost_on = servers;
+        self
     }
 
     /// What happened.
@@ -285,6 +302,11 @@ impl CallError {
         self.0.attempts
     }
 
+    /// The servers that lost or failed the attempts before the last one, in order.
+    pub fn earlier_servers(&self) -> &[ServerId] {
+        &self.0.lost_on
+    }
+
     /// What is known about the call's effect.
     pub fn outcome(&self) -> Delivery {
         self.0.kind.delivery()
@@ -307,12 +329,13 @@ impl CallError {
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0.kind {
             CallErrorKind::Unavailable { servers } => servers.iter().filter_map(|s| s.retry_after).min(),
+            CallErrorKind::Overloaded { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
 
     fn sentence(&self) -> String {
-        let Details { kind, request_id, tool, server, attempts } = &*self.0;
+        let Details { kind, request_id, tool, server, attempts, lost_on: _ } = &*self.0;
         let place = server.as_ref().map(|server| format!(" on {server}")).unwrap_or_default();
         let unknown = match kind.delivery() {
             Delivery::Unknown => ", outcome unknown",
@@ -332,6 +355,9 @@ impl Serialize for CallError {
         map.serialize_entry("tool", self.tool())?;
         map.serialize_entry("server", &self.server())?;
         map.serialize_entry("attempts", &self.attempts())?;
+        if !self.0.lost_on.is_empty() {
+            map.serialize_entry("earlier_servers", self.earlier_servers())?;
+        }
         map.serialize_entry("outcome", &self.outcome())?;
         map.serialize_entry("retryable", &self.retryable())?;
         if let Some(after) = self.retry_after() {
@@ -346,6 +372,7 @@ impl Serialize for CallError {
             CallErrorKind::AmbiguousTool { candidates } => map.serialize_entry("candidates", candidates)?,
             CallErrorKind::Unavailable { servers } => map.serialize_entry("servers", servers)?,
             CallErrorKind::InvalidArguments { .. }
+            | CallErrorKind::InvalidOptions { .. }
             | CallErrorKind::NoMatch { .. }
             | CallErrorKind::Overloaded { .. }
             | CallErrorKind::DeadlineExceeded { .. }

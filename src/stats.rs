@@ -164,7 +164,11 @@ pub struct RouterStats {
     pub affinity_bindings: usize,
     /// Attempts after the first that may have been carried out twice.
     pub retries: u64,
-    /// Retries that the budget refused.
+    /// Second attempts beside a slow first one.
+    pub hedges: u64,
+    /// Hedges that answered before the first attempt did.
+    pub hedges_won: u64,
+    /// Retries and hedges that the budget refused.
     pub retries_refused: u64,
     /// Answers that came when their call had ended, or came twice; all dropped.
     pub late_answers: u64,

@@ -286,6 +286,7 @@ impl<R: FnMut(Report)> Pump<R> {
     fn call_off(&mut self, id: u64, reason: CancelReason, now: Instant) -> Outbound {
         let (end, words) = match reason {
             CancelReason::CallerLeft => (AttemptEnd::Cancelled, "the caller left"),
+            CancelReason::AnsweredElsewhere => (AttemptEnd::Cancelled, "another server answered first"),
             CancelReason::DeadlineExceeded => (AttemptEnd::DeadlineExceeded, "deadline exceeded"),
         };
         if let Some(Flight::Call { attempt, permit, sent_at }) = self.in_flight.remove(&id) {

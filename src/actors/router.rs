@@ -184,13 +184,13 @@ impl Actor for RouterActor {
             }
             RouterMsg::Due => {
                 state.alarm.rang();
-                routing.expire(now, &mut Hands);
+                routing.tick(now, &mut Hands);
             }
             #[cfg(feature = "testkit")]
             RouterMsg::Panic => panic!("ordered by the testkit"),
         }
         state.finish_draining(now);
-        let next = [state.routing.next_deadline(), state.drain_until].into_iter().flatten().min();
+        let next = [state.routing.next_time(), state.drain_until].into_iter().flatten().min();
         state.alarm.set(next, &myself, || RouterMsg::Due);
         Ok(())
     }

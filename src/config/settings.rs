@@ -254,6 +254,9 @@ pub struct AffinitySettings {
 pub struct RetrySettings {
     /// Attempts of one call that may have reached a server: 3.
     pub attempts_max: u32,
+    /// Delays before the second retry of a call and those that follow, 50 ms to 2 s; the first goes to another server
+    /// at once. A delay that would pass the call's deadline is not begun.
+    pub backoff: BackoffSettings,
     /// Retries as a share of calls: 0.1.
     pub budget_ratio: f64,
     /// Retries per second that are always allowed, so that a quiet troupe can retry at all: 1.
@@ -263,6 +266,10 @@ pub struct RetrySettings {
     pub budget_window: Duration,
     /// Tools (bare or `group/tool`) that the operator declares safe to repeat.
     pub idempotent_tools: Vec<String>,
+    /// Tools (bare or `group/tool`) whose calls are hedged; declares them idempotent as well.
+    pub hedged_tools: Vec<String>,
+    /// The share of a tool's calls that are answered before a second server is asked: 0.95.
+    pub hedge_percentile: f64,
 }
 
 /// Limits on sizes and tables.
@@ -391,10 +398,17 @@ impl Default for RetrySettings {
     fn default() -> Self {
         Self {
             attempts_max: 3,
+            backoff: BackoffSettings {
+                min: Duration::from_millis(50),
+                max: Duration::from_secs(2),
+                ..BackoffSettings::default()
+            },
             budget_ratio: 0.1,
             budget_min_per_second: 1,
             budget_window: Duration::from_secs(10),
             idempotent_tools: Vec::new(),
+            hedged_tools: Vec::new(),
+            hedge_percentile: 0.95,
         }
     }
 }
@@ -443,6 +457,7 @@ impl Settings {
         }
         share("ejectionMax", self.ejection_max)?;
         positive("startConcurrency", &self.start_concurrency)?;
+        positive("shutdownDrain", &self.shutdown_drain)?;
         positive("eventsCapacity", &self.events_capacity)?;
         self.breaker.check().map_err(|error| error.under("breaker"))?;
         self.pool.check().map_err(|error| error.under("pool"))?;
@@ -453,9 +468,7 @@ impl Settings {
         positive("mailbox.overtakesMax", &self.mailbox.overtakes_max)?;
         positive("affinity.ttl", &self.affinity.ttl)?;
         positive("affinity.capacity", &self.affinity.capacity)?;
-        positive("retry.attemptsMax", &self.retry.attempts_max)?;
-        share("retry.budgetRatio", self.retry.budget_ratio)?;
-        positive("retry.budgetWindow", &self.retry.budget_window)?;
+        self.retry.check().map_err(|error| error.under("retry"))?;
         positive("limits.messageBytesMax", &self.limits.message_bytes_max)?;
         positive("limits.toolsMax", &self.limits.tools_max)?;
         positive("limits.pagesMax", &self.limits.pages_max)?;
@@ -531,6 +544,31 @@ impl RestartSettings {
         self.backoff.check().map_err(|error| error.under("backoff"))?;
         positive("pingInterval", &self.ping_interval)?;
         ordered(("pingInterval", self.ping_interval), ("pingTimeout", self.ping_timeout))
+    }
+}
+
+impl RetrySettings {
+    /// Checks every value; the error names the first key that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        positive("attemptsMax", &self.attempts_max)?;
+        self.backoff.check().map_err(|error| error.under("backoff"))?;
+        share("budgetRatio", self.budget_ratio)?;
+        positive("budgetWindow", &self.budget_window)?;
+        share("hedgePercentile", self.hedge_percentile)?;
+        positive("hedgePercentile", &self.hedge_percentile)?;
+        for (key, tools) in [("idempotentTools", &self.idempotent_tools), ("hedgedTools", &self.hedged_tools)]
+        {
+            if !tools.is_empty() && !self.has_budget() {
+                let reason = "needs a budget: budgetRatio and budgetMinPerSecond are both 0";
+                return Err(ConfigError::new(key, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the budget can ever grant a retry.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.budget_ratio > 0.0 || self.budget_min_per_second > 0
     }
 }
 

@@ -31,12 +31,9 @@ impl Backoff {
         {
             self.attempts = 0;
         }
-        let exponent = i32::try_from(self.attempts).unwrap_or(i32::MAX);
+        let delay = delay(&self.settings, self.attempts, rng);
         self.attempts = self.attempts.saturating_add(1);
-        let (min, max) = (self.settings.min.as_secs_f64(), self.settings.max.as_secs_f64());
-        // An overflow is infinite, and so the longest delay.
-        let delay = (min * self.settings.factor.powi(exponent)).min(max);
-        Duration::from_secs_f64(delay * (1.0 - self.settings.jitter * rng.random::<f64>()))
+        delay
     }
 
     /// A good stretch begins, if none is under way.
@@ -48,6 +45,15 @@ impl Backoff {
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
+}
+
+/// The delay after `before` earlier ones.
+pub fn delay(settings: &BackoffSettings, before: u32, rng: &mut dyn Rng) -> Duration {
+    let exponent = i32::try_from(before).unwrap_or(i32::MAX);
+    let (min, max) = (settings.min.as_secs_f64(), settings.max.as_secs_f64());
+    // An overflow is infinite, and so the longest delay.
+    let delay = (min * settings.factor.powi(exponent)).min(max);
+    Duration::from_secs_f64(delay * (1.0 - settings.jitter * rng.random::<f64>()))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The table of open calls: the one owner of answers.
 //!
 //! A call enters by [`Calls::open`] and leaves by [`Calls::settle`], which hands out its reply port exactly once. What
-//! comes later meets no entry. Deadlines stand in a heap beside the table; entries of calls that ended earlier are
-//! skipped when they come up, and swept out when they are more than the live ones.
+//! comes later meets no entry. Deadlines, and the times at which a call wants something else (its next attempt, a
+//! hedge), stand in heaps beside the table; entries of calls that ended earlier are skipped when they come up, and
+//! swept out when they are more than the live ones.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -16,8 +17,8 @@ use crate::id::{CallId, RequestId, ServerId};
 
 use super::mailbox::Ticket;
 
-/// Ended entries that the deadline heap may hold beside the live ones before it is swept.
-const DEAD_DEADLINES_MAX: usize = 1024;
+/// Ended entries that a heap of times may hold beside the live ones before it is swept.
+const DEAD_TIMES_MAX: usize = 1024;
 
 /// A call without an answer.
 pub struct OpenCall<P> {
@@ -43,6 +44,23 @@ pub struct OpenCall<P> {
     pub server: Option<ServerId>,
     /// The place of a server that lost the last attempt: others go first.
     pub avoid: Option<usize>,
+    /// A second attempt beside the one in `phase`, on another server.
+    pub hedge: Option<Flight>,
+    /// When the call wants something else than its end.
+    pub wake_at: Option<Instant>,
+    /// The servers that lost or failed earlier attempts, in order.
+    pub lost_on: Vec<ServerId>,
+}
+
+/// An attempt that a server works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flight {
+    /// The server's place in the roster.
+    pub server: usize,
+    /// The number of the try.
+    pub number: u32,
+    /// When it was dispatched.
+    pub since: Instant,
 }
 
 /// Where an open call stands.
@@ -59,19 +77,35 @@ pub enum Phase {
         /// The place in its mailbox.
         ticket: Ticket,
     },
+    /// Waits for its next attempt, until `wake_at`.
+    Delayed,
     /// A server works on it.
-    InFlight {
-        /// The server's place in the roster.
-        server: usize,
-        /// When it was dispatched.
-        since: Instant,
-    },
+    InFlight(Flight),
 }
 
 impl<P> OpenCall<P> {
     /// When it must have ended.
     pub fn deadline(&self) -> Instant {
         self.started + self.timeout
+    }
+
+    /// The attempts that servers work on.
+    pub fn flights(&self) -> impl Iterator<Item = Flight> + use<P> {
+        let main = match self.phase {
+            Phase::InFlight(flight) => Some(flight),
+            Phase::New | Phase::Parked(_) | Phase::Queued { .. } | Phase::Delayed => None,
+        };
+        main.into_iter().chain(self.hedge)
+    }
+
+    /// The attempt `number` on the server at `place` is over; another one takes its place in `phase`, if there is one.
+    /// `None` if no such attempt is in flight.
+    pub fn land(&mut self, place: usize, number: u32) -> Option<Flight> {
+        let landed = self.flights().find(|flight| (flight.server, flight.number) == (place, number))?;
+        let other = self.flights().find(|flight| *flight != landed);
+        self.hedge = None;
+        self.phase = other.map_or(Phase::New, Phase::InFlight);
+        Some(landed)
     }
 
     /// Whether a server may have received it.
@@ -83,20 +117,25 @@ impl<P> OpenCall<P> {
 /// The open calls, by id.
 pub struct Calls<P> {
     open: HashMap<CallId, OpenCall<P>>,
-    deadlines: BinaryHeap<Reverse<(Instant, CallId)>>,
+    deadlines: Times,
+    wakes: Times,
 }
+
+/// Times of calls, the earliest first.
+type Times = BinaryHeap<Reverse<(Instant, CallId)>>;
 
 impl<P> Calls<P> {
     /// An empty table.
     pub fn new() -> Self {
-        Self { open: HashMap::new(), deadlines: BinaryHeap::new() }
+        Self { open: HashMap::new(), deadlines: Times::new(), wakes: Times::new() }
     }
 
     /// Enters a call.
     pub fn open(&mut self, id: CallId, call: OpenCall<P>) {
-        if self.deadlines.len() > 2 * self.open.len() + DEAD_DEADLINES_MAX {
-            let open = &self.open;
-            self.deadlines.retain(|Reverse((_, id))| open.contains_key(id));
+        for times in [&mut self.deadlines, &mut self.wakes] {
+            if times.len() > 2 * self.open.len() + DEAD_TIMES_MAX {
+                times.retain(|Reverse((_, id))| self.open.contains_key(id));
+            }
         }
         self.deadlines.push(Reverse((call.deadline(), id)));
         self.open.insert(id, call);
@@ -140,9 +179,36 @@ impl<P> Calls<P> {
         None
     }
 
-    /// When the earliest deadline passes; may name that of a call which ended meanwhile.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.peek().map(|Reverse((at, _))| *at)
+    /// Has [`woken`](Self::woken) name the call at `at`, instead of any time that was set before.
+    pub fn wake(&mut self, id: CallId, at: Instant) {
+        if let Some(call) = self.open.get_mut(&id) {
+            call.wake_at = Some(at);
+            self.wakes.push(Reverse((at, id)));
+        }
+    }
+
+    /// The next call whose time has come.
+    pub fn woken(&mut self, now: Instant) -> Option<CallId> {
+        while let Some(Reverse((at, id))) = self.wakes.peek().copied() {
+            if at > now {
+                return None;
+            }
+            self.wakes.pop();
+            if let Some(call) = self.open.get_mut(&id).filter(|call| call.wake_at == Some(at)) {
+                call.wake_at = None;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// When a deadline passes or a call wakes, at the earliest; may name a call which ended meanwhile.
+    pub fn next_time(&self) -> Option<Instant> {
+        [&self.deadlines, &self.wakes]
+            .into_iter()
+            .filter_map(|times| times.peek())
+            .map(|Reverse((at, _))| *at)
+            .min()
     }
 
     /// How many calls are open.
@@ -182,6 +248,9 @@ mod tests {
             attempts: 0,
             server: None,
             avoid: None,
+            hedge: None,
+            wake_at: None,
+            lost_on: Vec::new(),
         }
     }
 
@@ -213,7 +282,7 @@ mod tests {
             calls.open(CallId(id), call(now, Duration::from_secs(30)));
             assert!(calls.settle(CallId(id)).is_some());
         }
-        assert!(calls.deadlines.len() <= DEAD_DEADLINES_MAX + 2, "{}", calls.deadlines.len());
+        assert!(calls.deadlines.len() <= DEAD_TIMES_MAX + 2, "{}", calls.deadlines.len());
     }
 
     proptest! {

@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod calls;
 pub mod catalogue;
 pub mod classify;
+pub mod hedge;
 pub mod mailbox;
 mod names;
 pub mod pool;

@@ -6,7 +6,7 @@ use super::{CancelReason, Outlet, Routing};
 use crate::call::{AttemptEnd, OutcomeClass, Reply};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{AttemptId, CallId, Incarnation, ServerId};
-use crate::policy::calls::{OpenCall, Phase};
+use crate::policy::calls::{Flight, OpenCall, Phase};
 
 /// The end of one attempt, as the connection reports it.
 #[derive(Debug)]
@@ -43,38 +43,39 @@ impl<P, S> Routing<P, S> {
 
     fn complete(&mut self, place: usize, completion: Completion, now: Instant, out: &mut impl Outlet<P, S>) {
         let Completion { attempt, end, class, latency } = completion;
-        if !self.works_on(place, attempt) {
+        let Some(landed) = self.land(place, attempt) else {
             self.counters.late_answers += 1;
             return;
-        }
+        };
         if let Some(view) = &mut self.views[place] {
-            view.released();
             view.load.observe(latency, class, now);
         }
+        let id = attempt.call;
         match end {
-            AttemptEnd::Result(result) => self.succeed(attempt.call, place, result, now, out),
-            AttemptEnd::Rpc(error) => self.fail(attempt.call, CallErrorKind::Rpc(error), out),
+            AttemptEnd::Result(result) => self.succeed(id, landed, result, now, out),
+            AttemptEnd::Rpc(error) => self.failed(id, place, CallErrorKind::Rpc(error), class, now, out),
             AttemptEnd::InvalidResponse(reason) => {
-                self.fail(attempt.call, CallErrorKind::InvalidResponse { reason }, out);
+                self.failed(id, place, CallErrorKind::InvalidResponse { reason }, class, now, out);
             }
             AttemptEnd::TooLarge { bytes, limit } => {
-                self.unsent(attempt.call);
-                self.fail(attempt.call, CallErrorKind::TooLarge { bytes, limit }, out);
+                self.unsent(id);
+                self.fail(id, CallErrorKind::TooLarge { bytes, limit }, now, out);
             }
             AttemptEnd::ConnectionLost { reason, sent } => {
-                self.lost(attempt.call, place, CallErrorKind::ConnectionLost { reason, sent }, now, out);
+                self.lost(id, place, CallErrorKind::ConnectionLost { reason, sent }, now, out);
             }
             // The router itself calls attempts off, and settles their calls when it does.
             AttemptEnd::DeadlineExceeded | AttemptEnd::Cancelled => {}
         }
     }
 
-    /// Whether the call is open and this is the attempt that it waits for.
-    fn works_on(&self, place: usize, attempt: AttemptId) -> bool {
-        self.calls.get(attempt.call).is_some_and(|call| {
-            call.tries == attempt.number
-                && matches!(call.phase, Phase::InFlight { server, .. } if server == place)
-        })
+    /// Ends an attempt that the server at `place` works on, and frees its slot. `None` if there is no such attempt.
+    pub(super) fn land(&mut self, place: usize, attempt: AttemptId) -> Option<Flight> {
+        let landed = self.calls.get_mut(attempt.call)?.land(place, attempt.number)?;
+        if let Some(view) = &mut self.views[place] {
+            view.released();
+        }
+        Some(landed)
     }
 
     /// A server would not take a dispatch; nothing was sent, so the call is placed again at once.
@@ -87,74 +88,41 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(place) = self.place_of(server, incarnation) else { return };
-        if !self.works_on(place, attempt) {
+        if self.land(place, attempt).is_none() {
             return;
         }
         if let Some(view) = &mut self.views[place] {
             view.refused();
         }
         self.unsent(attempt.call);
-        self.place(attempt.call, now, out);
+        self.place_again(attempt.call, now, out);
     }
 
     /// The last attempt reached no server.
-    fn unsent(&mut self, id: CallId) {
+    pub(super) fn unsent(&mut self, id: CallId) {
         if let Some(call) = self.calls.get_mut(id) {
             call.attempts = call.attempts.saturating_sub(1);
-            call.phase = Phase::New;
         }
-    }
-
-    /// An attempt was lost with its link or server: the call moves if it was not sent, is retried if that is safe,
-    /// and fails otherwise.
-    pub(super) fn lost(
-        &mut self,
-        id: CallId,
-        place: usize,
-        kind: CallErrorKind,
-        now: Instant,
-        out: &mut impl Outlet<P, S>,
-    ) {
-        let sent = kind.delivery() != crate::error::Delivery::NotSent;
-        if !sent {
-            self.unsent(id);
-            if let Some(call) = self.calls.get_mut(id) {
-                call.avoid = Some(place);
-            }
-            return self.place(id, now, out);
-        }
-        let Some(call) = self.calls.get(id) else { return };
-        if self.may_repeat(call) {
-            if self.budget.withdraw(now) {
-                self.counters.retries += 1;
-                if let Some(call) = self.calls.get_mut(id) {
-                    call.avoid = Some(place);
-                    call.phase = Phase::New;
-                }
-                return self.place(id, now, out);
-            }
-            self.counters.retries_refused += 1;
-        }
-        self.fail(id, kind, out);
-    }
-
-    /// Whether the host or the operator declared the call safe to repeat, and it has attempts left.
-    fn may_repeat(&self, call: &OpenCall<P>) -> bool {
-        let declared = &self.settings.retry.idempotent_tools;
-        let safe = call.call.idempotent || declared.contains(&call.call.tool);
-        safe && !self.draining && call.attempts < self.settings.retry.attempts_max
     }
 
     fn succeed(
         &mut self,
         id: CallId,
-        place: usize,
+        landed: Flight,
         result: crate::json::RawJson,
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        let Some(view) = &self.views[place] else { return };
-        let Some(call) = self.calls.settle(id) else { return };
+        let Some(call) = self.calls.get(id) else { return };
+        if call.flights().any(|other| other.number < landed.number) {
+            self.counters.hedges_won += 1;
+        }
+        let Some(call) = self.settle(id, CancelReason::AnsweredElsewhere, now, out) else { return };
+        let Some(view) = &self.views[landed.server] else { return };
+        if self.is_hedged(&call) {
+            let latency = now.saturating_duration_since(landed.since);
+            self.hedge_delays.observe(&view.spec.group, &call.tool, latency, now);
+        }
         if let Some(affinity) = &call.call.affinity {
             self.affinity.bind(&affinity.key, &view.spec.group, &view.spec.id, now);
         }
@@ -167,35 +135,49 @@ impl<P, S> Routing<P, S> {
             result,
             duration: now.saturating_duration_since(call.started),
             attempts: call.attempts,
+            lost_on: call.lost_on,
             cached: false,
         };
         out.answer(call.port, Ok(reply));
     }
 
     /// Ends a call with an error.
-    pub(super) fn fail(&mut self, id: CallId, kind: CallErrorKind, out: &mut impl Outlet<P, S>) {
-        let Some(call) = self.calls.settle(id) else { return };
+    pub(super) fn fail(
+        &mut self,
+        id: CallId,
+        kind: CallErrorKind,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
+        if let Some(call) = self.settle(id, CancelReason::AnsweredElsewhere, now, out) {
+            self.answer_error(call, kind, out);
+        }
+    }
+
+    fn answer_error(&mut self, call: OpenCall<P>, kind: CallErrorKind, out: &mut impl Outlet<P, S>) {
         *self.counters.outcomes.entry(kind.name()).or_default() += 1;
         let error = CallError::new(kind, call.request_id, call.call.tool, call.server, call.attempts);
-        out.answer(call.port, Err(error));
+        out.answer(call.port, Err(error.lost_on(call.lost_on)));
     }
 
     /// The caller left: the call is taken out, and the peer told.
     pub fn cancel(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
-        if self.call_off(id, CancelReason::CallerLeft, now, out).is_some() {
+        if self.settle(id, CancelReason::CallerLeft, now, out).is_some() {
             *self.counters.outcomes.entry("cancelled").or_default() += 1;
         }
     }
 
-    /// Ends every call whose deadline has passed.
-    pub fn expire(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+    /// Does what has become due: ends every call whose deadline has passed, and goes on with those that waited for their
+    /// time.
+    pub fn tick(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
         while let Some(id) = self.calls.expired(now) {
-            let Some(call) = self.call_off(id, CancelReason::DeadlineExceeded, now, out) else { continue };
+            let Some(call) = self.settle(id, CancelReason::DeadlineExceeded, now, out) else { continue };
             let kind =
                 CallErrorKind::DeadlineExceeded { timeout: call.timeout, sent: call.may_have_been_sent() };
-            *self.counters.outcomes.entry(kind.name()).or_default() += 1;
-            let error = CallError::new(kind, call.request_id, call.call.tool, call.server, call.attempts);
-            out.answer(call.port, Err(error));
+            self.answer_error(call, kind, out);
+        }
+        while let Some(id) = self.calls.woken(now) {
+            self.wake(id, now, out);
         }
     }
 
@@ -204,17 +186,15 @@ impl<P, S> Routing<P, S> {
         self.draining = true;
         let open = self.calls.ids();
         for id in &open {
-            let Some(call) = self.call_off(*id, CancelReason::CallerLeft, now, out) else { continue };
+            let Some(call) = self.settle(*id, CancelReason::CallerLeft, now, out) else { continue };
             let kind = CallErrorKind::ShuttingDown { sent: call.may_have_been_sent() };
-            *self.counters.outcomes.entry(kind.name()).or_default() += 1;
-            let error = CallError::new(kind, call.request_id, call.call.tool, call.server, call.attempts);
-            out.answer(call.port, Err(error));
+            self.answer_error(call, kind, out);
         }
         open.len()
     }
 
-    /// Takes a call out of the table and out of wherever it waits; a server that works on it is told.
-    fn call_off(
+    /// Takes a call out of the table and out of wherever it waits, to be answered; servers that work on it are told.
+    fn settle(
         &mut self,
         id: CallId,
         reason: CancelReason,
@@ -223,7 +203,7 @@ impl<P, S> Routing<P, S> {
     ) -> Option<OpenCall<P>> {
         let call = self.calls.settle(id)?;
         match call.phase {
-            Phase::New => {}
+            Phase::New | Phase::Delayed | Phase::InFlight(_) => {}
             Phase::Parked(ticket) => {
                 self.parked.remove(ticket);
             }
@@ -233,18 +213,24 @@ impl<P, S> Routing<P, S> {
                     self.waiting.remove(&route);
                 }
             }
-            Phase::InFlight { server, since } => {
-                if let Some(view) = &mut self.views[server] {
-                    view.released();
-                    if reason == CancelReason::DeadlineExceeded {
-                        view.load.observe(now.saturating_duration_since(since), OutcomeClass::Failure, now);
+        }
+        for Flight { server, number, since } in call.flights() {
+            if let Some(view) = &mut self.views[server] {
+                view.released();
+                let latency = now.saturating_duration_since(since);
+                match reason {
+                    CancelReason::DeadlineExceeded => {
+                        view.load.observe(latency, OutcomeClass::Failure, now);
                     }
-                    if let Some(handle) = &view.handle {
-                        out.cancel(handle, AttemptId { call: id, number: call.tries }, reason);
-                    }
+                    // It was slower than the other: at least this slow.
+                    CancelReason::AnsweredElsewhere => view.load.observe(latency, OutcomeClass::Ignored, now),
+                    CancelReason::CallerLeft => {}
                 }
-                self.serve(server, now, out);
+                if let Some(handle) = &view.handle {
+                    out.cancel(handle, AttemptId { call: id, number }, reason);
+                }
             }
+            self.serve(server, now, out);
         }
         Some(call)
     }

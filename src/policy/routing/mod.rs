@@ -13,6 +13,7 @@
 
 mod ending;
 mod placing;
+mod repeating;
 mod roster;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::json::RawJson;
 use crate::policy::affinity::AffinityTable;
 use crate::policy::calls::{Calls, OpenCall, Phase};
 use crate::policy::catalogue::Catalogue;
+use crate::policy::hedge::HedgeDelays;
 use crate::policy::mailbox::Mailbox;
 use crate::policy::retry::RetryBudget;
 use crate::policy::strategy::{Strategies, UnknownStrategy};
@@ -66,6 +68,8 @@ pub enum CancelReason {
     CallerLeft,
     /// The deadline passed.
     DeadlineExceeded,
+    /// Another server answered first.
+    AnsweredElsewhere,
 }
 
 /// Carries out what the routing decides. `P` is where an answer goes, `S` how a server is reached.
@@ -99,6 +103,8 @@ struct RouteKey {
 #[derive(Default)]
 struct Counters {
     retries: u64,
+    hedges: u64,
+    hedges_won: u64,
     retries_refused: u64,
     late_answers: u64,
     outcomes: Outcomes,
@@ -122,6 +128,7 @@ pub struct Routing<P, S> {
     strategies: Strategies,
     affinity: AffinityTable,
     budget: RetryBudget,
+    hedge_delays: HedgeDelays,
     rng: SmallRng,
     counters: Counters,
     /// No new calls are taken.
@@ -144,6 +151,7 @@ impl<P, S> Routing<P, S> {
             strategies,
             affinity: AffinityTable::new(&settings.affinity),
             budget: RetryBudget::new(&settings.retry),
+            hedge_delays: HedgeDelays::new(settings.retry.hedge_percentile),
             rng: SmallRng::seed_from_u64(seed),
             counters: Counters::default(),
             draining: false,
@@ -175,6 +183,9 @@ impl<P, S> Routing<P, S> {
             attempts: 0,
             server: None,
             avoid: None,
+            hedge: None,
+            wake_at: None,
+            lost_on: Vec::new(),
             call,
         };
         let full = self.calls.len() >= self.settings.limits.open_calls_max;
@@ -182,17 +193,25 @@ impl<P, S> Routing<P, S> {
             Some(CallErrorKind::ShuttingDown { sent: false })
         } else if full {
             let limit = self.settings.limits.open_calls_max;
-            Some(CallErrorKind::Overloaded { waiting: self.calls.len(), limit })
+            Some(CallErrorKind::Overloaded { waiting: self.calls.len(), limit, retry_after: None })
         } else {
             let wrong = open.call.args.as_ref().err().or(open.call.meta.as_ref().err());
-            wrong.map(|reason| CallErrorKind::InvalidArguments { reason: reason.clone() })
+            let wrong = wrong.map(|reason| CallErrorKind::InvalidArguments { reason: reason.clone() });
+            wrong.or_else(|| self.wrong_options(&open.call))
         };
         self.calls.open(id, open);
         self.budget.deposit(now);
         match refusal {
-            Some(kind) => self.fail(id, kind, out),
+            Some(kind) => self.fail(id, kind, now, out),
             None => self.place(id, now, out),
         }
+    }
+
+    /// What about a call's options contradicts the settings.
+    fn wrong_options(&self, call: &Call) -> Option<CallErrorKind> {
+        (call.hedged && !self.settings.retry.has_budget()).then(|| CallErrorKind::InvalidOptions {
+            reason: "a hedge needs a retry budget, and the troupe's is 0".to_owned(),
+        })
     }
 
     /// The deadline that the call, its tool or the settings name; a server's own is known once the call has a route.
@@ -268,11 +287,8 @@ impl<P, S> Routing<P, S> {
         let Some(place) = self.place_of(server, incarnation) else { return };
         if let Some(view) = &mut self.views[place] {
             view.report(standing);
-            view.in_flight = 0;
         }
-        for call in self.calls_with(place) {
-            self.lost(call, place, CallErrorKind::ServerDown { cause: cause.clone(), sent: true }, now, out);
-        }
+        self.lose_all(place, cause, now, out);
         self.serve(place, now, out);
         self.unpark(now, out);
     }
@@ -291,10 +307,7 @@ impl<P, S> Routing<P, S> {
     /// A server is gone for good.
     pub fn left(&mut self, server: &ServerId, now: Instant, out: &mut impl Outlet<P, S>) {
         let Some(place) = self.places.remove(server) else { return };
-        for call in self.calls_with(place) {
-            let cause = crate::event::ExitCause::Requested;
-            self.lost(call, place, CallErrorKind::ServerDown { cause, sent: true }, now, out);
-        }
+        self.lose_all(place, &crate::event::ExitCause::Requested, now, out);
         self.views[place] = None;
         self.affinity.forget_server(server);
         self.reconsider(now, out);
@@ -304,16 +317,6 @@ impl<P, S> Routing<P, S> {
     pub fn catalogue(&mut self, catalogue: Arc<Catalogue>, now: Instant, out: &mut impl Outlet<P, S>) {
         self.catalogue = catalogue;
         self.reconsider(now, out);
-    }
-
-    /// Ids of open calls that a server works on, oldest first.
-    fn calls_with(&self, place: usize) -> Vec<CallId> {
-        let with =
-            |call: &OpenCall<P>| matches!(call.phase, Phase::InFlight { server, .. } if server == place);
-        let mut ids: Vec<CallId> =
-            self.calls.iter().filter(|(_, call)| with(call)).map(|(id, _)| id).collect();
-        ids.sort_unstable();
-        ids
     }
 
     /// The place of a server, if `incarnation` is its current life.
@@ -340,9 +343,9 @@ impl<P, S> Routing<P, S> {
         self.calls.len()
     }
 
-    /// When [`expire`](Self::expire) next has something to do, at the earliest.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.calls.next_deadline()
+    /// When [`tick`](Self::tick) next has something to do, at the earliest.
+    pub fn next_time(&self) -> Option<Instant> {
+        self.calls.next_time()
     }
 
     /// The figures of this moment.
@@ -361,6 +364,8 @@ impl<P, S> Routing<P, S> {
             in_flight: self.views.iter().flatten().map(|view| view.in_flight).sum(),
             affinity_bindings: self.affinity.len(now),
             retries: self.counters.retries,
+            hedges: self.counters.hedges,
+            hedges_won: self.counters.hedges_won,
             retries_refused: self.counters.retries_refused,
             late_answers: self.counters.late_answers,
             outcomes: self.counters.outcomes.clone(),

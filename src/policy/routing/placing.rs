@@ -1,6 +1,7 @@
 //! Where a call goes: the tool's route, a server of it, or a queue.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -8,10 +9,23 @@ use super::{Dispatch, Outlet, Route, RouteCandidates, RouteKey, Routing, View};
 use crate::call::Selector;
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::{AttemptId, CallId};
-use crate::policy::calls::Phase;
+use crate::policy::calls::{Flight, Phase};
 use crate::policy::catalogue::Resolution;
 use crate::policy::mailbox::{Mailbox, Pushed};
 use crate::policy::strategy::{Pick, hash_key};
+
+/// Bounds of what a caller is told to wait when a queue is full: not so short that it spins, not so long that it gives
+/// up on a queue that a burst has filled.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
+
+/// Why a call has no route.
+pub(super) enum NoRoute {
+    /// Nothing that a server may still tell would change it.
+    Never(CallErrorKind),
+    /// Servers whose tools are not known yet may change it.
+    NotYet(CallErrorKind),
+}
 
 /// What became of an attempt to dispatch a call.
 enum Placed {
@@ -24,41 +38,19 @@ enum Placed {
 impl<P, S> Routing<P, S> {
     /// Finds a place for an open call: a server, a queue, or an error.
     pub(super) fn place(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
-        let Some(call) = self.calls.get(id) else { return };
-        let resolved = self.catalogue.resolve(&call.call.tool, call.call.selector.group.as_deref());
-        let (tools, name): (Vec<usize>, _) = match resolved {
-            Resolution::Found(tool) => (vec![tool.index], tool.name.clone()),
-            Resolution::Several(tools) => {
-                (tools.iter().map(|tool| tool.index).collect(), tools[0].name.clone())
-            }
-            Resolution::Ambiguous(candidates) => {
-                return self.fail(id, CallErrorKind::AmbiguousTool { candidates }, out);
-            }
-            Resolution::Unknown { near } => {
-                let kind = CallErrorKind::UnknownTool { near, missing: self.unlisted(now) };
-                return self.park_or_fail(id, kind, now, out);
-            }
+        let route = match self.route_for(id, now) {
+            Ok(route) => route,
+            Err(NoRoute::Never(kind)) => return self.fail(id, kind, now, out),
+            Err(NoRoute::NotYet(kind)) => return self.park_or_fail(id, kind, now, out),
         };
-        let selector = call.call.selector.clone();
-        let priority = call.call.priority;
-        if let Some(call) = self.calls.get_mut(id) {
-            call.tool = name;
-        }
-        let route = self.route(RouteKey { tools, selector: selector.clone() });
-        if self.routes[route].servers.is_empty() {
-            return self.park_or_fail(id, CallErrorKind::NoMatch { selector: selector.describe() }, now, out);
-        }
-        let route = match self.strictly_bound(id, route, now) {
-            Some(server) => self.route_of_one(route, server),
-            None => route,
-        };
+        let Some(priority) = self.calls.get(id).map(|call| call.call.priority) else { return };
         self.apply_server_timeout(id, route);
         if self.routes[route].waiting.is_empty() {
             match self.dispatch(id, route, now, out) {
                 Placed::Dispatched => return,
                 Placed::NoServer if !self.promising(route) => {
                     let servers = self.reasons(route, now);
-                    return self.fail(id, CallErrorKind::Unavailable { servers }, out);
+                    return self.fail(id, CallErrorKind::Unavailable { servers }, now, out);
                 }
                 Placed::NoServer => {}
             }
@@ -66,10 +58,10 @@ impl<P, S> Routing<P, S> {
         let ticket = match self.routes[route].waiting.push(priority, id) {
             Pushed::Queued(ticket) => ticket,
             Pushed::Shed { ticket, shed } => {
-                self.overloaded(shed, route, out);
+                self.overloaded(shed, route, now, out);
                 ticket
             }
-            Pushed::Full(_) => return self.overloaded(id, route, out),
+            Pushed::Full(_) => return self.overloaded(id, route, now, out),
         };
         self.waiting.insert(route);
         if let Some(call) = self.calls.get_mut(id) {
@@ -77,32 +69,80 @@ impl<P, S> Routing<P, S> {
         }
     }
 
-    fn overloaded(&mut self, id: CallId, route: usize, out: &mut impl Outlet<P, S>) {
-        let waiting = &self.routes[route].waiting;
-        let kind = CallErrorKind::Overloaded { waiting: waiting.len(), limit: waiting.capacity() };
-        self.fail(id, kind, out);
+    /// The servers among which a call is placed.
+    pub(super) fn route_for(&mut self, id: CallId, now: Instant) -> Result<usize, NoRoute> {
+        let unknown = || NoRoute::Never(CallErrorKind::Closed);
+        let call = self.calls.get(id).ok_or_else(unknown)?;
+        let resolved = self.catalogue.resolve(&call.call.tool, call.call.selector.group.as_deref());
+        let (tools, name): (Vec<usize>, _) = match resolved {
+            Resolution::Found(tool) => (vec![tool.index], tool.name.clone()),
+            Resolution::Several(tools) => {
+                (tools.iter().map(|tool| tool.index).collect(), tools[0].name.clone())
+            }
+            Resolution::Ambiguous(candidates) => {
+                return Err(NoRoute::Never(CallErrorKind::AmbiguousTool { candidates }));
+            }
+            Resolution::Unknown { near } => {
+                return Err(NoRoute::NotYet(CallErrorKind::UnknownTool {
+                    near,
+                    missing: self.unlisted(now),
+                }));
+            }
+        };
+        let selector = call.call.selector.clone();
+        if let Some(call) = self.calls.get_mut(id) {
+            call.tool = name;
+        }
+        let route = self.route(RouteKey { tools, selector: selector.clone() });
+        if self.routes[route].servers.is_empty() {
+            return Err(NoRoute::NotYet(CallErrorKind::NoMatch { selector: selector.describe() }));
+        }
+        Ok(match self.strictly_bound(id, route, now) {
+            Some(server) => self.route_of_one(route, server),
+            None => route,
+        })
+    }
+
+    fn overloaded(&mut self, id: CallId, route: usize, now: Instant, out: &mut impl Outlet<P, S>) {
+        let Route { servers, waiting, .. } = &self.routes[route];
+        let retry_after = Some(self.pace(servers, waiting.len()));
+        let kind =
+            CallErrorKind::Overloaded { waiting: waiting.len(), limit: waiting.capacity(), retry_after };
+        self.fail(id, kind, now, out);
+    }
+
+    /// How long the servers take for so many calls, by their mean latencies.
+    fn pace(&self, servers: &[usize], calls: usize) -> Duration {
+        let rate: f64 = servers
+            .iter()
+            .filter_map(|place| self.views[*place].as_ref())
+            .filter_map(|view| Some(view.standing.slots as f64 / view.load.mean()?.as_secs_f64().max(1e-6)))
+            .sum();
+        let secs = if rate > 0.0 { calls as f64 / rate } else { f64::INFINITY };
+        let bounds = (RETRY_AFTER_MIN.as_secs_f64(), RETRY_AFTER_MAX.as_secs_f64());
+        Duration::from_secs_f64(secs.clamp(bounds.0, bounds.1))
     }
 
     /// Keeps a call that nobody can take yet while servers may still tell their tools; otherwise it fails.
-    fn park_or_fail(&mut self, id: CallId, kind: CallErrorKind, _now: Instant, out: &mut impl Outlet<P, S>) {
+    fn park_or_fail(&mut self, id: CallId, kind: CallErrorKind, now: Instant, out: &mut impl Outlet<P, S>) {
         let coming = self.views.iter().flatten().any(|view| !view.standing.listed && view.promises());
         if self.introduced && !coming {
-            return self.fail(id, kind, out);
+            return self.fail(id, kind, now, out);
         }
         let Some(call) = self.calls.get_mut(id) else { return };
         match self.parked.push(call.call.priority, id) {
             Pushed::Queued(ticket) => call.phase = Phase::Parked(ticket),
             Pushed::Shed { ticket, shed } => {
                 call.phase = Phase::Parked(ticket);
-                self.parked_overflow(shed, out);
+                self.parked_overflow(shed, now, out);
             }
-            Pushed::Full(_) => self.parked_overflow(id, out),
+            Pushed::Full(_) => self.parked_overflow(id, now, out),
         }
     }
 
-    fn parked_overflow(&mut self, id: CallId, out: &mut impl Outlet<P, S>) {
-        let kind = CallErrorKind::Overloaded { waiting: self.parked.len(), limit: self.parked.capacity() };
-        self.fail(id, kind, out);
+    fn parked_overflow(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
+        let (waiting, limit) = (self.parked.len(), self.parked.capacity());
+        self.fail(id, CallErrorKind::Overloaded { waiting, limit, retry_after: None }, now, out);
     }
 
     /// Servers whose tools are not known, with the reason.
@@ -195,22 +235,45 @@ impl<P, S> Routing<P, S> {
             .map(|place| (place, false))
             .or_else(|| self.least_bad(route, now).map(|place| (place, true)))
         {
-            let (Some(view), Some(call)) = (&mut self.views[place], self.calls.get_mut(id)) else { break };
-            call.tries += 1;
-            call.server = Some(view.spec.id.clone());
-            let attempt = AttemptId { call: id, number: call.tries };
-            let (Ok(args), Ok(meta)) = (call.call.args.clone(), call.call.meta.clone()) else { break };
-            view.dispatched();
-            let Some(handle) = &view.handle else { break };
-            let tool = call.tool.clone();
-            if out.dispatch(handle, Dispatch { attempt, tool, args, meta, bypass }) {
-                call.attempts += 1;
-                call.phase = Phase::InFlight { server: place, since: now };
+            if let Some(flight) = self.send(id, place, bypass, now, out) {
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.phase = Phase::InFlight(flight);
+                }
+                self.plan_hedge(id, route, place, now);
                 return Placed::Dispatched;
             }
-            view.refused();
         }
         Placed::NoServer
+    }
+
+    /// Hands an attempt of a call to a server. `None` if the server's actor is gone, which bars that server.
+    pub(super) fn send(
+        &mut self,
+        id: CallId,
+        place: usize,
+        bypass: bool,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) -> Option<Flight> {
+        let (view, call) = (self.views[place].as_mut()?, self.calls.get_mut(id)?);
+        call.tries += 1;
+        call.server = Some(view.spec.id.clone());
+        let attempt = AttemptId { call: id, number: call.tries };
+        // Wrong ones were refused when the call was made.
+        let (Ok(args), Ok(meta)) = (call.call.args.clone(), call.call.meta.clone()) else { return None };
+        let tool = call.tool.clone();
+        view.dispatched();
+        let taken = view
+            .handle
+            .as_ref()
+            .is_some_and(|handle| out.dispatch(handle, Dispatch { attempt, tool, args, meta, bypass }));
+        if !taken {
+            view.released();
+            view.refused();
+            return None;
+        }
+        call.attempts += 1;
+        Some(Flight { server: place, number: attempt.number, since: now })
     }
 
     /// The server that gets a call: the bound one, else the strategy's choice, else the one that lost it before.
@@ -289,7 +352,7 @@ impl<P, S> Routing<P, S> {
         self.waiting.remove(&route);
         for id in stranded {
             let servers = self.reasons(route, now);
-            self.fail(id, CallErrorKind::Unavailable { servers }, out);
+            self.fail(id, CallErrorKind::Unavailable { servers }, now, out);
         }
         false
     }

@@ -150,7 +150,6 @@ impl<S> View<S> {
 
     /// The server would not take what was dispatched.
     pub fn refused(&mut self) {
-        self.released();
         self.refused = true;
     }
 

@@ -1,6 +1,8 @@
+mod once;
+mod repeating;
+
 use std::time::Duration;
 
-use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -135,6 +137,12 @@ impl House {
 
     fn succeed(&mut self, server: &str, attempt: AttemptId) {
         self.end(server, attempt, AttemptEnd::Result(RawJson::from_value(&json!({})).unwrap()));
+    }
+
+    /// Lets time pass.
+    fn wait(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
+        self.routing.tick(self.now, &mut self.out);
     }
 
     /// Answers the last dispatch.
@@ -314,62 +322,12 @@ fn a_full_queue_sheds_the_lowest_priority_and_says_so() {
 }
 
 #[test]
-fn an_unsent_call_moves_to_another_server_and_is_no_attempt() {
-    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
-    let call = house.call(Call::tool("t"));
-    let (first, attempt) = house.last();
-    house.end(&first, attempt, lost(false));
-    let (second, attempt) = house.last();
-    assert_ne!(first, second);
-    house.succeed(&second, attempt);
-    assert_eq!(house.answer_of(call).unwrap().as_ref().unwrap().attempts, 1);
-}
-
-#[test]
-fn a_sent_call_is_retried_only_if_it_was_declared_safe() {
-    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
-    let plain = house.call(Call::tool("t"));
-    let (server, attempt) = house.last();
-    house.end(&server, attempt, lost(true));
-    let error = house.answer_of(plain).unwrap().as_ref().unwrap_err();
-    assert_eq!((error.outcome(), error.attempts()), (Delivery::Unknown, 1));
-
-    let safe = house.call(Call::tool("t").idempotent());
-    let (first, attempt) = house.last();
-    house.end(&first, attempt, lost(true));
-    let (second, attempt) = house.last();
-    assert_ne!(first, second, "the server that lost it is passed over");
-    house.succeed(&second, attempt);
-    assert_eq!(house.answer_of(safe).unwrap().as_ref().unwrap().attempts, 2);
-}
-
-#[test]
-fn retries_end_with_their_attempts_and_with_the_budget() {
-    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
-    let call = house.call(Call::tool("t").idempotent());
-    for _ in 0..3 {
-        let (server, attempt) = house.last();
-        house.end(&server, attempt, lost(true));
-    }
-    assert_eq!(house.answer_of(call).unwrap().as_ref().unwrap_err().attempts(), 3);
-    for _ in 0..200 {
-        house.call(Call::tool("t").idempotent());
-        let (server, attempt) = house.last();
-        house.end(&server, attempt, lost(true));
-        house.routing.end_all(house.now, &mut house.out);
-        house.routing.draining = false;
-    }
-    let stats = house.routing.stats(house.now);
-    assert!(stats.retries < 60 && stats.retries_refused > 0, "{stats:?}");
-}
-
-#[test]
 fn an_answer_that_comes_late_or_twice_meets_no_entry() {
     let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
     let call = house.call(Call::tool("t").timeout(Duration::from_secs(1)));
     let (server, attempt) = house.last();
     house.now += Duration::from_secs(1);
-    house.routing.expire(house.now, &mut house.out);
+    house.routing.tick(house.now, &mut house.out);
     assert!(matches!(house.error_of(call), CallErrorKind::DeadlineExceeded { sent: true, .. }));
     assert_eq!(house.out.cancelled, [(server.clone(), attempt, CancelReason::DeadlineExceeded)]);
     house.succeed(&server, attempt);
@@ -384,7 +342,7 @@ fn a_deadline_covers_the_time_in_the_queue() {
     house.call(Call::tool("t"));
     let queued = house.call(Call::tool("t").timeout(Duration::from_secs(1)));
     house.now += Duration::from_secs(1);
-    house.routing.expire(house.now, &mut house.out);
+    house.routing.tick(house.now, &mut house.out);
     assert!(matches!(house.error_of(queued), CallErrorKind::DeadlineExceeded { sent: false, .. }));
     assert_eq!(house.routing.stats(house.now).queued, QueuedStats::default());
 }
@@ -541,100 +499,4 @@ fn a_server_that_leaves_gets_no_new_calls_and_finishes_what_it_has() {
     }
     house.succeed(&server, attempt);
     assert!(house.answer_of(call).unwrap().is_ok());
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Call { idempotent: bool, priority: u8 },
-    Succeed(usize),
-    Lose { which: usize, sent: bool },
-    Refuse(usize),
-    Cancel(u64),
-    Down(usize),
-    Up { server: usize, slots: usize },
-    Wait(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => (any::<bool>(), 0u8..3).prop_map(|(idempotent, priority)| Step::Call { idempotent, priority }),
-        3 => (0usize..8).prop_map(Step::Succeed),
-        2 => (0usize..8, any::<bool>()).prop_map(|(which, sent)| Step::Lose { which, sent }),
-        1 => (0usize..8).prop_map(Step::Refuse),
-        1 => (0u64..40).prop_map(Step::Cancel),
-        1 => (0usize..2).prop_map(Step::Down),
-        2 => (0usize..2, 1usize..4).prop_map(|(server, slots)| Step::Up { server, slots }),
-        1 => (0u64..2_000).prop_map(Step::Wait),
-    ]
-}
-
-use proptest::strategy::Strategy;
-
-proptest! {
-    #[test]
-    fn every_call_is_answered_once_or_cancelled_and_no_slot_leaks(steps in prop::collection::vec(step(), 1..120)) {
-        let names = ["a", "b"];
-        let mut house = House::new("peak-ewma", |settings| settings.mailbox.capacity = 6).with(TWO, 2);
-        let mut lives = [Incarnation::FIRST; 2];
-        let mut at_work: Vec<(String, Incarnation, AttemptId)> = Vec::new();
-        let mut cancelled = 0usize;
-        let mut seen = 0;
-        for step in steps {
-            match step {
-                Step::Call { idempotent, priority } => {
-                    let mut call = Call::tool("t").timeout(Duration::from_secs(3)).priority(Priority::ALL[priority as usize]);
-                    if idempotent { call = call.idempotent(); }
-                    house.call(call);
-                }
-                Step::Succeed(which) if which < at_work.len() => {
-                    let (server, life, attempt) = at_work.swap_remove(which);
-                    let end = AttemptEnd::Result(RawJson::from_value(&json!({})).unwrap());
-                    let batch = vec![Completion { attempt, end, class: OutcomeClass::Success, latency: Duration::ZERO }];
-                    house.routing.completed(&id(&server), life, batch, house.now, &mut house.out);
-                }
-                Step::Lose { which, sent } if which < at_work.len() => {
-                    let (server, life, attempt) = at_work.swap_remove(which);
-                    let batch = vec![Completion { attempt, end: lost(sent), class: OutcomeClass::Failure, latency: Duration::ZERO }];
-                    house.routing.completed(&id(&server), life, batch, house.now, &mut house.out);
-                }
-                Step::Refuse(which) if which < at_work.len() => {
-                    let (server, life, attempt) = at_work.swap_remove(which);
-                    house.routing.refused(&id(&server), life, attempt, house.now, &mut house.out);
-                }
-                Step::Cancel(call) => {
-                    let before = house.routing.open_calls();
-                    house.routing.cancel(CallId(call), house.now, &mut house.out);
-                    cancelled += before - house.routing.open_calls();
-                }
-                Step::Down(server) => {
-                    let name = names[server];
-                    house.routing.server_down(&id(name), lives[server], &ExitCause::Killed, down(), house.now, &mut house.out);
-                    lives[server] = lives[server].next();
-                    house.join(name, "g", server, lives[server], down());
-                }
-                Step::Up { server, slots } => {
-                    house.routing.standing(&id(names[server]), lives[server], up(slots), house.now, &mut house.out);
-                }
-                Step::Wait(ms) => {
-                    house.now += Duration::from_millis(ms);
-                    house.routing.expire(house.now, &mut house.out);
-                }
-                Step::Succeed(_) | Step::Lose { .. } | Step::Refuse(_) => {}
-            }
-            for (server, dispatch) in house.out.dispatched.drain(..) {
-                let life = lives[usize::from(server == "b")];
-                at_work.push((server, life, dispatch.attempt));
-            }
-            seen = house.out.answers.len();
-            prop_assert_eq!(house.next as usize, seen + cancelled + house.routing.open_calls());
-        }
-        house.routing.end_all(house.now, &mut house.out);
-        seen = house.out.answers.len().max(seen);
-        prop_assert_eq!(house.next as usize, seen + cancelled);
-        let mut ports: Vec<u64> = house.out.answers.iter().map(|(port, _)| *port).collect();
-        ports.sort_unstable();
-        ports.dedup();
-        prop_assert_eq!(ports.len(), seen, "a call was answered twice");
-        prop_assert_eq!(house.routing.stats(house.now).in_flight, 0);
-    }
 }

@@ -1,0 +1,235 @@
+//! Attempts after the first: calls that move, retries, hedges.
+//!
+//! A call that reached no server moves freely. One that may have is repeated only if the host or the operator declared
+//! that safe, within the attempts and the budget; otherwise its error says that the outcome is unknown.
+
+use tokio::time::Instant;
+
+use super::{Outlet, Route, RouteCandidates, Routing, View};
+use crate::call::OutcomeClass;
+use crate::error::{CallErrorKind, Delivery};
+use crate::event::ExitCause;
+use crate::id::{AttemptId, CallId, ServerId};
+use crate::policy::backoff;
+use crate::policy::calls::{OpenCall, Phase};
+use crate::policy::strategy::Pick;
+
+impl<P, S> Routing<P, S> {
+    /// An attempt was lost with its link or server: the call moves if it was not sent, is retried if that is safe, and
+    /// fails otherwise.
+    pub(super) fn lost(
+        &mut self,
+        id: CallId,
+        place: usize,
+        kind: CallErrorKind,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.avoid = Some(place);
+        if kind.delivery() == Delivery::NotSent {
+            self.unsent(id);
+            return self.place_again(id, now, out);
+        }
+        if !self.repeat(id, place, now, out) {
+            self.fail(id, kind, now, out);
+        }
+    }
+
+    /// A server answered that it failed. Another one may do better, where trying it is safe.
+    pub(super) fn failed(
+        &mut self,
+        id: CallId,
+        place: usize,
+        kind: CallErrorKind,
+        class: OutcomeClass,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
+        let servers_fault = matches!(class, OutcomeClass::Failure | OutcomeClass::Overload);
+        let in_flight = self.calls.get(id).is_some_and(|call| call.flights().next().is_some());
+        // The same server would fail again.
+        if servers_fault && (in_flight || self.another_admits(id, place, now)) {
+            if let Some(call) = self.calls.get_mut(id) {
+                call.avoid = Some(place);
+            }
+            if self.repeat(id, place, now, out) {
+                return;
+            }
+        }
+        self.fail(id, kind, now, out);
+    }
+
+    /// Places a call again, unless another attempt of it is under way.
+    pub(super) fn place_again(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
+        if self.calls.get(id).is_some_and(|call| call.flights().next().is_none()) {
+            self.place(id, now, out);
+        }
+    }
+
+    /// Makes another attempt after one that `place` lost or failed. `false` if there may be none.
+    fn repeat(&mut self, id: CallId, place: usize, now: Instant, out: &mut impl Outlet<P, S>) -> bool {
+        let Some(call) = self.calls.get(id) else { return false };
+        let former = self.views[place].as_ref().map(|view| view.spec.id.clone());
+        if call.flights().next().is_some() {
+            // The hedge, or the attempt that was hedged, goes on.
+            self.note_loss(id, former);
+            return true;
+        }
+        if !self.may_repeat(call) {
+            return false;
+        }
+        // Another server at once the first time; after that something is wrong with more than one server.
+        let delay = call
+            .attempts
+            .checked_sub(2)
+            .map(|before| backoff::delay(&self.settings.retry.backoff, before, &mut self.rng));
+        if delay.is_some_and(|delay| now + delay >= call.deadline()) {
+            return false;
+        }
+        if !self.budget.withdraw(now) {
+            self.counters.retries_refused += 1;
+            return false;
+        }
+        self.counters.retries += 1;
+        self.note_loss(id, former);
+        match delay {
+            None => self.place(id, now, out),
+            Some(delay) => {
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.phase = Phase::Delayed;
+                }
+                self.calls.wake(id, now + delay);
+            }
+        }
+        true
+    }
+
+    fn note_loss(&mut self, id: CallId, server: Option<ServerId>) {
+        if let Some(call) = self.calls.get_mut(id) {
+            call.lost_on.extend(server);
+        }
+    }
+
+    /// Whether the host or the operator declared the call safe to repeat, and it has attempts left.
+    fn may_repeat(&self, call: &OpenCall<P>) -> bool {
+        let safe = call.call.idempotent
+            || self.declared(&self.settings.retry.idempotent_tools, call)
+            || self.is_hedged(call);
+        safe && !self.draining && call.attempts < self.settings.retry.attempts_max
+    }
+
+    /// Whether a slow attempt of the call gets a second one beside it.
+    pub(super) fn is_hedged(&self, call: &OpenCall<P>) -> bool {
+        call.call.hedged || self.declared(&self.settings.retry.hedged_tools, call)
+    }
+
+    /// Whether the operator's list names the call's tool, bare or with its group.
+    fn declared(&self, tools: &[String], call: &OpenCall<P>) -> bool {
+        if tools.is_empty() {
+            return false;
+        }
+        let group = call.server.as_ref().and_then(|server| {
+            let place = self.places.get(server)?;
+            Some(self.views[*place].as_ref()?.spec.group.as_str())
+        });
+        tools.iter().any(|declared| match declared.split_once('/') {
+            _ if *declared == *call.tool => true,
+            Some((wanted, tool)) => *tool == *call.tool && group.is_none_or(|group| group == wanted),
+            None => false,
+        })
+    }
+
+    /// A call's time has come: its next attempt, or its hedge.
+    pub(super) fn wake(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
+        match self.calls.get(id).map(|call| call.phase) {
+            Some(Phase::Delayed) => {
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.phase = Phase::New;
+                }
+                self.place(id, now, out);
+            }
+            Some(Phase::InFlight(_)) => self.hedge(id, now, out),
+            Some(Phase::New | Phase::Parked(_) | Phase::Queued { .. }) | None => {}
+        }
+    }
+
+    /// Sets the time for a hedge of a call that was just dispatched for the first time.
+    pub(super) fn plan_hedge(&mut self, id: CallId, route: usize, place: usize, now: Instant) {
+        let (Some(call), Some(view)) = (self.calls.get(id), &self.views[place]) else { return };
+        let bound = call.call.affinity.as_ref().is_some_and(|affinity| affinity.strict);
+        if call.attempts > 1 || bound || self.routes[route].servers.len() < 2 || !self.is_hedged(call) {
+            return;
+        }
+        if let Some(delay) = self.hedge_delays.delay(&view.spec.group, &call.tool, now) {
+            self.calls.wake(id, now + delay);
+        }
+    }
+
+    /// Asks a second server, if one has room at this moment and the budget allows it.
+    fn hedge(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
+        let Some(call) = self.calls.get(id) else { return };
+        let mut flights = call.flights();
+        let (Some(first), None) = (flights.next(), flights.next()) else { return };
+        if !self.may_repeat(call) {
+            return;
+        }
+        let Some(place) = self.another(id, first.server, now) else { return };
+        if !self.budget.withdraw(now) {
+            self.counters.retries_refused += 1;
+            return;
+        }
+        if let Some(flight) = self.send(id, place, false, now, out) {
+            self.counters.hedges += 1;
+            if let Some(call) = self.calls.get_mut(id) {
+                call.hedge = Some(flight);
+            }
+        }
+    }
+
+    /// Whether a server other than the one at `place` takes the call now.
+    fn another_admits(&mut self, id: CallId, place: usize, now: Instant) -> bool {
+        let Ok(route) = self.route_for(id, now) else { return false };
+        let admits = |other: &usize| *other != place && self.views[*other].as_ref().is_some_and(View::admits);
+        self.routes[route].servers.iter().any(admits)
+    }
+
+    /// The server that the strategy chooses when the one at `place` is out of the question.
+    fn another(&mut self, id: CallId, place: usize, now: Instant) -> Option<usize> {
+        let route = self.route_for(id, now).ok()?;
+        let Route { servers, set, .. } = &self.routes[route];
+        let candidates = RouteCandidates { servers, views: &self.views, avoid: Some(place) };
+        let pick = Pick { set: *set, key: None, now, rng: &mut self.rng };
+        let picked = self.strategies.active().pick(&candidates, pick)?;
+        servers.get(picked).copied()
+    }
+
+    /// Ends the attempts that were with a server, without an answer of the server's.
+    pub(super) fn lose_all(
+        &mut self,
+        place: usize,
+        cause: &ExitCause,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
+        for attempt in self.attempts_at(place) {
+            if self.land(place, attempt).is_some() {
+                let kind = CallErrorKind::ServerDown { cause: cause.clone(), sent: true };
+                self.lost(attempt.call, place, kind, now, out);
+            }
+        }
+    }
+
+    /// The attempts that a server works on, oldest call first.
+    fn attempts_at(&self, place: usize) -> Vec<AttemptId> {
+        let mut attempts: Vec<AttemptId> = self
+            .calls
+            .iter()
+            .flat_map(|(id, call)| call.flights().map(move |flight| (id, flight)))
+            .filter(|(_, flight)| flight.server == place)
+            .map(|(call, flight)| AttemptId { call, number: flight.number })
+            .collect();
+        attempts.sort_unstable_by_key(|attempt| (attempt.call, attempt.number));
+        attempts
+    }
+}
