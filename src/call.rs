@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::RpcError;
-use crate::id::{GroupId, RequestId, ServerId};
+use crate::id::{ConnectionId, GroupId, Incarnation, RequestId, ServerId};
 use crate::json::RawJson;
 
 /// How urgent a call is. Orders the queue of calls that wait for a free slot.
@@ -93,6 +93,25 @@ pub(crate) struct Affinity {
     pub strict: bool,
 }
 
+/// A leased connection, as its user names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeaseKey {
+    pub server: ServerId,
+    pub incarnation: Incarnation,
+    pub connection: ConnectionId,
+}
+
+/// What a call is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// A tool, wherever the troupe sends it.
+    Tool,
+    /// A tool, on this connection and no other.
+    Leased(LeaseKey),
+    /// A lease of the server, or of one of the group, that the call's `tool` names.
+    Lease,
+}
+
 /// Which servers a call may go to, besides offering the tool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Selector {
@@ -136,6 +155,7 @@ impl Selector {
 #[must_use = "a call does nothing until it is given to Troupe::call"]
 pub struct Call {
     pub(crate) tool: String,
+    pub(crate) errand: Errand,
     /// The arguments, or what is wrong with them; told when the call is made.
     pub(crate) args: Result<Option<RawJson>, String>,
     pub(crate) selector: Selector,
@@ -152,6 +172,7 @@ impl Call {
     pub fn tool(tool: impl Into<String>) -> Self {
         Self {
             tool: tool.into(),
+            errand: Errand::Tool,
             args: Ok(None),
             selector: Selector::default(),
             priority: Priority::default(),
@@ -274,6 +295,9 @@ pub struct Reply {
     pub lost_on: Vec<ServerId>,
     /// Whether it came from the cache.
     pub cached: bool,
+    /// The lease that was asked for.
+    #[serde(skip)]
+    pub(crate) lease: Option<LeaseKey>,
 }
 
 fn micros<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -387,6 +411,7 @@ mod tests {
             attempts: 1,
             lost_on: Vec::new(),
             cached: false,
+            lease: None,
         }
     }
 

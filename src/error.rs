@@ -114,10 +114,10 @@ pub enum CallErrorKind {
         /// The qualified names to choose from.
         candidates: Vec<String>,
     },
-    /// The tool exists, but no server that offers it matches the call's selector.
-    #[error("no server that offers the tool matches {selector}")]
+    /// No server that offers the tool matches the call's selector, or there is none to lease.
+    #[error("no server that could take it matches {selector}")]
     NoMatch {
-        /// The selector, in words.
+        /// What was asked for, in words.
         selector: String,
     },
     /// Every server that offers the tool is down, or its breaker is open.
@@ -163,6 +163,12 @@ pub enum CallErrorKind {
         /// Whether the server may have received the call.
         sent: bool,
     },
+    /// The lease has ended: its connection, and what the server kept for it, are gone.
+    #[error("the lease has ended: {reason}")]
+    LeaseEnded {
+        /// Why.
+        reason: String,
+    },
     /// The server's answer is no valid response.
     #[error("invalid response: {reason}")]
     InvalidResponse {
@@ -206,6 +212,7 @@ impl CallErrorKind {
             Self::Rpc(_) => "rpc-error",
             Self::ConnectionLost { .. } => "connection-lost",
             Self::ServerDown { .. } => "server-down",
+            Self::LeaseEnded { .. } => "lease-ended",
             Self::InvalidResponse { .. } => "invalid-response",
             Self::TooLarge { .. } => "too-large",
             Self::Interrupted => "interrupted",
@@ -225,6 +232,7 @@ impl CallErrorKind {
             | Self::Unavailable { .. }
             | Self::Overloaded { .. }
             | Self::TooLarge { .. }
+            | Self::LeaseEnded { .. }
             | Self::Closed => Delivery::NotSent,
             Self::DeadlineExceeded { sent, .. }
             | Self::ConnectionLost { sent, .. }
@@ -378,6 +386,7 @@ impl Serialize for CallError {
             | CallErrorKind::DeadlineExceeded { .. }
             | CallErrorKind::ConnectionLost { .. }
             | CallErrorKind::ServerDown { .. }
+            | CallErrorKind::LeaseEnded { .. }
             | CallErrorKind::InvalidResponse { .. }
             | CallErrorKind::TooLarge { .. }
             | CallErrorKind::Interrupted

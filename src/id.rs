@@ -166,7 +166,7 @@ number_id! {
 }
 
 /// One try of a call: the call and the number of the try, from 1.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct AttemptId {
     /// The call.
     pub call: CallId,

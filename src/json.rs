@@ -26,6 +26,11 @@ impl RawJson {
         Ok(Self(text.into()))
     }
 
+    /// JSON's `null`.
+    pub(crate) fn null() -> Self {
+        Self::trusted(Bytes::from_static(b"null"))
+    }
+
     /// Takes bytes that a parser has already recognised as one JSON value.
     pub(crate) fn trusted(bytes: Bytes) -> Self {
         debug_assert!(serde_json::from_slice::<&RawValue>(&bytes).is_ok());

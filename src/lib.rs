@@ -70,7 +70,7 @@ pub use policy::catalogue::Tool;
 pub use policy::classify::classify;
 pub use stats::{ServerInfo, Stats};
 pub use troupe::{
-    BreakerControl, CallFuture, EventStream, NotReady, Readiness, StartError, Troupe, TroupeBuilder,
+    BreakerControl, CallFuture, EventStream, Lease, NotReady, Readiness, StartError, Troupe, TroupeBuilder,
     UnknownServer,
 };
 

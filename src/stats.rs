@@ -123,6 +123,8 @@ pub struct PoolStats {
     pub ready: usize,
     /// Requests in flight.
     pub in_flight: usize,
+    /// Connections beside these that are leased.
+    pub leased: usize,
 }
 
 /// Latency of successful attempts, from the send to the answer, over the server's whole registration.

@@ -95,6 +95,9 @@ async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
     println!("  files:  {}", names(&files["entries"], "name"));
     println!("  tables: {}", names(&tables["data"], "table_name"));
 
+    step("a transaction, on a connection that is leased for it");
+    transaction(troupe).await?;
+
     step("mistakes are told, and hurt nobody");
     for call in [
         Call::tool("file.raed"),
@@ -115,6 +118,28 @@ async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
     figures(&stats);
     println!("\n  the same as JSON:");
     output::json(&stats);
+    Ok(())
+}
+
+/// Begins a transaction, writes, looks at it from outside, and rolls it back by ending the lease.
+async fn transaction(troupe: &Troupe) -> Outcome<()> {
+    let connection = "postgresql";
+    let count = json!({"connection": connection, "query": "SELECT count(*) AS n FROM users"});
+    let users = |reply: Reply| -> Outcome<Value> { Ok(reply.structured::<Value>()?["rows"][0]["n"].take()) };
+    let insert = "INSERT INTO users (username, email) VALUES ('dana', 'dana@example.com')";
+
+    let lease = troupe.lease("db-server").await?;
+    let begin = json!({"connection": connection, "action": "begin"});
+    lease.call(Call::tool("database.transaction").args(begin)).await?;
+    lease
+        .call(Call::tool("database.execute").args(json!({"connection": connection, "query": insert})))
+        .await?;
+    let inside = users(lease.call(Call::tool("database.query").args(&count)).await?)?;
+    let outside = users(call(troupe, Call::tool("database.query").args(&count)).await?)?;
+    println!("  a user is added: {inside} users inside the transaction, {outside} outside");
+    drop(lease);
+    let after = users(call(troupe, Call::tool("database.query").args(&count)).await?)?;
+    println!("  the lease ends without a commit: {after} users");
     Ok(())
 }
 

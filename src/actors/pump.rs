@@ -244,7 +244,7 @@ impl<R: FnMut(Report)> Pump<R> {
     fn encode(&mut self, message: PumpMsg, now: Instant) -> Option<Outbound> {
         match message {
             PumpMsg::Call { dispatch, permit } => {
-                let Dispatch { attempt, tool, args, meta, bypass: _ } = dispatch;
+                let Dispatch { attempt, tool, args, meta, bypass: _, over: _ } = dispatch;
                 let id = self.next_id;
                 let frame = self.session.encode_call(id, &tool, args.as_ref(), meta.as_ref());
                 if frame.len() > self.message_bytes_max {

@@ -16,9 +16,11 @@ use super::server::ServerMsg;
 use crate::call::Call;
 use crate::config::ServerSpec;
 use crate::event::{Event, ExitCause};
-use crate::id::{AttemptId, CallId, Incarnation, ServerId};
+use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, ServerId};
 use crate::policy::catalogue::Catalogue;
-use crate::policy::routing::{Answer, CancelReason, Completion, Dispatch, Outlet, Routing, Standing};
+use crate::policy::routing::{
+    Answer, CancelReason, Completion, Dispatch, LeaseNews, Outlet, Routing, Standing,
+};
 use crate::policy::strategy::{Strategies, UnknownStrategy};
 use crate::stats::RouterStats;
 
@@ -35,6 +37,8 @@ pub(crate) enum RouterMsg {
     Completed { server: ServerId, incarnation: Incarnation, batch: Vec<Completion> },
     /// By a server actor: it would not take a dispatch; nothing was sent.
     Refused { server: ServerId, incarnation: Incarnation, attempt: AttemptId },
+    /// By a server actor: what became of a lease.
+    Leasing { server: ServerId, incarnation: Incarnation, attempt: AttemptId, news: LeaseNews },
     /// By the registry: a server's actor began a life.
     Joined {
         spec: Arc<ServerSpec>,
@@ -97,6 +101,11 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         server.cast(ServerMsg::Dispatch(dispatch)).is_ok()
     }
 
+    fn release(&mut self, server: &ActorRef<ServerMsg>, connection: ConnectionId) {
+        // A server that has ended has no leases.
+        let _ = server.cast(ServerMsg::Release(connection));
+    }
+
     fn cancel(&mut self, server: &ActorRef<ServerMsg>, attempt: AttemptId, reason: CancelReason) {
         // A server that has ended works on nothing.
         let _ = server.cast(ServerMsg::Cancel { attempt, reason });
@@ -154,6 +163,9 @@ impl Actor for RouterActor {
             }
             RouterMsg::Refused { server, incarnation, attempt } => {
                 routing.refused(&server, incarnation, attempt, now, &mut Hands);
+            }
+            RouterMsg::Leasing { server, incarnation, attempt, news } => {
+                routing.leasing(&server, incarnation, attempt, news, now, &mut Hands);
             }
             RouterMsg::Joined { spec, incarnation, actor, standing } => {
                 routing.joined(spec, incarnation, actor, standing);

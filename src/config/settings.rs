@@ -137,6 +137,11 @@ pub struct PoolSettings {
     /// A connection beyond `min` that was idle this long is closed: 5 min.
     #[serde(deserialize_with = "duration::deserialize")]
     pub idle_timeout: Duration,
+    /// Leases at once, each a connection beside those above: 16.
+    pub leases_max: usize,
+    /// A lease that was unused this long ends: 60 s.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub lease_idle_timeout: Duration,
     /// Limit for opening the link: 5 s.
     #[serde(deserialize_with = "duration::deserialize")]
     pub connect_timeout: Duration,
@@ -342,6 +347,8 @@ impl Default for PoolSettings {
             in_flight_max: 256,
             busy_at: 1,
             idle_timeout: Duration::from_secs(300),
+            leases_max: 16,
+            lease_idle_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
             probe_timeout: Duration::from_secs(2),
@@ -507,6 +514,7 @@ impl PoolSettings {
         positive("inFlightMax", &self.in_flight_max)?;
         positive("busyAt", &self.busy_at)?;
         positive("idleTimeout", &self.idle_timeout)?;
+        positive("leaseIdleTimeout", &self.lease_idle_timeout)?;
         positive("connectTimeout", &self.connect_timeout)?;
         positive("handshakeTimeout", &self.handshake_timeout)?;
         positive("probeTimeout", &self.probe_timeout)?;

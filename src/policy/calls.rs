@@ -61,6 +61,8 @@ pub struct Flight {
     pub number: u32,
     /// When it was dispatched.
     pub since: Instant,
+    /// It takes one of the server's shared slots; those of leases do not.
+    pub shared: bool,
 }
 
 /// Where an open call stands.

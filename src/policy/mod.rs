@@ -8,6 +8,7 @@ pub mod calls;
 pub mod catalogue;
 pub mod classify;
 pub mod hedge;
+pub mod leases;
 pub mod mailbox;
 mod names;
 pub mod pool;

@@ -217,7 +217,12 @@ impl<W: Copy + Eq + Hash> Pool<W> {
 
     /// The figures of this moment.
     pub fn stats(&self) -> PoolStats {
-        PoolStats { total: self.connections.len(), ready: self.ready(), in_flight: self.in_flight() }
+        PoolStats {
+            total: self.connections.len(),
+            ready: self.ready(),
+            in_flight: self.in_flight(),
+            leased: 0,
+        }
     }
 
     /// The connection that a piece of work is on.

@@ -47,7 +47,11 @@ impl ServerState {
     }
 
     pub(super) fn cancel(&mut self, attempt: AttemptId, reason: CancelReason) {
-        let holder = self.pool.holder(attempt).and_then(|connection| self.connections.get(&connection));
+        let holder = self.pool.holder(attempt).or_else(|| self.leases.holder(attempt));
+        if let Some(connection) = holder.filter(|connection| self.leases.opening().contains(connection)) {
+            return self.end_lease(connection, "nobody waits for it");
+        }
+        let holder = holder.and_then(|connection| self.connections.get(&connection));
         if let Some(queue) = holder.and_then(|held| held.queue.as_ref()) {
             // The queue has a place for the cancellation of each call; a link that has ended cancels by its end.
             let _ = queue.try_send(PumpMsg::Cancel { attempt, reason });
@@ -55,6 +59,9 @@ impl ServerState {
     }
 
     pub(super) fn cancel_all(&mut self) {
+        for connection in self.leases.opening() {
+            self.end_lease(connection, "nobody waits for it");
+        }
         for queue in self.connections.values().filter_map(|held| held.queue.as_ref()) {
             let _ = queue.try_send(PumpMsg::CancelAll);
         }
@@ -63,7 +70,9 @@ impl ServerState {
     pub(super) fn finished(&mut self, connection: ConnectionId, finished: Vec<Finished>, now: Instant) {
         let mut transitions = Vec::new();
         for Finished { attempt, permit, class, latency, outcome } in finished {
-            self.pool.release(connection, attempt, now);
+            if !self.pool.release(connection, attempt, now) {
+                self.leases.finish(connection, attempt, now);
+            }
             let ServerState { carried, rng, .. } = self;
             let Some(ledger) = &mut carried.ledger else { continue };
             ledger.count(outcome);

@@ -31,22 +31,32 @@ impl ServerState {
             return Ok(());
         }
         for _ in 0..self.pool.wanted() {
-            let known_era = self.ledger().era;
             let connection = self.ledger().connection();
-            let arguments = ConnectionArguments {
-                context: self.context.clone(),
-                spec: self.spec.clone(),
-                connector: self.connector.clone(),
-                incarnation: self.incarnation,
-                connection,
-                known_era,
-                server: myself.clone(),
-            };
-            let (actor, _) =
-                ConnectionActor::spawn_linked(None, ConnectionActor, arguments, myself.get_cell()).await?;
             self.pool.opening(connection);
-            self.connections.insert(connection, Connection { actor, queue: None, closing: false });
+            self.open(myself, connection, false).await?;
         }
+        Ok(())
+    }
+
+    /// Starts the actor of a new connection.
+    pub(super) async fn open(
+        &mut self,
+        myself: &ActorRef<ServerMsg>,
+        connection: ConnectionId,
+        leased: bool,
+    ) -> Result<(), ActorProcessingErr> {
+        let arguments = ConnectionArguments {
+            context: self.context.clone(),
+            spec: self.spec.clone(),
+            connector: self.connector.clone(),
+            incarnation: self.incarnation,
+            connection,
+            known_era: self.ledger().era,
+            server: myself.clone(),
+        };
+        let (actor, _) =
+            ConnectionActor::spawn_linked(None, ConnectionActor, arguments, myself.get_cell()).await?;
+        self.connections.insert(connection, Connection { actor, queue: None, closing: false, leased });
         Ok(())
     }
 
@@ -60,6 +70,16 @@ impl ServerState {
     ) {
         let Some(held) = self.connections.get_mut(&connection).filter(|held| !held.closing) else { return };
         held.queue = Some(queue);
+        let leased = held.leased;
+        self.context.emit(Event::ConnectionOpened {
+            server: self.spec.id.clone(),
+            connection,
+            version: session.version().to_owned(),
+            name: session.server_name().map(str::to_owned),
+        });
+        if leased {
+            return self.lease_opened(connection, now);
+        }
         let first = !self.pool.is_ready();
         self.pool.opened(connection, now);
         let ledger = self.ledger();
@@ -68,12 +88,6 @@ impl ServerState {
         if let Some(transition) = transition {
             self.announce(transition);
         }
-        self.context.emit(Event::ConnectionOpened {
-            server: self.spec.id.clone(),
-            connection,
-            version: session.version().to_owned(),
-            name: session.server_name().map(str::to_owned),
-        });
         if self.tools.is_some() {
             self.ledger().reconnect.good(now);
         }
@@ -150,16 +164,19 @@ impl ServerState {
     /// A connection is over. What was on it and was not reported is lost; a second report finds nothing.
     pub(super) fn closed(&mut self, connection: ConnectionId, reason: String, now: Instant) {
         let Some(held) = self.connections.remove(&connection) else { return };
+        if !held.closing {
+            let server = self.spec.id.clone();
+            self.context.emit(Event::ConnectionLost { server, connection, reason: reason.clone() });
+        }
+        if held.leased {
+            return self.lease_closed(connection, &reason);
+        }
         let was_ready = self.pool.is_ready();
         let lost = self.pool.close(connection);
-        if !lost.is_empty() {
-            self.lose(lost, &reason);
-        }
+        self.lose(lost, &reason, true);
         if held.closing {
             return;
         }
-        let server = self.spec.id.clone();
-        self.context.emit(Event::ConnectionLost { server, connection, reason: reason.clone() });
         if held.queue.is_none() {
             return self.failed_attempt(reason, now);
         }
@@ -196,10 +213,13 @@ impl ServerState {
     }
 
     /// Tells the router of attempts whose connection died without a word.
-    pub(super) fn lose(&mut self, attempts: Vec<AttemptId>, reason: &str) {
+    pub(super) fn lose(&mut self, attempts: Vec<AttemptId>, reason: &str, sent: bool) {
+        if attempts.is_empty() {
+            return;
+        }
         let batch = attempts.into_iter().map(|attempt| {
             self.carried.ledger.iter_mut().for_each(|ledger| ledger.count("connection-lost"));
-            let end = AttemptEnd::ConnectionLost { reason: reason.to_owned(), sent: true };
+            let end = AttemptEnd::ConnectionLost { reason: reason.to_owned(), sent };
             let class = (self.context.classifier)(&end);
             Completion { attempt, end, class, latency: Duration::ZERO }
         });

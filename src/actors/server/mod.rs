@@ -12,6 +12,7 @@
 //! registry, which passes it on to the router. Its own crash is the registry's business; a broken link is not a crash.
 
 mod calls;
+mod leases;
 mod links;
 mod report;
 
@@ -41,8 +42,9 @@ use crate::config::ServerSpec;
 use crate::event::{BreakerTransition, Event};
 use crate::id::{AttemptId, ConnectionId, Incarnation, ServerId};
 use crate::policy::catalogue::ToolDefinition;
+use crate::policy::leases::Leases;
 use crate::policy::pool::Pool;
-use crate::policy::routing::{CancelReason, Dispatch, Standing};
+use crate::policy::routing::{CancelReason, Dispatch, Over, Standing};
 use crate::protocol::Session;
 use crate::stats::{BreakerStats, LatencyStats, Outcomes, PoolStats};
 use crate::transport::Connector;
@@ -94,6 +96,8 @@ pub(crate) enum ServerMsg {
     },
     /// By the listing task: the tools, or why there are none.
     Listed { connection: ConnectionId, tools: Result<Tools, String> },
+    /// By the lease's user, or by the router where there is none: a lease ends.
+    Release(ConnectionId),
     /// By the registry: a sign of life is wanted.
     Ping,
     /// By a handle: an order to the breaker.
@@ -134,6 +138,8 @@ struct Connection {
     queue: Option<mpsc::Sender<PumpMsg>>,
     /// It was asked to end: its end is no loss.
     closing: bool,
+    /// It belongs to a lease and not to the pool.
+    leased: bool,
 }
 
 /// The ledger on its way through this life. However the life ends, it is handed to the registry; and since it goes
@@ -166,6 +172,7 @@ pub(crate) struct ServerState {
 
     connections: BTreeMap<ConnectionId, Connection>,
     pool: Pool<AttemptId>,
+    leases: Leases<AttemptId>,
     /// No dial before this.
     reconnect_at: Option<Instant>,
     last_error: Option<String>,
@@ -217,6 +224,7 @@ impl Actor for ServerActor {
             },
             connections: BTreeMap::new(),
             pool: Pool::new(spec.pool.clone()),
+            leases: Leases::new(spec.pool.leases_max, spec.pool.lease_idle_timeout, spec.pool.in_flight_max),
             reconnect_at: None,
             last_error: None,
             tools,
@@ -252,7 +260,12 @@ impl Actor for ServerActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
         match message {
-            ServerMsg::Dispatch(dispatch) => state.dispatch(dispatch, now),
+            ServerMsg::Dispatch(dispatch) => match dispatch.over {
+                Over::Shared => state.dispatch(dispatch, now),
+                Over::Leased(connection) => state.dispatch_leased(connection, dispatch, now),
+                Over::NewLease => state.lease(dispatch.attempt),
+            },
+            ServerMsg::Release(connection) => state.end_lease(connection, "it was released"),
             ServerMsg::Cancel { attempt, reason } => state.cancel(attempt, reason),
             ServerMsg::CancelAll => state.cancel_all(),
             ServerMsg::Opened { connection, session, queue } => {
@@ -343,8 +356,9 @@ impl ServerState {
         if let Some(transition) = transition {
             self.announce(transition);
         }
+        self.tend_leases(myself, now).await?;
         if let Some(until) = self.drain_until {
-            if self.pool.in_flight() == 0 || until <= now {
+            if (self.pool.in_flight() == 0 && self.leases.len() == 0) || until <= now {
                 myself.stop(Some("unregistered".to_owned()));
             }
         } else {
@@ -363,6 +377,7 @@ impl ServerState {
         let due = [
             self.carried.ledger.as_ref().and_then(|ledger| ledger.breaker.wake_at()),
             self.pool.idle_check_at(),
+            self.leases.idle_check_at(),
             self.reconnect_at.filter(|at| *at > now),
             self.relist_at.filter(|_| self.listing.is_none() && self.pool.is_ready()),
             self.hope_until.filter(|at| *at > now),

@@ -7,13 +7,14 @@ use crate::actors::registry::RegistryMsg;
 use crate::event::ServerStatus;
 use crate::policy::breaker::Admission;
 use crate::policy::routing::Standing;
+use crate::stats::PoolStats;
 
 impl ServerState {
     pub(super) fn figures(&self, now: Instant) -> ServerReport {
         let ledger = self.carried.ledger.as_ref().expect("the ledger leaves only when the state is dropped");
         ServerReport {
             breaker: ledger.breaker.stats(now),
-            pool: self.pool.stats(),
+            pool: PoolStats { leased: self.leases.len(), ..self.pool.stats() },
             latency: ledger.latency.stats(),
             outcomes: ledger.outcomes.clone(),
         }
@@ -22,7 +23,7 @@ impl ServerState {
     pub(super) fn standing(&mut self, now: Instant) -> Standing {
         let status = if self.pool.is_ready() && self.tools.is_some() {
             ServerStatus::Ready
-        } else if self.connections.values().any(|held| !held.closing) {
+        } else if self.connections.values().any(|held| !held.closing && !held.leased) {
             ServerStatus::Connecting
         } else {
             ServerStatus::Disconnected

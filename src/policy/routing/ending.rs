@@ -73,7 +73,7 @@ impl<P, S> Routing<P, S> {
     pub(super) fn land(&mut self, place: usize, attempt: AttemptId) -> Option<Flight> {
         let landed = self.calls.get_mut(attempt.call)?.land(place, attempt.number)?;
         if let Some(view) = &mut self.views[place] {
-            view.released();
+            view.released(landed.shared);
         }
         Some(landed)
     }
@@ -137,6 +137,7 @@ impl<P, S> Routing<P, S> {
             attempts: call.attempts,
             lost_on: call.lost_on,
             cached: false,
+            lease: None,
         };
         out.answer(call.port, Ok(reply));
     }
@@ -214,9 +215,9 @@ impl<P, S> Routing<P, S> {
                 }
             }
         }
-        for Flight { server, number, since } in call.flights() {
+        for Flight { server, number, since, shared } in call.flights() {
             if let Some(view) = &mut self.views[server] {
-                view.released();
+                view.released(shared);
                 let latency = now.saturating_duration_since(since);
                 match reason {
                     CancelReason::DeadlineExceeded => {

@@ -12,6 +12,7 @@
 //! that everything here is tested without a runtime.
 
 mod ending;
+mod leasing;
 mod placing;
 mod repeating;
 mod roster;
@@ -28,7 +29,7 @@ use tokio::time::Instant;
 use crate::call::{Call, Reply, Selector};
 use crate::config::{ServerSpec, Settings};
 use crate::error::{CallError, CallErrorKind};
-use crate::id::{AttemptId, CallId, Incarnation, RequestId, ServerId};
+use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, RequestId, ServerId};
 use crate::json::RawJson;
 use crate::policy::affinity::AffinityTable;
 use crate::policy::calls::{Calls, OpenCall, Phase};
@@ -40,6 +41,7 @@ use crate::policy::strategy::{Strategies, UnknownStrategy};
 use crate::stats::{Outcomes, QueuedStats, RouterStats};
 
 pub use ending::Completion;
+pub use leasing::LeaseNews;
 pub use roster::Standing;
 use roster::{RouteCandidates, View};
 
@@ -59,6 +61,19 @@ pub struct Dispatch {
     pub meta: Option<RawJson>,
     /// The server's breaker is open and is not asked; see [`Settings::ejection_max`].
     pub bypass: bool,
+    /// The connection.
+    pub over: Over,
+}
+
+/// The connection that an attempt goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// The pool's choice.
+    Shared,
+    /// This leased one.
+    Leased(ConnectionId),
+    /// A new one, opened for a lease. There is no tool to call.
+    NewLease,
 }
 
 /// Why an attempt is called off.
@@ -78,6 +93,8 @@ pub trait Outlet<P, S> {
     fn answer(&mut self, port: P, answer: Answer);
     /// Hands an attempt to a server; `false` if the server's actor is gone.
     fn dispatch(&mut self, server: &S, dispatch: Dispatch) -> bool;
+    /// Ends a lease that nobody holds.
+    fn release(&mut self, server: &S, connection: ConnectionId);
     /// Calls an attempt off.
     fn cancel(&mut self, server: &S, attempt: AttemptId, reason: CancelReason);
 }
@@ -94,8 +111,9 @@ struct Route {
 /// A tool with a selector: what leads to a route.
 #[derive(PartialEq, Eq, Hash)]
 struct RouteKey {
-    /// Places of the tools in the catalogue: several only where equal names are balanced over groups.
-    tools: Vec<usize>,
+    /// Places of the tools in the catalogue: several only where equal names are balanced over groups. None for a lease,
+    /// which is not about a tool.
+    tools: Option<Vec<usize>>,
     selector: Selector,
 }
 

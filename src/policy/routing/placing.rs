@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Dispatch, Outlet, Route, RouteCandidates, RouteKey, Routing, View};
-use crate::call::Selector;
+use super::{Dispatch, Outlet, Over, Route, RouteCandidates, RouteKey, Routing, View};
+use crate::call::{Errand, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::{AttemptId, CallId};
 use crate::policy::calls::{Flight, Phase};
@@ -38,6 +38,11 @@ enum Placed {
 impl<P, S> Routing<P, S> {
     /// Finds a place for an open call: a server, a queue, or an error.
     pub(super) fn place(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
+        let Some(call) = self.calls.get(id) else { return };
+        if let Errand::Leased(lease) = &call.call.errand {
+            let lease = lease.clone();
+            return self.place_on_lease(id, &lease, now, out);
+        }
         let route = match self.route_for(id, now) {
             Ok(route) => route,
             Err(NoRoute::Never(kind)) => return self.fail(id, kind, now, out),
@@ -73,6 +78,13 @@ impl<P, S> Routing<P, S> {
     pub(super) fn route_for(&mut self, id: CallId, now: Instant) -> Result<usize, NoRoute> {
         let unknown = || NoRoute::Never(CallErrorKind::Closed);
         let call = self.calls.get(id).ok_or_else(unknown)?;
+        if call.call.errand == Errand::Lease {
+            let selector = self.lessor(&call.call.tool);
+            let selector_or = format!("server or group {}", call.call.tool);
+            return self
+                .route(RouteKey { tools: None, selector })
+                .map_err(|_| NoRoute::NotYet(CallErrorKind::NoMatch { selector: selector_or }));
+        }
         let resolved = self.catalogue.resolve(&call.call.tool, call.call.selector.group.as_deref());
         let (tools, name): (Vec<usize>, _) = match resolved {
             Resolution::Found(tool) => (vec![tool.index], tool.name.clone()),
@@ -93,10 +105,7 @@ impl<P, S> Routing<P, S> {
         if let Some(call) = self.calls.get_mut(id) {
             call.tool = name;
         }
-        let route = self.route(RouteKey { tools, selector: selector.clone() });
-        if self.routes[route].servers.is_empty() {
-            return Err(NoRoute::NotYet(CallErrorKind::NoMatch { selector: selector.describe() }));
-        }
+        let route = self.route(RouteKey { tools: Some(tools), selector })?;
         Ok(match self.strictly_bound(id, route, now) {
             Some(server) => self.route_of_one(route, server),
             None => route,
@@ -124,7 +133,13 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Keeps a call that nobody can take yet while servers may still tell their tools; otherwise it fails.
-    fn park_or_fail(&mut self, id: CallId, kind: CallErrorKind, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub(super) fn park_or_fail(
+        &mut self,
+        id: CallId,
+        kind: CallErrorKind,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
         let coming = self.views.iter().flatten().any(|view| !view.standing.listed && view.promises());
         if self.introduced && !coming {
             return self.fail(id, kind, now, out);
@@ -152,22 +167,27 @@ impl<P, S> Routing<P, S> {
     }
 
     /// The route for a key; built when it is first asked for.
-    fn route(&mut self, key: RouteKey) -> usize {
+    fn route(&mut self, key: RouteKey) -> Result<usize, NoRoute> {
         if let Some(route) = self.route_of.get(&key) {
-            return *route;
+            return Ok(*route);
         }
-        let mut servers: Vec<usize> = key
-            .tools
-            .iter()
-            .flat_map(|tool| &self.catalogue.tool(*tool).servers)
-            .filter_map(|server| self.places.get(server).copied())
-            .filter(|place| self.views[*place].as_ref().is_some_and(|view| selected(view, &key.selector)))
-            .collect();
+        let mut servers: Vec<usize> = match &key.tools {
+            Some(tools) => tools
+                .iter()
+                .flat_map(|tool| &self.catalogue.tool(*tool).servers)
+                .filter_map(|server| self.places.get(server).copied())
+                .collect(),
+            None => self.places.values().copied().collect(),
+        };
+        servers.retain(|place| self.views[*place].as_ref().is_some_and(|view| selected(view, &key.selector)));
+        if servers.is_empty() {
+            return Err(NoRoute::NotYet(CallErrorKind::NoMatch { selector: key.selector.describe() }));
+        }
         servers.sort_by(|a, b| self.id_at(*a).cmp(&self.id_at(*b)));
         servers.dedup();
         let route = self.route_over(servers);
         self.route_of.insert(key, route);
-        route
+        Ok(route)
     }
 
     /// The route over exactly these servers.
@@ -235,7 +255,11 @@ impl<P, S> Routing<P, S> {
             .map(|place| (place, false))
             .or_else(|| self.least_bad(route, now).map(|place| (place, true)))
         {
-            if let Some(flight) = self.send(id, place, bypass, now, out) {
+            let over = self.calls.get(id).map_or(Over::Shared, |call| match call.call.errand {
+                Errand::Lease => Over::NewLease,
+                Errand::Tool | Errand::Leased(_) => Over::Shared,
+            });
+            if let Some(flight) = self.send(id, place, over, bypass, now, out) {
                 if let Some(call) = self.calls.get_mut(id) {
                     call.phase = Phase::InFlight(flight);
                 }
@@ -251,6 +275,7 @@ impl<P, S> Routing<P, S> {
         &mut self,
         id: CallId,
         place: usize,
+        over: Over,
         bypass: bool,
         now: Instant,
         out: &mut impl Outlet<P, S>,
@@ -262,18 +287,19 @@ impl<P, S> Routing<P, S> {
         // Wrong ones were refused when the call was made.
         let (Ok(args), Ok(meta)) = (call.call.args.clone(), call.call.meta.clone()) else { return None };
         let tool = call.tool.clone();
-        view.dispatched();
+        let shared = over == Over::Shared;
+        view.dispatched(shared);
         let taken = view
             .handle
             .as_ref()
-            .is_some_and(|handle| out.dispatch(handle, Dispatch { attempt, tool, args, meta, bypass }));
+            .is_some_and(|handle| out.dispatch(handle, Dispatch { attempt, tool, args, meta, bypass, over }));
         if !taken {
-            view.released();
+            view.released(shared);
             view.refused();
             return None;
         }
         call.attempts += 1;
-        Some(Flight { server: place, number: attempt.number, since: now })
+        Some(Flight { server: place, number: attempt.number, since: now, shared })
     }
 
     /// The server that gets a call: the bound one, else the strategy's choice, else the one that lost it before.

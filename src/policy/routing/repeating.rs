@@ -5,8 +5,8 @@
 
 use tokio::time::Instant;
 
-use super::{Outlet, Route, RouteCandidates, Routing, View};
-use crate::call::OutcomeClass;
+use super::{Outlet, Over, Route, RouteCandidates, Routing, View};
+use crate::call::{Errand, OutcomeClass};
 use crate::error::{CallErrorKind, Delivery};
 use crate::event::ExitCause;
 use crate::id::{AttemptId, CallId, ServerId};
@@ -26,10 +26,21 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(call) = self.calls.get_mut(id) else { return };
+        if let Errand::Leased(_) = call.call.errand {
+            // What the server kept for this connection is gone: another one would be another lease.
+            return self.fail(id, kind, now, out);
+        }
         call.avoid = Some(place);
+        let lease = call.call.errand == Errand::Lease;
+        let tries = call.tries;
         if kind.delivery() == Delivery::NotSent {
             self.unsent(id);
-            return self.place_again(id, now, out);
+            // A server that is ready and yet opens no connection for a lease would be asked again and again.
+            let hopeless =
+                lease && (tries >= self.settings.retry.attempts_max || !self.another_admits(id, place, now));
+            if !hopeless {
+                return self.place_again(id, now, out);
+            }
         }
         if !self.repeat(id, place, now, out) {
             self.fail(id, kind, now, out);
@@ -113,6 +124,9 @@ impl<P, S> Routing<P, S> {
 
     /// Whether the host or the operator declared the call safe to repeat, and it has attempts left.
     fn may_repeat(&self, call: &OpenCall<P>) -> bool {
+        if call.call.errand != Errand::Tool {
+            return false;
+        }
         let safe = call.call.idempotent
             || self.declared(&self.settings.retry.idempotent_tools, call)
             || self.is_hedged(call);
@@ -179,7 +193,7 @@ impl<P, S> Routing<P, S> {
             self.counters.retries_refused += 1;
             return;
         }
-        if let Some(flight) = self.send(id, place, false, now, out) {
+        if let Some(flight) = self.send(id, place, Over::Shared, false, now, out) {
             self.counters.hedges += 1;
             if let Some(call) = self.calls.get_mut(id) {
                 call.hedge = Some(flight);

@@ -138,14 +138,14 @@ impl<S> View<S> {
     }
 
     /// Counts a dispatch.
-    pub fn dispatched(&mut self) {
-        self.in_flight += 1;
-        self.probes += 1;
+    pub fn dispatched(&mut self, shared: bool) {
+        self.in_flight += usize::from(shared);
+        self.probes += usize::from(shared);
     }
 
     /// Counts the end of an attempt.
-    pub fn released(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    pub fn released(&mut self, shared: bool) {
+        self.in_flight = self.in_flight.saturating_sub(usize::from(shared));
     }
 
     /// The server would not take what was dispatched.

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{Observed, Plan, Script, ScriptedEra};
+use super::{Guest, Observed, Plan, Script, ScriptedEra};
 use crate::config::Dialect;
 use crate::transport::BoxFuture;
 
@@ -52,7 +52,7 @@ pub(super) async fn serve(
     incoming: impl Stream<Item = Bytes>,
     outgoing: impl Sink<Bytes>,
     mut plan: watch::Receiver<Plan>,
-    observed: watch::Sender<Observed>,
+    guest: Guest,
 ) {
     let (mut incoming, mut outgoing) = (pin!(incoming), pin!(outgoing));
     let (epoch, mut announced, dialect) = {
@@ -94,10 +94,10 @@ pub(super) async fn serve(
             }
             frame = incoming.next(), if !plan.borrow().deaf => {
                 let Some(frame) = frame else { return };
-                let mut acts = answer(&frame, &plan, &observed);
+                let mut acts = answer(&frame, &plan, &guest);
                 for _ in 1..BATCH_MAX {
                     let Some(Some(frame)) = incoming.next().now_or_never() else { break };
-                    acts.extend(answer(&frame, &plan, &observed));
+                    acts.extend(answer(&frame, &plan, &guest));
                 }
                 for act in acts {
                     match act {
@@ -119,7 +119,8 @@ pub(super) async fn serve(
 }
 
 /// Decides what follows one message.
-fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, observed: &watch::Sender<Observed>) -> Vec<Act> {
+fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest) -> Vec<Act> {
+    let observed = &guest.observed;
     let Ok(asked) = serde_json::from_slice::<Asked<'_>>(frame) else {
         let error = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "no JSON"}});
         return vec![Act::Say(error.to_string())];
@@ -173,7 +174,18 @@ fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, observed: &watch::Sender<
             match now.tools.get(&name) {
                 Some(script) => {
                     let arguments = params.arguments.map_or("{}", RawValue::get);
-                    play(script, &Call { id, name: &name, arguments, before, dialect: now.dialect }, plan)
+                    play(
+                        script,
+                        &Call {
+                            id,
+                            name: &name,
+                            arguments,
+                            before,
+                            dialect: now.dialect,
+                            connection: guest.number,
+                        },
+                        plan,
+                    )
                 }
                 None => vec![Act::Say(error(id, -32602, &format!("unknown tool {name}")))],
             }
@@ -222,6 +234,7 @@ struct Call<'a> {
     /// Calls of the tool before this one.
     before: u64,
     dialect: Dialect,
+    connection: u64,
 }
 
 impl Call<'_> {
@@ -248,6 +261,10 @@ fn play(script: &Script, call: &Call<'_>, plan: &watch::Receiver<Plan>) -> Vec<A
     };
     match script {
         Script::Echo => vec![Act::Say(echo())],
+        Script::Connection => {
+            let result = json!({"content": [], "structuredContent": {"connection": call.connection}});
+            vec![Act::Say(call.respond(&result.to_string()))]
+        }
         Script::Reply(result) => vec![Act::Say(call.respond(result))],
         Script::Error { code, message } => vec![Act::Say(error(call.id, *code, message))],
         Script::ToolError(text) => {

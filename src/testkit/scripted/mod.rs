@@ -25,6 +25,8 @@ pub enum Script {
     /// Answers with its arguments, as structured content and as text.
     #[default]
     Echo,
+    /// Answers with the number of its connection, counted from 1, as structured content.
+    Connection,
     /// Answers with this result, which is JSON.
     Reply(String),
     /// Does the other after a while.
@@ -307,7 +309,11 @@ impl ScriptedServer {
 }
 
 /// Counts a connection for as long as it lives.
-struct Guest(watch::Sender<Observed>);
+struct Guest {
+    /// Its connection's number, from 1.
+    number: u64,
+    observed: watch::Sender<Observed>,
+}
 
 impl Guest {
     fn new(observed: &watch::Sender<Observed>) -> Self {
@@ -315,13 +321,13 @@ impl Guest {
             observed.connections += 1;
             observed.accepted += 1;
         });
-        Self(observed.clone())
+        Self { number: observed.borrow().accepted, observed: observed.clone() }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.0.send_modify(|observed| observed.connections = observed.connections.saturating_sub(1));
+        self.observed.send_modify(|observed| observed.connections = observed.connections.saturating_sub(1));
     }
 }
 
@@ -344,10 +350,9 @@ async fn accept(
                     std::future::pending::<()>().await;
                     drop(held);
                 }
-                Door::Open => converse(stream, None, subprotocol, plan, observed).await,
-                Door::Refuse(status) => converse(stream, Some(status), subprotocol, plan, observed).await,
+                Door::Open => converse(stream, None, subprotocol, plan, guest).await,
+                Door::Refuse(status) => converse(stream, Some(status), subprotocol, plan, guest).await,
             }
-            drop(guest);
         });
         // Those that have gone are not kept.
         while guests.try_join_next().is_some() {}
@@ -359,7 +364,7 @@ async fn converse(
     refusal: Option<u16>,
     subprotocol: bool,
     plan: watch::Receiver<Plan>,
-    observed: watch::Sender<Observed>,
+    guest: Guest,
 ) {
     // Small answers should not wait for an acknowledgement; without it they are merely later.
     let _ = stream.set_nodelay(true);
@@ -392,7 +397,7 @@ async fn converse(
             text,
         ))))
     });
-    brain::serve(incoming, outgoing, plan, observed).await;
+    brain::serve(incoming, outgoing, plan, guest).await;
 }
 
 async fn accept_in_memory(
@@ -406,8 +411,7 @@ async fn accept_in_memory(
         guests.spawn(async move {
             let guest = Guest::new(&observed);
             let (incoming, outgoing) = peer.split();
-            brain::serve(incoming, outgoing, plan, observed).await;
-            drop(guest);
+            brain::serve(incoming, outgoing, plan, guest).await;
         });
         while guests.try_join_next().is_some() {}
     }

@@ -1,3 +1,4 @@
+mod leasing;
 mod once;
 mod repeating;
 
@@ -19,6 +20,7 @@ struct Script {
     answers: Vec<(u64, Answer)>,
     dispatched: Vec<(String, Dispatch)>,
     cancelled: Vec<(String, AttemptId, CancelReason)>,
+    released: Vec<(String, ConnectionId)>,
     /// Servers whose actor is gone.
     gone: Vec<String>,
 }
@@ -34,6 +36,10 @@ impl Outlet<u64, String> for Script {
         }
         self.dispatched.push((server.clone(), dispatch));
         true
+    }
+
+    fn release(&mut self, server: &String, connection: ConnectionId) {
+        self.released.push((server.clone(), connection));
     }
 
     fn cancel(&mut self, server: &String, attempt: AttemptId, reason: CancelReason) {

@@ -1,56 +1,46 @@
 //! The handle that hosts hold.
 
+mod builder;
+mod calling;
+mod lease;
+mod stream;
+
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use ractor::{Actor, ActorCell, ActorRef};
-use rand::Rng;
-use tokio::sync::{mpsc, oneshot, watch};
+use ractor::ActorRef;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::actors::events::EventsMsg;
-use crate::actors::registry::{Registration, Roster};
-use crate::actors::root::{RegisterError, RootActor, RootArguments, RootMsg, StrategiesFactory};
+use crate::actors::registry::Roster;
+use crate::actors::root::{RegisterError, RootMsg};
 use crate::actors::router::RouterMsg;
 use crate::actors::server::{BreakerOrder, ServerMsg};
 use crate::actors::{Stage, ask};
-use crate::call::{Call, Reply};
-use crate::config::{ConfigError, ConfigFile, Server, Settings};
-use crate::error::{CallError, CallErrorKind};
-use crate::event::{BreakerTransition, Event, ServerStatus};
-use crate::id::{CallId, RequestId, ServerId};
+use crate::call::Call;
+use crate::config::{Server, Settings};
+use crate::error::CallError;
+use crate::event::{BreakerTransition, ServerStatus};
+use crate::id::{CallId, ServerId};
 use crate::policy::catalogue::Tool;
-use crate::policy::classify::{Classifier, classify};
-use crate::policy::routing::Answer;
-use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
+use crate::policy::strategy::UnknownStrategy;
 use crate::stats::{ServerInfo, ServerStats, Stats, Totals};
-use crate::transport::{self, Connector};
+use crate::transport::Connector;
+
+pub use builder::{StartError, TroupeBuilder};
+pub use calling::CallFuture;
+pub use lease::Lease;
+pub use stream::EventStream;
+
+use builder::registration;
+use calling::perform;
 
 /// How long the figures of one server are waited for; an actor that answers later is shown without them.
 const FIGURES_WAIT: Duration = Duration::from_secs(1);
-
-/// Why a troupe did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// Two servers have one id, or there are too many.
-    #[error(transparent)]
-    Register(#[from] RegisterError),
-    /// The strategy that the settings name does not exist.
-    #[error(transparent)]
-    Strategy(#[from] UnknownStrategy),
-    /// The root actor did not start.
-    #[error("the troupe's root did not start: {0}")]
-    Root(String),
-}
 
 /// Which servers must be ready before [`Troupe::ready`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,164 +101,6 @@ impl std::error::Error for NotReady {}
 #[error("no server {0:?} is playing")]
 pub struct UnknownServer(pub String);
 
-/// Sets up a troupe.
-#[must_use = "a builder does nothing until it is started"]
-pub struct TroupeBuilder {
-    settings: Settings,
-    servers: Vec<(Server, Option<Arc<dyn Connector>>)>,
-    extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
-    classifier: Classifier,
-    seed: Option<u64>,
-}
-
-impl TroupeBuilder {
-    /// Adds a server.
-    pub fn server(mut self, server: Server) -> Self {
-        self.servers.push((server, None));
-        self
-    }
-
-    /// Adds a server that is reached through a connector of the host's own.
-    pub fn server_via(mut self, server: Server, connector: impl Connector) -> Self {
-        self.servers.push((server, Some(Arc::new(connector))));
-        self
-    }
-
-    /// Takes servers and settings from a `servers.json`.
-    pub fn config(mut self, file: ConfigFile) -> Self {
-        self.settings = file.settings;
-        self.servers.extend(file.servers.into_iter().map(|server| (server, None)));
-        self
-    }
-
-    /// Replaces all settings.
-    pub fn settings(mut self, settings: Settings) -> Self {
-        self.settings = settings;
-        self
-    }
-
-    /// Names the balancing strategy.
-    pub fn strategy(mut self, name: impl Into<String>) -> Self {
-        self.settings.strategy = name.into();
-        self
-    }
-
-    /// Adds a strategy; `make` is asked for a new one whenever a router starts.
-    pub fn add_strategy<S: Strategy>(mut self, make: impl Fn() -> S + Send + Sync + 'static) -> Self {
-        self.extra.push(Arc::new(move || Box::new(make())));
-        self
-    }
-
-    /// Replaces the judgement of which ends of a call count against a server's health.
-    pub fn classifier(
-        mut self,
-        classify: impl Fn(&crate::call::AttemptEnd) -> crate::call::OutcomeClass + Send + Sync + 'static,
-    ) -> Self {
-        self.classifier = Arc::new(classify);
-        self
-    }
-
-    /// Makes every random choice repeatable.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
-    /// Starts the troupe. It returns as soon as the actors stand; servers become ready by themselves, see
-    /// [`Troupe::ready`].
-    ///
-    /// # Errors
-    /// A mistake in the configuration, an id that stands twice, or an unknown strategy. A server that cannot be reached
-    /// is no error.
-    pub async fn start(self) -> Result<Troupe, StartError> {
-        self.begin(None).await
-    }
-
-    /// Starts the troupe under an actor of the host's: its root is linked to `supervisor`, which learns of its end.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub async fn start_linked(self, supervisor: ActorCell) -> Result<Troupe, StartError> {
-        self.begin(Some(supervisor)).await
-    }
-
-    async fn begin(self, supervisor: Option<ActorCell>) -> Result<Troupe, StartError> {
-        let Self { settings, servers, extra, classifier, seed } = self;
-        settings.check().map_err(|error| error.under("troupe"))?;
-        let settings = Arc::new(settings);
-        let strategies = strategies(extra, settings.strategy.clone())?;
-        let count = servers.len();
-        if count > settings.limits.servers_max {
-            return Err(RegisterError::TooMany(settings.limits.servers_max).into());
-        }
-        let mut registrations: Vec<Registration> = Vec::with_capacity(count);
-        for (order, (server, connector)) in servers.into_iter().enumerate() {
-            let registration = registration(server, connector, &settings, order)?;
-            if registrations.iter().any(|known| known.spec.id == registration.spec.id) {
-                return Err(RegisterError::AlreadyRegistered(registration.spec.id.clone()).into());
-            }
-            registrations.push(registration);
-        }
-        let (stage, stage_seen) = watch::channel(Stage::default());
-        let (roster, roster_seen) = watch::channel(Arc::new(Roster::default()));
-        let arguments = RootArguments {
-            settings: settings.clone(),
-            registrations,
-            strategies,
-            classifier,
-            seed: seed.unwrap_or_else(|| rand::rng().next_u64()),
-            stage,
-            roster,
-        };
-        let started = match supervisor {
-            Some(supervisor) => Actor::spawn_linked(None, RootActor, arguments, supervisor).await,
-            None => Actor::spawn(None, RootActor, arguments).await,
-        };
-        let (root, _) = started.map_err(|error| StartError::Root(error.to_string()))?;
-        Ok(Troupe(Arc::new(Inner {
-            root,
-            stage: stage_seen,
-            roster: roster_seen,
-            settings,
-            next_call: AtomicU64::new(0),
-            next_order: AtomicU64::new(count as u64),
-        })))
-    }
-}
-
-/// Makes the factory of each router's strategies, after trying it once.
-fn strategies(
-    extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
-    name: String,
-) -> Result<StrategiesFactory, StartError> {
-    let make = move || -> Result<Strategies, StartError> {
-        let mut strategies = Strategies::with_builtin();
-        for strategy in &extra {
-            strategies.insert(strategy()).map_err(|error| ConfigError::new("strategy", error.to_string()))?;
-        }
-        strategies.select(&name)?;
-        Ok(strategies)
-    };
-    make()?;
-    Ok(Arc::new(move || make().unwrap_or_else(|_| Strategies::with_builtin())))
-}
-
-/// Checks a server and finds the way to it.
-fn registration(
-    server: Server,
-    connector: Option<Arc<dyn Connector>>,
-    settings: &Settings,
-    order: usize,
-) -> Result<Registration, ConfigError> {
-    let spec = server.settle(&settings.pool, &settings.breaker, order)?;
-    let connector = match connector {
-        Some(connector) => connector,
-        None => transport::connector(&spec.endpoint, settings.limits.message_bytes_max)
-            .map_err(|error| ConfigError::new(format!("{}.url", spec.id), error.to_string()))?,
-    };
-    Ok(Registration { spec: Arc::new(spec), connector })
-}
-
 /// A company of supervised servers: the handle that hosts clone and share.
 ///
 /// When the last handle is dropped the troupe ends at once, and open calls with it; [`shutdown`](Self::shutdown) lets
@@ -304,13 +136,7 @@ impl fmt::Debug for Troupe {
 impl Troupe {
     /// Begins to set up a troupe.
     pub fn builder() -> TroupeBuilder {
-        TroupeBuilder {
-            settings: Settings::default(),
-            servers: Vec::new(),
-            extra: Vec::new(),
-            classifier: Arc::new(classify),
-            seed: None,
-        }
+        TroupeBuilder::new()
     }
 
     /// Waits until the servers are ready, for at most `within`.
@@ -344,6 +170,16 @@ impl Troupe {
         let stage = self.0.stage.clone();
         let patience = call.timeout.unwrap_or(self.0.settings.call_timeout);
         CallFuture(Box::pin(perform(id, call, stage, patience)))
+    }
+
+    /// Leases a connection of a server, or of one server of a group: for exchanges that live on one connection, such as
+    /// a database transaction. The connection is opened for the lease and closed with it, and nobody else uses it.
+    ///
+    /// # Errors
+    /// As a call: no server or group of that name, none that can be reached, as many leases as there may be, or the
+    /// deadline of calls passed.
+    pub async fn lease(&self, of: impl Into<String>) -> Result<Lease, CallError> {
+        Lease::take(self, of.into()).await
     }
 
     /// The merged catalogue of tools, by group and name.
@@ -512,95 +348,6 @@ impl BreakerControl<'_> {
     }
 }
 
-/// The answer to come of one call. Dropping it cancels the call.
-#[must_use = "a call that is not awaited is cancelled"]
-pub struct CallFuture(Pin<Box<dyn Future<Output = Answer> + Send>>);
-
-impl Future for CallFuture {
-    type Output = Result<Reply, CallError>;
-
-    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(poller)
-    }
-}
-
-impl fmt::Debug for CallFuture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CallFuture")
-    }
-}
-
-/// Tells the router that the caller left, unless the answer came first.
-struct CancelOnDrop {
-    router: ActorRef<RouterMsg>,
-    id: Option<CallId>,
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            // A router that has ended knows no calls.
-            let _ = self.router.cast(RouterMsg::Cancel(id));
-        }
-    }
-}
-
-/// Hands a call to the current router and waits for the answer, or for the router's end.
-async fn perform(id: CallId, call: Call, stage: watch::Receiver<Stage>, patience: Duration) -> Answer {
-    let started = Instant::now();
-    let tool = call.tool.clone();
-    let (mut port, mut answer) = oneshot::channel();
-    let mut call = call;
-    let router = loop {
-        let Some(router) = current_router(stage.clone(), started + patience).await else {
-            return Err(unplaced(CallErrorKind::Closed, &tool));
-        };
-        match router.cast(RouterMsg::Call { id, call, started, port }) {
-            Ok(()) => break router,
-            // A router that ended before it got the message never saw the call: the next one gets it.
-            Err(ractor::MessagingErr::SendErr(RouterMsg::Call { call: back, port: unused, .. })) => {
-                (call, port) = (back, unused);
-                if wait_for_another(&router, stage.clone(), started + patience).await.is_err() {
-                    return Err(unplaced(CallErrorKind::Closed, &tool));
-                }
-            }
-            Err(_) => return Err(unplaced(CallErrorKind::Closed, &tool)),
-        }
-    };
-    let cell = router.get_cell();
-    let mut guard = CancelOnDrop { router, id: Some(id) };
-    let answered = tokio::select! { biased;
-        answered = &mut answer => answered.ok(),
-        _ = cell.wait(None) => answer.try_recv().ok(),
-    };
-    guard.id = None;
-    answered.unwrap_or_else(|| Err(unplaced(CallErrorKind::Interrupted, &tool)))
-}
-
-/// The router of the moment; waits while it is being replaced. None when the troupe has ended.
-async fn current_router(mut stage: watch::Receiver<Stage>, until: Instant) -> Option<ActorRef<RouterMsg>> {
-    let found = tokio::time::timeout_at(until, stage.wait_for(|stage| stage.router.is_some()));
-    found.await.ok()?.ok()?.router.clone()
-}
-
-/// Waits until another router than `former` plays.
-async fn wait_for_another(
-    former: &ActorRef<RouterMsg>,
-    mut stage: watch::Receiver<Stage>,
-    until: Instant,
-) -> Result<(), CallErrorKind> {
-    let other = |stage: &Stage| stage.router.as_ref().is_none_or(|router| router.get_id() != former.get_id());
-    match tokio::time::timeout_at(until, stage.wait_for(other)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(CallErrorKind::Closed),
-    }
-}
-
-/// An error of a call that no router has answered.
-fn unplaced(kind: CallErrorKind, tool: &str) -> CallError {
-    CallError::new(kind, RequestId::random(), tool, None, 0)
-}
-
 /// The figures of one server, as far as its actor tells them.
 async fn server_stats(info: &ServerInfo, actor: Option<&ActorRef<ServerMsg>>) -> ServerStats {
     let report = match actor {
@@ -626,35 +373,5 @@ async fn server_stats(info: &ServerInfo, actor: Option<&ActorRef<ServerMsg>>) ->
         pool,
         latency,
         outcomes,
-    }
-}
-
-/// The events of a troupe, in their order. Reads slowly, misses some: then [`Event::Lagged`] says how many.
-pub struct EventStream {
-    events: mpsc::Receiver<Event>,
-    stage: watch::Receiver<Stage>,
-    capacity: usize,
-}
-
-impl EventStream {
-    /// The next event; `None` when the troupe has ended.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = self.events.recv().await {
-                return Some(event);
-            }
-            // The events actor has ended. If another one plays, the stream goes on with it.
-            self.stage.changed().await.ok()?;
-            let actor = self.stage.borrow_and_update().events.clone()?;
-            let (sender, events) = mpsc::channel(self.capacity);
-            self.events = events;
-            let _ = actor.cast(EventsMsg::Subscribe(sender));
-        }
-    }
-}
-
-impl fmt::Debug for EventStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EventStream")
     }
 }

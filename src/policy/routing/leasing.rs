@@ -1,0 +1,140 @@
+//! Leases: a connection of one server that is pinned for one user.
+//!
+//! A lease is asked for like a call: it waits, moves to another server of its group where the connection cannot be
+//! opened, and has a deadline. The calls on it go over its connection or fail; they never wait, move or repeat.
+
+use tokio::time::Instant;
+
+use super::{Outlet, Over, Routing};
+use crate::call::{LeaseKey, Reply, Selector};
+use crate::error::CallErrorKind;
+use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, ServerId};
+use crate::json::RawJson;
+use crate::policy::calls::Phase;
+use crate::policy::catalogue::Resolution;
+
+/// What a server actor tells of a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseNews {
+    /// The connection that was asked for is open.
+    Granted(ConnectionId),
+    /// The lease, or the server, has as much as it may have; nothing was sent.
+    Exhausted {
+        /// The limit that was reached.
+        limit: usize,
+    },
+    /// The lease that the call names has ended; nothing was sent.
+    Ended {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl<P, S> Routing<P, S> {
+    /// Sends a call over its lease, or fails it.
+    pub(super) fn place_on_lease(
+        &mut self,
+        id: CallId,
+        lease: &LeaseKey,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
+        let Some(place) = self.place_of(&lease.server, lease.incarnation) else {
+            let reason = format!("{} is not what it was", lease.server);
+            let kind = CallErrorKind::LeaseEnded { reason };
+            return if self.introduced {
+                self.fail(id, kind, now, out)
+            } else {
+                // A new router is about to be told of the server.
+                self.park_or_fail(id, kind, now, out)
+            };
+        };
+        let Some(call) = self.calls.get(id) else { return };
+        let group = self.views[place].as_ref().map(|view| view.spec.group.clone());
+        let tool = match self.catalogue.resolve(&call.call.tool, group.as_ref().map(|group| group.as_str())) {
+            Resolution::Found(tool) if tool.servers.contains(&lease.server) => tool.name.clone(),
+            Resolution::Found(_) | Resolution::Several(_) | Resolution::Ambiguous(_) => {
+                let selector = format!("the leased server {}", lease.server);
+                return self.fail(id, CallErrorKind::NoMatch { selector }, now, out);
+            }
+            Resolution::Unknown { near } => {
+                return self.fail(id, CallErrorKind::UnknownTool { near, missing: Vec::new() }, now, out);
+            }
+        };
+        if let Some(call) = self.calls.get_mut(id) {
+            call.tool = tool;
+        }
+        // The breaker is not asked: who holds an open transaction must be able to end it.
+        match self.send(id, place, Over::Leased(lease.connection), true, now, out) {
+            Some(flight) => {
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.phase = Phase::InFlight(flight);
+                }
+            }
+            None => {
+                let reason = format!("the actor of {} has ended", lease.server);
+                self.fail(id, CallErrorKind::LeaseEnded { reason }, now, out);
+            }
+        }
+    }
+
+    /// What a lease may be of: the server of that name, or else the group.
+    pub(super) fn lessor(&self, name: &str) -> Selector {
+        let mut selector = Selector::default();
+        if self.places.keys().any(|server| server.as_str() == name) {
+            selector.server = Some(name.to_owned());
+        } else {
+            selector.group = Some(name.to_owned());
+        }
+        selector
+    }
+
+    /// A server actor tells of a lease.
+    pub fn leasing(
+        &mut self,
+        server: &ServerId,
+        incarnation: Incarnation,
+        attempt: AttemptId,
+        news: LeaseNews,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
+        let Some(place) = self.place_of(server, incarnation) else { return };
+        let landed = self.land(place, attempt).is_some();
+        let id = attempt.call;
+        match news {
+            LeaseNews::Granted(connection) => {
+                let granted = landed.then(|| self.calls.settle(id)).flatten();
+                let Some(view) = &self.views[place] else { return };
+                let Some(call) = granted else {
+                    // Whoever asked for it is gone.
+                    return view.handle.iter().for_each(|handle| out.release(handle, connection));
+                };
+                *self.counters.outcomes.entry("ok").or_default() += 1;
+                let reply = Reply {
+                    request_id: call.request_id,
+                    server: server.clone(),
+                    group: view.spec.group.clone(),
+                    tool: call.call.tool,
+                    result: RawJson::null(),
+                    duration: now.saturating_duration_since(call.started),
+                    attempts: call.attempts,
+                    lost_on: call.lost_on,
+                    cached: false,
+                    lease: Some(LeaseKey { server: server.clone(), incarnation, connection }),
+                };
+                out.answer(call.port, Ok(reply));
+            }
+            LeaseNews::Exhausted { limit } if landed => {
+                self.unsent(id);
+                let kind = CallErrorKind::Overloaded { waiting: limit, limit, retry_after: None };
+                self.fail(id, kind, now, out);
+            }
+            LeaseNews::Ended { reason } if landed => {
+                self.unsent(id);
+                self.fail(id, CallErrorKind::LeaseEnded { reason }, now, out);
+            }
+            LeaseNews::Exhausted { .. } | LeaseNews::Ended { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Leases: asked for, granted, used, ended.
+
+use super::*;
+use crate::call::{Errand, LeaseKey};
+
+const LINE: ConnectionId = ConnectionId(7);
+
+impl House {
+    fn lease(&mut self, of: &str) -> u64 {
+        let mut call = Call::tool(of);
+        call.errand = Errand::Lease;
+        self.call(call)
+    }
+
+    fn news(&mut self, server: &str, attempt: AttemptId, news: LeaseNews) {
+        self.routing.leasing(&id(server), Incarnation::FIRST, attempt, news, self.now, &mut self.out);
+    }
+
+    /// A lease of server `a`.
+    fn leased(&mut self) -> LeaseKey {
+        let call = self.lease("a");
+        let (server, attempt) = self.last();
+        self.news(&server, attempt, LeaseNews::Granted(LINE));
+        self.answer_of(call).unwrap().as_ref().unwrap().lease.clone().unwrap()
+    }
+
+    fn call_on(&mut self, lease: &LeaseKey) -> u64 {
+        let mut call = Call::tool("t").idempotent();
+        call.errand = Errand::Leased(lease.clone());
+        self.call(call)
+    }
+
+    fn last_over(&self) -> Over {
+        self.out.dispatched.last().unwrap().1.over
+    }
+}
+
+#[test]
+fn a_lease_is_of_the_server_of_that_name_or_of_one_of_the_group() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    house.lease("b");
+    assert_eq!((house.last().0.as_str(), house.last_over()), ("b", Over::NewLease));
+    house.lease("g");
+    assert_eq!(house.out.dispatched.len(), 2);
+}
+
+#[test]
+fn a_lease_of_nobody_is_a_clear_error() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = house.lease("nobody");
+    let CallErrorKind::NoMatch { selector } = house.error_of(call) else { panic!("matched") };
+    assert_eq!(selector, "server or group nobody");
+}
+
+#[test]
+fn calls_on_a_lease_go_over_its_connection_and_take_no_shared_slot() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 1);
+    let lease = house.leased();
+    for _ in 0..5 {
+        house.call_on(&lease);
+        assert_eq!((house.last().0.as_str(), house.last_over()), ("a", Over::Leased(LINE)));
+    }
+    assert_eq!(house.routing.stats(house.now).in_flight, 0);
+    house.succeed_last();
+    assert_eq!(house.out.answers.len(), 2);
+}
+
+#[test]
+fn a_call_on_a_lease_is_never_sent_anywhere_else() {
+    for sent in [true, false] {
+        let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+        let lease = house.leased();
+        let call = house.call_on(&lease);
+        let (server, attempt) = house.last();
+        house.end(&server, attempt, lost(sent));
+        assert!(matches!(house.error_of(call), CallErrorKind::ConnectionLost { .. }), "sent: {sent}");
+    }
+}
+
+#[test]
+fn a_lease_that_ended_says_why_and_that_nothing_was_sent() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let lease = house.leased();
+    let call = house.call_on(&lease);
+    let (server, attempt) = house.last();
+    house.news(&server, attempt, LeaseNews::Ended { reason: "it was unused for 1m".into() });
+    let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
+    assert_eq!((error.outcome(), error.attempts()), (Delivery::NotSent, 0));
+    assert!(error.to_string().contains("unused for 1m"), "{error}");
+}
+
+#[test]
+fn a_lease_does_not_outlive_its_servers_actor() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let lease = house.leased();
+    let open = house.call_on(&lease);
+    house.routing.server_down(
+        &id("a"),
+        Incarnation::FIRST,
+        &ExitCause::Killed,
+        down(),
+        house.now,
+        &mut house.out,
+    );
+    assert!(matches!(house.error_of(open), CallErrorKind::ServerDown { sent: true, .. }));
+    house.join("a", "g", 0, Incarnation::FIRST.next(), up(8));
+    let later = house.call_on(&lease);
+    assert!(matches!(house.error_of(later), CallErrorKind::LeaseEnded { .. }));
+}
+
+#[test]
+fn a_lease_whose_connection_cannot_be_opened_moves_within_its_group_and_ends() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let moving = house.lease("g");
+    let (first, attempt) = house.last();
+    house.end(&first, attempt, lost(false));
+    let (second, attempt) = house.last();
+    assert_ne!(first, second);
+    house.news(&second, attempt, LeaseNews::Granted(LINE));
+    assert!(house.answer_of(moving).unwrap().is_ok());
+
+    let stuck = house.lease("a");
+    let (server, attempt) = house.last();
+    house.end(&server, attempt, lost(false));
+    assert!(matches!(house.error_of(stuck), CallErrorKind::ConnectionLost { sent: false, .. }));
+}
+
+#[test]
+fn a_lease_that_nobody_waits_for_any_more_is_given_back() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = house.lease("a");
+    let (server, attempt) = house.last();
+    house.routing.cancel(CallId(call), house.now, &mut house.out);
+    assert_eq!(house.out.cancelled, [(server.clone(), attempt, CancelReason::CallerLeft)]);
+    house.news(&server, attempt, LeaseNews::Granted(LINE));
+    assert_eq!(house.out.released, [(server, LINE)]);
+}
+
+#[test]
+fn as_many_leases_as_there_may_be_is_told_with_the_limit() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = house.lease("a");
+    let (server, attempt) = house.last();
+    house.news(&server, attempt, LeaseNews::Exhausted { limit: 16 });
+    assert!(matches!(house.error_of(call), CallErrorKind::Overloaded { limit: 16, .. }));
+}
+
+#[test]
+fn who_holds_a_lease_may_end_it_well_while_the_breaker_is_open() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let lease = house.leased();
+    let open = Admission::Rejecting { retry_after: Some(Duration::from_secs(30)) };
+    house.standing("a", Standing { admission: open, ..up(8) });
+    house.call_on(&lease);
+    assert_eq!(house.last_over(), Over::Leased(LINE));
+}

@@ -1,0 +1,203 @@
+//! Sets up a troupe.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use ractor::{Actor, ActorCell};
+use rand::Rng;
+use tokio::sync::watch;
+
+use super::{Inner, Troupe};
+use crate::actors::Stage;
+use crate::actors::registry::{Registration, Roster};
+use crate::actors::root::{RegisterError, RootActor, RootArguments, StrategiesFactory};
+use crate::config::{ConfigError, ConfigFile, Server, Settings};
+use crate::policy::classify::{Classifier, classify};
+use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
+use crate::transport::{self, Connector};
+
+/// Why a troupe did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Two servers have one id, or there are too many.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// The strategy that the settings name does not exist.
+    #[error(transparent)]
+    Strategy(#[from] UnknownStrategy),
+    /// The root actor did not start.
+    #[error("the troupe's root did not start: {0}")]
+    Root(String),
+}
+
+/// Sets up a troupe.
+#[must_use = "a builder does nothing until it is started"]
+pub struct TroupeBuilder {
+    settings: Settings,
+    servers: Vec<(Server, Option<Arc<dyn Connector>>)>,
+    extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
+    classifier: Classifier,
+    seed: Option<u64>,
+}
+
+impl TroupeBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            settings: Settings::default(),
+            servers: Vec::new(),
+            extra: Vec::new(),
+            classifier: Arc::new(classify),
+            seed: None,
+        }
+    }
+
+    /// Adds a server.
+    pub fn server(mut self, server: Server) -> Self {
+        self.servers.push((server, None));
+        self
+    }
+
+    /// Adds a server that is reached through a connector of the host's own.
+    pub fn server_via(mut self, server: Server, connector: impl Connector) -> Self {
+        self.servers.push((server, Some(Arc::new(connector))));
+        self
+    }
+
+    /// Takes servers and settings from a `servers.json`.
+    pub fn config(mut self, file: ConfigFile) -> Self {
+        self.settings = file.settings;
+        self.servers.extend(file.servers.into_iter().map(|server| (server, None)));
+        self
+    }
+
+    /// Replaces all settings.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Names the balancing strategy.
+    pub fn strategy(mut self, name: impl Into<String>) -> Self {
+        self.settings.strategy = name.into();
+        self
+    }
+
+    /// Adds a strategy; `make` is asked for a new one whenever a router starts.
+    pub fn add_strategy<S: Strategy>(mut self, make: impl Fn() -> S + Send + Sync + 'static) -> Self {
+        self.extra.push(Arc::new(move || Box::new(make())));
+        self
+    }
+
+    /// Replaces the judgement of which ends of a call count against a server's health.
+    pub fn classifier(
+        mut self,
+        classify: impl Fn(&crate::call::AttemptEnd) -> crate::call::OutcomeClass + Send + Sync + 'static,
+    ) -> Self {
+        self.classifier = Arc::new(classify);
+        self
+    }
+
+    /// Makes every random choice repeatable.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Starts the troupe. It returns as soon as the actors stand; servers become ready by themselves, see
+    /// [`Troupe::ready`].
+    ///
+    /// # Errors
+    /// A mistake in the configuration, an id that stands twice, or an unknown strategy. A server that cannot be reached
+    /// is no error.
+    pub async fn start(self) -> Result<Troupe, StartError> {
+        self.begin(None).await
+    }
+
+    /// Starts the troupe under an actor of the host's: its root is linked to `supervisor`, which learns of its end.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_linked(self, supervisor: ActorCell) -> Result<Troupe, StartError> {
+        self.begin(Some(supervisor)).await
+    }
+
+    async fn begin(self, supervisor: Option<ActorCell>) -> Result<Troupe, StartError> {
+        let Self { settings, servers, extra, classifier, seed } = self;
+        settings.check().map_err(|error| error.under("troupe"))?;
+        let settings = Arc::new(settings);
+        let strategies = strategies(extra, settings.strategy.clone())?;
+        let count = servers.len();
+        if count > settings.limits.servers_max {
+            return Err(RegisterError::TooMany(settings.limits.servers_max).into());
+        }
+        let mut registrations: Vec<Registration> = Vec::with_capacity(count);
+        for (order, (server, connector)) in servers.into_iter().enumerate() {
+            let registration = registration(server, connector, &settings, order)?;
+            if registrations.iter().any(|known| known.spec.id == registration.spec.id) {
+                return Err(RegisterError::AlreadyRegistered(registration.spec.id.clone()).into());
+            }
+            registrations.push(registration);
+        }
+        let (stage, stage_seen) = watch::channel(Stage::default());
+        let (roster, roster_seen) = watch::channel(Arc::new(Roster::default()));
+        let arguments = RootArguments {
+            settings: settings.clone(),
+            registrations,
+            strategies,
+            classifier,
+            seed: seed.unwrap_or_else(|| rand::rng().next_u64()),
+            stage,
+            roster,
+        };
+        let started = match supervisor {
+            Some(supervisor) => Actor::spawn_linked(None, RootActor, arguments, supervisor).await,
+            None => Actor::spawn(None, RootActor, arguments).await,
+        };
+        let (root, _) = started.map_err(|error| StartError::Root(error.to_string()))?;
+        Ok(Troupe(Arc::new(Inner {
+            root,
+            stage: stage_seen,
+            roster: roster_seen,
+            settings,
+            next_call: AtomicU64::new(0),
+            next_order: AtomicU64::new(count as u64),
+        })))
+    }
+}
+
+/// Makes the factory of each router's strategies, after trying it once.
+fn strategies(
+    extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
+    name: String,
+) -> Result<StrategiesFactory, StartError> {
+    let make = move || -> Result<Strategies, StartError> {
+        let mut strategies = Strategies::with_builtin();
+        for strategy in &extra {
+            strategies.insert(strategy()).map_err(|error| ConfigError::new("strategy", error.to_string()))?;
+        }
+        strategies.select(&name)?;
+        Ok(strategies)
+    };
+    make()?;
+    Ok(Arc::new(move || make().unwrap_or_else(|_| Strategies::with_builtin())))
+}
+
+/// Checks a server and finds the way to it.
+pub(super) fn registration(
+    server: Server,
+    connector: Option<Arc<dyn Connector>>,
+    settings: &Settings,
+    order: usize,
+) -> Result<Registration, ConfigError> {
+    let spec = server.settle(&settings.pool, &settings.breaker, order)?;
+    let connector = match connector {
+        Some(connector) => connector,
+        None => transport::connector(&spec.endpoint, settings.limits.message_bytes_max)
+            .map_err(|error| ConfigError::new(format!("{}.url", spec.id), error.to_string()))?,
+    };
+    Ok(Registration { spec: Arc::new(spec), connector })
+}

@@ -1,0 +1,54 @@
+//! A leased connection, as its user holds it.
+
+use super::{CallFuture, Troupe};
+use crate::actors::server::ServerMsg;
+use crate::call::{Call, Errand, LeaseKey};
+use crate::error::{CallError, CallErrorKind};
+use crate::id::{RequestId, ServerId};
+
+/// One connection of one server, for its holder alone; see [`Troupe::lease`].
+///
+/// The lease ends when it is dropped, when it was unused for `pool.leaseIdleTimeout`, or when its connection is lost.
+/// Calls on it then end with [`CallErrorKind::LeaseEnded`]; they are never sent over another connection.
+#[derive(Debug)]
+pub struct Lease {
+    troupe: Troupe,
+    key: LeaseKey,
+}
+
+impl Lease {
+    /// Asks for a lease, as a call that the router places like any other.
+    pub(super) async fn take(troupe: &Troupe, of: String) -> Result<Self, CallError> {
+        let mut call = Call::tool(of.clone());
+        call.errand = Errand::Lease;
+        let reply = troupe.call(call).await?;
+        match reply.lease {
+            Some(key) => Ok(Self { troupe: troupe.clone(), key }),
+            // No router answers so; an error is better than a lease of nothing.
+            None => Err(CallError::new(CallErrorKind::Interrupted, RequestId::random(), of, None, 0)),
+        }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &ServerId {
+        &self.key.server
+    }
+
+    /// Calls a tool over the leased connection. Selector, affinity, priority, hedges and retries do not apply.
+    ///
+    /// # Errors
+    /// As [`Troupe::call`]; [`CallErrorKind::LeaseEnded`] when the lease is over, in which case nothing was sent.
+    pub fn call(&self, mut call: Call) -> CallFuture {
+        call.errand = Errand::Leased(self.key.clone());
+        self.troupe.call(call)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(actor) = self.troupe.server_actor(self.key.server.as_str()) {
+            // A server actor that has ended took the lease with it.
+            let _ = actor.cast(ServerMsg::Release(self.key.connection));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The events of a troupe, as a host reads them.
+
+use std::fmt;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::actors::Stage;
+use crate::actors::events::EventsMsg;
+use crate::event::Event;
+
+/// The events of a troupe, in their order. Reads slowly, misses some: then [`Event::Lagged`] says how many.
+pub struct EventStream {
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) stage: watch::Receiver<Stage>,
+    pub(super) capacity: usize,
+}
+
+impl EventStream {
+    /// The next event; `None` when the troupe has ended.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.events.recv().await {
+                return Some(event);
+            }
+            // The events actor has ended. If another one plays, the stream goes on with it.
+            self.stage.changed().await.ok()?;
+            let actor = self.stage.borrow_and_update().events.clone()?;
+            let (sender, events) = mpsc::channel(self.capacity);
+            self.events = events;
+            let _ = actor.cast(EventsMsg::Subscribe(sender));
+        }
+    }
+}
+
+impl fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EventStream")
+    }
+}
