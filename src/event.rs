@@ -23,7 +23,9 @@ pub enum ServerStatus {
     Restarting,
     /// Its actor ended too often and waits for a slow retry.
     Quarantined,
-    /// It was unregistered or the troupe shuts down.
+    /// It takes no new calls and finishes those it has.
+    Draining,
+    /// It was drained or unregistered, or the troupe shuts down.
     Stopped,
 }
 
@@ -35,6 +37,7 @@ impl fmt::Display for ServerStatus {
             Self::Disconnected => "disconnected",
             Self::Restarting => "restarting",
             Self::Quarantined => "quarantined",
+            Self::Draining => "draining",
             Self::Stopped => "stopped",
         })
     }

@@ -70,8 +70,8 @@ pub use policy::catalogue::Tool;
 pub use policy::classify::classify;
 pub use stats::{ServerInfo, Stats};
 pub use troupe::{
-    BreakerControl, CallFuture, EventStream, Lease, NotReady, Readiness, StartError, Troupe, TroupeBuilder,
-    UnknownServer,
+    BreakerControl, CallFuture, DrainError, EventStream, Lease, NotReady, Readiness, ReplaceError,
+    StartError, Troupe, TroupeBuilder, UnknownServer,
 };
 
 /// How a server is chosen among replicas; hosts may add strategies of their own.

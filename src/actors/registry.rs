@@ -2,10 +2,14 @@
 //!
 //! ```text
 //! Alive ──ended──▶ Waiting (backoff, or quarantine) ──due──▶ Alive
-//!   │ unregister
+//!   │ │ drained
+//!   │ └──▶ Paused ──resumed──▶ Alive
+//!   │ unregistered
 //!   ▼
 //! Leaving ──ended──▶ forgotten
 //! ```
+//!
+//! A server whose description changes begins another life at once; the one before *retires*: it finishes what it has.
 //!
 //! One server's crash concerns that server alone: it is restarted by its own policy, and one that crashes too often is
 //! quarantined, never given up. The next life begins only when the last one's state is gone, which its ledger's arrival
@@ -20,7 +24,7 @@ use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::Context;
@@ -52,8 +56,14 @@ pub(crate) struct Registration {
 
 /// What the registry is told.
 pub(crate) enum RegistryMsg {
-    /// By the root: a new server; its id is free.
-    Register(Registration),
+    /// By the root: a new server; its id is free. A paused one is not started.
+    Register { registration: Registration, paused: bool },
+    /// By the root: another description of a server.
+    Replace(Registration),
+    /// By the root: a server takes no new calls, finishes what it has until then, and rests. Answered when it does.
+    Drain { server: ServerId, until: Instant, port: oneshot::Sender<()> },
+    /// By the root: a server that rests is started again.
+    Resume(ServerId),
     /// By the root: a server leaves.
     Unregister(ServerId),
     /// By the root: there is a new router, which knows nothing yet.
@@ -79,7 +89,8 @@ pub(crate) enum RegistryMsg {
 pub(crate) struct RegistryArguments {
     pub context: Context,
     pub root: ActorRef<RootMsg>,
-    pub registrations: Vec<Registration>,
+    /// Each with whether it rests.
+    pub registrations: Vec<(Registration, bool)>,
     pub roster: watch::Sender<Arc<Roster>>,
 }
 
@@ -104,7 +115,16 @@ pub(crate) struct RosterEntry {
 /// Where a member stands with its supervisor.
 enum Phase {
     Alive(ActorRef<ServerMsg>),
-    Waiting { until: Instant, ended_at: Instant, handed_over: bool },
+    Waiting {
+        until: Instant,
+        ended_at: Instant,
+        handed_over: bool,
+    },
+    /// Drained by order of the host; those who wait for its rest are told.
+    Paused {
+        actor: Option<ActorRef<ServerMsg>>,
+        tell: Vec<oneshot::Sender<()>>,
+    },
     Leaving(Option<ActorRef<ServerMsg>>),
 }
 
@@ -126,15 +146,17 @@ struct Member {
 impl Member {
     fn actor(&self) -> Option<&ActorRef<ServerMsg>> {
         match &self.phase {
-            Phase::Alive(actor) | Phase::Leaving(Some(actor)) => Some(actor),
-            Phase::Waiting { .. } | Phase::Leaving(None) => None,
+            Phase::Alive(actor) | Phase::Leaving(Some(actor)) | Phase::Paused { actor: Some(actor), .. } => {
+                Some(actor)
+            }
+            Phase::Waiting { .. } | Phase::Leaving(None) | Phase::Paused { actor: None, .. } => None,
         }
     }
 
     fn alive(&self) -> Option<&ActorRef<ServerMsg>> {
         match &self.phase {
             Phase::Alive(actor) => Some(actor),
-            Phase::Waiting { .. } | Phase::Leaving(_) => None,
+            Phase::Waiting { .. } | Phase::Paused { .. } | Phase::Leaving(_) => None,
         }
     }
 
@@ -155,11 +177,20 @@ impl Member {
     }
 }
 
+/// A life that was replaced.
+struct Retiring {
+    server: ServerId,
+    incarnation: Incarnation,
+    actor: ActorRef<ServerMsg>,
+}
+
 /// The registry's state.
 pub(crate) struct RegistryState {
     context: Context,
     root: ActorRef<RootMsg>,
     members: BTreeMap<ServerId, Member>,
+    /// Lives that were replaced and finish what they have.
+    retiring: Vec<Retiring>,
     catalogue: Arc<Catalogue>,
     roster: watch::Sender<Arc<Roster>>,
     /// Members whose standing changed since the last publication.
@@ -187,14 +218,15 @@ impl Actor for RegistryActor {
         arguments: RegistryArguments,
     ) -> Result<RegistryState, ActorProcessingErr> {
         let RegistryArguments { context, root, registrations, roster } = arguments;
-        for registration in registrations {
-            myself.cast(RegistryMsg::Register(registration))?;
+        for (registration, paused) in registrations {
+            myself.cast(RegistryMsg::Register { registration, paused })?;
         }
         let mut seed = DefaultHasher::new();
         (context.seed, "registry").hash(&mut seed);
         Ok(RegistryState {
             next_ping: Instant::now() + context.settings.restart.ping_interval,
             members: BTreeMap::new(),
+            retiring: Vec::new(),
             catalogue: Arc::new(Catalogue::empty()),
             roster,
             changed: BTreeSet::new(),
@@ -216,7 +248,12 @@ impl Actor for RegistryActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
         match message {
-            RegistryMsg::Register(registration) => state.register(&myself, registration, now).await?,
+            RegistryMsg::Register { registration, paused } => {
+                state.register(&myself, registration, paused, now).await?;
+            }
+            RegistryMsg::Replace(registration) => state.replace(&myself, registration, now).await?,
+            RegistryMsg::Drain { server, until, port } => state.drain(&server, until, port, now),
+            RegistryMsg::Resume(server) => state.resume(&myself, &server, now).await?,
             RegistryMsg::Unregister(server) => state.unregister(&server, now),
             RegistryMsg::RouterUp => state.router_up(),
             RegistryMsg::Report { server, incarnation, standing } => {
@@ -262,6 +299,8 @@ impl Actor for RegistryActor {
         let found = state.members.iter().find(|(_, m)| m.actor().is_some_and(|a| a.get_id() == child));
         if let Some(server) = found.map(|(server, _)| server.clone()) {
             state.ended(&server, cause, now);
+        } else if let Some(index) = state.retiring.iter().position(|life| life.actor.get_id() == child) {
+            state.retired(index);
         }
         state.tend(&myself, now).await
     }
@@ -271,7 +310,9 @@ impl Actor for RegistryActor {
         _: ActorRef<RegistryMsg>,
         state: &mut RegistryState,
     ) -> Result<(), ActorProcessingErr> {
-        let actors = state.members.values().filter_map(Member::actor).map(|actor| actor.get_cell());
+        let retiring = state.retiring.iter().map(|life| &life.actor);
+        let actors = state.members.values().filter_map(Member::actor).chain(retiring);
+        let actors = actors.map(|actor| actor.get_cell());
         // A server stops its connections within its own grace.
         join_all(actors.map(|actor| stop_or_kill(actor, 2 * STOP_GRACE))).await;
         for member in state.members.values_mut() {
@@ -292,6 +333,7 @@ impl RegistryState {
         &mut self,
         myself: &ActorRef<RegistryMsg>,
         registration: Registration,
+        paused: bool,
         now: Instant,
     ) -> Result<(), ActorProcessingErr> {
         let spec = registration.spec.clone();
@@ -309,15 +351,141 @@ impl RegistryState {
         };
         self.members.insert(spec.id.clone(), member);
         self.context.emit(Event::ServerRegistered { server: spec.id.clone(), group: spec.group.clone() });
-        self.start(myself, &spec.id, Incarnation::FIRST, now).await
+        if paused {
+            return self.rest(&spec.id, now);
+        }
+        self.start(myself, &spec.id, Incarnation::FIRST, false, now).await
     }
 
-    /// Begins a life.
+    /// Gives a server another description, and with it another life.
+    async fn replace(
+        &mut self,
+        myself: &ActorRef<RegistryMsg>,
+        registration: Registration,
+        now: Instant,
+    ) -> Result<(), ActorProcessingErr> {
+        let server = registration.spec.id.clone();
+        let Some(member) = self.members.get_mut(&server) else { return Ok(()) };
+        let fresh = Ledger::new(&registration.spec, &self.context.settings);
+        // The figures are the server's; what was learned of the former endpoint is not.
+        let Ledger { outcomes, latency, next_connection, .. } = member.ledger.clone();
+        member.ledger = Ledger { outcomes, latency, next_connection, ..fresh };
+        member.registration = registration;
+        self.changed.insert(server.clone());
+        let retiring = match &member.phase {
+            Phase::Alive(actor) => Some((actor.clone(), member.incarnation)),
+            Phase::Waiting { .. } => None,
+            // One that rests begins with the new description when it is resumed.
+            Phase::Paused { .. } | Phase::Leaving(_) => return Ok(()),
+        };
+        let beside = retiring.is_some();
+        if let Some((actor, incarnation)) = retiring {
+            let until = now + self.context.settings.shutdown_drain;
+            // An actor that has just ended has nothing to finish; its end is reported.
+            let _ = actor.cast(ServerMsg::Drain { until });
+            self.retiring.push(Retiring { server: server.clone(), incarnation, actor });
+        }
+        let next = member.incarnation.next();
+        self.start(myself, &server, next, beside, now).await
+    }
+
+    /// A life that was replaced is over.
+    fn retired(&mut self, index: usize) {
+        let Retiring { server, incarnation, .. } = self.retiring.swap_remove(index);
+        self.context.to_router(RouterMsg::Retired { server: server.clone(), incarnation });
+        if self.members.get(&server).is_some_and(|member| matches!(member.phase, Phase::Leaving(None))) {
+            self.forget(&server);
+        }
+    }
+
+    /// Takes a server out of service.
+    fn drain(&mut self, server: &ServerId, until: Instant, port: oneshot::Sender<()>, now: Instant) {
+        let Some(member) = self.members.get_mut(server) else { return };
+        match &mut member.phase {
+            Phase::Alive(actor) => {
+                // One that has just ended has nothing to finish; its end is reported.
+                let _ = actor.cast(ServerMsg::Drain { until });
+                member.phase = Phase::Paused { actor: Some(actor.clone()), tell: vec![port] };
+            }
+            Phase::Paused { actor: Some(actor), tell } => {
+                let _ = actor.cast(ServerMsg::Drain { until });
+                return tell.push(port);
+            }
+            Phase::Waiting { .. } => {
+                member.phase = Phase::Paused { actor: None, tell: Vec::new() };
+                let _ = port.send(());
+            }
+            // It rests already, or is leaving: the port's end says so.
+            Phase::Paused { actor: None, .. } | Phase::Leaving(_) => {
+                let _ = port.send(());
+                return;
+            }
+        }
+        let status = if member.actor().is_some() { ServerStatus::Draining } else { ServerStatus::Stopped };
+        self.stand_aside(server, status, now);
+    }
+
+    /// Sets a server aside: the router is told at once, since no actor of it will.
+    fn stand_aside(&mut self, server: &ServerId, status: ServerStatus, now: Instant) {
+        let Some(member) = self.members.get_mut(server) else { return };
+        let former = member.standing.status;
+        member.standing = Standing {
+            status,
+            hopeful: false,
+            listed: member.tools.is_some(),
+            slots: 0,
+            reason: Some("it was drained".to_owned()),
+            ..Standing::beginning()
+        };
+        let (incarnation, standing) = (member.incarnation, member.standing.clone());
+        self.context.to_router(RouterMsg::Standing {
+            server: server.clone(),
+            incarnation,
+            standing: standing.clone(),
+        });
+        self.tell_status(server, incarnation, former, &standing, now);
+        self.changed.insert(server.clone());
+    }
+
+    /// Registers a server that rests.
+    fn rest(&mut self, server: &ServerId, now: Instant) -> Result<(), ActorProcessingErr> {
+        let Some(member) = self.members.get_mut(server) else { return Ok(()) };
+        member.phase = Phase::Paused { actor: None, tell: Vec::new() };
+        self.context.to_router(RouterMsg::Joined {
+            spec: member.registration.spec.clone(),
+            incarnation: member.incarnation,
+            actor: None,
+            standing: member.standing.clone(),
+        });
+        self.stand_aside(server, ServerStatus::Stopped, now);
+        Ok(())
+    }
+
+    /// Puts a server that rests, or is about to, back into service.
+    async fn resume(
+        &mut self,
+        myself: &ActorRef<RegistryMsg>,
+        server: &ServerId,
+        now: Instant,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(member) = self.members.get_mut(server) else { return Ok(()) };
+        let Phase::Paused { actor, .. } = &member.phase else { return Ok(()) };
+        let beside = actor.is_some();
+        if let Some(actor) = actor.clone() {
+            let incarnation = member.incarnation;
+            self.retiring.push(Retiring { server: server.clone(), incarnation, actor });
+        }
+        let next = member.incarnation.next();
+        self.start(myself, server, next, beside, now).await
+    }
+
+    /// Begins a life, in place of one that has ended or `beside` one that retires.
     async fn start(
         &mut self,
         myself: &ActorRef<RegistryMsg>,
         server: &ServerId,
         incarnation: Incarnation,
+        beside: bool,
         now: Instant,
     ) -> Result<(), ActorProcessingErr> {
         let Some(member) = self.members.get_mut(server) else { return Ok(()) };
@@ -337,11 +505,11 @@ impl RegistryState {
         member.heard_at = now;
         member.suspected = false;
         member.standing = Standing { listed: member.tools.is_some(), ..Standing::beginning() };
-        self.context.to_router(RouterMsg::Joined {
-            spec: member.registration.spec.clone(),
-            incarnation,
-            actor: Some(actor),
-            standing: member.standing.clone(),
+        let (spec, standing) = (member.registration.spec.clone(), member.standing.clone());
+        self.context.to_router(if beside {
+            RouterMsg::Replaced { spec, incarnation, actor: Some(actor), standing }
+        } else {
+            RouterMsg::Joined { spec, incarnation, actor: Some(actor), standing }
         });
         let standing = member.standing.clone();
         self.tell_status(server, incarnation, former, &standing, now);
@@ -357,6 +525,7 @@ impl RegistryState {
             let until = now + self.context.settings.shutdown_drain;
             let _ = actor.cast(ServerMsg::Drain { until });
         }
+        let actor = actor.or_else(|| member.actor().cloned());
         let gone = actor.is_none();
         member.phase = Phase::Leaving(actor);
         self.tools_changed = true;
@@ -367,6 +536,13 @@ impl RegistryState {
     }
 
     fn forget(&mut self, server: &ServerId) {
+        if self.retiring.iter().any(|life| life.server == *server) {
+            // Its id is free when the last of its lives is over.
+            if let Some(member) = self.members.get_mut(server) {
+                member.phase = Phase::Leaving(None);
+            }
+            return;
+        }
         self.members.remove(server);
         // Without a root the whole troupe is ending.
         let _ = self.root.cast(RootMsg::Forgotten(server.clone()));
@@ -390,10 +566,11 @@ impl RegistryState {
                 actor: member.alive().cloned(),
                 standing: member.standing.clone(),
             });
-            if let Some(actor) = member.alive() {
-                // What the former router asked for has been answered by its end.
-                let _ = actor.cast(ServerMsg::CancelAll);
-            }
+        }
+        // What the former router asked for has been answered by its end.
+        let retiring = self.retiring.iter().map(|life| &life.actor);
+        for actor in self.members.values().filter_map(Member::actor).chain(retiring) {
+            let _ = actor.cast(ServerMsg::CancelAll);
         }
     }
 
@@ -436,6 +613,16 @@ impl RegistryState {
         let Some(member) = self.members.get_mut(server) else { return };
         if let Phase::Leaving(_) = member.phase {
             return self.forget(server);
+        }
+        if let Phase::Paused { actor, tell } = &mut member.phase {
+            *actor = None;
+            for port in std::mem::take(tell) {
+                // Whoever waited may have left.
+                let _ = port.send(());
+            }
+            let (incarnation, standing) = (member.incarnation, member.standing.clone());
+            self.context.to_router(RouterMsg::Down { server: server.clone(), incarnation, cause, standing });
+            return self.stand_aside(server, ServerStatus::Stopped, now);
         }
         let incarnation = member.incarnation;
         let decision = member.restart.decide(&cause, now, &mut self.rng);
@@ -491,12 +678,12 @@ impl RegistryState {
                 Phase::Waiting { until, ended_at, handed_over } => {
                     until <= now && (handed_over || ended_at + HANDOVER_WAIT_MAX <= now)
                 }
-                Phase::Alive(_) | Phase::Leaving(_) => false,
+                Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => false,
             })
             .map(|(server, member)| (server.clone(), member.incarnation.next()))
             .collect();
         for (server, incarnation) in due {
-            self.start(myself, &server, incarnation, now).await?;
+            self.start(myself, &server, incarnation, false, now).await?;
         }
         if self.next_ping <= now {
             self.ping(now);
@@ -509,7 +696,7 @@ impl RegistryState {
             Phase::Waiting { until, ended_at, handed_over } => {
                 Some(if handed_over || until > now { until } else { ended_at + HANDOVER_WAIT_MAX })
             }
-            Phase::Alive(_) | Phase::Leaving(_) => None,
+            Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => None,
         });
         let next = restarts.chain([self.next_ping]).min();
         self.alarm.set(next, myself, || RegistryMsg::Due);
@@ -548,7 +735,7 @@ impl RegistryState {
                 let spec = &member.registration.spec;
                 let tools = match member.phase {
                     Phase::Leaving(_) => None,
-                    Phase::Alive(_) | Phase::Waiting { .. } => member.tools.clone(),
+                    Phase::Alive(_) | Phase::Paused { .. } | Phase::Waiting { .. } => member.tools.clone(),
                 }?;
                 Some(ServerTools {
                     server: spec.id.clone(),

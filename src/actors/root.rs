@@ -54,6 +54,12 @@ pub(crate) enum RootMsg {
     Register { registration: Registration, port: oneshot::Sender<Result<(), RegisterError>> },
     /// By a handle: a server leaves. Answers whether there was one.
     Unregister { server: ServerId, port: oneshot::Sender<bool> },
+    /// By a handle: another description of a server. Answers whether there is one.
+    Replace { registration: Registration, port: oneshot::Sender<bool> },
+    /// By a handle: a server finishes what it has until then, and rests. Dropped where there is none.
+    Drain { server: ServerId, until: Instant, port: oneshot::Sender<()> },
+    /// By a handle: a server that rests goes on. Answers whether there is one that does.
+    Resume { server: ServerId, port: oneshot::Sender<bool> },
     /// By the registry: a server that left is gone, its id is free.
     Forgotten(ServerId),
     /// By a handle: end, in order.
@@ -77,6 +83,14 @@ pub(crate) struct RootArguments {
 struct Registered {
     registration: Registration,
     leaving: bool,
+    /// It was drained and rests.
+    paused: bool,
+}
+
+impl Registered {
+    fn new(registration: Registration) -> Self {
+        Self { registration, leaving: false, paused: false }
+    }
 }
 
 /// The actors that play.
@@ -132,11 +146,12 @@ impl Actor for RootActor {
             classifier,
             seed,
         };
-        let registry = start_registry(&myself, &context, &registrations, &roster).await?;
+        let beginning = registrations.iter().map(|registration| (registration.clone(), false)).collect();
+        let registry = start_registry(&myself, &context, beginning, &roster).await?;
         let router = start_router(&myself, &context, &strategies).await?;
         let registered = registrations
             .into_iter()
-            .map(|registration| (registration.spec.id.clone(), Registered { registration, leaving: false }));
+            .map(|registration| (registration.spec.id.clone(), Registered::new(registration)));
         let state = RootState {
             settings,
             registered: registered.collect(),
@@ -164,6 +179,13 @@ impl Actor for RootActor {
             }
             RootMsg::Unregister { server, port } => {
                 let _ = port.send(state.unregister(server));
+            }
+            RootMsg::Replace { registration, port } => {
+                let _ = port.send(state.replace(registration));
+            }
+            RootMsg::Drain { server, until, port } => state.drain(server, until, port),
+            RootMsg::Resume { server, port } => {
+                let _ = port.send(state.resume(server));
             }
             RootMsg::Forgotten(server) => {
                 state.registered.remove(&server);
@@ -235,13 +257,13 @@ enum Child {
 async fn start_registry(
     myself: &ActorRef<RootMsg>,
     context: &Context,
-    registrations: &[Registration],
+    registrations: Vec<(Registration, bool)>,
     roster: &watch::Sender<Arc<Roster>>,
 ) -> Result<ActorRef<RegistryMsg>, ActorProcessingErr> {
     let arguments = RegistryArguments {
         context: context.clone(),
         root: myself.clone(),
-        registrations: registrations.to_vec(),
+        registrations,
         roster: roster.clone(),
     };
     let (registry, _) =
@@ -304,15 +326,15 @@ impl RootState {
         self.cast.context.seed = self.seed;
         if from <= Child::Registry {
             // Dials of the former registry's servers ended with them; their places at the gate are free.
-            let registrations: Vec<Registration> = self
+            let registrations: Vec<(Registration, bool)> = self
                 .registered
                 .values()
                 .filter(|registered| !registered.leaving)
-                .map(|registered| registered.registration.clone())
+                .map(|registered| (registered.registration.clone(), registered.paused))
                 .collect();
             self.registered.retain(|_, registered| !registered.leaving);
             self.cast.registry =
-                start_registry(myself, &self.cast.context, &registrations, &self.roster).await?;
+                start_registry(myself, &self.cast.context, registrations, &self.roster).await?;
         }
         self.cast.router = start_router(myself, &self.cast.context, &self.strategies).await?;
         self.enter();
@@ -332,10 +354,38 @@ impl RootState {
         if self.registered.len() >= limit {
             return Err(RegisterError::TooMany(limit));
         }
-        self.registered.insert(id, Registered { registration: registration.clone(), leaving: false });
+        self.registered.insert(id, Registered::new(registration.clone()));
         // A registry that has just ended is replaced by one that is given all registrations.
-        let _ = self.cast.registry.cast(RegistryMsg::Register(registration));
+        let _ = self.cast.registry.cast(RegistryMsg::Register { registration, paused: false });
         Ok(())
+    }
+
+    /// The server, unless it is leaving.
+    fn staying(&mut self, server: &ServerId) -> Option<&mut Registered> {
+        self.registered.get_mut(server).filter(|registered| !registered.leaving)
+    }
+
+    fn replace(&mut self, registration: Registration) -> bool {
+        let Some(registered) = self.staying(&registration.spec.id) else { return false };
+        registered.registration = registration.clone();
+        let _ = self.cast.registry.cast(RegistryMsg::Replace(registration));
+        true
+    }
+
+    fn drain(&mut self, server: ServerId, until: Instant, port: oneshot::Sender<()>) {
+        let Some(registered) = self.staying(&server) else { return };
+        registered.paused = true;
+        // A registry that has just ended took the server with it; its successor lets it rest.
+        let _ = self.cast.registry.cast(RegistryMsg::Drain { server, until, port });
+    }
+
+    fn resume(&mut self, server: ServerId) -> bool {
+        let Some(registered) = self.staying(&server).filter(|registered| registered.paused) else {
+            return false;
+        };
+        registered.paused = false;
+        let _ = self.cast.registry.cast(RegistryMsg::Resume(server));
+        true
     }
 
     fn unregister(&mut self, server: ServerId) -> bool {

@@ -46,6 +46,15 @@ pub(crate) enum RouterMsg {
         actor: Option<ActorRef<ServerMsg>>,
         standing: Standing,
     },
+    /// By the registry: a server's description changed; another life takes the place of the present one.
+    Replaced {
+        spec: Arc<ServerSpec>,
+        incarnation: Incarnation,
+        actor: Option<ActorRef<ServerMsg>>,
+        standing: Standing,
+    },
+    /// By the registry: a life that was replaced is over.
+    Retired { server: ServerId, incarnation: Incarnation },
     /// By the registry: where a server stands.
     Standing { server: ServerId, incarnation: Incarnation, standing: Standing },
     /// By the registry: a server's actor ended.
@@ -169,6 +178,12 @@ impl Actor for RouterActor {
             }
             RouterMsg::Joined { spec, incarnation, actor, standing } => {
                 routing.joined(spec, incarnation, actor, standing);
+            }
+            RouterMsg::Replaced { spec, incarnation, actor, standing } => {
+                routing.replaced(spec, incarnation, actor, standing, now, &mut Hands);
+            }
+            RouterMsg::Retired { server, incarnation } => {
+                routing.retired(&server, incarnation, now, &mut Hands);
             }
             RouterMsg::Standing { server, incarnation, standing } => {
                 routing.standing(&server, incarnation, standing, now, &mut Hands);

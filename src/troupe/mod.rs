@@ -22,7 +22,7 @@ use crate::actors::router::RouterMsg;
 use crate::actors::server::{BreakerOrder, ServerMsg};
 use crate::actors::{Stage, ask};
 use crate::call::Call;
-use crate::config::{Server, Settings};
+use crate::config::{ConfigError, Server, Settings};
 use crate::error::CallError;
 use crate::event::{BreakerTransition, ServerStatus};
 use crate::id::{CallId, ServerId};
@@ -47,7 +47,7 @@ const FIGURES_WAIT: Duration = Duration::from_secs(1);
 pub enum Readiness {
     /// At least one.
     Any,
-    /// Every one.
+    /// Every one that is in service: all but those that were drained.
     All,
     /// At least so many.
     Quorum(usize),
@@ -62,9 +62,11 @@ impl Readiness {
         }
         let ready = |info: &ServerInfo| info.status == ServerStatus::Ready;
         let count = roster.entries.iter().filter(|entry| ready(&entry.info)).count();
+        let resting =
+            |info: &ServerInfo| matches!(info.status, ServerStatus::Draining | ServerStatus::Stopped);
         match self {
             Self::Any => count > 0,
-            Self::All => count == roster.entries.len(),
+            Self::All => roster.entries.iter().all(|entry| ready(&entry.info) || resting(&entry.info)),
             Self::Quorum(wanted) => count >= *wanted,
             Self::Named(ids) => ids.iter().all(|id| {
                 roster.entries.iter().any(|entry| entry.info.id == id.as_str() && ready(&entry.info))
@@ -100,6 +102,30 @@ impl std::error::Error for NotReady {}
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no server {0:?} is playing")]
 pub struct UnknownServer(pub String);
+
+/// Why a server was not replaced.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplaceError {
+    /// There is none of that id.
+    #[error(transparent)]
+    Unknown(#[from] UnknownServer),
+    /// The new description is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// Why a server was not drained.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DrainError {
+    /// There is none of that id.
+    #[error(transparent)]
+    Unknown(#[from] UnknownServer),
+    /// Calls need some time to finish.
+    #[error("the drain limit must be more than 0")]
+    NoTime,
+}
 
 /// A company of supervised servers: the handle that hosts clone and share.
 ///
@@ -255,6 +281,50 @@ impl Troupe {
         let unknown = || UnknownServer(server.to_owned());
         let id = ServerId::new(server).map_err(|_| unknown())?;
         match ask(&self.0.root, |port| RootMsg::Unregister { server: id, port }).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(unknown()),
+        }
+    }
+
+    /// Gives a server another description, such as another address. Calls in flight finish at the old one (for at most the
+    /// shutdown drain); new ones wait for the new one to be ready.
+    ///
+    /// # Errors
+    /// A wrong description, or [`ReplaceError::Unknown`] if no server of that id is registered.
+    pub async fn replace(&self, server: Server) -> Result<(), ReplaceError> {
+        let id = server.id().to_owned();
+        let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
+        let registration = registration(server, None, &self.0.settings, order)?;
+        match ask(&self.0.root, |port| RootMsg::Replace { registration, port }).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(UnknownServer(id).into()),
+        }
+    }
+
+    /// Takes a server out of service and keeps it registered: it gets no new calls, finishes those it has, and closes its
+    /// connections. Returns when it rests; calls that are still open after `within` end with an error.
+    /// [`resume`](Self::resume) puts it back.
+    ///
+    /// # Errors
+    /// A limit of zero, or no server of that id.
+    pub async fn drain(&self, server: &str, within: Duration) -> Result<(), DrainError> {
+        if within.is_zero() {
+            return Err(DrainError::NoTime);
+        }
+        let unknown = || UnknownServer(server.to_owned());
+        let server = ServerId::new(server).map_err(|_| unknown())?;
+        let until = Instant::now() + within;
+        Ok(ask(&self.0.root, |port| RootMsg::Drain { server, until, port }).await.map_err(|_| unknown())?)
+    }
+
+    /// Puts a drained server back into service.
+    ///
+    /// # Errors
+    /// [`UnknownServer`] if no server of that id was drained.
+    pub async fn resume(&self, server: &str) -> Result<(), UnknownServer> {
+        let unknown = || UnknownServer(server.to_owned());
+        let id = ServerId::new(server).map_err(|_| unknown())?;
+        match ask(&self.0.root, |port| RootMsg::Resume { server: id, port }).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(unknown()),
         }

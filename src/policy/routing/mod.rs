@@ -134,6 +134,8 @@ pub struct Routing<P, S> {
     calls: Calls<P>,
     views: Vec<Option<View<S>>>,
     places: HashMap<ServerId, usize>,
+    /// Lives that were replaced and finish what they have.
+    retiring: HashMap<(ServerId, Incarnation), usize>,
     catalogue: Arc<Catalogue>,
     /// Whether the registry has told which servers there are.
     introduced: bool,
@@ -160,6 +162,7 @@ impl<P, S> Routing<P, S> {
             calls: Calls::new(),
             views: Vec::new(),
             places: HashMap::new(),
+            retiring: HashMap::new(),
             catalogue: Arc::new(Catalogue::empty()),
             introduced: false,
             routes: Vec::new(),
@@ -272,6 +275,40 @@ impl<P, S> Routing<P, S> {
         self.views[place] = Some(view);
     }
 
+    /// A server's description changed: its present life finishes what it has, and another one takes what is new.
+    pub fn replaced(
+        &mut self,
+        spec: Arc<ServerSpec>,
+        incarnation: Incarnation,
+        handle: Option<S>,
+        standing: Standing,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
+        if let Some(place) = self.places.remove(&spec.id)
+            && let Some(view) = &mut self.views[place]
+        {
+            view.leaving = true;
+            self.retiring.insert((spec.id.clone(), view.incarnation), place);
+        }
+        self.joined(spec, incarnation, handle, standing);
+        self.reconsider(now, out);
+    }
+
+    /// A life that was replaced is over.
+    pub fn retired(
+        &mut self,
+        server: &ServerId,
+        incarnation: Incarnation,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
+        if let Some(place) = self.retiring.remove(&(server.clone(), incarnation)) {
+            self.lose_all(place, &crate::event::ExitCause::Requested, now, out);
+            self.views[place] = None;
+        }
+    }
+
     /// A server reports where it stands.
     pub fn standing(
         &mut self,
@@ -337,11 +374,16 @@ impl<P, S> Routing<P, S> {
         self.reconsider(now, out);
     }
 
-    /// The place of a server, if `incarnation` is its current life.
+    /// The place of a server, if `incarnation` is its current life, or one that finishes what it has.
     fn place_of(&self, server: &ServerId, incarnation: Incarnation) -> Option<usize> {
-        let place = *self.places.get(server)?;
-        let view = self.views[place].as_ref()?;
-        (view.incarnation == incarnation).then_some(place)
+        let current =
+            self.places.get(server).copied().filter(|place| {
+                self.views[*place].as_ref().is_some_and(|view| view.incarnation == incarnation)
+            });
+        if current.is_some() || self.retiring.is_empty() {
+            return current;
+        }
+        self.retiring.get(&(server.clone(), incarnation)).copied()
     }
 
     // === control ===

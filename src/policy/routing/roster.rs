@@ -133,6 +133,7 @@ impl<S> View<S> {
             | ServerStatus::Disconnected
             | ServerStatus::Restarting
             | ServerStatus::Quarantined
+            | ServerStatus::Draining
             | ServerStatus::Stopped => self.standing.hopeful,
         }
     }

@@ -506,3 +506,25 @@ fn a_server_that_leaves_gets_no_new_calls_and_finishes_what_it_has() {
     house.succeed(&server, attempt);
     assert!(house.answer_of(call).unwrap().is_ok());
 }
+
+#[test]
+fn a_server_that_is_replaced_finishes_what_it_has_while_its_next_life_takes_what_is_new() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
+    let (kept, cut) = (house.call(Call::tool("t")), house.call(Call::tool("t")));
+    let attempts: Vec<AttemptId> = house.out.dispatched.iter().map(|(_, sent)| sent.attempt).collect();
+    let spec = Server::custom("a").group("g");
+    let spec = Arc::new(spec.settle(&PoolSettings::default(), &BreakerSettings::default(), 0).unwrap());
+    let next = Incarnation::FIRST.next();
+    let handle = Some("a-next".to_owned());
+    house.routing.replaced(spec, next, handle, Standing::beginning(), house.now, &mut house.out);
+
+    let waiting = house.call(Call::tool("t"));
+    assert!(house.answer_of(waiting).is_none(), "it waits for the next life to be ready");
+    house.routing.standing(&id("a"), next, up(8), house.now, &mut house.out);
+    assert_eq!(house.last().0, "a-next");
+    house.succeed("a", attempts[0]);
+    assert!(house.answer_of(kept).unwrap().is_ok());
+    house.routing.retired(&id("a"), Incarnation::FIRST, house.now, &mut house.out);
+    assert!(matches!(house.error_of(cut), CallErrorKind::ServerDown { sent: true, .. }));
+    assert_eq!(house.routing.stats(house.now).in_flight, 1);
+}
