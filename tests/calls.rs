@@ -134,7 +134,14 @@ async fn garbage_strange_ids_and_double_answers_reach_no_other_caller() {
         .tool("null", Script::NullId)
         .tool("double", Script::Double)
         .tool("hollow", Script::Hollow)
-        .tool("noisy", Script::NotifyBefore("notifications/message".into(), Box::new(Script::Echo)))
+        .tool(
+            "noisy",
+            Script::NotifyBefore {
+                method: "notifications/message".into(),
+                times: 1,
+                next: Box::new(Script::Echo),
+            },
+        )
         .start()
         .await;
     let troupe = ready([Server::websocket("s", server.url())]).await;

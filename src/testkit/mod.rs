@@ -18,10 +18,14 @@
 //! # }
 //! ```
 
+mod checker;
 mod faults;
 mod memory;
+mod proxy;
 mod scripted;
 
+pub use checker::{AnswerChecker, Tally, Violations};
 pub use faults::{Fault, NoSuchActor, Target, inject, living_actors};
 pub use memory::{MemoryConnector, MemoryListener, MemoryPeer, pair};
-pub use scripted::{Observed, Script, ScriptedBuilder, ScriptedEra, ScriptedServer};
+pub use proxy::{FaultProxy, Line};
+pub use scripted::{Entrance, Observed, Script, ScriptedBuilder, ScriptedEra, ScriptedServer};

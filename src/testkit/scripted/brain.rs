@@ -37,6 +37,18 @@ struct Params<'a> {
     arguments: Option<&'a RawValue>,
     cursor: Option<String>,
     request_id: Option<u64>,
+    #[serde(rename = "_meta", default)]
+    meta: Meta,
+}
+
+/// The part of `_meta` that is read.
+#[derive(Deserialize, Default)]
+struct Meta {
+    /// The number that an answer checker gave the call.
+    #[serde(rename = "mcp-troupe/check")]
+    check: Option<u64>,
+    #[serde(rename = "progressToken")]
+    progress_token: Option<Value>,
 }
 
 /// What follows a message.
@@ -45,6 +57,8 @@ enum Act {
     /// Says this later.
     Later(BoxFuture<'static, Vec<String>>),
     Cut,
+    /// Says a part of this, then drops the connection.
+    Break(String),
 }
 
 /// Serves until the client leaves, or the plan cuts the connection.
@@ -108,6 +122,12 @@ pub(super) async fn serve(
                         }
                         Act::Later(said) => later.push(said),
                         Act::Cut => return,
+                        Act::Break(text) => {
+                            guest.break_off();
+                            // It is meant to fail half-way.
+                            let _ = outgoing.send(text.into()).await;
+                            return;
+                        }
                     }
                 }
                 if outgoing.flush().await.is_err() {
@@ -131,7 +151,7 @@ fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest) -> Vec<Act
         observed.send_modify(|observed| observed.cancelled.extend(params.request_id));
     }
     let Some(id) = asked.id.map(RawValue::get) else { return Vec::new() };
-    let now = plan.borrow().clone();
+    let now = plan.borrow();
     match (now.dialect, now.era, method.as_str()) {
         (Dialect::Mcp, ScriptedEra::Modern, "server/discover") => {
             shake_hands(observed, method);
@@ -167,9 +187,16 @@ fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest) -> Vec<Act
             let name = params.name.unwrap_or_default();
             let mut before = 0;
             observed.send_modify(|observed| {
-                let calls = observed.calls.entry(name.clone()).or_default();
-                before = *calls;
-                *calls += 1;
+                match observed.calls.get_mut(&name) {
+                    Some(calls) => {
+                        before = *calls;
+                        *calls += 1;
+                    }
+                    None => drop(observed.calls.insert(name.clone(), 1)),
+                }
+                if let Some(number) = params.meta.check {
+                    observed.executed(number);
+                }
             });
             match now.tools.get(&name) {
                 Some(script) => {
@@ -183,6 +210,8 @@ fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest) -> Vec<Act
                             before,
                             dialect: now.dialect,
                             connection: guest.number,
+                            releases: now.releases,
+                            progress_token: params.meta.progress_token,
                         },
                         plan,
                     )
@@ -235,6 +264,9 @@ struct Call<'a> {
     before: u64,
     dialect: Dialect,
     connection: u64,
+    /// Held answers that were let go before it.
+    releases: u64,
+    progress_token: Option<Value>,
 }
 
 impl Call<'_> {
@@ -278,11 +310,20 @@ fn play(script: &Script, call: &Call<'_>, plan: &watch::Receiver<Plan>) -> Vec<A
         Script::Hollow => vec![Act::Say(format!(r#"{{"jsonrpc":"2.0","id":{}}}"#, call.id))],
         Script::Garbage => vec![Act::Say("{\"jsonrpc\":\"2.0\",".to_owned())],
         Script::Cut => vec![Act::Cut],
-        Script::NotifyBefore(method, next) => {
-            let notification = json!({"jsonrpc": "2.0", "method": method, "params": {}});
-            let mut acts = vec![Act::Say(notification.to_string())];
-            acts.extend(play(next, call, plan));
-            acts
+        Script::Break => vec![Act::Break(echo())],
+        Script::NotifyBefore { method, times, next } => {
+            let notification = json!({"jsonrpc": "2.0", "method": method, "params": {}}).to_string();
+            let storm = (0..*times).map(|_| Act::Say(notification.clone()));
+            storm.chain(play(next, call, plan)).collect()
+        }
+        Script::ProgressBefore { steps, next } => {
+            let progress = (1..=*steps).filter_map(|step| {
+                let token = call.progress_token.as_ref()?;
+                let params = json!({"progressToken": token, "progress": step, "total": steps});
+                let told = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
+                Some(Act::Say(told.to_string()))
+            });
+            progress.chain(play(next, call, plan)).collect()
         }
         Script::Sequence(scripts) => {
             let turn =
@@ -291,8 +332,7 @@ fn play(script: &Script, call: &Call<'_>, plan: &watch::Receiver<Plan>) -> Vec<A
         }
         Script::After(delay, next) => delayed(*delay, play(next, call, plan)),
         Script::Hold => {
-            let (mut plan, text) = (plan.clone(), echo());
-            let held = plan.borrow().releases;
+            let (mut plan, text, held) = (plan.clone(), echo(), call.releases);
             vec![Act::Later(Box::pin(async move {
                 // A plan that is gone lets go of nothing.
                 let released = plan.wait_for(|plan| plan.releases > held).await.is_ok();
@@ -308,7 +348,7 @@ fn delayed(delay: Duration, acts: Vec<Act>) -> Vec<Act> {
     for act in acts {
         match act {
             Act::Say(text) => texts.push(text),
-            Act::Later(_) | Act::Cut => rest.push(act),
+            Act::Later(_) | Act::Cut | Act::Break(_) => rest.push(act),
         }
     }
     if !texts.is_empty() {

@@ -1,19 +1,25 @@
 //! A scripted MCP server: it answers well, badly or not at all, as the test says, and tells what it saw.
 
 mod brain;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use wire::Wire;
 
 use super::memory::{MemoryConnector, MemoryListener, pair};
 use crate::config::Dialect;
@@ -56,8 +62,25 @@ pub enum Script {
     Cut,
     /// Answers when the test calls [`ScriptedServer::release`].
     Hold,
-    /// Sends a notification first, then does the other.
-    NotifyBefore(String, Box<Script>),
+    /// Sends a part of its answer's frame, then drops the connection. In memory, where a message is whole, it only drops
+    /// the connection.
+    Break,
+    /// Sends a notification so many times, then does the other.
+    NotifyBefore {
+        /// Its method.
+        method: String,
+        /// How many times.
+        times: usize,
+        /// What follows.
+        next: Box<Script>,
+    },
+    /// Reports so many steps of progress, if the call asks for that, then does the other.
+    ProgressBefore {
+        /// How many.
+        steps: u32,
+        /// What follows.
+        next: Box<Script>,
+    },
     /// Does one after the other, call by call; the last for all that follow.
     Sequence(Vec<Script>),
 }
@@ -98,6 +121,9 @@ enum Door {
     Refuse(u16),
 }
 
+/// Calls of a checker that are counted, a byte each: more than a test makes, less than a mistake could ask for.
+const NUMBERS_MAX: usize = 1 << 28;
+
 /// What the server has seen.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -112,6 +138,18 @@ pub struct Observed {
     pub connections: usize,
     /// Connections ever.
     pub accepted: u64,
+    /// How often each call of an [`AnswerChecker`](super::AnswerChecker) arrived, by its number.
+    pub executions: Vec<u8>,
+}
+
+impl Observed {
+    fn executed(&mut self, number: u64) {
+        let Ok(number @ ..NUMBERS_MAX) = usize::try_from(number) else { return };
+        if self.executions.len() <= number {
+            self.executions.resize(number + 1, 0);
+        }
+        self.executions[number] = self.executions[number].saturating_add(1);
+    }
 }
 
 /// Sets up a scripted server.
@@ -120,7 +158,14 @@ pub struct Observed {
 pub struct ScriptedBuilder {
     plan: Plan,
     door: Door,
+    manners: Manners,
+}
+
+/// How the server behaves as a WebSocket peer.
+#[derive(Debug, Clone, Copy)]
+struct Manners {
     subprotocol: bool,
+    pongs: bool,
 }
 
 impl ScriptedBuilder {
@@ -162,7 +207,13 @@ impl ScriptedBuilder {
 
     /// Knows no WebSocket subprotocol.
     pub fn without_subprotocol(mut self) -> Self {
-        self.subprotocol = false;
+        self.manners.subprotocol = false;
+        self
+    }
+
+    /// Answers no ping.
+    pub fn without_pongs(mut self) -> Self {
+        self.manners.pongs = false;
         self
     }
 
@@ -192,7 +243,7 @@ impl ScriptedBuilder {
             plan: watch::Sender::new(self.plan),
             observed: watch::Sender::new(Observed::default()),
             door: self.door,
-            subprotocol: self.subprotocol,
+            manners: self.manners,
             address,
             tasks: JoinSet::new(),
         }
@@ -205,7 +256,7 @@ pub struct ScriptedServer {
     plan: watch::Sender<Plan>,
     observed: watch::Sender<Observed>,
     door: Door,
-    subprotocol: bool,
+    manners: Manners,
     address: Option<SocketAddr>,
     tasks: JoinSet<()>,
 }
@@ -225,7 +276,7 @@ impl ScriptedServer {
                 deaf: false,
             },
             door: Door::Open,
-            subprotocol: true,
+            manners: Manners { subprotocol: true, pongs: true },
         }
     }
 
@@ -235,8 +286,17 @@ impl ScriptedServer {
     }
 
     fn listen(&mut self, listener: TcpListener) {
-        let (plan, observed) = (self.plan.subscribe(), self.observed.clone());
-        self.tasks.spawn(accept(listener, self.door, self.subprotocol, plan, observed));
+        self.tasks.spawn(accept(listener, self.entrance()));
+    }
+
+    /// Where connections come in that the test brings itself, as from a simulated network.
+    pub fn entrance(&self) -> Entrance {
+        Entrance {
+            door: self.door,
+            manners: self.manners,
+            plan: self.plan.subscribe(),
+            observed: self.observed.clone(),
+        }
     }
 
     /// Changes what a tool does, or adds one.
@@ -295,6 +355,12 @@ impl ScriptedServer {
         self.observed.borrow().clone()
     }
 
+    /// How often the call with this number of an [`AnswerChecker`](super::AnswerChecker) has arrived.
+    pub fn executions(&self, number: u64) -> u32 {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        self.observed.borrow().executions.get(number).copied().unwrap_or_default().into()
+    }
+
     /// Calls of a tool so far.
     pub fn calls(&self, tool: &str) -> u64 {
         self.observed.borrow().calls.get(tool).copied().unwrap_or_default()
@@ -312,6 +378,8 @@ impl ScriptedServer {
 struct Guest {
     /// Its connection's number, from 1.
     number: u64,
+    /// Set to end what is written half-way.
+    broken: Arc<AtomicBool>,
     observed: watch::Sender<Observed>,
 }
 
@@ -321,7 +389,12 @@ impl Guest {
             observed.connections += 1;
             observed.accepted += 1;
         });
-        Self { number: observed.borrow().accepted, observed: observed.clone() }
+        Self { number: observed.borrow().accepted, broken: Arc::default(), observed: observed.clone() }
+    }
+
+    /// Of what is written next only a part gets through.
+    fn break_off(&self) {
+        self.broken.store(true, Ordering::Relaxed);
     }
 }
 
@@ -331,43 +404,50 @@ impl Drop for Guest {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// Where connections come in; see [`ScriptedServer::entrance`].
+#[derive(Debug, Clone)]
+pub struct Entrance {
     door: Door,
-    subprotocol: bool,
+    manners: Manners,
     plan: watch::Receiver<Plan>,
     observed: watch::Sender<Observed>,
-) {
+}
+
+impl Entrance {
+    /// Serves one connection until it ends.
+    pub async fn admit(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let guest = Guest::new(&self.observed);
+        match self.door {
+            Door::BlackHole => {
+                let held = (stream, guest);
+                std::future::pending::<()>().await;
+                drop(held);
+            }
+            Door::Open => converse(stream, None, self.manners, self.plan, guest).await,
+            Door::Refuse(status) => converse(stream, Some(status), self.manners, self.plan, guest).await,
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, entrance: Entrance) {
     let mut guests = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { return };
-        let (plan, observed) = (plan.clone(), observed.clone());
-        guests.spawn(async move {
-            let guest = Guest::new(&observed);
-            match door {
-                Door::BlackHole => {
-                    let held = stream;
-                    std::future::pending::<()>().await;
-                    drop(held);
-                }
-                Door::Open => converse(stream, None, subprotocol, plan, guest).await,
-                Door::Refuse(status) => converse(stream, Some(status), subprotocol, plan, guest).await,
-            }
-        });
+        // Small answers should not wait for an acknowledgement; without it they are merely later.
+        let _ = stream.set_nodelay(true);
+        guests.spawn(entrance.clone().admit(stream));
         // Those that have gone are not kept.
         while guests.try_join_next().is_some() {}
     }
 }
 
 async fn converse(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     refusal: Option<u16>,
-    subprotocol: bool,
+    manners: Manners,
     plan: watch::Receiver<Plan>,
     guest: Guest,
 ) {
-    // Small answers should not wait for an acknowledgement; without it they are merely later.
-    let _ = stream.set_nodelay(true);
     // The signature is tungstenite's; its large error type is not ours to change.
     #[allow(clippy::result_large_err)]
     let answer = |request: &Request, mut response: Response| {
@@ -377,13 +457,14 @@ async fn converse(
             return Err(refused);
         }
         let offered = request.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL);
-        if subprotocol && offered.is_some() {
+        if manners.subprotocol && offered.is_some() {
             let value = http::HeaderValue::from_static("mcp");
             response.headers_mut().insert(http::header::SEC_WEBSOCKET_PROTOCOL, value);
         }
         Ok(response)
     };
-    let Ok(socket) = accept_hdr_async(stream, answer).await else { return };
+    let wire = Wire::new(stream, manners.pongs, guest.broken.clone());
+    let Ok(socket) = accept_hdr_async(wire, answer).await else { return };
     let (sink, stream) = socket.split();
     let incoming = stream.filter_map(|received| {
         std::future::ready(match received {

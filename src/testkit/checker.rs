@@ -1,0 +1,324 @@
+//! Checks the promise: every call has one answer, in time, and what its error says of its effect is true.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::ScriptedServer;
+use crate::call::{Call, Reply};
+use crate::error::{CallError, Delivery};
+use crate::json::RawJson;
+use crate::{Settings, Troupe};
+
+/// The entry of `_meta` under which a server finds a call's number.
+const NUMBER: &str = "mcp-troupe/check";
+
+/// Violations that are told; the rest is counted.
+const VIOLATIONS_MAX: usize = 20;
+
+/// How much later than its deadline an answer may come: scheduling on a busy machine, and no more.
+const LATENESS_MAX: Duration = Duration::from_secs(5);
+
+/// Makes calls through a troupe and keeps account of them.
+///
+/// Each call carries its number to the server. Where the servers are [`ScriptedServer`]s they count arrivals, so that
+/// the account also knows whether a call that failed with `not sent` never arrived, and that no call which was not
+/// declared safe to repeat arrived twice.
+#[derive(Debug, Clone)]
+pub struct AnswerChecker {
+    troupe: Troupe,
+    patience: Duration,
+    book: watch::Sender<Book>,
+}
+
+/// Every call that was made, a byte each: a million calls are a megabyte.
+#[derive(Debug, Default)]
+struct Book {
+    /// By call number.
+    entries: Vec<Entry>,
+    open: usize,
+    tally: Tally,
+    violations: Violations,
+}
+
+/// What is known of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Open,
+    Cancelled,
+    /// Answered with a result.
+    Ok {
+        repeatable: bool,
+    },
+    /// Answered with an error that says this of its effect.
+    Error {
+        repeatable: bool,
+        delivery: Delivery,
+    },
+}
+
+/// What the calls came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tally {
+    /// Calls that were made and not cancelled by their caller.
+    pub calls: u64,
+    /// Results.
+    pub ok: u64,
+    /// Errors, by kind.
+    pub errors: BTreeMap<&'static str, u64>,
+}
+
+/// What must not happen, and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Violations {
+    /// Calls without an answer.
+    pub lost: u64,
+    /// Calls that were answered twice, or carried out twice without leave.
+    pub doubled: u64,
+    /// Answers after their deadline.
+    pub late: u64,
+    /// Errors whose word on the call's effect was wrong.
+    pub untrue: u64,
+    /// The first of them, in words.
+    pub told: Vec<String>,
+}
+
+impl Violations {
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        if self.told.len() < VIOLATIONS_MAX {
+            self.told.push(what());
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.lost + self.doubled + self.late + self.untrue > 0
+    }
+}
+
+impl fmt::Display for Violations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lost, doubled, late, untrue, told } = self;
+        write!(f, "{lost} calls lost, {doubled} doubled, {late} late, {untrue} untrue")?;
+        told.iter().try_for_each(|told| write!(f, "\n  {told}"))
+    }
+}
+
+impl std::error::Error for Violations {}
+
+/// Notes a call as cancelled unless it was settled.
+struct OpenEntry<'a> {
+    book: &'a watch::Sender<Book>,
+    number: Option<usize>,
+}
+
+impl Drop for OpenEntry<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.book.send_modify(|book| {
+                book.entries[number] = Entry::Cancelled;
+                book.open -= 1;
+            });
+        }
+    }
+}
+
+impl AnswerChecker {
+    /// Checks calls through this troupe. `settings` are the troupe's: the deadline of calls that name none is theirs.
+    pub fn new(troupe: &Troupe, settings: &Settings) -> Self {
+        Self {
+            troupe: troupe.clone(),
+            patience: settings.call_timeout,
+            book: watch::Sender::new(Book::default()),
+        }
+    }
+
+    /// Makes a call and takes note of its answer.
+    ///
+    /// # Errors
+    /// As [`Troupe::call`].
+    pub async fn call(&self, call: Call) -> Result<Reply, CallError> {
+        let mut number = 0;
+        self.book.send_modify(|book| {
+            number = book.entries.len();
+            book.entries.push(Entry::Open);
+            book.open += 1;
+        });
+        let mut entry = OpenEntry { book: &self.book, number: Some(number) };
+        let limit = call.timeout.unwrap_or(self.patience);
+        let repeatable = call.idempotent;
+        let begun = Instant::now();
+        let answer = self.troupe.call(numbered(call, number)).await;
+        let took = Instant::now().saturating_duration_since(begun);
+        entry.number = None;
+        self.book.send_modify(|book| book.settle(number, repeatable, &answer, took, limit));
+        answer
+    }
+
+    /// Calls without an answer so far.
+    pub fn open_calls(&self) -> usize {
+        self.book.borrow().open
+    }
+
+    /// What the calls came to, once every caller is done. Servers that count arrivals are asked whether the answers were
+    /// true.
+    ///
+    /// # Errors
+    /// [`Violations`], if there were any.
+    pub fn verdict<'a>(
+        &self,
+        servers: impl IntoIterator<Item = &'a ScriptedServer>,
+    ) -> Result<Tally, Violations> {
+        let servers: Vec<&ScriptedServer> = servers.into_iter().collect();
+        let book = self.book.borrow();
+        let mut violations = book.violations.clone();
+        for (number, entry) in book.entries.iter().enumerate() {
+            let arrivals: u32 = servers.iter().map(|server| server.executions(number as u64)).sum();
+            let (repeatable, untrue) = match entry {
+                Entry::Open => {
+                    violations.lost += 1;
+                    violations.note(|| format!("call {number} has no answer"));
+                    continue;
+                }
+                Entry::Cancelled => continue,
+                Entry::Ok { repeatable } => (*repeatable, arrivals == 0),
+                Entry::Error { repeatable, delivery } => (
+                    *repeatable,
+                    match delivery {
+                        Delivery::NotSent => arrivals > 0,
+                        Delivery::Rejected | Delivery::Failed => arrivals == 0,
+                        Delivery::Unknown => false,
+                    },
+                ),
+            };
+            if servers.is_empty() {
+                continue;
+            }
+            if arrivals > 1 && !repeatable {
+                violations.doubled += 1;
+                violations.note(|| {
+                    format!("call {number} arrived {arrivals} times and was not declared safe to repeat")
+                });
+            }
+            if untrue {
+                violations.untrue += 1;
+                violations.note(|| format!("call {number} arrived {arrivals} times and ended as {entry:?}"));
+            }
+        }
+        if violations.any() { Err(violations) } else { Ok(book.tally.clone()) }
+    }
+}
+
+impl Book {
+    fn settle(
+        &mut self,
+        number: usize,
+        repeatable: bool,
+        answer: &Result<Reply, CallError>,
+        took: Duration,
+        limit: Duration,
+    ) {
+        self.tally.calls += 1;
+        let settled = match answer {
+            Ok(_) => {
+                self.tally.ok += 1;
+                Entry::Ok { repeatable }
+            }
+            Err(error) => {
+                *self.tally.errors.entry(error.kind().name()).or_default() += 1;
+                Entry::Error { repeatable, delivery: error.outcome() }
+            }
+        };
+        if std::mem::replace(&mut self.entries[number], settled) == Entry::Open {
+            self.open -= 1;
+        } else {
+            self.violations.doubled += 1;
+            self.violations.note(|| format!("call {number} was answered twice"));
+        }
+        if took > limit + LATENESS_MAX {
+            self.violations.late += 1;
+            self.violations
+                .note(|| format!("call {number} was answered after {took:?}, its limit was {limit:?}"));
+        }
+    }
+}
+
+/// The call, with its number for the server.
+fn numbered(call: Call, number: usize) -> Call {
+    let meta = match &call.meta {
+        Ok(meta) => meta.as_ref().map(RawJson::parse::<serde_json::Map<_, _>>),
+        // The call fails for it.
+        Err(_) => return call,
+    };
+    let mut meta = meta.and_then(Result::ok).unwrap_or_default();
+    meta.insert(NUMBER.to_owned(), number.into());
+    call.meta(meta)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::CallErrorKind;
+    use crate::id::RequestId;
+    use crate::testkit::Script;
+    use crate::{Readiness, Server};
+
+    fn book() -> Book {
+        Book { entries: vec![Entry::Open; 2], open: 2, ..Book::default() }
+    }
+
+    fn refused() -> Result<Reply, CallError> {
+        Err(CallError::new(CallErrorKind::Closed, RequestId::random(), "t", None, 0))
+    }
+
+    #[test]
+    fn a_second_answer_and_a_late_one_are_violations() {
+        let limit = Duration::from_secs(1);
+        let mut book = book();
+        book.settle(0, false, &refused(), limit, limit);
+        assert!(!book.violations.any());
+        book.settle(0, false, &refused(), limit, limit);
+        book.settle(1, false, &refused(), limit + LATENESS_MAX * 2, limit);
+        assert_eq!((book.violations.doubled, book.violations.late, book.open), (1, 1, 0));
+    }
+
+    #[tokio::test]
+    async fn an_account_that_is_right_is_confirmed_and_one_that_is_wrong_is_not() {
+        let server = ScriptedServer::builder().tool("t", Script::Echo).start().await;
+        let troupe = Troupe::builder().server(Server::websocket("s", server.url())).start().await.unwrap();
+        troupe.ready(Readiness::All).await.unwrap();
+        let checker = AnswerChecker::new(&troupe, &Settings::default());
+        for _ in 0..3 {
+            checker.call(Call::tool("t").meta(serde_json::json!({"trace": "x"}))).await.unwrap();
+        }
+        let tally = checker.verdict([&server]).unwrap();
+        assert_eq!((tally.calls, tally.ok), (3, 3));
+        let stranger = ScriptedServer::builder().start().await;
+        assert_eq!(checker.verdict([&stranger]).unwrap_err().untrue, 3, "no such call ever arrived there");
+        checker.book.send_modify(|book| book.entries[0] = Entry::Open);
+        assert_eq!(checker.verdict([&server]).unwrap_err().lost, 1);
+        checker.book.send_modify(|book| book.entries.clear());
+        assert_eq!(checker.verdict([&server]).unwrap(), tally);
+        troupe.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_leaves_is_owed_no_answer() {
+        let server = ScriptedServer::builder().tool("t", Script::Silence).start().await;
+        let troupe = Troupe::builder().server(Server::websocket("s", server.url())).start().await.unwrap();
+        let checker = AnswerChecker::new(&troupe, &Settings::default());
+        let caller = tokio::spawn({
+            let checker = checker.clone();
+            async move { checker.call(Call::tool("t")).await }
+        });
+        server.wait_for(|seen| seen.calls.contains_key("t")).await;
+        assert_eq!(checker.open_calls(), 1);
+        caller.abort();
+        assert!(caller.await.is_err());
+        assert_eq!((checker.open_calls(), checker.verdict([&server]).unwrap().calls), (0, 0));
+        troupe.shutdown().await;
+    }
+}
