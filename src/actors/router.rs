@@ -1,7 +1,8 @@
 //! RouterActor: owns every open call, the queues, the strategy, the affinity table and the retry budget.
 //!
-//! All judgement is in [`Routing`]; this actor carries it out. It holds every reply port, so its end, however it comes,
-//! drops them, and each caller learns at once that it was interrupted.
+//! All judgement is in [`Routing`]; this actor carries it out. It holds every reply port. However it ends, what it holds
+//! is dropped, and in that moment every caller is told: a call that no server has seen goes back to its handle, which takes
+//! it to the next router; one that a server may have seen is interrupted.
 
 use std::sync::Arc;
 
@@ -24,13 +25,41 @@ use crate::policy::routing::{
 use crate::policy::strategy::{Strategies, UnknownStrategy};
 use crate::stats::RouterStats;
 
-/// Where a call's answer goes.
-type Port = oneshot::Sender<Answer>;
+/// What a call's handle hears from a router: one of the two, once.
+pub(crate) enum Word {
+    /// The answer.
+    Answer(Answer),
+    /// The router ended before any server has seen the call.
+    Back(Call),
+}
+
+/// Where a call's word goes.
+type Port = oneshot::Sender<Word>;
+
+/// A call on its way to the router. If it never gets there, it goes back.
+pub(crate) struct Submission {
+    call: Option<(Call, Port)>,
+}
+
+impl Submission {
+    pub fn new(call: Call, port: Port) -> Self {
+        Self { call: Some((call, port)) }
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        if let Some((call, port)) = self.call.take() {
+            // A caller that left meanwhile has no use for it.
+            let _ = port.send(Word::Back(call));
+        }
+    }
+}
 
 /// What the router is told.
 pub(crate) enum RouterMsg {
     /// By a handle: a new call, begun at `started`.
-    Call { id: CallId, call: Call, started: Instant, port: Port },
+    Call { id: CallId, started: Instant, submission: Submission },
     /// By a handle: the caller left.
     Cancel(CallId),
     /// By a connection's pump, or by the server actor for a connection that died: attempts ended.
@@ -103,7 +132,11 @@ struct Hands;
 impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
     fn answer(&mut self, port: Port, answer: Answer) {
         // A caller that left meanwhile needs no answer; its cancellation is under way.
-        let _ = port.send(answer);
+        let _ = port.send(Word::Answer(answer));
+    }
+
+    fn hand_back(&mut self, port: Port, call: Call) {
+        let _ = port.send(Word::Back(call));
     }
 
     fn dispatch(&mut self, server: &ActorRef<ServerMsg>, dispatch: Dispatch) -> bool {
@@ -118,6 +151,13 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
     fn cancel(&mut self, server: &ActorRef<ServerMsg>, attempt: AttemptId, reason: CancelReason) {
         // A server that has ended works on nothing.
         let _ = server.cast(ServerMsg::Cancel { attempt, reason });
+    }
+}
+
+/// A router that was killed, or panicked.
+impl Drop for RouterState {
+    fn drop(&mut self) {
+        self.routing.abandon(Instant::now(), &mut Hands);
     }
 }
 
@@ -163,8 +203,10 @@ impl Actor for RouterActor {
         let now = Instant::now();
         let routing = &mut state.routing;
         match message {
-            RouterMsg::Call { id, call, started, port } => {
-                routing.submit(id, call, started, port, now, &mut Hands);
+            RouterMsg::Call { id, started, mut submission } => {
+                if let Some((call, port)) = submission.call.take() {
+                    routing.submit(id, call, started, port, now, &mut Hands);
+                }
             }
             RouterMsg::Cancel(id) => routing.cancel(id, now, &mut Hands),
             RouterMsg::Completed { server, incarnation, batch } => {
@@ -227,8 +269,8 @@ impl Actor for RouterActor {
         _: ActorRef<RouterMsg>,
         state: &mut RouterState,
     ) -> Result<(), ActorProcessingErr> {
-        // Dropping the ports would answer too, but without saying whether a server may have received the call.
-        state.routing.end_all(Instant::now(), &mut Hands);
+        // At once, and not when its supervisor drops the state: that may be stopping itself.
+        state.routing.abandon(Instant::now(), &mut Hands);
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::actors::Stage;
-use crate::actors::router::RouterMsg;
+use crate::actors::router::{RouterMsg, Submission, Word};
 use crate::call::{Call, Reply};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{CallId, RequestId};
@@ -49,41 +49,60 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Hands a call to the current router and waits for the answer, or for the router's end.
+/// Hands a call to the current router and waits for the answer, or for the router's end. A call that comes back goes to
+/// the next router.
 pub(super) async fn perform(
     id: CallId,
-    call: Call,
+    mut call: Call,
     stage: watch::Receiver<Stage>,
     patience: Duration,
 ) -> Answer {
     let started = Instant::now();
+    let until = started + patience;
     let tool = call.tool.clone();
-    let (mut port, mut answer) = oneshot::channel();
-    let mut call = call;
-    let router = loop {
-        let Some(router) = current_router(stage.clone(), started + patience).await else {
+    loop {
+        let Some(router) = current_router(stage.clone(), until).await else {
             return Err(unplaced(CallErrorKind::Closed, &tool));
         };
-        match router.cast(RouterMsg::Call { id, call, started, port }) {
-            Ok(()) => break router,
-            // A router that ended before it got the message never saw the call: the next one gets it.
-            Err(ractor::MessagingErr::SendErr(RouterMsg::Call { call: back, port: unused, .. })) => {
-                (call, port) = (back, unused);
-                if wait_for_another(&router, stage.clone(), started + patience).await.is_err() {
-                    return Err(unplaced(CallErrorKind::Closed, &tool));
-                }
-            }
-            Err(_) => return Err(unplaced(CallErrorKind::Closed, &tool)),
+        let (port, word) = oneshot::channel();
+        let submission = Submission::new(call, port);
+        // A router that has ended drops the message, and so gives the call back.
+        let _ = router.cast(RouterMsg::Call { id, started, submission });
+        match word_of(&router, id, word, stage.clone()).await {
+            Some(Word::Answer(answer)) => return answer,
+            Some(Word::Back(back)) => call = back,
+            None => return Err(unplaced(CallErrorKind::Interrupted, &tool)),
         }
-    };
-    let cell = router.get_cell();
-    let mut guard = CancelOnDrop { router, id: Some(id) };
-    let answered = tokio::select! { biased;
-        answered = &mut answer => answered.ok(),
-        _ = cell.wait(None) => answer.try_recv().ok(),
+        if !tokio::time::timeout_at(until, another(&router, stage.clone())).await.unwrap_or_default() {
+            return Err(unplaced(CallErrorKind::Closed, &tool));
+        }
+    }
+}
+
+/// What a router says of a call; none if it ended without a word.
+async fn word_of(
+    router: &ActorRef<RouterMsg>,
+    id: CallId,
+    mut word: oneshot::Receiver<Word>,
+    stage: watch::Receiver<Stage>,
+) -> Option<Word> {
+    let mut guard = CancelOnDrop { router: router.clone(), id: Some(id) };
+    let said = tokio::select! { biased;
+        said = &mut word => said.ok(),
+        // A push that races the end of the mailbox may stay in it for ever; so the end itself is watched.
+        () = replaced(router, stage) => word.try_recv().ok(),
     };
     guard.id = None;
-    answered.unwrap_or_else(|| Err(unplaced(CallErrorKind::Interrupted, &tool)))
+    said
+}
+
+/// Waits until a router has ended and its supervisor has put another one in its place. By then what the ended one held
+/// has been dropped, and so given its word.
+async fn replaced(router: &ActorRef<RouterMsg>, stage: watch::Receiver<Stage>) {
+    // An error would mean that it has ended before.
+    let _ = router.get_cell().wait(None).await;
+    // Without a stage there will be none.
+    let _ = another(router, stage).await;
 }
 
 /// The router of the moment; waits while it is being replaced. None when the troupe has ended.
@@ -92,17 +111,10 @@ async fn current_router(mut stage: watch::Receiver<Stage>, until: Instant) -> Op
     found.await.ok()?.ok()?.router.clone()
 }
 
-/// Waits until another router than `former` plays.
-async fn wait_for_another(
-    former: &ActorRef<RouterMsg>,
-    mut stage: watch::Receiver<Stage>,
-    until: Instant,
-) -> Result<(), CallErrorKind> {
+/// Waits until `former` plays no more. False when the troupe has ended.
+async fn another(former: &ActorRef<RouterMsg>, mut stage: watch::Receiver<Stage>) -> bool {
     let other = |stage: &Stage| stage.router.as_ref().is_none_or(|router| router.get_id() != former.get_id());
-    match tokio::time::timeout_at(until, stage.wait_for(other)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(CallErrorKind::Closed),
-    }
+    stage.wait_for(other).await.is_ok()
 }
 
 /// An error of a call that no router has answered.

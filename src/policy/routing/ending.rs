@@ -194,6 +194,20 @@ impl<P, S> Routing<P, S> {
         open.len()
     }
 
+    /// This routing ends and another one takes its place: calls that no server has seen are handed back, the others are
+    /// interrupted.
+    pub fn abandon(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+        self.draining = true;
+        for id in self.calls.ids() {
+            let Some(call) = self.settle(id, CancelReason::CallerLeft, now, out) else { continue };
+            if call.may_have_been_sent() {
+                self.answer_error(call, CallErrorKind::Interrupted, out);
+            } else {
+                out.hand_back(call.port, call.call);
+            }
+        }
+    }
+
     /// Takes a call out of the table and out of wherever it waits, to be answered; servers that work on it are told.
     fn settle(
         &mut self,

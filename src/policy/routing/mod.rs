@@ -91,6 +91,8 @@ pub enum CancelReason {
 pub trait Outlet<P, S> {
     /// Gives a call its one answer.
     fn answer(&mut self, port: P, answer: Answer);
+    /// Gives a call back that no server has seen, to be placed elsewhere.
+    fn hand_back(&mut self, port: P, call: Call);
     /// Hands an attempt to a server; `false` if the server's actor is gone.
     fn dispatch(&mut self, server: &S, dispatch: Dispatch) -> bool;
     /// Ends a lease that nobody holds.

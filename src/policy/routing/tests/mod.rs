@@ -18,6 +18,7 @@ use crate::policy::catalogue::{ServerTools, ToolDefinition};
 #[derive(Default)]
 struct Script {
     answers: Vec<(u64, Answer)>,
+    handed_back: Vec<(u64, Call)>,
     dispatched: Vec<(String, Dispatch)>,
     cancelled: Vec<(String, AttemptId, CancelReason)>,
     released: Vec<(String, ConnectionId)>,
@@ -36,6 +37,10 @@ impl Outlet<u64, String> for Script {
         }
         self.dispatched.push((server.clone(), dispatch));
         true
+    }
+
+    fn hand_back(&mut self, port: u64, call: Call) {
+        self.handed_back.push((port, call));
     }
 
     fn release(&mut self, server: &String, connection: ConnectionId) {
@@ -527,4 +532,16 @@ fn a_server_that_is_replaced_finishes_what_it_has_while_its_next_life_takes_what
     house.routing.retired(&id("a"), Incarnation::FIRST, house.now, &mut house.out);
     assert!(matches!(house.error_of(cut), CallErrorKind::ServerDown { sent: true, .. }));
     assert_eq!(house.routing.stats(house.now).in_flight, 1);
+}
+
+#[test]
+fn a_router_that_ends_hands_back_what_no_server_has_seen_and_interrupts_the_rest() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 1);
+    let (sent, queued) = (house.call(Call::tool("t")), house.call(Call::tool("t")));
+    house.routing.abandon(house.now, &mut house.out);
+    assert!(matches!(house.error_of(sent), CallErrorKind::Interrupted));
+    assert!(house.answer_of(queued).is_none());
+    assert_eq!(house.out.handed_back.iter().map(|(port, _)| *port).collect::<Vec<_>>(), [queued]);
+    assert_eq!(house.out.cancelled.len(), 1, "what is in flight is called off");
+    assert_eq!(house.routing.open_calls(), 0);
 }
