@@ -218,10 +218,11 @@ impl<P> Calls<P> {
         self.open.len()
     }
 
-    /// The ids of all open calls, oldest first.
-    pub fn ids(&self) -> Vec<CallId> {
+    /// The ids of all open calls, those that no server works on first: ended in this order, none of them is dispatched
+    /// into the place that another one leaves.
+    pub fn idle_first(&self) -> Vec<CallId> {
         let mut ids: Vec<CallId> = self.open.keys().copied().collect();
-        ids.sort_unstable();
+        ids.sort_unstable_by_key(|id| (self.open[id].flights().next().is_some(), *id));
         ids
     }
 

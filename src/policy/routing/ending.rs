@@ -185,7 +185,7 @@ impl<P, S> Routing<P, S> {
     /// Ends every open call: the troupe shuts down. Returns how many there were.
     pub fn end_all(&mut self, now: Instant, out: &mut impl Outlet<P, S>) -> usize {
         self.draining = true;
-        let open = self.calls.ids();
+        let open = self.calls.idle_first();
         for id in &open {
             let Some(call) = self.settle(*id, CancelReason::CallerLeft, now, out) else { continue };
             let kind = CallErrorKind::ShuttingDown { sent: call.may_have_been_sent() };
@@ -198,7 +198,7 @@ impl<P, S> Routing<P, S> {
     /// interrupted.
     pub fn abandon(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
         self.draining = true;
-        for id in self.calls.ids() {
+        for id in self.calls.idle_first() {
             let Some(call) = self.settle(id, CancelReason::CallerLeft, now, out) else { continue };
             if call.may_have_been_sent() {
                 self.answer_error(call, CallErrorKind::Interrupted, out);

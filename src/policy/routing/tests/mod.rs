@@ -484,6 +484,16 @@ fn draining_refuses_new_calls_and_ends_the_open_ones() {
 }
 
 #[test]
+fn the_end_of_all_calls_dispatches_none_of_them() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 1);
+    let (sent, queued) = (house.call(Call::tool("t")), house.call(Call::tool("t")));
+    house.routing.end_all(house.now, &mut house.out);
+    assert!(matches!(house.error_of(sent), CallErrorKind::ShuttingDown { sent: true }));
+    assert!(matches!(house.error_of(queued), CallErrorKind::ShuttingDown { sent: false }));
+    assert_eq!(house.out.dispatched.len(), 1);
+}
+
+#[test]
 fn switching_the_strategy_in_flight_keeps_the_counts_true() {
     let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
     house.call(Call::tool("t"));
