@@ -218,3 +218,37 @@ async fn a_breakers_state_and_the_figures_outlive_the_servers_actor() {
     }
     end(troupe).await;
 }
+
+/// The race in which a reply is lost: a call is pushed into the router's mailbox while that is torn down. It needs real
+/// threads, many kills and calls that take no longer than a mailbox hop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_hangs_in_the_mailbox_of_a_router_that_ends() {
+    let troupe = ready([]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut callers = JoinSet::new();
+    for _ in 0..8 {
+        let (troupe, stop) = (troupe.clone(), stop.clone());
+        callers.spawn(async move {
+            let mut calls = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                let call = troupe.call(Call::tool("nobody offers this"));
+                let answered = tokio::time::timeout(std::time::Duration::from_secs(60), call).await;
+                assert!(answered.expect("a call hangs").is_err());
+                calls += 1;
+            }
+            calls
+        });
+    }
+    let mut events = troupe.events();
+    for round in 0..600 {
+        let fault = [Fault::Kill, Fault::Stop, Fault::Panic][round % 3];
+        while inject(&troupe, Target::Router, fault).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        event(&mut events, |event| matches!(event, Event::RouterRestarted { .. })).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let calls: u64 = callers.join_all().await.into_iter().sum();
+    assert!(calls > 600, "{calls}");
+    end(troupe).await;
+}

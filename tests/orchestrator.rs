@@ -3,23 +3,19 @@
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
+use common::example;
 use mcp_troupe::testkit::{Script, ScriptedServer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// The program, which cargo builds beside the tests.
 fn orchestrator() -> Command {
-    let mut path: PathBuf = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.push("examples/orchestrator");
-    let mut command = Command::new(path);
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    command
+    example("orchestrator")
 }
 
 /// A folder with a configuration file.

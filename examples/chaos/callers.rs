@@ -1,6 +1,7 @@
 //! Those who call, and what they see.
 
 use std::io::IsTerminal;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,17 +9,19 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use mcp_troupe::testkit::{AnswerChecker, ScriptedServer};
-use mcp_troupe::{Call, CallErrorKind, Priority, Reply};
+use mcp_troupe::{Call, CallError, CallErrorKind, Priority, Reply};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Chaos;
+use super::memory;
 use super::schedule::{Kills, Schedule};
 
-/// Calls that are made before the memory is measured for the first time, of a hundred.
-const WARM_UP_SHARE: u64 = 2;
+/// The share of the calls after which the memory is measured for the first time: by then everything was killed once, and
+/// what stays allocated for good is there.
+const WARM_UP: f64 = 0.3;
 
 /// How often the progress bar moves.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -38,6 +41,8 @@ pub struct Account {
     /// How long the calls took, in microseconds.
     pub latency_us: Histogram<u64>,
     pub elapsed: Duration,
+    /// Resident bytes, without the account, after the warm-up.
+    pub warm_bytes: Option<u64>,
 }
 
 impl Account {
@@ -48,14 +53,8 @@ impl Account {
             kill_to_error_us: histogram.clone(),
             latency_us: histogram,
             elapsed: Duration::ZERO,
+            warm_bytes: None,
         }
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.crossed += other.crossed;
-        // Both resize by themselves.
-        let _ = self.kill_to_error_us.add(&other.kill_to_error_us);
-        let _ = self.latency_us.add(&other.latency_us);
     }
 }
 
@@ -64,9 +63,12 @@ pub struct Callers {
     checker: AnswerChecker,
     calls: u64,
     concurrency: u32,
+    servers: u32,
     next: Arc<AtomicU64>,
     /// When something was struck last.
     strikes: watch::Sender<Option<Instant>>,
+    /// One for all callers: histograms of their own would be most of the memory that is measured.
+    account: watch::Sender<Account>,
 }
 
 impl Callers {
@@ -75,8 +77,10 @@ impl Callers {
             checker: checker.clone(),
             calls: chaos.calls,
             concurrency: chaos.concurrency,
+            servers: chaos.servers,
             next: Arc::default(),
             strikes: watch::Sender::new(None),
+            account: watch::Sender::new(Account::new()),
         }
     }
 
@@ -85,41 +89,36 @@ impl Callers {
         self.strikes.clone()
     }
 
-    /// Makes the first calls, so that what stays allocated for good is there.
-    pub async fn warm_up(&self) {
-        self.call_until(self.calls * WARM_UP_SHARE / 100).join_all().await;
-    }
-
-    /// Makes the other calls while the schedule strikes.
+    /// Makes all calls while the schedule strikes.
     pub async fn run(self, schedule: Schedule, quiet: bool) -> (Account, (Kills, Vec<ScriptedServer>)) {
         let begun = Instant::now();
-        let mut callers = self.call_until(self.calls);
+        let mut callers = self.start();
         let (done, stop) = watch::channel(false);
         let strikes = tokio::spawn(schedule.run(stop));
         let bar = tokio::spawn(show_progress(self.next.clone(), self.calls, done.subscribe(), quiet));
-        let mut total = Account::new();
-        while let Some(account) = callers.join_next().await {
-            match account {
-                Ok(account) => total.add(&account),
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
+        while let Some(caller) = callers.join_next().await {
+            if let Err(error) = caller {
+                std::panic::resume_unwind(error.into_panic());
             }
         }
-        total.elapsed = Instant::now().saturating_duration_since(begun);
+        let mut account = self.account.send_replace(Account::new());
+        account.elapsed = Instant::now().saturating_duration_since(begun);
         done.send_replace(true);
         // The bar ends with the callers.
         let _ = bar.await;
         match strikes.await {
-            Ok(struck) => (total, struck),
+            Ok(struck) => (account, struck),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
 
-    fn call_until(&self, end: u64) -> JoinSet<Account> {
+    fn start(&self) -> JoinSet<()> {
+        let (end, warm) = (self.calls, (self.calls as f64 * WARM_UP) as u64);
         let mut callers = JoinSet::new();
         for _ in 0..self.concurrency {
-            let (checker, next, strikes) =
-                (self.checker.clone(), self.next.clone(), self.strikes.subscribe());
-            callers.spawn(one_caller(checker, next, end, strikes));
+            let (checker, next) = (self.checker.clone(), self.next.clone());
+            let (strikes, account) = (self.strikes.subscribe(), self.account.clone());
+            callers.spawn(one_caller(checker, self.servers, next, warm..end, strikes, account));
         }
         callers
     }
@@ -127,35 +126,43 @@ impl Callers {
 
 async fn one_caller(
     checker: AnswerChecker,
+    servers: u32,
     next: Arc<AtomicU64>,
-    end: u64,
+    measured: Range<u64>,
     strikes: watch::Receiver<Option<Instant>>,
-) -> Account {
-    let mut account = Account::new();
-    let claim = |n: u64| (n < end).then_some(n + 1);
+    account: watch::Sender<Account>,
+) {
+    let claim = |n: u64| (n < measured.end).then_some(n + 1);
     while let Ok(n) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim) {
+        if n == measured.start {
+            let warm_bytes = memory::resident_without(memory::account(&checker, servers));
+            account.send_modify(|account| account.warm_bytes = warm_bytes);
+        }
         let begun = Instant::now();
         let answer = checker.call(call(n)).await;
         let now = Instant::now();
         let latency = now.saturating_duration_since(begun);
-        // A histogram that resizes by itself takes every value.
-        let _ = account.latency_us.record(us(latency));
-        match answer {
-            Ok(reply) => account.crossed += u64::from(!belongs(&reply, n)),
-            Err(error) => {
-                let struck = matches!(
-                    error.kind(),
-                    CallErrorKind::ConnectionLost { .. }
-                        | CallErrorKind::ServerDown { .. }
-                        | CallErrorKind::Interrupted
-                );
-                if let Some(at) = strikes.borrow().filter(|_| struck) {
-                    let _ = account.kill_to_error_us.record(us(now.saturating_duration_since(at)));
-                }
+        let (crossed, since_strike) = match &answer {
+            Ok(reply) => (!belongs(reply, n), None),
+            Err(error) => (false, strikes.borrow().filter(|_| is_of_a_strike(error))),
+        };
+        account.send_modify(|account| {
+            account.crossed += u64::from(crossed);
+            // Histograms that resize by themselves take every value.
+            let _ = account.latency_us.record(us(latency));
+            if let Some(strike) = since_strike {
+                let _ = account.kill_to_error_us.record(us(now.saturating_duration_since(strike)));
             }
-        }
+        });
     }
-    account
+}
+
+/// Whether an error is what a strike causes.
+fn is_of_a_strike(error: &CallError) -> bool {
+    matches!(
+        error.kind(),
+        CallErrorKind::ConnectionLost { .. } | CallErrorKind::ServerDown { .. } | CallErrorKind::Interrupted
+    )
 }
 
 /// The n-th call: every second one may be repeated, every third is of another priority.

@@ -86,20 +86,20 @@ async fn play(chaos: Chaos) -> Result<bool, String> {
     let seed = chaos.seed.unwrap_or_else(|| rand::rng().next_u64());
     let mut servers = Vec::new();
     for _ in 0..chaos.servers {
-        servers.push(ScriptedServer::builder().tool("echo", Script::Echo).start().await);
+        let server = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
+        server.reserve(chaos.calls as usize);
+        servers.push(server);
     }
     let settings = settings();
     let troupe = start(&servers, settings.clone(), seed).await?;
     let checker = AnswerChecker::new(&troupe, &settings);
+    checker.reserve(chaos.calls as usize);
     let callers = Callers::new(&checker, &chaos);
-    callers.warm_up().await;
-    let before = memory::resident();
-
     let schedule = Schedule::new(&troupe, servers, seed, chaos.every, callers.strikes());
     let (account, (kills, servers)) = callers.run(schedule, chaos.json).await;
 
     troupe.ready_within(Readiness::All, PATIENCE).await.map_err(|error| error.to_string())?;
-    let after = memory::resident();
+    let after = memory::resident_without(memory::account(&checker, chaos.servers));
     let verdict = checker.verdict(&servers);
     let open = troupe.stats().await.router.open_calls;
     troupe.shutdown().await;
@@ -111,7 +111,7 @@ async fn play(chaos: Chaos) -> Result<bool, String> {
         verdict: &verdict,
         left_open: open,
         left_actors: living_actors(&troupe),
-        memory: before.zip(after),
+        memory: account.warm_bytes.zip(after),
     };
     report.print();
     Ok(report.is_clean())

@@ -18,7 +18,7 @@ pub struct Report<'a> {
     pub left_open: usize,
     /// Actors that live after shutdown.
     pub left_actors: usize,
-    /// Resident bytes before and after.
+    /// Resident bytes, without the account, after the warm-up and at the end.
     pub memory: Option<(u64, u64)>,
 }
 
@@ -78,12 +78,11 @@ impl Report<'_> {
         println!("calls     {}", spread("latency", &self.account.latency_us));
         if let Some((before, after)) = self.memory {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-            let account = self.books();
+            let growth = 100.0 * (after as f64 / before as f64 - 1.0);
             println!(
-                "memory    {:.1} MiB before, {:.1} MiB after, of which the account of every call is {:.1} MiB",
+                "memory    {:.1} MiB after three tenths of the calls, {:.1} MiB at the end: {growth:+.1} %",
                 mib(before),
                 mib(after),
-                mib(account)
             );
         }
         if self.left_open + self.left_actors > 0 {
@@ -125,7 +124,7 @@ impl Report<'_> {
             "latency_us": quantiles(&self.account.latency_us),
             "left_open": self.left_open,
             "left_actors": self.left_actors,
-            "memory_bytes": self.memory.map(|(before, after)| json!({"before": before, "after": after, "account": self.books()})),
+            "memory_bytes": self.memory.map(|(before, after)| json!({"before": before, "after": after})),
         })
     }
 
@@ -135,11 +134,6 @@ impl Report<'_> {
 
     fn not_recovered(&self) -> u64 {
         self.kills.values().map(|record| record.not_recovered).sum()
-    }
-
-    /// Bytes that the checker and each server keep for the account: a byte per call, in vectors that grow by doubling.
-    fn books(&self) -> u64 {
-        self.chaos.calls.next_power_of_two() * (1 + u64::from(self.chaos.servers))
     }
 }
 

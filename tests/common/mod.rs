@@ -5,8 +5,23 @@
 // Each test file uses its own part.
 #![allow(dead_code)]
 
+use std::path::PathBuf;
+use std::process::Stdio;
+
 use mcp_troupe::testkit::living_actors;
 use mcp_troupe::{Call, CallError, CallErrorKind, Event, EventStream, Readiness, Reply, Server, Troupe};
+
+/// An example as a program, which a plain `cargo test` builds beside the tests.
+pub fn example(name: &str) -> tokio::process::Command {
+    let mut path: PathBuf = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.extend(["examples", name]);
+    assert!(path.exists(), "`--test` alone builds no example: `cargo test --examples --no-run` first");
+    let mut command = tokio::process::Command::new(path);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
 
 /// A troupe of these servers, all of them ready.
 pub async fn ready(servers: impl IntoIterator<Item = Server>) -> Troupe {

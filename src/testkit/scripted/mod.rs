@@ -299,6 +299,11 @@ impl ScriptedServer {
         }
     }
 
+    /// Makes room for the numbers of so many calls of an [`AnswerChecker`](super::AnswerChecker).
+    pub fn reserve(&self, calls: usize) {
+        self.observed.send_modify(|observed| observed.executions.reserve_exact(calls.min(NUMBERS_MAX)));
+    }
+
     /// Changes what a tool does, or adds one.
     pub fn set_script(&self, tool: impl Into<String>, script: Script) {
         self.plan.send_modify(|plan| {
