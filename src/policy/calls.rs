@@ -233,12 +233,11 @@ impl<P> Calls<P> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
+pub(super) mod tests {
     use super::*;
 
-    fn call(started: Instant, timeout: Duration) -> OpenCall<u64> {
+    /// A call that just entered.
+    pub(in crate::policy) fn call(started: Instant, timeout: Duration) -> OpenCall<u64> {
         OpenCall {
             port: 0,
             call: Call::tool("t"),
@@ -286,34 +285,5 @@ mod tests {
             assert!(calls.settle(CallId(id)).is_some());
         }
         assert!(calls.deadlines.len() <= DEAD_TIMES_MAX + 2, "{}", calls.deadlines.len());
-    }
-
-    proptest! {
-        #[test]
-        fn each_call_ends_exactly_once_whatever_the_order(ops in prop::collection::vec((0u8..3, 0u64..20, 0u64..100), 1..200)) {
-            let start = Instant::now();
-            let mut now = start;
-            let mut calls = Calls::new();
-            let (mut opened, mut ended, mut next) = (0usize, 0usize, 0u64);
-            for (op, which, ms) in ops {
-                match op {
-                    0 => {
-                        calls.open(CallId(next), call(now, Duration::from_millis(ms)));
-                        next += 1;
-                        opened += 1;
-                    }
-                    1 => ended += usize::from(calls.settle(CallId(which)).is_some()),
-                    _ => {
-                        now += Duration::from_millis(ms);
-                        while let Some(id) = calls.expired(now) {
-                            prop_assert!(calls.settle(id).is_some());
-                            ended += 1;
-                        }
-                        prop_assert!(calls.iter().all(|(_, call)| call.deadline() > now));
-                    }
-                }
-                prop_assert_eq!(opened - ended, calls.len());
-            }
-        }
     }
 }

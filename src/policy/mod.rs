@@ -10,6 +10,8 @@ pub mod classify;
 pub mod hedge;
 pub mod leases;
 pub mod mailbox;
+#[cfg(test)]
+mod models;
 mod names;
 pub mod pool;
 pub mod restart;

@@ -234,7 +234,6 @@ impl<W: Copy + Eq + Hash> Pool<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use std::time::Duration;
 
     const SECS: fn(u64) -> Duration = Duration::from_secs;
@@ -347,111 +346,5 @@ mod tests {
         pool.opened(ConnectionId(0), Instant::now());
         pool.opened(ConnectionId(9), Instant::now());
         assert_eq!((pool.is_ready(), pool.reserve(1), pool.stats().total), (false, None, 1));
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        /// Opens what the pool wants.
-        Open,
-        Opened(u64),
-        Closing(u64),
-        Close(u64),
-        Reserve(u32),
-        Release(u32),
-        /// Releases on a connection that may be the wrong one.
-        Misrelease(u64, u32),
-        /// Waits, then closes what is surplus.
-        Trim(u64),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            4 => Just(Step::Open),
-            6 => (0u64..24).prop_map(Step::Opened),
-            1 => (0u64..24).prop_map(Step::Closing),
-            2 => (0u64..24).prop_map(Step::Close),
-            12 => (0u32..40).prop_map(Step::Reserve),
-            8 => (0u32..40).prop_map(Step::Release),
-            1 => ((0u64..24), (0u32..40)).prop_map(|(c, w)| Step::Misrelease(c, w)),
-            2 => (0u64..500).prop_map(Step::Trim),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn limits_hold_and_each_piece_of_work_is_given_back_exactly_once(
-            steps in prop::collection::vec(step(), 1..200),
-            min in 1usize..4,
-            more in 0usize..4,
-            in_flight_max in 1usize..5,
-            busy_at in 1usize..5,
-        ) {
-            let settings = settings(min, min + more, in_flight_max, busy_at);
-            let mut pool: Pool<u32> = Pool::new(settings.clone());
-            let mut now = Instant::now();
-            let mut opened_ever = 0;
-            // Where each piece of work is.
-            let mut model: HashMap<u32, ConnectionId> = HashMap::new();
-            for step in steps {
-                match step {
-                    Step::Open => {
-                        for _ in 0..pool.wanted() {
-                            pool.opening(ConnectionId(opened_ever));
-                            opened_ever += 1;
-                        }
-                        prop_assert!(pool.below_min() == 0 || pool.stats().total == settings.max);
-                    }
-                    Step::Opened(id) => pool.opened(ConnectionId(id), now),
-                    Step::Closing(id) => pool.closing(ConnectionId(id)),
-                    Step::Close(id) => {
-                        for lost in pool.close(ConnectionId(id)) {
-                            prop_assert_eq!(model.remove(&lost), Some(ConnectionId(id)));
-                        }
-                        prop_assert!(model.values().all(|on| *on != ConnectionId(id)));
-                    }
-                    Step::Reserve(work) => {
-                        let room = pool.connections.values().any(|c| c.is_ready() && c.in_flight < in_flight_max);
-                        let expected = room && !model.contains_key(&work);
-                        let granted = pool.reserve(work);
-                        prop_assert_eq!(granted.is_some(), expected);
-                        model.extend(granted.map(|id| (work, id)));
-                    }
-                    Step::Release(work) => {
-                        if let Some(id) = model.remove(&work) {
-                            prop_assert!(pool.release(id, work, now));
-                        }
-                    }
-                    Step::Misrelease(id, work) => {
-                        let id = ConnectionId(id);
-                        let held = model.get(&work) == Some(&id);
-                        prop_assert_eq!(pool.release(id, work, now), held);
-                        if held {
-                            model.remove(&work);
-                        }
-                    }
-                    Step::Trim(secs) => {
-                        now += SECS(secs);
-                        let due = pool.idle_check_at().is_some_and(|at| at <= now);
-                        let surplus = pool.surplus(now);
-                        prop_assert_eq!(!surplus.is_empty(), due);
-                        let before = pool.ready();
-                        surplus.iter().for_each(|id| pool.closing(*id));
-                        prop_assert!(surplus.is_empty() || pool.ready() >= min);
-                        prop_assert_eq!(pool.ready(), before - surplus.len());
-                    }
-                }
-                prop_assert!(pool.stats().total <= settings.max);
-                prop_assert_eq!(pool.in_flight(), model.len());
-                prop_assert_eq!(pool.slots(), pool.ready() * in_flight_max);
-                for (work, id) in &model {
-                    prop_assert_eq!(pool.holder(*work), Some(*id));
-                }
-                for (id, connection) in &pool.connections {
-                    let on_it = model.values().filter(|on| *on == id).count();
-                    prop_assert_eq!(connection.in_flight, on_it);
-                    prop_assert!(on_it <= in_flight_max);
-                }
-            }
-        }
     }
 }

@@ -1,0 +1,186 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
+use tokio::time::Instant;
+
+use crate::id::CallId;
+use crate::policy::calls::{Calls, tests::call};
+
+use super::MS;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Open {
+        timeout: u64,
+    },
+    /// Any call may be settled, ended ones too.
+    Settle(u64),
+    SetTimeout(u64, u64),
+    Wake(u64, u64),
+    /// Time passes, and what is due is done.
+    Pass(u64),
+}
+
+/// What a step has to bring.
+#[derive(Debug, Clone, PartialEq)]
+enum Told {
+    Nothing,
+    Settled(bool),
+    /// The calls that ran out of time and those that woke, by id.
+    Due(Vec<u64>, Vec<u64>),
+}
+
+#[derive(Debug, Clone)]
+struct Open {
+    started: u64,
+    timeout: u64,
+    wake_at: Option<u64>,
+}
+
+/// The open calls, with their times as they are.
+#[derive(Debug, Clone)]
+struct Table {
+    now: u64,
+    opened: u64,
+    ended: u64,
+    open: BTreeMap<u64, Open>,
+    told: Told,
+}
+
+impl Table {
+    fn which(&self, of: impl Fn(&Open) -> bool) -> Vec<u64> {
+        self.open.iter().filter(|(_, open)| of(open)).map(|(id, _)| *id).collect()
+    }
+
+    fn settle(&mut self, id: u64) -> bool {
+        let settled = self.open.remove(&id).is_some();
+        self.ended += u64::from(settled);
+        settled
+    }
+}
+
+impl ReferenceStateMachine for Table {
+    type State = Self;
+    type Transition = Step;
+
+    fn init_state() -> BoxedStrategy<Self> {
+        Just(Self { now: 0, opened: 0, ended: 0, open: BTreeMap::new(), told: Told::Nothing }).boxed()
+    }
+
+    fn transitions(table: &Self) -> BoxedStrategy<Step> {
+        let id = 0..=table.opened;
+        prop_oneof![
+            8 => (0u64..100).prop_map(|timeout| Step::Open { timeout }),
+            4 => id.clone().prop_map(Step::Settle),
+            2 => (id.clone(), 0u64..200).prop_map(|(id, timeout)| Step::SetTimeout(id, timeout)),
+            4 => (id, 0u64..100).prop_map(|(id, after)| Step::Wake(id, after)),
+            4 => (0u64..50).prop_map(Step::Pass),
+        ]
+        .boxed()
+    }
+
+    fn apply(mut table: Self, step: &Step) -> Self {
+        table.told = Told::Nothing;
+        match *step {
+            Step::Open { timeout } => {
+                table.open.insert(table.opened, Open { started: table.now, timeout, wake_at: None });
+                table.opened += 1;
+            }
+            Step::Settle(id) => table.told = Told::Settled(table.settle(id)),
+            Step::SetTimeout(id, timeout) => {
+                table.open.entry(id).and_modify(|open| open.timeout = timeout);
+            }
+            Step::Wake(id, after) => {
+                let at = table.now + after;
+                table.open.entry(id).and_modify(|open| open.wake_at = Some(at));
+            }
+            Step::Pass(ms) => {
+                table.now += ms;
+                let now = table.now;
+                let expired = table.which(|open| open.started + open.timeout <= now);
+                expired.iter().for_each(|id| assert!(table.settle(*id)));
+                let woken = table.which(|open| open.wake_at.is_some_and(|at| at <= now));
+                for id in &woken {
+                    table.open.entry(*id).and_modify(|open| open.wake_at = None);
+                }
+                table.told = Told::Due(expired, woken);
+            }
+        }
+        table
+    }
+}
+
+struct Test {
+    calls: Calls<u64>,
+    start: Instant,
+    opened: u64,
+    answered: Vec<u64>,
+}
+
+impl StateMachineTest for Test {
+    type SystemUnderTest = Self;
+    type Reference = Table;
+
+    fn init_test(_: &Table) -> Self {
+        Self { calls: Calls::new(), start: Instant::now(), opened: 0, answered: Vec::new() }
+    }
+
+    fn apply(mut test: Self, table: &Table, step: Step) -> Self {
+        let Self { calls, start, opened, answered } = &mut test;
+        let now = *start + MS(table.now);
+        let mut told = Told::Nothing;
+        match step {
+            Step::Open { timeout } => {
+                calls.open(CallId(*opened), call(now, MS(timeout)));
+                *opened += 1;
+            }
+            Step::Settle(id) => {
+                let settled = calls.settle(CallId(id)).is_some();
+                answered.extend(settled.then_some(id));
+                told = Told::Settled(settled);
+            }
+            Step::SetTimeout(id, timeout) => calls.set_timeout(CallId(id), MS(timeout)),
+            Step::Wake(id, after) => calls.wake(CallId(id), now + MS(after)),
+            Step::Pass(_) => {
+                let mut expired: Vec<u64> = std::iter::from_fn(|| {
+                    let id = calls.expired(now)?;
+                    assert!(calls.settle(id).is_some());
+                    Some(id.0)
+                })
+                .collect();
+                answered.extend(&expired);
+                expired.sort_unstable();
+                let mut woken: Vec<u64> = std::iter::from_fn(|| calls.woken(now).map(|id| id.0)).collect();
+                woken.sort_unstable();
+                told = Told::Due(expired, woken);
+            }
+        }
+        assert_eq!(told, table.told);
+        test
+    }
+
+    fn check_invariants(test: &Self, table: &Table) {
+        assert_eq!(test.calls.len(), table.open.len());
+        assert_eq!(test.answered.len() as u64, table.ended);
+        let times = |open: &Open| [Some(open.started + open.timeout), open.wake_at];
+        if let Some(next) = table.open.values().flat_map(times).flatten().min() {
+            let at = test.calls.next_time().expect("something is to come");
+            assert!(at <= test.start + MS(next), "nothing is overslept");
+        }
+    }
+
+    fn teardown(mut test: Self, table: Table) {
+        while let Some(id) = test.calls.expired(test.start + MS(table.now + 1_000)) {
+            assert!(test.calls.settle(id).is_some());
+            test.answered.push(id.0);
+        }
+        test.answered.sort_unstable();
+        assert_eq!(test.answered, (0..table.opened).collect::<Vec<_>>(), "each is answered, and once");
+    }
+}
+
+prop_state_machine! {
+    #[test]
+    fn each_call_leaves_the_table_exactly_once(sequential 1..200 => Test);
+}

@@ -1,0 +1,15 @@
+//! The policies against reference models: plain lists that do the same slowly and plainly. Random steps are taken by
+//! both, and every answer is compared; a difference is shrunk to the fewest steps that show it.
+//!
+//! A model that is applied to a step notes in `told` what the policy has to answer.
+
+mod breaker;
+mod calls;
+mod mailbox;
+mod pool;
+mod restart;
+
+use std::time::Duration;
+
+/// Times of models are milliseconds from the start.
+const MS: fn(u64) -> Duration = Duration::from_millis;
