@@ -61,6 +61,10 @@ pub mod transport;
 mod troupe;
 
 pub use actors::root::RegisterError;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use protocol::fuzzing;
+
 pub use call::{AttemptEnd, Call, OutcomeClass, Priority, Reply, ReplyError};
 pub use config::{ConfigError, ConfigFile, Dialect, EraChoice, Server, Settings};
 pub use error::{CallError, CallErrorKind, Delivery, RpcError};

@@ -4,6 +4,8 @@
 //! and errors, and the few fields of a handshake or a tool list that it acts on.
 
 pub mod envelope;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod handshake;
 pub mod listing;
 mod members;
