@@ -160,8 +160,9 @@ impl Catalogue {
         &self.tools[index]
     }
 
-    /// What `name` means: a bare name, `group/tool`, or an exposed name; a bare one within `group`, if that is given.
-    pub fn resolve(&self, name: &str, group: Option<&str>) -> Resolution<'_> {
+    /// What `name` means: a bare name, `group/tool`, or an exposed name; a bare one within `group`, if that is given. Of
+    /// several tools that it may mean, those count that `admits` picks, if it picks any.
+    pub fn resolve(&self, name: &str, group: Option<&str>, admits: impl Fn(&Tool) -> bool) -> Resolution<'_> {
         let (bare, group) = match name.split_once('/') {
             Some((within, bare)) if group.is_none_or(|group| group == within) => (bare, Some(within)),
             Some(_) => return self.unknown(name),
@@ -183,11 +184,14 @@ impl Catalogue {
         if others.is_empty() {
             return Resolution::Found(first);
         }
-        let all = std::iter::once(first).chain(others);
-        match self.collisions {
-            Collisions::First => Resolution::Found(first),
-            Collisions::Balance => Resolution::Several(all.collect()),
-            Collisions::Error => Resolution::Ambiguous(all.map(qualified).collect()),
+        let all: Vec<&Tool> = std::iter::once(first).chain(others).collect();
+        let picked: Vec<&Tool> = all.iter().copied().filter(|tool| admits(tool)).collect();
+        match (self.collisions, picked.as_slice()) {
+            (_, []) => Resolution::Several(all),
+            (_, [only]) => Resolution::Found(only),
+            (Collisions::First, [first, ..]) => Resolution::Found(first),
+            (Collisions::Balance, _) => Resolution::Several(picked),
+            (Collisions::Error, _) => Resolution::Ambiguous(picked.into_iter().map(qualified).collect()),
         }
     }
 
@@ -280,24 +284,33 @@ mod tests {
     fn a_name_of_two_groups_is_settled_by_the_configuration() {
         let catalogue = merged(Collisions::Error);
         let candidates = vec!["beta/read".to_owned(), "alpha/read".to_owned()];
-        assert_eq!(catalogue.resolve("read", None), Resolution::Ambiguous(candidates));
-        assert_eq!(found(catalogue.resolve("alpha/read", None)), "alpha/read");
-        assert_eq!(found(catalogue.resolve("read", Some("alpha"))), "alpha/read");
-        assert_eq!(found(catalogue.resolve("alpha__read", None)), "alpha/read");
-        assert_eq!(found(merged(Collisions::First).resolve("read", None)), "beta/read");
+        assert_eq!(catalogue.resolve("read", None, |_| true), Resolution::Ambiguous(candidates));
+        assert_eq!(found(catalogue.resolve("alpha/read", None, |_| true)), "alpha/read");
+        assert_eq!(found(catalogue.resolve("read", Some("alpha"), |_| true)), "alpha/read");
+        assert_eq!(found(catalogue.resolve("alpha__read", None, |_| true)), "alpha/read");
+        assert_eq!(found(merged(Collisions::First).resolve("read", None, |_| true)), "beta/read");
         let balanced = merged(Collisions::Balance);
-        assert!(matches!(balanced.resolve("read", None), Resolution::Several(tools) if tools.len() == 2));
+        assert!(
+            matches!(balanced.resolve("read", None, |_| true), Resolution::Several(tools) if tools.len() == 2)
+        );
+        for collisions in [Collisions::Error, Collisions::First, Collisions::Balance] {
+            let catalogue = merged(collisions);
+            assert_eq!(found(catalogue.resolve("read", None, |tool| tool.group == "alpha")), "alpha/read");
+        }
     }
 
     #[test]
     fn an_unknown_name_is_answered_with_those_that_look_alike() {
         let catalogue = merged(Collisions::Error);
-        let Resolution::Unknown { near } = catalogue.resolve("wirte", None) else { panic!() };
+        let Resolution::Unknown { near } = catalogue.resolve("wirte", None, |_| true) else { panic!() };
         assert_eq!(near, ["write"]);
-        let Resolution::Unknown { near } = catalogue.resolve("raed", None) else { panic!() };
+        let Resolution::Unknown { near } = catalogue.resolve("raed", None, |_| true) else { panic!() };
         assert_eq!(near, ["alpha/read", "beta/read"]);
-        assert_eq!(catalogue.resolve("zzz", None), Resolution::Unknown { near: vec![] });
-        assert!(matches!(catalogue.resolve("beta/read", Some("alpha")), Resolution::Unknown { .. }));
+        assert_eq!(catalogue.resolve("zzz", None, |_| true), Resolution::Unknown { near: vec![] });
+        assert!(matches!(
+            catalogue.resolve("beta/read", Some("alpha"), |_| true),
+            Resolution::Unknown { .. }
+        ));
     }
 
     #[test]
@@ -305,7 +318,7 @@ mod tests {
         let catalogue = Catalogue::merge(1, [offer("s", "g", 0, &["a.b", "a_b"])], Collisions::Error);
         let exposed: Vec<&str> = catalogue.tools().map(|tool| tool.exposed.as_str()).collect();
         assert_ne!(exposed[0], exposed[1]);
-        assert_eq!(found(catalogue.resolve(exposed[0], None)), "g/a.b");
+        assert_eq!(found(catalogue.resolve(exposed[0], None, |_| true)), "g/a.b");
     }
 
     #[test]

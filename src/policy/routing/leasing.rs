@@ -51,7 +51,8 @@ impl<P, S> Routing<P, S> {
         };
         let Some(call) = self.calls.get(id) else { return };
         let group = self.views[place].as_ref().map(|view| view.spec.group.clone());
-        let tool = match self.catalogue.resolve(&call.call.tool, group.as_ref().map(|group| group.as_str())) {
+        let group = group.as_ref().map(|group| group.as_str());
+        let tool = match self.catalogue.resolve(&call.call.tool, group, |_| true) {
             Resolution::Found(tool) if tool.servers.contains(&lease.server) => tool.name.clone(),
             Resolution::Found(_) | Resolution::Several(_) | Resolution::Ambiguous(_) => {
                 let selector = format!("the leased server {}", lease.server);

@@ -10,7 +10,7 @@ use crate::call::{Errand, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::{AttemptId, CallId};
 use crate::policy::calls::{Flight, Phase};
-use crate::policy::catalogue::Resolution;
+use crate::policy::catalogue::{Resolution, Tool};
 use crate::policy::mailbox::{Mailbox, Pushed};
 use crate::policy::strategy::{Pick, hash_key};
 
@@ -85,7 +85,12 @@ impl<P, S> Routing<P, S> {
                 .route(RouteKey { tools: None, selector })
                 .map_err(|_| NoRoute::NotYet(CallErrorKind::NoMatch { selector: selector_or }));
         }
-        let resolved = self.catalogue.resolve(&call.call.tool, call.call.selector.group.as_deref());
+        let selector = &call.call.selector;
+        let offered = |tool: &Tool| {
+            let places = tool.servers.iter().filter_map(|server| self.places.get(server));
+            places.filter_map(|place| self.views[*place].as_ref()).any(|view| selected(view, selector))
+        };
+        let resolved = self.catalogue.resolve(&call.call.tool, selector.group.as_deref(), offered);
         let (tools, name): (Vec<usize>, _) = match resolved {
             Resolution::Found(tool) => (vec![tool.index], tool.name.clone()),
             Resolution::Several(tools) => {
@@ -101,7 +106,7 @@ impl<P, S> Routing<P, S> {
                 }));
             }
         };
-        let selector = call.call.selector.clone();
+        let selector = selector.clone();
         if let Some(call) = self.calls.get_mut(id) {
             call.tool = name;
         }

@@ -209,8 +209,16 @@ fn a_bare_name_of_several_groups_is_an_error_that_lists_them() {
     assert_eq!(candidates, &["x/t", "y/t"]);
     house.call(Call::tool("y/t"));
     assert_eq!(house.last().0, "b");
-    house.call(Call::tool("t").group("x"));
-    assert_eq!(house.last().0, "a");
+    for (call, server) in [
+        (Call::tool("t").group("x"), "a"),
+        (Call::tool("t").server("b"), "b"),
+        (Call::tool("t").tag("tag-a"), "a"),
+    ] {
+        house.call(call);
+        assert_eq!(house.last().0, server, "a selector tells which is meant");
+    }
+    let nowhere = house.call(Call::tool("t").server("c"));
+    assert!(matches!(house.error_of(nowhere), CallErrorKind::NoMatch { .. }));
 }
 
 #[test]
