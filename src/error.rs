@@ -221,7 +221,8 @@ impl CallErrorKind {
         }
     }
 
-    /// What is known about the call's effect.
+    /// What it says about the effect of the attempt that ended so; for that of the whole call see
+    /// [`CallError::outcome`].
     pub fn delivery(&self) -> Delivery {
         match self {
             Self::InvalidArguments { .. }
@@ -315,9 +316,14 @@ impl CallError {
         &self.0.lost_on
     }
 
-    /// What is known about the call's effect.
+    /// What is known about the call's effect: that of the last attempt, unless it did nothing while an earlier one may
+    /// have done something.
     pub fn outcome(&self) -> Delivery {
-        self.0.kind.delivery()
+        match self.0.kind.delivery() {
+            Delivery::NotSent if self.0.attempts > 0 => Delivery::Unknown,
+            Delivery::Rejected if self.0.attempts > 1 => Delivery::Unknown,
+            of_the_last => of_the_last,
+        }
     }
 
     /// Whether the same call may simply be made again: nothing was sent, and the cause may pass.
@@ -345,7 +351,7 @@ impl CallError {
     fn sentence(&self) -> String {
         let Details { kind, request_id, tool, server, attempts, lost_on: _ } = &*self.0;
         let place = server.as_ref().map(|server| format!(" on {server}")).unwrap_or_default();
-        let unknown = match kind.delivery() {
+        let unknown = match self.outcome() {
             Delivery::Unknown => ", outcome unknown",
             Delivery::NotSent | Delivery::Rejected | Delivery::Failed => "",
         };
@@ -433,7 +439,8 @@ mod tests {
     use super::*;
 
     fn error(kind: CallErrorKind) -> CallError {
-        CallError::new(kind, RequestId::random(), "file.read", ServerId::new("files").ok(), 1)
+        let attempts = u32::from(kind.delivery() != Delivery::NotSent);
+        CallError::new(kind, RequestId::random(), "file.read", ServerId::new("files").ok(), attempts)
     }
 
     #[test]
@@ -443,6 +450,18 @@ mod tests {
         assert!(!lost.retryable());
         assert!(lost.to_string().contains("outcome unknown"), "{lost}");
         assert!(error(CallErrorKind::ConnectionLost { reason: "reset".into(), sent: false }).retryable());
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_may_have_done_is_not_forgotten() {
+        let after = |attempts, kind| CallError::new(kind, RequestId::random(), "file.write", None, attempts);
+        let unavailable = CallErrorKind::Unavailable { servers: Vec::new() };
+        let rejected = CallErrorKind::Rpc(RpcError { code: -32602, message: "no".into(), data: None });
+        assert_eq!(after(0, unavailable.clone()).outcome(), Delivery::NotSent);
+        assert_eq!(after(1, unavailable.clone()).outcome(), Delivery::Unknown);
+        assert!(!after(1, unavailable).retryable());
+        assert_eq!(after(1, rejected.clone()).outcome(), Delivery::Rejected);
+        assert_eq!(after(2, rejected).outcome(), Delivery::Unknown);
     }
 
     #[test]

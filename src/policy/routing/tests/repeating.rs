@@ -33,6 +33,18 @@ fn a_sent_call_is_retried_only_if_it_was_declared_safe() {
 }
 
 #[test]
+fn a_sent_call_that_finds_no_second_server_does_not_end_as_unsent() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
+    let call = house.call(Call::tool("t").idempotent());
+    let (server, attempt) = house.last();
+    house.routing.standing(&id(&server), Incarnation::FIRST, down(), house.now, &mut house.out);
+    house.end(&server, attempt, lost(true));
+    let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::Unavailable { .. }), "{error}");
+    assert_eq!((error.outcome(), error.attempts()), (Delivery::Unknown, 1));
+}
+
+#[test]
 fn the_second_retry_waits_and_the_attempts_end() {
     let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
     let call = house.call(Call::tool("t").idempotent());
