@@ -238,6 +238,12 @@ impl ScriptedBuilder {
         (server, connector)
     }
 
+    /// Makes it without a place of its own: connections come in by its [`entrance`](ScriptedServer::entrance) alone, as
+    /// from a simulated network.
+    pub fn build(self) -> ScriptedServer {
+        self.prepare(None)
+    }
+
     fn prepare(self, address: Option<SocketAddr>) -> ScriptedServer {
         ScriptedServer {
             plan: watch::Sender::new(self.plan),
@@ -280,7 +286,7 @@ impl ScriptedServer {
         }
     }
 
-    /// Where it is; empty if it runs in memory.
+    /// Where it is; empty if it has no port.
     pub fn url(&self) -> String {
         self.address.map(|address| format!("ws://{address}")).unwrap_or_default()
     }
