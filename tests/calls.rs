@@ -5,14 +5,9 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{echo, end, event, kind, ready, start};
 use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
-use mcp_troupe::{
-    Call, CallErrorKind, Delivery, Dialect, EraChoice, Event, Readiness, RegisterError, Server, Settings,
-    Troupe,
-};
+use mcp_troupe::{Call, CallErrorKind, Delivery, Dialect, EraChoice, Event, RegisterError, Server, Troupe};
 use serde_json::{Value, json};
 
 async fn echo_server() -> ScriptedServer {
@@ -126,109 +121,6 @@ async fn an_error_of_the_server_keeps_its_code_message_and_data() {
 }
 
 #[tokio::test]
-async fn garbage_strange_ids_and_double_answers_reach_no_other_caller() {
-    let server = ScriptedServer::builder()
-        .tool("echo", Script::Echo)
-        .tool("garbage", Script::Garbage)
-        .tool("wrong", Script::WrongId)
-        .tool("null", Script::NullId)
-        .tool("double", Script::Double)
-        .tool("hollow", Script::Hollow)
-        .tool(
-            "noisy",
-            Script::NotifyBefore {
-                method: "notifications/message".into(),
-                times: 1,
-                next: Box::new(Script::Echo),
-            },
-        )
-        .start()
-        .await;
-    let troupe = ready([Server::websocket("s", server.url())]).await;
-    for tool in ["garbage", "wrong", "null"] {
-        let call = Call::tool(tool).timeout(Duration::from_millis(50));
-        let answer = troupe.call(call).await;
-        assert!(matches!(kind(answer), CallErrorKind::DeadlineExceeded { sent: true, .. }), "{tool}");
-    }
-    assert!(matches!(kind(troupe.call(Call::tool("hollow")).await), CallErrorKind::InvalidResponse { .. }));
-    for n in 0..20 {
-        troupe.call(Call::tool("double").args(json!({"n": n}))).await.unwrap();
-        let reply = troupe.call(Call::tool("noisy").args(json!({"n": n}))).await.unwrap();
-        assert_eq!(reply.structured::<Value>().unwrap(), json!({"n": n}));
-    }
-    let stats = troupe.stats().await;
-    assert_eq!(stats.servers[0].outcomes["late-answer"], 21, "one wrong id and twenty second answers");
-    assert_eq!(stats.servers[0].pool.in_flight, 0);
-    end(troupe).await;
-}
-
-#[tokio::test]
-async fn an_oversized_request_is_refused_before_it_is_sent_and_an_oversized_answer_ends_its_link() {
-    let huge = format!(r#"{{"content":[],"x":"{}"}}"#, "x".repeat(100_000));
-    let server =
-        ScriptedServer::builder().tool("echo", Script::Echo).tool("huge", Script::Reply(huge)).start().await;
-    let mut settings = Settings::default();
-    settings.limits.message_bytes_max = 64 << 10;
-    let troupe = Troupe::builder()
-        .settings(settings)
-        .server(Server::websocket("s", server.url()))
-        .start()
-        .await
-        .unwrap();
-    let answer = troupe.call(Call::tool("echo").args(json!({"x": "y".repeat(70_000)}))).await;
-    assert!(matches!(kind(answer), CallErrorKind::TooLarge { limit: 65_536, .. }));
-    let CallErrorKind::ConnectionLost { reason, sent: true } = kind(troupe.call(Call::tool("huge")).await)
-    else {
-        panic!("it was accepted");
-    };
-    assert!(reason.contains("65536"), "{reason}");
-    assert!(troupe.call(echo()).await.is_ok(), "the link is made anew");
-    end(troupe).await;
-}
-
-#[tokio::test]
-async fn a_caller_who_leaves_and_a_deadline_that_passes_are_told_to_the_server() {
-    let server = ScriptedServer::builder().tool("hold", Script::Hold).start().await;
-    let troupe = ready([Server::websocket("s", server.url())]).await;
-    let call = tokio::spawn(troupe.call(Call::tool("hold")));
-    server.wait_for(|seen| seen.calls.contains_key("hold")).await;
-    call.abort();
-    server.wait_for(|seen| seen.cancelled.len() == 1).await;
-    let answer = troupe.call(Call::tool("hold").timeout(Duration::from_millis(20))).await;
-    assert!(matches!(kind(answer), CallErrorKind::DeadlineExceeded { .. }));
-    server.wait_for(|seen| seen.cancelled.len() == 2).await;
-    server.release();
-    let stats = troupe.stats().await;
-    assert_eq!((stats.router.open_calls, stats.router.in_flight), (0, 0));
-    assert_eq!(stats.router.outcomes["cancelled"], 1);
-    end(troupe).await;
-}
-
-#[tokio::test]
-async fn a_server_that_is_refused_and_one_that_never_answers_hold_up_nobody() {
-    let good = echo_server().await;
-    let silent = ScriptedServer::builder().black_hole().start().await;
-    let refused = {
-        let mut server = echo_server().await;
-        server.stop_listening().await;
-        server.url()
-    };
-    let troupe = start([
-        Server::websocket("refused", refused),
-        Server::websocket("silent", silent.url()),
-        Server::websocket("good", good.url()),
-    ])
-    .await;
-    let reply = troupe.call(echo()).await.unwrap();
-    assert_eq!(reply.server.as_str(), "good");
-    troupe.ready(Readiness::Any).await.unwrap();
-    troupe.ready(Readiness::Named(vec!["good".into()])).await.unwrap();
-    let not_ready = troupe.ready_within(Readiness::All, Duration::from_millis(10)).await.unwrap_err();
-    assert!(not_ready.to_string().contains("refused is"), "{not_ready}");
-    end(troupe).await;
-}
-
-#[tokio::test]
 async fn a_wrong_era_is_told_as_the_reason() {
     let legacy = ScriptedServer::builder().era(ScriptedEra::Legacy).tool("echo", Script::Echo).start().await;
     let troupe = start([Server::websocket("old", legacy.url()).era(EraChoice::Modern)]).await;
@@ -275,30 +167,6 @@ async fn a_server_that_leaves_finishes_what_it_has() {
     server.release();
     assert!(call.await.unwrap().is_ok());
     server.wait_for(|seen| seen.connections == 0).await;
-    end(troupe).await;
-}
-
-#[tokio::test]
-async fn shutdown_answers_every_open_call_and_refuses_new_ones() {
-    let server = ScriptedServer::builder().tool("hold", Script::Hold).start().await;
-    let mut settings = Settings::default();
-    settings.shutdown_drain = Duration::from_millis(50);
-    let troupe = Troupe::builder()
-        .settings(settings)
-        .server(Server::websocket("s", server.url()))
-        .start()
-        .await
-        .unwrap();
-    let mut events = troupe.events();
-    let call = tokio::spawn(troupe.call(Call::tool("hold")));
-    server.wait_for(|seen| seen.calls.contains_key("hold")).await;
-    troupe.shutdown().await;
-    assert!(matches!(kind(call.await.unwrap()), CallErrorKind::ShuttingDown { sent: true }));
-    assert!(matches!(kind(troupe.call(echo()).await), CallErrorKind::Closed));
-    let done = event(&mut events, |event| matches!(event, Event::ShutdownCompleted { .. })).await;
-    assert_eq!(done, Event::ShutdownCompleted { interrupted: 1 });
-    assert!(events.next().await.is_none());
-    troupe.shutdown().await;
     end(troupe).await;
 }
 

@@ -1,4 +1,4 @@
-//! Peers and actors that fall silent, and a troupe under an actor of the host's.
+//! Actors that fall silent, strategies of the host, and a troupe under an actor of the host's.
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
@@ -11,56 +11,9 @@ use common::{echo, end, event, kind};
 use mcp_troupe::event::{ExitCause, ServerStatus};
 use mcp_troupe::strategy::{Candidates, Pick, Strategy};
 use mcp_troupe::testkit::{Fault, Script, ScriptedServer, Target, inject};
-use mcp_troupe::{Call, CallErrorKind, Event, Readiness, Server, Settings, Troupe};
+use mcp_troupe::{Call, CallErrorKind, Event, Readiness, Server, Troupe};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::mpsc;
-
-async fn with_settings(server: &ScriptedServer, change: impl FnOnce(&mut Settings)) -> Troupe {
-    let mut settings = Settings::default();
-    change(&mut settings);
-    let builder = Troupe::builder().settings(settings).server(Server::websocket("s", server.url()));
-    let troupe = builder.start().await.unwrap();
-    troupe.ready(Readiness::All).await.unwrap();
-    troupe
-}
-
-#[tokio::test]
-async fn a_peer_that_vanished_without_a_word_is_noticed_by_its_missing_pongs() {
-    let server = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
-    let ping = |settings: &mut Settings| settings.liveness.ping_interval = Duration::from_millis(20);
-    let troupe = with_settings(&server, ping).await;
-    server.go_deaf();
-    let CallErrorKind::ConnectionLost { reason, sent: true } = kind(troupe.call(echo()).await) else {
-        panic!()
-    };
-    assert!(reason.contains("pings"), "{reason}");
-    end(troupe).await;
-}
-
-#[tokio::test]
-async fn a_peer_that_stops_reading_is_given_up_and_memory_stays_bounded() {
-    let server = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
-    let write = |settings: &mut Settings| settings.liveness.write_timeout = Duration::from_millis(50);
-    let troupe = with_settings(&server, write).await;
-    server.go_deaf();
-    // Far more than the buffers of a loopback connection hold.
-    let args = serde_json::json!({"x": "x".repeat(4 << 20)});
-    let calls: Vec<_> = (0..8).map(|_| tokio::spawn(troupe.call(Call::tool("echo").args(&args)))).collect();
-    let mut stalled = 0;
-    for call in calls {
-        match kind(call.await.unwrap()) {
-            CallErrorKind::ConnectionLost { reason, .. } => {
-                assert!(reason.contains("read nothing"), "{reason}");
-                stalled += 1;
-            }
-            // Calls that were not sent wait for another connection, which a deaf server does not give.
-            CallErrorKind::Unavailable { .. } => {}
-            other => panic!("{other}"),
-        }
-    }
-    assert!(stalled > 0);
-    end(troupe).await;
-}
 
 /// A troupe over a link in memory, under paused time.
 async fn in_memory() -> (ScriptedServer, Troupe) {
@@ -133,14 +86,12 @@ impl Strategy for Last {
 async fn a_strategy_of_the_hosts_own_is_asked() {
     let a = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
     let b = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
-    let troupe = Troupe::builder()
+    let builder = Troupe::builder()
         .add_strategy(|| Last)
         .strategy("last")
         .server(Server::websocket("a", a.url()).group("g"))
-        .server(Server::websocket("b", b.url()).group("g"))
-        .start()
-        .await
-        .unwrap();
+        .server(Server::websocket("b", b.url()).group("g"));
+    let troupe = builder.start().await.unwrap();
     troupe.ready(Readiness::All).await.unwrap();
     for _ in 0..3 {
         assert_eq!(troupe.call(echo()).await.unwrap().server.as_str(), "b");
@@ -200,7 +151,7 @@ async fn a_troupe_under_a_hosts_actor_tells_it_of_its_end_and_ends_with_it() {
 #[tokio::test]
 async fn a_troupe_whose_last_handle_is_dropped_ends() {
     let server = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
-    let troupe = with_settings(&server, |_| {}).await;
+    let troupe = Troupe::builder().server(Server::websocket("s", server.url())).start().await.unwrap();
     let mut events = troupe.events();
     drop(troupe);
     while events.next().await.is_some() {}

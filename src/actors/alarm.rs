@@ -3,20 +3,21 @@
 use ractor::{ActorRef, Message};
 use tokio::time::Instant;
 
-use super::task::OwnedTask;
+use super::tasks::{OwnedTask, Tasks};
 
 /// A timer that holds the earliest of its owner's appointments.
 ///
 /// It is set again after each message. A later appointment leaves the armed one alone: it fires early, finds nothing
 /// to do and is set again, which costs less than arming a timer for every message.
 pub(super) struct Alarm {
+    tasks: Tasks,
     armed: Option<(Instant, OwnedTask)>,
 }
 
 impl Alarm {
     /// A timer without an appointment.
-    pub fn new() -> Self {
-        Self { armed: None }
+    pub fn new(tasks: Tasks) -> Self {
+        Self { tasks, armed: None }
     }
 
     /// Makes sure that `message` reaches `owner` at `at` or earlier.
@@ -31,7 +32,7 @@ impl Alarm {
             return;
         }
         let owner = owner.clone();
-        let task = OwnedTask::spawn(async move {
+        let task = self.tasks.spawn(async move {
             tokio::time::sleep_until(at).await;
             // An owner that has ended needs no alarm.
             let _ = owner.cast(message());

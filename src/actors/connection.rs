@@ -21,7 +21,7 @@ use super::dial::Dial;
 use super::pump::{Pump, Report};
 use super::router::RouterMsg;
 use super::server::ServerMsg;
-use super::task::OwnedTask;
+use super::tasks::OwnedTask;
 use crate::config::ServerSpec;
 use crate::id::{ConnectionId, Incarnation};
 use crate::protocol::Era;
@@ -63,7 +63,8 @@ impl Actor for ConnectionActor {
         myself: ActorRef<ConnectionMsg>,
         arguments: ConnectionArguments,
     ) -> Result<ConnectionState, ActorProcessingErr> {
-        Ok(ConnectionState { _task: OwnedTask::spawn(play(arguments, myself)) })
+        let tasks = arguments.context.tasks.clone();
+        Ok(ConnectionState { _task: tasks.spawn(play(arguments, myself)) })
     }
 
     async fn handle(

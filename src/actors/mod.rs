@@ -24,7 +24,7 @@ pub(crate) mod root;
 pub(crate) mod router;
 pub(crate) mod server;
 mod supervision;
-mod task;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ use ractor::ActorRef;
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use ask::ask;
+pub(crate) use tasks::Tasks;
 
 use crate::config::Settings;
 use crate::event::Event;
@@ -58,6 +59,8 @@ pub(crate) struct Context {
     /// Bounds how many dials are under way at once. A gate, no state: nothing is decided by its value.
     pub dial_gate: Arc<Semaphore>,
     pub classifier: Classifier,
+    /// What is started, so that it is known when all of it has ended.
+    pub tasks: Tasks,
     /// The source of every random choice.
     pub seed: u64,
 }

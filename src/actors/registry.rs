@@ -233,7 +233,7 @@ impl Actor for RegistryActor {
             tools_changed: true,
             introduce: false,
             publishing: false,
-            alarm: Alarm::new(),
+            alarm: Alarm::new(context.tasks.clone()),
             rng: SmallRng::seed_from_u64(seed.finish()),
             context,
             root,

@@ -16,7 +16,7 @@ use super::events::{EventsActor, EventsMsg};
 use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster};
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
-use super::{Context, Stage};
+use super::{Context, Stage, Tasks};
 use crate::config::Settings;
 use crate::event::Event;
 use crate::id::ServerId;
@@ -75,6 +75,7 @@ pub(crate) struct RootArguments {
     pub strategies: StrategiesFactory,
     pub classifier: Classifier,
     pub seed: u64,
+    pub tasks: Tasks,
     pub stage: watch::Sender<Stage>,
     pub roster: watch::Sender<Arc<Roster>>,
 }
@@ -135,7 +136,7 @@ impl Actor for RootActor {
         myself: ActorRef<RootMsg>,
         arguments: RootArguments,
     ) -> Result<RootState, ActorProcessingErr> {
-        let RootArguments { settings, registrations, strategies, classifier, seed, stage, roster } =
+        let RootArguments { settings, registrations, strategies, classifier, seed, tasks, stage, roster } =
             arguments;
         let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
         let context = Context {
@@ -144,6 +145,7 @@ impl Actor for RootActor {
             stage: stage.subscribe(),
             events: events.clone(),
             classifier,
+            tasks,
             seed,
         };
         let beginning = registrations.iter().map(|registration| (registration.clone(), false)).collect();

@@ -191,7 +191,8 @@ impl Actor for RouterActor {
     ) -> Result<RouterState, ActorProcessingErr> {
         let RouterArguments { context, root, strategies } = arguments;
         let routing = Routing::new(context.settings.clone(), strategies, context.seed);
-        Ok(RouterState { routing, context, root, alarm: Alarm::new(), drain_until: None })
+        let alarm = Alarm::new(context.tasks.clone());
+        Ok(RouterState { routing, context, root, alarm, drain_until: None })
     }
 
     async fn handle(

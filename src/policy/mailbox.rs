@@ -209,6 +209,25 @@ mod tests {
     }
 
     #[test]
+    fn what_an_urgent_call_waits_for_does_not_grow_with_the_calls_below_it() {
+        for below in [1, 10, 100_000] {
+            let mut mailbox = mailbox(2 * below + 1, 8);
+            for n in 0..below as u32 {
+                let _ = mailbox.push(Low, n);
+                let _ = mailbox.push(Normal, n);
+            }
+            let mut served_before = 0;
+            for _ in 0..100 {
+                let _ = mailbox.push(High, u32::MAX);
+                let before =
+                    std::iter::from_fn(|| mailbox.pop()).take_while(|item| *item != u32::MAX).count();
+                served_before = served_before.max(before);
+            }
+            assert!(served_before <= 2, "an urgent call waited for {served_before} others of {below}");
+        }
+    }
+
+    #[test]
     fn a_full_mailbox_sheds_the_newest_of_the_lowest_class() {
         let mut mailbox = filled(&[(Low, 1), (Normal, 2), (Low, 3)]);
         assert!(matches!(mailbox.push(High, 4), Pushed::Shed { shed: 3, .. }));

@@ -115,3 +115,8 @@ pub fn living_actors(troupe: &Troupe) -> usize {
     }
     below(&troupe.root_actor().get_cell())
 }
+
+/// How many tasks the troupe's actors have running: links, dials, listings, timers. 0 after shutdown.
+pub fn living_tasks(troupe: &Troupe) -> usize {
+    troupe.tasks().living()
+}

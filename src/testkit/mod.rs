@@ -25,7 +25,7 @@ mod proxy;
 mod scripted;
 
 pub use checker::{AnswerChecker, Tally, Violations};
-pub use faults::{Fault, NoSuchActor, Target, inject, living_actors};
+pub use faults::{Fault, NoSuchActor, Target, inject, living_actors, living_tasks};
 pub use memory::{MemoryConnector, MemoryListener, MemoryPeer, pair};
 pub use proxy::{FaultProxy, Line};
 pub use scripted::{Entrance, Observed, Script, ScriptedBuilder, ScriptedEra, ScriptedServer};

@@ -8,9 +8,9 @@ use rand::Rng;
 use tokio::sync::watch;
 
 use super::{Inner, Troupe};
-use crate::actors::Stage;
 use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{RegisterError, RootActor, RootArguments, StrategiesFactory};
+use crate::actors::{Stage, Tasks};
 use crate::config::{ConfigError, ConfigFile, Server, Settings};
 use crate::policy::classify::{Classifier, classify};
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
@@ -142,6 +142,7 @@ impl TroupeBuilder {
             }
             registrations.push(registration);
         }
+        let tasks = Tasks::new();
         let (stage, stage_seen) = watch::channel(Stage::default());
         let (roster, roster_seen) = watch::channel(Arc::new(Roster::default()));
         let arguments = RootArguments {
@@ -150,6 +151,7 @@ impl TroupeBuilder {
             strategies,
             classifier,
             seed: seed.unwrap_or_else(|| rand::rng().next_u64()),
+            tasks: tasks.clone(),
             stage,
             roster,
         };
@@ -163,6 +165,7 @@ impl TroupeBuilder {
             stage: stage_seen,
             roster: roster_seen,
             settings,
+            tasks,
             next_call: AtomicU64::new(0),
             next_order: AtomicU64::new(count as u64),
         })))

@@ -20,7 +20,7 @@ use crate::actors::registry::Roster;
 use crate::actors::root::{RegisterError, RootMsg};
 use crate::actors::router::RouterMsg;
 use crate::actors::server::{BreakerOrder, ServerMsg};
-use crate::actors::{Stage, ask};
+use crate::actors::{Stage, Tasks, ask};
 use crate::call::Call;
 use crate::config::{ConfigError, Server, Settings};
 use crate::error::CallError;
@@ -139,6 +139,7 @@ struct Inner {
     stage: watch::Receiver<Stage>,
     roster: watch::Receiver<Arc<Roster>>,
     settings: Arc<Settings>,
+    tasks: Tasks,
     /// Numbers calls over all lives of the router.
     next_call: AtomicU64,
     /// Numbers registrations.
@@ -347,11 +348,12 @@ impl Troupe {
     }
 
     /// Ends the troupe in order: new calls are refused, open ones may finish for the configured drain, the rest is
-    /// answered, and every actor has ended when this returns. May be called more than once.
+    /// answered, and every actor and task has ended when this returns. May be called more than once.
     pub async fn shutdown(&self) {
         // A root that has ended has nothing left to shut down.
         let _ = self.0.root.cast(RootMsg::Shutdown);
         let _ = self.0.root.get_cell().wait(None).await;
+        self.0.tasks.ended().await;
     }
 
     /// The actor of a server.
@@ -366,6 +368,11 @@ impl Troupe {
     /// The root, for the testkit.
     pub(crate) fn root_actor(&self) -> ActorRef<RootMsg> {
         self.0.root.clone()
+    }
+
+    /// The tasks of its actors, for the testkit.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
     }
 
     /// Who plays at the moment, for the testkit.

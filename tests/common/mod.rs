@@ -8,8 +8,10 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use mcp_troupe::testkit::living_actors;
-use mcp_troupe::{Call, CallError, CallErrorKind, Event, EventStream, Readiness, Reply, Server, Troupe};
+use mcp_troupe::testkit::{living_actors, living_tasks};
+use mcp_troupe::{
+    Call, CallError, CallErrorKind, Event, EventStream, Readiness, Reply, Server, Settings, Troupe,
+};
 
 /// An example as a program, which a plain `cargo test` builds beside the tests.
 pub fn example(name: &str) -> tokio::process::Command {
@@ -32,7 +34,18 @@ pub async fn ready(servers: impl IntoIterator<Item = Server>) -> Troupe {
 
 /// A troupe of these servers.
 pub async fn start(servers: impl IntoIterator<Item = Server>) -> Troupe {
-    let builder = Troupe::builder().strategy("round-robin").seed(7);
+    start_with(|_| (), servers).await
+}
+
+/// A troupe of these servers with other settings.
+pub async fn start_with(
+    change: impl FnOnce(&mut Settings),
+    servers: impl IntoIterator<Item = Server>,
+) -> Troupe {
+    let mut settings = Settings::default();
+    settings.strategy = "round-robin".to_owned();
+    change(&mut settings);
+    let builder = Troupe::builder().settings(settings).seed(7);
     servers.into_iter().fold(builder, |builder, server| builder.server(server)).start().await.unwrap()
 }
 
@@ -40,6 +53,7 @@ pub async fn start(servers: impl IntoIterator<Item = Server>) -> Troupe {
 pub async fn end(troupe: Troupe) {
     troupe.shutdown().await;
     assert_eq!(living_actors(&troupe), 0, "actors were left behind");
+    assert_eq!(living_tasks(&troupe), 0, "tasks were left behind");
 }
 
 /// The kind of a call's error.

@@ -12,7 +12,6 @@ use crate::actors::listing::{self, Tools};
 use crate::actors::pump::PumpMsg;
 use crate::actors::registry::RegistryMsg;
 use crate::actors::router::RouterMsg;
-use crate::actors::task::OwnedTask;
 use crate::call::AttemptEnd;
 use crate::event::{Event, ServerStatus};
 use crate::id::{AttemptId, ConnectionId};
@@ -106,7 +105,7 @@ impl ServerState {
         let limits = self.context.settings.limits.clone();
         let fetch = listing::fetch(queue.clone(), limits, self.spec.pool.list_timeout);
         let myself = myself.clone();
-        self.listing = Some(OwnedTask::spawn(async move {
+        self.listing = Some(self.context.tasks.spawn(async move {
             let tools = fetch.await;
             // A server actor that has ended lists again in its next life.
             let _ = myself.cast(ServerMsg::Listed { connection, tools });

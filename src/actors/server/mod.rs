@@ -37,7 +37,7 @@ use super::listing::Tools;
 use super::pump::{Finished, PumpMsg};
 use super::registry::RegistryMsg;
 use super::supervision::{STOP_GRACE, exit_of};
-use super::task::OwnedTask;
+use super::tasks::OwnedTask;
 use crate::config::ServerSpec;
 use crate::event::{BreakerTransition, Event};
 use crate::id::{AttemptId, ConnectionId, Incarnation, ServerId};
@@ -234,7 +234,7 @@ impl Actor for ServerActor {
             reported: None,
             refused: false,
             drain_until: None,
-            alarm: Alarm::new(),
+            alarm: Alarm::new(context.tasks.clone()),
             rng: SmallRng::seed_from_u64(seed.finish()),
             context,
             spec,

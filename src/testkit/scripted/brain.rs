@@ -169,13 +169,17 @@ fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest) -> Vec<Act
             )
         }
         (Dialect::Mcp, ScriptedEra::Legacy, "ping") => say(id, json!({})),
-        (Dialect::Mcp, _, "tools/list") => say(id, page(&now.tools, now.page_size, params.cursor.as_deref())),
+        (Dialect::Mcp, _, "tools/list") => {
+            observed.send_modify(|observed| observed.listings += 1);
+            say(id, page(&now.tools, now.page_size, params.cursor.as_deref()))
+        }
         (Dialect::ToolExecute, _, "rpc.discover") => {
             shake_hands(observed, method);
             let tools: Vec<&String> = now.tools.keys().collect();
             say(id, json!({"version": "1.0.0", "capabilities": [], "tools": tools}))
         }
         (Dialect::ToolExecute, _, "tool.list") => {
+            observed.send_modify(|observed| observed.listings += 1);
             let tools: Vec<Value> = now
                 .tools
                 .keys()

@@ -134,6 +134,8 @@ pub struct Observed {
     pub cancelled: Vec<u64>,
     /// Methods of the handshakes, in order.
     pub handshakes: Vec<String>,
+    /// Pages of the tool list that were asked for.
+    pub listings: u64,
     /// Connections that are open.
     pub connections: usize,
     /// Connections ever.

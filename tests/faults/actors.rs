@@ -1,78 +1,16 @@
 //! Kills of every kind of actor, and of servers, under load on real threads: every call is answered once, and the
 //! troupe is ready again by itself.
 
-// In a test a panic is the report.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{echo, end, event, kind, ready};
 use mcp_troupe::event::ServerStatus;
 use mcp_troupe::testkit::{Fault, Script, ScriptedServer, Target, inject};
-use mcp_troupe::{Call, CallErrorKind, Delivery, Event, Readiness, Server, Troupe};
+use mcp_troupe::{Call, CallErrorKind, Event, Readiness, Server};
 use tokio::task::JoinSet;
 
-/// What a load of calls came to.
-#[derive(Debug, Default)]
-struct Account {
-    calls: u64,
-    ok: u64,
-    errors: Vec<String>,
-}
-
-/// Calls without a pause until it is stopped.
-struct Load {
-    stop: Arc<AtomicBool>,
-    callers: JoinSet<Account>,
-}
-
-impl Load {
-    fn start(troupe: &Troupe) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut callers = JoinSet::new();
-        for _ in 0..16 {
-            let (troupe, stop) = (troupe.clone(), stop.clone());
-            callers.spawn(async move {
-                let mut account = Account::default();
-                while !stop.load(Ordering::Relaxed) {
-                    account.calls += 1;
-                    match troupe.call(echo()).await {
-                        Ok(_) => account.ok += 1,
-                        Err(error) => account.errors.push(error.to_string()),
-                    }
-                    tokio::task::yield_now().await;
-                }
-                account
-            });
-        }
-        Self { stop, callers }
-    }
-
-    /// Ends the load. A call that is never answered would never let it end.
-    async fn finish(self) -> Account {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut total = Account::default();
-        for account in self.callers.join_all().await {
-            total.calls += account.calls;
-            total.ok += account.ok;
-            total.errors.extend(account.errors);
-        }
-        assert_eq!(total.calls, total.ok + total.errors.len() as u64, "each call has one answer");
-        total
-    }
-}
-
-async fn two_replicas() -> (ScriptedServer, ScriptedServer, Troupe) {
-    let a = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
-    let b = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
-    let troupe =
-        ready([Server::websocket("a", a.url()).group("echo"), Server::websocket("b", b.url()).group("echo")])
-            .await;
-    (a, b, troupe)
-}
+use super::common::{end, event, kind, ready};
+use super::load::{Load, two_replicas};
 
 /// Strikes `target` again and again under load; after each strike every server becomes ready again.
 async fn strike(target: Target, fault: Fault, times: usize) {
@@ -137,62 +75,6 @@ async fn the_end_of_the_router_interrupts_its_calls_at_once_and_frees_their_slot
     inject(&troupe, Target::Router, Fault::Kill).await.unwrap();
     assert!(matches!(kind(call.await.unwrap()), CallErrorKind::Interrupted));
     server.wait_for(|seen| seen.cancelled.len() == 1).await;
-    end(troupe).await;
-}
-
-#[tokio::test]
-async fn a_lost_call_says_that_its_outcome_is_unknown_and_a_safe_one_is_answered_by_the_replica() {
-    let a = ScriptedServer::builder().tool("t", Script::Cut).start().await;
-    let troupe = ready([Server::websocket("a", a.url()).group("g")]).await;
-    let lost = troupe.call(Call::tool("t")).await.unwrap_err();
-    assert_eq!(lost.outcome(), Delivery::Unknown);
-    let b = ScriptedServer::builder().tool("t", Script::Echo).start().await;
-    troupe.register(Server::websocket("b", b.url()).group("g")).await.unwrap();
-    troupe.ready(Readiness::All).await.unwrap();
-    for _ in 0..5 {
-        let reply = troupe.call(Call::tool("t").idempotent()).await.unwrap();
-        assert_eq!(reply.server.as_str(), "b");
-    }
-    end(troupe).await;
-}
-
-#[tokio::test]
-async fn a_server_that_comes_back_gets_calls_again() {
-    let (mut a, _b, troupe) = two_replicas().await;
-    let mut events = troupe.events();
-    let load = Load::start(&troupe);
-    a.stop_listening().await;
-    let down = |event: &Event| matches!(event, Event::ServerStatusChanged { server, to, .. } if *server == "a" && *to != ServerStatus::Ready);
-    event(&mut events, down).await;
-    troupe.call(echo()).await.unwrap();
-    let before = a.calls("echo");
-    a.resume().await;
-    troupe.ready(Readiness::All).await.unwrap();
-    a.wait_for(|seen| seen.calls.get("echo").is_some_and(|calls| *calls > before)).await;
-    let account = load.finish().await;
-    assert!(account.ok > 0);
-    end(troupe).await;
-}
-
-#[tokio::test]
-async fn a_crash_loop_is_quarantined_and_touches_nobody_else() {
-    let (_a, b, troupe) = two_replicas().await;
-    let mut events = troupe.events();
-    loop {
-        // Between two lives there is nobody to strike.
-        let _ = inject(&troupe, Target::server("a"), Fault::Kill).await;
-        let told = event(&mut events, |event| matches!(event, Event::ServerStatusChanged { .. })).await;
-        let Event::ServerStatusChanged { to, retry_in, .. } = told else { unreachable!() };
-        if to == ServerStatus::Quarantined {
-            assert!(retry_in.is_some());
-            break;
-        }
-    }
-    let before = b.calls("echo");
-    for _ in 0..10 {
-        assert_eq!(troupe.call(echo()).await.unwrap().server.as_str(), "b");
-    }
-    assert_eq!(b.calls("echo"), before + 10);
     end(troupe).await;
 }
 

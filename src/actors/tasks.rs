@@ -1,0 +1,46 @@
+//! Tasks that end with their owner, counted, so that the end of a troupe is the end of all it started.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// The tasks of one troupe. Each holds a receiver for as long as it lives; nothing is ever sent.
+#[derive(Clone)]
+pub(crate) struct Tasks(Arc<watch::Sender<()>>);
+
+impl Tasks {
+    /// None yet.
+    pub fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(())))
+    }
+
+    /// Starts `future`.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> OwnedTask {
+        let alive = self.0.subscribe();
+        OwnedTask(tokio::spawn(async move {
+            future.await;
+            drop(alive);
+        }))
+    }
+
+    /// Waits until none is left.
+    pub async fn ended(&self) {
+        self.0.closed().await;
+    }
+
+    /// How many there are.
+    #[cfg(feature = "testkit")]
+    pub fn living(&self) -> usize {
+        self.0.receiver_count()
+    }
+}
+
+/// A task that is aborted when its handle is dropped. A detached task would survive the kill of its actor.
+pub(crate) struct OwnedTask(JoinHandle<()>);
+
+impl Drop for OwnedTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
