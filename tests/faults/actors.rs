@@ -2,7 +2,7 @@
 //! troupe is ready again by itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mcp_troupe::event::ServerStatus;
 use mcp_troupe::testkit::{Fault, Script, ScriptedServer, Target, inject};
@@ -107,30 +107,30 @@ async fn a_breakers_state_and_the_figures_outlive_the_servers_actor() {
 async fn no_call_hangs_in_the_mailbox_of_a_router_that_ends() {
     let troupe = ready([]).await;
     let stop = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicU64::new(0));
     let mut callers = JoinSet::new();
     for _ in 0..8 {
-        let (troupe, stop) = (troupe.clone(), stop.clone());
+        let (troupe, stop, answered) = (troupe.clone(), stop.clone(), answered.clone());
         callers.spawn(async move {
-            let mut calls = 0u64;
             while !stop.load(Ordering::Relaxed) {
                 let call = troupe.call(Call::tool("nobody offers this"));
-                let answered = tokio::time::timeout(std::time::Duration::from_secs(60), call).await;
-                assert!(answered.expect("a call hangs").is_err());
-                calls += 1;
+                let answer = tokio::time::timeout(std::time::Duration::from_secs(60), call).await;
+                assert!(answer.expect("a call hangs").is_err());
+                answered.fetch_add(1, Ordering::Relaxed);
             }
-            calls
         });
     }
-    let mut events = troupe.events();
     for round in 0..600 {
         let fault = [Fault::Kill, Fault::Stop, Fault::Panic][round % 3];
+        let before = answered.load(Ordering::Relaxed);
         while inject(&troupe, Target::Router, fault).await.is_err() {
             tokio::task::yield_now().await;
         }
-        event(&mut events, |event| matches!(event, Event::RouterRestarted { .. })).await;
+        while answered.load(Ordering::Relaxed) == before {
+            tokio::task::yield_now().await;
+        }
     }
     stop.store(true, Ordering::Relaxed);
-    let calls: u64 = callers.join_all().await.into_iter().sum();
-    assert!(calls > 600, "{calls}");
+    callers.join_all().await;
     end(troupe).await;
 }
