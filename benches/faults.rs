@@ -1,0 +1,245 @@
+//! How long the faults of the fault table are felt: each is brought about several times on loopback sockets, and the
+//! median and the longest time are printed.
+//!
+//! `cargo bench --bench faults`
+
+// A bench measures real time; tokio's clock can be paused.
+#![allow(clippy::disallowed_types)]
+
+use std::time::{Duration, Instant as WallClock};
+
+use mcp_troupe::event::ServerStatus;
+use mcp_troupe::testkit::{Fault, FaultProxy, Script, ScriptedServer, Target, inject};
+use mcp_troupe::{
+    Call, CallError, CallErrorKind, Event, EventStream, Readiness, Reply, Server, Settings, Troupe,
+};
+use tokio::task::JoinSet;
+
+/// How often each fault is brought about.
+const TIMES: usize = 15;
+
+/// Calls that are in flight when something breaks.
+const IN_FLIGHT: usize = 100;
+
+struct Row {
+    fault: &'static str,
+    measured: &'static str,
+    times: Vec<Duration>,
+}
+
+impl Row {
+    fn print(mut self) {
+        self.times.sort_unstable();
+        let ms = |time: &Duration| time.as_secs_f64() * 1e3;
+        let (median, longest) =
+            (ms(&self.times[self.times.len() / 2]), ms(self.times.last().expect("measured")));
+        println!("| {} | {} | {median:.1} | {longest:.1} |", self.fault, self.measured);
+    }
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    println!("| fault | measured | median ms | longest ms |\n| --- | --- | ---: | ---: |");
+    start("no fault at start", None).await.print();
+    start("a refused server and a black hole at start", Some(())).await.print();
+    hundred_servers().await.print();
+    cut().await.print();
+    comes_back().await.print();
+    half_open().await.print();
+    for (fault, target) in [
+        ("a connection's actor is killed", Target::connection("s")),
+        ("a server's actor is killed", Target::server("s")),
+        ("the router is killed", Target::Router),
+        ("the registry is killed", Target::Registry),
+    ] {
+        killed(fault, target).await.print();
+    }
+    shutdown().await.print();
+}
+
+async fn server() -> ScriptedServer {
+    ScriptedServer::builder().tool("echo", Script::Echo).tool("hold", Script::Hold).start().await
+}
+
+async fn troupe(settings: Settings, servers: impl IntoIterator<Item = Server>) -> Troupe {
+    let builder = Troupe::builder().settings(settings);
+    let builder = servers.into_iter().fold(builder, |builder, server| builder.server(server));
+    builder.start().await.expect("a troupe")
+}
+
+async fn ready(url: String) -> Troupe {
+    let troupe = troupe(Settings::default(), [Server::websocket("s", url)]).await;
+    troupe.ready(Readiness::All).await.expect("ready");
+    troupe
+}
+
+fn echo() -> Call {
+    Call::tool("echo")
+}
+
+async fn until(events: &mut EventStream, wanted: ServerStatus) {
+    while let Some(event) = events.next().await {
+        if matches!(event, Event::ServerStatusChanged { to, .. } if to == wanted) {
+            return;
+        }
+    }
+}
+
+/// Fills a server with calls that it holds.
+async fn fill(troupe: &Troupe, server: &ScriptedServer) -> JoinSet<Result<Reply, CallError>> {
+    let before = server.calls("hold");
+    let mut calls = JoinSet::new();
+    (0..IN_FLIGHT).for_each(|_| drop(calls.spawn(troupe.call(Call::tool("hold")))));
+    server
+        .wait_for(|seen| seen.calls.get("hold").is_some_and(|calls| *calls == before + IN_FLIGHT as u64))
+        .await;
+    calls
+}
+
+/// From the start to the first answer of a good server.
+async fn start(fault: &'static str, dead: Option<()>) -> Row {
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        let good = server().await;
+        let silent = ScriptedServer::builder().black_hole().start().await;
+        let mut refused = server().await;
+        refused.stop_listening().await;
+        let mut servers = vec![Server::websocket("good", good.url())];
+        if dead.is_some() {
+            servers.push(Server::websocket("silent", silent.url()));
+            servers.push(Server::websocket("refused", refused.url()));
+        }
+        let begun = WallClock::now();
+        let troupe = troupe(Settings::default(), servers).await;
+        troupe.call(echo()).await.expect("an answer");
+        times.push(begun.elapsed());
+        troupe.shutdown().await;
+    }
+    Row { fault, measured: "start to first answer of a good server", times }
+}
+
+/// From the start until ninety of a hundred servers are ready.
+async fn hundred_servers() -> Row {
+    let mut servers = Vec::new();
+    for n in 0..100 {
+        let builder = ScriptedServer::builder().tool(format!("tool-{n}"), Script::Echo);
+        servers.push(match n % 10 {
+            0 => builder.black_hole().start().await,
+            _ => builder.start().await,
+        });
+    }
+    let alive = || (0..100).filter(|n| n % 10 != 0).map(|n| format!("s{n}"));
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        let all =
+            servers.iter().enumerate().map(|(n, server)| Server::websocket(format!("s{n}"), server.url()));
+        let begun = WallClock::now();
+        let troupe = troupe(Settings::default(), all).await;
+        troupe.ready(Readiness::Named(alive().collect())).await.expect("ready");
+        times.push(begun.elapsed());
+        troupe.shutdown().await;
+    }
+    Row { fault: "100 servers at start, 10 of them black holes", measured: "start to 90 Ready", times }
+}
+
+/// From the end of the socket to the last error of the calls that were on it.
+async fn cut() -> Row {
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        let server = server().await;
+        let proxy = FaultProxy::start(&server.url()).await.expect("a proxy");
+        let troupe = ready(proxy.url()).await;
+        let calls = fill(&troupe, &server).await;
+        let begun = WallClock::now();
+        proxy.cut();
+        for answer in calls.join_all().await {
+            let error = answer.expect_err("lost");
+            assert!(matches!(error.kind(), CallErrorKind::ConnectionLost { .. }), "{error}");
+        }
+        times.push(begun.elapsed());
+        troupe.shutdown().await;
+    }
+    Row { fault: "a server's sockets end with 100 calls in flight", measured: "cut to last error", times }
+}
+
+/// From the return of a server to its being ready again, in the middle of its backoff.
+async fn comes_back() -> Row {
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        let mut server = server().await;
+        let troupe = ready(server.url()).await;
+        let mut events = troupe.events();
+        server.stop_listening().await;
+        until(&mut events, ServerStatus::Disconnected).await;
+        let begun = WallClock::now();
+        server.resume().await;
+        until(&mut events, ServerStatus::Ready).await;
+        times.push(begun.elapsed());
+        troupe.shutdown().await;
+    }
+    Row { fault: "a server comes back", measured: "listening to Ready (backoff from 100 ms)", times }
+}
+
+/// From the silence of a peer to the error of a call that it had.
+async fn half_open() -> Row {
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        let server = server().await;
+        let proxy = FaultProxy::start(&server.url()).await.expect("a proxy");
+        let mut settings = Settings::default();
+        settings.liveness.ping_interval = Duration::from_millis(100);
+        let troupe = troupe(settings, [Server::websocket("s", proxy.url())]).await;
+        troupe.ready(Readiness::All).await.expect("ready");
+        proxy.change(|line| line.half_open = true);
+        let begun = WallClock::now();
+        let error = troupe.call(echo()).await.expect_err("lost");
+        assert!(matches!(error.kind(), CallErrorKind::ConnectionLost { .. }), "{error}");
+        times.push(begun.elapsed());
+        proxy.heal();
+        troupe.shutdown().await;
+    }
+    Row {
+        fault: "a peer vanishes without a word",
+        measured: "silence to error (`liveness.pingInterval` 100 ms, 2 misses)",
+        times,
+    }
+}
+
+/// From a kill to the next answer.
+async fn killed(fault: &'static str, target: Target) -> Row {
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        let server = server().await;
+        let troupe = ready(server.url()).await;
+        let begun = WallClock::now();
+        inject(&troupe, target.clone(), Fault::Kill).await.expect("somebody to kill");
+        // The first may meet the end itself.
+        while troupe.call(echo()).await.is_err() {}
+        times.push(begun.elapsed());
+        troupe.shutdown().await;
+    }
+    Row { fault, measured: "kill to next answer", times }
+}
+
+/// How long a shutdown takes that cuts calls off.
+async fn shutdown() -> Row {
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        let server = server().await;
+        let mut settings = Settings::default();
+        settings.shutdown_drain = Duration::from_millis(1);
+        let troupe = troupe(settings, [Server::websocket("s", server.url())]).await;
+        let calls = fill(&troupe, &server).await;
+        let begun = WallClock::now();
+        troupe.shutdown().await;
+        for answer in calls.join_all().await {
+            assert!(answer.is_err());
+        }
+        times.push(begun.elapsed());
+    }
+    Row {
+        fault: "shutdown with 100 calls in flight",
+        measured: "order to the last answer and the last actor's end (`shutdownDrain` 1 ms)",
+        times,
+    }
+}
