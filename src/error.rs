@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::duration::{millis, optional_ms, rounded};
 use crate::event::ExitCause;
 use crate::id::{RequestId, ServerId};
 use crate::json::RawJson;
@@ -401,21 +402,6 @@ impl Serialize for CallError {
         }
         map.end()
     }
-}
-
-/// Milliseconds of a duration, for machine-readable output.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Serialises a duration as milliseconds.
-pub(crate) fn optional_ms<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    value.map(millis).serialize(serializer)
-}
-
-/// A duration in words, without digits that nobody reads.
-pub(crate) fn rounded(duration: Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(Duration::from_millis(millis(duration)))
 }
 
 fn joined(servers: &[UnavailableServer]) -> String {

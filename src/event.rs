@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::optional_ms;
+use crate::duration::optional_ms;
 use crate::id::{ConnectionId, GroupId, Incarnation, ServerId};
 
 /// Where a server stands.

@@ -48,6 +48,7 @@ struct Readme;
 mod actors;
 mod call;
 pub mod config;
+mod duration;
 pub mod error;
 pub mod event;
 pub mod id;

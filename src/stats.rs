@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
-use crate::error::optional_ms;
+use crate::duration::optional_ms;
 use crate::event::{BreakerState, ServerStatus};
 use crate::id::{GroupId, Incarnation, ServerId};
 

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{Dialect, EraChoice, PoolSettings};
-use crate::error::rounded;
+use crate::duration::rounded;
 use crate::protocol::envelope::decode;
 use crate::protocol::handshake::{Handshake, HandshakeError, Step, Wait};
 use crate::protocol::{Era, Session};

@@ -7,7 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::pump::PumpMsg;
 use crate::config::LimitSettings;
-use crate::error::{RpcError, rounded};
+use crate::duration::rounded;
+use crate::error::RpcError;
 use crate::policy::catalogue::ToolDefinition;
 use crate::protocol::listing::{Listed, Listing, Page, SkippedTool};
 

@@ -191,7 +191,7 @@ impl Troupe {
     ///
     /// # Errors
     /// A [`CallError`] says what happened, whether the call may have been carried out, and whether and when to try
-    /// again. A tool that reports an error of its own is a [`Reply`], see [`Reply::is_error`].
+    /// again. A tool that reports an error of its own is a [`Reply`](crate::Reply), see [`is_error`](crate::Reply::is_error).
     pub fn call(&self, call: Call) -> CallFuture {
         let id = CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed));
         let stage = self.0.stage.clone();

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{ServerMsg, ServerState};
 use crate::actors::pump::PumpMsg;
 use crate::actors::router::RouterMsg;
-use crate::error::rounded;
+use crate::duration::rounded;
 use crate::id::{AttemptId, ConnectionId};
 use crate::policy::leases::Denied;
 use crate::policy::routing::{Dispatch, LeaseNews};
