@@ -1,7 +1,8 @@
 //! The call path against its limit: one loopback WebSocket, 115-byte requests, small results, at several depths, through
 //! the whole troupe and through a bare pump without actors. What counts are the ratios of one run.
 //!
-//! `cargo bench --bench call_path` prints the ratios and then criterion's own figures; `-- --quick` for a short look.
+//! `cargo bench --bench call_path` prints the ratios and then criterion's own figures; `-- --quick` for a short look,
+//! `-- --profile-time 10 current-thread/troupe/64` for a profiler.
 
 // A bench measures real time; tokio's clock can be paused.
 #![allow(clippy::disallowed_types)]
@@ -262,7 +263,10 @@ fn ratios() {
 }
 
 fn main() {
-    ratios();
+    // Under a profiler the one path that was asked for is all that counts.
+    if !std::env::args().any(|argument| argument == "--profile-time") {
+        ratios();
+    }
     let mut criterion = Criterion::default().configure_from_args();
     for (name, runtime) in runtimes() {
         let mut group = criterion.benchmark_group(format!("call_path/{name}"));

@@ -129,8 +129,13 @@ async fn a_replica_that_dies_in_the_middle_of_a_load_loses_no_call() {
     a.stop_listening().await;
     let before = b.calls("echo");
     b.wait_for(|seen| seen.calls.get("echo").is_some_and(|calls| *calls > before + 500)).await;
+    // The load waits at the other one until this one is back; else it might end before.
+    b.set_script("echo", Script::Hold);
     a.resume().await;
     let stopped = a.calls("echo");
+    a.wait_for(|seen| seen.connections > 0).await;
+    b.set_script("echo", Script::Echo);
+    b.release();
     a.wait_for(|seen| seen.calls.get("echo").is_some_and(|calls| *calls > stopped)).await;
     let output = load.wait_with_output().await.unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
