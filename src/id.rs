@@ -107,31 +107,42 @@ impl From<&ServerId> for GroupId {
     }
 }
 
+/// Characters of a request id: 126 random bits.
+const REQUEST_ID_CHARS: usize = 21;
+
 /// The public identity of one call: a nanoid of 21 URL-safe characters, fit for logs and support tickets.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
-pub struct RequestId(Arc<str>);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RequestId([u8; REQUEST_ID_CHARS]);
 
 impl RequestId {
     /// A new random id.
     pub(crate) fn random() -> Self {
-        Self(nanoid::nanoid!().into())
+        // The thread's generator: one of the system's own would cost a call of it for each id.
+        let id = nanoid::nanoid!(REQUEST_ID_CHARS, &nanoid::alphabet::SAFE, nanoid::rngs::thread_local);
+        Self(id.into_bytes().try_into().expect("its length is what was asked for"))
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).expect("the alphabet is ASCII")
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -7,13 +7,14 @@
 //! It ends by closing its queue and draining it, so that every attempt it was given is reported: as lost, and whether
 //! it may have been sent.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
@@ -104,7 +105,7 @@ pub(super) struct Pump<R> {
     report_to: R,
 
     next_id: u64,
-    in_flight: HashMap<u64, Flight>,
+    in_flight: FxHashMap<u64, Flight>,
     /// Taken from the queue, not yet written.
     outbox: VecDeque<PumpMsg>,
     /// Frames of our own that go before the outbox: answers to the peer, cancellations, pings.
@@ -144,7 +145,7 @@ impl<R: FnMut(Report)> Pump<R> {
             message_bytes_max,
             report_to,
             next_id: opened.next_id,
-            in_flight: HashMap::new(),
+            in_flight: FxHashMap::default(),
             outbox: VecDeque::new(),
             notices: VecDeque::new(),
             batch: Vec::new(),

@@ -6,10 +6,11 @@
 //! swept out when they are more than the live ones.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::call::Call;
@@ -26,7 +27,7 @@ pub struct OpenCall<P> {
     pub port: P,
     /// What the host asked for.
     pub call: Call,
-    /// The tool's name on its servers; as the host wrote it until it is resolved.
+    /// The tool's name on its servers; empty until it is resolved.
     pub tool: Arc<str>,
     /// Its public id.
     pub request_id: RequestId,
@@ -118,7 +119,8 @@ impl<P> OpenCall<P> {
 
 /// The open calls, by id.
 pub struct Calls<P> {
-    open: HashMap<CallId, OpenCall<P>>,
+    /// Boxed: the entries are large, and the table moves them when it grows.
+    open: FxHashMap<CallId, Box<OpenCall<P>>>,
     deadlines: Times,
     wakes: Times,
 }
@@ -129,11 +131,11 @@ type Times = BinaryHeap<Reverse<(Instant, CallId)>>;
 impl<P> Calls<P> {
     /// An empty table.
     pub fn new() -> Self {
-        Self { open: HashMap::new(), deadlines: Times::new(), wakes: Times::new() }
+        Self { open: FxHashMap::default(), deadlines: Times::new(), wakes: Times::new() }
     }
 
     /// Enters a call.
-    pub fn open(&mut self, id: CallId, call: OpenCall<P>) {
+    pub fn open(&mut self, id: CallId, call: Box<OpenCall<P>>) {
         for times in [&mut self.deadlines, &mut self.wakes] {
             if times.len() > 2 * self.open.len() + DEAD_TIMES_MAX {
                 times.retain(|Reverse((_, id))| self.open.contains_key(id));
@@ -145,18 +147,18 @@ impl<P> Calls<P> {
 
     /// Takes a call out to be answered. `None` if it was answered before: the one place where that is decided.
     #[must_use = "the call that is taken out must be answered"]
-    pub fn settle(&mut self, id: CallId) -> Option<OpenCall<P>> {
+    pub fn settle(&mut self, id: CallId) -> Option<Box<OpenCall<P>>> {
         self.open.remove(&id)
     }
 
     /// The call, if it is open.
     pub fn get(&self, id: CallId) -> Option<&OpenCall<P>> {
-        self.open.get(&id)
+        self.open.get(&id).map(Box::as_ref)
     }
 
     /// The call, if it is open.
     pub fn get_mut(&mut self, id: CallId) -> Option<&mut OpenCall<P>> {
-        self.open.get_mut(&id)
+        self.open.get_mut(&id).map(Box::as_mut)
     }
 
     /// Gives a call another deadline.
@@ -228,7 +230,7 @@ impl<P> Calls<P> {
 
     /// Every open call.
     pub fn iter(&self) -> impl Iterator<Item = (CallId, &OpenCall<P>)> {
-        self.open.iter().map(|(id, call)| (*id, call))
+        self.open.iter().map(|(id, call)| (*id, call.as_ref()))
     }
 }
 
@@ -237,8 +239,8 @@ pub(super) mod tests {
     use super::*;
 
     /// A call that just entered.
-    pub(in crate::policy) fn call(started: Instant, timeout: Duration) -> OpenCall<u64> {
-        OpenCall {
+    pub(in crate::policy) fn call(started: Instant, timeout: Duration) -> Box<OpenCall<u64>> {
+        Box::new(OpenCall {
             port: 0,
             call: Call::tool("t"),
             tool: "t".into(),
@@ -253,7 +255,7 @@ pub(super) mod tests {
             hedge: None,
             wake_at: None,
             lost_on: Vec::new(),
-        }
+        })
     }
 
     #[test]

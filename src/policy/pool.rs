@@ -11,9 +11,10 @@
 //!   the end of its connection.
 //! - Several requests share a connection. More connections are for servers that work through each one request at a time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::config::PoolSettings;
@@ -25,7 +26,7 @@ use crate::stats::PoolStats;
 pub struct Pool<W> {
     settings: PoolSettings,
     connections: BTreeMap<ConnectionId, Connection>,
-    work: HashMap<W, Held>,
+    work: FxHashMap<W, Held>,
     /// Pieces of work that were granted, ever.
     granted: u64,
 }
@@ -78,7 +79,7 @@ impl Connection {
 impl<W: Copy + Eq + Hash> Pool<W> {
     /// A pool without connections.
     pub fn new(settings: PoolSettings) -> Self {
-        Self { settings, connections: BTreeMap::new(), work: HashMap::new(), granted: 0 }
+        Self { settings, connections: BTreeMap::new(), work: FxHashMap::default(), granted: 0 }
     }
 
     /// A connection is being opened; it counts from now on.

@@ -61,19 +61,19 @@ pub(super) async fn perform(
     let until = started + patience;
     let tool = call.tool.clone();
     loop {
-        let Some(router) = current_router(stage.clone(), until).await else {
+        let Some(router) = current_router(&stage, until).await else {
             return Err(unplaced(CallErrorKind::Closed, &tool));
         };
         let (port, word) = oneshot::channel();
         let submission = Submission::new(call, port);
         // A router that has ended drops the message, and so gives the call back.
         let _ = router.cast(RouterMsg::Call { id, started, submission });
-        match word_of(&router, id, word, stage.clone()).await {
+        match word_of(&router, id, word, &stage).await {
             Some(Word::Answer(answer)) => return answer,
             Some(Word::Back(back)) => call = back,
             None => return Err(unplaced(CallErrorKind::Interrupted, &tool)),
         }
-        if !tokio::time::timeout_at(until, another(&router, stage.clone())).await.unwrap_or_default() {
+        if !tokio::time::timeout_at(until, another(&router, &stage)).await.unwrap_or_default() {
             return Err(unplaced(CallErrorKind::Closed, &tool));
         }
     }
@@ -84,7 +84,7 @@ async fn word_of(
     router: &ActorRef<RouterMsg>,
     id: CallId,
     mut word: oneshot::Receiver<Word>,
-    stage: watch::Receiver<Stage>,
+    stage: &watch::Receiver<Stage>,
 ) -> Option<Word> {
     let mut guard = CancelOnDrop { router: router.clone(), id: Some(id) };
     let said = tokio::select! { biased;
@@ -98,7 +98,7 @@ async fn word_of(
 
 /// Waits until a router has ended and its supervisor has put another one in its place. By then what the ended one held
 /// has been dropped, and so given its word.
-async fn replaced(router: &ActorRef<RouterMsg>, stage: watch::Receiver<Stage>) {
+async fn replaced(router: &ActorRef<RouterMsg>, stage: &watch::Receiver<Stage>) {
     // An error would mean that it has ended before.
     let _ = router.get_cell().wait(None).await;
     // Without a stage there will be none.
@@ -106,13 +106,18 @@ async fn replaced(router: &ActorRef<RouterMsg>, stage: watch::Receiver<Stage>) {
 }
 
 /// The router of the moment; waits while it is being replaced. None when the troupe has ended.
-async fn current_router(mut stage: watch::Receiver<Stage>, until: Instant) -> Option<ActorRef<RouterMsg>> {
+async fn current_router(stage: &watch::Receiver<Stage>, until: Instant) -> Option<ActorRef<RouterMsg>> {
+    if let Some(router) = &stage.borrow().router {
+        return Some(router.clone());
+    }
+    let mut stage = stage.clone();
     let found = tokio::time::timeout_at(until, stage.wait_for(|stage| stage.router.is_some()));
     found.await.ok()?.ok()?.router.clone()
 }
 
 /// Waits until `former` plays no more. False when the troupe has ended.
-async fn another(former: &ActorRef<RouterMsg>, mut stage: watch::Receiver<Stage>) -> bool {
+async fn another(former: &ActorRef<RouterMsg>, stage: &watch::Receiver<Stage>) -> bool {
+    let mut stage = stage.clone();
     let other = |stage: &Stage| stage.router.as_ref().is_none_or(|router| router.get_id() != former.get_id());
     stage.wait_for(other).await.is_ok()
 }

@@ -131,7 +131,7 @@ impl<P, S> Routing<P, S> {
             request_id: call.request_id,
             server: view.spec.id.clone(),
             group: view.spec.group.clone(),
-            tool: call.tool.to_string(),
+            tool: if *call.tool == *call.call.tool { call.call.tool } else { call.tool.to_string() },
             result,
             duration: now.saturating_duration_since(call.started),
             attempts: call.attempts,
@@ -155,7 +155,7 @@ impl<P, S> Routing<P, S> {
         }
     }
 
-    fn answer_error(&mut self, call: OpenCall<P>, kind: CallErrorKind, out: &mut impl Outlet<P, S>) {
+    fn answer_error(&mut self, call: Box<OpenCall<P>>, kind: CallErrorKind, out: &mut impl Outlet<P, S>) {
         *self.counters.outcomes.entry(kind.name()).or_default() += 1;
         let error = CallError::new(kind, call.request_id, call.call.tool, call.server, call.attempts);
         out.answer(call.port, Err(error.lost_on(call.lost_on)));
@@ -215,7 +215,7 @@ impl<P, S> Routing<P, S> {
         reason: CancelReason,
         now: Instant,
         out: &mut impl Outlet<P, S>,
-    ) -> Option<OpenCall<P>> {
+    ) -> Option<Box<OpenCall<P>>> {
         let call = self.calls.settle(id)?;
         match call.phase {
             Phase::New | Phase::Delayed | Phase::InFlight(_) => {}

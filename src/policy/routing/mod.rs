@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::call::{Call, Reply, Selector};
@@ -110,13 +111,22 @@ struct Route {
     waiting: Mailbox<CallId>,
 }
 
-/// A tool with a selector: what leads to a route.
+/// What leads to a route. Made for each call: the usual one, of one tool and no selector, allocates nothing.
 #[derive(PartialEq, Eq, Hash)]
 struct RouteKey {
-    /// Places of the tools in the catalogue: several only where equal names are balanced over groups. None for a lease,
-    /// which is not about a tool.
-    tools: Option<Vec<usize>>,
+    sought: Sought,
     selector: Selector,
+}
+
+/// What a call wants of its server. Tools are given by their places in the catalogue.
+#[derive(PartialEq, Eq, Hash)]
+enum Sought {
+    /// A lease, whatever it offers.
+    Server,
+    /// This tool.
+    Tool(usize),
+    /// One of these: equal names that are balanced over groups.
+    AnyTool(Vec<usize>),
 }
 
 /// How often something happened.
@@ -142,7 +152,7 @@ pub struct Routing<P, S> {
     /// Whether the registry has told which servers there are.
     introduced: bool,
     routes: Vec<Route>,
-    route_of: HashMap<RouteKey, usize>,
+    route_of: FxHashMap<RouteKey, usize>,
     /// Routes with waiting calls.
     waiting: BTreeSet<usize>,
     /// Calls whose tool nobody offers, while servers may still tell their tools.
@@ -153,6 +163,8 @@ pub struct Routing<P, S> {
     hedge_delays: HedgeDelays,
     rng: SmallRng,
     counters: Counters,
+    /// The tool of calls that have none yet.
+    unresolved: Arc<str>,
     /// No new calls are taken.
     draining: bool,
 }
@@ -168,7 +180,7 @@ impl<P, S> Routing<P, S> {
             catalogue: Arc::new(Catalogue::empty()),
             introduced: false,
             routes: Vec::new(),
-            route_of: HashMap::new(),
+            route_of: FxHashMap::default(),
             waiting: BTreeSet::new(),
             parked: Mailbox::new(&settings.mailbox),
             strategies,
@@ -177,6 +189,7 @@ impl<P, S> Routing<P, S> {
             hedge_delays: HedgeDelays::new(settings.retry.hedge_percentile),
             rng: SmallRng::seed_from_u64(seed),
             counters: Counters::default(),
+            unresolved: "".into(),
             draining: false,
             settings,
         }
@@ -195,9 +208,9 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let timeout = self.configured_timeout(&call);
-        let open = OpenCall {
+        let open = Box::new(OpenCall {
             port,
-            tool: call.tool.as_str().into(),
+            tool: self.unresolved.clone(),
             request_id: RequestId::random(),
             started,
             timeout,
@@ -210,7 +223,7 @@ impl<P, S> Routing<P, S> {
             wake_at: None,
             lost_on: Vec::new(),
             call,
-        };
+        });
         let full = self.calls.len() >= self.settings.limits.open_calls_max;
         let refusal = if self.draining {
             Some(CallErrorKind::ShuttingDown { sent: false })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Dispatch, Outlet, Over, Route, RouteCandidates, RouteKey, Routing, View};
+use super::{Dispatch, Outlet, Over, Route, RouteCandidates, RouteKey, Routing, Sought, View};
 use crate::call::{Errand, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::{AttemptId, CallId};
@@ -82,7 +82,7 @@ impl<P, S> Routing<P, S> {
             let selector = self.lessor(&call.call.tool);
             let selector_or = format!("server or group {}", call.call.tool);
             return self
-                .route(RouteKey { tools: None, selector })
+                .route(RouteKey { sought: Sought::Server, selector })
                 .map_err(|_| NoRoute::NotYet(CallErrorKind::NoMatch { selector: selector_or }));
         }
         let selector = &call.call.selector;
@@ -91,10 +91,11 @@ impl<P, S> Routing<P, S> {
             places.filter_map(|place| self.views[*place].as_ref()).any(|view| selected(view, selector))
         };
         let resolved = self.catalogue.resolve(&call.call.tool, selector.group.as_deref(), offered);
-        let (tools, name): (Vec<usize>, _) = match resolved {
-            Resolution::Found(tool) => (vec![tool.index], tool.name.clone()),
+        let (sought, name) = match resolved {
+            Resolution::Found(tool) => (Sought::Tool(tool.index), tool.name.clone()),
             Resolution::Several(tools) => {
-                (tools.iter().map(|tool| tool.index).collect(), tools[0].name.clone())
+                let places = tools.iter().map(|tool| tool.index).collect();
+                (Sought::AnyTool(places), tools[0].name.clone())
             }
             Resolution::Ambiguous(candidates) => {
                 return Err(NoRoute::Never(CallErrorKind::AmbiguousTool { candidates }));
@@ -110,7 +111,7 @@ impl<P, S> Routing<P, S> {
         if let Some(call) = self.calls.get_mut(id) {
             call.tool = name;
         }
-        let route = self.route(RouteKey { tools: Some(tools), selector })?;
+        let route = self.route(RouteKey { sought, selector })?;
         Ok(match self.strictly_bound(id, route, now) {
             Some(server) => self.route_of_one(route, server),
             None => route,
@@ -176,13 +177,17 @@ impl<P, S> Routing<P, S> {
         if let Some(route) = self.route_of.get(&key) {
             return Ok(*route);
         }
-        let mut servers: Vec<usize> = match &key.tools {
-            Some(tools) => tools
-                .iter()
-                .flat_map(|tool| &self.catalogue.tool(*tool).servers)
-                .filter_map(|server| self.places.get(server).copied())
-                .collect(),
-            None => self.places.values().copied().collect(),
+        let tools: &[usize] = match &key.sought {
+            Sought::Server => &[],
+            Sought::Tool(tool) => std::slice::from_ref(tool),
+            Sought::AnyTool(tools) => tools,
+        };
+        let offering = tools.iter().flat_map(|tool| &self.catalogue.tool(*tool).servers);
+        let mut servers: Vec<usize> = match key.sought {
+            Sought::Server => self.places.values().copied().collect(),
+            Sought::Tool(_) | Sought::AnyTool(_) => {
+                offering.filter_map(|server| self.places.get(server).copied()).collect()
+            }
         };
         servers.retain(|place| self.views[*place].as_ref().is_some_and(|view| selected(view, &key.selector)));
         if servers.is_empty() {
