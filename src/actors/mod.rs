@@ -16,6 +16,7 @@ mod ask;
 pub(crate) mod connection;
 mod dial;
 pub(crate) mod events;
+pub(crate) mod intake;
 mod ledger;
 mod listing;
 mod pump;
@@ -43,6 +44,8 @@ use crate::policy::classify::Classifier;
 pub(crate) struct Stage {
     /// The current router; none while it is replaced.
     pub router: Option<ActorRef<router::RouterMsg>>,
+    /// The way of calls to it.
+    pub intake: Option<intake::Intake>,
     /// The current events actor.
     pub events: Option<ActorRef<events::EventsMsg>>,
     /// The current registry, for the testkit's faults.

@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::events::{EventsActor, EventsMsg};
+use super::intake::{Intake, intake};
 use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster};
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
@@ -99,6 +100,7 @@ struct Cast {
     events: ActorRef<EventsMsg>,
     registry: ActorRef<RegistryMsg>,
     router: ActorRef<RouterMsg>,
+    intake: Intake,
     context: Context,
 }
 
@@ -150,7 +152,7 @@ impl Actor for RootActor {
         };
         let beginning = registrations.iter().map(|registration| (registration.clone(), false)).collect();
         let registry = start_registry(&myself, &context, beginning, &roster).await?;
-        let router = start_router(&myself, &context, &strategies).await?;
+        let (router, intake) = start_router(&myself, &context, &strategies).await?;
         let registered = registrations
             .into_iter()
             .map(|registration| (registration.spec.id.clone(), Registered::new(registration)));
@@ -161,7 +163,7 @@ impl Actor for RootActor {
             seed,
             stage,
             roster,
-            cast: Cast { events, registry, router, context },
+            cast: Cast { events, registry, router, intake, context },
             ending: Ending::No,
             restarts: VecDeque::new(),
         };
@@ -277,19 +279,21 @@ async fn start_router(
     myself: &ActorRef<RootMsg>,
     context: &Context,
     strategies: &StrategiesFactory,
-) -> Result<ActorRef<RouterMsg>, ActorProcessingErr> {
-    let arguments =
-        RouterArguments { context: context.clone(), root: myself.clone(), strategies: strategies() };
+) -> Result<(ActorRef<RouterMsg>, Intake), ActorProcessingErr> {
+    let (intake, arrivals) = intake();
+    let (context, root) = (context.clone(), myself.clone());
+    let arguments = RouterArguments { context, root, strategies: strategies(), arrivals };
     let (router, _) = RouterActor::spawn_linked(None, RouterActor, arguments, myself.get_cell()).await?;
-    Ok(router)
+    Ok((router, intake))
 }
 
 impl RootState {
     /// Publishes who plays, then lets the registry introduce itself to the router.
     fn enter(&self) {
-        let Cast { events, registry, router, .. } = &self.cast;
+        let Cast { events, registry, router, intake, .. } = &self.cast;
         self.stage.send_replace(Stage {
             router: Some(router.clone()),
+            intake: Some(intake.clone()),
             events: Some(events.clone()),
             #[cfg(feature = "testkit")]
             registry: Some(registry.clone()),
@@ -338,7 +342,8 @@ impl RootState {
             self.cast.registry =
                 start_registry(myself, &self.cast.context, registrations, &self.roster).await?;
         }
-        self.cast.router = start_router(myself, &self.cast.context, &self.strategies).await?;
+        (self.cast.router, self.cast.intake) =
+            start_router(myself, &self.cast.context, &self.strategies).await?;
         self.enter();
         Ok(())
     }

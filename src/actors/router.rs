@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Context;
 use super::alarm::Alarm;
+use super::intake::{Arrival, Arrivals};
 use super::root::RootMsg;
 use super::server::ServerMsg;
 use crate::call::Call;
@@ -58,8 +59,8 @@ impl Drop for Submission {
 
 /// What the router is told.
 pub(crate) enum RouterMsg {
-    /// By a handle: a new call, begun at `started`.
-    Call { id: CallId, started: Instant, submission: Submission },
+    /// By a handle, or by itself: calls wait in the intake.
+    Calls,
     /// By a handle: the caller left.
     Cancel(CallId),
     /// By a connection's pump, or by the server actor for a connection that died: attempts ended.
@@ -114,11 +115,13 @@ pub(crate) struct RouterArguments {
     pub context: Context,
     pub root: ActorRef<RootMsg>,
     pub strategies: Strategies,
+    pub arrivals: Arrivals,
 }
 
 /// The router's state.
 pub(crate) struct RouterState {
     routing: Routing<Port, ActorRef<ServerMsg>>,
+    arrivals: Arrivals,
     context: Context,
     root: ActorRef<RootMsg>,
     alarm: Alarm,
@@ -126,8 +129,32 @@ pub(crate) struct RouterState {
     drain_until: Option<Instant>,
 }
 
-/// Carries out what the routing decides.
-struct Hands;
+/// Carries out what the routing decides. What goes to one server in one turn goes in one message, at the latest when the
+/// hands are dropped.
+#[derive(Default)]
+struct Hands {
+    dispatches: Vec<(ActorRef<ServerMsg>, Vec<Dispatch>)>,
+}
+
+impl Hands {
+    /// Sends a server what is gathered for it.
+    fn send_gathered(&mut self, server: &ActorRef<ServerMsg>) {
+        if let Some(at) = self.dispatches.iter().position(|(other, _)| other.get_id() == server.get_id()) {
+            let (server, batch) = self.dispatches.swap_remove(at);
+            // The end of a server's actor is reported, and loses what it was given.
+            let _ = server.cast(ServerMsg::Dispatch(batch));
+        }
+    }
+}
+
+impl Drop for Hands {
+    fn drop(&mut self) {
+        for (server, batch) in self.dispatches.drain(..) {
+            // As above.
+            let _ = server.cast(ServerMsg::Dispatch(batch));
+        }
+    }
+}
 
 impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
     fn answer(&mut self, port: Port, answer: Answer) {
@@ -140,15 +167,24 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
     }
 
     fn dispatch(&mut self, server: &ActorRef<ServerMsg>, dispatch: Dispatch) -> bool {
-        server.cast(ServerMsg::Dispatch(dispatch)).is_ok()
+        if server.get_status() >= ActorStatus::Stopping {
+            return false;
+        }
+        match self.dispatches.iter_mut().find(|(other, _)| other.get_id() == server.get_id()) {
+            Some((_, batch)) => batch.push(dispatch),
+            None => self.dispatches.push((server.clone(), vec![dispatch])),
+        }
+        true
     }
 
     fn release(&mut self, server: &ActorRef<ServerMsg>, connection: ConnectionId) {
+        self.send_gathered(server);
         // A server that has ended has no leases.
         let _ = server.cast(ServerMsg::Release(connection));
     }
 
     fn cancel(&mut self, server: &ActorRef<ServerMsg>, attempt: AttemptId, reason: CancelReason) {
+        self.send_gathered(server);
         // A server that has ended works on nothing.
         let _ = server.cast(ServerMsg::Cancel { attempt, reason });
     }
@@ -157,11 +193,21 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
 /// A router that was killed, or panicked.
 impl Drop for RouterState {
     fn drop(&mut self) {
-        self.routing.abandon(Instant::now(), &mut Hands);
+        self.routing.abandon(Instant::now(), &mut Hands::default());
     }
 }
 
 impl RouterState {
+    /// Submits the calls that wait in the intake.
+    fn take_calls(&mut self, myself: &ActorRef<RouterMsg>, now: Instant, hands: &mut Hands) {
+        let Self { routing, arrivals, .. } = self;
+        arrivals.take(myself, |Arrival { id, started, mut submission }| {
+            if let Some((call, port)) = submission.call.take() {
+                routing.submit(id, call, started, port, now, hands);
+            }
+        });
+    }
+
     /// Tells the root once nothing is left to answer.
     fn finish_draining(&mut self, now: Instant) {
         let Some(until) = self.drain_until else { return };
@@ -169,7 +215,7 @@ impl RouterState {
         if open > 0 && now < until {
             return;
         }
-        let interrupted = self.routing.end_all(now, &mut Hands);
+        let interrupted = self.routing.end_all(now, &mut Hands::default());
         self.drain_until = None;
         // Without a root the whole troupe is ending anyway.
         let _ = self.root.cast(RootMsg::Drained { interrupted });
@@ -189,10 +235,10 @@ impl Actor for RouterActor {
         _: ActorRef<RouterMsg>,
         arguments: RouterArguments,
     ) -> Result<RouterState, ActorProcessingErr> {
-        let RouterArguments { context, root, strategies } = arguments;
+        let RouterArguments { context, root, strategies, arrivals } = arguments;
         let routing = Routing::new(context.settings.clone(), strategies, context.seed);
         let alarm = Alarm::new(context.tasks.clone());
-        Ok(RouterState { routing, context, root, alarm, drain_until: None })
+        Ok(RouterState { routing, arrivals, context, root, alarm, drain_until: None })
     }
 
     async fn handle(
@@ -202,42 +248,43 @@ impl Actor for RouterActor {
         state: &mut RouterState,
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
+        let mut hands = Hands::default();
         let routing = &mut state.routing;
         match message {
-            RouterMsg::Call { id, started, mut submission } => {
-                if let Some((call, port)) = submission.call.take() {
-                    routing.submit(id, call, started, port, now, &mut Hands);
-                }
+            RouterMsg::Calls => state.take_calls(&myself, now, &mut hands),
+            RouterMsg::Cancel(id) => {
+                // The call itself may still be in the intake.
+                state.take_calls(&myself, now, &mut hands);
+                state.routing.cancel(id, now, &mut hands);
             }
-            RouterMsg::Cancel(id) => routing.cancel(id, now, &mut Hands),
             RouterMsg::Completed { server, incarnation, batch } => {
-                routing.completed(&server, incarnation, batch, now, &mut Hands);
+                routing.completed(&server, incarnation, batch, now, &mut hands);
             }
             RouterMsg::Refused { server, incarnation, attempt } => {
-                routing.refused(&server, incarnation, attempt, now, &mut Hands);
+                routing.refused(&server, incarnation, attempt, now, &mut hands);
             }
             RouterMsg::Leasing { server, incarnation, attempt, news } => {
-                routing.leasing(&server, incarnation, attempt, news, now, &mut Hands);
+                routing.leasing(&server, incarnation, attempt, news, now, &mut hands);
             }
             RouterMsg::Joined { spec, incarnation, actor, standing } => {
                 routing.joined(spec, incarnation, actor, standing);
             }
             RouterMsg::Replaced { spec, incarnation, actor, standing } => {
-                routing.replaced(spec, incarnation, actor, standing, now, &mut Hands);
+                routing.replaced(spec, incarnation, actor, standing, now, &mut hands);
             }
             RouterMsg::Retired { server, incarnation } => {
-                routing.retired(&server, incarnation, now, &mut Hands);
+                routing.retired(&server, incarnation, now, &mut hands);
             }
             RouterMsg::Standing { server, incarnation, standing } => {
-                routing.standing(&server, incarnation, standing, now, &mut Hands);
+                routing.standing(&server, incarnation, standing, now, &mut hands);
             }
             RouterMsg::Down { server, incarnation, cause, standing } => {
-                routing.server_down(&server, incarnation, &cause, standing, now, &mut Hands);
+                routing.server_down(&server, incarnation, &cause, standing, now, &mut hands);
             }
-            RouterMsg::Leaving(server) => routing.leaving(&server, now, &mut Hands),
-            RouterMsg::Left(server) => routing.left(&server, now, &mut Hands),
-            RouterMsg::Catalogue(catalogue) => routing.catalogue(catalogue, now, &mut Hands),
-            RouterMsg::Introduced => routing.introduced(now, &mut Hands),
+            RouterMsg::Leaving(server) => routing.leaving(&server, now, &mut hands),
+            RouterMsg::Left(server) => routing.left(&server, now, &mut hands),
+            RouterMsg::Catalogue(catalogue) => routing.catalogue(catalogue, now, &mut hands),
+            RouterMsg::Introduced => routing.introduced(now, &mut hands),
             RouterMsg::SetStrategy { name, port } => {
                 let set = routing.set_strategy(&name);
                 if set.is_ok() {
@@ -254,11 +301,12 @@ impl Actor for RouterActor {
             }
             RouterMsg::Due => {
                 state.alarm.rang();
-                routing.tick(now, &mut Hands);
+                routing.tick(now, &mut hands);
             }
             #[cfg(feature = "testkit")]
             RouterMsg::Panic => panic!("ordered by the testkit"),
         }
+        drop(hands);
         state.finish_draining(now);
         let next = [state.routing.next_time(), state.drain_until].into_iter().flatten().min();
         state.alarm.set(next, &myself, || RouterMsg::Due);
@@ -271,7 +319,7 @@ impl Actor for RouterActor {
         state: &mut RouterState,
     ) -> Result<(), ActorProcessingErr> {
         // At once, and not when its supervisor drops the state: that may be stopping itself.
-        state.routing.abandon(Instant::now(), &mut Hands);
+        state.routing.abandon(Instant::now(), &mut Hands::default());
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::actors::Stage;
+use crate::actors::intake::{Arrival, Intake};
 use crate::actors::router::{RouterMsg, Submission, Word};
 use crate::call::{Call, Reply};
 use crate::error::{CallError, CallErrorKind};
@@ -61,13 +62,13 @@ pub(super) async fn perform(
     let until = started + patience;
     let tool = call.tool.clone();
     loop {
-        let Some(router) = current_router(&stage, until).await else {
+        let Some((router, intake)) = current_router(&stage, until).await else {
             return Err(unplaced(CallErrorKind::Closed, &tool));
         };
         let (port, word) = oneshot::channel();
         let submission = Submission::new(call, port);
         // A router that has ended drops the message, and so gives the call back.
-        let _ = router.cast(RouterMsg::Call { id, started, submission });
+        intake.submit(&router, Arrival { id, started, submission }).await;
         match word_of(&router, id, word, &stage).await {
             Some(Word::Answer(answer)) => return answer,
             Some(Word::Back(back)) => call = back,
@@ -106,13 +107,18 @@ async fn replaced(router: &ActorRef<RouterMsg>, stage: &watch::Receiver<Stage>) 
 }
 
 /// The router of the moment; waits while it is being replaced. None when the troupe has ended.
-async fn current_router(stage: &watch::Receiver<Stage>, until: Instant) -> Option<ActorRef<RouterMsg>> {
-    if let Some(router) = &stage.borrow().router {
-        return Some(router.clone());
+async fn current_router(
+    stage: &watch::Receiver<Stage>,
+    until: Instant,
+) -> Option<(ActorRef<RouterMsg>, Intake)> {
+    let playing = |stage: &Stage| stage.router.clone().zip(stage.intake.clone());
+    if let Some(router) = playing(&stage.borrow()) {
+        return Some(router);
     }
     let mut stage = stage.clone();
     let found = tokio::time::timeout_at(until, stage.wait_for(|stage| stage.router.is_some()));
-    found.await.ok()?.ok()?.router.clone()
+    let found = found.await.ok()?.ok()?;
+    playing(&found)
 }
 
 /// Waits until `former` plays no more. False when the troupe has ended.

@@ -74,8 +74,8 @@ pub(crate) struct ServerReport {
 
 /// What a server actor is told.
 pub(crate) enum ServerMsg {
-    /// By the router: send this.
-    Dispatch(Dispatch),
+    /// By the router: send these.
+    Dispatch(Vec<Dispatch>),
     /// By the router: call an attempt off.
     Cancel { attempt: AttemptId, reason: CancelReason },
     /// By the registry: the router was replaced; what the old one asked for is called off.
@@ -260,11 +260,15 @@ impl Actor for ServerActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
         match message {
-            ServerMsg::Dispatch(dispatch) => match dispatch.over {
-                Over::Shared => state.dispatch(dispatch, now),
-                Over::Leased(connection) => state.dispatch_leased(connection, dispatch, now),
-                Over::NewLease => state.lease(dispatch.attempt),
-            },
+            ServerMsg::Dispatch(batch) => {
+                for dispatch in batch {
+                    match dispatch.over {
+                        Over::Shared => state.dispatch(dispatch, now),
+                        Over::Leased(connection) => state.dispatch_leased(connection, dispatch, now),
+                        Over::NewLease => state.lease(dispatch.attempt),
+                    }
+                }
+            }
             ServerMsg::Release(connection) => state.end_lease(connection, "it was released"),
             ServerMsg::Cancel { attempt, reason } => state.cancel(attempt, reason),
             ServerMsg::CancelAll => state.cancel_all(),

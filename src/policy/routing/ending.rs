@@ -151,11 +151,11 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         if let Some(call) = self.settle(id, CancelReason::AnsweredElsewhere, now, out) {
-            self.answer_error(call, kind, out);
+            self.answer_error(*call, kind, out);
         }
     }
 
-    fn answer_error(&mut self, call: Box<OpenCall<P>>, kind: CallErrorKind, out: &mut impl Outlet<P, S>) {
+    fn answer_error(&mut self, call: OpenCall<P>, kind: CallErrorKind, out: &mut impl Outlet<P, S>) {
         *self.counters.outcomes.entry(kind.name()).or_default() += 1;
         let error = CallError::new(kind, call.request_id, call.call.tool, call.server, call.attempts);
         out.answer(call.port, Err(error.lost_on(call.lost_on)));
@@ -175,7 +175,7 @@ impl<P, S> Routing<P, S> {
             let Some(call) = self.settle(id, CancelReason::DeadlineExceeded, now, out) else { continue };
             let kind =
                 CallErrorKind::DeadlineExceeded { timeout: call.timeout, sent: call.may_have_been_sent() };
-            self.answer_error(call, kind, out);
+            self.answer_error(*call, kind, out);
         }
         while let Some(id) = self.calls.woken(now) {
             self.wake(id, now, out);
@@ -189,7 +189,7 @@ impl<P, S> Routing<P, S> {
         for id in &open {
             let Some(call) = self.settle(*id, CancelReason::CallerLeft, now, out) else { continue };
             let kind = CallErrorKind::ShuttingDown { sent: call.may_have_been_sent() };
-            self.answer_error(call, kind, out);
+            self.answer_error(*call, kind, out);
         }
         open.len()
     }
@@ -201,7 +201,7 @@ impl<P, S> Routing<P, S> {
         for id in self.calls.idle_first() {
             let Some(call) = self.settle(id, CancelReason::CallerLeft, now, out) else { continue };
             if call.may_have_been_sent() {
-                self.answer_error(call, CallErrorKind::Interrupted, out);
+                self.answer_error(*call, CallErrorKind::Interrupted, out);
             } else {
                 out.hand_back(call.port, call.call);
             }

@@ -1,0 +1,88 @@
+//! How calls reach the router: a queue beside its mailbox, so that one message announces all that wait.
+//!
+//! Whoever puts a call into an empty queue announces it; until the router has taken them out, what others add needs no
+//! message of its own. A router that works at its limit so takes many calls for the price of one message.
+//!
+//! What is still in the queue when the router ends goes back to its handle, as a [`Submission`] does wherever it is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::FutureExt;
+use ractor::ActorRef;
+use tokio::sync::mpsc;
+use tokio::task::unconstrained;
+use tokio::time::Instant;
+
+use super::router::{RouterMsg, Submission};
+use crate::id::CallId;
+
+/// Calls that may wait to be taken out. Handles beyond that wait for their turn; the router takes out all there are, and
+/// what it may hold is bounded by its own limits.
+const WAITING_MAX: usize = 1024;
+
+/// Calls that the router takes out before it looks at its other messages.
+const TAKEN_AT_ONCE: usize = 256;
+
+/// A call that a handle began at `started`.
+pub(crate) struct Arrival {
+    pub id: CallId,
+    pub started: Instant,
+    pub submission: Submission,
+}
+
+/// The handles' side.
+#[derive(Clone)]
+pub(crate) struct Intake {
+    queue: mpsc::Sender<Arrival>,
+    announced: Arc<AtomicBool>,
+}
+
+/// The router's side.
+pub(crate) struct Arrivals {
+    queue: mpsc::Receiver<Arrival>,
+    announced: Arc<AtomicBool>,
+    /// Empty between two looks.
+    taken: Vec<Arrival>,
+}
+
+/// Both sides of one router's intake.
+pub(crate) fn intake() -> (Intake, Arrivals) {
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    let announced = Arc::new(AtomicBool::new(false));
+    (
+        Intake { queue: sender, announced: announced.clone() },
+        Arrivals { queue: receiver, announced, taken: Vec::new() },
+    )
+}
+
+impl Intake {
+    /// Hands a call to the router. One that has ended drops it, and so gives it back.
+    pub async fn submit(&self, router: &ActorRef<RouterMsg>, arrival: Arrival) {
+        if self.queue.send(arrival).await.is_ok() {
+            announce(&self.announced, router);
+        }
+    }
+}
+
+impl Arrivals {
+    /// Takes out what waits, in its order.
+    pub fn take(&mut self, router: &ActorRef<RouterMsg>, mut each: impl FnMut(Arrival)) {
+        // Before the queue is looked at: a call that comes after the look is announced anew.
+        self.announced.store(false, Ordering::SeqCst);
+        // Not `try_recv`, which blocks the thread while a handle is about to add a call: that one will announce it.
+        // Unconstrained, since a spent budget would look like an empty queue.
+        let taken = unconstrained(self.queue.recv_many(&mut self.taken, TAKEN_AT_ONCE)).now_or_never();
+        self.taken.drain(..).for_each(&mut each);
+        if taken == Some(TAKEN_AT_ONCE) {
+            announce(&self.announced, router);
+        }
+    }
+}
+
+fn announce(announced: &AtomicBool, router: &ActorRef<RouterMsg>) {
+    if !announced.swap(true, Ordering::SeqCst) {
+        // A router that has ended gives back what it was brought.
+        let _ = router.cast(RouterMsg::Calls);
+    }
+}
