@@ -31,7 +31,7 @@ pub(crate) enum Word {
     /// The answer.
     Answer(Answer),
     /// The router ended before any server has seen the call.
-    Back(Call),
+    Back(Box<Call>),
 }
 
 /// Where a call's word goes.
@@ -39,11 +39,11 @@ type Port = oneshot::Sender<Word>;
 
 /// A call on its way to the router. If it never gets there, it goes back.
 pub(crate) struct Submission {
-    call: Option<(Call, Port)>,
+    call: Option<(Box<Call>, Port)>,
 }
 
 impl Submission {
-    pub fn new(call: Call, port: Port) -> Self {
+    pub fn new(call: Box<Call>, port: Port) -> Self {
         Self { call: Some((call, port)) }
     }
 }
@@ -162,7 +162,7 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         let _ = port.send(Word::Answer(answer));
     }
 
-    fn hand_back(&mut self, port: Port, call: Call) {
+    fn hand_back(&mut self, port: Port, call: Box<Call>) {
         let _ = port.send(Word::Back(call));
     }
 

@@ -54,7 +54,7 @@ impl Drop for CancelOnDrop {
 /// the next router.
 pub(super) async fn perform(
     id: CallId,
-    mut call: Call,
+    mut call: Box<Call>,
     stage: watch::Receiver<Stage>,
     patience: Duration,
 ) -> Answer {

@@ -196,7 +196,7 @@ impl Troupe {
         let id = CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed));
         let stage = self.0.stage.clone();
         let patience = call.timeout.unwrap_or(self.0.settings.call_timeout);
-        CallFuture(Box::pin(perform(id, call, stage, patience)))
+        CallFuture(Box::pin(perform(id, Box::new(call), stage, patience)))
     }
 
     /// Leases a connection of a server, or of one server of a group: for exchanges that live on one connection, such as

@@ -93,7 +93,7 @@ pub trait Outlet<P, S> {
     /// Gives a call its one answer.
     fn answer(&mut self, port: P, answer: Answer);
     /// Gives a call back that no server has seen, to be placed elsewhere.
-    fn hand_back(&mut self, port: P, call: Call);
+    fn hand_back(&mut self, port: P, call: Box<Call>);
     /// Hands an attempt to a server; `false` if the server's actor is gone.
     fn dispatch(&mut self, server: &S, dispatch: Dispatch) -> bool;
     /// Ends a lease that nobody holds.
@@ -201,7 +201,7 @@ impl<P, S> Routing<P, S> {
     pub fn submit(
         &mut self,
         id: CallId,
-        call: Call,
+        call: Box<Call>,
         started: Instant,
         port: P,
         now: Instant,
