@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::FutureExt;
 use ractor::ActorRef;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
@@ -58,7 +59,20 @@ pub(crate) fn intake() -> (Intake, Arrivals) {
 
 impl Intake {
     /// Hands a call to the router. One that has ended drops it, and so gives it back.
-    pub async fn submit(&self, router: &ActorRef<RouterMsg>, arrival: Arrival) {
+    ///
+    /// # Errors
+    /// The call, if the queue is full: then [`submit_in_turn`](Self::submit_in_turn).
+    pub fn submit(&self, router: &ActorRef<RouterMsg>, arrival: Arrival) -> Result<(), Arrival> {
+        match self.queue.try_send(arrival) {
+            Ok(()) => announce(&self.announced, router),
+            Err(TrySendError::Full(arrival)) => return Err(arrival),
+            Err(TrySendError::Closed(arrival)) => drop(arrival),
+        }
+        Ok(())
+    }
+
+    /// Hands a call to the router when there is room.
+    pub async fn submit_in_turn(&self, router: &ActorRef<RouterMsg>, arrival: Arrival) {
         if self.queue.send(arrival).await.is_ok() {
             announce(&self.announced, router);
         }

@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::actors::Stage;
-use crate::actors::intake::{Arrival, Intake};
+use crate::actors::intake::Arrival;
 use crate::actors::router::{RouterMsg, Submission, Word};
 use crate::call::{Call, Reply};
 use crate::error::{CallError, CallErrorKind};
@@ -62,13 +62,13 @@ pub(super) async fn perform(
     let until = started + patience;
     let tool = call.tool.clone();
     loop {
-        let Some((router, intake)) = current_router(&stage, until).await else {
-            return Err(unplaced(CallErrorKind::Closed, &tool));
-        };
         let (port, word) = oneshot::channel();
-        let submission = Submission::new(call, port);
-        // A router that has ended drops the message, and so gives the call back.
-        intake.submit(&router, Arrival { id, started, submission }).await;
+        let arrival = Arrival { id, started, submission: Submission::new(call, port) };
+        let submitted = match submit(arrival, &stage) {
+            Ok(router) => Some(router),
+            Err(arrival) => submit_in_turn(arrival, stage.clone(), until).await,
+        };
+        let Some(router) = submitted else { return Err(unplaced(CallErrorKind::Closed, &tool)) };
         match word_of(&router, id, word, &stage).await {
             Some(Word::Answer(answer)) => return answer,
             Some(Word::Back(back)) => call = back,
@@ -106,19 +106,29 @@ async fn replaced(router: &ActorRef<RouterMsg>, stage: &watch::Receiver<Stage>) 
     let _ = another(router, stage).await;
 }
 
-/// The router of the moment; waits while it is being replaced. None when the troupe has ended.
-async fn current_router(
-    stage: &watch::Receiver<Stage>,
+/// Hands a call to the router of the moment, which is returned.
+///
+/// # Errors
+/// The call, if there is none now, or no room.
+fn submit(arrival: Arrival, stage: &watch::Receiver<Stage>) -> Result<ActorRef<RouterMsg>, Arrival> {
+    let stage = stage.borrow();
+    let Stage { router: Some(router), intake: Some(intake), .. } = &*stage else { return Err(arrival) };
+    intake.submit(router, arrival).map(|()| router.clone())
+}
+
+/// The same; waits for a router and for room. None when the troupe has ended.
+async fn submit_in_turn(
+    arrival: Arrival,
+    mut stage: watch::Receiver<Stage>,
     until: Instant,
-) -> Option<(ActorRef<RouterMsg>, Intake)> {
-    let playing = |stage: &Stage| stage.router.clone().zip(stage.intake.clone());
-    if let Some(router) = playing(&stage.borrow()) {
-        return Some(router);
-    }
-    let mut stage = stage.clone();
+) -> Option<ActorRef<RouterMsg>> {
     let found = tokio::time::timeout_at(until, stage.wait_for(|stage| stage.router.is_some()));
-    let found = found.await.ok()?.ok()?;
-    playing(&found)
+    let (router, intake) = {
+        let found = found.await.ok()?.ok()?;
+        (found.router.clone()?, found.intake.clone()?)
+    };
+    intake.submit_in_turn(&router, arrival).await;
+    Some(router)
 }
 
 /// Waits until `former` plays no more. False when the troupe has ended.
