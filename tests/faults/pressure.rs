@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use mcp_troupe::testkit::{AnswerChecker, Script, ScriptedServer};
 use mcp_troupe::{Call, CallErrorKind, Event, Priority, Readiness, Server, Settings};
 use tokio::task::JoinSet;
@@ -84,6 +85,25 @@ async fn shutdown_answers_every_open_call_and_refuses_new_ones() {
     assert_eq!(done, Event::ShutdownCompleted { interrupted: 1 });
     assert!(events.next().await.is_none());
     troupe.shutdown().await;
+    end(troupe).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_who_leave_at_once_leave_no_call_behind() {
+    let server = ScriptedServer::builder().tool("hold", Script::Hold).start().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let mut callers = JoinSet::new();
+    for _ in 0..8 {
+        let troupe = troupe.clone();
+        callers.spawn(async move {
+            for _ in 0..500 {
+                assert!(troupe.call(Call::tool("hold")).now_or_never().is_none());
+            }
+        });
+    }
+    callers.join_all().await;
+    let stats = troupe.stats().await;
+    assert_eq!((stats.router.open_calls, stats.router.in_flight), (0, 0));
     end(troupe).await;
 }
 
