@@ -4,6 +4,7 @@ mod brain;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_tungstenite::accept_hdr_async;
@@ -120,6 +121,9 @@ enum Door {
     /// Answers the upgrade request with a status.
     Refuse(u16),
 }
+
+/// Connections that wait to be accepted: as many as tokio's own listeners have.
+const BACKLOG: u32 = 1024;
 
 /// Calls of a checker that are counted, a byte each: more than a test makes, less than a mistake could ask for.
 const NUMBERS_MAX: usize = 1 << 28;
@@ -253,6 +257,7 @@ impl ScriptedBuilder {
             door: self.door,
             manners: self.manners,
             address,
+            held_port: None,
             tasks: JoinSet::new(),
         }
     }
@@ -266,6 +271,8 @@ pub struct ScriptedServer {
     door: Door,
     manners: Manners,
     address: Option<SocketAddr>,
+    /// Bound and not listening: who connects is refused, and nobody else gets the port.
+    held_port: Option<TcpSocket>,
     tasks: JoinSet<()>,
 }
 
@@ -346,21 +353,24 @@ impl ScriptedServer {
         self.plan.send_modify(|plan| plan.deaf = true);
     }
 
-    /// Drops every connection and refuses new ones.
+    /// Drops every connection and refuses new ones. The port stays its own.
+    ///
+    /// # Panics
+    /// If another process takes the port in this moment.
     pub async fn stop_listening(&mut self) {
         self.cut_all();
         self.tasks.shutdown().await;
         self.observed.send_modify(|observed| observed.connections = 0);
+        self.held_port = self.address.map(|address| hold(address).expect("its port is still free"));
     }
 
     /// Listens again, on the same port.
     ///
     /// # Panics
-    /// If the port was taken meanwhile, or the server runs in memory.
+    /// If it had not stopped, or runs in memory.
     pub async fn resume(&mut self) {
-        let address = self.address.expect("a server in memory has no port to listen on again");
-        let listener = TcpListener::bind(address).await.expect("its port is still free");
-        self.listen(listener);
+        let port = self.held_port.take().expect("a server that has a port, and has stopped listening on it");
+        self.listen(port.listen(BACKLOG).expect("a port that is held can be listened on"));
     }
 
     /// What it has seen so far.
@@ -385,6 +395,15 @@ impl ScriptedServer {
         // The sender is this server itself.
         let _ = observed.wait_for(|observed| seen(observed)).await;
     }
+}
+
+/// Takes a port without listening on it.
+fn hold(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    // Connections that were just cut linger on the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Counts a connection for as long as it lives.
