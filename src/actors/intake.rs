@@ -3,13 +3,15 @@
 //! Whoever puts a call into an empty queue announces it; until the router has taken them out, what others add needs no
 //! message of its own. A router that works at its limit so takes many calls for the price of one message.
 //!
-//! What is still in the queue when the router ends goes back to its handle, as a [`Submission`] does wherever it is dropped.
+//! What is still in the queue when the router ends goes back to its handle, as a [`Submission`] does wherever it is dropped:
+//! every call that is submitted gets its word.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
 use ractor::ActorRef;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::unconstrained;
@@ -90,6 +92,20 @@ impl Arrivals {
         self.taken.drain(..).for_each(&mut each);
         if taken == Some(TAKEN_AT_ONCE) {
             announce(&self.announced, router);
+        }
+    }
+}
+
+/// Closes the queue in order, so that each call goes back to its handle, the last one that was just being added too. A queue
+/// that is merely dropped keeps what is added at that moment for as long as a handle lives, and that handle would wait for it.
+impl Drop for Arrivals {
+    fn drop(&mut self) {
+        self.queue.close();
+        let mut queue = std::mem::replace(&mut self.queue, mpsc::channel(1).1);
+        // Without a runtime there is nobody left who waits.
+        if let Ok(runtime) = Handle::try_current() {
+            // Nobody owns it: it ends with the last call that was being added, which takes no time.
+            runtime.spawn(async move { while queue.recv().await.is_some() {} });
         }
     }
 }

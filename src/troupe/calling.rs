@@ -50,7 +50,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Hands a call to the current router and waits for the answer, or for the router's end. A call that comes back goes to
+/// Hands a call to the current router and waits for its word. A call that comes back goes to
 /// the next router.
 pub(super) async fn perform(
     id: CallId,
@@ -69,7 +69,7 @@ pub(super) async fn perform(
             Err(arrival) => submit_in_turn(arrival, stage.clone(), until).await,
         };
         let Some(router) = submitted else { return Err(unplaced(CallErrorKind::Closed, &tool)) };
-        match word_of(&router, id, word, &stage).await {
+        match word_of(&router, id, word).await {
             Some(Word::Answer(answer)) => return answer,
             Some(Word::Back(back)) => call = back,
             None => return Err(unplaced(CallErrorKind::Interrupted, &tool)),
@@ -80,30 +80,13 @@ pub(super) async fn perform(
     }
 }
 
-/// What a router says of a call; none if it ended without a word.
-async fn word_of(
-    router: &ActorRef<RouterMsg>,
-    id: CallId,
-    mut word: oneshot::Receiver<Word>,
-    stage: &watch::Receiver<Stage>,
-) -> Option<Word> {
+/// What a router says of a call. It has a word for each, however it ends: its intake gives back what it never took, and its
+/// state says what became of the rest. None would be a fault of ours, which still leaves no caller waiting.
+async fn word_of(router: &ActorRef<RouterMsg>, id: CallId, word: oneshot::Receiver<Word>) -> Option<Word> {
     let mut guard = CancelOnDrop { router: router.clone(), id: Some(id) };
-    let said = tokio::select! { biased;
-        said = &mut word => said.ok(),
-        // A push that races the end of the mailbox may stay in it for ever; so the end itself is watched.
-        () = replaced(router, stage) => word.try_recv().ok(),
-    };
+    let said = word.await.ok();
     guard.id = None;
     said
-}
-
-/// Waits until a router has ended and its supervisor has put another one in its place. By then what the ended one held
-/// has been dropped, and so given its word.
-async fn replaced(router: &ActorRef<RouterMsg>, stage: &watch::Receiver<Stage>) {
-    // An error would mean that it has ended before.
-    let _ = router.get_cell().wait(None).await;
-    // Without a stage there will be none.
-    let _ = another(router, stage).await;
 }
 
 /// Hands a call to the router of the moment, which is returned.
