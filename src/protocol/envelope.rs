@@ -13,16 +13,12 @@
 //! | only an id of ours | hollow |
 //! | none of these | malformed |
 
-use std::fmt;
-
 use bytes::Bytes;
-use serde::Deserializer;
-use serde::de::{SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
-use super::members::{given, members, string};
+use super::members::{each_element, given, members, string};
 use crate::error::RpcError;
 use crate::json::RawJson;
+use crate::json::scan::Fault;
 
 /// What a frame says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,48 +77,30 @@ pub fn decode(frame: Bytes, mut each: impl FnMut(Incoming)) -> Result<(), Malfor
     if !text.trim_ascii_start().starts_with('[') {
         return message(&frame, text).map(each);
     }
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let read = reader.deserialize_seq(Batch { frame: &frame, each: &mut each });
-    let judged = read.and_then(|judged| reader.end().map(|()| judged));
-    judged.unwrap_or_else(|error| Err(malformed(&error)))
-}
-
-/// The elements of a batch, read one by one: a vector of them could be many times larger than the frame.
-struct Batch<'f, F> {
-    frame: &'f Bytes,
-    each: &'f mut F,
-}
-
-impl<'de, F: FnMut(Incoming)> Visitor<'de> for Batch<'_, F> {
-    type Value = Result<(), Malformed>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a batch")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        let mut empty = true;
-        let mut judged = Ok(());
-        while let Some(element) = elements.next_element::<&RawValue>()? {
-            empty = false;
-            match message(self.frame, element.get()) {
-                Ok(incoming) => (self.each)(incoming),
-                Err(malformed) => judged = judged.and(Err(malformed)),
-            }
+    // Read one by one: a vector of the elements could be many times larger than the frame.
+    let mut empty = true;
+    let mut judged = Ok(());
+    let read = each_element(text, |element| {
+        empty = false;
+        match message(&frame, element) {
+            Ok(incoming) => each(incoming),
+            // Of several bad ones, the first is told.
+            Err(malformed) if judged.is_ok() => judged = Err(malformed),
+            Err(_) => {}
         }
-        Ok(if empty { Err(Malformed { reason: "an empty batch".to_owned() }) } else { judged })
-    }
+    });
+    read.map_err(malformed)?;
+    if empty { Err(Malformed { reason: "an empty batch".to_owned() }) } else { judged }
 }
 
-fn malformed(error: &serde_json::Error) -> Malformed {
-    // serde_json's sentence may quote a value: the place is enough.
-    Malformed { reason: format!("{:?} error at column {}", error.classify(), error.column()).to_lowercase() }
+fn malformed(fault: Fault) -> Malformed {
+    Malformed { reason: fault.to_string() }
 }
 
 /// Reads one message, which is a part of `frame`.
 fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
     let names = ["id", "method", "params", "result", "error"];
-    let [id, method, params, result, error] = members(text, names).map_err(|error| malformed(&error))?;
+    let [id, method, params, result, error] = members(text, names).map_err(malformed)?;
     let id = given(id);
     if let Some(method) = given(method) {
         let method =
@@ -146,21 +124,20 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
 }
 
 /// An id, if it is of the kind that we give.
-fn own_id(id: Option<&RawValue>) -> Option<u64> {
-    id.and_then(|id| id.get().parse().ok())
+fn own_id(id: Option<&str>) -> Option<u64> {
+    id.and_then(|id| id.parse().ok())
 }
 
 /// The part of the frame that `raw` borrows, shared and not copied.
-pub(super) fn slice_of(frame: &Bytes, raw: &RawValue) -> RawJson {
-    RawJson::trusted(frame.slice_ref(raw.get().as_bytes()))
+pub(super) fn slice_of(frame: &Bytes, raw: &str) -> RawJson {
+    RawJson::trusted(frame.slice_ref(raw.as_bytes()))
 }
 
 /// An error is an error also where its members are missing or odd: code 0, no message. An error or a message of another
 /// type is told as its JSON text.
-fn rpc_error(frame: &Bytes, raw: &RawValue) -> RpcError {
-    let [code, message, data] =
-        members(raw.get(), ["code", "message", "data"]).unwrap_or([None, Some(raw), None]);
-    let text = |raw: &RawValue| string(raw).unwrap_or_else(|| raw.get().to_owned());
+fn rpc_error(frame: &Bytes, raw: &str) -> RpcError {
+    let [code, message, data] = members(raw, ["code", "message", "data"]).unwrap_or([None, Some(raw), None]);
+    let text = |raw: &str| string(raw).unwrap_or_else(|| raw.to_owned());
     RpcError {
         code: code.and_then(whole_number).unwrap_or_default(),
         message: given(message).map(text).unwrap_or_default(),
@@ -169,8 +146,7 @@ fn rpc_error(frame: &Bytes, raw: &RawValue) -> RpcError {
 }
 
 /// A whole number, also where a peer writes every number with a fraction: `-32601.0`.
-fn whole_number(raw: &RawValue) -> Option<i64> {
-    let text = raw.get();
+fn whole_number(text: &str) -> Option<i64> {
     let whole = text.split_once('.').filter(|(_, rest)| rest.bytes().all(|byte| byte == b'0'));
     whole.map_or(text, |(whole, _)| whole).parse().ok()
 }

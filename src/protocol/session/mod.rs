@@ -159,7 +159,7 @@ impl Session {
         if let Some(host) = host {
             let written = each_member(host.as_str(), |key, value| {
                 if !key.starts_with(RESERVED_META) {
-                    writer.raw(",").string(key).raw(":").raw(value.get());
+                    writer.raw(",").string(key).raw(":").raw(value);
                 }
             });
             debug_assert!(written.is_ok(), "a call takes nothing but an object for its _meta");
@@ -174,7 +174,7 @@ impl Session {
             Dialect::Mcp => result,
             Dialect::ToolExecute => {
                 let inner = match members(result.as_str(), ["toolName", "result"]) {
-                    Ok([Some(tool), Some(inner)]) if tool.get().starts_with('"') => {
+                    Ok([Some(tool), Some(inner)]) if tool.starts_with('"') => {
                         Some(slice_of(result.bytes(), inner))
                     }
                     Ok(_) | Err(_) => None,

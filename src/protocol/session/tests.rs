@@ -194,8 +194,8 @@ proptest! {
             let Some(Incoming::Request { id: read, params: Some(params), .. }) = seen.pop() else { panic!() };
             prop_assert_eq!(read.as_str(), id.to_string());
             let [name, written] = members(params.as_str(), ["name", "arguments"]).unwrap();
-            prop_assert_eq!(serde_json::from_str::<String>(name.unwrap().get()).unwrap(), tool.as_str());
-            prop_assert_eq!(written.unwrap().get(), args.as_str());
+            prop_assert_eq!(serde_json::from_str::<String>(name.unwrap()).unwrap(), tool.as_str());
+            prop_assert_eq!(written.unwrap(), args.as_str());
         }
     }
 
