@@ -28,7 +28,7 @@ use crate::json::RawJson;
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
-use crate::protocol::envelope::{Incoming, Response, decode};
+use crate::protocol::envelope::{FrameMemory, Incoming, Response, decode};
 use crate::protocol::{Notice, Session};
 use crate::transport::{Inbound, Link, Outbound};
 
@@ -105,6 +105,7 @@ pub(super) struct Pump<R> {
     report_to: R,
 
     next_id: u64,
+    frames: FrameMemory,
     in_flight: FxHashMap<u64, Flight>,
     /// Taken from the queue, not yet written.
     outbox: VecDeque<PumpMsg>,
@@ -145,6 +146,7 @@ impl<R: FnMut(Report)> Pump<R> {
             message_bytes_max,
             report_to,
             next_id: opened.next_id,
+            frames: FrameMemory::default(),
             in_flight: FxHashMap::default(),
             outbox: VecDeque::new(),
             notices: VecDeque::new(),
@@ -248,7 +250,8 @@ impl<R: FnMut(Report)> Pump<R> {
             PumpMsg::Call { dispatch, permit } => {
                 let Dispatch { attempt, tool, args, meta, bypass: _, over: _ } = dispatch;
                 let id = self.next_id;
-                let frame = self.session.encode_call(id, &tool, args.as_ref(), meta.as_ref());
+                let frame =
+                    self.session.encode_call(&mut self.frames, id, &tool, args.as_ref(), meta.as_ref());
                 if frame.len() > self.message_bytes_max {
                     let end = AttemptEnd::TooLarge { bytes: frame.len(), limit: self.message_bytes_max };
                     self.finish(attempt, permit, end, Duration::ZERO);
