@@ -1,8 +1,8 @@
 //! The pump: the one task that owns a link. It moves requests to the peer and answers to the router.
 //!
 //! Each turn takes what is queued, writes it all, flushes once, reads every frame that is already there, and reports
-//! them in one message to the server actor and one to the router. Results are not parsed: the id is read, the result
-//! stays a slice of its frame.
+//! them in one message to the server actor, which passes the answers on to the router. Results are not parsed: the id is
+//! read, the result stays a slice of its frame.
 //!
 //! It ends by closing its queue and draining it, so that every attempt it was given is reported: as lost, and whether
 //! it may have been sent.
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
 use super::dial::Opened;
-use crate::call::{AttemptEnd, OutcomeClass};
+use crate::call::AttemptEnd;
 use crate::config::LivenessSettings;
 use crate::duration::rounded;
 use crate::error::RpcError;
@@ -53,38 +53,33 @@ pub(crate) enum PumpMsg {
     List { cursor: Option<String>, port: oneshot::Sender<Result<RawJson, RpcError>> },
 }
 
-/// What a finished attempt means to its server.
+/// A finished attempt, and the permit of the server's breaker that it went under.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    pub attempt: AttemptId,
     pub permit: Permit,
-    pub class: OutcomeClass,
-    pub latency: Duration,
-    pub outcome: &'static str,
+    pub completion: Completion,
 }
 
-/// What the pump reports after a turn.
+/// What the pump reports after a turn, to the server actor.
 #[derive(Default)]
-pub(super) struct Report {
-    /// To the server actor.
+pub(crate) struct Report {
     pub finished: Vec<Finished>,
-    /// To the router.
-    pub completed: Vec<Completion>,
-    /// To the server actor: oddities of the peer, in words.
+    /// Oddities of the peer, in words.
     pub violations: Vec<String>,
-    /// To the server actor: answers that nobody waits for.
+    /// Answers that nobody waits for.
     pub strays: u64,
-    /// To the server actor: the peer's tools changed.
+    /// The peer's tools changed.
     pub tools_changed: bool,
 }
 
 impl Report {
+    /// An empty one with room for as many attempts as usual.
+    fn with_room(finished: usize) -> Self {
+        Self { finished: Vec::with_capacity(finished), ..Self::default() }
+    }
+
     fn is_empty(&self) -> bool {
-        self.finished.is_empty()
-            && self.completed.is_empty()
-            && self.violations.is_empty()
-            && self.strays == 0
-            && !self.tools_changed
+        self.finished.is_empty() && self.violations.is_empty() && self.strays == 0 && !self.tools_changed
     }
 }
 
@@ -295,10 +290,7 @@ impl<R: FnMut(Report)> Pump<R> {
             CancelReason::DeadlineExceeded => (AttemptEnd::DeadlineExceeded, "deadline exceeded"),
         };
         if let Some(Flight::Call { attempt, permit, sent_at }) = self.in_flight.remove(&id) {
-            let class = (self.classifier)(&end);
-            let latency = now.saturating_duration_since(sent_at);
-            // The router has settled the call already: only the server is told.
-            self.report.finished.push(Finished { attempt, permit, class, latency, outcome: end.name() });
+            self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
         }
         Outbound::Cancel { id, frame: self.session.encode_cancel(id, words) }
     }
@@ -421,24 +413,16 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Notes the end of an attempt for the next report.
     fn finish(&mut self, attempt: AttemptId, permit: Permit, end: AttemptEnd, latency: Duration) {
         let class = (self.classifier)(&end);
-        // A broken link counts once for the breaker, not once for each call that was on it.
-        let for_server = match end {
-            AttemptEnd::ConnectionLost { .. } => OutcomeClass::Ignored,
-            AttemptEnd::Result(_)
-            | AttemptEnd::Rpc(_)
-            | AttemptEnd::InvalidResponse(_)
-            | AttemptEnd::TooLarge { .. }
-            | AttemptEnd::DeadlineExceeded
-            | AttemptEnd::Cancelled => class,
-        };
-        let outcome = end.name();
-        self.report.finished.push(Finished { attempt, permit, class: for_server, latency, outcome });
-        self.report.completed.push(Completion { attempt, end, class, latency });
+        self.report
+            .finished
+            .push(Finished { permit, completion: Completion { attempt, end, class, latency } });
     }
 
     fn send_report(&mut self) {
         if !self.report.is_empty() {
-            (self.report_to)(std::mem::take(&mut self.report));
+            // Turns under load are alike.
+            let next = Report::with_room(self.report.finished.len());
+            (self.report_to)(std::mem::replace(&mut self.report, next));
         }
     }
 
