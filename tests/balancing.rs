@@ -1,4 +1,5 @@
-//! What the built-in strategies are there for, in a minute of virtual time with ten servers.
+//! What the built-in strategies are there for, in a minute of virtual time with ten servers; `benches/balancing` has all
+//! scenarios, strategies and figures.
 
 use mcp_troupe::strategy::{LeastConnections, PeakEwma, RoundRobin};
 use mcp_troupe::testkit::balancing::{Figures, Scenario, simulate};
