@@ -243,10 +243,15 @@ impl<R: FnMut(Report)> Pump<R> {
     fn encode(&mut self, message: PumpMsg, now: Instant) -> Option<Outbound> {
         match message {
             PumpMsg::Call { dispatch, permit } => {
-                let Dispatch { attempt, tool, args, meta, bypass: _, over: _ } = dispatch;
+                let Dispatch { attempt, tool, call, bypass: _, over: _ } = dispatch;
                 let id = self.next_id;
-                let frame =
-                    self.session.encode_call(&mut self.frames, id, &tool, args.as_ref(), meta.as_ref());
+                let frame = self.session.encode_call(
+                    &mut self.frames,
+                    id,
+                    &tool,
+                    call.right_args(),
+                    call.right_meta(),
+                );
                 if frame.len() > self.message_bytes_max {
                     let end = AttemptEnd::TooLarge { bytes: frame.len(), limit: self.message_bytes_max };
                     self.finish(attempt, permit, end, Duration::ZERO);

@@ -31,7 +31,7 @@ pub(crate) enum Word {
     /// The answer.
     Answer(Answer),
     /// The router ended before any server has seen the call.
-    Back(Box<Call>),
+    Back(Arc<Call>),
 }
 
 /// Where a call's word goes.
@@ -39,16 +39,16 @@ type Port = oneshot::Sender<Word>;
 
 /// A call on its way to the router. If it never gets there, it goes back.
 pub(crate) struct Submission {
-    call: Option<(Box<Call>, Port)>,
+    call: Option<(Arc<Call>, Port)>,
 }
 
 impl Submission {
-    pub fn new(call: Box<Call>, port: Port) -> Self {
+    pub fn new(call: Arc<Call>, port: Port) -> Self {
         Self { call: Some((call, port)) }
     }
 
     /// Takes back a call that was not handed over.
-    pub fn withdraw(mut self) -> Box<Call> {
+    pub fn withdraw(mut self) -> Arc<Call> {
         self.call.take().expect("only the router takes the call out, and then drops the submission").0
     }
 }
@@ -170,7 +170,7 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         let _ = port.send(Word::Answer(answer));
     }
 
-    fn hand_back(&mut self, port: Port, call: Box<Call>) {
+    fn hand_back(&mut self, port: Port, call: Arc<Call>) {
         let _ = port.send(Word::Back(call));
     }
 

@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ const UNNAMED: &str = "a call";
 pub struct CallFuture(Progress);
 
 enum Progress {
-    Made { id: CallId, call: Box<Call>, stage: watch::Receiver<Stage>, patience: Duration },
+    Made { id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, patience: Duration },
     Placed { word: oneshot::Receiver<Word>, guard: CancelOnDrop, trip: Trip },
     InTurn(Pin<Box<dyn Future<Output = Answer> + Send>>),
     Over,
@@ -52,7 +53,7 @@ struct Trip {
 impl CallFuture {
     /// Nothing is done before it is polled; its time begins then. A call that no router takes is given up after `patience`.
     pub(super) fn new(id: CallId, call: Call, stage: watch::Receiver<Stage>, patience: Duration) -> Self {
-        Self(Progress::Made { id, call: Box::new(call), stage, patience })
+        Self(Progress::Made { id, call: Arc::new(call), stage, patience })
     }
 }
 
@@ -122,7 +123,7 @@ impl Drop for CancelOnDrop {
 
 impl Trip {
     /// Hands a new call to the router of the moment.
-    fn begin(self, call: Box<Call>) -> Progress {
+    fn begin(self, call: Arc<Call>) -> Progress {
         let (port, word) = oneshot::channel();
         let arrival = Arrival { id: self.id, started: self.started, submission: Submission::new(call, port) };
         match submit(arrival, &self.stage) {
@@ -134,11 +135,11 @@ impl Trip {
     }
 
     /// Goes on to a router that has room, another one than `former`.
-    fn go_on(self, call: Box<Call>, former: Option<ActorRef<RouterMsg>>) -> Progress {
+    fn go_on(self, call: Arc<Call>, former: Option<ActorRef<RouterMsg>>) -> Progress {
         Progress::InTurn(Box::pin(self.perform(call, former)))
     }
 
-    async fn perform(self, mut call: Box<Call>, mut former: Option<ActorRef<RouterMsg>>) -> Answer {
+    async fn perform(self, mut call: Arc<Call>, mut former: Option<ActorRef<RouterMsg>>) -> Answer {
         let Self { id, started, until, stage } = self;
         loop {
             if let Some(former) = &former
@@ -150,7 +151,7 @@ impl Trip {
             let arrival = Arrival { id, started, submission: Submission::new(call, port) };
             let Some(router) = submit_in_turn(arrival, stage.clone(), until).await else {
                 let tool = match word.await {
-                    Ok(Word::Back(call)) => call.tool,
+                    Ok(Word::Back(call)) => call.tool.clone(),
                     Ok(Word::Answer(_)) | Err(_) => UNNAMED.to_owned(),
                 };
                 return Err(unplaced(CallErrorKind::Closed, &tool));
