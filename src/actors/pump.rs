@@ -106,7 +106,6 @@ pub(super) struct Pump<R> {
     outbox: VecDeque<PumpMsg>,
     /// Frames of our own that go before the outbox: answers to the peer, cancellations, pings.
     notices: VecDeque<Outbound>,
-    batch: Vec<PumpMsg>,
     /// The queue's senders are gone: the link closes when the last answer is in.
     closing: bool,
     /// Something was written since the last flush.
@@ -145,7 +144,6 @@ impl<R: FnMut(Report)> Pump<R> {
             in_flight: FxHashMap::default(),
             outbox: VecDeque::new(),
             notices: VecDeque::new(),
-            batch: Vec::new(),
             closing: false,
             dirty: false,
             write_deadline: None,
@@ -198,17 +196,12 @@ impl<R: FnMut(Report)> Pump<R> {
         if self.closing || !self.outbox.is_empty() {
             return false;
         }
-        match self.queue.poll_recv_many(poller, &mut self.batch, FRAMES_PER_TURN) {
-            Poll::Pending => false,
-            Poll::Ready(0) => {
-                self.closing = true;
-                true
-            }
-            Poll::Ready(_) => {
-                self.outbox.extend(self.batch.drain(..));
-                true
-            }
-        }
+        // It is empty: only its memory is moved.
+        let mut batch = Vec::from(std::mem::take(&mut self.outbox));
+        let taken = self.queue.poll_recv_many(poller, &mut batch, FRAMES_PER_TURN);
+        self.outbox = batch.into();
+        self.closing = taken == Poll::Ready(0);
+        taken.is_ready()
     }
 
     /// Writes notices, then requests, for as long as the link takes them.
