@@ -423,6 +423,7 @@ impl<R: FnMut(Report)> Pump<R> {
             AttemptEnd::ConnectionLost { .. } => OutcomeClass::Ignored,
             AttemptEnd::Result(_)
             | AttemptEnd::Rpc(_)
+            | AttemptEnd::Refused(_)
             | AttemptEnd::InvalidResponse(_)
             | AttemptEnd::TooLarge { .. }
             | AttemptEnd::DeadlineExceeded
