@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::pump::PumpMsg;
+use super::pump::{ListFailure, PumpMsg};
 use crate::config::LimitSettings;
 use crate::duration::rounded;
 use crate::error::RpcError;
@@ -43,8 +43,10 @@ async fn pages(queue: mpsc::Sender<PumpMsg>, limits: LimitSettings) -> Result<To
                 Page::Done => return Ok(tools(listing.finish())),
             },
             // A server without tools need not know the method.
-            Err(error) if error.code == RpcError::METHOD_NOT_FOUND => return Ok(tools(listing.finish())),
-            Err(error) if error.code == RpcError::INVALID_PARAMS && listing.restart() => {}
+            Err(ListFailure::Rpc(error)) if error.code == RpcError::METHOD_NOT_FOUND => {
+                return Ok(tools(listing.finish()));
+            }
+            Err(ListFailure::Rpc(error)) if error.code == RpcError::INVALID_PARAMS && listing.restart() => {}
             Err(error) => return Err(format!("its tools could not be listed: {error}")),
         }
     }

@@ -28,9 +28,9 @@ use crate::json::RawJson;
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
-use crate::protocol::envelope::{Incoming, Response, decode};
+use crate::protocol::envelope::{Incoming, Malformed, Response, decode, decode_answer};
 use crate::protocol::{Notice, Session};
-use crate::transport::{Inbound, Link, Outbound};
+use crate::transport::{Failure, Head, Inbound, Link, Outbound};
 
 /// Frames that are read before written ones get their turn again: neither side can starve the other.
 const FRAMES_PER_TURN: usize = 256;
@@ -50,7 +50,21 @@ pub(crate) enum PumpMsg {
     /// Call off everything: the router that asked for it is gone.
     CancelAll,
     /// Fetch one page of the tool list.
-    List { cursor: Option<String>, port: oneshot::Sender<Result<RawJson, RpcError>> },
+    List { cursor: Option<String>, port: ListPort },
+}
+
+/// Where a page of the tool list goes.
+pub(crate) type ListPort = oneshot::Sender<Result<RawJson, ListFailure>>;
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListFailure {
+    /// The server answered with an error.
+    #[error("{0}")]
+    Rpc(RpcError),
+    /// The request came to nothing.
+    #[error("{0}")]
+    Failed(Failure),
 }
 
 /// What a finished attempt means to its server.
@@ -76,6 +90,8 @@ pub(super) struct Report {
     pub strays: u64,
     /// To the server actor: the peer's tools changed.
     pub tools_changed: bool,
+    /// To the server actor: the link takes no more requests, for this reason.
+    pub leaving: Option<String>,
 }
 
 impl Report {
@@ -85,13 +101,14 @@ impl Report {
             && self.violations.is_empty()
             && self.strays == 0
             && !self.tools_changed
+            && self.leaving.is_none()
     }
 }
 
 /// A request that waits for its answer.
 enum Flight {
     Call { attempt: AttemptId, permit: Permit, sent_at: Instant },
-    List { port: oneshot::Sender<Result<RawJson, RpcError>> },
+    List { port: ListPort },
 }
 
 /// The task's state.
@@ -113,6 +130,10 @@ pub(super) struct Pump<R> {
     batch: Vec<PumpMsg>,
     /// The queue's senders are gone: the link closes when the last answer is in.
     closing: bool,
+    /// The link takes no more requests, for this reason: it closes when the last call has come to its end.
+    leaving: Option<String>,
+    /// Requests before this one were on their way when one was last lost by itself.
+    incident: u64,
     /// Something was written since the last flush.
     dirty: bool,
     /// Runs while the peer does not take what was written.
@@ -150,6 +171,8 @@ impl<R: FnMut(Report)> Pump<R> {
             notices: VecDeque::new(),
             batch: Vec::new(),
             closing: false,
+            leaving: None,
+            incident: 0,
             dirty: false,
             write_deadline: None,
             ping,
@@ -192,6 +215,11 @@ impl<R: FnMut(Report)> Pump<R> {
         self.check_liveness(poller)?;
         if self.closing && self.in_flight.is_empty() && self.outbox.is_empty() {
             return Err("closed in order".to_owned());
+        }
+        if let Some(reason) = &self.leaving
+            && self.in_flight.is_empty()
+        {
+            return Err(reason.clone());
         }
         Ok(moved)
     }
@@ -247,6 +275,11 @@ impl<R: FnMut(Report)> Pump<R> {
         match message {
             PumpMsg::Call { dispatch, permit } => {
                 let Dispatch { attempt, tool, args, meta, bypass: _, over: _ } = dispatch;
+                if let Some(reason) = &self.leaving {
+                    let end = AttemptEnd::ConnectionLost { reason: reason.clone(), sent: false };
+                    self.finish(attempt, permit, end, Duration::ZERO);
+                    return None;
+                }
                 let id = self.next_id;
                 let frame = self.session.encode_call(id, &tool, args.as_ref(), meta.as_ref());
                 if frame.len() > self.message_bytes_max {
@@ -256,13 +289,21 @@ impl<R: FnMut(Report)> Pump<R> {
                 }
                 self.next_id += 1;
                 self.in_flight.insert(id, Flight::Call { attempt, permit, sent_at: now });
-                Some(Outbound::Request { id, frame })
+                let head = Head { name: Some(tool), ..Head::of(self.session.call_method()) };
+                Some(Outbound::Request { id, head, frame })
+            }
+            PumpMsg::List { port, .. } if self.leaving.is_some() => {
+                // Without an answer the listing fails as it does for a lost connection.
+                drop(port);
+                None
             }
             PumpMsg::List { cursor, port } => {
+                self.forget_listings();
                 let id = self.next_id;
                 self.next_id += 1;
                 self.in_flight.insert(id, Flight::List { port });
-                Some(Outbound::Request { id, frame: self.session.encode_list(id, cursor.as_deref()) })
+                let head = Head::of(self.session.list_method());
+                Some(Outbound::Request { id, head, frame: self.session.encode_list(id, cursor.as_deref()) })
             }
             PumpMsg::Cancel { attempt, reason } => {
                 let id = self.in_flight.iter().find_map(|(id, flight)| match flight {
@@ -281,6 +322,14 @@ impl<R: FnMut(Report)> Pump<R> {
                 }
                 None
             }
+        }
+    }
+
+    /// Calls off pages that nobody waits for any more, so that a server that never answers them gathers none.
+    fn forget_listings(&mut self) {
+        let over = |flight: &Flight| matches!(flight, Flight::List { port } if port.is_closed());
+        for (id, _) in self.in_flight.extract_if(|_, flight| over(flight)) {
+            self.notices.push_back(Outbound::Cancel { id, frame: None });
         }
     }
 
@@ -336,7 +385,10 @@ impl<R: FnMut(Report)> Pump<R> {
                     let now = *now.get_or_insert_with(Instant::now);
                     match inbound {
                         Inbound::Alive => {}
-                        Inbound::Message(frame) => self.receive(frame, now)?,
+                        Inbound::Message(frame) => self.receive(frame, None, now)?,
+                        Inbound::Answer { id, frame } => self.receive(frame, Some(id), now)?,
+                        Inbound::Failed { id, failure } => self.failed(id, failure, now),
+                        Inbound::Leaving(error) => self.leave(error.to_string()),
                     }
                 }
             }
@@ -344,14 +396,24 @@ impl<R: FnMut(Report)> Pump<R> {
         Ok(true)
     }
 
-    fn receive(&mut self, frame: Bytes, now: Instant) -> Result<(), String> {
+    /// Reads a frame; one that is all the peer has to say to the request `to` ends it.
+    fn receive(&mut self, frame: Bytes, to: Option<u64>, now: Instant) -> Result<(), String> {
         let mut received = Vec::new();
-        let decoded = decode(frame, |incoming| match incoming {
+        let each = |incoming| match incoming {
             // The usual frame holds one response; the vector stays empty for it.
             Incoming::Response(response) => self.answer(response, now),
-            Incoming::Hollow { id } => self.hollow(id, now),
+            Incoming::Hollow { id } => self.invalid(id, "it has neither result nor error", now),
             Incoming::Request { .. } | Incoming::Notification { .. } => received.push(incoming),
-        });
+        };
+        let decoded = match to {
+            None => decode(frame, each),
+            Some(id) => decode_answer(frame, id, each),
+        };
+        if let Some(id) = to.filter(|id| self.in_flight.contains_key(id)) {
+            let reason =
+                decoded.as_ref().err().map_or("it holds no response".to_owned(), Malformed::to_string);
+            self.invalid(id, &reason, now);
+        }
         for incoming in received {
             match incoming {
                 Incoming::Request { id, method, .. } => {
@@ -389,6 +451,7 @@ impl<R: FnMut(Report)> Pump<R> {
         match self.in_flight.remove(&id) {
             None => self.report.strays += 1,
             Some(Flight::Call { attempt, permit, sent_at }) => {
+                self.link.answered(id);
                 let end = match response.outcome {
                     Err(error) => AttemptEnd::Rpc(error),
                     Ok(result) => AttemptEnd::Result(self.session.unwrap_result(result)),
@@ -396,14 +459,61 @@ impl<R: FnMut(Report)> Pump<R> {
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
             Some(Flight::List { port }) => {
+                self.link.answered(id);
                 // The listing may have been given up.
-                let _ = port.send(response.outcome);
+                let _ = port.send(response.outcome.map_err(ListFailure::Rpc));
             }
         }
     }
 
-    fn hollow(&mut self, id: u64, now: Instant) {
-        let reason = "it has neither result nor error";
+    /// A request came to nothing while the link goes on.
+    fn failed(&mut self, id: u64, failure: Failure, now: Instant) {
+        let Some(flight) = self.in_flight.remove(&id) else { return };
+        let (attempt, permit, sent_at) = match flight {
+            Flight::Call { attempt, permit, sent_at } => (attempt, permit, sent_at),
+            Flight::List { port } => {
+                // The listing may have been given up.
+                let _ = port.send(Err(ListFailure::Failed(failure)));
+                return;
+            }
+        };
+        let latency = now.saturating_duration_since(sent_at);
+        let end = match failure {
+            Failure::NotCarriedOut(reason) => AttemptEnd::ConnectionLost { reason, sent: false },
+            Failure::Refused(refusal) => AttemptEnd::Refused(refusal),
+            Failure::Invalid(reason) => AttemptEnd::InvalidResponse(reason),
+            Failure::BrokenOff(reason) => {
+                let end = AttemptEnd::ConnectionLost { reason, sent: true };
+                // What was on its way together and breaks together is one failure for the breaker.
+                let alone = id >= self.incident;
+                if alone {
+                    self.incident = self.next_id;
+                }
+                let class = (self.classifier)(&end);
+                return self.settle(
+                    attempt,
+                    permit,
+                    end,
+                    class,
+                    if alone { class } else { OutcomeClass::Ignored },
+                    latency,
+                );
+            }
+        };
+        self.finish(attempt, permit, end, latency);
+    }
+
+    /// The link takes no more requests. Calls that are under way come to their own ends; listings are begun anew on
+    /// another one.
+    fn leave(&mut self, reason: String) {
+        if self.leaving.is_none() {
+            self.in_flight.retain(|_, flight| matches!(flight, Flight::Call { .. }));
+            self.report.leaving = Some(reason.clone());
+            self.leaving = Some(reason);
+        }
+    }
+
+    fn invalid(&mut self, id: u64, reason: &str, now: Instant) {
         match self.in_flight.remove(&id) {
             None => self.report.strays += 1,
             Some(Flight::Call { attempt, permit, sent_at }) => {
@@ -429,6 +539,19 @@ impl<R: FnMut(Report)> Pump<R> {
             | AttemptEnd::DeadlineExceeded
             | AttemptEnd::Cancelled => class,
         };
+        self.settle(attempt, permit, end, class, for_server, latency);
+    }
+
+    /// Notes the end of an attempt, with what it means to the router and to the server.
+    fn settle(
+        &mut self,
+        attempt: AttemptId,
+        permit: Permit,
+        end: AttemptEnd,
+        class: OutcomeClass,
+        for_server: OutcomeClass,
+        latency: Duration,
+    ) {
         let outcome = end.name();
         self.report.finished.push(Finished { attempt, permit, class: for_server, latency, outcome });
         self.report.completed.push(Completion { attempt, end, class, latency });

@@ -143,7 +143,8 @@ impl ServerState {
             Err(reason) => {
                 tracing::warn!(server = %self.spec.id, %reason, "tools not listed");
                 // Known tools stay; without any the connection is of no use and is made anew, with backoff.
-                if self.tools.is_none() && self.connections.contains_key(&connection) {
+                let held = self.connections.get(&connection).filter(|held| !held.closing);
+                if self.tools.is_none() && held.is_some() {
                     self.dismiss(connection);
                     self.failed_attempt(reason, now);
                 }
@@ -158,6 +159,22 @@ impl ServerState {
             held.queue = None;
             self.pool.closing(connection);
         }
+    }
+
+    /// A connection takes no more requests: the link is lost, though what is on it comes to its own end. Its queue stays,
+    /// so that this can be called off.
+    pub(super) fn leaving(&mut self, connection: ConnectionId, reason: String, now: Instant) {
+        let Some(held) = self.connections.get_mut(&connection).filter(|held| !held.closing) else { return };
+        held.closing = true;
+        let server = self.spec.id.clone();
+        self.context.emit(Event::ConnectionLost { server, connection, reason: reason.clone() });
+        if held.leased {
+            self.leases.close(connection, &format!("its connection was lost: {reason}"));
+            return;
+        }
+        let was_ready = self.pool.is_ready();
+        self.pool.leaving(connection);
+        self.lost_link(was_ready, reason, now);
     }
 
     /// A connection is over. What was on it and was not reported is lost; a second report finds nothing.
@@ -179,6 +196,11 @@ impl ServerState {
         if held.queue.is_none() {
             return self.failed_attempt(reason, now);
         }
+        self.lost_link(was_ready, reason, now);
+    }
+
+    /// An established link was lost: the breaker learns of it, and another one is dialled.
+    fn lost_link(&mut self, was_ready: bool, reason: String, now: Instant) {
         let ServerState { carried, rng, .. } = self;
         let Some(ledger) = &mut carried.ledger else { return };
         let transition = ledger.breaker.link_lost(now, rng);

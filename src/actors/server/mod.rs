@@ -82,6 +82,8 @@ pub(crate) enum ServerMsg {
     CancelAll,
     /// By a connection's task: the link is open and agreed on.
     Opened { connection: ConnectionId, session: Session, queue: mpsc::Sender<PumpMsg> },
+    /// By a connection's pump: the link takes no more requests, and ends when those it has have ended.
+    Leaving { connection: ConnectionId, reason: String },
     /// By a connection's task, as its last word: the link is over, or never came to be.
     Closed { connection: ConnectionId, reason: String },
     /// By itself, behind what the connection reported: a connection's actor has ended.
@@ -275,6 +277,7 @@ impl Actor for ServerActor {
             ServerMsg::Opened { connection, session, queue } => {
                 state.opened(&myself, connection, session, queue, now);
             }
+            ServerMsg::Leaving { connection, reason } => state.leaving(connection, reason, now),
             ServerMsg::Closed { connection, reason } | ServerMsg::Gone { connection, reason } => {
                 state.closed(connection, reason, now);
             }
@@ -371,7 +374,7 @@ impl ServerState {
                 self.dismiss(connection);
             }
             if self.relist_at.is_some_and(|at| at <= now) && self.listing.is_none() {
-                let open = self.connections.iter().find(|(_, held)| held.queue.is_some());
+                let open = self.connections.iter().find(|(_, held)| held.queue.is_some() && !held.closing);
                 if let Some(connection) = open.map(|(connection, _)| *connection) {
                     self.list(myself, connection);
                 }

@@ -97,12 +97,25 @@ impl Session {
         self.0.server_name.as_deref()
     }
 
-    /// A call of a tool.
-    pub fn encode_call(&self, id: u64, tool: &str, args: Option<&RawJson>, meta: Option<&RawJson>) -> Bytes {
-        let method = match self.0.dialect {
+    /// The method of a call.
+    pub fn call_method(&self) -> &'static str {
+        match self.0.dialect {
             Dialect::Mcp => "tools/call",
             Dialect::ToolExecute => "tool.execute",
-        };
+        }
+    }
+
+    /// The method of a request for a page of the tool list.
+    pub fn list_method(&self) -> &'static str {
+        match self.0.dialect {
+            Dialect::Mcp => "tools/list",
+            Dialect::ToolExecute => "tool.list",
+        }
+    }
+
+    /// A call of a tool.
+    pub fn encode_call(&self, id: u64, tool: &str, args: Option<&RawJson>, meta: Option<&RawJson>) -> Bytes {
+        let method = self.call_method();
         let room =
             tool.len() + args.map_or(2, RawJson::len) + meta.map_or(0, RawJson::len) + self.0.meta.len();
         let mut writer = Writer::request(id, method, room + 64);
@@ -115,9 +128,9 @@ impl Session {
     /// A request for a page of the tool list.
     pub fn encode_list(&self, id: u64, cursor: Option<&str>) -> Bytes {
         match self.0.dialect {
-            Dialect::ToolExecute => Writer::request(id, "tool.list", 0).finish(),
+            Dialect::ToolExecute => Writer::request(id, self.list_method(), 0).finish(),
             Dialect::Mcp => {
-                let mut writer = Writer::request(id, "tools/list", self.0.meta.len() + 64);
+                let mut writer = Writer::request(id, self.list_method(), self.0.meta.len() + 64);
                 writer.raw(r#","params":{"#);
                 let mut separator = "";
                 if let Some(cursor) = cursor {
