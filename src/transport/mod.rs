@@ -13,9 +13,11 @@ use futures_util::{Sink, Stream};
 use crate::config::{Endpoint, ServerSpec, Settings};
 use crate::refusal::Refusal;
 
-#[cfg(feature = "websocket")]
+#[cfg(any(feature = "http", feature = "websocket"))]
 mod address;
-#[cfg(feature = "websocket")]
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(any(feature = "http", feature = "websocket"))]
 mod tls;
 #[cfg(feature = "websocket")]
 pub mod websocket;
@@ -224,6 +226,21 @@ pub(crate) fn connector(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dy
         }
         #[cfg(not(feature = "websocket"))]
         Endpoint::WebSocket { .. } => missing("WebSocket", "websocket", settings),
+        #[cfg(feature = "http")]
+        Endpoint::Http { url, headers, proxy } => {
+            let options = http::HttpOptions {
+                headers: headers.clone(),
+                proxy: *proxy,
+                message_bytes_max: settings.limits.message_bytes_max,
+                calls_max: spec.pool.in_flight_max,
+                connect_timeout: spec.pool.connect_timeout,
+                liveness: settings.liveness.clone(),
+                ..http::HttpOptions::new(url.clone())
+            };
+            Ok(Arc::new(http::HttpConnector::new(options)?))
+        }
+        #[cfg(not(feature = "http"))]
+        Endpoint::Http { .. } => missing("Streamable HTTP", "http", settings),
         Endpoint::Custom => {
             let reason =
                 "a custom server needs a connector: give it with server_via or register_via".to_owned();
@@ -232,7 +249,7 @@ pub(crate) fn connector(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dy
     }
 }
 
-#[cfg(not(feature = "websocket"))]
+#[cfg(not(all(feature = "http", feature = "websocket")))]
 fn missing(transport: &str, feature: &str, _: &Settings) -> Result<Arc<dyn Connector>, DialError> {
     let reason = format!("this build has no {transport} transport: turn on the feature {feature}");
     Err(DialError::InvalidEndpoint { reason })
