@@ -133,11 +133,14 @@ fn distribute(
     incarnation: Incarnation,
     connection: ConnectionId,
 ) {
-    let Report { finished, completed, violations, strays, tools_changed, leaving } = report;
+    let Report { finished, completed, stale, violations, strays, tools_changed, leaving } = report;
     if !finished.is_empty() || !violations.is_empty() || strays > 0 || tools_changed {
         let message = ServerMsg::Finished { connection, finished, violations, strays, tools_changed };
         // A server actor that has ended has reported everything of this connection as lost.
         let _ = server.cast(message);
+    }
+    if !stale.is_empty() {
+        let _ = server.cast(ServerMsg::Stale { connection, stale });
     }
     if let Some(reason) = leaving {
         let _ = server.cast(ServerMsg::Leaving { connection, reason });

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::pump::{ListFailure, PumpMsg};
-use crate::config::LimitSettings;
 use crate::duration::rounded;
 use crate::error::RpcError;
 use crate::policy::catalogue::ToolDefinition;
@@ -21,17 +20,16 @@ pub(crate) struct Tools {
 /// Fetches the tools within `limit`. The error is a sentence for people.
 pub(super) async fn fetch(
     queue: mpsc::Sender<PumpMsg>,
-    limits: LimitSettings,
+    listing: Listing,
     limit: Duration,
 ) -> Result<Tools, String> {
-    match tokio::time::timeout(limit, pages(queue, limits)).await {
+    match tokio::time::timeout(limit, pages(queue, listing)).await {
         Ok(fetched) => fetched,
         Err(_) => Err(format!("its tools were not listed within {}", rounded(limit))),
     }
 }
 
-async fn pages(queue: mpsc::Sender<PumpMsg>, limits: LimitSettings) -> Result<Tools, String> {
-    let mut listing = Listing::new(limits.tools_max, limits.pages_max);
+async fn pages(queue: mpsc::Sender<PumpMsg>, mut listing: Listing) -> Result<Tools, String> {
     let mut cursor = None;
     loop {
         let (port, answer) = oneshot::channel();

@@ -29,7 +29,7 @@ use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
 use crate::protocol::envelope::{Incoming, Malformed, Response, decode, decode_answer};
-use crate::protocol::{Notice, Session};
+use crate::protocol::{Mirrors, Notice, Session};
 use crate::transport::{Failure, Head, Inbound, Link, Outbound};
 
 /// Frames that are read before written ones get their turn again: neither side can starve the other.
@@ -44,13 +44,30 @@ const GARBAGE_MAX: u32 = 16;
 /// What the pump is asked to do.
 pub(crate) enum PumpMsg {
     /// Send a call.
-    Call { dispatch: Dispatch, permit: Permit },
+    Call { dispatch: Dispatch, permit: Permit, mirroring: Option<Box<Mirroring>> },
     /// Call an attempt off, and tell the peer.
     Cancel { attempt: AttemptId, reason: CancelReason },
     /// Call off everything: the router that asked for it is gone.
     CancelAll,
     /// Fetch one page of the tool list.
     List { cursor: Option<String>, port: ListPort },
+}
+
+/// What a call needs where its arguments may have to be mirrored into headers.
+pub(crate) struct Mirroring {
+    /// What is mirrored; nothing for most tools.
+    pub mirrors: Option<Mirrors>,
+    /// The call once more, in case the server finds that the tool was another one when it was listed.
+    pub spare: Option<Dispatch>,
+}
+
+/// A call that the server refused, without carrying it out, since its tool is not as it was listed.
+#[derive(Debug)]
+pub(crate) struct Stale {
+    pub dispatch: Dispatch,
+    pub permit: Permit,
+    /// What the server said.
+    pub error: RpcError,
 }
 
 /// Where a page of the tool list goes.
@@ -88,6 +105,8 @@ pub(super) struct Report {
     pub violations: Vec<String>,
     /// To the server actor: answers that nobody waits for.
     pub strays: u64,
+    /// To the server actor: calls that wait for a new tool list.
+    pub stale: Vec<Stale>,
     /// To the server actor: the peer's tools changed.
     pub tools_changed: bool,
     /// To the server actor: the link takes no more requests, for this reason.
@@ -98,6 +117,7 @@ impl Report {
     fn is_empty(&self) -> bool {
         self.finished.is_empty()
             && self.completed.is_empty()
+            && self.stale.is_empty()
             && self.violations.is_empty()
             && self.strays == 0
             && !self.tools_changed
@@ -107,7 +127,7 @@ impl Report {
 
 /// A request that waits for its answer.
 enum Flight {
-    Call { attempt: AttemptId, permit: Permit, sent_at: Instant },
+    Call { attempt: AttemptId, permit: Permit, sent_at: Instant, spare: Option<Box<Dispatch>> },
     List { port: ListPort },
 }
 
@@ -273,7 +293,7 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Turns a request into its frame and notes it as in flight.
     fn encode(&mut self, message: PumpMsg, now: Instant) -> Option<Outbound> {
         match message {
-            PumpMsg::Call { dispatch, permit } => {
+            PumpMsg::Call { dispatch, permit, mirroring } => {
                 let Dispatch { attempt, tool, args, meta, bypass: _, over: _ } = dispatch;
                 if let Some(reason) = &self.leaving {
                     let end = AttemptEnd::ConnectionLost { reason: reason.clone(), sent: false };
@@ -288,8 +308,14 @@ impl<R: FnMut(Report)> Pump<R> {
                     return None;
                 }
                 self.next_id += 1;
-                self.in_flight.insert(id, Flight::Call { attempt, permit, sent_at: now });
-                let head = Head { name: Some(tool), ..Head::of(self.session.call_method()) };
+                let mut head = Head { name: Some(tool), ..Head::of(self.session.call_method()) };
+                let mut spare = None;
+                if let Some(mirroring) = mirroring {
+                    let Mirroring { mirrors, spare: again } = *mirroring;
+                    head.mirrored = mirrors.map(|mirrors| mirrors.headers(args.as_ref())).unwrap_or_default();
+                    spare = again.map(Box::new);
+                }
+                self.in_flight.insert(id, Flight::Call { attempt, permit, sent_at: now, spare });
                 Some(Outbound::Request { id, head, frame })
             }
             PumpMsg::List { port, .. } if self.leaving.is_some() => {
@@ -340,7 +366,7 @@ impl<R: FnMut(Report)> Pump<R> {
             CancelReason::AnsweredElsewhere => (AttemptEnd::Cancelled, "another server answered first"),
             CancelReason::DeadlineExceeded => (AttemptEnd::DeadlineExceeded, "deadline exceeded"),
         };
-        if let Some(Flight::Call { attempt, permit, sent_at }) = self.in_flight.remove(&id) {
+        if let Some(Flight::Call { attempt, permit, sent_at, .. }) = self.in_flight.remove(&id) {
             let class = (self.classifier)(&end);
             let latency = now.saturating_duration_since(sent_at);
             // The router has settled the call already: only the server is told.
@@ -450,9 +476,15 @@ impl<R: FnMut(Report)> Pump<R> {
         };
         match self.in_flight.remove(&id) {
             None => self.report.strays += 1,
-            Some(Flight::Call { attempt, permit, sent_at }) => {
+            Some(Flight::Call { attempt, permit, sent_at, spare }) => {
                 self.link.answered(id);
-                let end = match response.outcome {
+                let end = match (response.outcome, spare) {
+                    (Err(error), Some(spare)) if error.code == RpcError::HEADER_MISMATCH => {
+                        return self.report.stale.push(Stale { dispatch: *spare, permit, error });
+                    }
+                    (outcome, _) => outcome,
+                };
+                let end = match end {
                     Err(error) => AttemptEnd::Rpc(error),
                     Ok(result) => AttemptEnd::Result(self.session.unwrap_result(result)),
                 };
@@ -470,7 +502,7 @@ impl<R: FnMut(Report)> Pump<R> {
     fn failed(&mut self, id: u64, failure: Failure, now: Instant) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
         let (attempt, permit, sent_at) = match flight {
-            Flight::Call { attempt, permit, sent_at } => (attempt, permit, sent_at),
+            Flight::Call { attempt, permit, sent_at, .. } => (attempt, permit, sent_at),
             Flight::List { port } => {
                 // The listing may have been given up.
                 let _ = port.send(Err(ListFailure::Failed(failure)));
@@ -516,7 +548,7 @@ impl<R: FnMut(Report)> Pump<R> {
     fn invalid(&mut self, id: u64, reason: &str, now: Instant) {
         match self.in_flight.remove(&id) {
             None => self.report.strays += 1,
-            Some(Flight::Call { attempt, permit, sent_at }) => {
+            Some(Flight::Call { attempt, permit, sent_at, .. }) => {
                 let end = AttemptEnd::InvalidResponse(reason.to_owned());
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
@@ -590,7 +622,7 @@ impl<R: FnMut(Report)> Pump<R> {
         let mut in_flight: Vec<(u64, Flight)> = std::mem::take(&mut self.in_flight).into_iter().collect();
         in_flight.sort_unstable_by_key(|(id, _)| *id);
         for (_, flight) in in_flight {
-            if let Flight::Call { attempt, permit, sent_at } = flight {
+            if let Flight::Call { attempt, permit, sent_at, .. } = flight {
                 let end = AttemptEnd::ConnectionLost { reason: ending.to_owned(), sent: true };
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
@@ -602,7 +634,7 @@ impl<R: FnMut(Report)> Pump<R> {
             unsent.push(message);
         }
         for message in unsent {
-            if let PumpMsg::Call { dispatch, permit } = message {
+            if let PumpMsg::Call { dispatch, permit, .. } = message {
                 let end = AttemptEnd::ConnectionLost { reason: ending.to_owned(), sent: false };
                 self.finish(dispatch.attempt, permit, end, Duration::ZERO);
             }

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 /// If `text` is no JSON object.
 pub(super) fn members<'a, const N: usize>(
     text: &'a str,
-    names: [&'static str; N],
+    names: [&str; N],
 ) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let found = reader.deserialize_map(Members(names))?;
@@ -42,9 +42,9 @@ pub(super) fn given(member: Option<&RawValue>) -> Option<&RawValue> {
     member.filter(|raw| raw.get() != "null")
 }
 
-struct Members<const N: usize>([&'static str; N]);
+struct Members<'n, const N: usize>([&'n str; N]);
 
-impl<'de, const N: usize> Visitor<'de> for Members<N> {
+impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
     type Value = [Option<&'de RawValue>; N];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,7 +64,7 @@ impl<'de, const N: usize> Visitor<'de> for Members<N> {
 }
 
 /// Finds a key's place among the names, without a copy of it.
-struct Place<'n>(&'n [&'static str]);
+struct Place<'n>(&'n [&'n str]);
 
 impl<'de> DeserializeSeed<'de> for Place<'_> {
     type Value = Option<usize>;

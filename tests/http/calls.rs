@@ -185,3 +185,73 @@ async fn a_url_of_another_scheme_and_a_header_of_the_transport_are_refused_at_st
         assert!(told.contains("set by the transport itself") && !told.contains("s3cret"), "{told}");
     }
 }
+
+#[tokio::test]
+async fn arguments_are_mirrored_into_headers_as_the_tool_wants_them() {
+    let builder = builder().http().mirrored("echo", "Region", "region").mirrored("echo", "Flag", "flag");
+    let server = scripted(builder).await;
+    let troupe = one(&server).await;
+    for args in [json!({"region": "us-west1", "flag": true}), json!({"region": null}), json!({})] {
+        assert!(troupe.call(Call::tool("echo").args(&args)).await.is_ok(), "{args}");
+    }
+    assert_eq!(server.observed().wrong_headers, Vec::<String>::new());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_call_that_was_refused_for_its_headers_is_made_once_more_by_a_new_tool_list() {
+    let server = scripted(builder().http()).await;
+    let troupe = one(&server).await;
+    let listings = server.observed().listings;
+    server.mirror("echo", "Region", "region");
+    let mut calls = JoinSet::new();
+    (0..10).for_each(|_| drop(calls.spawn(troupe.call(Call::tool("echo").args(json!({"region": "x"}))))));
+    for reply in calls.join_all().await {
+        assert_eq!(reply.unwrap().attempts, 1, "the first try did nothing");
+    }
+    assert_eq!(server.calls("echo"), 10);
+    assert!((1..=3).contains(&(server.observed().listings - listings)));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_refused_for_its_headers_again_is_rejected_and_may_be_called_off_meanwhile() {
+    use super::raw::{Do, RawServer, answer, modern};
+    let server = RawServer::start(|asked| {
+        modern(asked).unwrap_or_else(|| {
+            let error = json!({"id": null, "error": {"code": -32020, "message": "mismatch"}});
+            Do::Send(answer("400 Bad Request", &["content-type: application/json"], &error.to_string()))
+        })
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    let error = troupe.call(Call::tool("t")).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::Rpc(rpc) if rpc.code == -32020), "{error}");
+    assert_eq!(error.outcome(), mcp_troupe::Delivery::Rejected);
+    let asked = server.asked();
+    let times = |what: &str| asked.iter().filter(|asked| *asked == what).count();
+    assert_eq!((times("POST tools/call"), times("POST tools/list")), (2, 2));
+    assert_eq!(troupe.stats().await.servers[0].pool.in_flight, 0);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_tool_that_cannot_be_mirrored_is_left_out_and_told() {
+    use mcp_troupe::Event;
+    let server = builder()
+        .http()
+        .tool("good", Script::Echo)
+        .tool("bad", Script::Echo)
+        .mirrored("bad", "a b", "x")
+        .start()
+        .await;
+    let troupe = start([]).await;
+    let mut events = troupe.events();
+    troupe.register(Server::http("s", server.url())).await.unwrap();
+    let told = super::common::event(&mut events, |event| matches!(event, Event::ToolSkipped { .. })).await;
+    let Event::ToolSkipped { tool, reason, .. } = told else { unreachable!() };
+    assert!(tool == "bad" && reason.contains("no name of a header"), "{tool}: {reason}");
+    assert!(troupe.call(Call::tool("good")).await.is_ok());
+    assert!(matches!(kind(troupe.call(Call::tool("bad")).await), CallErrorKind::UnknownTool { .. }));
+    end(troupe).await;
+}

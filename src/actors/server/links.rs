@@ -18,6 +18,7 @@ use crate::id::{AttemptId, ConnectionId};
 use crate::policy::catalogue::{ToolDefinition, differences};
 use crate::policy::routing::Completion;
 use crate::protocol::Session;
+use crate::protocol::listing::Listing;
 
 impl ServerState {
     /// Opens as many connections as the pool wants, unless the backoff forbids it.
@@ -98,12 +99,15 @@ impl ServerState {
 
     /// Begins to list the tools over a connection.
     pub(super) fn list(&mut self, myself: &ActorRef<ServerMsg>, connection: ConnectionId) {
-        let Some(queue) = self.connections.get(&connection).and_then(|held| held.queue.as_ref()) else {
+        let Some(queue) = self.connections.get(&connection).and_then(|held| held.queue.clone()) else {
             return;
         };
         self.relist_at = None;
-        let limits = self.context.settings.limits.clone();
-        let fetch = listing::fetch(queue.clone(), limits, self.spec.pool.list_timeout);
+        self.mirroring.listing();
+        let limits = &self.context.settings.limits;
+        let listing = Listing::new(limits.tools_max, limits.pages_max);
+        let listing = if self.mirrors() { listing.mirrored() } else { listing };
+        let fetch = listing::fetch(queue, listing, self.spec.pool.list_timeout);
         let myself = myself.clone();
         self.listing = Some(self.context.tasks.spawn(async move {
             let tools = fetch.await;
@@ -137,11 +141,14 @@ impl ServerState {
                     // Without a registry this life is ending.
                     let _ = self.registry.cast(RegistryMsg::Tools { server, incarnation, tools });
                 }
+                self.mirroring.listed(&tools);
                 self.tools = Some(tools);
                 self.ledger().reconnect.good(now);
+                self.dispatch_stale(now);
             }
             Err(reason) => {
                 tracing::warn!(server = %self.spec.id, %reason, "tools not listed");
+                self.fail_stale();
                 // Known tools stay; without any the connection is of no use and is made anew, with backoff.
                 let held = self.connections.get(&connection).filter(|held| !held.closing);
                 if self.tools.is_none() && held.is_some() {

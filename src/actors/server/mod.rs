@@ -14,6 +14,7 @@
 mod calls;
 mod leases;
 mod links;
+mod mirroring;
 mod report;
 
 use std::collections::BTreeMap;
@@ -29,12 +30,13 @@ use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::mirroring::{MirroringState, Turn};
 use super::Context;
 use super::alarm::Alarm;
 use super::connection::ConnectionMsg;
 use super::ledger::Ledger;
 use super::listing::Tools;
-use super::pump::{Finished, PumpMsg};
+use super::pump::{Finished, PumpMsg, Stale};
 use super::registry::RegistryMsg;
 use super::supervision::{STOP_GRACE, exit_of};
 use super::tasks::OwnedTask;
@@ -96,6 +98,8 @@ pub(crate) enum ServerMsg {
         strays: u64,
         tools_changed: bool,
     },
+    /// By a connection's pump: calls that the server refused since their tools are not as they were listed.
+    Stale { connection: ConnectionId, stale: Vec<Stale> },
     /// By the listing task: the tools, or why there are none.
     Listed { connection: ConnectionId, tools: Result<Tools, String> },
     /// By the lease's user, or by the router where there is none: a lease ends.
@@ -182,6 +186,7 @@ pub(crate) struct ServerState {
     tools: Option<Arc<[ToolDefinition]>>,
     listing: Option<OwnedTask>,
     relist_at: Option<Instant>,
+    mirroring: MirroringState,
 
     /// Until then the next dial is expected to succeed, and calls wait for it.
     hope_until: Option<Instant>,
@@ -229,6 +234,7 @@ impl Actor for ServerActor {
             leases: Leases::new(spec.pool.leases_max, spec.pool.lease_idle_timeout, spec.pool.in_flight_max),
             reconnect_at: None,
             last_error: None,
+            mirroring: MirroringState::new(tools.as_deref().unwrap_or_default()),
             tools,
             listing: None,
             relist_at: None,
@@ -265,8 +271,10 @@ impl Actor for ServerActor {
             ServerMsg::Dispatch(batch) => {
                 for dispatch in batch {
                     match dispatch.over {
-                        Over::Shared => state.dispatch(dispatch, now),
-                        Over::Leased(connection) => state.dispatch_leased(connection, dispatch, now),
+                        Over::Shared => state.dispatch(dispatch, Turn::First, now),
+                        Over::Leased(connection) => {
+                            state.dispatch_leased(connection, dispatch, Turn::First, now);
+                        }
                         Over::NewLease => state.lease(dispatch.attempt),
                     }
                 }
@@ -277,6 +285,7 @@ impl Actor for ServerActor {
             ServerMsg::Opened { connection, session, queue } => {
                 state.opened(&myself, connection, session, queue, now);
             }
+            ServerMsg::Stale { connection, stale } => state.hold_stale(connection, stale, now),
             ServerMsg::Leaving { connection, reason } => state.leaving(connection, reason, now),
             ServerMsg::Closed { connection, reason } | ServerMsg::Gone { connection, reason } => {
                 state.closed(connection, reason, now);
@@ -365,7 +374,8 @@ impl ServerState {
         }
         self.tend_leases(myself, now).await?;
         if let Some(until) = self.drain_until {
-            if (self.pool.in_flight() == 0 && self.leases.len() == 0) || until <= now {
+            let idle = self.pool.in_flight() == 0 && self.leases.len() == 0 && self.mirroring.is_idle();
+            if idle || until <= now {
                 myself.stop(Some("unregistered".to_owned()));
             }
         } else {

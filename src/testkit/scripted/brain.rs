@@ -250,7 +250,8 @@ fn page(plan: &Plan, cursor: Option<&str>) -> Value {
     let schema = |name: &String| {
         let mut schema = json!({"type": "object"});
         for (header, argument) in mirrored.get(name).into_iter().flatten() {
-            schema["properties"][argument] = json!({"type": "string", "x-mcp-header": header});
+            let kind = if argument.starts_with("flag") { "boolean" } else { "string" };
+            schema["properties"][argument] = json!({"type": kind, "x-mcp-header": header});
         }
         schema
     };
