@@ -13,6 +13,7 @@
 mod calls;
 #[path = "../common/mod.rs"]
 mod common;
+mod interop;
 mod raw;
 mod refusals;
 mod sessions;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! mcp, era unknown    server/discover ──result──▶ modern
-//!                           │ any other error, or silence
+//!                           │ any other error, a result that says nothing, or silence
 //!                           ▼
 //! mcp, legacy         initialize ──result──▶ legacy (then notifications/initialized)
 //! mcp, known modern   nothing to say: every request carries what the server needs
@@ -274,6 +274,8 @@ impl Handshake {
                 Ok(found) => {
                     self.fail(HandshakeError::UnsupportedVersion { offered: found.supported_versions })
                 }
+                // Some legacy servers answer what they do not know with an empty result.
+                Err(_) if self.choice == EraChoice::Auto && !again => self.initialize(),
                 Err(error) => {
                     let reason = error.to_string();
                     self.fail(HandshakeError::Invalid { method: "server/discover", reason })
@@ -420,6 +422,17 @@ mod tests {
         let mut handshake = mcp(EraChoice::Auto);
         let _ = handshake.start();
         assert_eq!(sent(handshake.timed_out()).0, "initialize");
+    }
+
+    #[test]
+    fn a_result_that_says_nothing_leads_to_initialize_unless_the_era_was_chosen() {
+        let mut handshake = mcp(EraChoice::Auto);
+        let _ = handshake.start();
+        assert_eq!(sent(tell(&mut handshake, json!({"id": 1, "result": {}}))), ("initialize".into(), 2));
+        let mut handshake = mcp(EraChoice::Modern);
+        let _ = handshake.start();
+        let told = failure(tell(&mut handshake, json!({"id": 1, "result": {}})));
+        assert!(matches!(told, HandshakeError::Invalid { method: "server/discover", .. }));
     }
 
     #[test]

@@ -289,8 +289,8 @@ impl Running {
         if !head.status.is_success() {
             return self.refused(head.status, &head.headers, body).await;
         }
-        if let Some(session) = head.headers.get(SESSION_ID)
-            && self.exchange.bearings.session.is_none()
+        if let Errand::Request { initialize: true, .. } = self.exchange.errand
+            && let Some(session) = head.headers.get(SESSION_ID)
         {
             let mut session = session.clone();
             session.set_sensitive(true);

@@ -180,11 +180,7 @@ impl HttpLink {
     fn take(&mut self, errand: Errand, heard: Heard) {
         match (errand, heard) {
             (_, Heard::Message(frame)) => self.heard.push_back(Inbound::Message(frame)),
-            (_, Heard::Session(session)) => {
-                if self.stance == Stance::Opening {
-                    self.bearings.session = Some(session);
-                }
-            }
+            (_, Heard::Session(session)) => self.bearings.session = Some(session),
             (Errand::Request { id, .. }, Heard::Answer(frame)) => {
                 if self.under_way.remove(&id).is_some() {
                     self.heard.push_back(Inbound::Answer { id, frame });
@@ -297,8 +293,6 @@ impl Link for HttpLink {
         if self.stance == Stance::Legacy {
             self.bearings.resumes = true;
             self.welcome = Welcome::Due;
-        } else {
-            self.bearings.session = None;
         }
     }
 
