@@ -8,7 +8,7 @@ mod wire;
 
 pub use file::ConfigFile;
 pub(crate) use server::ServerSpec;
-pub use server::{Endpoint, Server, SubprotocolChoice, WEIGHT_MAX};
+pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
 pub use settings::{
     AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
     LivenessSettings, MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,
