@@ -32,6 +32,7 @@
 //!
 //! # Features
 //! - `websocket` (default): the WebSocket transport, with rustls for `wss`.
+//! - `stdio` (default): the stdio transport, servers as child processes.
 //! - `testkit`: faults of the troupe's own actors, a scripted MCP server and in-memory links, for tests.
 //! - `full`: all of them.
 //!

@@ -1,5 +1,6 @@
-//! Opening one link: the dial under a bounded number at once, then the handshake, each with its own deadline.
+//! Opening one link: the dial, then the handshake, each with its own deadline, a bounded number of both at once.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::tasks::Alive;
 use crate::config::{Dialect, EraChoice, PoolSettings};
 use crate::duration::rounded;
 use crate::protocol::envelope::decode;
@@ -14,9 +16,8 @@ use crate::protocol::handshake::{Handshake, HandshakeError, Step, Wait};
 use crate::protocol::{Era, Session};
 use crate::transport::{Connector, DialError, Inbound, Link, LinkError, Outbound};
 
-/// How long one dial may hold its place at the gate. Servers that never answer must not keep the others waiting: with
-/// the default of 32 places, a hundred of them delay the last start by 1.5 s.
-const GATE_HOLD_MAX: Duration = Duration::from_millis(500);
+/// How long a peer that is turned away may take to hear it.
+const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a link could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +38,25 @@ pub(super) enum OpenError {
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
     /// The handshake took too long.
-    #[error("no handshake within {}", rounded(*.0))]
-    HandshakeTimeout(Duration),
+    #[error("no handshake within {}{noise}", rounded(*.limit))]
+    HandshakeTimeout { limit: Duration, noise: Noise },
+}
+
+/// What a peer said in the handshake that was no message.
+#[derive(Debug, Default)]
+pub(super) struct Noise {
+    frames: u64,
+    /// What was wrong with the last one.
+    last: String,
+}
+
+impl std::fmt::Display for Noise {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.frames {
+            0 => Ok(()),
+            frames => write!(f, "; it sent {frames} frames that were no JSON-RPC messages ({})", self.last),
+        }
+    }
 }
 
 /// What opening a link needs.
@@ -49,6 +67,8 @@ pub(super) struct Dial {
     pub dialect: Dialect,
     pub era: EraChoice,
     pub known_era: Option<Era>,
+    /// Counts the link among the troupe's tasks, for as long as something of it is left.
+    pub alive: Alive,
 }
 
 /// A link that is ready for calls.
@@ -60,36 +80,51 @@ pub(super) struct Opened {
 }
 
 impl Dial {
-    /// Opens the link.
+    /// Opens the link, with a place at the gate for as long as its connector says.
     pub async fn open(self) -> Result<Opened, OpenError> {
-        let link = self.connect().await?;
-        let limit = self.limits.handshake_timeout;
-        match timeout(limit, self.shake_hands(link)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(OpenError::HandshakeTimeout(limit)),
-        }
-    }
-
-    /// Dials, holding a place at the gate for a bounded time.
-    async fn connect(&self) -> Result<Box<dyn Link>, OpenError> {
         // The gate is never closed.
-        let mut place = self.gate.clone().acquire_owned().await.ok();
-        let limit = self.limits.connect_timeout;
-        let deadline = Instant::now() + limit;
-        let mut dial = self.connector.connect();
-        if let Ok(dialled) = timeout(GATE_HOLD_MAX.min(limit), &mut dial).await {
-            return Ok(dialled?);
+        let place = self.gate.clone().acquire_owned().await.ok();
+        let hold = self.connector.start_hold();
+        let mut opening = pin!(self.dial_and_agree());
+        if let Ok(opened) = timeout(hold, &mut opening).await {
+            return opened;
         }
-        drop(place.take());
-        match timeout_at(deadline, dial).await {
-            Ok(dialled) => Ok(dialled?),
-            Err(_) => Err(OpenError::ConnectTimeout(limit)),
+        drop(place);
+        opening.await
+    }
+
+    async fn dial_and_agree(self) -> Result<Opened, OpenError> {
+        let limit = self.limits.connect_timeout;
+        let mut link = match timeout(limit, self.connector.connect()).await {
+            Ok(dialled) => dialled?,
+            Err(_) => return Err(OpenError::ConnectTimeout(limit)),
+        };
+        link.hold(Box::new(self.alive.clone()));
+        let limit = self.limits.handshake_timeout;
+        let mut noise = Noise::default();
+        let agreed = match timeout(limit, self.shake_hands(&mut link, &mut noise)).await {
+            Ok(agreed) => agreed,
+            Err(_) => Err(OpenError::HandshakeTimeout { limit, noise }),
+        };
+        match agreed {
+            Ok((session, next_id)) => Ok(Opened { link, session, next_id }),
+            Err(error) => {
+                // A peer that does not hear it loses nothing.
+                let _ = timeout(GOODBYE_WAIT, link.close()).await;
+                Err(error)
+            }
         }
     }
 
-    /// Drives the handshake over the link.
-    async fn shake_hands(&self, mut link: Box<dyn Link>) -> Result<Opened, OpenError> {
-        let mut handshake = Handshake::new(self.dialect, self.era, self.known_era);
+    /// Drives the handshake over the link. Gives what was agreed, and the first request id that is free.
+    async fn shake_hands(
+        &self,
+        link: &mut Box<dyn Link>,
+        noise: &mut Noise,
+    ) -> Result<(Session, u64), OpenError> {
+        // A modern server needs no handshake, so it takes a question to see that it is there.
+        let known = self.known_era.filter(|era| *era == Era::Legacy || link.proves_life());
+        let mut handshake = Handshake::new(self.dialect, self.era, known);
         let mut probe_until = None;
         let mut step = handshake.start();
         loop {
@@ -107,45 +142,49 @@ impl Dial {
                     if let Some(frame) = farewell {
                         link.send(Outbound::Notice(frame)).await?;
                     }
-                    return Ok(Opened { link, session, next_id });
+                    return Ok((session, next_id));
                 }
                 Step::Failed(error) => return Err(error.into()),
             }
-            step = self.next_step(&mut handshake, &mut link, probe_until).await?;
+            step = next_step(&mut handshake, link, probe_until, noise).await?;
         }
     }
+}
 
-    /// Waits for what moves the handshake on: a message, or the probe's timeout.
-    async fn next_step(
-        &self,
-        handshake: &mut Handshake,
-        link: &mut Box<dyn Link>,
-        probe_until: Option<Instant>,
-    ) -> Result<Step, OpenError> {
-        let frame = loop {
-            let received = match probe_until {
-                Some(until) => match timeout_at(until, link.next()).await {
-                    Ok(received) => received,
-                    Err(_) => return Ok(handshake.timed_out()),
-                },
-                None => link.next().await,
-            };
-            match received {
-                None => return Err(OpenError::Closed),
-                Some(Err(error)) => return Err(error.into()),
-                Some(Ok(Inbound::Alive)) => {}
-                Some(Ok(Inbound::Message(frame))) => break frame,
-            }
+/// Waits for what moves the handshake on: a message, or the probe's timeout.
+async fn next_step(
+    handshake: &mut Handshake,
+    link: &mut Box<dyn Link>,
+    probe_until: Option<Instant>,
+    noise: &mut Noise,
+) -> Result<Step, OpenError> {
+    let frame = loop {
+        let received = match probe_until {
+            Some(until) => match timeout_at(until, link.next()).await {
+                Ok(received) => received,
+                Err(_) => return Ok(handshake.timed_out()),
+            },
+            None => link.next().await,
         };
-        let mut step = Step::Wait;
-        // A frame that is no message cannot move the handshake on; the timeout decides.
-        let _ = decode(frame, |incoming| {
-            if matches!(step, Step::Wait) {
-                step = handshake.receive(incoming);
-            }
-        });
-        Ok(step)
+        match received {
+            None => return Err(OpenError::Closed),
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok(Inbound::Alive)) => {}
+            Some(Ok(Inbound::Message(frame))) => break frame,
+        }
+    };
+    let mut step = Step::Wait;
+    let decoded = decode(frame, |incoming| {
+        if matches!(step, Step::Wait) {
+            step = handshake.receive(incoming);
+        }
+    });
+    if let Err(malformed) = decoded {
+        // It cannot move the handshake on; the timeout decides.
+        noise.frames += 1;
+        noise.last = malformed.reason;
     }
+    Ok(step)
 }
 
 fn outbound(id: Option<u64>, frame: bytes::Bytes) -> Outbound {

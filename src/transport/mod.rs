@@ -4,16 +4,25 @@
 //! meaning, except which outgoing ones are requests and cancellations: a transport whose requests each travel alone
 //! needs that.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 
 use crate::config::Endpoint;
+use crate::id::ServerId;
 
+#[cfg(feature = "stdio")]
+pub mod stdio;
 #[cfg(feature = "websocket")]
 pub mod websocket;
+
+/// How long one start may keep others waiting. Servers that never answer must not hold up the rest: with the default of
+/// 32 starts at once, a hundred of them delay the last one by 1.5 s.
+const START_HOLD: Duration = Duration::from_millis(500);
 
 /// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -25,6 +34,12 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Where the server is, for people: without user info, query or tokens.
     fn endpoint(&self) -> String;
+
+    /// How long a start that is under way, until its handshake is done, may count among those that are allowed at once
+    /// (`start_concurrency`): half a second. More where a start is heavy for this machine.
+    fn start_hold(&self) -> Duration {
+        START_HOLD
+    }
 }
 
 /// One live link to a server.
@@ -36,6 +51,18 @@ pub trait Link:
 {
     /// Whether the peer answers [`Outbound::Ping`], so that its silence means that it is gone.
     fn pings(&self) -> bool;
+
+    /// Whether an open link shows that a server is there. Where it does not, the handshake asks for an answer even if
+    /// the server's era is known.
+    fn proves_life(&self) -> bool {
+        true
+    }
+
+    /// Keeps `token` until nothing of the link is left, however it ends. A troupe's shutdown waits for that; a link that is
+    /// gone when it is dropped needs nothing but this default.
+    fn hold(&mut self, token: Box<dyn Any + Send>) {
+        drop(token);
+    }
 }
 
 /// What a peer sends.
@@ -83,6 +110,14 @@ pub enum DialError {
     /// The network said no.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    /// The server's process did not start.
+    #[error("cannot start {command}: {source}")]
+    Start {
+        /// Its command, without the arguments.
+        command: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The server answered the upgrade request with an HTTP status.
     #[error("the server answered with HTTP status {status}")]
     Rejected {
@@ -112,6 +147,16 @@ pub enum LinkError {
     /// It broke without a goodbye.
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// The server's process ended.
+    #[error("{}", ended(*.code, *.signal, .stderr.as_deref()))]
+    Exited {
+        /// Its exit code, if it exited.
+        code: Option<i32>,
+        /// The signal that killed it, if one did.
+        signal: Option<i32>,
+        /// The last lines of its stderr: untrusted text.
+        stderr: Option<String>,
+    },
     /// The peer broke the transport's rules.
     #[error("the server broke the protocol: {0}")]
     Protocol(String),
@@ -123,14 +168,27 @@ pub enum LinkError {
     },
 }
 
-/// The way to an endpoint.
+fn ended(code: Option<i32>, signal: Option<i32>, stderr: Option<&str>) -> String {
+    let how = match (code, signal) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    };
+    let last_words = stderr.map(|stderr| format!("; its stderr ends with: {stderr}")).unwrap_or_default();
+    format!("the server's process {how}{last_words}")
+}
+
+/// The way to the endpoint of a server.
 ///
 /// # Errors
 /// [`DialError::InvalidEndpoint`] if it is wrong, or of a transport that this build does not have.
 pub(crate) fn connector(
+    server: &ServerId,
     endpoint: &Endpoint,
     message_bytes_max: usize,
 ) -> Result<Arc<dyn Connector>, DialError> {
+    // What belongs to transports that are not there.
+    let _ = (server, message_bytes_max);
     match endpoint {
         #[cfg(feature = "websocket")]
         Endpoint::WebSocket { url, headers, subprotocol } => {
@@ -144,9 +202,24 @@ pub(crate) fn connector(
         }
         #[cfg(not(feature = "websocket"))]
         Endpoint::WebSocket { .. } => {
-            // The limit belongs to the transport that is not there.
-            let _ = message_bytes_max;
             let reason = "this build has no WebSocket transport: turn on the feature websocket".to_owned();
+            Err(DialError::InvalidEndpoint { reason })
+        }
+        #[cfg(feature = "stdio")]
+        Endpoint::Stdio { command, args, env, cwd } => {
+            let options = stdio::StdioOptions {
+                server: server.to_string(),
+                command: command.clone(),
+                args: args.clone(),
+                env: env.clone(),
+                cwd: cwd.clone(),
+                message_bytes_max,
+            };
+            Ok(Arc::new(stdio::StdioConnector::new(options)))
+        }
+        #[cfg(not(feature = "stdio"))]
+        Endpoint::Stdio { .. } => {
+            let reason = "this build has no stdio transport: turn on the feature stdio".to_owned();
             Err(DialError::InvalidEndpoint { reason })
         }
         Endpoint::Custom => {
