@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{
     BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, Server, Settings,
@@ -39,7 +40,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// The first mistake, with its key as a path and its line: unknown keys, wrong types, values out of range, an id
-    /// that stands twice, a server without `url`.
+    /// that stands twice, a server without `url` or `command`, or keys that belong to another kind of server.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let written: Written = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -48,12 +49,22 @@ impl ConfigFile {
             ConfigError::new(key, error.into_inner().to_string())
         })?;
         deserializer.end().map_err(|error| ConfigError::new("servers.json", error.to_string()))?;
+        let keys: Keys = serde_json::from_str(text)
+            .map_err(|error| ConfigError::new("servers.json", error.to_string()))?;
         written.troupe.check().map_err(|error| error.under("troupe"))?;
         let servers = written
             .servers
             .0
             .into_iter()
-            .map(|(id, server)| server.into_server(id).map_err(|error| error.under("mcpServers")))
+            .map(|(id, mut server)| {
+                if let Some(pool) = server.pool.as_mut().filter(|_| server.command.is_some())
+                    && !keys.names(&id, "max")
+                {
+                    // More processes than one only where the file says so.
+                    pool.max = pool.min;
+                }
+                server.into_server(id).map_err(|error| error.under("mcpServers"))
+            })
             .collect::<Result<Vec<_>, _>>()?;
         for (order, server) in servers.iter().enumerate() {
             let spec = server.clone().settle(&written.troupe.pool, &written.troupe.breaker, order);
@@ -70,6 +81,26 @@ struct Written {
     servers: WrittenServers,
     #[serde(default)]
     troupe: Settings,
+}
+
+/// The keys that the servers' pools name: of a setting alone nobody can tell whether it was said or is the default.
+#[derive(Deserialize)]
+struct Keys {
+    #[serde(rename = "mcpServers")]
+    servers: BTreeMap<String, ServerKeys>,
+}
+
+#[derive(Deserialize)]
+struct ServerKeys {
+    #[serde(default)]
+    pool: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+impl Keys {
+    fn names(&self, server: &str, key: &str) -> bool {
+        let pool = self.servers.get(server).and_then(|server| server.pool.as_ref());
+        pool.is_some_and(|pool| pool.contains_key(key))
+    }
 }
 
 /// Servers in the file's order; a JSON map would silently keep the last of two equal ids.
@@ -119,14 +150,12 @@ struct WrittenServer {
     #[serde(rename = "type")]
     kind: Option<Kind>,
     url: Option<String>,
-    command: Option<String>,
-    #[serde(default, rename = "args")]
-    _args: Vec<String>,
-    #[serde(default, rename = "env")]
-    _env: BTreeMap<String, String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
+    headers: Option<BTreeMap<String, String>>,
     subprotocol: Option<WrittenSubprotocol>,
+    command: Option<String>,
+    args: Option<Vec<String>>,
+    env: Option<BTreeMap<String, String>>,
+    cwd: Option<PathBuf>,
     group: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
@@ -151,39 +180,58 @@ enum WrittenSubprotocol {
 
 impl WrittenServer {
     fn into_server(self, id: String) -> Result<Server, ConfigError> {
+        let at = |key: &str| format!("{id}.{key}");
         let kind = match (self.kind, &self.url, &self.command) {
             (Some(kind), _, _) => kind,
-            (None, Some(url), _) if url.starts_with("ws://") || url.starts_with("wss://") => Kind::WebSocket,
-            (None, Some(_), _) => Kind::Http,
+            (None, Some(_), Some(_)) => {
+                let reason = "stands beside command: a server is reached by one of them";
+                return Err(ConfigError::new(at("url"), reason));
+            }
+            (None, Some(url), None) if url.starts_with("ws://") || url.starts_with("wss://") => {
+                Kind::WebSocket
+            }
+            (None, Some(_), None) => Kind::Http,
             (None, None, Some(_)) => Kind::Stdio,
             (None, None, None) => {
-                return Err(ConfigError::new(format!("{id}.url"), "is missing: say where the server is"));
+                let (key, given) = match (&self.args, &self.env, &self.cwd) {
+                    (None, None, None) => ("url", "say where the server is, by url or command"),
+                    (_, _, _) => ("command", "args, env and cwd are those of a command"),
+                };
+                return Err(ConfigError::new(at(key), format!("is missing: {given}")));
             }
         };
-        let unsupported = |transport: &str| {
-            let reason = format!("{transport} servers are not supported yet; use a ws:// or wss:// url");
-            Err(ConfigError::new(format!("{id}.type"), reason))
+        self.reject_keys_of_others(kind).map_err(|error| error.under(&id))?;
+        let endpoint = match kind {
+            Kind::WebSocket => {
+                let Some(url) = self.url else {
+                    return Err(ConfigError::new(at("url"), "is missing: a websocket server needs one"));
+                };
+                let subprotocol = match self.subprotocol {
+                    None => SubprotocolChoice::Auto,
+                    Some(WrittenSubprotocol::One(name)) => match name.as_str() {
+                        "auto" => SubprotocolChoice::Auto,
+                        "none" => SubprotocolChoice::None,
+                        _ => SubprotocolChoice::Offer(vec![name]),
+                    },
+                    Some(WrittenSubprotocol::Several(names)) => SubprotocolChoice::Offer(names),
+                };
+                let headers = self.headers.unwrap_or_default().into_iter().collect();
+                Endpoint::WebSocket { url, headers, subprotocol }
+            }
+            Kind::Stdio => {
+                let Some(command) = self.command else {
+                    return Err(ConfigError::new(at("command"), "is missing: a stdio server needs one"));
+                };
+                let (args, env) = (self.args.unwrap_or_default(), self.env.unwrap_or_default());
+                Endpoint::Stdio { command, args, env, cwd: self.cwd }
+            }
+            Kind::Http => {
+                let reason = "Streamable HTTP servers are not supported yet; use a ws:// or wss:// url";
+                return Err(ConfigError::new(at("type"), reason));
+            }
         };
-        match kind {
-            Kind::WebSocket => {}
-            Kind::Stdio => return unsupported("stdio"),
-            Kind::Http => return unsupported("Streamable HTTP"),
-        }
-        let Some(url) = self.url else {
-            return Err(ConfigError::new(format!("{id}.url"), "is missing: a websocket server needs one"));
-        };
-        let subprotocol = match self.subprotocol {
-            None => SubprotocolChoice::Auto,
-            Some(WrittenSubprotocol::One(name)) => match name.as_str() {
-                "auto" => SubprotocolChoice::Auto,
-                "none" => SubprotocolChoice::None,
-                _ => SubprotocolChoice::Offer(vec![name]),
-            },
-            Some(WrittenSubprotocol::Several(names)) => SubprotocolChoice::Offer(names),
-        };
-        let mut server = Server::websocket(id, "");
-        server.endpoint =
-            Endpoint::WebSocket { url, headers: self.headers.into_iter().collect(), subprotocol };
+        let mut server = Server::custom(id);
+        server.endpoint = endpoint;
         server.group = self.group;
         server.tags = self.tags;
         server.weight = self.weight.unwrap_or(server.weight);
@@ -193,6 +241,30 @@ impl WrittenServer {
         server.pool = self.pool;
         server.breaker = self.breaker;
         Ok(server)
+    }
+
+    /// A key that has no meaning for this kind of server is a mistake of somebody who thinks that it has.
+    fn reject_keys_of_others(&self, kind: Kind) -> Result<(), ConfigError> {
+        let of_command = [
+            ("command", self.command.is_some()),
+            ("args", self.args.as_ref().is_some_and(|args| !args.is_empty())),
+            ("env", self.env.as_ref().is_some_and(|env| !env.is_empty())),
+            ("cwd", self.cwd.is_some()),
+        ];
+        let of_url = [
+            ("url", self.url.is_some()),
+            ("headers", self.headers.as_ref().is_some_and(|headers| !headers.is_empty())),
+            ("subprotocol", self.subprotocol.is_some()),
+        ];
+        let (kind, others) = match kind {
+            Kind::WebSocket => ("websocket", of_command.as_slice()),
+            Kind::Stdio => ("stdio", of_url.as_slice()),
+            Kind::Http => ("http", of_command.as_slice()),
+        };
+        match others.iter().find(|(_, given)| *given) {
+            Some((key, _)) => Err(ConfigError::new(*key, format!("has no meaning for a {kind} server"))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -234,10 +306,47 @@ mod tests {
     }
 
     #[test]
+    fn a_command_makes_a_stdio_server_with_one_process() {
+        let file = ConfigFile::parse(
+            r#"{"mcpServers":{
+                "a": {"command": "npx", "args": ["-y", "x"], "env": {"TOKEN": "t"}, "cwd": "/srv"},
+                "b": {"type": "stdio", "command": "b", "pool": {"handshakeTimeout": "60s"}},
+                "c": {"command": "c", "pool": {"min": 2}},
+                "d": {"command": "d", "pool": {"max": 3}}
+            }}"#,
+        )
+        .unwrap();
+        let expected = Server::stdio("a", "npx", ["-y", "x"]).env("TOKEN", "t").cwd("/srv");
+        assert_eq!(file.servers[0], expected);
+        let pools = file.servers.iter().filter_map(|server| server.pool.as_ref());
+        assert_eq!(pools.map(|pool| (pool.min, pool.max)).collect::<Vec<_>>(), [(1, 1), (2, 2), (1, 3)]);
+    }
+
+    #[test]
+    fn keys_that_do_not_belong_together_are_told() {
+        for (server, key) in [
+            (r#"{"command":"x","url":"ws://h"}"#, "url"),
+            (r#"{"args":["x"]}"#, "command"),
+            (r#"{"env":{"A":"b"}}"#, "command"),
+            (r#"{"type":"stdio"}"#, "command"),
+            (r#"{"type":"stdio","url":"ws://h"}"#, "url"),
+            (r#"{"type":"websocket","command":"x"}"#, "command"),
+            (r#"{"url":"ws://h","args":["x"]}"#, "args"),
+            (r#"{"command":"x","headers":{"A":"b"}}"#, "headers"),
+            (r#"{"command":"x","subprotocol":"mcp"}"#, "subprotocol"),
+            (r#"{"command":""}"#, "command"),
+            (r#"{"command":"x","env":{"A=B":"c"}}"#, "env"),
+            (r#"{"command":"x","env":{"A":1}}"#, "env.A"),
+            (r#"{"command":"x","args":"y"}"#, "args"),
+        ] {
+            let error = mistake(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#));
+            assert_eq!(error.key, format!("mcpServers.a.{key}"), "{server}: {error}");
+        }
+    }
+
+    #[test]
     fn a_transport_that_does_not_exist_yet_is_told() {
-        let error = mistake(r#"{"mcpServers":{"a":{"command":"npx","args":["-y","x"]}}}"#);
-        assert_eq!(error.key, "mcpServers.a.type");
-        assert!(error.reason.contains("stdio"), "{error}");
-        assert!(mistake(r#"{"mcpServers":{"a":{"url":"http://h"}}}"#).reason.contains("HTTP"));
+        let error = mistake(r#"{"mcpServers":{"a":{"url":"http://h"}}}"#);
+        assert!(error.key.ends_with("a.type") && error.reason.contains("HTTP"), "{error}");
     }
 }
