@@ -19,6 +19,10 @@ use crate::transport::{Connector, DialError, Inbound, Link, LinkError, Outbound}
 /// How long a peer that is turned away may take to hear it.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 
+/// Frames that are no messages before the handshake is given up: more than the banner of any start script, and soon over
+/// where a peer floods.
+const NOISE_MAX: u64 = 1_000;
+
 /// Why a link could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
@@ -40,6 +44,9 @@ pub(super) enum OpenError {
     /// The handshake took too long.
     #[error("no handshake within {}{noise}", rounded(*.limit))]
     HandshakeTimeout { limit: Duration, noise: Noise },
+    /// The peer speaks another language.
+    #[error("no handshake{0}")]
+    Noise(Noise),
 }
 
 /// What a peer said in the handshake that was no message.
@@ -183,6 +190,9 @@ async fn next_step(
         // It cannot move the handshake on; the timeout decides.
         noise.frames += 1;
         noise.last = malformed.reason;
+        if noise.frames >= NOISE_MAX {
+            return Err(OpenError::Noise(std::mem::take(noise)));
+        }
     }
     Ok(step)
 }
@@ -191,5 +201,72 @@ fn outbound(id: Option<u64>, frame: bytes::Bytes) -> Outbound {
     match id {
         Some(id) => Outbound::Request { id, frame },
         None => Outbound::Notice(frame),
+    }
+}
+
+#[cfg(all(test, feature = "testkit"))]
+mod tests {
+    use super::*;
+    use crate::actors::Tasks;
+    use crate::testkit::{MemoryPeer, pair};
+
+    fn dial(connector: &Arc<dyn Connector>, gate: &Arc<Semaphore>) -> Dial {
+        Dial {
+            connector: connector.clone(),
+            gate: gate.clone(),
+            limits: PoolSettings::default(),
+            dialect: Dialect::Mcp,
+            era: EraChoice::Auto,
+            known_era: None,
+            alive: Tasks::new().alive(),
+        }
+    }
+
+    async fn answer(peer: &mut MemoryPeer) {
+        peer.recv().await.expect("the probe");
+        assert!(peer.send(r#"{"id":1,"result":{"supportedVersions":["2026-07-28"]}}"#).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_counts_until_its_handshake_is_done_but_not_for_long() {
+        let (connector, mut listener) = pair(16);
+        let hold = connector.start_hold();
+        let (connector, gate): (Arc<dyn Connector>, _) = (Arc::new(connector), Arc::new(Semaphore::new(2)));
+        let dials: Vec<_> = (0..4).map(|_| tokio::spawn(dial(&connector, &gate).open())).collect();
+        let begun = Instant::now();
+        let mut first = listener.accept().await.expect("a link");
+        let _second = listener.accept().await.expect("a link");
+        assert!(timeout(hold / 2, listener.accept()).await.is_err(), "two are allowed at once");
+        answer(&mut first).await;
+        let _third = timeout(hold / 4, listener.accept()).await.expect("the first is done");
+        assert!(timeout(hold / 8, listener.accept()).await.is_err());
+        // The second never answers.
+        let _fourth = listener.accept().await.expect("a link");
+        assert_eq!(Instant::now().saturating_duration_since(begun), hold);
+        drop(dials);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_peer_says_instead_of_an_answer_is_told() {
+        let (connector, mut listener) = pair(16);
+        let (connector, gate): (Arc<dyn Connector>, _) = (Arc::new(connector), Arc::new(Semaphore::new(1)));
+        let opening = tokio::spawn(dial(&connector, &gate).open());
+        let mut peer = listener.accept().await.expect("a link");
+        assert!(peer.send("npm notice").await && peer.send("listening on stdio").await);
+        let error = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
+        let told = error.to_string();
+        assert!(told.starts_with("no handshake within 10s; it sent 2 frames"), "{told}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_floods_instead_of_answering_is_given_up() {
+        let (connector, mut listener) = pair(16);
+        let (connector, gate): (Arc<dyn Connector>, _) = (Arc::new(connector), Arc::new(Semaphore::new(1)));
+        let opening = tokio::spawn(dial(&connector, &gate).open());
+        let mut peer = listener.accept().await.expect("a link");
+        while peer.send("yes").await {}
+        let error = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
+        let told = error.to_string();
+        assert!(told.starts_with("no handshake; it sent 1000 frames"), "{told}");
     }
 }

@@ -23,7 +23,7 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 
 use super::lines::Lines;
 use super::process::Process;
-use super::stderr::{LogLines, Noted, StderrLog};
+use super::stderr::{LogLines, Noted, StderrLog, readable};
 use crate::transport::LinkError;
 
 /// How long a server may take to end after its stdin was closed, and again after it was asked to end: what the SDKs of
@@ -99,7 +99,13 @@ impl Keeper {
 
     /// Runs until the process is reaped.
     pub async fn run(mut self) {
-        // Let go when all is over.
+        let held = self.keep().await;
+        drop(self);
+        drop(held);
+    }
+
+    /// Sees the process to its end. Returns what is let go when nothing is left.
+    async fn keep(&mut self) -> Vec<Box<dyn Any + Send>> {
         let mut held: Vec<Box<dyn Any + Send>> = Vec::new();
         loop {
             tokio::select! { biased;
@@ -114,14 +120,16 @@ impl Keeper {
                         held.push(Box::new(ending));
                         break self.kill().await;
                     }
-                    // Its link was lost by somebody who forgot to drop it.
+                    // The link's last order found no room.
                     None => break self.kill().await,
                 },
-                line = next_line(&mut self.stderr) => self.note(line),
+                line = next_line(&mut self.stderr) => self.note(line).await,
             }
         }
         self.process.group_gone().await;
-        self.tell_dropped();
+        let dropped = self.log.dropped();
+        self.told_of(dropped);
+        held
     }
 
     /// Tells the link how the process ended, and what it said last.
@@ -129,7 +137,7 @@ impl Keeper {
         let rest = async {
             while self.stderr.is_some() {
                 let line = next_line(&mut self.stderr).await;
-                self.note(line);
+                self.note(line).await;
             }
         };
         // What has been read by then must do.
@@ -166,8 +174,8 @@ impl Keeper {
                 tokio::select! { biased;
                     // Whether it was in order is its own business.
                     _ = self.process.ended() => return,
-                    line = next_line(&mut self.stderr) => self.note(line),
                     () = &mut beside => {}
+                    line = next_line(&mut self.stderr) => self.note(line).await,
                 }
             }
         };
@@ -183,20 +191,18 @@ impl Keeper {
     }
 
     /// Takes note of a line of stderr.
-    fn note(&mut self, line: Option<String>) {
+    async fn note(&mut self, line: Option<Bytes>) {
         let Some(line) = line else { return };
+        // One read brings many lines; a server that floods must not keep other tasks from their turn.
+        tokio::task::consume_budget().await;
         let Noted { logged, dropped } = self.log.note(&line, Instant::now());
         self.told_of(dropped);
         if logged {
-            tracing::info!(target: "mcp_troupe::stderr", server = %self.server, "{line}");
+            tracing::info!(target: "mcp_troupe::stderr", server = %self.server, "{}", readable(&line));
         }
     }
 
-    fn tell_dropped(&mut self) {
-        let dropped = self.log.dropped();
-        self.told_of(dropped);
-    }
-
+    /// Tells of lines that were not logged.
     fn told_of(&self, dropped: u64) {
         if dropped > 0 {
             tracing::warn!(target: "mcp_troupe::stderr", server = %self.server, dropped, "too many lines at once");
@@ -205,7 +211,7 @@ impl Keeper {
 }
 
 /// The next line of stderr; `None` once, at its end.
-async fn next_line(stderr: &mut Option<FramedRead<ChildStderr, LogLines>>) -> Option<String> {
+async fn next_line(stderr: &mut Option<FramedRead<ChildStderr, LogLines>>) -> Option<Bytes> {
     let Some(lines) = stderr else { return std::future::pending().await };
     match lines.next().await {
         Some(Ok(line)) => Some(line),

@@ -8,7 +8,7 @@ use tokio_util::codec::{Decoder, Encoder};
 
 /// Why no line could be read.
 #[derive(Debug)]
-pub(super) enum LineError {
+pub(crate) enum LineError {
     /// It is longer than a message may be.
     TooLong,
     /// The pipe broke.
@@ -23,7 +23,7 @@ impl From<io::Error> for LineError {
 
 /// Reads and writes messages as lines. Of what is read, blank lines are left out; a line that the end of the stream cuts
 /// off is given as it is.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     /// The longest line, in bytes.
     limit: usize,
     /// Bytes at the front of the buffer that are known to hold no line break.

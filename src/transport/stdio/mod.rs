@@ -9,8 +9,8 @@
 //! process leads a process group of its own, which ends with it; what leaves that group (`setsid`) is not followed. Where
 //! there are no process groups (Windows), the process alone is ended.
 //!
-//! The next process of a server is started when the one before is gone: two of them might be in each other's way, and a
-//! pool of one means one.
+//! A process is started when those of the same server that are on their way out are gone: they might be in each other's
+//! way, and a pool of one means one.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -31,6 +31,8 @@ mod process;
 mod stderr;
 
 use keeper::Keeper;
+#[cfg(feature = "testkit")]
+pub(crate) use lines::Lines;
 use link::StdioLink;
 use process::{Pipes, Process};
 

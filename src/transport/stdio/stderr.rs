@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// The last lines that are kept, and how much of each: they become part of an error message.
 const LAST_LINES: usize = 5;
-const LAST_LINE_CHARS: usize = 200;
+const LAST_LINE_BYTES: usize = 200;
 
 /// Lines of a log, of bounded length.
 #[derive(Default)]
@@ -29,10 +29,10 @@ pub(super) struct LogLines {
 }
 
 impl Decoder for LogLines {
-    type Item = String;
+    type Item = Bytes;
     type Error = io::Error;
 
-    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<String>, io::Error> {
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, io::Error> {
         loop {
             let end = memchr(b'\n', buffer);
             let line = match end {
@@ -41,33 +41,51 @@ impl Decoder for LogLines {
                 None => return Ok(None),
             };
             let rest_of_long = std::mem::replace(&mut self.skipping, end.is_none());
-            if !rest_of_long && let Some(text) = readable(&line) {
-                return Ok(Some(text));
+            if let Some(line) = content(line).filter(|_| !rest_of_long) {
+                return Ok(Some(line));
             }
         }
     }
 
-    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<String>, io::Error> {
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, io::Error> {
         if let Some(line) = self.decode(buffer)? {
             return Ok(Some(line));
         }
         let rest = buffer.split();
-        Ok(if self.skipping { None } else { readable(&rest) })
+        Ok(content(rest).filter(|_| !self.skipping))
     }
 }
 
-/// A line as text that is safe to show: a terminal takes control characters for orders. `None` if nothing is left.
-fn readable(line: &[u8]) -> Option<String> {
-    let line = &line[..line.len().min(LINE_BYTES_MAX)];
-    let mut text = String::from_utf8_lossy(line).into_owned();
-    text.retain(|character| !character.is_control() || character == '\t');
+/// A line as far as it is read; `None` for a blank one.
+fn content(mut line: BytesMut) -> Option<Bytes> {
+    line.truncate(LINE_BYTES_MAX);
+    Some(line.freeze()).filter(|line| !line.trim_ascii().is_empty())
+}
+
+/// A line as text that is safe to show: a terminal takes control characters for orders, and many servers write colours.
+pub(super) fn readable(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    let mut text = String::with_capacity(line.len());
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            // A sequence of colour or movement, up to its final letter.
+            '\x1b' if characters.as_str().starts_with('[') => {
+                characters.next();
+                characters.by_ref().find(|character| matches!(character, '@'..='~'));
+            }
+            '\t' => text.push('\t'),
+            character if character.is_control() => {}
+            character => text.push(character),
+        }
+    }
     text.truncate(text.trim_end().len());
-    Some(text).filter(|text| !text.is_empty())
+    text
 }
 
 /// Decides which lines are logged, and remembers the last.
 pub(super) struct StderrLog {
-    last: VecDeque<String>,
+    last: VecDeque<Bytes>,
     window: Instant,
     in_window: u32,
     /// Lines of this window that were not logged.
@@ -89,11 +107,12 @@ impl StderrLog {
     }
 
     /// Takes note of a line.
-    pub fn note(&mut self, line: &str, now: Instant) -> Noted {
+    pub fn note(&mut self, line: &[u8], now: Instant) -> Noted {
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
         }
-        self.last.push_back(line.chars().take(LAST_LINE_CHARS).collect());
+        // A slice of the line would hold the whole buffer that it was read into.
+        self.last.push_back(Bytes::copy_from_slice(&line[..line.len().min(LAST_LINE_BYTES)]));
         let mut dropped = 0;
         if now.saturating_duration_since(self.window) >= WINDOW {
             self.window = now;
@@ -113,7 +132,7 @@ impl StderrLog {
 
     /// The last lines, if there were any.
     pub fn last_words(&self) -> Option<String> {
-        let words = self.last.iter().map(String::as_str).collect::<Vec<_>>().join(" | ");
+        let words = self.last.iter().map(|line| readable(line)).collect::<Vec<_>>().join(" | ");
         Some(words).filter(|words| !words.is_empty())
     }
 }
@@ -127,19 +146,17 @@ mod tests {
         for chunk in chunks {
             buffer.extend_from_slice(chunk);
             while let Some(line) = lines.decode(&mut buffer).unwrap() {
-                read.push(line);
+                read.push(readable(&line));
             }
         }
-        read.extend(lines.decode_eof(&mut buffer).unwrap());
+        read.extend(lines.decode_eof(&mut buffer).unwrap().map(|line| readable(&line)));
         read
     }
 
     #[test]
     fn lines_are_read_without_what_a_terminal_would_obey() {
-        assert_eq!(
-            read(&[b"one\r\n\n\x1b[31mtw", b"o\x07\n", b"\xffthree"]),
-            ["one", "[31mtwo", "\u{fffd}three"]
-        );
+        let told = read(&[b"one\r\n\n\x1b[1;31mtw", b"o\x1b[0m\x07\n", b"\xffthree\x1b[3"]);
+        assert_eq!(told, ["one", "two", "\u{fffd}three"]);
     }
 
     #[test]
@@ -153,10 +170,10 @@ mod tests {
     fn a_flood_is_cut_off_and_counted_and_its_last_lines_are_kept() {
         let now = Instant::now();
         let mut log = StderrLog::new(now);
-        let logged = (0..1_000).filter(|n| log.note(&format!("line {n}"), now).logged).count();
+        let logged = (0..1_000).filter(|n| log.note(format!("line {n}").as_bytes(), now).logged).count();
         assert_eq!(logged, LINES_MAX as usize);
         assert_eq!(log.last_words().unwrap(), "line 995 | line 996 | line 997 | line 998 | line 999");
-        let later = log.note("calm", now + WINDOW);
+        let later = log.note(b"calm", now + WINDOW);
         assert_eq!(later, Noted { logged: true, dropped: 1_000 - u64::from(LINES_MAX) });
         assert_eq!(log.dropped(), 0);
     }
