@@ -27,15 +27,14 @@ use harness::report::{self, Bound, Cell, Limit, Report, Spread, Table};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
-/// Calls at once, with the smallest results.
-const DEPTHS: [usize; 4] = [1, 8, 64, 256];
+/// Sizes of results, and how many calls at once: of the larger ones the other depths say nothing new, and of the largest 64 are
+/// half a second's work.
+const CASES: [(usize, &[usize]); 4] =
+    [(SMALL, &[1, 8, 64, 256]), (4 << 10, &[1, 64]), (LARGE, &[1, 64]), (1 << 20, &[1, 8])];
 
-/// Calls at once, with larger results: the others say nothing new.
-const DEPTHS_OF_LARGE: [usize; 2] = [1, 64];
-
-/// Sizes of results.
+/// Sizes with bounds.
 const SMALL: usize = 200;
-const LARGE: [usize; 3] = [4 << 10, 64 << 10, 1 << 20];
+const LARGE: usize = 64 << 10;
 
 /// Before each measurement: tables and buffers get their size.
 const WARM_UP: Duration = Duration::from_millis(50);
@@ -94,9 +93,8 @@ impl Case {
     fn all() -> Vec<Self> {
         let mut cases = Vec::new();
         for flavour in [Flavour::CurrentThread, Flavour::TwoThreads] {
-            cases.extend(DEPTHS.map(|depth| Self { flavour, bytes: SMALL, depth }));
-            for bytes in LARGE {
-                cases.extend(DEPTHS_OF_LARGE.map(|depth| Self { flavour, bytes, depth }));
+            for (bytes, depths) in CASES {
+                cases.extend(depths.iter().map(|depth| Self { flavour, bytes, depth: *depth }));
             }
         }
         cases
@@ -275,7 +273,7 @@ fn bounds(measured: &Measured, report: &mut Report) {
         (SMALL, 256) => {
             vec![("calls/s of the bare pump's", Limit::AtLeast(0.7), Some(0.85), rates(bare))]
         }
-        (0x1_0000, 64) => vec![("calls/s of rmcp's", Limit::AtLeast(8.0), None, rates(rmcp))],
+        (LARGE, 64) => vec![("calls/s of rmcp's", Limit::AtLeast(8.0), None, rates(rmcp))],
         _ => vec![],
     };
     for (what, limit, aim, ratio) in bounds {

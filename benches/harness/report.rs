@@ -268,7 +268,7 @@ impl Report {
         for table in self.tables.iter().filter(|table| !table.rows.is_empty()) {
             print!("\n{}: {}\n\n{table}", self.bench, table.title);
         }
-        self.notes.iter().for_each(|note| println!("{note}"));
+        self.notes.iter().for_each(|note| println!("\n{note}"));
         if !self.bounds.is_empty() {
             let mut bounds = Table::new("bounds", &["bound", "limit", "aim", "measured", "holds"]);
             self.bounds.iter().for_each(|bound| bounds.row(bound.row()));
