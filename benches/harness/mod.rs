@@ -12,6 +12,7 @@ pub mod child;
 #[path = "../../examples/echo_server/echo.rs"]
 pub mod echo;
 pub mod paths;
+pub mod pure;
 pub mod report;
 pub mod sdk;
 mod websocket;

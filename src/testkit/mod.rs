@@ -18,6 +18,8 @@
 //! # }
 //! ```
 
+#[doc(hidden)]
+pub mod bench;
 mod checker;
 mod faults;
 mod memory;
