@@ -15,4 +15,5 @@ pub mod paths;
 pub mod pure;
 pub mod report;
 pub mod sdk;
+pub mod system;
 mod websocket;
