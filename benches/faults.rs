@@ -6,8 +6,12 @@
 // A bench measures real time; tokio's clock can be paused.
 #![allow(clippy::disallowed_types)]
 
+mod harness;
+
+use std::process::ExitCode;
 use std::time::{Duration, Instant as WallClock};
 
+use harness::report::{Cell, Report, Spread, Table};
 use mcp_troupe::event::ServerStatus;
 use mcp_troupe::testkit::{Fault, FaultProxy, Script, ScriptedServer, Target, inject};
 use mcp_troupe::{
@@ -28,12 +32,9 @@ struct Row {
 }
 
 impl Row {
-    fn print(mut self) {
-        self.times.sort_unstable();
-        let ms = |time: &Duration| time.as_secs_f64() * 1e3;
-        let (median, longest) =
-            (ms(&self.times[self.times.len() / 2]), ms(self.times.last().expect("measured")));
-        println!("| {} | {} | {median:.1} | {longest:.1} |", self.fault, self.measured);
+    fn cells(self) -> Vec<Cell> {
+        let Spread { median, max, .. } = Spread::of(self.times.iter().map(|time| time.as_secs_f64() * 1e3));
+        vec![self.fault.into(), self.measured.into(), Cell::Number(median, 1), Cell::Number(max, 1)]
     }
 }
 
@@ -41,30 +42,37 @@ impl Row {
 const AS_CHILD: &str = "--as-child";
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
+async fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == AS_CHILD) {
         serve().await;
     }
-    println!("| fault | measured | median ms | longest ms |\n| --- | --- | ---: | ---: |");
-    start("no fault at start", None).await.print();
-    start("a refused server and a black hole at start", Some(())).await.print();
-    hundred_servers().await.print();
-    cut().await.print();
-    comes_back().await.print();
-    half_open().await.print();
+    let mut table = Table::new("how long they are felt", &["fault", "measured", "median ms", "longest ms"]);
+    let mut add = |row: Row| {
+        eprintln!("{}", row.fault);
+        table.row(row.cells());
+    };
+    add(start("no fault at start", None).await);
+    add(start("a refused server and a black hole at start", Some(())).await);
+    add(hundred_servers().await);
+    add(cut().await);
+    add(comes_back().await);
+    add(half_open().await);
     for (fault, target) in [
         ("a connection's actor is killed", Target::connection("s")),
         ("a server's actor is killed", Target::server("s")),
         ("the router is killed", Target::Router),
         ("the registry is killed", Target::Registry),
     ] {
-        killed(fault, target).await.print();
+        add(killed(fault, target).await);
     }
-    shutdown().await.print();
+    add(shutdown().await);
     #[cfg(unix)]
     for measured in [Measured::Error, Measured::NextAnswer] {
-        killed_child(measured).await.print();
+        add(killed_child(measured).await);
     }
+    let mut report = Report::new("faults");
+    report.table(table);
+    report.finish()
 }
 
 /// Serves over stdin and stdout.

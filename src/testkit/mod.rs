@@ -20,6 +20,8 @@
 //! ```
 
 pub mod balancing;
+#[doc(hidden)]
+pub mod bench;
 mod checker;
 mod faults;
 mod memory;

@@ -1,0 +1,193 @@
+//! The pure parts of the call path, without actors and sockets, for the benches of this crate. No part of the public face.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::call::{AttemptEnd, Call, OutcomeClass};
+use crate::config::{BreakerSettings, Collisions, PoolSettings, Server, Settings};
+use crate::event::ServerStatus;
+use crate::id::{AttemptId, CallId, ConnectionId, GroupId, Incarnation, ServerId};
+use crate::json::RawJson;
+use crate::policy::catalogue::{Catalogue, Resolution, ServerTools, ToolDefinition};
+use crate::policy::routing::{Answer, CancelReason, Completion, Dispatch, Outlet, Routing, Standing};
+use crate::policy::strategy::Strategies;
+use crate::protocol::envelope::{Incoming, decode};
+
+/// Time between two turns. Far below any deadline, for as many calls as may wait.
+const STEP: Duration = Duration::from_micros(10);
+
+/// What an attempt takes.
+const LATENCY: Duration = Duration::from_millis(1);
+
+/// The one tool, or the first.
+const TOOL: &str = "search";
+
+/// Reads one frame as the pump does. Returns the size of the results in it.
+pub fn read(frame: Bytes) -> usize {
+    let mut bytes = 0;
+    let read = decode(frame, |incoming| match incoming {
+        Incoming::Response(response) => bytes += response.outcome.map_or(0, |result| result.len()),
+        Incoming::Hollow { .. } | Incoming::Request { .. } | Incoming::Notification { .. } => {}
+    });
+    read.map_or(0, |()| bytes)
+}
+
+/// How the servers of a [`Round`] belong together. All offer a tool of one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// They are replicas.
+    OneGroup,
+    /// Each is a group of its own, and calls name it.
+    OwnGroups,
+}
+
+/// The router's judgement over so many ready servers, with so many calls in its queue.
+pub struct Round {
+    routing: Routing<(), usize>,
+    stage: Stage,
+    servers: Vec<ServerId>,
+    tools: Vec<String>,
+    now: Instant,
+    calls: u64,
+    result: RawJson,
+}
+
+/// Takes note of the last dispatch; servers are numbers.
+#[derive(Default)]
+struct Stage {
+    dispatched: Option<(usize, AttemptId)>,
+    answers: u64,
+}
+
+impl Outlet<(), usize> for Stage {
+    fn answer(&mut self, (): (), answer: Answer) {
+        self.answers += u64::from(answer.is_ok());
+    }
+
+    fn hand_back(&mut self, (): (), _: Arc<Call>) {}
+
+    fn dispatch(&mut self, server: &usize, dispatch: Dispatch) -> bool {
+        self.dispatched = Some((*server, dispatch.attempt));
+        true
+    }
+
+    fn release(&mut self, _: &usize, _: ConnectionId) {}
+
+    fn cancel(&mut self, _: &usize, _: AttemptId, _: CancelReason) {}
+}
+
+fn server_id(number: usize) -> ServerId {
+    ServerId::new(format!("server-{number}")).expect("plain characters")
+}
+
+impl Round {
+    /// Sets the stage. Where calls are queued, each server works on one call and has no room for another.
+    pub fn new(strategy: &str, company: Company, servers: usize, queued: usize) -> Self {
+        let mut settings = Settings::default();
+        settings.mailbox.capacity = queued + 1;
+        settings.limits.open_calls_max = servers + queued + 1;
+        let mut strategies = Strategies::with_builtin();
+        strategies.select(strategy).expect("a built-in strategy");
+        let mut round = Self {
+            routing: Routing::new(Arc::new(settings), strategies, 7),
+            stage: Stage::default(),
+            servers: (0..servers).map(server_id).collect(),
+            tools: vec![TOOL.to_owned()],
+            now: Instant::now(),
+            calls: 0,
+            result: RawJson::from_text("{}").expect("JSON"),
+        };
+        let slots = if queued > 0 { 1 } else { PoolSettings::default().in_flight_max };
+        round.introduce(company, slots);
+        if queued > 0 {
+            (0..servers + queued).for_each(|_| round.submit());
+        }
+        round
+    }
+
+    fn introduce(&mut self, company: Company, slots: usize) {
+        let standing = Standing {
+            status: ServerStatus::Ready,
+            hopeful: false,
+            listed: true,
+            slots,
+            ..Standing::beginning()
+        };
+        let definition = RawJson::from_text(format!(r#"{{"name":"{TOOL}"}}"#)).expect("JSON");
+        let tools: Arc<[ToolDefinition]> = [ToolDefinition { name: TOOL.to_owned(), definition }].into();
+        let mut offers = Vec::new();
+        for (number, server) in self.servers.iter().cloned().enumerate() {
+            let group = match company {
+                Company::OneGroup => GroupId::new("group").expect("plain characters"),
+                Company::OwnGroups => GroupId::from(&server),
+            };
+            let spec = Server::custom(server.as_str()).group(group.as_str());
+            let spec = spec.settle(&PoolSettings::default(), &BreakerSettings::default(), number);
+            let spec = Arc::new(spec.expect("a good server"));
+            self.routing.joined(spec, Incarnation::FIRST, Some(number), standing.clone());
+            offers.push(ServerTools { server, group, order: number, tools: tools.clone() });
+        }
+        if company == Company::OwnGroups {
+            self.tools = self.servers.iter().map(|server| format!("{server}/{TOOL}")).collect();
+        }
+        let catalogue = Arc::new(Catalogue::merge(1, offers, Collisions::default()));
+        self.routing.catalogue(catalogue, self.now, &mut self.stage);
+        self.routing.introduced(self.now, &mut self.stage);
+    }
+
+    /// One call is admitted, one is given to a server, and one is settled: without a queue it is the same.
+    ///
+    /// # Panics
+    /// When a call got no answer.
+    pub fn turn(&mut self) {
+        self.submit();
+        let answers = self.stage.answers;
+        let (server, attempt) = self.stage.dispatched.take().expect("a server works on a call");
+        let end = AttemptEnd::Result(self.result.clone());
+        let completion = Completion { attempt, end, class: OutcomeClass::Success, latency: LATENCY };
+        let batch = vec![completion];
+        self.now += STEP;
+        let life = Incarnation::FIRST;
+        self.routing.completed(&self.servers[server], life, batch, self.now, &mut self.stage);
+        assert_eq!(self.stage.answers, answers + 1, "a result is an answer");
+    }
+
+    fn submit(&mut self) {
+        let tool = self.tools[self.calls as usize % self.tools.len()].as_str();
+        let id = CallId(self.calls);
+        self.calls += 1;
+        self.now += STEP;
+        let call = Arc::new(Call::tool(tool));
+        self.routing.submit(id, call, self.now, (), self.now, &mut self.stage);
+    }
+}
+
+/// A catalogue to look names up in: so many servers, each a group of its own, with so many tools each, all named apart.
+pub struct Names(Catalogue);
+
+impl Names {
+    /// Merges it.
+    pub fn new(servers: usize, tools: usize) -> Self {
+        let definition = RawJson::from_text("{}").expect("JSON");
+        let offers = (0..servers).map(|number| {
+            let server = server_id(number);
+            let tool = |n| ToolDefinition { name: Self::name(number, n), definition: definition.clone() };
+            let group = GroupId::from(&server);
+            ServerTools { server, group, order: number, tools: (0..tools).map(tool).collect() }
+        });
+        Self(Catalogue::merge(1, offers, Collisions::default()))
+    }
+
+    /// The name of a server's tool.
+    pub fn name(server: usize, tool: usize) -> String {
+        format!("{TOOL}-{server}-{tool}")
+    }
+
+    /// Whether the name means one tool.
+    pub fn finds(&self, name: &str) -> bool {
+        matches!(self.0.resolve(name, None, |_| true), Resolution::Found(_))
+    }
+}
