@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::duration::optional_ms;
-use crate::id::{ConnectionId, GroupId, Incarnation, ServerId};
+use crate::id::{ConnectionId, GroupId, Incarnation, ServerId, SourceId};
 
 /// Where a server stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -40,6 +40,28 @@ impl fmt::Display for ServerStatus {
             Self::Draining => "draining",
             Self::Stopped => "stopped",
         })
+    }
+}
+
+/// How a server came to the troupe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "origin", content = "source")]
+pub enum Origin {
+    /// It was given to the builder, or stands in the configuration.
+    Configured,
+    /// The host registered it, or gave it another description, while the troupe played.
+    Registered,
+    /// This source found it.
+    Source(SourceId),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configured => f.write_str("the configuration"),
+            Self::Registered => f.write_str("the host"),
+            Self::Source(source) => write!(f, "the source {source}"),
+        }
     }
 }
 
