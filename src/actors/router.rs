@@ -83,6 +83,8 @@ pub(crate) enum RouterMsg {
         actor: Option<ActorRef<ServerMsg>>,
         standing: Standing,
     },
+    /// By the registry: a server's description changed, and its present life goes on.
+    Amended(Arc<ServerSpec>),
     /// By the registry: a life that was replaced is over.
     Retired { server: ServerId, incarnation: Incarnation },
     /// By the registry: where a server stands.
@@ -272,6 +274,7 @@ impl Actor for RouterActor {
             RouterMsg::Replaced { spec, incarnation, actor, standing } => {
                 routing.replaced(spec, incarnation, actor, standing, now, &mut hands);
             }
+            RouterMsg::Amended(spec) => routing.amended(spec, now, &mut hands),
             RouterMsg::Retired { server, incarnation } => {
                 routing.retired(&server, incarnation, now, &mut hands);
             }

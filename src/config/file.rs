@@ -132,6 +132,8 @@ struct WrittenServer {
     tags: Vec<String>,
     weight: Option<u32>,
     #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    #[serde(default)]
     dialect: Dialect,
     #[serde(default)]
     era: EraChoice,
@@ -187,6 +189,7 @@ impl WrittenServer {
         server.group = self.group;
         server.tags = self.tags;
         server.weight = self.weight.unwrap_or(server.weight);
+        server.metadata = self.metadata;
         server.dialect = self.dialect;
         server.era = self.era;
         server.timeout = self.timeout;

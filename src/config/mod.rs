@@ -9,8 +9,8 @@ mod wire;
 
 pub use discovery::DiscoverySettings;
 pub use file::ConfigFile;
-pub(crate) use server::ServerSpec;
 pub use server::{Endpoint, Server, SubprotocolChoice, WEIGHT_MAX};
+pub(crate) use server::{ServerSpec, without_query};
 pub use settings::{
     AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
     LivenessSettings, MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,

@@ -126,7 +126,7 @@ impl<D: Clone + PartialEq> Membership<D> {
     }
 
     /// What has to happen to a server, of which `present` plays.
-    pub fn step<'a>(&'a self, server: &ServerId, present: Present<'_, D>) -> Step<'a, D> {
+    pub fn step<'a>(&'a self, server: &ServerId, present: &Present<'_, D>) -> Step<'a, D> {
         let wanted = match self.dismissed.contains(server) {
             true => None,
             false => self.claims(server).next(),
@@ -135,7 +135,7 @@ impl<D: Clone + PartialEq> Membership<D> {
             (Present::Nobody, Some((source, description))) => Step::Join(source, description),
             (Present::Found(_, _), None) => Step::Leave,
             (Present::Found(of, as_is), Some((source, description))) => {
-                if of == source && as_is == description {
+                if *of == source && *as_is == description {
                     Step::Nothing
                 } else {
                     Step::Change(source, description)
@@ -209,15 +209,15 @@ mod tests {
     fn a_server_that_a_source_names_joins_changes_and_leaves() {
         let mut membership = membership(&["s"]);
         says(&mut membership, "s", &[("a", 1)]);
-        assert_eq!(membership.step(&id("a"), Present::Nobody), Step::Join(&source("s"), &1));
-        assert_eq!(membership.step(&id("a"), Present::Found(&source("s"), &1)), Step::Nothing);
+        assert_eq!(membership.step(&id("a"), &Present::Nobody), Step::Join(&source("s"), &1));
+        assert_eq!(membership.step(&id("a"), &Present::Found(&source("s"), &1)), Step::Nothing);
         says(&mut membership, "s", &[("a", 2)]);
         assert_eq!(
-            membership.step(&id("a"), Present::Found(&source("s"), &1)),
+            membership.step(&id("a"), &Present::Found(&source("s"), &1)),
             Step::Change(&source("s"), &2)
         );
         says(&mut membership, "s", &[]);
-        assert_eq!(membership.step(&id("a"), Present::Found(&source("s"), &2)), Step::Leave);
+        assert_eq!(membership.step(&id("a"), &Present::Found(&source("s"), &2)), Step::Leave);
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
         let mut membership = membership(&["s"]);
         for servers in [&[("a", 1)][..], &[("a", 2)], &[]] {
             says(&mut membership, "s", servers);
-            assert_eq!(membership.step(&id("a"), Present::Host), Step::Nothing);
+            assert_eq!(membership.step(&id("a"), &Present::Host), Step::Nothing);
         }
     }
 
@@ -233,23 +233,23 @@ mod tests {
     fn what_returns_while_it_leaves_joins_when_it_has_left() {
         let mut membership = membership(&["s"]);
         says(&mut membership, "s", &[("a", 1)]);
-        assert_eq!(membership.step(&id("a"), Present::Leaving), Step::Nothing);
-        assert_eq!(membership.step(&id("a"), Present::Nobody), Step::Join(&source("s"), &1));
+        assert_eq!(membership.step(&id("a"), &Present::Leaving), Step::Nothing);
+        assert_eq!(membership.step(&id("a"), &Present::Nobody), Step::Join(&source("s"), &1));
     }
 
     #[test]
     fn an_id_that_two_sources_name_belongs_to_the_first_and_falls_to_the_second() {
         let mut membership = membership(&["s", "t"]);
         says(&mut membership, "t", &[("a", 2)]);
-        assert_eq!(membership.step(&id("a"), Present::Nobody), Step::Join(&source("t"), &2));
+        assert_eq!(membership.step(&id("a"), &Present::Nobody), Step::Join(&source("t"), &2));
         says(&mut membership, "s", &[("a", 1)]);
         assert_eq!(
-            membership.step(&id("a"), Present::Found(&source("t"), &2)),
+            membership.step(&id("a"), &Present::Found(&source("t"), &2)),
             Step::Change(&source("s"), &1)
         );
         says(&mut membership, "s", &[]);
         assert_eq!(
-            membership.step(&id("a"), Present::Found(&source("s"), &1)),
+            membership.step(&id("a"), &Present::Found(&source("s"), &1)),
             Step::Change(&source("t"), &2)
         );
     }
@@ -278,9 +278,9 @@ mod tests {
         says(&mut membership, "s", &[("a", 1)]);
         membership.dismiss(id("a"));
         says(&mut membership, "s", &[("a", 2)]);
-        assert_eq!(membership.step(&id("a"), Present::Nobody), Step::Nothing);
+        assert_eq!(membership.step(&id("a"), &Present::Nobody), Step::Nothing);
         says(&mut membership, "s", &[]);
         says(&mut membership, "s", &[("a", 2)]);
-        assert_eq!(membership.step(&id("a"), Present::Nobody), Step::Join(&source("s"), &2));
+        assert_eq!(membership.step(&id("a"), &Present::Nobody), Step::Join(&source("s"), &2));
     }
 }

@@ -184,7 +184,7 @@ impl Test {
                 Some((source, description)) => Present::Found(source, description),
                 None => Present::Nobody,
             };
-            match self.membership.step(&id, present) {
+            match self.membership.step(&id, &present) {
                 Decision::Nothing => {}
                 Decision::Join(source, description) => {
                     let joined = (source.clone(), *description);

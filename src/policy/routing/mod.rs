@@ -310,6 +310,16 @@ impl<P, S> Routing<P, S> {
         self.reconsider(now, out);
     }
 
+    /// A server's description changed so that its present life serves it as well.
+    pub fn amended(&mut self, spec: Arc<ServerSpec>, now: Instant, out: &mut impl Outlet<P, S>) {
+        if let Some(place) = self.places.get(&spec.id).copied()
+            && let Some(view) = &mut self.views[place]
+        {
+            view.spec = spec;
+            self.reconsider(now, out);
+        }
+    }
+
     /// A life that was replaced is over.
     pub fn retired(
         &mut self,
