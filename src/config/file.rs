@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -63,42 +64,71 @@ impl ConfigFile {
     }
 }
 
+/// The servers of a file that has nothing else, each read for itself: what is wrong with one concerns that one alone.
+///
+/// # Errors
+/// What is wrong with the file as a whole.
+pub(crate) fn servers_one_by_one(
+    text: &str,
+) -> Result<Vec<(String, Result<Server, ConfigError>)>, ConfigError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written {
+        #[serde(rename = "mcpServers")]
+        servers: InOrder<Box<serde_json::value::RawValue>>,
+    }
+    let written: Written =
+        serde_json::from_str(text).map_err(|error| ConfigError::new("mcpServers", error.to_string()))?;
+    let servers = written.servers.0.into_iter().map(|(id, written)| {
+        let mut deserializer = serde_json::Deserializer::from_str(written.get());
+        let server: Result<WrittenServer, _> = serde_path_to_error::deserialize(&mut deserializer);
+        let server = server
+            .map_err(|error| {
+                let key = format!("{id}.{}", error.path());
+                ConfigError::new(key, error.into_inner().to_string())
+            })
+            .and_then(|server| server.into_server(id.clone()));
+        (id, server)
+    });
+    Ok(servers.collect())
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     #[serde(rename = "mcpServers")]
-    servers: WrittenServers,
+    servers: InOrder<WrittenServer>,
     #[serde(default)]
     troupe: Settings,
 }
 
 /// Servers in the file's order; a JSON map would silently keep the last of two equal ids.
-struct WrittenServers(Vec<(String, WrittenServer)>);
+struct InOrder<T>(Vec<(String, T)>);
 
-impl<'de> Deserialize<'de> for WrittenServers {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
+        struct Servers<T>(PhantomData<T>);
 
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = WrittenServers;
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Servers<T> {
+            type Value = InOrder<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of servers by id")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut servers: Vec<(String, WrittenServer)> = Vec::new();
+                let mut servers: Vec<(String, T)> = Vec::new();
                 while let Some(id) = map.next_key::<String>()? {
                     if servers.iter().any(|(known, _)| *known == id) {
                         return Err(serde::de::Error::custom(format!("the id {id:?} stands twice")));
                     }
                     servers.push((id, map.next_value()?));
                 }
-                Ok(WrittenServers(servers))
+                Ok(InOrder(servers))
             }
         }
 
-        deserializer.deserialize_map(InOrder)
+        deserializer.deserialize_map(Servers(PhantomData))
     }
 }
 

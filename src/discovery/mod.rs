@@ -45,6 +45,7 @@
 //! # }
 //! ```
 
+mod files;
 mod record;
 
 use std::sync::Arc;
@@ -55,6 +56,7 @@ use crate::id::ServerId;
 use crate::transport::Connector;
 
 pub use crate::transport::BoxFuture;
+pub use files::FileSource;
 pub use record::{RECORD_BYTES_MAX, Record, RecordError, RecordKind};
 
 /// A place that names servers.

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | answers, failures, doubts and claims, with a source that the test dictates | `rules` |
 //! | kills of the actors that discover | `actors` |
+//! | files and folders of them | `files` |
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
@@ -12,6 +13,7 @@
 mod actors;
 #[path = "../common/mod.rs"]
 mod common;
+mod files;
 mod rules;
 
 use std::time::Duration;

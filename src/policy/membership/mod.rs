@@ -12,6 +12,7 @@
 
 mod source;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -159,9 +160,10 @@ impl<D: Clone + PartialEq> Membership<D> {
         self.told.retain(|key, holder| key.0 != *server || refused.get(key) == Some(holder));
         let mut new = Vec::new();
         for (key, holder) in refused {
-            if !self.told.contains_key(&key) {
-                new.push(Conflict { server: key.0.clone(), source: key.1.clone(), holder: holder.clone() });
-                self.told.insert(key, holder);
+            if let Entry::Vacant(untold) = self.told.entry(key) {
+                let (server, source) = untold.key().clone();
+                new.push(Conflict { server, source, holder: holder.clone() });
+                untold.insert(holder);
             }
         }
         new
