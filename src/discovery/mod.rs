@@ -45,8 +45,14 @@
 //! # }
 //! ```
 
+#[cfg(feature = "etcd")]
+mod etcd;
 mod files;
 mod record;
+#[cfg(feature = "etcd")]
+mod template;
+#[cfg(feature = "etcd")]
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,8 +62,14 @@ use crate::id::ServerId;
 use crate::transport::Connector;
 
 pub use crate::transport::BoxFuture;
+#[cfg(feature = "etcd")]
+pub use etcd::EtcdSource;
 pub use files::FileSource;
 pub use record::{RECORD_BYTES_MAX, Record, RecordError, RecordKind};
+#[cfg(feature = "etcd")]
+pub use template::Template;
+#[cfg(feature = "etcd")]
+pub use tls::Tls;
 
 /// A place that names servers.
 pub trait Source: Send + Sync + 'static {

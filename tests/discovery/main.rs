@@ -6,13 +6,21 @@
 //! | answers, failures, doubts and claims, with a source that the test dictates | `rules` |
 //! | kills of the actors that discover | `actors` |
 //! | files and folders of them | `files` |
+//! | changes at random under load | `churn` |
+//! | etcd, where its feature is on and the program installed | `etcd` |
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
 mod actors;
+#[cfg(feature = "etcd")]
+mod churn;
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "etcd")]
+mod directory;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod files;
 mod rules;
 
