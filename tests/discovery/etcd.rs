@@ -109,7 +109,11 @@ impl Etcd {
     }
 
     pub async fn troupe(&self) -> Troupe {
-        start(prompt(), self.source()).await
+        self.troupe_with(prompt()).await
+    }
+
+    pub async fn troupe_with(&self, settings: Settings) -> Troupe {
+        start(settings, self.source()).await
     }
 }
 
@@ -260,11 +264,18 @@ async fn a_watch_that_was_outrun_and_compacted_ends_at_what_there_is() {
     etcd.put_text("a", r#"{"url": "ws://h"}"#).await;
     let mut watch = etcd.source().watch();
     assert_eq!(watch.next().await.unwrap().servers.len(), 1);
-    // Nobody reads the watch, which holds up to some MiB; then etcd forgets what it could not send.
+    // Nobody reads the watch, whose buffers hold a thousand changes and more; then etcd forgets what it could not send.
     let mut client = etcd.client().await;
-    let large = "x".repeat(1 << 20);
-    for _ in 0..40 {
-        client.put(format!("{PREFIX}large"), large.as_str(), None).await.unwrap();
+    let writers = (0..100).map(|_| {
+        let mut client = client.clone();
+        tokio::spawn(async move {
+            for _ in 0..40 {
+                client.put(format!("{PREFIX}large"), "x".repeat(4096), None).await.unwrap();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
     }
     client.delete(format!("{PREFIX}large"), None).await.unwrap();
     let last = client.put(format!("{PREFIX}b"), r#"{"url": "ws://h"}"#, None).await.unwrap();
