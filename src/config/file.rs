@@ -162,6 +162,8 @@ struct WrittenServer {
     tags: Vec<String>,
     weight: Option<u32>,
     #[serde(default)]
+    priority: u16,
+    #[serde(default)]
     metadata: BTreeMap<String, String>,
     #[serde(default)]
     dialect: Dialect,
@@ -219,6 +221,7 @@ impl WrittenServer {
         server.group = self.group;
         server.tags = self.tags;
         server.weight = self.weight.unwrap_or(server.weight);
+        server.priority = self.priority;
         server.metadata = self.metadata;
         server.dialect = self.dialect;
         server.era = self.era;

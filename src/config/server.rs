@@ -74,6 +74,7 @@ pub struct Server {
     pub(crate) group: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) weight: u32,
+    pub(crate) priority: u16,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) dialect: Dialect,
     pub(crate) era: EraChoice,
@@ -107,6 +108,7 @@ impl Server {
             group: None,
             tags: Vec::new(),
             weight: 100,
+            priority: 0,
             metadata: BTreeMap::new(),
             dialect: Dialect::default(),
             era: EraChoice::default(),
@@ -131,6 +133,13 @@ impl Server {
     /// Its share of the calls beside its replicas', 1 to 1,000; 100 unless said.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
+        self
+    }
+
+    /// Its rank among its replicas, as in DNS: the lower the sooner, 0 unless said. Calls go to those of the lowest number,
+    /// and to others only while none of these is up.
+    pub fn priority(mut self, priority: u16) -> Self {
+        self.priority = priority;
         self
     }
 
@@ -233,6 +242,7 @@ impl Server {
             endpoint: self.endpoint,
             tags,
             weight: self.weight,
+            priority: self.priority,
             metadata: self.metadata,
             dialect: self.dialect,
             era: self.era,
@@ -253,6 +263,7 @@ pub(crate) struct ServerSpec {
     /// Sorted, without repetitions.
     pub tags: Vec<String>,
     pub weight: u32,
+    pub priority: u16,
     pub metadata: BTreeMap<String, String>,
     pub dialect: Dialect,
     pub era: EraChoice,

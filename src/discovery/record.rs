@@ -13,7 +13,7 @@
 //! ```json
 //! {
 //!   "url": "ws://10.0.0.7:3000",
-//!   "group": "files", "tags": ["storage", "eu"], "weight": 200,
+//!   "group": "files", "tags": ["storage", "eu"], "weight": 200, "priority": 0,
 //!   "dialect": "mcp", "era": "modern",
 //!   "metadata": { "version": "1.4.2" }
 //! }
@@ -26,7 +26,7 @@
 //! | `address`, `port` | a host name or an IP address, and a port |
 //! | `tls` | whether the connection is encrypted; not, unless said |
 //! | `path` | begins with `/`; `/` unless said |
-//! | `group`, `tags`, `weight`, `dialect`, `era` | as in `servers.json` |
+//! | `group`, `tags`, `weight`, `priority`, `dialect`, `era` | as in `servers.json` |
 //! | `metadata` | texts by name: shown with the server, and not read |
 //!
 //! What belongs to the host is not for a directory to say: a program to start, headers and tokens, pools and breakers. An
@@ -99,6 +99,9 @@ pub struct Record {
     /// Its weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// Its priority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u16>,
     /// Its vocabulary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
@@ -207,6 +210,7 @@ impl Record {
             group: self.group.or_else(|| defaults.group.clone()),
             tags: self.tags.or_else(|| defaults.tags.clone()),
             weight: self.weight.or(defaults.weight),
+            priority: self.priority.or(defaults.priority),
             dialect: self.dialect.or(defaults.dialect),
             era: self.era.or(defaults.era),
             metadata,
@@ -227,6 +231,7 @@ impl Record {
         server.group = self.group;
         server.tags = self.tags.unwrap_or_default();
         server.weight = self.weight.unwrap_or(server.weight);
+        server.priority = self.priority.unwrap_or(server.priority);
         server.dialect = self.dialect.unwrap_or_default();
         server.era = self.era.unwrap_or_default();
         server.metadata = self.metadata;

@@ -108,6 +108,8 @@ struct Route {
     servers: Vec<usize>,
     /// Names the set to the strategy; the same for the same servers.
     set: u64,
+    /// Their priorities differ.
+    tiered: bool,
     waiting: Mailbox<CallId>,
 }
 
