@@ -45,11 +45,13 @@
 //! # }
 //! ```
 
+#[cfg(feature = "dns")]
+mod dns;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod files;
 mod record;
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "dns", feature = "etcd"))]
 mod template;
 #[cfg(feature = "etcd")]
 mod tls;
@@ -62,11 +64,13 @@ use crate::id::ServerId;
 use crate::transport::Connector;
 
 pub use crate::transport::BoxFuture;
+#[cfg(feature = "dns")]
+pub use dns::DnsSource;
 #[cfg(feature = "etcd")]
 pub use etcd::EtcdSource;
 pub use files::FileSource;
 pub use record::{RECORD_BYTES_MAX, Record, RecordError, RecordKind};
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "dns", feature = "etcd"))]
 pub use template::Template;
 #[cfg(feature = "etcd")]
 pub use tls::Tls;

@@ -48,4 +48,16 @@ impl Template {
         }
         Ok(server.into())
     }
+
+    /// The same, where the source has defaults of its own behind the operator's.
+    #[cfg(feature = "dns")]
+    pub(super) fn found_or(&self, id: &str, record: Record, behind: &Record) -> Result<Found, RecordError> {
+        self.found(id, record.or(&self.defaults).or(behind))
+    }
+
+    /// Whether connections to its servers are encrypted unless a record says otherwise.
+    #[cfg(feature = "dns")]
+    pub(super) fn encrypts(&self) -> bool {
+        self.defaults.tls == Some(true)
+    }
 }

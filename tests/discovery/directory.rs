@@ -52,6 +52,11 @@ impl Program {
         self.signal("-CONT");
     }
 
+    /// Lets it read its files again.
+    pub fn reload(&self) {
+        self.signal("-HUP");
+    }
+
     fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap();
         assert!(sent.success());

@@ -7,7 +7,7 @@
 //! | kills of the actors that discover | `actors` |
 //! | files and folders of them | `files` |
 //! | changes at random under load | `churn` |
-//! | etcd, where its feature is on and the program installed | `etcd` |
+//! | DNS and etcd, where their features are on and the programs installed | `dns`, `etcd` |
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
@@ -17,8 +17,10 @@ mod actors;
 mod churn;
 #[path = "../common/mod.rs"]
 mod common;
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "dns", feature = "etcd"))]
 mod directory;
+#[cfg(feature = "dns")]
+mod dns;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod files;
