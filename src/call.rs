@@ -1,5 +1,6 @@
 //! A call and its reply.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -257,6 +258,21 @@ impl Call {
     pub fn meta(mut self, meta: impl Serialize) -> Self {
         self.meta = object("_meta", RawJson::from_value(&meta));
         self
+    }
+
+    /// The tool as the host named it. An attempt may still hold the call where the answer is not that attempt's.
+    pub(crate) fn into_tool(self: Arc<Self>) -> String {
+        Arc::try_unwrap(self).map_or_else(|shared| shared.tool.clone(), |call| call.tool)
+    }
+
+    /// The arguments, unless they are wrong: then the call is refused when it is made.
+    pub(crate) fn right_args(&self) -> Option<&RawJson> {
+        self.args.as_ref().ok().and_then(Option::as_ref)
+    }
+
+    /// The same of the entries for `_meta`.
+    pub(crate) fn right_meta(&self) -> Option<&RawJson> {
+        self.meta.as_ref().ok().and_then(Option::as_ref)
     }
 }
 

@@ -32,7 +32,8 @@
 //!
 //! # Features
 //! - `websocket` (default): the WebSocket transport, with rustls for `wss`.
-//! - `testkit`: faults of the troupe's own actors, a scripted MCP server and in-memory links, for tests.
+//! - `testkit`: faults of the troupe's own actors, a scripted MCP server, in-memory links and a simulation of balancing, for
+//!   tests.
 //! - `full`: all of them.
 //!
 //! [Model Context Protocol]: https://modelcontextprotocol.io
@@ -80,9 +81,10 @@ pub use troupe::{
     StartError, Troupe, TroupeBuilder, UnknownServer,
 };
 
-/// How a server is chosen among replicas; hosts may add strategies of their own.
+/// How a server is chosen among replicas: the built-in strategies, and what hosts need to add their own.
 pub mod strategy {
     pub use crate::policy::strategy::{
-        Candidate, Candidates, DuplicateStrategy, Load, Pick, Strategy, UnknownStrategy,
+        Candidate, Candidates, DuplicateStrategy, LeastConnections, Load, PeakEwma, Pick, Rendezvous,
+        RoundRobin, Strategy, UnknownStrategy, Weighted,
     };
 }

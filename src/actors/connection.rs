@@ -18,12 +18,11 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use super::dial::Dial;
-use super::pump::{Pump, Report};
-use super::router::RouterMsg;
+use super::pump::Pump;
 use super::server::ServerMsg;
 use super::tasks::OwnedTask;
 use crate::config::ServerSpec;
-use crate::id::{ConnectionId, Incarnation};
+use crate::id::ConnectionId;
 use crate::protocol::Era;
 use crate::transport::Connector;
 
@@ -39,7 +38,6 @@ pub(crate) struct ConnectionArguments {
     pub context: Context,
     pub spec: Arc<ServerSpec>,
     pub connector: Arc<dyn Connector>,
-    pub incarnation: Incarnation,
     pub connection: ConnectionId,
     pub known_era: Option<Era>,
     pub server: ActorRef<ServerMsg>,
@@ -92,8 +90,7 @@ async fn play(arguments: ConnectionArguments, myself: ActorRef<ConnectionMsg>) {
 
 /// Opens the link and pumps until it ends. Returns how it ended.
 async fn live(arguments: ConnectionArguments) -> String {
-    let ConnectionArguments { context, spec, connector, incarnation, connection, known_era, server } =
-        arguments;
+    let ConnectionArguments { context, spec, connector, connection, known_era, server } = arguments;
     let dial = Dial {
         connector,
         gate: context.dial_gate.clone(),
@@ -113,33 +110,12 @@ async fn live(arguments: ConnectionArguments) -> String {
         return "its server actor has ended".to_owned();
     }
     let settings = context.settings.clone();
-    let report = {
-        let context = context.clone();
-        move |report| distribute(report, &context, &server, &spec, incarnation, connection)
+    let report = move |report| {
+        // A server actor that has ended has reported everything of this connection as lost.
+        let _ = server.cast(ServerMsg::Turn { connection, report });
     };
     let limit = settings.limits.message_bytes_max;
     Pump::new(opened, requests, context.classifier.clone(), settings.liveness.clone(), limit, report)
         .run()
         .await
-}
-
-/// Hands a turn's report to the server actor, then to the router: when the router places the next call, the slot that
-/// the last one held is free.
-fn distribute(
-    report: Report,
-    context: &Context,
-    server: &ActorRef<ServerMsg>,
-    spec: &ServerSpec,
-    incarnation: Incarnation,
-    connection: ConnectionId,
-) {
-    let Report { finished, completed, violations, strays, tools_changed } = report;
-    if !finished.is_empty() || !violations.is_empty() || strays > 0 || tools_changed {
-        let message = ServerMsg::Finished { connection, finished, violations, strays, tools_changed };
-        // A server actor that has ended has reported everything of this connection as lost.
-        let _ = server.cast(message);
-    }
-    if !completed.is_empty() {
-        context.to_router(RouterMsg::Completed { server: spec.id.clone(), incarnation, batch: completed });
-    }
 }

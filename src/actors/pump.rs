@@ -1,8 +1,8 @@
 //! The pump: the one task that owns a link. It moves requests to the peer and answers to the router.
 //!
 //! Each turn takes what is queued, writes it all, flushes once, reads every frame that is already there, and reports
-//! them in one message to the server actor and one to the router. Results are not parsed: the id is read, the result
-//! stays a slice of its frame.
+//! them in one message to the server actor, which passes the answers on to the router. Results are not parsed: the id is
+//! read, the result stays a slice of its frame.
 //!
 //! It ends by closing its queue and draining it, so that every attempt it was given is reported: as lost, and whether
 //! it may have been sent.
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
 use super::dial::Opened;
-use crate::call::{AttemptEnd, OutcomeClass};
+use crate::call::AttemptEnd;
 use crate::config::LivenessSettings;
 use crate::duration::rounded;
 use crate::error::RpcError;
@@ -28,7 +28,7 @@ use crate::json::RawJson;
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
-use crate::protocol::envelope::{Incoming, Response, decode};
+use crate::protocol::envelope::{FrameMemory, Incoming, Response, decode};
 use crate::protocol::{Notice, Session};
 use crate::transport::{Inbound, Link, Outbound};
 
@@ -53,38 +53,33 @@ pub(crate) enum PumpMsg {
     List { cursor: Option<String>, port: oneshot::Sender<Result<RawJson, RpcError>> },
 }
 
-/// What a finished attempt means to its server.
+/// A finished attempt, and the permit of the server's breaker that it went under.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    pub attempt: AttemptId,
     pub permit: Permit,
-    pub class: OutcomeClass,
-    pub latency: Duration,
-    pub outcome: &'static str,
+    pub completion: Completion,
 }
 
-/// What the pump reports after a turn.
+/// What the pump reports after a turn, to the server actor.
 #[derive(Default)]
-pub(super) struct Report {
-    /// To the server actor.
+pub(crate) struct Report {
     pub finished: Vec<Finished>,
-    /// To the router.
-    pub completed: Vec<Completion>,
-    /// To the server actor: oddities of the peer, in words.
+    /// Oddities of the peer, in words.
     pub violations: Vec<String>,
-    /// To the server actor: answers that nobody waits for.
+    /// Answers that nobody waits for.
     pub strays: u64,
-    /// To the server actor: the peer's tools changed.
+    /// The peer's tools changed.
     pub tools_changed: bool,
 }
 
 impl Report {
+    /// An empty one with room for as many attempts as usual.
+    fn with_room(finished: usize) -> Self {
+        Self { finished: Vec::with_capacity(finished), ..Self::default() }
+    }
+
     fn is_empty(&self) -> bool {
-        self.finished.is_empty()
-            && self.completed.is_empty()
-            && self.violations.is_empty()
-            && self.strays == 0
-            && !self.tools_changed
+        self.finished.is_empty() && self.violations.is_empty() && self.strays == 0 && !self.tools_changed
     }
 }
 
@@ -105,12 +100,12 @@ pub(super) struct Pump<R> {
     report_to: R,
 
     next_id: u64,
+    frames: FrameMemory,
     in_flight: FxHashMap<u64, Flight>,
     /// Taken from the queue, not yet written.
     outbox: VecDeque<PumpMsg>,
     /// Frames of our own that go before the outbox: answers to the peer, cancellations, pings.
     notices: VecDeque<Outbound>,
-    batch: Vec<PumpMsg>,
     /// The queue's senders are gone: the link closes when the last answer is in.
     closing: bool,
     /// Something was written since the last flush.
@@ -145,10 +140,10 @@ impl<R: FnMut(Report)> Pump<R> {
             message_bytes_max,
             report_to,
             next_id: opened.next_id,
+            frames: FrameMemory::default(),
             in_flight: FxHashMap::default(),
             outbox: VecDeque::new(),
             notices: VecDeque::new(),
-            batch: Vec::new(),
             closing: false,
             dirty: false,
             write_deadline: None,
@@ -201,17 +196,12 @@ impl<R: FnMut(Report)> Pump<R> {
         if self.closing || !self.outbox.is_empty() {
             return false;
         }
-        match self.queue.poll_recv_many(poller, &mut self.batch, FRAMES_PER_TURN) {
-            Poll::Pending => false,
-            Poll::Ready(0) => {
-                self.closing = true;
-                true
-            }
-            Poll::Ready(_) => {
-                self.outbox.extend(self.batch.drain(..));
-                true
-            }
-        }
+        // It is empty: only its memory is moved.
+        let mut batch = Vec::from(std::mem::take(&mut self.outbox));
+        let taken = self.queue.poll_recv_many(poller, &mut batch, FRAMES_PER_TURN);
+        self.outbox = batch.into();
+        self.closing = taken == Poll::Ready(0);
+        taken.is_ready()
     }
 
     /// Writes notices, then requests, for as long as the link takes them.
@@ -246,9 +236,15 @@ impl<R: FnMut(Report)> Pump<R> {
     fn encode(&mut self, message: PumpMsg, now: Instant) -> Option<Outbound> {
         match message {
             PumpMsg::Call { dispatch, permit } => {
-                let Dispatch { attempt, tool, args, meta, bypass: _, over: _ } = dispatch;
+                let Dispatch { attempt, tool, call, bypass: _, over: _ } = dispatch;
                 let id = self.next_id;
-                let frame = self.session.encode_call(id, &tool, args.as_ref(), meta.as_ref());
+                let frame = self.session.encode_call(
+                    &mut self.frames,
+                    id,
+                    &tool,
+                    call.right_args(),
+                    call.right_meta(),
+                );
                 if frame.len() > self.message_bytes_max {
                     let end = AttemptEnd::TooLarge { bytes: frame.len(), limit: self.message_bytes_max };
                     self.finish(attempt, permit, end, Duration::ZERO);
@@ -292,10 +288,7 @@ impl<R: FnMut(Report)> Pump<R> {
             CancelReason::DeadlineExceeded => (AttemptEnd::DeadlineExceeded, "deadline exceeded"),
         };
         if let Some(Flight::Call { attempt, permit, sent_at }) = self.in_flight.remove(&id) {
-            let class = (self.classifier)(&end);
-            let latency = now.saturating_duration_since(sent_at);
-            // The router has settled the call already: only the server is told.
-            self.report.finished.push(Finished { attempt, permit, class, latency, outcome: end.name() });
+            self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
         }
         Outbound::Cancel { id, frame: self.session.encode_cancel(id, words) }
     }
@@ -418,24 +411,16 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Notes the end of an attempt for the next report.
     fn finish(&mut self, attempt: AttemptId, permit: Permit, end: AttemptEnd, latency: Duration) {
         let class = (self.classifier)(&end);
-        // A broken link counts once for the breaker, not once for each call that was on it.
-        let for_server = match end {
-            AttemptEnd::ConnectionLost { .. } => OutcomeClass::Ignored,
-            AttemptEnd::Result(_)
-            | AttemptEnd::Rpc(_)
-            | AttemptEnd::InvalidResponse(_)
-            | AttemptEnd::TooLarge { .. }
-            | AttemptEnd::DeadlineExceeded
-            | AttemptEnd::Cancelled => class,
-        };
-        let outcome = end.name();
-        self.report.finished.push(Finished { attempt, permit, class: for_server, latency, outcome });
-        self.report.completed.push(Completion { attempt, end, class, latency });
+        self.report
+            .finished
+            .push(Finished { permit, completion: Completion { attempt, end, class, latency } });
     }
 
     fn send_report(&mut self) {
         if !self.report.is_empty() {
-            (self.report_to)(std::mem::take(&mut self.report));
+            // Turns under load are alike.
+            let next = Report::with_room(self.report.finished.len());
+            (self.report_to)(std::mem::replace(&mut self.report, next));
         }
     }
 

@@ -31,7 +31,7 @@ pub(crate) enum Word {
     /// The answer.
     Answer(Answer),
     /// The router ended before any server has seen the call.
-    Back(Box<Call>),
+    Back(Arc<Call>),
 }
 
 /// Where a call's word goes.
@@ -39,12 +39,17 @@ type Port = oneshot::Sender<Word>;
 
 /// A call on its way to the router. If it never gets there, it goes back.
 pub(crate) struct Submission {
-    call: Option<(Box<Call>, Port)>,
+    call: Option<(Arc<Call>, Port)>,
 }
 
 impl Submission {
-    pub fn new(call: Box<Call>, port: Port) -> Self {
+    pub fn new(call: Arc<Call>, port: Port) -> Self {
         Self { call: Some((call, port)) }
+    }
+
+    /// Takes back a call that was not handed over.
+    pub fn withdraw(mut self) -> Arc<Call> {
+        self.call.take().expect("only the router takes the call out, and then drops the submission").0
     }
 }
 
@@ -63,7 +68,7 @@ pub(crate) enum RouterMsg {
     Calls,
     /// By a handle: the caller left.
     Cancel(CallId),
-    /// By a connection's pump, or by the server actor for a connection that died: attempts ended.
+    /// By a server actor: attempts ended.
     Completed { server: ServerId, incarnation: Incarnation, batch: Vec<Completion> },
     /// By a server actor: it would not take a dispatch; nothing was sent.
     Refused { server: ServerId, incarnation: Incarnation, attempt: AttemptId },
@@ -123,6 +128,7 @@ pub(crate) struct RouterArguments {
 /// The router's state.
 pub(crate) struct RouterState {
     routing: Routing<Port, ActorRef<ServerMsg>>,
+    hands: Hands,
     arrivals: Arrivals,
     context: Context,
     root: ActorRef<RootMsg>,
@@ -131,28 +137,30 @@ pub(crate) struct RouterState {
     drain_until: Option<Instant>,
 }
 
-/// Carries out what the routing decides. What goes to one server in one turn goes in one message, at the latest when the
-/// hands are dropped.
+/// Carries out what the routing decides. What goes to one server in one turn goes in one message: calls are gathered, and sent
+/// when the turn is done, or before something else is said to their server.
 #[derive(Default)]
 struct Hands {
     dispatches: Vec<(ActorRef<ServerMsg>, Vec<Dispatch>)>,
+    /// Calls of the last message: turns under load are alike.
+    usual: usize,
 }
 
 impl Hands {
+    /// Sends every server what is gathered for it.
+    fn send_all(&mut self) {
+        for (server, batch) in self.dispatches.drain(..) {
+            self.usual = batch.len();
+            // The end of a server's actor is reported, and loses what it was given.
+            let _ = server.cast(ServerMsg::Dispatch(batch));
+        }
+    }
+
     /// Sends a server what is gathered for it.
     fn send_gathered(&mut self, server: &ActorRef<ServerMsg>) {
         if let Some(at) = self.dispatches.iter().position(|(other, _)| other.get_id() == server.get_id()) {
             let (server, batch) = self.dispatches.swap_remove(at);
             // The end of a server's actor is reported, and loses what it was given.
-            let _ = server.cast(ServerMsg::Dispatch(batch));
-        }
-    }
-}
-
-impl Drop for Hands {
-    fn drop(&mut self) {
-        for (server, batch) in self.dispatches.drain(..) {
-            // As above.
             let _ = server.cast(ServerMsg::Dispatch(batch));
         }
     }
@@ -164,7 +172,7 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         let _ = port.send(Word::Answer(answer));
     }
 
-    fn hand_back(&mut self, port: Port, call: Box<Call>) {
+    fn hand_back(&mut self, port: Port, call: Arc<Call>) {
         let _ = port.send(Word::Back(call));
     }
 
@@ -174,7 +182,11 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         }
         match self.dispatches.iter_mut().find(|(other, _)| other.get_id() == server.get_id()) {
             Some((_, batch)) => batch.push(dispatch),
-            None => self.dispatches.push((server.clone(), vec![dispatch])),
+            None => {
+                let mut batch = Vec::with_capacity(self.usual.max(1));
+                batch.push(dispatch);
+                self.dispatches.push((server.clone(), batch));
+            }
         }
         true
     }
@@ -195,14 +207,20 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
 /// A router that was killed, or panicked.
 impl Drop for RouterState {
     fn drop(&mut self) {
-        self.routing.abandon(Instant::now(), &mut Hands::default());
+        self.abandon();
     }
 }
 
 impl RouterState {
+    /// The router ends: every caller is told.
+    fn abandon(&mut self) {
+        self.routing.abandon(Instant::now(), &mut self.hands);
+        self.hands.send_all();
+    }
+
     /// Submits the calls that wait in the intake.
-    fn take_calls(&mut self, myself: &ActorRef<RouterMsg>, now: Instant, hands: &mut Hands) {
-        let Self { routing, arrivals, .. } = self;
+    fn take_calls(&mut self, myself: &ActorRef<RouterMsg>, now: Instant) {
+        let Self { routing, arrivals, hands, .. } = self;
         arrivals.take(myself, |Arrival { id, started, mut submission }| {
             if let Some((call, port)) = submission.call.take() {
                 routing.submit(id, call, started, port, now, hands);
@@ -217,7 +235,8 @@ impl RouterState {
         if open > 0 && now < until {
             return;
         }
-        let interrupted = self.routing.end_all(now, &mut Hands::default());
+        let interrupted = self.routing.end_all(now, &mut self.hands);
+        self.hands.send_all();
         self.drain_until = None;
         // Without a root the whole troupe is ending anyway.
         let _ = self.root.cast(RootMsg::Drained { interrupted });
@@ -240,7 +259,8 @@ impl Actor for RouterActor {
         let RouterArguments { context, root, strategies, arrivals } = arguments;
         let routing = Routing::new(context.settings.clone(), strategies, context.seed);
         let alarm = Alarm::new(context.tasks.clone());
-        Ok(RouterState { routing, arrivals, context, root, alarm, drain_until: None })
+        let hands = Hands::default();
+        Ok(RouterState { routing, hands, arrivals, context, root, alarm, drain_until: None })
     }
 
     async fn handle(
@@ -250,44 +270,43 @@ impl Actor for RouterActor {
         state: &mut RouterState,
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
-        let mut hands = Hands::default();
-        let routing = &mut state.routing;
+        if let RouterMsg::Calls | RouterMsg::Cancel(_) = message {
+            // A call that is called off may still be in the intake.
+            state.take_calls(&myself, now);
+        }
+        let RouterState { routing, hands, .. } = state;
         match message {
-            RouterMsg::Calls => state.take_calls(&myself, now, &mut hands),
-            RouterMsg::Cancel(id) => {
-                // The call itself may still be in the intake.
-                state.take_calls(&myself, now, &mut hands);
-                state.routing.cancel(id, now, &mut hands);
-            }
+            RouterMsg::Calls => {}
+            RouterMsg::Cancel(id) => routing.cancel(id, now, hands),
             RouterMsg::Completed { server, incarnation, batch } => {
-                routing.completed(&server, incarnation, batch, now, &mut hands);
+                routing.completed(&server, incarnation, batch, now, hands);
             }
             RouterMsg::Refused { server, incarnation, attempt } => {
-                routing.refused(&server, incarnation, attempt, now, &mut hands);
+                routing.refused(&server, incarnation, attempt, now, hands);
             }
             RouterMsg::Leasing { server, incarnation, attempt, news } => {
-                routing.leasing(&server, incarnation, attempt, news, now, &mut hands);
+                routing.leasing(&server, incarnation, attempt, news, now, hands);
             }
             RouterMsg::Joined { spec, incarnation, actor, standing } => {
                 routing.joined(spec, incarnation, actor, standing);
             }
             RouterMsg::Replaced { spec, incarnation, actor, standing } => {
-                routing.replaced(spec, incarnation, actor, standing, now, &mut hands);
+                routing.replaced(spec, incarnation, actor, standing, now, hands);
             }
-            RouterMsg::Amended(spec) => routing.amended(spec, now, &mut hands),
+            RouterMsg::Amended(spec) => routing.amended(spec, now, hands),
             RouterMsg::Retired { server, incarnation } => {
-                routing.retired(&server, incarnation, now, &mut hands);
+                routing.retired(&server, incarnation, now, hands);
             }
             RouterMsg::Standing { server, incarnation, standing } => {
-                routing.standing(&server, incarnation, standing, now, &mut hands);
+                routing.standing(&server, incarnation, standing, now, hands);
             }
             RouterMsg::Down { server, incarnation, cause, standing } => {
-                routing.server_down(&server, incarnation, &cause, standing, now, &mut hands);
+                routing.server_down(&server, incarnation, &cause, standing, now, hands);
             }
-            RouterMsg::Leaving(server) => routing.leaving(&server, now, &mut hands),
-            RouterMsg::Left(server) => routing.left(&server, now, &mut hands),
-            RouterMsg::Catalogue(catalogue) => routing.catalogue(catalogue, now, &mut hands),
-            RouterMsg::Introduced => routing.introduced(now, &mut hands),
+            RouterMsg::Leaving(server) => routing.leaving(&server, now, hands),
+            RouterMsg::Left(server) => routing.left(&server, now, hands),
+            RouterMsg::Catalogue(catalogue) => routing.catalogue(catalogue, now, hands),
+            RouterMsg::Introduced => routing.introduced(now, hands),
             RouterMsg::SetStrategy { name, port } => {
                 let set = routing.set_strategy(&name);
                 if set.is_ok() {
@@ -304,12 +323,12 @@ impl Actor for RouterActor {
             }
             RouterMsg::Due => {
                 state.alarm.rang();
-                routing.tick(now, &mut hands);
+                routing.tick(now, hands);
             }
             #[cfg(feature = "testkit")]
             RouterMsg::Panic => panic!("ordered by the testkit"),
         }
-        drop(hands);
+        state.hands.send_all();
         state.finish_draining(now);
         let next = [state.routing.next_time(), state.drain_until].into_iter().flatten().min();
         state.alarm.set(next, &myself, || RouterMsg::Due);
@@ -322,7 +341,7 @@ impl Actor for RouterActor {
         state: &mut RouterState,
     ) -> Result<(), ActorProcessingErr> {
         // At once, and not when its supervisor drops the state: that may be stopping itself.
-        state.routing.abandon(Instant::now(), &mut Hands::default());
+        state.abandon();
         Ok(())
     }
 }

@@ -25,8 +25,8 @@ const DEAD_TIMES_MAX: usize = 1024;
 pub struct OpenCall<P> {
     /// Where the answer goes.
     pub port: P,
-    /// What the host asked for. Boxed by its handle: a call is large, and passes several hands.
-    pub call: Box<Call>,
+    /// What the host asked for. Its attempts read it too.
+    pub call: Arc<Call>,
     /// The tool's name on its servers; empty until it is resolved.
     pub tool: Arc<str>,
     /// Its public id.
@@ -242,7 +242,7 @@ pub(super) mod tests {
     pub(in crate::policy) fn call(started: Instant, timeout: Duration) -> Box<OpenCall<u64>> {
         Box::new(OpenCall {
             port: 0,
-            call: Box::new(Call::tool("t")),
+            call: Arc::new(Call::tool("t")),
             tool: "t".into(),
             request_id: RequestId::random(),
             started,

@@ -13,16 +13,12 @@
 //! | only an id of ours | hollow |
 //! | none of these | malformed |
 
-use std::fmt;
+use bytes::{BufMut, Bytes, BytesMut};
 
-use bytes::Bytes;
-use serde::Deserializer;
-use serde::de::{SeqAccess, Visitor};
-use serde_json::value::RawValue;
-
-use super::members::{given, members, string};
+use super::members::{each_element, given, members, string};
 use crate::error::RpcError;
 use crate::json::RawJson;
+use crate::json::scan::Fault;
 
 /// What a frame says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,48 +77,30 @@ pub fn decode(frame: Bytes, mut each: impl FnMut(Incoming)) -> Result<(), Malfor
     if !text.trim_ascii_start().starts_with('[') {
         return message(&frame, text).map(each);
     }
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let read = reader.deserialize_seq(Batch { frame: &frame, each: &mut each });
-    let judged = read.and_then(|judged| reader.end().map(|()| judged));
-    judged.unwrap_or_else(|error| Err(malformed(&error)))
-}
-
-/// The elements of a batch, read one by one: a vector of them could be many times larger than the frame.
-struct Batch<'f, F> {
-    frame: &'f Bytes,
-    each: &'f mut F,
-}
-
-impl<'de, F: FnMut(Incoming)> Visitor<'de> for Batch<'_, F> {
-    type Value = Result<(), Malformed>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a batch")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        let mut empty = true;
-        let mut judged = Ok(());
-        while let Some(element) = elements.next_element::<&RawValue>()? {
-            empty = false;
-            match message(self.frame, element.get()) {
-                Ok(incoming) => (self.each)(incoming),
-                Err(malformed) => judged = judged.and(Err(malformed)),
-            }
+    // Read one by one: a vector of the elements could be many times larger than the frame.
+    let mut empty = true;
+    let mut judged = Ok(());
+    let read = each_element(text, |element| {
+        empty = false;
+        match message(&frame, element) {
+            Ok(incoming) => each(incoming),
+            // Of several bad ones, the first is told.
+            Err(malformed) if judged.is_ok() => judged = Err(malformed),
+            Err(_) => {}
         }
-        Ok(if empty { Err(Malformed { reason: "an empty batch".to_owned() }) } else { judged })
-    }
+    });
+    read.map_err(malformed)?;
+    if empty { Err(Malformed { reason: "an empty batch".to_owned() }) } else { judged }
 }
 
-fn malformed(error: &serde_json::Error) -> Malformed {
-    // serde_json's sentence may quote a value: the place is enough.
-    Malformed { reason: format!("{:?} error at column {}", error.classify(), error.column()).to_lowercase() }
+fn malformed(fault: Fault) -> Malformed {
+    Malformed { reason: fault.to_string() }
 }
 
 /// Reads one message, which is a part of `frame`.
 fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
     let names = ["id", "method", "params", "result", "error"];
-    let [id, method, params, result, error] = members(text, names).map_err(|error| malformed(&error))?;
+    let [id, method, params, result, error] = members(text, names).map_err(malformed)?;
     let id = given(id);
     if let Some(method) = given(method) {
         let method =
@@ -146,21 +124,20 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
 }
 
 /// An id, if it is of the kind that we give.
-fn own_id(id: Option<&RawValue>) -> Option<u64> {
-    id.and_then(|id| id.get().parse().ok())
+fn own_id(id: Option<&str>) -> Option<u64> {
+    id.and_then(|id| id.parse().ok())
 }
 
 /// The part of the frame that `raw` borrows, shared and not copied.
-pub(super) fn slice_of(frame: &Bytes, raw: &RawValue) -> RawJson {
-    RawJson::trusted(frame.slice_ref(raw.get().as_bytes()))
+pub(super) fn slice_of(frame: &Bytes, raw: &str) -> RawJson {
+    RawJson::trusted(frame.slice_ref(raw.as_bytes()))
 }
 
 /// An error is an error also where its members are missing or odd: code 0, no message. An error or a message of another
 /// type is told as its JSON text.
-fn rpc_error(frame: &Bytes, raw: &RawValue) -> RpcError {
-    let [code, message, data] =
-        members(raw.get(), ["code", "message", "data"]).unwrap_or([None, Some(raw), None]);
-    let text = |raw: &RawValue| string(raw).unwrap_or_else(|| raw.get().to_owned());
+fn rpc_error(frame: &Bytes, raw: &str) -> RpcError {
+    let [code, message, data] = members(raw, ["code", "message", "data"]).unwrap_or([None, Some(raw), None]);
+    let text = |raw: &str| string(raw).unwrap_or_else(|| raw.to_owned());
     RpcError {
         code: code.and_then(whole_number).unwrap_or_default(),
         message: given(message).map(text).unwrap_or_default(),
@@ -169,33 +146,70 @@ fn rpc_error(frame: &Bytes, raw: &RawValue) -> RpcError {
 }
 
 /// A whole number, also where a peer writes every number with a fraction: `-32601.0`.
-fn whole_number(raw: &RawValue) -> Option<i64> {
-    let text = raw.get();
+fn whole_number(text: &str) -> Option<i64> {
     let whole = text.split_once('.').filter(|(_, rest)| rest.bytes().all(|byte| byte == b'0'));
     whole.map_or(text, |(whole, _)| whole).parse().ok()
 }
 
+/// Memory for the small frames of one link, used again when the link has written them: two allocations less for each.
+#[derive(Debug, Default)]
+pub(crate) struct FrameMemory(BytesMut);
+
+impl FrameMemory {
+    /// Some dozens of small frames, as many as a turn under load writes; still little for a link that idles.
+    const BYTES: usize = 8 << 10;
+
+    /// Larger frames get memory of their own, so that none of them is kept for ever.
+    const FRAME_BYTES_MAX: usize = Self::BYTES / 4;
+
+    /// A frame of about `bytes`, as `write` writes it.
+    pub fn frame(&mut self, bytes: usize, write: impl FnOnce(&mut Writer)) -> Bytes {
+        let small = bytes <= Self::FRAME_BYTES_MAX;
+        if small && self.0.capacity() < bytes && !self.0.try_reclaim(bytes) {
+            self.0 = BytesMut::with_capacity(Self::BYTES);
+        }
+        let mut writer =
+            Writer(if small { std::mem::take(&mut self.0) } else { BytesMut::with_capacity(bytes) });
+        write(&mut writer);
+        let frame = writer.finish();
+        if small {
+            self.0 = writer.0;
+        }
+        frame
+    }
+}
+
 /// Writes one message of ours.
-pub(crate) struct Writer(Vec<u8>);
+pub(crate) struct Writer(BytesMut);
 
 impl Writer {
-    /// Begins a request.
+    /// A request, as far as its method; `room` is for what follows.
     pub fn request(id: u64, method: &str, room: usize) -> Self {
-        let mut writer = Self(Vec::with_capacity(64 + method.len() + room));
-        writer.raw(r#"{"jsonrpc":"2.0","id":"#).number(id).raw(r#","method":"#).string(method);
+        let mut writer = Self(BytesMut::with_capacity(Self::request_bytes(method, room)));
+        writer.begin_request(id, method);
         writer
+    }
+
+    /// About the size of a request with so much behind its method.
+    pub fn request_bytes(method: &str, room: usize) -> usize {
+        64 + method.len() + room
+    }
+
+    /// Begins a request.
+    pub fn begin_request(&mut self, id: u64, method: &str) -> &mut Self {
+        self.raw(r#"{"jsonrpc":"2.0","id":"#).number(id).raw(r#","method":"#).string(method)
     }
 
     /// Begins a notification.
     pub fn notification(method: &str) -> Self {
-        let mut writer = Self(Vec::with_capacity(128));
+        let mut writer = Self(BytesMut::with_capacity(128));
         writer.raw(r#"{"jsonrpc":"2.0","method":"#).string(method);
         writer
     }
 
     /// Begins an answer.
     pub fn answer(id: &RawJson) -> Self {
-        let mut writer = Self(Vec::with_capacity(128));
+        let mut writer = Self(BytesMut::with_capacity(128));
         writer.raw(r#"{"jsonrpc":"2.0","id":"#).raw(id.as_str());
         writer
     }
@@ -208,21 +222,22 @@ impl Writer {
 
     /// A whole number.
     pub fn number(&mut self, number: u64) -> &mut Self {
-        serde_json::to_writer(&mut self.0, &number)
-            .expect("a number is JSON, and a vector takes every write");
+        serde_json::to_writer((&mut self.0).writer(), &number)
+            .expect("a number is JSON, and a buffer takes every write");
         self
     }
 
     /// A string, escaped.
     pub fn string(&mut self, text: &str) -> &mut Self {
-        serde_json::to_writer(&mut self.0, text).expect("a string is JSON, and a vector takes every write");
+        serde_json::to_writer((&mut self.0).writer(), text)
+            .expect("a string is JSON, and a buffer takes every write");
         self
     }
 
     /// Ends the message.
     pub fn finish(&mut self) -> Bytes {
-        self.0.push(b'}');
-        std::mem::take(&mut self.0).into()
+        self.0.extend_from_slice(b"}");
+        self.0.split().freeze()
     }
 }
 
@@ -375,6 +390,38 @@ mod tests {
             let reason = decoded.unwrap_err().reason;
             assert!(!reason.contains("secret") && reason.len() < 100, "{frame}: {reason}");
         }
+    }
+
+    #[test]
+    fn frames_share_memory_and_keep_what_they_say() {
+        let mut memory = FrameMemory::default();
+        let long = "x".repeat(2 * FrameMemory::FRAME_BYTES_MAX);
+        let frames: Vec<Bytes> = (0..300)
+            .map(|id| {
+                let text = if id % 50 == 49 { long.as_str() } else { "short" };
+                memory.frame(Writer::request_bytes("m", text.len()), |writer| {
+                    writer.begin_request(id, "m").raw(r#","params":"#).string(text);
+                })
+            })
+            .collect();
+        for (id, frame) in frames.iter().enumerate() {
+            let text = if id % 50 == 49 { long.as_str() } else { "short" };
+            let told = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m","params":"{text}"}}"#);
+            assert_eq!(frame, told.as_bytes());
+        }
+    }
+
+    #[test]
+    fn memory_is_used_again_when_its_frames_are_gone() {
+        let mut memory = FrameMemory::default();
+        let mut places = std::collections::BTreeSet::new();
+        for id in 0..1000 {
+            let frame = memory.frame(100, |writer| {
+                writer.begin_request(id, "m");
+            });
+            places.insert(frame.as_ptr() as usize / FrameMemory::BYTES);
+        }
+        assert!(places.len() <= 2, "{} places", places.len());
     }
 
     proptest! {

@@ -1,14 +1,12 @@
 //! Reading the few members of a JSON object that are acted on, and nothing else of it.
 //!
 //! A derived struct would be stricter than peers are: it refuses a member that is given twice, takes an array for an
-//! object, and fails as a whole for one member of another type. Here each member is its own raw slice, and who reads it
+//! object, and fails as a whole for one member of another type. Here each member is its own raw text, and who reads it
 //! decides what an odd one means.
 
-use std::fmt;
+use std::borrow::Cow;
 
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use crate::json::scan::{Fault, Scan};
 
 /// The members of the object `text` that are called `names`, each unread; of one that is given twice, the last.
 ///
@@ -17,10 +15,20 @@ use serde_json::value::RawValue;
 pub(super) fn members<'a, const N: usize>(
     text: &'a str,
     names: [&'static str; N],
-) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let found = reader.deserialize_map(Members(names))?;
-    reader.end()?;
+) -> Result<[Option<&'a str>; N], Fault> {
+    let mut found = [None; N];
+    each_written_member(text, |key, value| {
+        let place = |key: &str| names.iter().position(|name| *name == key);
+        // Names have no escapes: a key that is one of them to the letter means it.
+        let place = match place(key) {
+            None if key.contains('\\') => place(&meant(key)?),
+            place => place,
+        };
+        if let Some(place) = place {
+            found[place] = Some(value);
+        }
+        Some(())
+    })?;
     Ok(found)
 }
 
@@ -28,79 +36,68 @@ pub(super) fn members<'a, const N: usize>(
 ///
 /// # Errors
 /// If `text` is no JSON object.
-pub(super) fn each_member(text: &str, each: impl FnMut(&str, &RawValue)) -> Result<(), serde_json::Error> {
-    serde_json::Deserializer::from_str(text).deserialize_map(EachMember(each))
+pub(super) fn each_member<'a>(text: &'a str, mut each: impl FnMut(&str, &'a str)) -> Result<(), Fault> {
+    each_written_member(text, |key, value| {
+        each(&meant(key)?, value);
+        Some(())
+    })
+}
+
+/// The same with the keys as they are written. What `each` cannot read is a fault.
+fn each_written_member<'a>(
+    text: &'a str,
+    mut each: impl FnMut(&'a str, &'a str) -> Option<()>,
+) -> Result<(), Fault> {
+    let mut scan = Scan::new(text);
+    scan.expect(b'{')?;
+    if !scan.take(b'}') {
+        loop {
+            let key = scan.string()?;
+            scan.expect(b':')?;
+            each(key, scan.value()?).ok_or_else(|| scan.fault())?;
+            if !scan.take(b',') {
+                break scan.expect(b'}')?;
+            }
+        }
+    }
+    scan.end()
+}
+
+/// The text that a key stands for; none if an escape in it stands for no character.
+fn meant(written: &str) -> Option<Cow<'_, str>> {
+    if written.contains('\\') {
+        string(&format!("\"{written}\"")).map(Cow::Owned)
+    } else {
+        Some(written.into())
+    }
+}
+
+/// Gives every element of the array `text` to `each`, in order and as it goes: one that comes before a fault is given.
+///
+/// # Errors
+/// If `text` is no JSON array.
+pub(super) fn each_element<'a>(text: &'a str, mut each: impl FnMut(&'a str)) -> Result<(), Fault> {
+    let mut scan = Scan::new(text);
+    scan.expect(b'[')?;
+    if !scan.take(b']') {
+        loop {
+            each(scan.value()?);
+            if !scan.take(b',') {
+                break scan.expect(b']')?;
+            }
+        }
+    }
+    scan.end()
 }
 
 /// The string that `raw` is, if it is one.
-pub(super) fn string(raw: &RawValue) -> Option<String> {
-    serde_json::from_str(raw.get()).ok()
+pub(super) fn string(raw: &str) -> Option<String> {
+    serde_json::from_str(raw).ok()
 }
 
 /// A member that says something: neither missing nor null.
-pub(super) fn given(member: Option<&RawValue>) -> Option<&RawValue> {
-    member.filter(|raw| raw.get() != "null")
-}
-
-struct Members<const N: usize>([&'static str; N]);
-
-impl<'de, const N: usize> Visitor<'de> for Members<N> {
-    type Value = [Option<&'de RawValue>; N];
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = [None; N];
-        while let Some(place) = map.next_key_seed(Place(&self.0))? {
-            match place {
-                Some(place) => found[place] = Some(map.next_value()?),
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// Finds a key's place among the names, without a copy of it.
-struct Place<'n>(&'n [&'static str]);
-
-impl<'de> DeserializeSeed<'de> for Place<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Place<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().position(|name| *name == key))
-    }
-}
-
-struct EachMember<F>(F);
-
-impl<'de, F: FnMut(&str, &RawValue)> Visitor<'de> for EachMember<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
-            (self.0)(&key, value);
-        }
-        Ok(())
-    }
+pub(super) fn given(member: Option<&str>) -> Option<&str> {
+    member.filter(|raw| *raw != "null")
 }
 
 #[cfg(test)]
@@ -108,7 +105,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Option<[Option<&str>; 2]> {
-        members(text, ["a", "b"]).ok().map(|found| found.map(|raw| raw.map(RawValue::get)))
+        members(text, ["a", "b"]).ok()
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! For tests, ours and those of hosts: faults of the troupe's own actors, a scripted MCP server, in-memory links.
+//! For tests, ours and those of hosts: faults of the troupe's own actors, a scripted MCP server, in-memory links,
+//! a simulation of balancing.
 //!
 //! ```
 //! use mcp_troupe::testkit::{Fault, ScriptedServer, Target, inject};
@@ -18,6 +19,7 @@
 //! # }
 //! ```
 
+pub mod balancing;
 mod checker;
 mod faults;
 mod memory;

@@ -1,7 +1,17 @@
 //! One call, from the handle's side: handed to the router of the moment, answered by it or by its end.
+//!
+//! ```text
+//! made ──▶ placed ──▶ answered
+//!   │         │ its router ended before any server has seen it
+//!   │         ▼
+//!   └──▶ in turn ──▶ answered           no router at the moment, or no room before it
+//! ```
+//!
+//! The usual way is a state machine without memory of its own; what happens seldom is an async function.
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
@@ -17,15 +27,70 @@ use crate::error::{CallError, CallErrorKind};
 use crate::id::{CallId, RequestId};
 use crate::policy::routing::Answer;
 
+/// How a call is named whose router ended without a word of it. None does: it would be a fault of ours.
+const UNNAMED: &str = "a call";
+
 /// The answer to come of one call. Dropping it cancels the call.
 #[must_use = "a call that is not awaited is cancelled"]
-pub struct CallFuture(pub(super) Pin<Box<dyn Future<Output = Answer> + Send>>);
+pub struct CallFuture(Progress);
+
+enum Progress {
+    Made { id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, patience: Duration },
+    Placed { word: oneshot::Receiver<Word>, guard: CancelOnDrop, trip: Trip },
+    InTurn(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Over,
+}
+
+/// What a call keeps from one router to the next.
+struct Trip {
+    id: CallId,
+    started: Instant,
+    /// A call that no router takes is given up then.
+    until: Instant,
+    stage: watch::Receiver<Stage>,
+}
+
+impl CallFuture {
+    /// Nothing is done before it is polled; its time begins then. A call that no router takes is given up after `patience`.
+    pub(super) fn new(id: CallId, call: Call, stage: watch::Receiver<Stage>, patience: Duration) -> Self {
+        Self(Progress::Made { id, call: Arc::new(call), stage, patience })
+    }
+}
 
 impl Future for CallFuture {
     type Output = Result<Reply, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(poller)
+        loop {
+            self.0 = match std::mem::replace(&mut self.0, Progress::Over) {
+                Progress::Made { id, call, stage, patience } => {
+                    let started = Instant::now();
+                    Trip { id, started, until: started + patience, stage }.begin(call)
+                }
+                Progress::Placed { mut word, mut guard, trip } => match Pin::new(&mut word).poll(poller) {
+                    Poll::Pending => {
+                        self.0 = Progress::Placed { word, guard, trip };
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(said) => {
+                        guard.disarm();
+                        match said {
+                            Ok(Word::Answer(answer)) => return Poll::Ready(answer),
+                            Ok(Word::Back(call)) => trip.go_on(call, Some(guard.router.clone())),
+                            Err(_) => return Poll::Ready(Err(unplaced(CallErrorKind::Interrupted, UNNAMED))),
+                        }
+                    }
+                },
+                Progress::InTurn(mut answer) => {
+                    let polled = answer.as_mut().poll(poller);
+                    if polled.is_pending() {
+                        self.0 = Progress::InTurn(answer);
+                    }
+                    return polled;
+                }
+                Progress::Over => panic!("a call was polled after its answer"),
+            };
+        }
     }
 }
 
@@ -41,6 +106,12 @@ struct CancelOnDrop {
     id: Option<CallId>,
 }
 
+impl CancelOnDrop {
+    fn disarm(&mut self) {
+        self.id = None;
+    }
+}
+
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
@@ -50,32 +121,47 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Hands a call to the current router and waits for its word. A call that comes back goes to
-/// the next router.
-pub(super) async fn perform(
-    id: CallId,
-    mut call: Box<Call>,
-    stage: watch::Receiver<Stage>,
-    patience: Duration,
-) -> Answer {
-    let started = Instant::now();
-    let until = started + patience;
-    let tool = call.tool.clone();
-    loop {
+impl Trip {
+    /// Hands a new call to the router of the moment.
+    fn begin(self, call: Arc<Call>) -> Progress {
         let (port, word) = oneshot::channel();
-        let arrival = Arrival { id, started, submission: Submission::new(call, port) };
-        let submitted = match submit(arrival, &stage) {
-            Ok(router) => Some(router),
-            Err(arrival) => submit_in_turn(arrival, stage.clone(), until).await,
-        };
-        let Some(router) = submitted else { return Err(unplaced(CallErrorKind::Closed, &tool)) };
-        match word_of(&router, id, word).await {
-            Some(Word::Answer(answer)) => return answer,
-            Some(Word::Back(back)) => call = back,
-            None => return Err(unplaced(CallErrorKind::Interrupted, &tool)),
+        let arrival = Arrival { id: self.id, started: self.started, submission: Submission::new(call, port) };
+        match submit(arrival, &self.stage) {
+            Ok(router) => {
+                Progress::Placed { word, guard: CancelOnDrop { router, id: Some(self.id) }, trip: self }
+            }
+            Err(arrival) => self.go_on(arrival.submission.withdraw(), None),
         }
-        if !tokio::time::timeout_at(until, another(&router, &stage)).await.unwrap_or_default() {
-            return Err(unplaced(CallErrorKind::Closed, &tool));
+    }
+
+    /// Goes on to a router that has room, another one than `former`.
+    fn go_on(self, call: Arc<Call>, former: Option<ActorRef<RouterMsg>>) -> Progress {
+        Progress::InTurn(Box::pin(self.perform(call, former)))
+    }
+
+    async fn perform(self, mut call: Arc<Call>, mut former: Option<ActorRef<RouterMsg>>) -> Answer {
+        let Self { id, started, until, stage } = self;
+        loop {
+            if let Some(former) = &former
+                && !tokio::time::timeout_at(until, another(former, &stage)).await.unwrap_or_default()
+            {
+                return Err(unplaced(CallErrorKind::Closed, &call.tool));
+            }
+            let (port, word) = oneshot::channel();
+            let arrival = Arrival { id, started, submission: Submission::new(call, port) };
+            let Some(router) = submit_in_turn(arrival, stage.clone(), until).await else {
+                let tool = match word.await {
+                    Ok(Word::Back(call)) => call.tool.clone(),
+                    Ok(Word::Answer(_)) | Err(_) => UNNAMED.to_owned(),
+                };
+                return Err(unplaced(CallErrorKind::Closed, &tool));
+            };
+            match word_of(&router, id, word).await {
+                Some(Word::Answer(answer)) => return answer,
+                Some(Word::Back(back)) => call = back,
+                None => return Err(unplaced(CallErrorKind::Interrupted, UNNAMED)),
+            }
+            former = Some(router);
         }
     }
 }
@@ -85,7 +171,7 @@ pub(super) async fn perform(
 async fn word_of(router: &ActorRef<RouterMsg>, id: CallId, word: oneshot::Receiver<Word>) -> Option<Word> {
     let mut guard = CancelOnDrop { router: router.clone(), id: Some(id) };
     let said = word.await.ok();
-    guard.id = None;
+    guard.disarm();
     said
 }
 

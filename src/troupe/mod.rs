@@ -36,7 +36,6 @@ pub use calling::CallFuture;
 pub use lease::Lease;
 pub use stream::EventStream;
 
-use calling::perform;
 
 /// How long the figures of one server are waited for; an actor that answers later is shown without them.
 const FIGURES_WAIT: Duration = Duration::from_secs(1);
@@ -199,7 +198,7 @@ impl Troupe {
         let id = CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed));
         let stage = self.0.stage.clone();
         let patience = call.timeout.unwrap_or(self.0.settings.call_timeout);
-        CallFuture(Box::pin(perform(id, Box::new(call), stage, patience)))
+        CallFuture::new(id, call, stage, patience)
     }
 
     /// Leases a connection of a server, or of one server of a group: for exchanges that live on one connection, such as

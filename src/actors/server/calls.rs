@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use super::ServerState;
 use crate::actors::pump::{Finished, PumpMsg};
 use crate::actors::router::RouterMsg;
-use crate::call::OutcomeClass;
+use crate::call::{AttemptEnd, OutcomeClass};
 use crate::event::Event;
 use crate::id::{AttemptId, ConnectionId};
-use crate::policy::routing::{CancelReason, Dispatch};
+use crate::policy::routing::{CancelReason, Completion, Dispatch};
 
 impl ServerState {
     /// Sends a call over the least loaded connection, or gives it back unsent.
@@ -67,21 +67,41 @@ impl ServerState {
         }
     }
 
+    /// Counts what has ended, and passes it on to the router: when that places the next call, the place that the last one
+    /// held is free. One message after the other, so that each wakes one actor: two at once would be shared out over the
+    /// threads of a runtime, which costs more than the work.
     pub(super) fn finished(&mut self, connection: ConnectionId, finished: Vec<Finished>, now: Instant) {
         let mut transitions = Vec::new();
-        for Finished { attempt, permit, class, latency, outcome } in finished {
-            if !self.pool.release(connection, attempt, now) {
-                self.leases.finish(connection, attempt, now);
+        for Finished { permit, completion: Completion { attempt, end, class, latency } } in &finished {
+            if !self.pool.release(connection, *attempt, now) {
+                self.leases.finish(connection, *attempt, now);
             }
             let ServerState { carried, rng, .. } = self;
             let Some(ledger) = &mut carried.ledger else { continue };
-            ledger.count(outcome);
-            if class == OutcomeClass::Success {
-                ledger.latency.record(latency);
+            ledger.count(end.name());
+            if *class == OutcomeClass::Success {
+                ledger.latency.record(*latency);
             }
-            transitions.extend(ledger.breaker.record(permit, class, latency, now, rng));
+            // A broken link counts once for the breaker, not once for each call that was on it.
+            let lost = matches!(end, AttemptEnd::ConnectionLost { .. });
+            let class = if lost { OutcomeClass::Ignored } else { *class };
+            transitions.extend(ledger.breaker.record(*permit, class, *latency, now, rng));
         }
         transitions.into_iter().for_each(|transition| self.announce(transition));
+        let ended = finished.into_iter().map(|finished| finished.completion);
+        // What the router has called off it has settled already.
+        let open =
+            ended.filter(|ended| !matches!(ended.end, AttemptEnd::Cancelled | AttemptEnd::DeadlineExceeded));
+        let batch: Vec<Completion> = open.collect();
+        if !batch.is_empty() {
+            self.tell_of_completed(batch);
+        }
+    }
+
+    /// Tells the router how attempts ended.
+    pub(super) fn tell_of_completed(&self, batch: Vec<Completion>) {
+        let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
+        self.context.to_router(RouterMsg::Completed { server, incarnation, batch });
     }
 
     pub(super) fn noted(&mut self, connection: ConnectionId, violations: Vec<String>, strays: u64) {

@@ -34,8 +34,8 @@ impl ServerState {
                 self.open(myself, connection, true).await?;
             }
         }
-        let idle = format!("it was unused for {}", rounded(self.spec.pool.lease_idle_timeout));
         for connection in self.leases.expired(now) {
+            let idle = format!("it was unused for {}", rounded(self.spec.pool.lease_idle_timeout));
             self.end_lease(connection, &idle);
         }
         Ok(())

@@ -11,7 +11,6 @@ use crate::actors::connection::{ConnectionActor, ConnectionArguments};
 use crate::actors::listing::{self, Tools};
 use crate::actors::pump::PumpMsg;
 use crate::actors::registry::RegistryMsg;
-use crate::actors::router::RouterMsg;
 use crate::call::AttemptEnd;
 use crate::event::{Event, ServerStatus};
 use crate::id::{AttemptId, ConnectionId};
@@ -48,7 +47,6 @@ impl ServerState {
             context: self.context.clone(),
             spec: self.spec.clone(),
             connector: self.connector.clone(),
-            incarnation: self.incarnation,
             connection,
             known_era: self.ledger().era,
             server: myself.clone(),
@@ -223,7 +221,6 @@ impl ServerState {
             Completion { attempt, end, class, latency: Duration::ZERO }
         });
         let batch = batch.collect();
-        let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
-        self.context.to_router(RouterMsg::Completed { server, incarnation, batch });
+        self.tell_of_completed(batch);
     }
 }

@@ -34,7 +34,7 @@ use super::alarm::Alarm;
 use super::connection::ConnectionMsg;
 use super::ledger::Ledger;
 use super::listing::Tools;
-use super::pump::{Finished, PumpMsg};
+use super::pump::{PumpMsg, Report};
 use super::registry::RegistryMsg;
 use super::supervision::{STOP_GRACE, exit_of};
 use super::tasks::OwnedTask;
@@ -86,14 +86,8 @@ pub(crate) enum ServerMsg {
     Closed { connection: ConnectionId, reason: String },
     /// By itself, behind what the connection reported: a connection's actor has ended.
     Gone { connection: ConnectionId, reason: String },
-    /// By a connection's pump: what a turn brought.
-    Finished {
-        connection: ConnectionId,
-        finished: Vec<Finished>,
-        violations: Vec<String>,
-        strays: u64,
-        tools_changed: bool,
-    },
+    /// By a connection's pump: what a turn brought. The answers go on to the router.
+    Turn { connection: ConnectionId, report: Report },
     /// By the listing task: the tools, or why there are none.
     Listed { connection: ConnectionId, tools: Result<Tools, String> },
     /// By the lease's user, or by the router where there is none: a lease ends.
@@ -278,7 +272,8 @@ impl Actor for ServerActor {
             ServerMsg::Closed { connection, reason } | ServerMsg::Gone { connection, reason } => {
                 state.closed(connection, reason, now);
             }
-            ServerMsg::Finished { connection, finished, violations, strays, tools_changed } => {
+            ServerMsg::Turn { connection, report } => {
+                let Report { finished, violations, strays, tools_changed } = report;
                 state.finished(connection, finished, now);
                 state.noted(connection, violations, strays);
                 if tools_changed {

@@ -131,7 +131,7 @@ impl<P, S> Routing<P, S> {
             request_id: call.request_id,
             server: view.spec.id.clone(),
             group: view.spec.group.clone(),
-            tool: if *call.tool == *call.call.tool { call.call.tool } else { call.tool.to_string() },
+            tool: if *call.tool == *call.call.tool { call.call.into_tool() } else { call.tool.to_string() },
             result,
             duration: now.saturating_duration_since(call.started),
             attempts: call.attempts,
@@ -157,7 +157,8 @@ impl<P, S> Routing<P, S> {
 
     fn answer_error(&mut self, call: OpenCall<P>, kind: CallErrorKind, out: &mut impl Outlet<P, S>) {
         *self.counters.outcomes.entry(kind.name()).or_default() += 1;
-        let error = CallError::new(kind, call.request_id, call.call.tool, call.server, call.attempts);
+        let tool = call.call.into_tool();
+        let error = CallError::new(kind, call.request_id, tool, call.server, call.attempts);
         out.answer(call.port, Err(error.lost_on(call.lost_on)));
     }
 

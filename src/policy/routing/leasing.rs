@@ -116,7 +116,7 @@ impl<P, S> Routing<P, S> {
                     request_id: call.request_id,
                     server: server.clone(),
                     group: view.spec.group.clone(),
-                    tool: call.call.tool,
+                    tool: call.call.into_tool(),
                     result: RawJson::null(),
                     duration: now.saturating_duration_since(call.started),
                     attempts: call.attempts,

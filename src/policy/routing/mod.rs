@@ -31,7 +31,6 @@ use crate::call::{Call, Reply, Selector};
 use crate::config::{ServerSpec, Settings};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, RequestId, ServerId};
-use crate::json::RawJson;
 use crate::policy::affinity::AffinityTable;
 use crate::policy::calls::{Calls, OpenCall, Phase};
 use crate::policy::catalogue::Catalogue;
@@ -56,10 +55,8 @@ pub struct Dispatch {
     pub attempt: AttemptId,
     /// The tool's name on the server.
     pub tool: Arc<str>,
-    /// Its arguments.
-    pub args: Option<RawJson>,
-    /// The host's entries for `_meta`.
-    pub meta: Option<RawJson>,
+    /// What the host asked for: arguments, and entries for `_meta`.
+    pub call: Arc<Call>,
     /// The server's breaker is open and is not asked; see [`Settings::ejection_max`].
     pub bypass: bool,
     /// The connection.
@@ -93,7 +90,7 @@ pub trait Outlet<P, S> {
     /// Gives a call its one answer.
     fn answer(&mut self, port: P, answer: Answer);
     /// Gives a call back that no server has seen, to be placed elsewhere.
-    fn hand_back(&mut self, port: P, call: Box<Call>);
+    fn hand_back(&mut self, port: P, call: Arc<Call>);
     /// Hands an attempt to a server; `false` if the server's actor is gone.
     fn dispatch(&mut self, server: &S, dispatch: Dispatch) -> bool;
     /// Ends a lease that nobody holds.
@@ -203,7 +200,7 @@ impl<P, S> Routing<P, S> {
     pub fn submit(
         &mut self,
         id: CallId,
-        call: Box<Call>,
+        call: Arc<Call>,
         started: Instant,
         port: P,
         now: Instant,

@@ -299,15 +299,10 @@ impl<P, S> Routing<P, S> {
         call.tries += 1;
         call.server = Some(view.spec.id.clone());
         let attempt = AttemptId { call: id, number: call.tries };
-        // Wrong ones were refused when the call was made.
-        let (Ok(args), Ok(meta)) = (call.call.args.clone(), call.call.meta.clone()) else { return None };
-        let tool = call.tool.clone();
+        let dispatch = Dispatch { attempt, tool: call.tool.clone(), call: call.call.clone(), bypass, over };
         let shared = over == Over::Shared;
         view.dispatched(shared);
-        let taken = view
-            .handle
-            .as_ref()
-            .is_some_and(|handle| out.dispatch(handle, Dispatch { attempt, tool, args, meta, bypass, over }));
+        let taken = view.handle.as_ref().is_some_and(|handle| out.dispatch(handle, dispatch));
         if !taken {
             view.released(shared);
             view.refused();

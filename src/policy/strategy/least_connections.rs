@@ -1,8 +1,8 @@
 //! The server with the fewest calls in flight for its weight.
 //!
 //! It counts nothing itself: the counts are the router's, taken at the moment of the choice and given back at every kind of end,
-//! so a burst spreads and switching strategies leaves nothing behind. It does not see failures: where a server may fail fast,
-//! `peak-ewma` is the better choice.
+//! so a burst spreads and switching strategies leaves nothing behind. It does not see failures: one that fails fast looks idle
+//! and draws calls until its breaker opens, so `peak-ewma` is the better choice where that happens.
 
 use std::cmp::Ordering;
 

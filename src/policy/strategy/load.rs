@@ -153,6 +153,10 @@ impl Peak {
 
 /// What is left of 1 since `then`.
 fn decay(then: Instant, now: Instant, tau: Duration) -> f64 {
+    // What ends in one turn of a link ends at one moment; the exponential is worth saving.
+    if then == now {
+        return 1.0;
+    }
     (-now.saturating_duration_since(then).as_secs_f64() / tau.as_secs_f64()).exp()
 }
 

@@ -5,6 +5,8 @@
 //! each to its second choice, and they come back with it. Weights enter by the logarithmic method: `weight / -ln(u)` with
 //! `u` the hash as a number between 0 and 1 makes the chance to win exactly proportional to the weight.
 //!
+//! It balances keys, and not load: a server gets as many calls as its keys make, and the keys of a slow one wait for it.
+//!
 //! A call without a key belongs to nobody and goes by `least-connections`.
 
 use super::{Candidates, LeastConnections, Pick, Strategy};

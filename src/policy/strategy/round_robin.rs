@@ -3,6 +3,9 @@
 //! Every set of servers has a cursor of its own: with one for all, two sets that are called alternately would each see every
 //! second number, and half of their servers would get nothing. The cursor is the position of the last choice, so that the
 //! turn goes on from there when servers stop or start admitting.
+//!
+//! It sees neither speed nor failures. A server that is slower than its share asks for gathers a queue, and its callers wait in
+//! it for as long as the pool's settings let it grow (`pool.inFlightMax` on each of `pool.max` connections).
 
 use std::collections::HashMap;
 

@@ -3,6 +3,10 @@
 //! Both factors lie between 1 and 1,000, so that neither a very fast server takes everything nor a bad one is cut off from
 //! ever proving better. The merit is relative to the fastest candidate: an absolute scale would stop telling servers apart
 //! where all are much faster, or much slower, than the scale's author thought of.
+//!
+//! It goes by calls that have ended, and slowly: a server that began to fail may still have half of its share 20 s later, since
+//! its good calls before that weigh as much, and one that hangs keeps all of it until its calls end. Breakers and deadlines
+//! guard against both; `peak-ewma` sees them itself.
 
 use std::time::Duration;
 

@@ -155,7 +155,7 @@ impl Listing {
         let (tool, reason) = match self.judge(entry) {
             Ok(name) => {
                 self.names.insert(name.clone());
-                self.listed.tools.push(ListedTool { name, definition: slice_of(page.bytes(), entry) });
+                self.listed.tools.push(ListedTool { name, definition: slice_of(page.bytes(), entry.get()) });
                 return;
             }
             Err((name, reason)) => (name.unwrap_or(place), reason),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::MODERN_VERSION;
-use super::envelope::{Writer, slice_of};
+use super::envelope::{FrameMemory, Writer, slice_of};
 use super::members::{each_member, members};
 use crate::config::Dialect;
 use crate::error::RpcError;
@@ -98,18 +98,26 @@ impl Session {
     }
 
     /// A call of a tool.
-    pub fn encode_call(&self, id: u64, tool: &str, args: Option<&RawJson>, meta: Option<&RawJson>) -> Bytes {
+    pub fn encode_call(
+        &self,
+        memory: &mut FrameMemory,
+        id: u64,
+        tool: &str,
+        args: Option<&RawJson>,
+        meta: Option<&RawJson>,
+    ) -> Bytes {
         let method = match self.0.dialect {
             Dialect::Mcp => "tools/call",
             Dialect::ToolExecute => "tool.execute",
         };
-        let room =
-            tool.len() + args.map_or(2, RawJson::len) + meta.map_or(0, RawJson::len) + self.0.meta.len();
-        let mut writer = Writer::request(id, method, room + 64);
-        writer.raw(r#","params":{"name":"#).string(tool);
-        writer.raw(r#","arguments":"#).raw(args.map_or("{}", RawJson::as_str));
-        self.write_meta(&mut writer, meta);
-        writer.raw("}").finish()
+        let args = args.map_or("{}", RawJson::as_str);
+        let room = tool.len() + args.len() + meta.map_or(0, RawJson::len) + self.0.meta.len() + 64;
+        memory.frame(Writer::request_bytes(method, room), |writer| {
+            writer.begin_request(id, method).raw(r#","params":{"name":"#).string(tool);
+            writer.raw(r#","arguments":"#).raw(args);
+            self.write_meta(writer, meta);
+            writer.raw("}");
+        })
     }
 
     /// A request for a page of the tool list.
@@ -159,7 +167,7 @@ impl Session {
         if let Some(host) = host {
             let written = each_member(host.as_str(), |key, value| {
                 if !key.starts_with(RESERVED_META) {
-                    writer.raw(",").string(key).raw(":").raw(value.get());
+                    writer.raw(",").string(key).raw(":").raw(value);
                 }
             });
             debug_assert!(written.is_ok(), "a call takes nothing but an object for its _meta");
@@ -174,7 +182,7 @@ impl Session {
             Dialect::Mcp => result,
             Dialect::ToolExecute => {
                 let inner = match members(result.as_str(), ["toolName", "result"]) {
-                    Ok([Some(tool), Some(inner)]) if tool.get().starts_with('"') => {
+                    Ok([Some(tool), Some(inner)]) if tool.starts_with('"') => {
                         Some(slice_of(result.bytes(), inner))
                     }
                     Ok(_) | Err(_) => None,

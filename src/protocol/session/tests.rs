@@ -28,7 +28,8 @@ fn raw(text: &str) -> RawJson {
 fn a_modern_call_carries_version_capabilities_and_client_and_after_them_the_hosts_entries() {
     let session = session(Dialect::Mcp, Some(Era::Modern));
     let meta = raw(r#" { "traceparent" : "00-1", "progressToken":7.0 } "#);
-    let frame = session.encode_call(7, "file.read", Some(&raw("{}")), Some(&meta));
+    let frame =
+        session.encode_call(&mut FrameMemory::default(), 7, "file.read", Some(&raw("{}")), Some(&meta));
     let written = value(&frame);
     assert_eq!((written["jsonrpc"].as_str(), written["id"].as_u64()), (Some("2.0"), Some(7)));
     let params = &written["params"];
@@ -53,7 +54,7 @@ fn a_host_cannot_speak_for_the_client_in_a_modern_call() {
     let meta = raw(
         r#"{"io.modelcontextprotocol/protocolVersion":"9","a":1,"io.modelcontextprotocol\u002fclientCapabilities":{"roots":{}}}"#,
     );
-    let frame = session.encode_call(1, "t", None, Some(&meta));
+    let frame = session.encode_call(&mut FrameMemory::default(), 1, "t", None, Some(&meta));
     let text = std::str::from_utf8(&frame).unwrap();
     assert_eq!(text.matches("protocolVersion").count(), 1, "{text}");
     assert_eq!(text.matches("clientCapabilities").count(), 1, "{text}");
@@ -64,9 +65,12 @@ fn a_host_cannot_speak_for_the_client_in_a_modern_call() {
 fn a_legacy_call_carries_no_meta_but_the_hosts() {
     let session = session(Dialect::Mcp, Some(Era::Legacy));
     let call = json!({"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{}}});
-    assert_eq!(value(&session.encode_call(1, "t", None, None)), call);
+    assert_eq!(value(&session.encode_call(&mut FrameMemory::default(), 1, "t", None, None)), call);
     let meta = raw(r#" { "a" : 1 } "#);
-    assert_eq!(value(&session.encode_call(1, "t", None, Some(&meta)))["params"]["_meta"], json!({"a":1}));
+    assert_eq!(
+        value(&session.encode_call(&mut FrameMemory::default(), 1, "t", None, Some(&meta)))["params"]["_meta"],
+        json!({"a":1})
+    );
 }
 
 #[test]
@@ -92,7 +96,7 @@ fn the_tool_execute_dialect_has_its_own_words() {
     let session = session(Dialect::ToolExecute, None);
     let call =
         json!({"jsonrpc":"2.0","id":1,"method":"tool.execute","params":{"name":"file.read","arguments":{}}});
-    assert_eq!(value(&session.encode_call(1, "file.read", None, None)), call);
+    assert_eq!(value(&session.encode_call(&mut FrameMemory::default(), 1, "file.read", None, None)), call);
     assert_eq!(value(&session.encode_list(1, None)), json!({"jsonrpc":"2.0","id":1,"method":"tool.list"}));
     assert!(session.encode_cancel(1, "").is_none());
 }
@@ -188,14 +192,14 @@ proptest! {
     ) {
         for session in every_session() {
             let meta = meta.as_deref().map(raw);
-            let frame = session.encode_call(id, &tool, Some(&raw(&args)), meta.as_ref());
+            let frame = session.encode_call(&mut FrameMemory::default(), id, &tool, Some(&raw(&args)), meta.as_ref());
             let mut seen = Vec::new();
             decode(frame, |incoming| seen.push(incoming)).unwrap();
             let Some(Incoming::Request { id: read, params: Some(params), .. }) = seen.pop() else { panic!() };
             prop_assert_eq!(read.as_str(), id.to_string());
             let [name, written] = members(params.as_str(), ["name", "arguments"]).unwrap();
-            prop_assert_eq!(serde_json::from_str::<String>(name.unwrap().get()).unwrap(), tool.as_str());
-            prop_assert_eq!(written.unwrap().get(), args.as_str());
+            prop_assert_eq!(serde_json::from_str::<String>(name.unwrap()).unwrap(), tool.as_str());
+            prop_assert_eq!(written.unwrap(), args.as_str());
         }
     }
 

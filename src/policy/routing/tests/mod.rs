@@ -12,6 +12,7 @@ use crate::call::{AttemptEnd, OutcomeClass, Priority};
 use crate::config::{BreakerSettings, Collisions, PoolSettings, Server};
 use crate::error::{Delivery, RpcError};
 use crate::event::{ExitCause, ServerStatus};
+use crate::json::RawJson;
 use crate::policy::breaker::Admission;
 use crate::policy::catalogue::{ServerTools, ToolDefinition};
 
@@ -19,7 +20,7 @@ use crate::policy::catalogue::{ServerTools, ToolDefinition};
 #[derive(Default)]
 struct Script {
     answers: Vec<(u64, Answer)>,
-    handed_back: Vec<(u64, Box<Call>)>,
+    handed_back: Vec<(u64, Arc<Call>)>,
     dispatched: Vec<(String, Dispatch)>,
     cancelled: Vec<(String, AttemptId, CancelReason)>,
     released: Vec<(String, ConnectionId)>,
@@ -40,7 +41,7 @@ impl Outlet<u64, String> for Script {
         true
     }
 
-    fn hand_back(&mut self, port: u64, call: Box<Call>) {
+    fn hand_back(&mut self, port: u64, call: Arc<Call>) {
         self.handed_back.push((port, call));
     }
 
@@ -127,7 +128,7 @@ impl House {
     fn call(&mut self, call: Call) -> u64 {
         let port = self.next;
         self.next += 1;
-        self.routing.submit(CallId(port), Box::new(call), self.now, port, self.now, &mut self.out);
+        self.routing.submit(CallId(port), Arc::new(call), self.now, port, self.now, &mut self.out);
         port
     }
 

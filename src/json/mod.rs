@@ -7,6 +7,10 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+pub(crate) mod scan;
+
+use scan::Scan;
+
 /// One JSON value as the bytes that a peer or the host wrote: a cheap, shared slice, never parsed on its way.
 ///
 /// Cloning shares the bytes. Unknown fields, the order of keys and the precision of numbers survive.
@@ -22,7 +26,11 @@ impl RawJson {
     /// Takes text after checking that it is one JSON value.
     pub fn from_text(text: impl Into<String>) -> Result<Self, serde_json::Error> {
         let text = text.into();
-        serde_json::from_str::<&RawValue>(&text)?;
+        let mut scan = Scan::new(&text);
+        if scan.value().and_then(|_| scan.end()).is_err() {
+            // What is wrong is told as for every other text of the host's.
+            serde_json::from_str::<&RawValue>(&text)?;
+        }
         Ok(Self(text.into()))
     }
 
