@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+use super::source::WrittenSource;
 use super::{
-    BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, Server, Settings,
+    BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, Server, Settings, SourceConfig,
     SubprotocolChoice, duration,
 };
 
@@ -31,6 +32,8 @@ use super::{
 pub struct ConfigFile {
     /// The servers, in the file's order.
     pub servers: Vec<Server>,
+    /// The sources of servers, in the file's order, which settles whose an id is that several name.
+    pub sources: Vec<SourceConfig>,
     /// The settings; the defaults where the file has none.
     pub settings: Settings,
 }
@@ -60,7 +63,17 @@ impl ConfigFile {
             let spec = server.clone().settle(&written.troupe.pool, &written.troupe.breaker, order);
             spec.map_err(|error| error.under("mcpServers"))?;
         }
-        Ok(Self { servers, settings: written.troupe })
+        let mut sources: Vec<SourceConfig> = Vec::with_capacity(written.discovery.len());
+        for (index, source) in written.discovery.into_iter().enumerate() {
+            let at = format!("discovery[{index}]");
+            let source = source.into_source().map_err(|error| error.under(&at))?;
+            if sources.iter().any(|known| known.name == source.name) {
+                let reason = format!("two sources are called {:?}: give one another name", source.name);
+                return Err(ConfigError::new(format!("{at}.name"), reason));
+            }
+            sources.push(source);
+        }
+        Ok(Self { servers, sources, settings: written.troupe })
     }
 }
 
@@ -98,6 +111,8 @@ pub(crate) fn servers_one_by_one(
 struct Written {
     #[serde(rename = "mcpServers")]
     servers: InOrder<WrittenServer>,
+    #[serde(default)]
+    discovery: Vec<WrittenSource>,
     #[serde(default)]
     troupe: Settings,
 }
@@ -261,6 +276,49 @@ mod tests {
         );
         assert_eq!(mistake(r#"{"mcpServers":{},"troupe":{"pool":{"min":9}}}"#).key, "troupe.pool.min");
         assert_eq!(mistake("[]").key, "servers.json");
+    }
+
+    #[test]
+    fn sources_are_read_in_their_order_with_their_kinds_as_names() {
+        let file = ConfigFile::parse(
+            r#"{"mcpServers":{}, "discovery":[
+                {"type":"file","path":"servers.d","interval":"5s"},
+                {"type":"etcd","endpoints":["http://h:1"],"prefix":"/p/","user":"u","password":"s3cret",
+                 "headers":{"Authorization":"s3cret"}, "rules":{"removalGrace":"1s"}},
+                {"type":"dns","name":"internal","srv":"_mcp._tcp.h","nameServers":["127.0.0.1:53"]}]}"#,
+        )
+        .unwrap();
+        let names: Vec<&str> = file.sources.iter().map(|source| source.name.as_str()).collect();
+        assert_eq!(names, ["file", "etcd", "internal"]);
+        assert!(!format!("{file:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_mistake_in_a_source_names_its_key() {
+        let at = |source: &str| {
+            let error = mistake(&format!(r#"{{"mcpServers":{{}},"discovery":[{source}]}}"#));
+            (error.key, error.reason)
+        };
+        let (key, reason) = at(r#"{"type":"dns","srv":"h","prefix":"/p"}"#);
+        assert_eq!(key, "discovery[0].prefix");
+        assert!(reason.contains("type dns, which has srv, host, port, nameServers"), "{reason}");
+        for (source, key) in [
+            (r#"{"type":"file"}"#, "path"),
+            (r#"{"type":"file","path":"p","interval":"0s"}"#, "interval"),
+            (r#"{"type":"file","path":"p","headers":{"a":"b"}}"#, "headers"),
+            (r#"{"type":"dns"}"#, "srv"),
+            (r#"{"type":"dns","host":"h"}"#, "port"),
+            (r#"{"type":"dns","srv":"h","port":1}"#, "port"),
+            (r#"{"type":"etcd","endpoints":[],"prefix":"/p"}"#, "endpoints"),
+            (r#"{"type":"etcd","endpoints":["h"],"prefix":"/p","user":"u"}"#, "password"),
+            (r#"{"type":"etcd","endpoints":["h"],"prefix":"/p","tls":{"ca":"f"}}"#, "tls.ca"),
+            (r#"{"type":"file","path":"p","rules":{"emptyAnswers":0}}"#, "rules.emptyAnswers"),
+            (r#"{"type":"zookeeper"}"#, "type"),
+            (r#"{"type":"file","path":"p"},{"type":"file","path":"q"}"#, "name"),
+        ] {
+            let (found, reason) = at(source);
+            assert!(found.ends_with(&format!("].{key}")), "{source}: {found}: {reason}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod duration;
 mod file;
 mod server;
 mod settings;
+mod source;
 mod wire;
 
 pub use discovery::DiscoverySettings;
@@ -16,6 +17,7 @@ pub use settings::{
     AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
     LivenessSettings, MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,
 };
+pub use source::{Place, Secret, SourceConfig, TlsConfig};
 pub use wire::{Dialect, EraChoice};
 
 /// A mistake in the configuration: which key, and what is wrong with its value.

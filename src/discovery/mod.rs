@@ -50,6 +50,7 @@ mod dns;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod files;
+mod named;
 mod record;
 #[cfg(any(feature = "dns", feature = "etcd"))]
 mod template;
@@ -69,6 +70,7 @@ pub use dns::DnsSource;
 #[cfg(feature = "etcd")]
 pub use etcd::EtcdSource;
 pub use files::FileSource;
+pub(crate) use named::source_named;
 pub use record::{RECORD_BYTES_MAX, Record, RecordError, RecordKind};
 #[cfg(any(feature = "dns", feature = "etcd"))]
 pub use template::Template;

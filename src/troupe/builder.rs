@@ -12,7 +12,7 @@ use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{RegisterError, RegisteredSource, RootActor, RootArguments, StrategiesFactory};
 use crate::actors::{Stage, Tasks};
 use crate::config::{ConfigError, ConfigFile, DiscoverySettings, Server, Settings};
-use crate::discovery::Source;
+use crate::discovery::{Source, source_named};
 use crate::event::Origin;
 use crate::id::SourceId;
 use crate::policy::classify::{Classifier, classify};
@@ -37,6 +37,15 @@ pub enum StartError {
     Root(String),
 }
 
+/// A source as the host gives it.
+struct GivenSource {
+    name: String,
+    /// What is wrong with it is told when the troupe starts.
+    source: Result<Arc<dyn Source>, ConfigError>,
+    /// The settings' unless said.
+    rules: Option<DiscoverySettings>,
+}
+
 /// Sets up a troupe.
 #[must_use = "a builder does nothing until it is started"]
 pub struct TroupeBuilder {
@@ -44,7 +53,7 @@ pub struct TroupeBuilder {
     servers: Vec<(Server, Option<Arc<dyn Connector>>)>,
     extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
     classifier: Classifier,
-    sources: Vec<(String, Arc<dyn Source>, Option<DiscoverySettings>)>,
+    sources: Vec<GivenSource>,
     seed: Option<u64>,
 }
 
@@ -75,23 +84,31 @@ impl TroupeBuilder {
     /// Adds a source of servers, under a name of the host's choice. Where several name one id it belongs to the source that
     /// was added first; servers of the host's own come before all of them.
     pub fn source(self, name: impl Into<String>, source: impl Source) -> Self {
-        self.add_source(name.into(), Arc::new(source), None)
+        self.add_source(name.into(), Ok(Arc::new(source)), None)
     }
 
     /// Adds a source of servers whose answers are judged by rules of their own instead of the settings'
     /// [`discovery`](Settings::discovery).
     pub fn source_with(self, name: impl Into<String>, source: impl Source, rules: DiscoverySettings) -> Self {
-        self.add_source(name.into(), Arc::new(source), Some(rules))
+        self.add_source(name.into(), Ok(Arc::new(source)), Some(rules))
     }
 
-    fn add_source(mut self, name: String, source: Arc<dyn Source>, rules: Option<DiscoverySettings>) -> Self {
-        self.sources.push((name, source, rules));
+    fn add_source(
+        mut self,
+        name: String,
+        source: Result<Arc<dyn Source>, ConfigError>,
+        rules: Option<DiscoverySettings>,
+    ) -> Self {
+        self.sources.push(GivenSource { name, source, rules });
         self
     }
 
-    /// Takes servers and settings from a `servers.json`.
+    /// Takes servers, sources and settings from a `servers.json`.
     pub fn config(mut self, file: ConfigFile) -> Self {
         self.settings = file.settings;
+        for config in &file.sources {
+            self = self.add_source(config.name.clone(), source_named(config), config.rules.clone());
+        }
         self.servers.extend(file.servers.into_iter().map(|server| (server, None)));
         self
     }
@@ -199,11 +216,11 @@ impl TroupeBuilder {
 
 /// Checks the sources' names and rules.
 fn registered_sources(
-    sources: Vec<(String, Arc<dyn Source>, Option<DiscoverySettings>)>,
+    sources: Vec<GivenSource>,
     settings: &Settings,
 ) -> Result<Vec<RegisteredSource>, ConfigError> {
     let mut registered: Vec<RegisteredSource> = Vec::with_capacity(sources.len());
-    for (name, source, rules) in sources {
+    for GivenSource { name, source, rules } in sources {
         let at = |key: &str| format!("discovery.{name}{key}");
         let id = SourceId::new(&name).map_err(|error| ConfigError::new(at(""), error.to_string()))?;
         if registered.iter().any(|known| known.id == id) {
@@ -211,6 +228,7 @@ fn registered_sources(
         }
         let rules = rules.unwrap_or_else(|| settings.discovery.clone());
         rules.check().map_err(|error| error.under(&at(".rules")))?;
+        let source = source.map_err(|error| error.under(&at("")))?;
         registered.push(RegisteredSource { id, place: source.place(), source, rules });
     }
     Ok(registered)

@@ -36,7 +36,6 @@ pub use calling::CallFuture;
 pub use lease::Lease;
 pub use stream::EventStream;
 
-
 /// How long the figures of one server are waited for; an actor that answers later is shown without them.
 const FIGURES_WAIT: Duration = Duration::from_secs(1);
 
