@@ -45,6 +45,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "etcd")]
+mod announce;
 #[cfg(feature = "dns")]
 mod dns;
 #[cfg(feature = "etcd")]
@@ -65,6 +67,8 @@ use crate::id::ServerId;
 use crate::transport::Connector;
 
 pub use crate::transport::BoxFuture;
+#[cfg(feature = "etcd")]
+pub use announce::{Announcement, AnnouncementNews};
 #[cfg(feature = "dns")]
 pub use dns::DnsSource;
 #[cfg(feature = "etcd")]

@@ -32,19 +32,26 @@ pub(crate) fn source_named(config: &SourceConfig) -> Result<Arc<dyn Source>, Con
         #[cfg(not(feature = "dns"))]
         Place::Dns { .. } => Err(not_built("dns")),
         #[cfg(feature = "etcd")]
-        Place::Etcd { endpoints, prefix, user, tls } => {
-            let mut source = super::EtcdSource::new(endpoints, prefix).template(template(config)?);
-            if let Some((name, password)) = user {
-                source = source.user(name, &password.0);
-            }
-            Ok(Arc::new(match tls {
-                Some(tls) => source.tls(self::tls(tls)?),
-                None => source,
-            }))
-        }
+        Place::Etcd { .. } => Ok(Arc::new(etcd(config)?)),
         #[cfg(not(feature = "etcd"))]
         Place::Etcd { .. } => Err(not_built("etcd")),
     }
+}
+
+/// The place in etcd that a configuration names.
+#[cfg(feature = "etcd")]
+pub(super) fn etcd(config: &SourceConfig) -> Result<super::EtcdSource, ConfigError> {
+    let Place::Etcd { endpoints, prefix, user, tls } = &config.place else {
+        return Err(ConfigError::new("type", "is not etcd"));
+    };
+    let mut source = super::EtcdSource::new(endpoints, prefix).template(template(config)?);
+    if let Some((name, password)) = user {
+        source = source.user(name, &password.0);
+    }
+    Ok(match tls {
+        Some(tls) => source.tls(self::tls(tls)?),
+        None => source,
+    })
 }
 
 #[cfg(not(all(feature = "dns", feature = "etcd")))]

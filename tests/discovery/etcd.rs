@@ -4,14 +4,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use etcd_client::{Client, PutOptions};
-use mcp_troupe::discovery::{EtcdSource, Source};
+use mcp_troupe::discovery::{Announcement, EtcdSource, Record, Source};
 use mcp_troupe::event::SourceStatus;
 use mcp_troupe::testkit::ScriptedServer;
-use mcp_troupe::{Event, Readiness, Settings, Troupe};
+use mcp_troupe::{ConfigFile, Event, Readiness, Settings, Troupe};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::common::{echo, end, event};
+use super::common::{echo, end, event, example};
 use super::directory::{Program, free_port, installed, skip, until};
 use super::{plays, prompt, scripted, source, stands};
 
@@ -315,4 +315,74 @@ async fn a_wrong_user_or_password_is_one_clear_status_and_the_right_one_reads() 
     let troupe = start(prompt(), etcd.source().user("root", "secret")).await;
     plays(&troupe, &["a"]).await;
     end(troupe).await;
+}
+
+/// The program that announces a server, with a configuration file that names the directory.
+fn announcer(etcd: &Etcd, folder: &TempDir, server: &ScriptedServer) -> tokio::process::Command {
+    let config = folder.path().join("servers.json");
+    let source = json!({"type": "etcd", "endpoints": [etcd.url()], "prefix": PREFIX});
+    std::fs::write(&config, json!({"mcpServers": {}, "discovery": [source]}).to_string()).unwrap();
+    let record = json!({"url": server.url(), "group": "echo"}).to_string();
+    let mut command = example("orchestrator");
+    command.arg("announce").arg("--config").arg(config).args(["--ttl", "3s", "a", &record]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+}
+
+#[tokio::test]
+async fn an_announced_server_is_found_kept_up_made_again_and_withdrawn_at_the_end() {
+    let Some(mut etcd) = Etcd::start("an_announced_server_is_found").await else { return };
+    let (a, folder) = (scripted().await, tempfile::tempdir().unwrap());
+    let announcer = announcer(&etcd, &folder, &a).spawn().unwrap();
+    let text = std::fs::read_to_string(folder.path().join("servers.json")).unwrap();
+    let file = ConfigFile::parse(&text).unwrap();
+    let troupe = Troupe::builder().config(file).settings(prompt()).start().await.unwrap();
+    plays(&troupe, &["a"]).await;
+    // Longer than the time to live without a beat.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(super::playing(&troupe), ["a"]);
+    // An etcd that lost its data is told again.
+    etcd.wipe();
+    etcd.run().await;
+    let mut client = etcd.client().await;
+    until("the second announcement", || {
+        let mut client = client.clone();
+        async move { !client.get(format!("{PREFIX}a"), None).await.unwrap().kvs().is_empty() }
+    })
+    .await;
+    plays(&troupe, &["a"]).await;
+    let pid = announcer.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = announcer.wait_with_output().await.unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.starts_with("a is announced\n") && said.ends_with("a is withdrawn\n"), "{said}");
+    assert!(client.get(format!("{PREFIX}a"), None).await.unwrap().kvs().is_empty());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_announcer_that_is_killed_is_withdrawn_after_its_time_to_live() {
+    let Some(etcd) = Etcd::start("an_announcer_that_is_killed").await else { return };
+    let (a, b, folder) = (scripted().await, scripted().await, tempfile::tempdir().unwrap());
+    etcd.put("b", &b).await;
+    let mut announcer = announcer(&etcd, &folder, &a).spawn().unwrap();
+    let troupe = etcd.troupe().await;
+    plays(&troupe, &["a", "b"]).await;
+    announcer.kill().await.unwrap();
+    plays(&troupe, &["b"]).await;
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_that_no_troupe_would_take_is_not_announced() {
+    let ttl = Duration::from_secs(10);
+    let refused = |id: &str, record: &str, ttl: Duration| {
+        let etcd = EtcdSource::new(["http://127.0.0.1:1"], PREFIX);
+        let record = Record::parse(record.as_bytes()).unwrap();
+        Announcement::in_etcd(etcd, id, record, ttl).map(drop).unwrap_err().to_string()
+    };
+    assert_eq!(refused("a", "{}", ttl), "record: address is missing");
+    assert!(refused("a/b", r#"{"url":"ws://h"}"#, ttl).starts_with("record: \"a/b\" is no valid id"));
+    assert_eq!(refused("a", r#"{"url":"ws://h"}"#, Duration::from_secs(1)), "ttl: 1s is less than 3s");
 }

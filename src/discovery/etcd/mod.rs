@@ -9,6 +9,8 @@
 //! A key is the prefix and the server's id, its value a [`Record`]. Keys with a lease vanish when who put them is gone. Each get
 //! is linearizable and each watch wants a leader: a member that lost its cluster fails instead of telling old news.
 
+mod post;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ use super::{
     Answer, BoxFuture, Next, RECORD_BYTES_MAX, Record, Skipped, Source, SourceError, Template, Tls, Watch,
 };
 use crate::id::ServerId;
+
+pub(super) use post::EtcdPost;
 
 /// How long a step with etcd may take: to connect, to get, to begin a watch.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,7 +60,7 @@ const KEYS_MAX: usize = 10_000;
 pub struct EtcdSource {
     endpoints: Vec<String>,
     prefix: String,
-    template: Template,
+    pub(super) template: Template,
     user: Option<(String, String)>,
     tls: Option<Tls>,
 }
