@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::error::RpcError;
 use crate::id::{ConnectionId, GroupId, Incarnation, RequestId, ServerId};
 use crate::json::RawJson;
+use crate::refusal::Refusal;
 
 /// How urgent a call is. Orders the queue of calls that wait for a free slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
@@ -50,6 +51,8 @@ pub enum AttemptEnd {
     Result(RawJson),
     /// The server answered with a JSON-RPC error.
     Rpc(RpcError),
+    /// The server answered with a status and no message.
+    Refused(Refusal),
     /// The server's answer is no valid response.
     InvalidResponse(String),
     /// The link broke before the answer.
@@ -78,6 +81,7 @@ impl AttemptEnd {
         match self {
             Self::Result(_) => "ok",
             Self::Rpc(_) => "rpc-error",
+            Self::Refused(refusal) => refusal.name(),
             Self::InvalidResponse(_) => "invalid-response",
             Self::ConnectionLost { .. } => "connection-lost",
             Self::TooLarge { .. } => "too-large",

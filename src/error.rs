@@ -10,6 +10,7 @@ use crate::duration::{millis, optional_ms, rounded};
 use crate::event::ExitCause;
 use crate::id::{RequestId, ServerId};
 use crate::json::RawJson;
+use crate::refusal::{Refusal, RefusalKind};
 
 /// A JSON-RPC error as the peer sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -35,12 +36,18 @@ impl RpcError {
     pub const INVALID_PARAMS: i64 = -32602;
     /// The server failed.
     pub const INTERNAL_ERROR: i64 = -32603;
+    /// The headers of a request do not say what its body says.
+    pub const HEADER_MISMATCH: i64 = -32020;
 
     /// Whether the peer refused the request before it did anything: the caller's own mistake.
     pub fn is_rejection(&self) -> bool {
         matches!(
             self.code,
-            Self::PARSE_ERROR | Self::INVALID_REQUEST | Self::METHOD_NOT_FOUND | Self::INVALID_PARAMS
+            Self::PARSE_ERROR
+                | Self::INVALID_REQUEST
+                | Self::METHOD_NOT_FOUND
+                | Self::INVALID_PARAMS
+                | Self::HEADER_MISMATCH
         )
     }
 }
@@ -148,6 +155,9 @@ pub enum CallErrorKind {
     /// The server answered with a JSON-RPC error.
     #[error(transparent)]
     Rpc(RpcError),
+    /// The server, or a proxy before it, answered with a status and no message.
+    #[error("{0}")]
+    Refused(Refusal),
     /// The link broke.
     #[error("connection lost: {reason}")]
     ConnectionLost {
@@ -211,6 +221,7 @@ impl CallErrorKind {
             Self::Overloaded { .. } => "overloaded",
             Self::DeadlineExceeded { .. } => "deadline-exceeded",
             Self::Rpc(_) => "rpc-error",
+            Self::Refused(refusal) => refusal.name(),
             Self::ConnectionLost { .. } => "connection-lost",
             Self::ServerDown { .. } => "server-down",
             Self::LeaseEnded { .. } => "lease-ended",
@@ -248,6 +259,7 @@ impl CallErrorKind {
             }
             Self::Rpc(error) if error.is_rejection() => Delivery::Rejected,
             Self::Rpc(_) => Delivery::Failed,
+            Self::Refused(refusal) => refusal.delivery(),
             Self::InvalidResponse { .. } | Self::Interrupted => Delivery::Unknown,
         }
     }
@@ -327,17 +339,30 @@ impl CallError {
         }
     }
 
-    /// Whether the same call may simply be made again: nothing was sent, and the cause may pass.
+    /// Whether the same call may simply be made again: nothing was carried out, and the cause may pass.
     pub fn retryable(&self) -> bool {
-        self.outcome() == Delivery::NotSent
-            && matches!(
-                self.0.kind,
-                CallErrorKind::Unavailable { .. }
-                    | CallErrorKind::Overloaded { .. }
-                    | CallErrorKind::DeadlineExceeded { .. }
-                    | CallErrorKind::ConnectionLost { .. }
-                    | CallErrorKind::ServerDown { .. }
-            )
+        match &self.0.kind {
+            CallErrorKind::Unavailable { .. }
+            | CallErrorKind::Overloaded { .. }
+            | CallErrorKind::DeadlineExceeded { .. }
+            | CallErrorKind::ConnectionLost { .. }
+            | CallErrorKind::ServerDown { .. } => self.outcome() == Delivery::NotSent,
+            CallErrorKind::Refused(refusal) => {
+                refusal.kind == RefusalKind::Overloaded && self.outcome() == Delivery::Rejected
+            }
+            CallErrorKind::InvalidArguments { .. }
+            | CallErrorKind::InvalidOptions { .. }
+            | CallErrorKind::UnknownTool { .. }
+            | CallErrorKind::AmbiguousTool { .. }
+            | CallErrorKind::NoMatch { .. }
+            | CallErrorKind::Rpc(_)
+            | CallErrorKind::LeaseEnded { .. }
+            | CallErrorKind::InvalidResponse { .. }
+            | CallErrorKind::TooLarge { .. }
+            | CallErrorKind::Interrupted
+            | CallErrorKind::ShuttingDown { .. }
+            | CallErrorKind::Closed => false,
+        }
     }
 
     /// When a repetition has a chance, if that is known.
@@ -345,6 +370,7 @@ impl CallError {
         match &self.0.kind {
             CallErrorKind::Unavailable { servers } => servers.iter().filter_map(|s| s.retry_after).min(),
             CallErrorKind::Overloaded { retry_after, .. } => *retry_after,
+            CallErrorKind::Refused(refusal) => refusal.retry_after,
             _ => None,
         }
     }
@@ -380,6 +406,7 @@ impl Serialize for CallError {
         }
         match &self.0.kind {
             CallErrorKind::Rpc(error) => map.serialize_entry("rpc", error)?,
+            CallErrorKind::Refused(refusal) => map.serialize_entry("refusal", refusal)?,
             CallErrorKind::UnknownTool { near, missing } => {
                 map.serialize_entry("near", near)?;
                 map.serialize_entry("missing", missing)?;
@@ -456,6 +483,21 @@ mod tests {
         assert_eq!(rpc(RpcError::INVALID_PARAMS).delivery(), Delivery::Rejected);
         assert_eq!(rpc(RpcError::INTERNAL_ERROR).delivery(), Delivery::Failed);
         assert_eq!(rpc(-32003).delivery(), Delivery::Failed);
+    }
+
+    #[test]
+    fn a_server_without_capacity_says_when_to_come_again_and_an_unauthorized_call_is_not_to_be_repeated() {
+        let overloaded = error(CallErrorKind::Refused(Refusal::new(429, None, Some(Duration::from_secs(3)))));
+        assert_eq!(overloaded.outcome(), Delivery::Rejected);
+        assert!(overloaded.retryable());
+        assert_eq!(overloaded.retry_after(), Some(Duration::from_secs(3)));
+        let text = serde_json::to_string(&overloaded).unwrap();
+        assert!(
+            text.contains(r#""error":"server-overloaded""#) && text.contains(r#""status":429"#),
+            "{text}"
+        );
+        assert!(!error(CallErrorKind::Refused(Refusal::new(401, None, None))).retryable());
+        assert_eq!(error(CallErrorKind::Refused(Refusal::new(502, None, None))).outcome(), Delivery::Unknown);
     }
 
     #[test]

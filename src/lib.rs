@@ -31,6 +31,7 @@
 //! ```
 //!
 //! # Features
+//! - `http` (default): the Streamable HTTP transport, with rustls for `https`.
 //! - `websocket` (default): the WebSocket transport, with rustls for `wss`.
 //! - `testkit`: faults of the troupe's own actors, a scripted MCP server, in-memory links and a simulation of balancing, for
 //!   tests.
@@ -57,6 +58,7 @@ pub mod id;
 mod json;
 mod policy;
 mod protocol;
+mod refusal;
 pub mod stats;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -75,6 +77,7 @@ pub use event::Event;
 pub use json::RawJson;
 pub use policy::catalogue::Tool;
 pub use policy::classify::classify;
+pub use refusal::{Refusal, RefusalKind};
 pub use stats::{ServerInfo, Stats};
 pub use troupe::{
     BreakerControl, CallFuture, DrainError, EventStream, Lease, NotReady, Readiness, ReplaceError,

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::pump::PumpMsg;
-use crate::config::LimitSettings;
+use super::pump::{ListFailure, PumpMsg};
 use crate::duration::rounded;
 use crate::error::RpcError;
 use crate::policy::catalogue::ToolDefinition;
@@ -21,17 +20,16 @@ pub(crate) struct Tools {
 /// Fetches the tools within `limit`. The error is a sentence for people.
 pub(super) async fn fetch(
     queue: mpsc::Sender<PumpMsg>,
-    limits: LimitSettings,
+    listing: Listing,
     limit: Duration,
 ) -> Result<Tools, String> {
-    match tokio::time::timeout(limit, pages(queue, limits)).await {
+    match tokio::time::timeout(limit, pages(queue, listing)).await {
         Ok(fetched) => fetched,
         Err(_) => Err(format!("its tools were not listed within {}", rounded(limit))),
     }
 }
 
-async fn pages(queue: mpsc::Sender<PumpMsg>, limits: LimitSettings) -> Result<Tools, String> {
-    let mut listing = Listing::new(limits.tools_max, limits.pages_max);
+async fn pages(queue: mpsc::Sender<PumpMsg>, mut listing: Listing) -> Result<Tools, String> {
     let mut cursor = None;
     loop {
         let (port, answer) = oneshot::channel();
@@ -43,8 +41,10 @@ async fn pages(queue: mpsc::Sender<PumpMsg>, limits: LimitSettings) -> Result<To
                 Page::Done => return Ok(tools(listing.finish())),
             },
             // A server without tools need not know the method.
-            Err(error) if error.code == RpcError::METHOD_NOT_FOUND => return Ok(tools(listing.finish())),
-            Err(error) if error.code == RpcError::INVALID_PARAMS && listing.restart() => {}
+            Err(ListFailure::Rpc(error)) if error.code == RpcError::METHOD_NOT_FOUND => {
+                return Ok(tools(listing.finish()));
+            }
+            Err(ListFailure::Rpc(error)) if error.code == RpcError::INVALID_PARAMS && listing.restart() => {}
             Err(error) => return Err(format!("its tools could not be listed: {error}")),
         }
     }

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
 use super::dial::Opened;
-use crate::call::AttemptEnd;
+use crate::call::{AttemptEnd, OutcomeClass};
 use crate::config::LivenessSettings;
 use crate::duration::rounded;
 use crate::error::RpcError;
@@ -28,9 +28,9 @@ use crate::json::RawJson;
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
-use crate::protocol::envelope::{FrameMemory, Incoming, Response, decode};
-use crate::protocol::{Notice, Session};
-use crate::transport::{Inbound, Link, Outbound};
+use crate::protocol::envelope::{FrameMemory, Incoming, Malformed, Response, decode, decode_answer};
+use crate::protocol::{Mirrors, Notice, Session};
+use crate::transport::{Failure, Head, Inbound, Link, Outbound};
 
 /// Frames that are read before written ones get their turn again: neither side can starve the other.
 const FRAMES_PER_TURN: usize = 256;
@@ -44,19 +44,52 @@ const GARBAGE_MAX: u32 = 16;
 /// What the pump is asked to do.
 pub(crate) enum PumpMsg {
     /// Send a call.
-    Call { dispatch: Dispatch, permit: Permit },
+    Call { dispatch: Dispatch, permit: Permit, mirroring: Option<Box<Mirroring>> },
     /// Call an attempt off, and tell the peer.
     Cancel { attempt: AttemptId, reason: CancelReason },
     /// Call off everything: the router that asked for it is gone.
     CancelAll,
     /// Fetch one page of the tool list.
-    List { cursor: Option<String>, port: oneshot::Sender<Result<RawJson, RpcError>> },
+    List { cursor: Option<String>, port: ListPort },
+}
+
+/// What a call needs where its arguments may have to be mirrored into headers.
+pub(crate) struct Mirroring {
+    /// What is mirrored; nothing for most tools.
+    pub mirrors: Option<Mirrors>,
+    /// The call once more, in case the server finds that the tool was another one when it was listed.
+    pub spare: Option<Dispatch>,
+}
+
+/// A call that the server refused, without carrying it out, since its tool is not as it was listed.
+#[derive(Debug)]
+pub(crate) struct Stale {
+    pub dispatch: Dispatch,
+    pub permit: Permit,
+    /// What the server said.
+    pub error: RpcError,
+}
+
+/// Where a page of the tool list goes.
+pub(crate) type ListPort = oneshot::Sender<Result<RawJson, ListFailure>>;
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListFailure {
+    /// The server answered with an error.
+    #[error("{0}")]
+    Rpc(RpcError),
+    /// The request came to nothing.
+    #[error("{0}")]
+    Failed(Failure),
 }
 
 /// A finished attempt, and the permit of the server's breaker that it went under.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub permit: Permit,
+    /// How it counts for the breaker.
+    pub counts: OutcomeClass,
     pub completion: Completion,
 }
 
@@ -68,8 +101,12 @@ pub(crate) struct Report {
     pub violations: Vec<String>,
     /// Answers that nobody waits for.
     pub strays: u64,
+    /// Calls that wait for a new tool list.
+    pub stale: Vec<Stale>,
     /// The peer's tools changed.
     pub tools_changed: bool,
+    /// The link takes no more requests, for this reason.
+    pub leaving: Option<String>,
 }
 
 impl Report {
@@ -79,14 +116,19 @@ impl Report {
     }
 
     fn is_empty(&self) -> bool {
-        self.finished.is_empty() && self.violations.is_empty() && self.strays == 0 && !self.tools_changed
+        self.finished.is_empty()
+            && self.stale.is_empty()
+            && self.violations.is_empty()
+            && self.strays == 0
+            && !self.tools_changed
+            && self.leaving.is_none()
     }
 }
 
 /// A request that waits for its answer.
 enum Flight {
-    Call { attempt: AttemptId, permit: Permit, sent_at: Instant },
-    List { port: oneshot::Sender<Result<RawJson, RpcError>> },
+    Call { attempt: AttemptId, permit: Permit, sent_at: Instant, spare: Option<Box<Dispatch>> },
+    List { port: ListPort },
 }
 
 /// The task's state.
@@ -108,6 +150,10 @@ pub(super) struct Pump<R> {
     notices: VecDeque<Outbound>,
     /// The queue's senders are gone: the link closes when the last answer is in.
     closing: bool,
+    /// The link takes no more requests, for this reason: it closes when the last call has come to its end.
+    leaving: Option<String>,
+    /// Requests before this one were on their way when one was last lost by itself.
+    incident: u64,
     /// Something was written since the last flush.
     dirty: bool,
     /// Runs while the peer does not take what was written.
@@ -145,6 +191,8 @@ impl<R: FnMut(Report)> Pump<R> {
             outbox: VecDeque::new(),
             notices: VecDeque::new(),
             closing: false,
+            leaving: None,
+            incident: 0,
             dirty: false,
             write_deadline: None,
             ping,
@@ -187,6 +235,11 @@ impl<R: FnMut(Report)> Pump<R> {
         self.check_liveness(poller)?;
         if self.closing && self.in_flight.is_empty() && self.outbox.is_empty() {
             return Err("closed in order".to_owned());
+        }
+        if let Some(reason) = &self.leaving
+            && self.in_flight.is_empty()
+        {
+            return Err(reason.clone());
         }
         Ok(moved)
     }
@@ -235,8 +288,13 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Turns a request into its frame and notes it as in flight.
     fn encode(&mut self, message: PumpMsg, now: Instant) -> Option<Outbound> {
         match message {
-            PumpMsg::Call { dispatch, permit } => {
+            PumpMsg::Call { dispatch, permit, mirroring } => {
                 let Dispatch { attempt, tool, call, bypass: _, over: _ } = dispatch;
+                if let Some(reason) = &self.leaving {
+                    let end = AttemptEnd::ConnectionLost { reason: reason.clone(), sent: false };
+                    self.finish(attempt, permit, end, Duration::ZERO);
+                    return None;
+                }
                 let id = self.next_id;
                 let frame = self.session.encode_call(
                     &mut self.frames,
@@ -251,14 +309,29 @@ impl<R: FnMut(Report)> Pump<R> {
                     return None;
                 }
                 self.next_id += 1;
-                self.in_flight.insert(id, Flight::Call { attempt, permit, sent_at: now });
-                Some(Outbound::Request { id, frame })
+                let mut head = Head { name: Some(tool), ..Head::of(self.session.call_method()) };
+                let mut spare = None;
+                if let Some(mirroring) = mirroring {
+                    let Mirroring { mirrors, spare: again } = *mirroring;
+                    head.mirrored =
+                        mirrors.map(|mirrors| mirrors.headers(call.right_args())).unwrap_or_default();
+                    spare = again.map(Box::new);
+                }
+                self.in_flight.insert(id, Flight::Call { attempt, permit, sent_at: now, spare });
+                Some(Outbound::Request { id, head, frame })
+            }
+            PumpMsg::List { port, .. } if self.leaving.is_some() => {
+                // Without an answer the listing fails as it does for a lost connection.
+                drop(port);
+                None
             }
             PumpMsg::List { cursor, port } => {
+                self.forget_listings();
                 let id = self.next_id;
                 self.next_id += 1;
                 self.in_flight.insert(id, Flight::List { port });
-                Some(Outbound::Request { id, frame: self.session.encode_list(id, cursor.as_deref()) })
+                let head = Head::of(self.session.list_method());
+                Some(Outbound::Request { id, head, frame: self.session.encode_list(id, cursor.as_deref()) })
             }
             PumpMsg::Cancel { attempt, reason } => {
                 let id = self.in_flight.iter().find_map(|(id, flight)| match flight {
@@ -280,6 +353,14 @@ impl<R: FnMut(Report)> Pump<R> {
         }
     }
 
+    /// Calls off pages that nobody waits for any more, so that a server that never answers them gathers none.
+    fn forget_listings(&mut self) {
+        let over = |flight: &Flight| matches!(flight, Flight::List { port } if port.is_closed());
+        for (id, _) in self.in_flight.extract_if(|_, flight| over(flight)) {
+            self.notices.push_back(Outbound::Cancel { id, frame: None });
+        }
+    }
+
     /// Takes a call out of flight and makes the frame that tells the peer. Its late answer will meet no entry.
     fn call_off(&mut self, id: u64, reason: CancelReason, now: Instant) -> Outbound {
         let (end, words) = match reason {
@@ -287,7 +368,7 @@ impl<R: FnMut(Report)> Pump<R> {
             CancelReason::AnsweredElsewhere => (AttemptEnd::Cancelled, "another server answered first"),
             CancelReason::DeadlineExceeded => (AttemptEnd::DeadlineExceeded, "deadline exceeded"),
         };
-        if let Some(Flight::Call { attempt, permit, sent_at }) = self.in_flight.remove(&id) {
+        if let Some(Flight::Call { attempt, permit, sent_at, .. }) = self.in_flight.remove(&id) {
             self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
         }
         Outbound::Cancel { id, frame: self.session.encode_cancel(id, words) }
@@ -329,7 +410,10 @@ impl<R: FnMut(Report)> Pump<R> {
                     let now = *now.get_or_insert_with(Instant::now);
                     match inbound {
                         Inbound::Alive => {}
-                        Inbound::Message(frame) => self.receive(frame, now)?,
+                        Inbound::Message(frame) => self.receive(frame, None, now)?,
+                        Inbound::Answer { id, frame } => self.receive(frame, Some(id), now)?,
+                        Inbound::Failed { id, failure } => self.failed(id, failure, now),
+                        Inbound::Leaving(error) => self.leave(error.to_string()),
                     }
                 }
             }
@@ -337,14 +421,24 @@ impl<R: FnMut(Report)> Pump<R> {
         Ok(true)
     }
 
-    fn receive(&mut self, frame: Bytes, now: Instant) -> Result<(), String> {
+    /// Reads a frame; one that is all the peer has to say to the request `to` ends it.
+    fn receive(&mut self, frame: Bytes, to: Option<u64>, now: Instant) -> Result<(), String> {
         let mut received = Vec::new();
-        let decoded = decode(frame, |incoming| match incoming {
+        let each = |incoming| match incoming {
             // The usual frame holds one response; the vector stays empty for it.
             Incoming::Response(response) => self.answer(response, now),
-            Incoming::Hollow { id } => self.hollow(id, now),
+            Incoming::Hollow { id } => self.invalid(id, "it has neither result nor error", now),
             Incoming::Request { .. } | Incoming::Notification { .. } => received.push(incoming),
-        });
+        };
+        let decoded = match to {
+            None => decode(frame, each),
+            Some(id) => decode_answer(frame, id, each),
+        };
+        if let Some(id) = to.filter(|id| self.in_flight.contains_key(id)) {
+            let reason =
+                decoded.as_ref().err().map_or("it holds no response".to_owned(), Malformed::to_string);
+            self.invalid(id, &reason, now);
+        }
         for incoming in received {
             match incoming {
                 Incoming::Request { id, method, .. } => {
@@ -381,25 +475,74 @@ impl<R: FnMut(Report)> Pump<R> {
         };
         match self.in_flight.remove(&id) {
             None => self.report.strays += 1,
-            Some(Flight::Call { attempt, permit, sent_at }) => {
-                let end = match response.outcome {
+            Some(Flight::Call { attempt, permit, sent_at, spare }) => {
+                self.link.answered(id);
+                let end = match (response.outcome, spare) {
+                    (Err(error), Some(spare)) if error.code == RpcError::HEADER_MISMATCH => {
+                        return self.report.stale.push(Stale { dispatch: *spare, permit, error });
+                    }
+                    (outcome, _) => outcome,
+                };
+                let end = match end {
                     Err(error) => AttemptEnd::Rpc(error),
                     Ok(result) => AttemptEnd::Result(self.session.unwrap_result(result)),
                 };
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
             Some(Flight::List { port }) => {
+                self.link.answered(id);
                 // The listing may have been given up.
-                let _ = port.send(response.outcome);
+                let _ = port.send(response.outcome.map_err(ListFailure::Rpc));
             }
         }
     }
 
-    fn hollow(&mut self, id: u64, now: Instant) {
-        let reason = "it has neither result nor error";
+    /// A request came to nothing while the link goes on.
+    fn failed(&mut self, id: u64, failure: Failure, now: Instant) {
+        let Some(flight) = self.in_flight.remove(&id) else { return };
+        let (attempt, permit, sent_at) = match flight {
+            Flight::Call { attempt, permit, sent_at, .. } => (attempt, permit, sent_at),
+            Flight::List { port } => {
+                // The listing may have been given up.
+                let _ = port.send(Err(ListFailure::Failed(failure)));
+                return;
+            }
+        };
+        let latency = now.saturating_duration_since(sent_at);
+        let end = match failure {
+            Failure::NotCarriedOut(reason) => AttemptEnd::ConnectionLost { reason, sent: false },
+            Failure::Refused(refusal) => AttemptEnd::Refused(refusal),
+            Failure::Invalid(reason) => AttemptEnd::InvalidResponse(reason),
+            Failure::BrokenOff(reason) => {
+                let end = AttemptEnd::ConnectionLost { reason, sent: true };
+                // What was on its way together and breaks together is one failure for the breaker.
+                let alone = id >= self.incident;
+                if alone {
+                    self.incident = self.next_id;
+                }
+                let class = (self.classifier)(&end);
+                let counts = if alone { class } else { OutcomeClass::Ignored };
+                let completion = Completion { attempt, end, class, latency };
+                return self.report.finished.push(Finished { permit, counts, completion });
+            }
+        };
+        self.finish(attempt, permit, end, latency);
+    }
+
+    /// The link takes no more requests. Calls that are under way come to their own ends; listings are begun anew on
+    /// another one.
+    fn leave(&mut self, reason: String) {
+        if self.leaving.is_none() {
+            self.in_flight.retain(|_, flight| matches!(flight, Flight::Call { .. }));
+            self.report.leaving = Some(reason.clone());
+            self.leaving = Some(reason);
+        }
+    }
+
+    fn invalid(&mut self, id: u64, reason: &str, now: Instant) {
         match self.in_flight.remove(&id) {
             None => self.report.strays += 1,
-            Some(Flight::Call { attempt, permit, sent_at }) => {
+            Some(Flight::Call { attempt, permit, sent_at, .. }) => {
                 let end = AttemptEnd::InvalidResponse(reason.to_owned());
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
@@ -411,9 +554,19 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Notes the end of an attempt for the next report.
     fn finish(&mut self, attempt: AttemptId, permit: Permit, end: AttemptEnd, latency: Duration) {
         let class = (self.classifier)(&end);
-        self.report
-            .finished
-            .push(Finished { permit, completion: Completion { attempt, end, class, latency } });
+        // A broken link counts once for the breaker, not once for each call that was on it.
+        let counts = match end {
+            AttemptEnd::ConnectionLost { .. } => OutcomeClass::Ignored,
+            AttemptEnd::Result(_)
+            | AttemptEnd::Rpc(_)
+            | AttemptEnd::Refused(_)
+            | AttemptEnd::InvalidResponse(_)
+            | AttemptEnd::TooLarge { .. }
+            | AttemptEnd::DeadlineExceeded
+            | AttemptEnd::Cancelled => class,
+        };
+        let completion = Completion { attempt, end, class, latency };
+        self.report.finished.push(Finished { permit, counts, completion });
     }
 
     fn send_report(&mut self) {
@@ -451,7 +604,7 @@ impl<R: FnMut(Report)> Pump<R> {
         let mut in_flight: Vec<(u64, Flight)> = std::mem::take(&mut self.in_flight).into_iter().collect();
         in_flight.sort_unstable_by_key(|(id, _)| *id);
         for (_, flight) in in_flight {
-            if let Flight::Call { attempt, permit, sent_at } = flight {
+            if let Flight::Call { attempt, permit, sent_at, .. } = flight {
                 let end = AttemptEnd::ConnectionLost { reason: ending.to_owned(), sent: true };
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
@@ -463,7 +616,7 @@ impl<R: FnMut(Report)> Pump<R> {
             unsent.push(message);
         }
         for message in unsent {
-            if let PumpMsg::Call { dispatch, permit } = message {
+            if let PumpMsg::Call { dispatch, permit, .. } = message {
                 let end = AttemptEnd::ConnectionLost { reason: ending.to_owned(), sent: false };
                 self.finish(dispatch.attempt, permit, end, Duration::ZERO);
             }

@@ -67,7 +67,7 @@ impl Registration {
         let spec = server.settle(&settings.pool, &settings.breaker, order)?;
         let connector = match connector {
             Some(connector) => connector,
-            None => transport::connector(&spec.endpoint, settings.limits.message_bytes_max)
+            None => transport::connector(&spec, settings)
                 .map_err(|error| ConfigError::new(format!("{}.url", spec.id), error.to_string()))?,
         };
         Ok(Self { spec: Arc::new(spec), connector, origin })

@@ -10,8 +10,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::source::WrittenSource;
 use super::{
-    BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, Server, Settings, SourceConfig,
-    SubprotocolChoice, duration,
+    BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, ProxyChoice, Server, Settings,
+    SourceConfig, SubprotocolChoice, duration,
 };
 
 /// What a `servers.json` says.
@@ -154,8 +154,10 @@ enum Kind {
     WebSocket,
     #[serde(rename = "stdio")]
     Stdio,
-    #[serde(rename = "http", alias = "streamable-http", alias = "streamableHttp", alias = "sse")]
+    #[serde(rename = "http", alias = "streamable-http", alias = "streamableHttp")]
     Http,
+    #[serde(rename = "sse")]
+    Sse,
 }
 
 #[derive(Deserialize)]
@@ -172,6 +174,7 @@ struct WrittenServer {
     #[serde(default)]
     headers: BTreeMap<String, String>,
     subprotocol: Option<WrittenSubprotocol>,
+    proxy: Option<ProxyChoice>,
     group: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
@@ -198,6 +201,19 @@ enum WrittenSubprotocol {
     Several(Vec<String>),
 }
 
+impl WrittenSubprotocol {
+    fn choice(self) -> SubprotocolChoice {
+        match self {
+            Self::One(name) => match name.as_str() {
+                "auto" => SubprotocolChoice::Auto,
+                "none" => SubprotocolChoice::None,
+                _ => SubprotocolChoice::Offer(vec![name]),
+            },
+            Self::Several(names) => SubprotocolChoice::Offer(names),
+        }
+    }
+}
+
 impl WrittenServer {
     fn into_server(self, id: String) -> Result<Server, ConfigError> {
         let kind = match (self.kind, &self.url, &self.command) {
@@ -209,30 +225,33 @@ impl WrittenServer {
                 return Err(ConfigError::new(format!("{id}.url"), "is missing: say where the server is"));
             }
         };
-        let unsupported = |transport: &str| {
-            let reason = format!("{transport} servers are not supported yet; use a ws:// or wss:// url");
-            Err(ConfigError::new(format!("{id}.type"), reason))
+        let wrong = |key: &str, reason: &str| Err(ConfigError::new(format!("{id}.{key}"), reason));
+        let headers = self.headers.into_iter().collect();
+        let endpoint = match (kind, self.url) {
+            (Kind::Stdio, _) => {
+                return wrong("type", "stdio servers are not supported yet; use a url");
+            }
+            (Kind::Sse, _) => {
+                let reason =
+                    "the old HTTP+SSE transport is not supported: name the server's Streamable HTTP url";
+                return wrong("type", reason);
+            }
+            (Kind::WebSocket, None) => return wrong("url", "is missing: a websocket server needs one"),
+            (Kind::Http, None) => return wrong("url", "is missing: an http server needs one"),
+            (Kind::WebSocket, Some(_)) if self.proxy.is_some() => {
+                return wrong("proxy", "is for http servers");
+            }
+            (Kind::Http, Some(_)) if self.subprotocol.is_some() => {
+                return wrong("subprotocol", "is for websocket servers");
+            }
+            (Kind::WebSocket, Some(url)) => {
+                let subprotocol =
+                    self.subprotocol.map_or(SubprotocolChoice::Auto, WrittenSubprotocol::choice);
+                Endpoint::WebSocket { url, headers, subprotocol }
+            }
+            (Kind::Http, Some(url)) => Endpoint::Http { url, headers, proxy: self.proxy.unwrap_or_default() },
         };
-        match kind {
-            Kind::WebSocket => {}
-            Kind::Stdio => return unsupported("stdio"),
-            Kind::Http => return unsupported("Streamable HTTP"),
-        }
-        let Some(url) = self.url else {
-            return Err(ConfigError::new(format!("{id}.url"), "is missing: a websocket server needs one"));
-        };
-        let subprotocol = match self.subprotocol {
-            None => SubprotocolChoice::Auto,
-            Some(WrittenSubprotocol::One(name)) => match name.as_str() {
-                "auto" => SubprotocolChoice::Auto,
-                "none" => SubprotocolChoice::None,
-                _ => SubprotocolChoice::Offer(vec![name]),
-            },
-            Some(WrittenSubprotocol::Several(names)) => SubprotocolChoice::Offer(names),
-        };
-        let mut server = Server::websocket(id, "");
-        server.endpoint =
-            Endpoint::WebSocket { url, headers: self.headers.into_iter().collect(), subprotocol };
+        let mut server = Server::at(id, endpoint);
         server.group = self.group;
         server.tags = self.tags;
         server.weight = self.weight.unwrap_or(server.weight);
@@ -332,6 +351,35 @@ mod tests {
         let error = mistake(r#"{"mcpServers":{"a":{"command":"npx","args":["-y","x"]}}}"#);
         assert_eq!(error.key, "mcpServers.a.type");
         assert!(error.reason.contains("stdio"), "{error}");
-        assert!(mistake(r#"{"mcpServers":{"a":{"url":"http://h"}}}"#).reason.contains("HTTP"));
+        let error = mistake(r#"{"mcpServers":{"a":{"type":"sse","url":"http://h"}}}"#);
+        assert!(error.key == "mcpServers.a.type" && error.reason.contains("HTTP+SSE"), "{error}");
+    }
+
+    #[test]
+    fn an_http_server_is_told_by_its_url_or_its_type() {
+        for written in [
+            r#"{"url":"https://h/mcp"}"#,
+            r#"{"url":"https://h/mcp","type":"http"}"#,
+            r#"{"url":"https://h/mcp","type":"streamable-http","proxy":"none"}"#,
+        ] {
+            let file = ConfigFile::parse(&format!(r#"{{"mcpServers":{{"a":{written}}}}}"#)).unwrap();
+            assert_eq!(file.servers, [Server::http("a", "https://h/mcp")], "{written}");
+        }
+        let file =
+            ConfigFile::parse(r#"{"mcpServers":{"a":{"url":"http://h","proxy":"environment"}}}"#).unwrap();
+        assert_eq!(file.servers, [Server::http("a", "http://h").proxy(ProxyChoice::Environment)]);
+    }
+
+    #[test]
+    fn a_key_of_another_transport_is_a_mistake() {
+        assert_eq!(
+            mistake(r#"{"mcpServers":{"a":{"url":"http://h","subprotocol":"mcp"}}}"#).key,
+            "mcpServers.a.subprotocol"
+        );
+        assert_eq!(
+            mistake(r#"{"mcpServers":{"a":{"url":"ws://h","proxy":"none"}}}"#).key,
+            "mcpServers.a.proxy"
+        );
+        assert_eq!(mistake(r#"{"mcpServers":{"a":{"type":"http"}}}"#).key, "mcpServers.a.url");
     }
 }

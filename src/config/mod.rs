@@ -11,7 +11,7 @@ mod wire;
 pub use discovery::DiscoverySettings;
 pub use file::ConfigFile;
 pub(crate) use file::servers_one_by_one;
-pub use server::{Endpoint, Server, SubprotocolChoice, WEIGHT_MAX};
+pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
 pub(crate) use server::{ServerSpec, without_query};
 pub use settings::{
     AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,

@@ -22,6 +22,17 @@ pub enum SubprotocolChoice {
     Offer(Vec<String>),
 }
 
+/// Whether HTTP requests go through a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyChoice {
+    /// They go to the server itself, whatever the environment says.
+    #[default]
+    None,
+    /// As the environment says: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`.
+    Environment,
+}
+
 /// How a server is reached.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,6 +46,15 @@ pub enum Endpoint {
         /// The subprotocol that is offered.
         subprotocol: SubprotocolChoice,
     },
+    /// Streamable HTTP.
+    Http {
+        /// `http://` or `https://`, without user info.
+        url: String,
+        /// Headers of every request: the place for tokens. Never shown.
+        headers: Vec<(String, String)>,
+        /// Whether requests go through a proxy.
+        proxy: ProxyChoice,
+    },
     /// Through a connector that the host gives beside the server.
     Custom,
 }
@@ -47,6 +67,12 @@ impl fmt::Debug for Endpoint {
                 .field("url", &without_query(url))
                 .field("headers", &headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
                 .field("subprotocol", subprotocol)
+                .finish(),
+            Self::Http { url, headers, proxy } => f
+                .debug_struct("Http")
+                .field("url", &without_query(url))
+                .field("headers", &headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+                .field("proxy", proxy)
                 .finish(),
             Self::Custom => f.write_str("Custom"),
         }
@@ -96,12 +122,18 @@ impl Server {
         )
     }
 
+    /// A server behind Streamable HTTP, `http://…` or `https://…`.
+    pub fn http(id: impl Into<String>, url: impl Into<String>) -> Self {
+        let endpoint = Endpoint::Http { url: url.into(), headers: Vec::new(), proxy: ProxyChoice::default() };
+        Self::at(id, endpoint)
+    }
+
     /// A server that is reached through a connector of the host's own.
     pub fn custom(id: impl Into<String>) -> Self {
         Self::at(id, Endpoint::Custom)
     }
 
-    fn at(id: impl Into<String>, endpoint: Endpoint) -> Self {
+    pub(super) fn at(id: impl Into<String>, endpoint: Endpoint) -> Self {
         Self {
             id: id.into(),
             endpoint,
@@ -161,10 +193,21 @@ impl Server {
         self
     }
 
-    /// A header of the WebSocket upgrade request, such as `Authorization`. It is never shown.
+    /// A header of the WebSocket upgrade request, or of every HTTP request, such as `Authorization`. It is never shown.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if let Endpoint::WebSocket { headers, .. } = &mut self.endpoint {
-            headers.push((name.into(), value.into()));
+        match &mut self.endpoint {
+            Endpoint::WebSocket { headers, .. } | Endpoint::Http { headers, .. } => {
+                headers.push((name.into(), value.into()));
+            }
+            Endpoint::Custom => {}
+        }
+        self
+    }
+
+    /// Whether HTTP requests go through a proxy.
+    pub fn proxy(mut self, choice: ProxyChoice) -> Self {
+        if let Endpoint::Http { proxy, .. } = &mut self.endpoint {
+            *proxy = choice;
         }
         self
     }
@@ -229,7 +272,11 @@ impl Server {
                 format!("{tag:?} is empty or longer than 64 characters"),
             ));
         }
-        let pool = self.pool.unwrap_or_else(|| pool.clone());
+        let pool = self.pool.unwrap_or_else(|| match self.endpoint {
+            // Each HTTP request travels alone: more sessions would gain nothing.
+            Endpoint::Http { .. } => PoolSettings { min: 1, max: 1, ..pool.clone() },
+            Endpoint::WebSocket { .. } | Endpoint::Custom => pool.clone(),
+        });
         pool.check().map_err(|error| error.under(&at("pool")))?;
         let breaker = self.breaker.unwrap_or_else(|| breaker.clone());
         breaker.check().map_err(|error| error.under(&at("breaker")))?;
@@ -311,8 +358,21 @@ mod tests {
 
     #[test]
     fn a_token_is_never_shown() {
-        let server = Server::websocket("a", "ws://h/p?token=s3cret").header("Authorization", "Bearer s3cret");
-        let shown = format!("{server:?}");
-        assert!(!shown.contains("s3cret") && shown.contains("Authorization"), "{shown}");
+        for server in
+            [Server::websocket("a", "ws://h/p?token=s3cret"), Server::http("a", "http://h/p?token=s3cret")]
+        {
+            let shown = format!("{:?}", server.header("Authorization", "Bearer s3cret"));
+            assert!(!shown.contains("s3cret") && shown.contains("Authorization"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn over_http_one_session_is_enough_unless_the_server_says_otherwise() {
+        let (troupe, breaker) =
+            (PoolSettings { min: 2, ..PoolSettings::default() }, BreakerSettings::default());
+        let spec = Server::http("a", "http://h").settle(&troupe, &breaker, 0).unwrap();
+        assert_eq!((spec.pool.min, spec.pool.max), (1, 1));
+        let own = PoolSettings { max: 3, ..PoolSettings::default() };
+        assert_eq!(settle(Server::http("a", "http://h").pool(own)).unwrap().pool.max, 3);
     }
 }

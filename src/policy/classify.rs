@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::call::{AttemptEnd, OutcomeClass};
 use crate::error::RpcError;
+use crate::refusal::RefusalKind;
 
 /// Judges how the end of an attempt counts for its server. A host may replace [`classify`] by its own judgement.
 pub type Classifier = Arc<dyn Fn(&AttemptEnd) -> OutcomeClass + Send + Sync>;
@@ -13,11 +14,17 @@ pub type Classifier = Arc<dyn Fn(&AttemptEnd) -> OutcomeClass + Send + Sync>;
 /// A server fails when it cannot be reached, does not answer in time, answers nonsense, or says itself that it failed
 /// (-32603). The caller's own mistakes (unknown tool, invalid parameters), errors of the server's own making with any
 /// other code, and calls whose caller left say nothing. A tool result with `isError` is a success: the server did its
-/// work.
+/// work. Of statuses, a server error and an address without a server are failures; missing credentials are the
+/// operator's business, which no waiting mends, and say nothing.
 pub fn classify(end: &AttemptEnd) -> OutcomeClass {
     match end {
         AttemptEnd::Result(_) => OutcomeClass::Success,
         AttemptEnd::Rpc(error) if error.code == RpcError::INTERNAL_ERROR => OutcomeClass::Failure,
+        AttemptEnd::Refused(refusal) => match refusal.kind {
+            RefusalKind::WrongAddress | RefusalKind::Failed => OutcomeClass::Failure,
+            RefusalKind::Overloaded => OutcomeClass::Overload,
+            RefusalKind::Unauthorized | RefusalKind::Rejected => OutcomeClass::Ignored,
+        },
         AttemptEnd::Rpc(_) | AttemptEnd::Cancelled | AttemptEnd::TooLarge { .. } => OutcomeClass::Ignored,
         AttemptEnd::ConnectionLost { sent: false, .. } => OutcomeClass::Ignored,
         AttemptEnd::ConnectionLost { sent: true, .. }
@@ -29,6 +36,7 @@ pub fn classify(end: &AttemptEnd) -> OutcomeClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refusal::Refusal;
 
     fn rpc(code: i64) -> AttemptEnd {
         AttemptEnd::Rpc(RpcError { code, message: String::new(), data: None })
@@ -40,6 +48,14 @@ mod tests {
             assert_eq!(classify(&rpc(code)), OutcomeClass::Ignored, "{code}");
         }
         assert_eq!(classify(&AttemptEnd::Cancelled), OutcomeClass::Ignored);
+    }
+
+    #[test]
+    fn a_status_counts_by_what_it_says_of_the_server() {
+        let class = |status| classify(&AttemptEnd::Refused(Refusal::new(status, None, None)));
+        assert_eq!([500, 502, 503, 404, 307].map(class), [OutcomeClass::Failure; 5]);
+        assert_eq!([401, 403, 400, 413].map(class), [OutcomeClass::Ignored; 4]);
+        assert_eq!(class(429), OutcomeClass::Overload);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //! pool says when, and which connection takes the next call.
 //!
 //! ```text
-//! opening ─▶ ready ─▶ closing ─▶ (gone)
-//!    └─────────┴─── the link breaks ─▲
+//! opening ─▶ ready ─▶ closing or leaving ─▶ (gone)
+//!    └─────────┴────── the link breaks ──────▲
 //! ```
 //!
-//! - A connection counts from the moment it is being opened until it is gone, so a burst can never open more than `max`.
+//! - A connection counts from the moment it is being opened until it is gone, so a burst can never open more than `max`. Only
+//!   one that is leaving does not: it is lost, and another one must take its place.
 //! - Work is granted by the pool alone, in order; each piece is on one connection, and is given back once: by a release, or by
 //!   the end of its connection.
 //! - Several requests share a connection. More connections are for servers that work through each one request at a time.
@@ -49,6 +50,8 @@ enum Phase {
     },
     /// Takes no new work and ends when it has none.
     Closing,
+    /// The same, and not by our choice.
+    Leaving,
 }
 
 /// Where a piece of work is.
@@ -63,7 +66,23 @@ impl Connection {
     fn is_ready(&self) -> bool {
         match self.phase {
             Phase::Ready { .. } => true,
-            Phase::Opening | Phase::Closing => false,
+            Phase::Opening | Phase::Closing | Phase::Leaving => false,
+        }
+    }
+
+    /// Whether it counts towards the most that there may be.
+    fn counts(&self) -> bool {
+        match self.phase {
+            Phase::Opening | Phase::Ready { .. } | Phase::Closing => true,
+            Phase::Leaving => false,
+        }
+    }
+
+    /// Whether it is there to stay.
+    fn stays(&self) -> bool {
+        match self.phase {
+            Phase::Opening | Phase::Ready { .. } => true,
+            Phase::Closing | Phase::Leaving => false,
         }
     }
 
@@ -71,7 +90,7 @@ impl Connection {
     fn idle_since(&self) -> Option<Instant> {
         match self.phase {
             Phase::Ready { idle_since } if self.in_flight == 0 => Some(idle_since),
-            Phase::Ready { .. } | Phase::Opening | Phase::Closing => None,
+            Phase::Ready { .. } | Phase::Opening | Phase::Closing | Phase::Leaving => None,
         }
     }
 }
@@ -100,6 +119,13 @@ impl<W: Copy + Eq + Hash> Pool<W> {
     pub fn closing(&mut self, connection: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(&connection) {
             connection.phase = Phase::Closing;
+        }
+    }
+
+    /// A connection is lost to new work, while what it has comes to its own end.
+    pub fn leaving(&mut self, connection: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.phase = Phase::Leaving;
         }
     }
 
@@ -150,7 +176,8 @@ impl<W: Copy + Eq + Hash> Pool<W> {
 
     /// How many connections to open now: what is missing to the minimum; else one, if all are busy and none is on its way.
     pub fn wanted(&self) -> usize {
-        let room = self.settings.max.saturating_sub(self.connections.len());
+        let counted = self.connections.values().filter(|connection| connection.counts()).count();
+        let room = self.settings.max.saturating_sub(counted);
         let missing = self.below_min();
         if missing > 0 {
             return missing.min(room);
@@ -162,15 +189,14 @@ impl<W: Copy + Eq + Hash> Pool<W> {
             }
             // One at a time: it may be all that is needed.
             Phase::Opening => false,
-            Phase::Closing => true,
+            Phase::Closing | Phase::Leaving => true,
         };
         if self.is_ready() && self.connections.values().all(busy) { room.min(1) } else { 0 }
     }
 
     /// How many connections are missing to the minimum, those on their way counted as there.
     pub fn below_min(&self) -> usize {
-        let staying =
-            self.connections.values().filter(|connection| connection.phase != Phase::Closing).count();
+        let staying = self.connections.values().filter(|connection| connection.stays()).count();
         self.settings.min.saturating_sub(staying)
     }
 

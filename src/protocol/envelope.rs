@@ -93,6 +93,21 @@ pub fn decode(frame: Bytes, mut each: impl FnMut(Incoming)) -> Result<(), Malfor
     if empty { Err(Malformed { reason: "an empty batch".to_owned() }) } else { judged }
 }
 
+/// Reads a frame that is all a peer has to say to the request `to`: an error in it that names no request is its answer.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_answer(frame: Bytes, to: u64, mut each: impl FnMut(Incoming)) -> Result<(), Malformed> {
+    decode(frame, |incoming| {
+        each(match incoming {
+            Incoming::Response(Response { id: None, outcome: Err(error) }) => {
+                Incoming::Response(Response { id: Some(to), outcome: Err(error) })
+            }
+            other => other,
+        });
+    })
+}
+
 fn malformed(fault: Fault) -> Malformed {
     Malformed { reason: fault.to_string() }
 }
@@ -353,6 +368,21 @@ mod tests {
         assert!(all("[]").1.is_err());
         // An array is no message, whatever stands at the places of a message's members.
         assert!(all(r#"[[1,"ping"]]"#).0.is_empty());
+    }
+
+    #[test]
+    fn an_error_that_names_nobody_answers_the_request_that_it_was_the_answer_to() {
+        let answered = |frame: &'static str| {
+            let mut seen = None;
+            decode_answer(Bytes::from_static(frame.as_bytes()), 7, |incoming| seen = Some(incoming)).unwrap();
+            match seen {
+                Some(Incoming::Response(response)) => response.id,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(answered(r#"{"id":null,"error":{"code":-32000,"message":""}}"#), Some(7));
+        assert_eq!(answered(r#"{"id":9,"error":{"code":-32000,"message":""}}"#), Some(9));
+        assert_eq!(answered(r#"{"id":null,"result":{}}"#), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::json::scan::{Fault, Scan};
 /// If `text` is no JSON object.
 pub(super) fn members<'a, const N: usize>(
     text: &'a str,
-    names: [&'static str; N],
+    names: [&str; N],
 ) -> Result<[Option<&'a str>; N], Fault> {
     let mut found = [None; N];
     each_written_member(text, |key, value| {

@@ -9,8 +9,10 @@ pub mod fuzzing;
 pub mod handshake;
 pub mod listing;
 mod members;
+mod mirror;
 mod session;
 
+pub(crate) use mirror::Mirrors;
 pub use session::{Era, Notice, Session};
 
 /// The modern version that is spoken.

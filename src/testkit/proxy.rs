@@ -48,6 +48,7 @@ struct State {
 /// A proxy in front of one server. It ends, with its connections, when it is dropped.
 #[derive(Debug)]
 pub struct FaultProxy {
+    scheme: String,
     address: SocketAddr,
     state: watch::Sender<State>,
     tasks: JoinSet<()>,
@@ -59,19 +60,20 @@ impl FaultProxy {
     /// # Errors
     /// If no port is free.
     pub async fn start(upstream: &str) -> io::Result<Self> {
-        let upstream = upstream.rsplit_once("://").map_or(upstream, |(_, rest)| rest);
+        let (scheme, upstream) = upstream.rsplit_once("://").unwrap_or(("ws", upstream));
+        let scheme = scheme.to_owned();
         let upstream = upstream.split('/').next().unwrap_or_default().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let state = watch::Sender::new(State::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, upstream, state.subscribe()));
-        Ok(Self { address, state, tasks })
+        Ok(Self { scheme, address, state, tasks })
     }
 
-    /// Where it is, for a WebSocket client.
+    /// Where it is, for a client of the server behind it.
     pub fn url(&self) -> String {
-        format!("ws://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Changes the line, for open connections as for new ones.

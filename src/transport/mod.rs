@@ -10,8 +10,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 
-use crate::config::Endpoint;
+use crate::config::{Endpoint, ServerSpec, Settings};
+use crate::refusal::Refusal;
 
+#[cfg(any(feature = "http", feature = "websocket"))]
+mod address;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(any(feature = "http", feature = "websocket"))]
+mod tls;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
@@ -25,6 +32,11 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Where the server is, for people: without user info, query or tokens.
     fn endpoint(&self) -> String;
+
+    /// Whether requests carry headers of their own, into which a tool may have its parameters mirrored.
+    fn mirrors(&self) -> bool {
+        false
+    }
 }
 
 /// One live link to a server.
@@ -36,15 +48,80 @@ pub trait Link:
 {
     /// Whether the peer answers [`Outbound::Ping`], so that its silence means that it is gone.
     fn pings(&self) -> bool;
+
+    /// Whether the peer is known to be there. It is not where a link reaches out with its first request; the handshake
+    /// then asks something also where there is nothing to agree on.
+    fn met(&self) -> bool {
+        true
+    }
+
+    /// The handshake agreed on this protocol version. Told before anything else is sent; what the handshake asked and
+    /// was not answered is of no interest any more.
+    fn agreed(&mut self, _version: &str) {}
+
+    /// A request was answered: nothing more is expected of it.
+    fn answered(&mut self, _id: u64) {}
 }
 
-/// What a peer sends.
+/// What a peer sends, and what becomes of requests where each travels alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbound {
     /// One message.
     Message(Bytes),
+    /// All that the peer has to say to a request. An error in it may lack the id.
+    Answer {
+        /// The request's id on this link.
+        id: u64,
+        /// The message.
+        frame: Bytes,
+    },
+    /// A request ended without an answer.
+    Failed {
+        /// Its id on this link.
+        id: u64,
+        /// How.
+        failure: Failure,
+    },
+    /// The link takes no more requests, for this reason; those under way come to their own ends.
+    Leaving(LinkError),
     /// A sign of life without content.
     Alive,
+}
+
+/// How a request ended without an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// It was not carried out: it was not sent, or what it was sent to is gone. The link is [`Inbound::Leaving`].
+    #[error("{0}")]
+    NotCarriedOut(String),
+    /// It was answered with a status.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// It was answered with something that is no message.
+    #[error("invalid response: {0}")]
+    Invalid(String),
+    /// Its answer broke off, or never began.
+    #[error("{0}")]
+    BrokenOff(String),
+}
+
+/// What a transport may say of a request beside its frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The method.
+    pub method: &'static str,
+    /// What it is about: the name of a tool.
+    pub name: Option<Arc<str>>,
+    /// Parameters that are mirrored, each with the name of its header.
+    pub mirrored: Vec<(Arc<str>, String)>,
+}
+
+impl Head {
+    /// A request of `method` alone.
+    pub fn of(method: &'static str) -> Self {
+        Self { method, name: None, mirrored: Vec::new() }
+    }
 }
 
 /// What is sent to a peer.
@@ -54,6 +131,8 @@ pub enum Outbound {
     Request {
         /// Its id on this link.
         id: u64,
+        /// What it is.
+        head: Head,
         /// The message.
         frame: Bytes,
     },
@@ -98,7 +177,7 @@ pub enum DialError {
 }
 
 /// How a link ended.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
     /// The peer closed it.
@@ -112,6 +191,12 @@ pub enum LinkError {
     /// It broke without a goodbye.
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// The server cannot be reached any more.
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(String),
+    /// The server no longer knows the session that the link was.
+    #[error("the session was lost: {0}")]
+    SessionLost(String),
     /// The peer broke the transport's rules.
     #[error("the server broke the protocol: {0}")]
     Protocol(String),
@@ -123,36 +208,49 @@ pub enum LinkError {
     },
 }
 
-/// The way to an endpoint.
+/// The way to a server.
 ///
 /// # Errors
-/// [`DialError::InvalidEndpoint`] if it is wrong, or of a transport that this build does not have.
-pub(crate) fn connector(
-    endpoint: &Endpoint,
-    message_bytes_max: usize,
-) -> Result<Arc<dyn Connector>, DialError> {
-    match endpoint {
+/// [`DialError::InvalidEndpoint`] if its endpoint is wrong, or of a transport that this build does not have.
+pub(crate) fn connector(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dyn Connector>, DialError> {
+    match &spec.endpoint {
         #[cfg(feature = "websocket")]
         Endpoint::WebSocket { url, headers, subprotocol } => {
             let options = websocket::WebSocketOptions {
                 url: url.clone(),
                 headers: headers.clone(),
                 subprotocol: subprotocol.clone(),
-                message_bytes_max,
+                message_bytes_max: settings.limits.message_bytes_max,
             };
             Ok(Arc::new(websocket::WebSocketConnector::new(options)?))
         }
         #[cfg(not(feature = "websocket"))]
-        Endpoint::WebSocket { .. } => {
-            // The limit belongs to the transport that is not there.
-            let _ = message_bytes_max;
-            let reason = "this build has no WebSocket transport: turn on the feature websocket".to_owned();
-            Err(DialError::InvalidEndpoint { reason })
+        Endpoint::WebSocket { .. } => missing("WebSocket", "websocket", settings),
+        #[cfg(feature = "http")]
+        Endpoint::Http { url, headers, proxy } => {
+            let options = http::HttpOptions {
+                headers: headers.clone(),
+                proxy: *proxy,
+                message_bytes_max: settings.limits.message_bytes_max,
+                calls_max: spec.pool.in_flight_max,
+                connect_timeout: spec.pool.connect_timeout,
+                liveness: settings.liveness.clone(),
+                ..http::HttpOptions::new(url.clone())
+            };
+            Ok(Arc::new(http::HttpConnector::new(options)?))
         }
+        #[cfg(not(feature = "http"))]
+        Endpoint::Http { .. } => missing("Streamable HTTP", "http", settings),
         Endpoint::Custom => {
             let reason =
                 "a custom server needs a connector: give it with server_via or register_via".to_owned();
             Err(DialError::InvalidEndpoint { reason })
         }
     }
+}
+
+#[cfg(not(all(feature = "http", feature = "websocket")))]
+fn missing(transport: &str, feature: &str, _: &Settings) -> Result<Arc<dyn Connector>, DialError> {
+    let reason = format!("this build has no {transport} transport: turn on the feature {feature}");
+    Err(DialError::InvalidEndpoint { reason })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ServerState;
+use super::mirroring::Turn;
 use crate::actors::pump::{Finished, PumpMsg};
 use crate::actors::router::RouterMsg;
 use crate::call::{AttemptEnd, OutcomeClass};
@@ -14,7 +15,7 @@ use crate::policy::routing::{CancelReason, Completion, Dispatch};
 
 impl ServerState {
     /// Sends a call over the least loaded connection, or gives it back unsent.
-    pub(super) fn dispatch(&mut self, dispatch: Dispatch, now: Instant) {
+    pub(super) fn dispatch(&mut self, dispatch: Dispatch, turn: Turn, now: Instant) {
         let attempt = dispatch.attempt;
         if self.drain_until.is_some() || self.tools.is_none() {
             return self.refuse(attempt);
@@ -22,9 +23,13 @@ impl ServerState {
         let breaker = &mut self.ledger().breaker;
         let permit = if dispatch.bypass { Some(breaker.bypass()) } else { breaker.admit(now).ok() };
         let Some(permit) = permit else { return self.refuse(attempt) };
+        let mirroring = self.mirroring_of(&dispatch, turn);
         let placed = self.pool.reserve(attempt).map(|connection| {
             let queue = self.connections.get(&connection).and_then(|held| held.queue.as_ref());
-            (connection, queue.map(|queue| queue.try_send(PumpMsg::Call { dispatch, permit }).is_ok()))
+            (
+                connection,
+                queue.map(|queue| queue.try_send(PumpMsg::Call { dispatch, permit, mirroring }).is_ok()),
+            )
         });
         if let Some((_, Some(true))) = placed {
             return;
@@ -47,6 +52,7 @@ impl ServerState {
     }
 
     pub(super) fn cancel(&mut self, attempt: AttemptId, reason: CancelReason) {
+        self.mirroring.forget(attempt);
         let holder = self.pool.holder(attempt).or_else(|| self.leases.holder(attempt));
         if let Some(connection) = holder.filter(|connection| self.leases.opening().contains(connection)) {
             return self.end_lease(connection, "nobody waits for it");
@@ -59,6 +65,7 @@ impl ServerState {
     }
 
     pub(super) fn cancel_all(&mut self) {
+        self.mirroring.forget_all();
         for connection in self.leases.opening() {
             self.end_lease(connection, "nobody waits for it");
         }
@@ -72,7 +79,8 @@ impl ServerState {
     /// threads of a runtime, which costs more than the work.
     pub(super) fn finished(&mut self, connection: ConnectionId, finished: Vec<Finished>, now: Instant) {
         let mut transitions = Vec::new();
-        for Finished { permit, completion: Completion { attempt, end, class, latency } } in &finished {
+        for Finished { permit, counts, completion } in &finished {
+            let Completion { attempt, end, class, latency } = completion;
             if !self.pool.release(connection, *attempt, now) {
                 self.leases.finish(connection, *attempt, now);
             }
@@ -82,10 +90,7 @@ impl ServerState {
             if *class == OutcomeClass::Success {
                 ledger.latency.record(*latency);
             }
-            // A broken link counts once for the breaker, not once for each call that was on it.
-            let lost = matches!(end, AttemptEnd::ConnectionLost { .. });
-            let class = if lost { OutcomeClass::Ignored } else { *class };
-            transitions.extend(ledger.breaker.record(*permit, class, *latency, now, rng));
+            transitions.extend(ledger.breaker.record(*permit, *counts, *latency, now, rng));
         }
         transitions.into_iter().for_each(|transition| self.announce(transition));
         let ended = finished.into_iter().map(|finished| finished.completion);

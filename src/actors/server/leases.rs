@@ -3,6 +3,7 @@
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
+use super::mirroring::Turn;
 use super::{ServerMsg, ServerState};
 use crate::actors::pump::PumpMsg;
 use crate::actors::router::RouterMsg;
@@ -42,7 +43,13 @@ impl ServerState {
     }
 
     /// Sends a call over its lease, or says why not.
-    pub(super) fn dispatch_leased(&mut self, connection: ConnectionId, dispatch: Dispatch, now: Instant) {
+    pub(super) fn dispatch_leased(
+        &mut self,
+        connection: ConnectionId,
+        dispatch: Dispatch,
+        turn: Turn,
+        now: Instant,
+    ) {
         let attempt = dispatch.attempt;
         if let Err(denied) = self.leases.begin(connection, attempt) {
             let news = match denied {
@@ -52,8 +59,9 @@ impl ServerState {
             return self.tell_of_lease(attempt, news);
         }
         let permit = self.ledger().breaker.bypass();
+        let mirroring = self.mirroring_of(&dispatch, turn);
         let queue = self.connections.get(&connection).and_then(|held| held.queue.as_ref());
-        if queue.is_none_or(|queue| queue.try_send(PumpMsg::Call { dispatch, permit }).is_err()) {
+        if queue.is_none_or(|queue| queue.try_send(PumpMsg::Call { dispatch, permit, mirroring }).is_err()) {
             // The link ends at this moment.
             self.leases.finish(connection, attempt, now);
             self.lose(vec![attempt], "the connection is closing", false);

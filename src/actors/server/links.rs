@@ -17,6 +17,7 @@ use crate::id::{AttemptId, ConnectionId};
 use crate::policy::catalogue::{ToolDefinition, differences};
 use crate::policy::routing::Completion;
 use crate::protocol::Session;
+use crate::protocol::listing::Listing;
 
 impl ServerState {
     /// Opens as many connections as the pool wants, unless the backoff forbids it.
@@ -96,12 +97,15 @@ impl ServerState {
 
     /// Begins to list the tools over a connection.
     pub(super) fn list(&mut self, myself: &ActorRef<ServerMsg>, connection: ConnectionId) {
-        let Some(queue) = self.connections.get(&connection).and_then(|held| held.queue.as_ref()) else {
+        let Some(queue) = self.connections.get(&connection).and_then(|held| held.queue.clone()) else {
             return;
         };
         self.relist_at = None;
-        let limits = self.context.settings.limits.clone();
-        let fetch = listing::fetch(queue.clone(), limits, self.spec.pool.list_timeout);
+        self.mirroring.listing();
+        let limits = &self.context.settings.limits;
+        let listing = Listing::new(limits.tools_max, limits.pages_max);
+        let listing = if self.mirrors() { listing.mirrored() } else { listing };
+        let fetch = listing::fetch(queue, listing, self.spec.pool.list_timeout);
         let myself = myself.clone();
         self.listing = Some(self.context.tasks.spawn(async move {
             let tools = fetch.await;
@@ -135,13 +139,17 @@ impl ServerState {
                     // Without a registry this life is ending.
                     let _ = self.registry.cast(RegistryMsg::Tools { server, incarnation, tools });
                 }
+                self.mirroring.listed(&tools);
                 self.tools = Some(tools);
                 self.ledger().reconnect.good(now);
+                self.dispatch_stale(now);
             }
             Err(reason) => {
                 tracing::warn!(server = %self.spec.id, %reason, "tools not listed");
+                self.fail_stale();
                 // Known tools stay; without any the connection is of no use and is made anew, with backoff.
-                if self.tools.is_none() && self.connections.contains_key(&connection) {
+                let held = self.connections.get(&connection).filter(|held| !held.closing);
+                if self.tools.is_none() && held.is_some() {
                     self.dismiss(connection);
                     self.failed_attempt(reason, now);
                 }
@@ -156,6 +164,22 @@ impl ServerState {
             held.queue = None;
             self.pool.closing(connection);
         }
+    }
+
+    /// A connection takes no more requests: the link is lost, though what is on it comes to its own end. Its queue stays,
+    /// so that this can be called off.
+    pub(super) fn leaving(&mut self, connection: ConnectionId, reason: String, now: Instant) {
+        let Some(held) = self.connections.get_mut(&connection).filter(|held| !held.closing) else { return };
+        held.closing = true;
+        let server = self.spec.id.clone();
+        self.context.emit(Event::ConnectionLost { server, connection, reason: reason.clone() });
+        if held.leased {
+            self.leases.close(connection, &format!("its connection was lost: {reason}"));
+            return;
+        }
+        let was_ready = self.pool.is_ready();
+        self.pool.leaving(connection);
+        self.lost_link(was_ready, reason, now);
     }
 
     /// A connection is over. What was on it and was not reported is lost; a second report finds nothing.
@@ -177,6 +201,11 @@ impl ServerState {
         if held.queue.is_none() {
             return self.failed_attempt(reason, now);
         }
+        self.lost_link(was_ready, reason, now);
+    }
+
+    /// An established link was lost: the breaker learns of it, and another one is dialled.
+    fn lost_link(&mut self, was_ready: bool, reason: String, now: Instant) {
         let ServerState { carried, rng, .. } = self;
         let Some(ledger) = &mut carried.ledger else { return };
         let transition = ledger.breaker.link_lost(now, rng);

@@ -14,6 +14,7 @@
 mod calls;
 mod leases;
 mod links;
+mod mirroring;
 mod report;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::mirroring::{MirroringState, Turn};
 use super::Context;
 use super::alarm::Alarm;
 use super::connection::ConnectionMsg;
@@ -174,6 +176,7 @@ pub(crate) struct ServerState {
     tools: Option<Arc<[ToolDefinition]>>,
     listing: Option<OwnedTask>,
     relist_at: Option<Instant>,
+    mirroring: MirroringState,
 
     /// Until then the next dial is expected to succeed, and calls wait for it.
     hope_until: Option<Instant>,
@@ -221,6 +224,7 @@ impl Actor for ServerActor {
             leases: Leases::new(spec.pool.leases_max, spec.pool.lease_idle_timeout, spec.pool.in_flight_max),
             reconnect_at: None,
             last_error: None,
+            mirroring: MirroringState::new(tools.as_deref().unwrap_or_default()),
             tools,
             listing: None,
             relist_at: None,
@@ -257,8 +261,10 @@ impl Actor for ServerActor {
             ServerMsg::Dispatch(batch) => {
                 for dispatch in batch {
                     match dispatch.over {
-                        Over::Shared => state.dispatch(dispatch, now),
-                        Over::Leased(connection) => state.dispatch_leased(connection, dispatch, now),
+                        Over::Shared => state.dispatch(dispatch, Turn::First, now),
+                        Over::Leased(connection) => {
+                            state.dispatch_leased(connection, dispatch, Turn::First, now);
+                        }
                         Over::NewLease => state.lease(dispatch.attempt),
                     }
                 }
@@ -273,11 +279,17 @@ impl Actor for ServerActor {
                 state.closed(connection, reason, now);
             }
             ServerMsg::Turn { connection, report } => {
-                let Report { finished, violations, strays, tools_changed } = report;
+                let Report { finished, stale, violations, strays, tools_changed, leaving } = report;
                 state.finished(connection, finished, now);
                 state.noted(connection, violations, strays);
                 if tools_changed {
                     state.relist_at.get_or_insert(now + RELIST_DELAY);
+                }
+                if !stale.is_empty() {
+                    state.hold_stale(connection, stale, now);
+                }
+                if let Some(reason) = leaving {
+                    state.leaving(connection, reason, now);
                 }
             }
             ServerMsg::Listed { connection, tools } => state.listed(connection, tools, now),
@@ -357,7 +369,8 @@ impl ServerState {
         }
         self.tend_leases(myself, now).await?;
         if let Some(until) = self.drain_until {
-            if (self.pool.in_flight() == 0 && self.leases.len() == 0) || until <= now {
+            let idle = self.pool.in_flight() == 0 && self.leases.len() == 0 && self.mirroring.is_idle();
+            if idle || until <= now {
                 myself.stop(Some("unregistered".to_owned()));
             }
         } else {
@@ -366,7 +379,7 @@ impl ServerState {
                 self.dismiss(connection);
             }
             if self.relist_at.is_some_and(|at| at <= now) && self.listing.is_none() {
-                let open = self.connections.iter().find(|(_, held)| held.queue.is_some());
+                let open = self.connections.iter().find(|(_, held)| held.queue.is_some() && !held.closing);
                 if let Some(connection) = open.map(|(connection, _)| *connection) {
                     self.list(myself, connection);
                 }

@@ -48,12 +48,18 @@ impl<P, S> Routing<P, S> {
             return;
         };
         if let Some(view) = &mut self.views[place] {
+            // A server that refuses at once for a reason of its own is no fast one.
+            let moves = matches!(&end, AttemptEnd::Refused(refusal) if refusal.moves());
+            let class = if moves && class == OutcomeClass::Ignored { OutcomeClass::Failure } else { class };
             view.load.observe(latency, class, now);
         }
         let id = attempt.call;
         match end {
             AttemptEnd::Result(result) => self.succeed(id, landed, result, now, out),
             AttemptEnd::Rpc(error) => self.failed(id, place, CallErrorKind::Rpc(error), class, now, out),
+            AttemptEnd::Refused(refusal) => {
+                self.failed(id, place, CallErrorKind::Refused(refusal), class, now, out);
+            }
             AttemptEnd::InvalidResponse(reason) => {
                 self.failed(id, place, CallErrorKind::InvalidResponse { reason }, class, now, out);
             }

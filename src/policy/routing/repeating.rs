@@ -42,7 +42,7 @@ impl<P, S> Routing<P, S> {
                 return self.place_again(id, now, out);
             }
         }
-        if !self.repeat(id, place, now, out) {
+        if !self.repeat(id, place, false, now, out) {
             self.fail(id, kind, now, out);
         }
     }
@@ -57,14 +57,16 @@ impl<P, S> Routing<P, S> {
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        let servers_fault = matches!(class, OutcomeClass::Failure | OutcomeClass::Overload);
+        // What was refused for a reason of the server's was not carried out: repeating it does no harm.
+        let harmless = matches!(&kind, CallErrorKind::Refused(refusal) if refusal.moves());
+        let servers_fault = harmless || matches!(class, OutcomeClass::Failure | OutcomeClass::Overload);
         let in_flight = self.calls.get(id).is_some_and(|call| call.flights().next().is_some());
         // The same server would fail again.
         if servers_fault && (in_flight || self.another_admits(id, place, now)) {
             if let Some(call) = self.calls.get_mut(id) {
                 call.avoid = Some(place);
             }
-            if self.repeat(id, place, now, out) {
+            if self.repeat(id, place, harmless, now, out) {
                 return;
             }
         }
@@ -78,8 +80,16 @@ impl<P, S> Routing<P, S> {
         }
     }
 
-    /// Makes another attempt after one that `place` lost or failed. `false` if there may be none.
-    fn repeat(&mut self, id: CallId, place: usize, now: Instant, out: &mut impl Outlet<P, S>) -> bool {
+    /// Makes another attempt after one that `place` lost or failed. `false` if there may be none; what is `harmless` to
+    /// repeat need not be declared so.
+    fn repeat(
+        &mut self,
+        id: CallId,
+        place: usize,
+        harmless: bool,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) -> bool {
         let Some(call) = self.calls.get(id) else { return false };
         let former = self.views[place].as_ref().map(|view| view.spec.id.clone());
         if call.flights().next().is_some() {
@@ -87,7 +97,7 @@ impl<P, S> Routing<P, S> {
             self.note_loss(id, former);
             return true;
         }
-        if !self.may_repeat(call) {
+        if !self.may_repeat(call, harmless) {
             return false;
         }
         // Another server at once the first time; after that something is wrong with more than one server.
@@ -104,6 +114,9 @@ impl<P, S> Routing<P, S> {
         }
         self.counters.retries += 1;
         self.note_loss(id, former);
+        if harmless {
+            self.unsent(id);
+        }
         match delay {
             None => self.place(id, now, out),
             Some(delay) => {
@@ -122,15 +135,19 @@ impl<P, S> Routing<P, S> {
         }
     }
 
-    /// Whether the host or the operator declared the call safe to repeat, and it has attempts left.
-    fn may_repeat(&self, call: &OpenCall<P>) -> bool {
+    /// Whether the call may be repeated without harm, by itself or by the host's or the operator's word, and has attempts
+    /// left.
+    fn may_repeat(&self, call: &OpenCall<P>, harmless: bool) -> bool {
         if call.call.errand != Errand::Tool {
             return false;
         }
-        let safe = call.call.idempotent
+        let safe = harmless
+            || call.call.idempotent
             || self.declared(&self.settings.retry.idempotent_tools, call)
             || self.is_hedged(call);
-        safe && !self.draining && call.attempts < self.settings.retry.attempts_max
+        // Attempts that did nothing are not counted as such.
+        let made = if harmless { call.tries } else { call.attempts };
+        safe && !self.draining && made < self.settings.retry.attempts_max
     }
 
     /// Whether a slow attempt of the call gets a second one beside it.
@@ -185,7 +202,7 @@ impl<P, S> Routing<P, S> {
         let Some(call) = self.calls.get(id) else { return };
         let mut flights = call.flights();
         let (Some(first), None) = (flights.next(), flights.next()) else { return };
-        if !self.may_repeat(call) {
+        if !self.may_repeat(call, false) {
             return;
         }
         let Some(place) = self.another(id, first.server, now) else { return };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! mcp, era unknown    server/discover ──result──▶ modern
-//!                           │ any other error, or silence
+//!                           │ any other error, a result that says nothing, or silence
 //!                           ▼
 //! mcp, legacy         initialize ──result──▶ legacy (then notifications/initialized)
 //! mcp, known modern   nothing to say: every request carries what the server needs
@@ -31,10 +31,12 @@ const MODERN_ERRORS: [i64; 3] = [-32020, -32021, -32022];
 pub enum Step {
     /// Send this, then wait.
     Send {
+        /// The request.
+        method: &'static str,
         /// The message.
         frame: Bytes,
-        /// Its id, if it is a request.
-        id: Option<u64>,
+        /// Its id.
+        id: u64,
         /// How long.
         wait: Wait,
     },
@@ -55,6 +57,15 @@ pub enum Step {
     Failed(HandshakeError),
 }
 
+/// Whether a request that came to nothing tells what the next one would meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finality {
+    /// Another request may do better.
+    ThisRequest,
+    /// None would.
+    AllRequests,
+}
+
 /// How long to wait for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
@@ -70,6 +81,9 @@ pub enum HandshakeError {
     /// The server refused `initialize`.
     #[error("the server refused the handshake: {0}")]
     Refused(RpcError),
+    /// A request of the handshake came to nothing.
+    #[error("{0}")]
+    Failed(String),
     /// The server was said to speak the modern era, and does not.
     #[error("the server does not speak the modern era ({0}): set its era to auto or legacy")]
     WrongEra(String),
@@ -170,8 +184,9 @@ impl Handshake {
             (Dialect::ToolExecute, _, _) => {
                 self.state = State::Asking;
                 let id = self.next_id();
-                let frame = Writer::request(id, "rpc.discover", 0).finish();
-                Step::Send { frame, id: Some(id), wait: Wait::Probe }
+                let method = "rpc.discover";
+                let frame = Writer::request(id, method, 0).finish();
+                Step::Send { method, frame, id, wait: Wait::Probe }
             }
             (Dialect::Mcp, EraChoice::Legacy, _) | (Dialect::Mcp, EraChoice::Auto, Some(Era::Legacy)) => {
                 self.initialize()
@@ -203,6 +218,21 @@ impl Handshake {
         }
     }
 
+    /// A request came to nothing, and the link goes on.
+    pub fn failed(&mut self, id: u64, reason: String, finality: Finality) -> Step {
+        match (self.state, self.choice, finality) {
+            (State::Fresh | State::Over, _, _) => Step::Wait,
+            _ if id != self.last_id => Step::Wait,
+            (State::Discovering { .. }, EraChoice::Auto | EraChoice::Legacy, Finality::ThisRequest) => {
+                self.initialize()
+            }
+            (State::Asking, _, Finality::ThisRequest) => self.done(None, String::new(), None, None),
+            (State::Discovering { .. } | State::Initializing | State::Asking, _, _) => {
+                self.fail(HandshakeError::Failed(reason))
+            }
+        }
+    }
+
     fn answered(&mut self, id: Option<u64>, outcome: Result<RawJson, RpcError>) -> Step {
         let to_last = id == Some(self.last_id);
         match self.state {
@@ -228,9 +258,10 @@ impl Handshake {
         self.state = State::Discovering { again };
         let id = self.next_id();
         self.probe_id = id;
-        let mut writer = Writer::request(id, "server/discover", 256);
+        let method = "server/discover";
+        let mut writer = Writer::request(id, method, 256);
         let frame = writer.raw(r#","params":{"_meta":{"#).raw(&modern_meta()).raw("}}").finish();
-        Step::Send { frame, id: Some(id), wait: Wait::Probe }
+        Step::Send { method, frame, id, wait: Wait::Probe }
     }
 
     fn discovered(&mut self, again: bool, outcome: Result<RawJson, RpcError>) -> Step {
@@ -243,6 +274,8 @@ impl Handshake {
                 Ok(found) => {
                     self.fail(HandshakeError::UnsupportedVersion { offered: found.supported_versions })
                 }
+                // Some legacy servers answer what they do not know with an empty result.
+                Err(_) if self.choice == EraChoice::Auto && !again => self.initialize(),
                 Err(error) => {
                     let reason = error.to_string();
                     self.fail(HandshakeError::Invalid { method: "server/discover", reason })
@@ -266,10 +299,11 @@ impl Handshake {
     fn initialize(&mut self) -> Step {
         self.state = State::Initializing;
         let id = self.next_id();
-        let mut writer = Writer::request(id, "initialize", 256);
+        let method = "initialize";
+        let mut writer = Writer::request(id, method, 256);
         writer.raw(r#","params":{"protocolVersion":"#).string(LEGACY_VERSIONS[0]);
         let frame = writer.raw(r#","capabilities":{},"clientInfo":"#).raw(client_info()).raw("}").finish();
-        Step::Send { frame, id: Some(id), wait: Wait::Answer }
+        Step::Send { method, frame, id, wait: Wait::Answer }
     }
 
     fn initialized(&mut self, outcome: Result<RawJson, RpcError>) -> Step {
@@ -332,10 +366,11 @@ mod tests {
 
     /// The method and the id of what is sent.
     fn sent(step: Step) -> (String, u64) {
-        let Step::Send { frame, id, .. } = step else { panic!("{step:?} sends nothing") };
+        let Step::Send { method, frame, id, .. } = step else { panic!("{step:?} sends nothing") };
         let value: Value = serde_json::from_slice(&frame).unwrap();
-        assert_eq!(value["id"].as_u64(), id);
-        (value["method"].as_str().unwrap().to_owned(), id.unwrap())
+        assert_eq!(value["id"].as_u64(), Some(id));
+        assert_eq!(value["method"], method);
+        (method.to_owned(), id)
     }
 
     fn tell(handshake: &mut Handshake, message: Value) -> Step {
@@ -387,6 +422,17 @@ mod tests {
         let mut handshake = mcp(EraChoice::Auto);
         let _ = handshake.start();
         assert_eq!(sent(handshake.timed_out()).0, "initialize");
+    }
+
+    #[test]
+    fn a_result_that_says_nothing_leads_to_initialize_unless_the_era_was_chosen() {
+        let mut handshake = mcp(EraChoice::Auto);
+        let _ = handshake.start();
+        assert_eq!(sent(tell(&mut handshake, json!({"id": 1, "result": {}}))), ("initialize".into(), 2));
+        let mut handshake = mcp(EraChoice::Modern);
+        let _ = handshake.start();
+        let told = failure(tell(&mut handshake, json!({"id": 1, "result": {}})));
+        assert!(matches!(told, HandshakeError::Invalid { method: "server/discover", .. }));
     }
 
     #[test]
@@ -462,6 +508,24 @@ mod tests {
         assert!(std::str::from_utf8(&pong).unwrap().contains(r#""result":{}"#));
         let _ = session(tell(&mut handshake, initialize_result(1, "2025-11-25")));
         assert!(matches!(tell(&mut handshake, initialize_result(1, "2025-11-25")), Step::Wait));
+    }
+
+    #[test]
+    fn a_probe_that_came_to_nothing_leads_to_initialize_unless_all_requests_would() {
+        let mut handshake = mcp(EraChoice::Auto);
+        let _ = handshake.start();
+        let step = handshake.failed(1, "status 400".into(), Finality::ThisRequest);
+        assert_eq!(sent(step), ("initialize".into(), 2));
+        assert!(matches!(handshake.failed(1, "late".into(), Finality::ThisRequest), Step::Wait));
+        let told = failure(handshake.failed(2, "status 404".into(), Finality::ThisRequest));
+        assert_eq!(told, HandshakeError::Failed("status 404".into()));
+        let mut handshake = mcp(EraChoice::Auto);
+        let _ = handshake.start();
+        let told = failure(handshake.failed(1, "status 401".into(), Finality::AllRequests));
+        assert_eq!(told, HandshakeError::Failed("status 401".into()));
+        let mut handshake = mcp(EraChoice::Modern);
+        let _ = handshake.start();
+        let _ = failure(handshake.failed(1, "status 400".into(), Finality::ThisRequest));
     }
 
     #[test]

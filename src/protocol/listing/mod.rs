@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::envelope::slice_of;
+use super::mirror::Mirrors;
 use crate::json::RawJson;
 
 /// The longest tool name, in bytes.
@@ -91,6 +92,8 @@ struct Entry<'a> {
 pub struct Listing {
     tools_max: usize,
     pages_max: usize,
+    /// Tools that cannot be mirrored as they want are left out.
+    mirrored: bool,
     pages: usize,
     entries: usize,
     cursors: HashSet<String>,
@@ -105,6 +108,7 @@ impl Listing {
         Self {
             tools_max,
             pages_max,
+            mirrored: false,
             pages: 0,
             entries: 0,
             cursors: HashSet::new(),
@@ -112,6 +116,11 @@ impl Listing {
             listed: Listed::default(),
             restarted: false,
         }
+    }
+
+    /// Leaves out tools that break the rules of mirrored arguments: where requests have headers, those cannot be called.
+    pub fn mirrored(self) -> Self {
+        Self { mirrored: true, ..self }
     }
 
     /// Takes a page.
@@ -169,6 +178,7 @@ impl Listing {
     /// The entry's name, or its name as far as it has one and why it is left out.
     fn judge(&self, entry: &RawValue) -> Result<String, (Option<String>, String)> {
         let unnamed = |reason: &str| (None, reason.to_owned());
+        let definition = entry.get();
         // The tool-execute dialect may list bare names.
         let (name, schema) = if entry.get().starts_with('"') {
             (Some(entry), None)
@@ -190,7 +200,10 @@ impl Listing {
         } else if self.listed.tools.len() >= self.tools_max {
             "the server has more tools than the limit"
         } else {
-            return Ok(name);
+            return match Mirrors::of(definition) {
+                Err(reason) if self.mirrored => Err((Some(name), reason)),
+                Ok(_) | Err(_) => Ok(name),
+            };
         };
         let shown = name.chars().take(NAME_BYTES_MAX).collect();
         Err((Some(shown), reason.to_owned()))
@@ -201,7 +214,8 @@ impl Listing {
         if std::mem::replace(&mut self.restarted, true) {
             return false;
         }
-        let fresh = Self { restarted: true, ..Self::new(self.tools_max, self.pages_max) };
+        let fresh = Self::new(self.tools_max, self.pages_max);
+        let fresh = Self { restarted: true, mirrored: self.mirrored, ..fresh };
         *self = fresh;
         true
     }
@@ -248,6 +262,19 @@ mod tests {
         );
         assert_eq!(listed.skipped.len(), 7);
         assert_eq!((listed.skipped[0].tool.as_str(), listed.skipped[3].tool.as_str()), ("#2", "b c"));
+    }
+
+    #[test]
+    fn a_tool_that_cannot_be_mirrored_is_left_out_only_where_that_matters() {
+        let annotated = |header| json!({"properties": {"a": {"type": "string", "x-mcp-header": header}}});
+        let tools = json!({"tools": [
+            {"name": "good", "inputSchema": annotated("A")}, {"name": "bad", "inputSchema": annotated("a b")}]});
+        assert_eq!(names(&list(std::slice::from_ref(&tools))), ["good", "bad"]);
+        let mut listing = Listing::new(100, 10).mirrored();
+        listing.page(&page(&tools)).unwrap();
+        let listed = listing.finish();
+        assert_eq!(names(&listed), ["good"]);
+        assert!(listed.skipped[0].tool == "bad" && listed.skipped[0].reason.contains("no name of a header"));
     }
 
     #[test]

@@ -97,6 +97,22 @@ impl Session {
         self.0.server_name.as_deref()
     }
 
+    /// The method of a call.
+    pub fn call_method(&self) -> &'static str {
+        match self.0.dialect {
+            Dialect::Mcp => "tools/call",
+            Dialect::ToolExecute => "tool.execute",
+        }
+    }
+
+    /// The method of a request for a page of the tool list.
+    pub fn list_method(&self) -> &'static str {
+        match self.0.dialect {
+            Dialect::Mcp => "tools/list",
+            Dialect::ToolExecute => "tool.list",
+        }
+    }
+
     /// A call of a tool.
     pub fn encode_call(
         &self,
@@ -106,10 +122,7 @@ impl Session {
         args: Option<&RawJson>,
         meta: Option<&RawJson>,
     ) -> Bytes {
-        let method = match self.0.dialect {
-            Dialect::Mcp => "tools/call",
-            Dialect::ToolExecute => "tool.execute",
-        };
+        let method = self.call_method();
         let args = args.map_or("{}", RawJson::as_str);
         let room = tool.len() + args.len() + meta.map_or(0, RawJson::len) + self.0.meta.len() + 64;
         memory.frame(Writer::request_bytes(method, room), |writer| {
@@ -123,9 +136,9 @@ impl Session {
     /// A request for a page of the tool list.
     pub fn encode_list(&self, id: u64, cursor: Option<&str>) -> Bytes {
         match self.0.dialect {
-            Dialect::ToolExecute => Writer::request(id, "tool.list", 0).finish(),
+            Dialect::ToolExecute => Writer::request(id, self.list_method(), 0).finish(),
             Dialect::Mcp => {
-                let mut writer = Writer::request(id, "tools/list", self.0.meta.len() + 64);
+                let mut writer = Writer::request(id, self.list_method(), self.0.meta.len() + 64);
                 writer.raw(r#","params":{"#);
                 let mut separator = "";
                 if let Some(cursor) = cursor {

@@ -1,6 +1,5 @@
 //! What a scripted server says over one connection, whatever carries it.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -52,7 +51,7 @@ struct Meta {
 }
 
 /// What follows a message.
-enum Act {
+pub(super) enum Act {
     Say(String),
     /// Says this later.
     Later(BoxFuture<'static, Vec<String>>),
@@ -139,7 +138,7 @@ pub(super) async fn serve(
 }
 
 /// Decides what follows one message.
-fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest) -> Vec<Act> {
+pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest) -> Vec<Act> {
     let observed = &guest.observed;
     let Ok(asked) = serde_json::from_slice::<Asked<'_>>(frame) else {
         let error = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "no JSON"}});
@@ -171,7 +170,7 @@ fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest) -> Vec<Act
         (Dialect::Mcp, ScriptedEra::Legacy, "ping") => say(id, json!({})),
         (Dialect::Mcp, _, "tools/list") => {
             observed.send_modify(|observed| observed.listings += 1);
-            say(id, page(&now.tools, now.page_size, params.cursor.as_deref()))
+            say(id, page(&now, params.cursor.as_deref()))
         }
         (Dialect::ToolExecute, _, "rpc.discover") => {
             shake_hands(observed, method);
@@ -244,14 +243,23 @@ fn error(id: &str, code: i64, message: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}}}}}"#)
 }
 
-fn page(tools: &BTreeMap<String, Script>, size: usize, cursor: Option<&str>) -> Value {
+fn page(plan: &Plan, cursor: Option<&str>) -> Value {
+    let Plan { tools, page_size, mirrored, .. } = plan;
     let from: usize = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
-    let to = from.saturating_add(size).min(tools.len());
+    let to = from.saturating_add(*page_size).min(tools.len());
+    let schema = |name: &String| {
+        let mut schema = json!({"type": "object"});
+        for (header, argument) in mirrored.get(name).into_iter().flatten() {
+            let kind = if argument.starts_with("flag") { "boolean" } else { "string" };
+            schema["properties"][argument] = json!({"type": kind, "x-mcp-header": header});
+        }
+        schema
+    };
     let listed: Vec<Value> = tools
         .keys()
         .skip(from)
-        .take(size)
-        .map(|name| json!({"name": name, "inputSchema": {"type": "object"}}))
+        .take(*page_size)
+        .map(|name| json!({"name": name, "inputSchema": schema(name)}))
         .collect();
     match to < tools.len() {
         true => json!({"tools": listed, "nextCursor": to.to_string()}),

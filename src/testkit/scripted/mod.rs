@@ -1,9 +1,10 @@
 //! A scripted MCP server: it answers well, badly or not at all, as the test says, and tells what it saw.
 
 mod brain;
+mod http;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -110,6 +111,37 @@ struct Plan {
     announcements: u64,
     /// Reads nothing any more, and so answers no ping either.
     deaf: bool,
+    /// Over HTTP: answers every request so.
+    refusal: Option<Refused>,
+    /// Arguments that a tool wants mirrored, each with its header.
+    mirrored: BTreeMap<String, Vec<(String, String)>>,
+}
+
+/// An HTTP answer without a message.
+#[derive(Debug, Clone)]
+struct Refused {
+    status: u16,
+    headers: Vec<(String, String)>,
+}
+
+/// How the server behaves over HTTP.
+#[derive(Debug, Clone, Copy, Default)]
+struct HttpManners {
+    /// Answers with a stream of events.
+    events: bool,
+    /// Keeps sessions, in the legacy era.
+    sessions: bool,
+    /// Has a stream for what it says unasked, in the legacy era.
+    listens: bool,
+    /// Speaks the transport before this one.
+    old: bool,
+}
+
+/// What carries the messages.
+#[derive(Debug, Clone, Copy)]
+enum Carrier {
+    WebSocket(Manners),
+    Http(HttpManners),
 }
 
 /// How the server receives its guests.
@@ -146,6 +178,16 @@ pub struct Observed {
     pub accepted: u64,
     /// How often each call of an [`AnswerChecker`](super::AnswerChecker) arrived, by its number.
     pub executions: Vec<u8>,
+    /// Sessions that are known, over HTTP.
+    pub sessions: BTreeSet<String>,
+    /// Sessions ever.
+    pub sessions_begun: u64,
+    /// Sessions that their clients ended.
+    pub sessions_ended: u64,
+    /// Streams for what the server says unasked, ever.
+    pub listeners: u64,
+    /// What was wrong with the headers of requests.
+    pub wrong_headers: Vec<String>,
 }
 
 impl Observed {
@@ -165,6 +207,7 @@ pub struct ScriptedBuilder {
     plan: Plan,
     door: Door,
     manners: Manners,
+    http: Option<HttpManners>,
 }
 
 /// How the server behaves as a WebSocket peer.
@@ -223,6 +266,48 @@ impl ScriptedBuilder {
         self
     }
 
+    /// Speaks Streamable HTTP and answers with JSON.
+    pub fn http(mut self) -> Self {
+        self.http.get_or_insert_default();
+        self
+    }
+
+    fn http_manners(mut self, change: impl FnOnce(&mut HttpManners)) -> Self {
+        change(self.http.get_or_insert_default());
+        self
+    }
+
+    /// Speaks Streamable HTTP and answers with streams of events.
+    pub fn http_events(self) -> Self {
+        self.http_manners(|manners| manners.events = true)
+    }
+
+    /// Over HTTP and in the legacy era: keeps sessions, and refuses requests without one.
+    pub fn sessions(self) -> Self {
+        self.http_manners(|manners| manners.sessions = true)
+    }
+
+    /// Over HTTP and in the legacy era: has a stream for what it says unasked.
+    pub fn listening_stream(self) -> Self {
+        self.http_manners(|manners| manners.listens = true)
+    }
+
+    /// Speaks the HTTP+SSE transport of 2024-11-05.
+    pub fn old_http(self) -> Self {
+        self.http_manners(|manners| manners.old = true)
+    }
+
+    /// A tool wants this argument mirrored into this header: its schema says so, and over HTTP it insists.
+    pub fn mirrored(
+        mut self,
+        tool: impl Into<String>,
+        header: impl Into<String>,
+        argument: impl Into<String>,
+    ) -> Self {
+        self.plan.mirrored.entry(tool.into()).or_default().push((header.into(), argument.into()));
+        self
+    }
+
     /// Starts it on a free port of 127.0.0.1.
     ///
     /// # Panics
@@ -255,7 +340,7 @@ impl ScriptedBuilder {
             plan: watch::Sender::new(self.plan),
             observed: watch::Sender::new(Observed::default()),
             door: self.door,
-            manners: self.manners,
+            carrier: self.http.map_or(Carrier::WebSocket(self.manners), Carrier::Http),
             address,
             held_port: None,
             tasks: JoinSet::new(),
@@ -269,7 +354,7 @@ pub struct ScriptedServer {
     plan: watch::Sender<Plan>,
     observed: watch::Sender<Observed>,
     door: Door,
-    manners: Manners,
+    carrier: Carrier,
     address: Option<SocketAddr>,
     /// Bound and not listening: who connects is refused, and nobody else gets the port.
     held_port: Option<TcpSocket>,
@@ -289,15 +374,22 @@ impl ScriptedServer {
                 releases: 0,
                 announcements: 0,
                 deaf: false,
+                refusal: None,
+                mirrored: BTreeMap::new(),
             },
             door: Door::Open,
             manners: Manners { subprotocol: true, pongs: true },
+            http: None,
         }
     }
 
     /// Where it is; empty if it has no port.
     pub fn url(&self) -> String {
-        self.address.map(|address| format!("ws://{address}")).unwrap_or_default()
+        let scheme = match self.carrier {
+            Carrier::WebSocket(_) => "ws",
+            Carrier::Http(_) => "http",
+        };
+        self.address.map(|address| format!("{scheme}://{address}")).unwrap_or_default()
     }
 
     fn listen(&mut self, listener: TcpListener) {
@@ -308,7 +400,7 @@ impl ScriptedServer {
     pub fn entrance(&self) -> Entrance {
         Entrance {
             door: self.door,
-            manners: self.manners,
+            carrier: self.carrier,
             plan: self.plan.subscribe(),
             observed: self.observed.clone(),
         }
@@ -351,6 +443,29 @@ impl ScriptedServer {
     /// Stops reading: no message is answered any more, and no ping.
     pub fn go_deaf(&self) {
         self.plan.send_modify(|plan| plan.deaf = true);
+    }
+
+    /// Over HTTP: answers every request with this status and these headers from now on.
+    pub fn refuse_with(&self, status: u16, headers: &[(&str, &str)]) {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.plan.send_modify(|plan| plan.refusal = Some(Refused { status, headers }));
+    }
+
+    /// Over HTTP: answers again.
+    pub fn refuse_no_more(&self) {
+        self.plan.send_modify(|plan| plan.refusal = None);
+    }
+
+    /// Over HTTP: forgets every session.
+    pub fn forget_sessions(&self) {
+        self.observed.send_modify(|observed| observed.sessions.clear());
+    }
+
+    /// Wants an argument of a tool mirrored into a header from now on.
+    pub fn mirror(&self, tool: &str, header: &str, argument: &str) {
+        self.plan.send_modify(|plan| {
+            plan.mirrored.entry(tool.to_owned()).or_default().push((header.to_owned(), argument.to_owned()));
+        });
     }
 
     /// Drops every connection and refuses new ones. The port stays its own.
@@ -440,7 +555,7 @@ impl Drop for Guest {
 #[derive(Debug, Clone)]
 pub struct Entrance {
     door: Door,
-    manners: Manners,
+    carrier: Carrier,
     plan: watch::Receiver<Plan>,
     observed: watch::Sender<Observed>,
 }
@@ -455,8 +570,20 @@ impl Entrance {
                 std::future::pending::<()>().await;
                 drop(held);
             }
-            Door::Open => converse(stream, None, self.manners, self.plan, guest).await,
-            Door::Refuse(status) => converse(stream, Some(status), self.manners, self.plan, guest).await,
+            Door::Open => self.converse(stream, None, guest).await,
+            Door::Refuse(status) => self.converse(stream, Some(status), guest).await,
+        }
+    }
+
+    async fn converse(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        refusal: Option<u16>,
+        guest: Guest,
+    ) {
+        match self.carrier {
+            Carrier::WebSocket(manners) => converse(stream, refusal, manners, self.plan, guest).await,
+            Carrier::Http(manners) => http::serve(stream, manners, self.plan, guest).await,
         }
     }
 }
@@ -485,13 +612,13 @@ async fn converse(
     let answer = |request: &Request, mut response: Response| {
         if let Some(status) = refusal {
             let mut refused = ErrorResponse::new(None);
-            *refused.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+            *refused.status_mut() = ::http::StatusCode::from_u16(status).unwrap_or_default();
             return Err(refused);
         }
-        let offered = request.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL);
+        let offered = request.headers().get(::http::header::SEC_WEBSOCKET_PROTOCOL);
         if manners.subprotocol && offered.is_some() {
-            let value = http::HeaderValue::from_static("mcp");
-            response.headers_mut().insert(http::header::SEC_WEBSOCKET_PROTOCOL, value);
+            let value = ::http::HeaderValue::from_static("mcp");
+            response.headers_mut().insert(::http::header::SEC_WEBSOCKET_PROTOCOL, value);
         }
         Ok(response)
     };

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use http::{Request, Uri};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::SubProtocolError;
@@ -27,7 +27,8 @@ use tokio_tungstenite::{
 
 use crate::config::SubprotocolChoice;
 
-use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound};
+use super::address::{self, shown};
+use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound, tls};
 
 #[cfg(test)]
 mod tests;
@@ -78,20 +79,6 @@ impl fmt::Debug for WebSocketOptions {
     }
 }
 
-/// A URL without what may be secret.
-fn shown(url: &str) -> String {
-    let plain = url.split(['?', '#']).next().unwrap_or_default();
-    match plain.split_once("://") {
-        Some((scheme, rest)) => {
-            let end = rest.find('/').unwrap_or(rest.len());
-            let (authority, path) = rest.split_at(end);
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            format!("{scheme}://{host}{path}")
-        }
-        None => plain.to_owned(),
-    }
-}
-
 /// Opens WebSockets to one server.
 pub struct WebSocketConnector {
     uri: Uri,
@@ -116,34 +103,12 @@ impl WebSocketConnector {
     /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, and for headers
     /// that are malformed or set by the handshake itself.
     pub fn new(options: WebSocketOptions) -> Result<Self, DialError> {
-        let invalid = |reason: String| DialError::InvalidEndpoint { reason };
-        let url = shown(&options.url);
-        let uri: Uri = options.url.parse().map_err(|error| invalid(format!("{url}: {error}")))?;
+        let uri = address::parse(&options.url, ["ws", "wss"])?;
         let tls = match uri.scheme_str() {
-            Some("ws") => None,
-            Some("wss") => Some(Arc::new(tls_config()?)),
-            _ => return Err(invalid(format!("{url} does not begin with ws:// or wss://"))),
+            Some("wss") => Some(Arc::new(tls::config()?)),
+            _ => None,
         };
-        let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
-            return Err(invalid(format!("{url} names no host")));
-        };
-        if authority.as_str().contains('@') {
-            return Err(invalid(format!(
-                "{url} carries user info: put credentials into an Authorization header"
-            )));
-        }
-        let mut headers = Vec::with_capacity(options.headers.len());
-        for (name, value) in &options.headers {
-            let header = HeaderName::try_from(name.as_str())
-                .map_err(|_| invalid(format!("{name:?} is no header name")))?;
-            if RESERVED_HEADERS.contains(&header.as_str()) {
-                return Err(invalid(format!("the header {header} is set by the handshake itself")));
-            }
-            let mut value = HeaderValue::try_from(value.as_str())
-                .map_err(|_| invalid(format!("the value of header {header} has forbidden characters")))?;
-            value.set_sensitive(true);
-            headers.push((header, value));
-        }
+        let headers = address::headers(&options.headers, &RESERVED_HEADERS, "the handshake itself")?;
         Ok(Self {
             uri,
             headers,
@@ -229,17 +194,6 @@ impl Connector for WebSocketConnector {
     fn endpoint(&self) -> String {
         shown(&self.uri.to_string())
     }
-}
-
-/// Verifies servers against the web's root certificates.
-fn tls_config() -> Result<ClientConfig, DialError> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    // Named here, so that no process-wide default is needed or touched.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| DialError::Tls(error.to_string()))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn config(message_bytes_max: usize) -> WebSocketConfig {

@@ -1,0 +1,140 @@
+//! What a server says by a status in place of a message, as HTTP servers and the proxies before them do.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::duration::{optional_ms, rounded};
+use crate::error::Delivery;
+
+/// What a refusal means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RefusalKind {
+    /// The credentials are missing, wrong or not enough: 401, 403.
+    Unauthorized,
+    /// The server has no capacity for it: 429, and 503 where it says when to come again.
+    Overloaded,
+    /// Nobody speaks MCP at this address: a redirect, 404, 405, 410.
+    WrongAddress,
+    /// It will not have this request: any other 4xx.
+    Rejected,
+    /// It, or a proxy before it, failed: 5xx. A proxy says so also after the request has reached the server.
+    Failed,
+}
+
+/// A request that was answered with a status and no message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// What it means.
+    #[serde(rename = "refusal")]
+    pub kind: RefusalKind,
+    /// The status.
+    pub status: u16,
+    /// Where the server points to, without user info and query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// When a repetition has a chance, if the server says so.
+    #[serde(
+        rename = "retry_after_ms",
+        serialize_with = "optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// The meaning of a status that is no success.
+    pub fn new(status: u16, location: Option<String>, retry_after: Option<Duration>) -> Self {
+        let kind = match status {
+            401 | 403 => RefusalKind::Unauthorized,
+            429 => RefusalKind::Overloaded,
+            503 if retry_after.is_some() => RefusalKind::Overloaded,
+            300..=399 | 404 | 405 | 410 => RefusalKind::WrongAddress,
+            400..=499 => RefusalKind::Rejected,
+            _ => RefusalKind::Failed,
+        };
+        Self { kind, status, location, retry_after }
+    }
+
+    /// What it says about the effect of the request.
+    pub fn delivery(&self) -> Delivery {
+        match self.kind {
+            RefusalKind::Unauthorized
+            | RefusalKind::Overloaded
+            | RefusalKind::WrongAddress
+            | RefusalKind::Rejected => Delivery::Rejected,
+            RefusalKind::Failed => Delivery::Unknown,
+        }
+    }
+
+    /// Whether it was not carried out for a reason of this server's, so that another one may take it.
+    pub(crate) fn moves(&self) -> bool {
+        match self.kind {
+            RefusalKind::Unauthorized | RefusalKind::Overloaded | RefusalKind::WrongAddress => true,
+            RefusalKind::Rejected | RefusalKind::Failed => false,
+        }
+    }
+
+    /// A short, stable name, for counters and machine-readable output.
+    pub fn name(&self) -> &'static str {
+        match self.kind {
+            RefusalKind::Unauthorized => "unauthorized",
+            RefusalKind::Overloaded => "server-overloaded",
+            RefusalKind::WrongAddress => "wrong-address",
+            RefusalKind::Rejected => "refused",
+            RefusalKind::Failed => "server-failed",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.status;
+        match self.kind {
+            RefusalKind::Unauthorized => {
+                write!(f, "unauthorized: the server answered with HTTP status {status}")?
+            }
+            RefusalKind::Overloaded => write!(f, "the server is overloaded: HTTP status {status}")?,
+            RefusalKind::WrongAddress => write!(f, "no MCP server at this address: HTTP status {status}")?,
+            RefusalKind::Rejected => write!(f, "the server refused the request with HTTP status {status}")?,
+            RefusalKind::Failed => write!(f, "the server failed with HTTP status {status}")?,
+        }
+        if let Some(location) = &self.location {
+            write!(f, ", which points to {location}")?;
+        }
+        match self.retry_after {
+            Some(after) => write!(f, ", to be tried again in {}", rounded(after)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(status: u16) -> RefusalKind {
+        Refusal::new(status, None, None).kind
+    }
+
+    #[test]
+    fn each_status_has_one_meaning() {
+        assert_eq!([401, 403].map(kind), [RefusalKind::Unauthorized; 2]);
+        assert_eq!([301, 307, 404, 405, 410].map(kind), [RefusalKind::WrongAddress; 5]);
+        assert_eq!([400, 406, 413, 415, 499].map(kind), [RefusalKind::Rejected; 5]);
+        assert_eq!([500, 502, 503, 504, 599, 101, 999].map(kind), [RefusalKind::Failed; 7]);
+        assert_eq!(kind(429), RefusalKind::Overloaded);
+    }
+
+    #[test]
+    fn only_a_503_that_says_when_to_come_again_is_known_not_to_have_been_carried_out() {
+        let deliberate = Refusal::new(503, None, Some(Duration::from_secs(2)));
+        assert_eq!((deliberate.kind, deliberate.delivery()), (RefusalKind::Overloaded, Delivery::Rejected));
+        assert_eq!(Refusal::new(503, None, None).delivery(), Delivery::Unknown);
+        assert!(deliberate.to_string().contains("2s"), "{deliberate}");
+    }
+}

@@ -1,0 +1,276 @@
+//! The HTTP client of one link: its connections, the way to them, and their tasks.
+//!
+//! The client is hyper's own, with its pool of connections: over TLS it speaks HTTP/2 where the server does, else
+//! HTTP/1.1 with a connection for each request under way. It runs its tasks on an executor that is given to it, so that
+//! they end with their link.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::rt::{Executor, Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::{Client as HyperClient, Error as ClientError};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tower_service::Service;
+
+use super::HttpOptions;
+use crate::transport::address::shown;
+use crate::transport::{BoxFuture, DialError};
+
+/// How long a connection is kept without a request. Common servers (Node, uvicorn) close theirs after 5 s; a request that
+/// meets such a close may or may not have been carried out.
+const KEPT_IDLE: Duration = Duration::from_secs(4);
+
+/// The body of a request.
+pub(super) type Body = Full<Bytes>;
+
+/// How a request came to no answer.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// There is no connection, so it was not sent.
+    Unreachable(String),
+    /// The connection broke: it may have been sent.
+    Broken(String),
+}
+
+/// Sends requests to one server.
+#[derive(Clone)]
+pub(super) struct Client(HyperClient<HttpsConnector<Way>, Body>);
+
+impl Client {
+    /// Sends a request and waits for the head of its answer.
+    pub async fn request(&self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
+        self.0.request(request).await.map_err(|error| unanswered(&error))
+    }
+}
+
+fn unanswered(error: &ClientError) -> Unanswered {
+    let words = root_of(error);
+    // hyper gives a request that it never began to write back as cancelled.
+    let cancelled = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    if error.is_connect() || cancelled.is_some_and(hyper::Error::is_canceled) {
+        Unanswered::Unreachable(words)
+    } else {
+        Unanswered::Broken(words)
+    }
+}
+
+/// What is at the bottom of an error: what is above only says that something went wrong.
+pub(super) fn root_of(error: &dyn Error) -> String {
+    let mut root = error;
+    while let Some(cause) = root.source() {
+        root = cause;
+    }
+    root.to_string()
+}
+
+/// Makes the clients of a server's links.
+pub(super) struct Clients {
+    way: Way,
+    tls: ClientConfig,
+    ping_interval: Duration,
+    silence_max: Duration,
+    /// For requests that a proxy passes on.
+    pub proxy_authorization: Option<HeaderValue>,
+}
+
+impl Clients {
+    /// Clients of the server at `uri`, through the proxy that is meant for it.
+    ///
+    /// # Errors
+    /// [`DialError::InvalidEndpoint`] if `proxies` name a proxy of a kind that is not known.
+    pub fn new(
+        uri: &Uri,
+        options: &HttpOptions,
+        tls: ClientConfig,
+        proxies: Option<&Matcher>,
+    ) -> Result<Self, DialError> {
+        let liveness = &options.liveness;
+        let silence_max = liveness.ping_interval * (liveness.misses_max + 1);
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(options.connect_timeout));
+        // A peer that vanished without a word is noticed by the kernel, which counts in whole seconds.
+        let second = Duration::from_secs(1);
+        tcp.set_keepalive(Some(liveness.ping_interval.max(second)));
+        tcp.set_keepalive_interval(Some(liveness.ping_interval.max(second)));
+        tcp.set_keepalive_retries(Some(liveness.misses_max));
+        #[cfg(target_os = "linux")]
+        tcp.set_tcp_user_timeout(Some(silence_max.max(second)));
+        let mut proxy_authorization = None;
+        let way = match proxies.and_then(|proxies| proxies.intercept(uri)) {
+            None => Way::Direct(tcp),
+            Some(proxy) if proxy.uri().scheme_str() != Some("http") => {
+                let reason = format!("the proxy {} is no http:// proxy", shown(&proxy.uri().to_string()));
+                return Err(DialError::InvalidEndpoint { reason });
+            }
+            Some(proxy) if uri.scheme_str() == Some("https") => {
+                let tunnel = Tunnel::new(proxy.uri().clone(), tcp);
+                Way::Tunnel(match proxy.basic_auth() {
+                    Some(authorization) => tunnel.with_auth(authorization.clone()),
+                    None => tunnel,
+                })
+            }
+            Some(proxy) => {
+                proxy_authorization = proxy.basic_auth().cloned();
+                Way::Forward { tcp, proxy: proxy.uri().clone() }
+            }
+        };
+        Ok(Self { way, tls, ping_interval: liveness.ping_interval, silence_max, proxy_authorization })
+    }
+
+    /// A client whose tasks end with `tasks`.
+    pub fn make(&self, tasks: &ClientTasks) -> Client {
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(self.tls.clone())
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(self.way.clone());
+        let client = HyperClient::builder(Spawner(tasks.0.subscribe()))
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(KEPT_IDLE)
+            .http2_keep_alive_interval(self.ping_interval)
+            .http2_keep_alive_timeout(self.silence_max.saturating_sub(self.ping_interval))
+            .build(connector);
+        Client(client)
+    }
+}
+
+/// The tasks of one link's client. They end when this is dropped; each holds a receiver for as long as it lives.
+pub(super) struct ClientTasks(watch::Sender<()>);
+
+impl ClientTasks {
+    pub fn new() -> Self {
+        Self(watch::Sender::new(()))
+    }
+
+    /// Ends all tasks, and waits for their end. The client must be gone by then: it could begin new ones.
+    pub async fn end(self) {
+        self.0.send_replace(());
+        self.0.closed().await;
+    }
+}
+
+/// Spawns tasks that end when their link does; a detached one would survive it.
+#[derive(Clone)]
+struct Spawner(watch::Receiver<()>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
+    fn execute(&self, task: F) {
+        let mut end = self.0.clone();
+        tokio::spawn(async move {
+            tokio::select! { biased;
+                // Told to end, or the link is gone.
+                _ = end.changed() => {}
+                () = task => {}
+            }
+        });
+    }
+}
+
+/// How connections are made.
+#[derive(Clone)]
+enum Way {
+    Direct(HttpConnector),
+    /// Through a proxy that sees only that there is a connection.
+    Tunnel(Tunnel<HttpConnector>),
+    /// To a proxy that passes each request on.
+    Forward {
+        tcp: HttpConnector,
+        proxy: Uri,
+    },
+}
+
+impl Service<Uri> for Way {
+    type Response = Wire;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Wire, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        // All of them are always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, server: Uri) -> Self::Future {
+        match self {
+            Self::Direct(tcp) => {
+                let connecting = tcp.call(server);
+                Box::pin(async move { Ok(Wire { stream: connecting.await?, forwarded: false }) })
+            }
+            Self::Tunnel(tunnel) => {
+                let connecting = tunnel.call(server);
+                Box::pin(async move { Ok(Wire { stream: connecting.await?, forwarded: false }) })
+            }
+            Self::Forward { tcp, proxy } => {
+                let connecting = tcp.call(proxy.clone());
+                Box::pin(async move { Ok(Wire { stream: connecting.await?, forwarded: true }) })
+            }
+        }
+    }
+}
+
+/// One TCP connection, to the server or to a proxy that passes requests on.
+struct Wire {
+    stream: TokioIo<TcpStream>,
+    forwarded: bool,
+}
+
+impl Connection for Wire {
+    fn connected(&self) -> Connected {
+        self.stream.connected().proxy(self.forwarded)
+    }
+}
+
+impl Read for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        poller: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(poller, buffer)
+    }
+}
+
+impl Write for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        poller: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(poller, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(poller)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(poller)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        poller: &mut Context<'_>,
+        buffers: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(poller, buffers)
+    }
+}

@@ -1,0 +1,512 @@
+//! One request of the client and all that comes of it: an answer, a stream of messages, a refusal, silence.
+//!
+//! ```text
+//! ask ──▶ judge the head ──▶ JSON: one answer
+//!  ▲            │        └─▶ events: message after message ──ends early──▶ pause ─┐
+//!  │            └─▶ no answer: what that means                                    │
+//!  └──────────────────────────── the stream again, from its last event ◀──────────┘
+//! ```
+//!
+//! An exchange that is called off is dropped at once, and its connection with it. One whose answer is in reads its body to
+//! the end, for a moment, so that the connection can be used again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::RecvError;
+use tokio::time::{sleep, timeout};
+
+use super::client::{Body, Client, Unanswered, root_of};
+use super::headers::{EVENTS, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
+use super::sse::{Event, Events, Kind, TooLarge};
+use crate::config::BackoffSettings;
+use crate::error::RpcError;
+use crate::policy::backoff;
+use crate::protocol::envelope::{Incoming as Message, Response as Answer, decode};
+use crate::refusal::{Refusal, RefusalKind};
+use crate::transport::address::shown;
+use crate::transport::{Failure, LinkError};
+
+/// The most of a refusal's body that is read for an error in it.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+
+/// How long the end of a body is waited for after its answer: in general it follows at once.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// How long a stream is waited for whose server names no time.
+const RESUME_AFTER: Duration = Duration::from_secs(1);
+
+/// The longest time that a server may ask to wait: what waits longer has no use for the stream.
+const RETRY_MAX: Duration = Duration::from_secs(3600);
+
+/// Attempts in a row to go on with the stream of a request that bring no event.
+const RESUMES_MAX: u32 = 8;
+
+/// The longest time after which a refused request may be repeated, by the server's word.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Codes with which servers say that they do not know a session, where their words say so too.
+const SESSION_ERRORS: [i64; 3] = [-32000, -32001, RpcError::INVALID_REQUEST];
+
+/// What all exchanges of a server share.
+pub(super) struct Site {
+    pub uri: Uri,
+    /// The operator's headers, and who is asking.
+    pub headers: HeaderMap,
+    pub message_bytes_max: usize,
+}
+
+/// What a link has agreed on by the time that a request is made.
+#[derive(Clone, Default)]
+pub(super) struct Bearings {
+    pub version: Option<HeaderValue>,
+    pub session: Option<HeaderValue>,
+    /// Streams that end early can be asked for again: the legacy era has that.
+    pub resumes: bool,
+}
+
+/// What an exchange is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// A request with this id.
+    Request { id: u64, initialize: bool },
+    /// A notification, or an answer to the server.
+    Notice,
+    /// The stream of what the server says unasked.
+    Listen,
+}
+
+/// What an exchange brings.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// A message of a stream.
+    Message(Bytes),
+    /// All that the server has to say to a request.
+    Answer(Bytes),
+    /// A notice was taken.
+    Taken,
+    /// The server began a session.
+    Session(HeaderValue),
+    /// It ended without an answer.
+    Failed(Failure),
+    /// It was not carried out, and nothing else will be: the link is over.
+    Over(LinkError),
+}
+
+/// An answer was received by other means, or there is no hurry any more: the end of the body may be waited for.
+pub(super) struct Answered;
+
+/// One request and its answer.
+pub(super) struct Exchange {
+    pub client: Client,
+    pub site: Arc<Site>,
+    pub bearings: Bearings,
+    pub errand: Errand,
+}
+
+/// An exchange on its way.
+struct Running {
+    exchange: Exchange,
+    stage: Stage,
+    said: VecDeque<Heard>,
+    /// Where the stream can be gone on with.
+    last_id: Option<HeaderValue>,
+    retry: Option<Duration>,
+    /// Attempts since the last event.
+    attempts: u32,
+}
+
+enum Stage {
+    Ask(Box<Request<Body>>),
+    Hear { body: Incoming, events: Box<Events> },
+    Pause(Duration),
+    Done,
+}
+
+/// What became of a body.
+enum Collected {
+    Whole(Bytes),
+    TooLarge,
+    Broken(String),
+}
+
+impl Exchange {
+    /// Begins. It is called off when the other end of `release`, if there is one, is dropped.
+    pub fn run(
+        self,
+        request: Request<Body>,
+        release: Option<oneshot::Receiver<Answered>>,
+    ) -> BoxStream<'static, (Errand, Heard)> {
+        let running = Running {
+            exchange: self,
+            stage: Stage::Ask(Box::new(request)),
+            said: VecDeque::new(),
+            last_id: None,
+            retry: None,
+            attempts: 0,
+        };
+        stream::unfold((running, release), |(running, release)| running.next(release)).boxed()
+    }
+
+    /// Asks for the stream, from `last_id` on.
+    pub fn stream_request(&self, last_id: Option<&HeaderValue>) -> Request<Body> {
+        let mut request = self.bare(Method::GET);
+        request.headers_mut().insert(ACCEPT, EVENTS);
+        if let Some(id) = last_id {
+            request.headers_mut().insert(LAST_EVENT_ID, id.clone());
+        }
+        request
+    }
+
+    /// A request without a body, with what every request of the link carries.
+    pub fn bare(&self, method: Method) -> Request<Body> {
+        let mut request = Request::new(Body::default());
+        *request.method_mut() = method;
+        *request.uri_mut() = self.site.uri.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.site.headers);
+        if let Some(version) = &self.bearings.version {
+            headers.insert(PROTOCOL_VERSION, version.clone());
+        }
+        if let Some(session) = &self.bearings.session {
+            headers.insert(SESSION_ID, session.clone());
+        }
+        request
+    }
+}
+
+type Next = ((Errand, Heard), (Running, Option<oneshot::Receiver<Answered>>));
+
+/// Waits until an exchange is called off, or its answer is in.
+async fn released(release: &mut Option<oneshot::Receiver<Answered>>) -> Result<Answered, RecvError> {
+    match release {
+        Some(release) => release.await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Running {
+    /// The next thing that is heard.
+    async fn next(mut self, mut release: Option<oneshot::Receiver<Answered>>) -> Option<Next> {
+        loop {
+            if let Some(heard) = self.said.pop_front() {
+                return Some(((self.exchange.errand, heard), (self, release)));
+            }
+            if matches!(self.stage, Stage::Done) {
+                return None;
+            }
+            tokio::select! { biased;
+                released = released(&mut release) => {
+                    if let Ok(Answered) = released {
+                        self.drain().await;
+                    }
+                    return None;
+                }
+                () = self.advance() => {}
+            }
+            // A server that always has something to say must not keep the task to itself.
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+
+    /// Does the next step. It may be dropped half-way.
+    async fn advance(&mut self) {
+        match &mut self.stage {
+            Stage::Done => {}
+            Stage::Pause(delay) => {
+                sleep(*delay).await;
+                let request = self.exchange.stream_request(self.last_id.as_ref());
+                self.stage = Stage::Ask(Box::new(request));
+            }
+            Stage::Ask(request) => {
+                let request = std::mem::take(&mut **request);
+                let answer = self.exchange.client.request(request).await;
+                self.stage = Stage::Done;
+                match answer {
+                    Ok(answer) => self.judge(answer).await,
+                    // The request itself was sent.
+                    Err(Unanswered::Unreachable(words)) if self.resumes() => self.broke_off(&words),
+                    Err(Unanswered::Unreachable(words)) => {
+                        self.say(Heard::Over(LinkError::Unreachable(words)))
+                    }
+                    Err(Unanswered::Broken(words)) => self.broke_off(&words),
+                }
+            }
+            Stage::Hear { body, events } => match events.next() {
+                Ok(Some(Event { kind: Kind::Message, data })) => {
+                    self.attempts = 0;
+                    // An event without content only carries an id.
+                    if !data.is_empty() {
+                        self.say(Heard::Message(data));
+                    }
+                }
+                Ok(Some(Event { kind: Kind::Endpoint | Kind::Other, .. })) => {}
+                Ok(None) => match body.frame().await {
+                    Some(Ok(frame)) => {
+                        if let Some(piece) = frame.data_ref() {
+                            events.feed(piece);
+                        }
+                    }
+                    Some(Err(error)) => self.broke_off(&format!("the stream broke: {}", root_of(&error))),
+                    None => self.broke_off("the stream ended without the answer"),
+                },
+                Err(TooLarge) => {
+                    let limit = self.exchange.site.message_bytes_max;
+                    self.fail(Failure::Invalid(format!("an event is over the limit of {limit} bytes")));
+                }
+            },
+        }
+    }
+
+    /// Whether it goes on with the stream of a request that was sent before.
+    fn resumes(&self) -> bool {
+        self.last_id.is_some() && matches!(self.exchange.errand, Errand::Request { .. })
+    }
+
+    fn say(&mut self, heard: Heard) {
+        self.said.push_back(heard);
+    }
+
+    /// Ends without an answer.
+    fn fail(&mut self, failure: Failure) {
+        self.stage = Stage::Done;
+        self.say(Heard::Failed(failure));
+    }
+
+    /// Reads the head of an answer.
+    async fn judge(&mut self, answer: Response<Incoming>) {
+        let listens = matches!(self.exchange.errand, Errand::Listen);
+        let (head, body) = answer.into_parts();
+        if !head.status.is_success() {
+            return self.refused(head.status, &head.headers, body).await;
+        }
+        if let Errand::Request { initialize: true, .. } = self.exchange.errand
+            && let Some(session) = head.headers.get(SESSION_ID)
+        {
+            let mut session = session.clone();
+            session.set_sensitive(true);
+            self.say(Heard::Session(session));
+        }
+        if self.exchange.errand == Errand::Notice {
+            return self.say(Heard::Taken);
+        }
+        if let Some(encoding) = head.headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity")
+        {
+            return self
+                .fail(Failure::Invalid(format!("its content encoding {encoding:?} was not asked for")));
+        }
+        let content = content_type(&head.headers);
+        match content.as_str() {
+            "text/event-stream" => {
+                let events = Box::new(Events::new(self.exchange.site.message_bytes_max));
+                self.stage = Stage::Hear { body, events };
+            }
+            "application/json" if !listens && !self.resumes() => self.take_answer(&head.headers, body).await,
+            _ if listens => {}
+            _ if head.status == StatusCode::ACCEPTED || head.status == StatusCode::NO_CONTENT => {
+                let words =
+                    format!("it took the request with HTTP status {} and no answer", head.status.as_u16());
+                self.fail(Failure::Invalid(words));
+            }
+            "" => self.fail(Failure::Invalid("its answer has no content type".to_owned())),
+            other => self.fail(Failure::Invalid(format!("its answer has the content type {other:?}"))),
+        }
+    }
+
+    async fn take_answer(&mut self, headers: &HeaderMap, body: Incoming) {
+        let limit = self.exchange.site.message_bytes_max;
+        match collect(headers, body, limit).await {
+            Collected::Whole(answer) => self.say(Heard::Answer(answer)),
+            Collected::TooLarge => {
+                self.fail(Failure::Invalid(format!("the answer is over the limit of {limit} bytes")));
+            }
+            Collected::Broken(words) => {
+                self.fail(Failure::BrokenOff(format!("the answer broke off: {words}")))
+            }
+        }
+    }
+
+    /// Says what a status means that is no success.
+    async fn refused(&mut self, status: StatusCode, headers: &HeaderMap, body: Incoming) {
+        let in_session = self.exchange.bearings.session.is_some();
+        if status == StatusCode::NOT_FOUND && in_session {
+            return self.lost_session("the server no longer knows it");
+        }
+        let location = headers.get(LOCATION).and_then(|location| location.to_str().ok()).map(shown);
+        let refusal = Refusal::new(status.as_u16(), location, retry_after(headers));
+        match self.exchange.errand {
+            Errand::Listen if refusal.kind == RefusalKind::Overloaded || status.is_server_error() => {
+                return self.broke_off(&refusal.to_string());
+            }
+            // The server has no such stream.
+            Errand::Listen => return,
+            Errand::Request { .. } if self.resumes() => return self.broke_off(&refusal.to_string()),
+            Errand::Notice | Errand::Request { .. } => {}
+        }
+        match refusal.kind {
+            // These say more than an error in their body does.
+            RefusalKind::Unauthorized | RefusalKind::Overloaded => {}
+            RefusalKind::WrongAddress | RefusalKind::Rejected | RefusalKind::Failed => {
+                if let Some((frame, error)) = self.error_in(headers, body).await {
+                    let words = error.message.to_lowercase();
+                    if in_session && SESSION_ERRORS.contains(&error.code) && words.contains("session") {
+                        return self.lost_session("the server does not know it");
+                    }
+                    if let Errand::Request { .. } = self.exchange.errand {
+                        return self.say(Heard::Answer(frame));
+                    }
+                }
+            }
+        }
+        if let Errand::Request { initialize: true, .. } = self.exchange.errand
+            && matches!(status.as_u16(), 400 | 404 | 405)
+            && self.is_old_transport().await
+        {
+            let words = "the server speaks the old HTTP+SSE transport of 2024-11-05, which is not supported";
+            return self.fail(Failure::Invalid(words.to_owned()));
+        }
+        self.fail(Failure::Refused(refusal));
+    }
+
+    /// The JSON-RPC error that a refusal carries.
+    async fn error_in(&self, headers: &HeaderMap, body: Incoming) -> Option<(Bytes, RpcError)> {
+        if content_type(headers) != "application/json" {
+            return None;
+        }
+        let Collected::Whole(frame) = collect(headers, body, REFUSAL_BYTES_MAX).await else { return None };
+        let mut found = None;
+        let decoded = decode(frame.clone(), |message| {
+            if let Message::Response(Answer { outcome: Err(error), .. }) = message {
+                found = Some(error);
+            }
+        });
+        decoded.ok()?;
+        Some((frame, found?))
+    }
+
+    /// Whether the server is one of the old transport: its stream begins with the address for messages.
+    async fn is_old_transport(&self) -> bool {
+        let request = self.exchange.stream_request(None);
+        let Ok(answer) = self.exchange.client.request(request).await else { return false };
+        let (head, mut body) = answer.into_parts();
+        if !head.status.is_success() || content_type(&head.headers) != "text/event-stream" {
+            return false;
+        }
+        let mut events = Events::new(REFUSAL_BYTES_MAX);
+        loop {
+            match events.next() {
+                Ok(Some(event)) => return event.kind == Kind::Endpoint,
+                Ok(None) => {}
+                Err(TooLarge) => return false,
+            }
+            match body.frame().await {
+                Some(Ok(frame)) => frame.data_ref().into_iter().for_each(|piece| events.feed(piece)),
+                Some(Err(_)) | None => return false,
+            }
+        }
+    }
+
+    fn lost_session(&mut self, words: &str) {
+        self.stage = Stage::Done;
+        if self.resumes() {
+            // The request itself was sent while the session was known.
+            self.fail(Failure::BrokenOff(format!("the session was lost: {words}")));
+        }
+        self.say(Heard::Over(LinkError::SessionLost(words.to_owned())));
+    }
+
+    /// The answer, or the stream, broke off or never began. What can be gone on with is asked for again.
+    fn broke_off(&mut self, words: &str) {
+        if let Stage::Hear { events, .. } = &self.stage {
+            self.retry = events.retry().or(self.retry);
+            let id = events.id().and_then(|id| HeaderValue::from_maybe_shared(id.clone()).ok());
+            self.last_id = id.or_else(|| self.last_id.take());
+        }
+        let before = self.attempts;
+        self.attempts = self.attempts.saturating_add(1);
+        match self.exchange.errand {
+            Errand::Listen => {
+                let delay = backoff::delay(&listen_again(), before, &mut rand::rng());
+                self.stage = Stage::Pause(self.retry.map_or(delay, |retry| retry.min(RETRY_MAX).max(delay)));
+            }
+            Errand::Request { .. }
+                if self.exchange.bearings.resumes && self.last_id.is_some() && before < RESUMES_MAX =>
+            {
+                self.stage = Stage::Pause(self.retry.unwrap_or(RESUME_AFTER).min(RETRY_MAX));
+            }
+            Errand::Request { .. } | Errand::Notice => self.fail(Failure::BrokenOff(words.to_owned())),
+        }
+    }
+
+    /// Reads what is left of the body, for a moment.
+    async fn drain(self) {
+        if let Stage::Hear { mut body, .. } = self.stage {
+            let end = async { while let Some(Ok(_)) = body.frame().await {} };
+            // Where the end does not come, the connection is given up.
+            let _ = timeout(DRAIN_MAX, end).await;
+        }
+    }
+}
+
+/// When the stream of what a server says unasked is asked for again: soon, since its end may be the server's; then
+/// seldom.
+fn listen_again() -> BackoffSettings {
+    BackoffSettings {
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(60),
+        ..BackoffSettings::default()
+    }
+}
+
+/// The content type without its parameters.
+fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// When the server wants the request again: in seconds, or at a time.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let after = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        // The clock of the wall is what the server speaks of; no decision here rests on it.
+        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(std::time::SystemTime::now()).ok()?,
+    };
+    Some(after.min(RETRY_AFTER_MAX))
+}
+
+/// Reads a body of at most `limit` bytes.
+async fn collect(headers: &HeaderMap, mut body: Incoming, limit: usize) -> Collected {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limit) {
+        return Collected::TooLarge;
+    }
+    let mut whole = Bytes::new();
+    let mut gathered = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let piece = match frame {
+            Ok(frame) => frame.into_data().unwrap_or_default(),
+            Err(error) => return Collected::Broken(root_of(&error)),
+        };
+        if whole.len() + gathered.len() + piece.len() > limit {
+            return Collected::TooLarge;
+        }
+        // A body of one piece is not copied.
+        if whole.is_empty() && gathered.is_empty() {
+            whole = piece;
+        } else {
+            gathered.extend_from_slice(&std::mem::take(&mut whole));
+            gathered.extend_from_slice(&piece);
+        }
+    }
+    Collected::Whole(if gathered.is_empty() { whole } else { gathered.freeze() })
+}

@@ -1,0 +1,379 @@
+//! The link to one server: a session of the client, whose requests each travel alone.
+//!
+//! Each request is an [exchange](super::exchange) of its own; the link gathers what they bring. In the modern era there is
+//! nothing to keep between them. In the legacy era the server may have given the link a session: it goes along with each
+//! request, and a server that no longer knows it ends the link, so that the next one begins another. What such a server
+//! says unasked comes by a stream that is held open beside the requests.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::{FutureExt, Sink, Stream, StreamExt};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method, Request};
+use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::client::{Body, Client, ClientTasks};
+use super::exchange::{Answered, Bearings, Errand, Exchange, Heard, Site};
+use super::headers::{JSON, JSON_OR_EVENTS, METHOD, NAME, PARAM_PREFIX, value};
+use crate::protocol::{LEGACY_VERSIONS, MODERN_VERSION};
+use crate::transport::{BoxFuture, Failure, Head, Inbound, Link, LinkError, Outbound};
+
+/// Notices under way at once. More wait: a server that asks faster than it takes our answers is waited for.
+const NOTICES_MAX: usize = 64;
+
+/// Requests under way beyond calls: pages of the tool list, and the handshake's.
+const BESIDE_CALLS_MAX: usize = 8;
+
+/// Answered exchanges whose end is waited for, at once; beyond them connections are given up.
+const DRAINING_MAX: usize = 64;
+
+/// Inbound messages that are held while nobody takes them.
+const HELD_MAX: usize = 64;
+
+/// How long the end of a session is told for.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+/// Which era the link is in, which decides what goes along with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stance {
+    /// It is being agreed on.
+    Opening,
+    Modern,
+    Legacy,
+    /// Another dialect: JSON-RPC alone.
+    Plain,
+}
+
+/// Whether the server was told that the handshake is over. Requests wait for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Welcome {
+    /// Nothing is to be told.
+    None,
+    /// The next notice tells it.
+    Due,
+    /// It is under way.
+    UnderWay,
+}
+
+/// The link; see the module's page.
+pub(super) struct HttpLink {
+    /// The client and its tasks, until the link is closed.
+    client: Option<(Client, ClientTasks)>,
+    site: Arc<Site>,
+    bearings: Bearings,
+    requests_max: usize,
+    stance: Stance,
+    welcome: Welcome,
+    exchanges: SelectAll<BoxStream<'static, (Errand, Heard)>>,
+    /// The requests that wait for an answer, each with the way to call it off.
+    under_way: FxHashMap<u64, oneshot::Sender<Answered>>,
+    /// How many notices are under way.
+    notices: usize,
+    /// Ends the stream of what the server says unasked.
+    listening: Option<oneshot::Sender<Answered>>,
+    heard: VecDeque<Inbound>,
+    /// The server would not have the handshake end.
+    unwelcome: Option<LinkError>,
+    leaving: bool,
+    closing: Option<BoxFuture<'static, ()>>,
+}
+
+impl HttpLink {
+    /// A link that has sent nothing yet, with room for so many calls at once.
+    pub fn new(client: Client, tasks: ClientTasks, site: Arc<Site>, calls_max: usize) -> Self {
+        Self {
+            client: Some((client, tasks)),
+            site,
+            bearings: Bearings::default(),
+            requests_max: calls_max + BESIDE_CALLS_MAX,
+            stance: Stance::Opening,
+            welcome: Welcome::None,
+            exchanges: SelectAll::new(),
+            under_way: FxHashMap::default(),
+            notices: 0,
+            listening: None,
+            heard: VecDeque::new(),
+            unwelcome: None,
+            leaving: false,
+            closing: None,
+        }
+    }
+
+    /// An exchange for `errand`, as the link stands. `None` once the link is closed.
+    fn exchange(&self, errand: Errand) -> Option<Exchange> {
+        let (client, _) = self.client.as_ref()?;
+        Some(Exchange {
+            client: client.clone(),
+            site: self.site.clone(),
+            bearings: self.bearings.clone(),
+            errand,
+        })
+    }
+
+    fn post(exchange: &Exchange, frame: Bytes) -> Request<Body> {
+        let mut request = exchange.bare(Method::POST);
+        *request.body_mut() = Body::new(frame);
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, JSON_OR_EVENTS);
+        headers.insert(CONTENT_TYPE, JSON);
+        request
+    }
+
+    fn send_request(&mut self, id: u64, head: Head, frame: Bytes) {
+        let initialize = head.method == "initialize";
+        let exchange = self.exchange(Errand::Request { id, initialize }).filter(|_| !self.leaving);
+        let Some(mut exchange) = exchange else {
+            let failure = Failure::NotCarriedOut("the link takes no more requests".to_owned());
+            return self.heard.push_back(Inbound::Failed { id, failure });
+        };
+        if self.stance == Stance::Opening {
+            // The probe is a modern request already.
+            let probe = head.method == "server/discover";
+            exchange.bearings.version = probe.then(|| HeaderValue::from_static(MODERN_VERSION));
+        }
+        let mut request = Self::post(&exchange, frame);
+        if exchange.bearings.version.as_ref().is_some_and(|version| version == MODERN_VERSION) {
+            let headers = request.headers_mut();
+            headers.insert(METHOD, HeaderValue::from_static(head.method));
+            if let Some(name) = &head.name {
+                headers.insert(NAME, value(name));
+            }
+            for (name, text) in &head.mirrored {
+                // Names were checked when the tools were listed.
+                if let Ok(name) = HeaderName::try_from(format!("{PARAM_PREFIX}{name}")) {
+                    headers.insert(name, value(text));
+                }
+            }
+        }
+        let (release, released) = oneshot::channel();
+        self.under_way.insert(id, release);
+        self.exchanges.push(exchange.run(request, Some(released)));
+    }
+
+    fn send_notice(&mut self, frame: Bytes) {
+        let Some(exchange) = self.exchange(Errand::Notice) else { return };
+        if self.welcome == Welcome::Due {
+            self.welcome = Welcome::UnderWay;
+        }
+        self.notices += 1;
+        let request = Self::post(&exchange, frame);
+        self.exchanges.push(exchange.run(request, None));
+    }
+
+    /// Asks for the stream of what the server says unasked.
+    fn listen(&mut self) {
+        let Some(exchange) = self.exchange(Errand::Listen) else { return };
+        let (release, released) = oneshot::channel();
+        self.listening = Some(release);
+        let request = exchange.stream_request(None);
+        self.exchanges.push(exchange.run(request, Some(released)));
+    }
+
+    fn take(&mut self, errand: Errand, heard: Heard) {
+        match (errand, heard) {
+            (_, Heard::Message(frame)) => self.heard.push_back(Inbound::Message(frame)),
+            (_, Heard::Session(session)) => self.bearings.session = Some(session),
+            (Errand::Request { id, .. }, Heard::Answer(frame)) => {
+                if self.under_way.remove(&id).is_some() {
+                    self.heard.push_back(Inbound::Answer { id, frame });
+                }
+            }
+            (Errand::Request { id, .. }, Heard::Failed(failure)) => self.failed(id, failure),
+            (Errand::Request { id, .. }, Heard::Over(error)) => {
+                let failure = Failure::NotCarriedOut(error.to_string());
+                self.leave(error);
+                self.failed(id, failure);
+            }
+            (Errand::Listen, Heard::Over(error)) => self.leave(error),
+            (Errand::Notice, Heard::Taken) => self.noticed(Ok(())),
+            (Errand::Notice, Heard::Failed(failure)) => {
+                self.noticed(Err(LinkError::Protocol(format!(
+                    "it refused the end of the handshake: {failure}"
+                ))));
+            }
+            (Errand::Notice, Heard::Over(error)) => {
+                self.noticed(Err(error.clone()));
+                self.leave(error);
+            }
+            // A stream or a notice has no answer of its own, and a request is no notice.
+            (Errand::Notice | Errand::Listen, Heard::Answer(_))
+            | (Errand::Listen, Heard::Failed(_))
+            | (Errand::Request { .. } | Errand::Listen, Heard::Taken) => {}
+        }
+    }
+
+    fn failed(&mut self, id: u64, failure: Failure) {
+        if self.under_way.remove(&id).is_some() {
+            self.heard.push_back(Inbound::Failed { id, failure });
+        }
+    }
+
+    /// A notice is done with. What becomes of most is of no interest; the one that ends the handshake must be taken.
+    fn noticed(&mut self, taken: Result<(), LinkError>) {
+        self.notices = self.notices.saturating_sub(1);
+        if self.welcome != Welcome::UnderWay {
+            return;
+        }
+        self.welcome = Welcome::None;
+        match taken {
+            Ok(()) => self.listen(),
+            Err(error) => self.unwelcome = Some(error),
+        }
+    }
+
+    fn leave(&mut self, error: LinkError) {
+        if let LinkError::SessionLost(_) = error {
+            // There is nothing left to end at the server.
+            self.bearings.session = None;
+        }
+        self.listening = None;
+        if !std::mem::replace(&mut self.leaving, true) {
+            self.heard.push_back(Inbound::Leaving(error));
+        }
+    }
+
+    /// Moves the exchanges on for as long as there is room for what they bring.
+    fn stir(&mut self, poller: &mut Context<'_>) {
+        while self.heard.len() < HELD_MAX {
+            match self.exchanges.poll_next_unpin(poller) {
+                Poll::Ready(Some((errand, heard))) => self.take(errand, heard),
+                Poll::Ready(None) | Poll::Pending => return,
+            }
+        }
+    }
+
+    /// Ends the session at the server, then everything.
+    fn close(&mut self) -> BoxFuture<'static, ()> {
+        let farewell = self.exchange(Errand::Notice).filter(|exchange| exchange.bearings.session.is_some());
+        self.under_way.clear();
+        self.listening = None;
+        self.exchanges.clear();
+        let Some((client, tasks)) = self.client.take() else { return Box::pin(async {}) };
+        Box::pin(async move {
+            if let Some(exchange) = farewell {
+                // A server may keep its sessions to itself (405), or be gone.
+                let told = exchange.client.request(exchange.bare(Method::DELETE));
+                let _ = timeout(FAREWELL_MAX, told).await;
+            }
+            drop(client);
+            tasks.end().await;
+        })
+    }
+}
+
+impl Link for HttpLink {
+    fn pings(&self) -> bool {
+        // A request is the only question that there is, and the kernel watches its connection.
+        false
+    }
+
+    fn met(&self) -> bool {
+        false
+    }
+
+    fn agreed(&mut self, version: &str) {
+        self.under_way.clear();
+        self.stance = match version {
+            MODERN_VERSION => Stance::Modern,
+            legacy if LEGACY_VERSIONS.contains(&legacy) => Stance::Legacy,
+            _ => Stance::Plain,
+        };
+        match self.stance {
+            Stance::Modern | Stance::Legacy => self.bearings.version = HeaderValue::from_str(version).ok(),
+            Stance::Opening | Stance::Plain => {}
+        }
+        if self.stance == Stance::Legacy {
+            self.bearings.resumes = true;
+            self.welcome = Welcome::Due;
+        }
+    }
+
+    fn answered(&mut self, id: u64) {
+        if let Some(release) = self.under_way.remove(&id) {
+            let beside = self.notices + usize::from(self.listening.is_some());
+            let draining = self.exchanges.len().saturating_sub(self.under_way.len() + beside);
+            if draining <= DRAINING_MAX {
+                // One that has ended by itself needs no word.
+                let _ = release.send(Answered);
+            }
+        }
+    }
+}
+
+impl Stream for HttpLink {
+    type Item = Result<Inbound, LinkError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.heard.is_empty() {
+            self.stir(poller);
+        }
+        let told = self.heard.pop_front().map(Ok).or_else(|| self.unwelcome.take().map(Err));
+        told.map_or(Poll::Pending, |told| Poll::Ready(Some(told)))
+    }
+}
+
+impl Sink<Outbound> for HttpLink {
+    type Error = LinkError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        let full = |link: &Self| {
+            link.welcome == Welcome::UnderWay
+                || link.notices >= NOTICES_MAX
+                || link.under_way.len() >= link.requests_max
+        };
+        if full(&self) {
+            self.stir(poller);
+        }
+        if full(&self) { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, item: Outbound) -> Result<(), LinkError> {
+        match item {
+            Outbound::Request { id, head, frame } => self.send_request(id, head, frame),
+            Outbound::Cancel { id, frame } => {
+                // Closing the answer says it to a modern server; to a legacy one that means nothing.
+                let under_way = self.under_way.remove(&id).is_some();
+                if let Some(frame) = frame.filter(|_| under_way && self.stance == Stance::Legacy) {
+                    self.send_notice(frame);
+                }
+            }
+            Outbound::Notice(frame) => self.send_notice(frame),
+            Outbound::Ping => {}
+        }
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        let held = |link: &Self| link.welcome == Welcome::UnderWay || link.notices >= NOTICES_MAX;
+        if held(&self) {
+            self.stir(poller);
+        }
+        match self.unwelcome.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None if held(&self) => Poll::Pending,
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        let mut closing = match self.closing.take() {
+            Some(closing) => closing,
+            None => self.close(),
+        };
+        match closing.poll_unpin(poller) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => {
+                self.closing = Some(closing);
+                Poll::Pending
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! MCP over Streamable HTTP, in both eras.
+//!
+//! Each message of the client is a POST of its own; the server answers with JSON or with a stream of events, both passed on
+//! unread. Requests share one client, which opens connections as it needs them. Nothing is sent before the handshake.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `client` | connections, and the tasks that carry them |
+//! | `exchange` | one request and all that comes of it |
+//! | `link` | the requests of one session together |
+//! | `sse` | events out of a body |
+//! | `headers` | the protocol's headers |
+
+mod client;
+mod exchange;
+mod headers;
+mod link;
+mod sse;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{PROXY_AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
+use hyper_util::client::proxy::matcher::Matcher;
+use rustls::ClientConfig;
+
+use self::client::{ClientTasks, Clients};
+use self::exchange::Site;
+use self::headers::{PARAM_PREFIX, RESERVED};
+use self::link::HttpLink;
+use super::address::{self, shown};
+use super::{BoxFuture, Connector, DialError, Link, tls};
+use crate::config::{LivenessSettings, ProxyChoice};
+
+/// How a server is reached over HTTP.
+#[derive(Clone)]
+pub struct HttpOptions {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// Headers of every request. Their values are never shown.
+    pub headers: Vec<(String, String)>,
+    /// Whether a proxy is used.
+    pub proxy: ProxyChoice,
+    /// The largest message that is accepted, in bytes.
+    pub message_bytes_max: usize,
+    /// Calls that may be under way at once on one link.
+    pub calls_max: usize,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// After how much silence a connection is tried, and given up.
+    pub liveness: LivenessSettings,
+}
+
+impl HttpOptions {
+    /// The address alone, and the defaults of the settings for the rest.
+    pub fn new(url: impl Into<String>) -> Self {
+        let settings = crate::config::Settings::default();
+        Self {
+            url: url.into(),
+            headers: Vec::new(),
+            proxy: ProxyChoice::default(),
+            message_bytes_max: settings.limits.message_bytes_max,
+            calls_max: settings.pool.in_flight_max,
+            connect_timeout: settings.pool.connect_timeout,
+            liveness: settings.liveness,
+        }
+    }
+}
+
+impl fmt::Debug for HttpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpOptions")
+            .field("url", &shown(&self.url))
+            .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("proxy", &self.proxy)
+            .field("message_bytes_max", &self.message_bytes_max)
+            .field("calls_max", &self.calls_max)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("liveness", &self.liveness)
+            .finish()
+    }
+}
+
+/// Opens links to one server over HTTP.
+pub struct HttpConnector {
+    site: Arc<Site>,
+    clients: Clients,
+    calls_max: usize,
+}
+
+impl fmt::Debug for HttpConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpConnector").field("endpoint", &self.endpoint()).finish_non_exhaustive()
+    }
+}
+
+impl HttpConnector {
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, for headers that
+    /// are malformed or set by the transport itself, and for a proxy of an unknown kind.
+    pub fn new(options: HttpOptions) -> Result<Self, DialError> {
+        let proxies = match options.proxy {
+            ProxyChoice::None => None,
+            ProxyChoice::Environment => Some(Matcher::from_env()),
+        };
+        Self::with(options, tls::config()?, proxies.as_ref())
+    }
+
+    fn with(options: HttpOptions, tls: ClientConfig, proxies: Option<&Matcher>) -> Result<Self, DialError> {
+        let uri = address::parse(&options.url, ["http", "https"])?;
+        let owner = "the transport itself";
+        let operators = address::headers(&options.headers, &RESERVED, owner)?;
+        if let Some((name, _)) = operators.iter().find(|(name, _)| name.as_str().starts_with(PARAM_PREFIX)) {
+            let reason = format!("the header {name} is set by {owner}");
+            return Err(DialError::InvalidEndpoint { reason });
+        }
+        let clients = Clients::new(&uri, &options, tls, proxies)?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in operators {
+            headers.append(name, value);
+        }
+        // The operator may introduce the client as something else.
+        let agent = concat!("mcp-troupe/", env!("CARGO_PKG_VERSION"));
+        headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(agent));
+        if let Some(authorization) = &clients.proxy_authorization {
+            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
+        let site = Site { uri, headers, message_bytes_max: options.message_bytes_max };
+        Ok(Self { site: Arc::new(site), clients, calls_max: options.calls_max })
+    }
+}
+
+impl Connector for HttpConnector {
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Link>, DialError>> {
+        let tasks = ClientTasks::new();
+        let client = self.clients.make(&tasks);
+        let link = HttpLink::new(client, tasks, self.site.clone(), self.calls_max);
+        Box::pin(std::future::ready(Ok(Box::new(link) as Box<dyn Link>)))
+    }
+
+    fn endpoint(&self) -> String {
+        shown(&self.site.uri.to_string())
+    }
+
+    fn mirrors(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,221 @@
+use std::io;
+
+use futures_util::{SinkExt, StreamExt};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::transport::{Failure, Head, Inbound, LinkError, Outbound};
+
+const SECRET: &str = "s3cr3t";
+
+fn wrong(options: HttpOptions) -> String {
+    let error = HttpConnector::new(options).expect_err("the options are wrong");
+    assert!(matches!(error, DialError::InvalidEndpoint { .. }), "{error}");
+    error.to_string()
+}
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    (listener, address.to_string())
+}
+
+fn request(id: u64) -> Outbound {
+    Outbound::Request { id, head: Head::of("tools/list"), frame: "{}".into() }
+}
+
+#[test]
+fn a_wrong_url_is_named_without_what_it_hides() {
+    let cases = [
+        ("ws://h/mcp?token=s3cr3t", "does not begin with http:// or https://"),
+        ("files.example.com", "does not begin with http:// or https://"),
+        ("https://user:s3cr3t@h/", "carries user info"),
+        ("http://h ost/?s3cr3t", "invalid"),
+        ("", "empty"),
+    ];
+    for (url, reason) in cases {
+        let told = wrong(HttpOptions::new(url));
+        assert!(told.contains(reason), "{url}: {told}");
+        assert!(!told.contains(SECRET), "{told}");
+    }
+}
+
+#[test]
+fn a_header_that_is_malformed_or_the_transports_own_is_named_without_its_value() {
+    let cases = [
+        ("no header", SECRET, "no header name"),
+        ("MCP-Protocol-Version", SECRET, "set by the transport itself"),
+        ("mcp-param-x", SECRET, "set by the transport itself"),
+        ("authorization", "s3cr3t\n", "forbidden characters"),
+    ];
+    for (name, value, reason) in cases {
+        let headers = vec![(name.to_owned(), value.to_owned())];
+        let told = wrong(HttpOptions { headers, ..HttpOptions::new("http://h/") });
+        assert!(told.contains(reason), "{told}");
+        assert!(!told.contains(SECRET), "{told}");
+    }
+}
+
+#[test]
+fn nothing_secret_is_shown() {
+    let headers = vec![("authorization".to_owned(), SECRET.to_owned())];
+    let options = HttpOptions { headers, ..HttpOptions::new("https://h:1/mcp?token=s3cr3t") };
+    assert!(!format!("{options:?}").contains(SECRET));
+    let connector = HttpConnector::new(options).expect("the options are right");
+    assert!(!format!("{connector:?}").contains(SECRET));
+    assert_eq!(connector.endpoint(), "https://h:1/mcp");
+}
+
+#[test]
+fn a_proxy_of_an_unknown_kind_is_named_without_its_password() {
+    let proxies = Matcher::builder().all("socks5://user:s3cr3t@proxy:1080").build();
+    let tls = tls::config().expect("a configuration");
+    let error =
+        HttpConnector::with(HttpOptions::new("http://h/"), tls, Some(&proxies)).expect_err("no such proxy");
+    let told = error.to_string();
+    assert!(
+        told.contains("proxy:1080") && told.contains("no http:// proxy") && !told.contains(SECRET),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_link_that_is_refused_says_so_once_and_that_nothing_was_sent() {
+    let (listener, address) = listener().await;
+    drop(listener);
+    let connector = HttpConnector::new(HttpOptions::new(format!("http://{address}"))).expect("a right url");
+    let mut link = connector.connect().await.expect("it reaches out later");
+    link.send(request(1)).await.expect("there is room");
+    link.send(request(2)).await.expect("there is room");
+    let leaving = link.next().await;
+    assert!(matches!(leaving, Some(Ok(Inbound::Leaving(LinkError::Unreachable(_))))), "{leaving:?}");
+    for _ in 0..2 {
+        let failed = link.next().await;
+        let unsent =
+            |failed: &Inbound| matches!(failed, Inbound::Failed { failure: Failure::NotCarriedOut(_), .. });
+        assert!(matches!(&failed, Some(Ok(failed)) if unsent(failed)), "{failed:?}");
+    }
+    link.send(request(3)).await.expect("it is refused as a request, not as a link");
+    assert!(matches!(link.next().await, Some(Ok(Inbound::Failed { id: 3, .. }))));
+    link.close().await.expect("there is nothing to fail");
+}
+
+/// Takes one connection, reads the head of its request, and answers with `answer`.
+async fn head_of_the_first(listener: TcpListener, answer: &'static str) -> io::Result<Vec<String>> {
+    let (stream, _) = listener.accept().await?;
+    let mut stream = BufReader::new(stream);
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await? == 0 || line == "\r\n" {
+            break;
+        }
+        head.push(line.trim().to_lowercase());
+    }
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    Ok(head)
+}
+
+/// What a proxy sees of a request to `url`.
+async fn seen_by_a_proxy(url: &str) -> Vec<String> {
+    let (listener, address) = listener().await;
+    let proxies = Matcher::builder().all(format!("http://user:pass@{address}")).build();
+    let tls = tls::config().expect("a configuration");
+    let connector = HttpConnector::with(HttpOptions::new(url), tls, Some(&proxies)).expect("right options");
+    let proxy =
+        tokio::spawn(head_of_the_first(listener, "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"));
+    let mut link = connector.connect().await.expect("it reaches out later");
+    link.send(request(1)).await.expect("there is room");
+    let _ = link.next().await;
+    proxy.await.expect("no panic").expect("a request")
+}
+
+#[tokio::test]
+async fn a_proxy_passes_plain_requests_on_and_gives_encrypted_ones_a_tunnel() {
+    let plain = seen_by_a_proxy("http://files.example.com/mcp").await;
+    assert_eq!(plain[0], "post http://files.example.com/mcp http/1.1");
+    assert!(plain.iter().any(|line| line.starts_with("proxy-authorization: basic ")));
+    let tunnel = seen_by_a_proxy("https://files.example.com/mcp").await;
+    assert_eq!(tunnel[0], "connect files.example.com:443 http/1.1");
+    assert!(tunnel.iter().any(|line| line.starts_with("proxy-authorization: basic ")));
+    assert!(!tunnel.iter().any(|line| line.contains("tools/list")));
+}
+
+/// A server with a certificate of its own, which answers each message with itself after all of `together` are there.
+/// Gives its address, its certificate, and how many connections it had.
+async fn encrypted(together: usize) -> (String, CertificateDer<'static>, JoinHandle<()>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .expect("a certificate and its key");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let (listener, address) = listener().await;
+    let port = address.rsplit_once(':').expect("a port").1.to_owned();
+    let serving = tokio::spawn(async move {
+        // One connection is all that is taken.
+        let (stream, _) = listener.accept().await.expect("a client");
+        let Ok(stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else { return };
+        let barrier = Arc::new(tokio::sync::Barrier::new(together));
+        let service = service_fn(move |_: http::Request<hyper::body::Incoming>| {
+            let barrier = barrier.clone();
+            async move {
+                barrier.wait().await;
+                let body = http_body_util::Full::new(bytes::Bytes::from_static(b"{}"));
+                http::Response::builder().header("content-type", "application/json").body(body)
+            }
+        });
+        let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        // The client ends it.
+        let _ = http2.serve_connection(TokioIo::new(stream), service).await;
+    });
+    (format!("https://localhost:{port}/"), certificate, serving)
+}
+
+#[tokio::test]
+async fn over_tls_requests_share_one_http2_connection_and_end_with_their_link() {
+    let (url, certificate, serving) = encrypted(10).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = HttpConnector::with(HttpOptions::new(url), tls, None).expect("right options");
+    let mut link = connector.connect().await.expect("it reaches out later");
+    for id in 0..10 {
+        link.send(request(id)).await.expect("there is room");
+    }
+    for _ in 0..10 {
+        let answer = link.next().await;
+        assert!(matches!(answer, Some(Ok(Inbound::Answer { .. }))), "{answer:?}");
+    }
+    link.close().await.expect("there is nothing to fail");
+    serving.await.expect("the connection ended with the link");
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_is_not_spoken_to() {
+    let (url, _, serving) = encrypted(1).await;
+    let connector = HttpConnector::new(HttpOptions::new(url)).expect("right options");
+    let mut link = connector.connect().await.expect("it reaches out later");
+    link.send(request(1)).await.expect("there is room");
+    let Some(Ok(Inbound::Leaving(error))) = link.next().await else { panic!("it was spoken to") };
+    assert!(error.to_string().contains("certificate"), "{error}");
+    serving.await.expect("the handshake failed there too");
+}

@@ -1,0 +1,19 @@
+//! Streamable HTTP on real sockets, in both eras: servers that behave and servers that do not.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | calls, cancellation, the headers, one era or the other | `calls` |
+//! | statuses, strange answers, streams that break off or never end | `refusals` |
+//! | sessions, the stream of what a server says unasked, resumption | `sessions` |
+//! | a server that others wrote | `interop` |
+
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
+mod calls;
+#[path = "../common/mod.rs"]
+mod common;
+mod interop;
+mod raw;
+mod refusals;
+mod sessions;

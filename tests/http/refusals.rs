@@ -1,0 +1,339 @@
+//! Servers that answer with anything but a message: each way is one typed outcome, and nothing hangs.
+
+use std::time::Duration;
+
+use mcp_troupe::event::{BreakerState, ServerStatus};
+use mcp_troupe::testkit::{FaultProxy, Script, ScriptedEra, ScriptedServer};
+use mcp_troupe::{
+    Call, CallError, CallErrorKind, Delivery, Event, Readiness, RefusalKind, Server, Settings, Troupe,
+};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::common::{echo, end, event, kind, ready, start, start_with};
+use super::raw::{Do, EVENTS, RawServer, answer, json as whole, modern};
+
+const JSON: &str = "content-type: application/json";
+
+/// A modern server whose tool `t` does this.
+async fn doing(script: impl Fn(u64) -> Do + Send + Sync + 'static) -> (RawServer, Troupe) {
+    let server = RawServer::start(move |asked| {
+        modern(asked).unwrap_or_else(|| script(asked.body["id"].as_u64().unwrap_or_default()))
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    (server, troupe)
+}
+
+/// How a call of the tool `t` ends where a server does this.
+async fn ended(script: impl Fn(u64) -> Do + Send + Sync + 'static) -> CallError {
+    let (_server, troupe) = doing(script).await;
+    let error = troupe.call(Call::tool("t").timeout(Duration::from_secs(20))).await.unwrap_err();
+    assert!(
+        troupe.call(Call::tool("t").timeout(Duration::from_secs(20))).await.is_err(),
+        "the server goes on"
+    );
+    assert_eq!(troupe.stats().await.servers[0].pool.in_flight, 0);
+    end(troupe).await;
+    error
+}
+
+#[tokio::test]
+async fn each_status_is_a_typed_outcome() {
+    use Delivery::{Rejected, Unknown};
+    use RefusalKind::{Failed, Overloaded, Unauthorized, WrongAddress};
+    type Case = (&'static str, &'static [&'static str], RefusalKind, Delivery, Option<u64>);
+    let cases: &[Case] = &[
+        ("401 Unauthorized", &["www-authenticate: Bearer"], Unauthorized, Rejected, None),
+        ("403 Forbidden", &[], Unauthorized, Rejected, None),
+        ("404 Not Found", &["content-type: text/html"], WrongAddress, Rejected, None),
+        ("405 Method Not Allowed", &[], WrongAddress, Rejected, None),
+        (
+            "307 Temporary Redirect",
+            &["location: https://u:s3cret@h/p?t=s3cret"],
+            WrongAddress,
+            Rejected,
+            None,
+        ),
+        ("422 Unprocessable", &[], RefusalKind::Rejected, Rejected, None),
+        ("429 Too Many Requests", &["retry-after: 7"], Overloaded, Rejected, Some(7)),
+        ("429 Too Many Requests", &[], Overloaded, Rejected, None),
+        ("503 Service Unavailable", &["retry-after: 7"], Overloaded, Rejected, Some(7)),
+        ("503 Service Unavailable", &[], Failed, Unknown, None),
+        ("500 Internal Server Error", &["content-type: text/plain"], Failed, Unknown, None),
+        ("502 Bad Gateway", &["content-type: text/html"], Failed, Unknown, None),
+        ("599 What", &[], Failed, Unknown, None),
+    ];
+    for &(status, headers, meaning, delivery, retry_after) in cases {
+        let error = ended(move |_| Do::Send(answer(status, headers, "<html>"))).await;
+        let CallErrorKind::Refused(refusal) = error.kind() else { panic!("{status}: {error}") };
+        assert_eq!((refusal.kind, error.outcome()), (meaning, delivery), "{status}");
+        assert_eq!(error.retry_after().map(|after| after.as_secs()), retry_after, "{status}");
+        assert!(error.to_string().contains(&status[..3]), "{error}");
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        let points_to = status.starts_with("307").then_some("https://h/p");
+        assert_eq!(refusal.location.as_deref(), points_to, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_to_come_again_may_be_a_date() {
+    let error = ended(|_| {
+        let headers = ["retry-after: Fri, 01 Jan 2100 00:00:00 GMT"];
+        Do::Send(answer("429 Too Many Requests", &headers, ""))
+    })
+    .await;
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(24 * 3600)), "it is bounded");
+}
+
+#[tokio::test]
+async fn a_refusal_that_carries_an_error_of_the_protocol_is_that_error() {
+    for (status, id) in
+        [("400 Bad Request", "null"), ("404 Not Found", "ID"), ("500 Oops", "null"), ("200 OK", "null")]
+    {
+        let error = ended(move |n| {
+            let id = id.replace("ID", &n.to_string());
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32602,"message":"no such thing"}}}}"#
+            );
+            Do::Send(answer(status, &[JSON], &body))
+        })
+        .await;
+        let CallErrorKind::Rpc(rpc) = error.kind() else { panic!("{status}: {error}") };
+        assert_eq!((rpc.code, error.outcome()), (-32602, Delivery::Rejected), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_message_is_an_invalid_response() {
+    let cases: &[(&'static str, &'static [&'static str], &'static str, &'static str)] = &[
+        ("200 OK", &["content-type: text/html; charset=utf-8"], "<html>", "text/html"),
+        ("200 OK", &[], "{}", "no content type"),
+        ("202 Accepted", &[], "", "no answer"),
+        ("204 No Content", &[], "", "no answer"),
+        ("200 OK", &[JSON], "", "no JSON-RPC message"),
+        ("200 OK", &[JSON], "{\"jsonrpc\":", "no JSON-RPC message"),
+        ("200 OK", &[JSON], "{}", "no JSON-RPC message"),
+        ("200 OK", &[JSON], r#"{"id":4711,"result":{}}"#, "no response"),
+        ("200 OK", &[JSON, "content-encoding: gzip"], "x", "content encoding"),
+    ];
+    for &(status, headers, body, words) in cases {
+        let error = ended(move |_| Do::Send(answer(status, headers, body))).await;
+        let CallErrorKind::InvalidResponse { reason } = error.kind() else { panic!("{body}: {error}") };
+        assert!(reason.contains(words), "{body}: {reason}");
+        assert_eq!(error.outcome(), Delivery::Unknown);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_a_lost_connection_of_unknown_outcome() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let cases = [
+        String::new(),
+        "HTTP/1.1 200".to_owned(),
+        format!("{head}content-length: 100\r\n\r\n{{\"jsonrpc\""),
+        format!("{head}transfer-encoding: chunked\r\n\r\n8\r\n{{\"jsonrp\r\n"),
+        EVENTS.to_owned(),
+        format!("{EVENTS}: hello\n\n"),
+        format!("{EVENTS}data: {{\"jsonrpc\":\"2.0\",\"id"),
+        format!("{EVENTS}id: 7\nretry: 1\ndata:\n\n"),
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n3\r\n: x"
+            .to_owned(),
+        "garbage that is no HTTP\r\n\r\n".to_owned(),
+    ];
+    for bytes in cases {
+        let sent = bytes.clone();
+        let error = ended(move |_| Do::Send(sent.clone())).await;
+        let lost = matches!(error.kind(), CallErrorKind::ConnectionLost { sent: true, .. });
+        assert!(lost && error.outcome() == Delivery::Unknown, "{bytes:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_stream_is_bounded_by_the_calls_deadline() {
+    let told = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n\n";
+    for script in [Do::Stay as fn(String) -> Do, Do::Chatter, |head| {
+        Do::Flood(
+            head,
+            "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n\n".repeat(100).into(),
+        )
+    }] {
+        let (_server, troupe) = doing(move |_| script(format!("{EVENTS}{told}"))).await;
+        let answer = troupe.call(Call::tool("t").timeout(Duration::from_millis(200))).await;
+        assert!(matches!(kind(answer), CallErrorKind::DeadlineExceeded { sent: true, .. }));
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_the_size_limit_costs_its_call_alone() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let cases: Vec<fn(u64) -> Do> = vec![
+        |_| Do::Stay(format!("{HEAD}content-length: 99999999\r\n\r\n")),
+        |_| {
+            let chunk = format!("{:x}\r\n{}\r\n", 1000, "x".repeat(1000));
+            Do::Flood(format!("{HEAD}transfer-encoding: chunked\r\n\r\n"), chunk.into_bytes())
+        },
+        |_| Do::Flood(format!("{EVENTS}data: "), "x".repeat(1000).into_bytes()),
+        |_| Do::Flood(format!("{EVENTS}:"), "x".repeat(1000).into_bytes()),
+    ];
+    for script in cases {
+        let server = RawServer::start(move |asked| {
+            let id = asked.body["id"].as_u64().unwrap_or_default();
+            match asked.body["params"]["arguments"]["well"].as_bool() {
+                Some(true) => Do::Send(whole(&json!({"id": id, "result": {"content": []}}))),
+                _ => modern(asked).unwrap_or_else(|| script(id)),
+            }
+        })
+        .await;
+        let limit = |settings: &mut Settings| settings.limits.message_bytes_max = 64 << 10;
+        let troupe = start_with(limit, [server.server()]).await;
+        troupe.ready(Readiness::All).await.unwrap();
+        let bad = troupe.call(Call::tool("t").timeout(Duration::from_secs(20)));
+        let good = troupe.call(Call::tool("t").args(json!({"well": true})));
+        let (bad, good) = tokio::join!(bad, good);
+        let CallErrorKind::InvalidResponse { reason } = kind(bad) else { panic!("it was accepted") };
+        assert!(reason.contains("limit of 65536 bytes"), "{reason}");
+        assert!(good.is_ok());
+        end(troupe).await;
+    }
+}
+
+/// Why a server that was just started is not ready.
+async fn reason(server: Server) -> String {
+    let fast = |settings: &mut Settings| {
+        settings.pool.probe_timeout = Duration::from_millis(100);
+        settings.pool.handshake_timeout = Duration::from_millis(500);
+    };
+    let troupe = start_with(fast, [server]).await;
+    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(Call::tool("t")).await) else {
+        panic!()
+    };
+    end(troupe).await;
+    missing[0].reason.clone()
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_the_handshake_is_told_with_its_reason() {
+    let cases: &[(&'static str, &'static [&'static str], &'static str, &'static str)] = &[
+        ("401 Unauthorized", &[], "", "unauthorized"),
+        ("403 Forbidden", &[], "", "unauthorized"),
+        ("404 Not Found", &["content-type: text/html"], "<html>", "no MCP server at this address"),
+        ("405 Method Not Allowed", &[], "", "no MCP server at this address"),
+        ("301 Moved", &["location: https://h/mcp?t=s3cret"], "", "points to https://h/mcp"),
+        ("429 Too Many Requests", &["retry-after: 3"], "", "tried again in 3s"),
+        ("500 Oops", &[], "", "failed with HTTP status 500"),
+        ("503 Oops", &[], "", "failed with HTTP status 503"),
+        ("200 OK", &["content-type: text/html"], "<html>", "text/html"),
+        ("200 OK", &[JSON], "{\"x\":", "no JSON-RPC message"),
+    ];
+    for &(status, headers, body, words) in cases {
+        let server = RawServer::start(move |_| Do::Send(answer(status, headers, body))).await;
+        let told = reason(server.server()).await;
+        assert!(told.contains(words) && !told.contains("s3cret"), "{status}: {told}");
+    }
+    let silent = RawServer::start(|_| Do::Stay(String::new())).await;
+    assert!(reason(silent.server()).await.contains("no handshake within"));
+    let cut = RawServer::start(|_| Do::Send(String::new())).await;
+    let told = reason(cut.server()).await;
+    assert!(told.contains("connection closed"), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_of_the_old_transport_is_refused_with_an_error_that_says_so() {
+    let server = ScriptedServer::builder().old_http().start().await;
+    let told = reason(Server::http("s", server.url())).await;
+    assert!(told.contains("the old HTTP+SSE transport of 2024-11-05"), "{told}");
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_told_and_the_server_joins_when_it_appears() {
+    let mut server = ScriptedServer::builder().http().tool("echo", Script::Echo).start().await;
+    server.stop_listening().await;
+    let troupe = start([Server::http("s", server.url())]).await;
+    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(echo()).await) else { panic!() };
+    assert!(missing[0].reason.contains("cannot be reached"), "{}", missing[0]);
+    server.resume().await;
+    troupe.ready(Readiness::All).await.unwrap();
+    assert!(troupe.call(echo()).await.is_ok());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_that_went_away_is_noticed_by_the_next_call_which_waits_for_it_unsent() {
+    for era in [ScriptedEra::Modern, ScriptedEra::Legacy] {
+        let mut server = ScriptedServer::builder().era(era).http().tool("echo", Script::Echo).start().await;
+        let troupe = ready([Server::http("s", server.url())]).await;
+        let mut events = troupe.events();
+        server.stop_listening().await;
+        let call = tokio::spawn(troupe.call(echo()));
+        event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
+        server.resume().await;
+        let reply = call.await.unwrap().unwrap();
+        assert_eq!((reply.attempts, server.calls("echo")), (1, 1));
+        assert_eq!(troupe.servers()[0].status, ServerStatus::Ready);
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_dies_with_calls_in_flight_counts_as_one_failure() {
+    let server =
+        ScriptedServer::builder().http().tool("hold", Script::Hold).tool("echo", Script::Echo).start().await;
+    let proxy = FaultProxy::start(&server.url()).await.unwrap();
+    let troupe = ready([Server::http("s", proxy.url())]).await;
+    let mut calls = JoinSet::new();
+    (0..20).for_each(|_| drop(calls.spawn(troupe.call(Call::tool("hold")))));
+    server.wait_for(|seen| seen.calls.get("hold") == Some(&20)).await;
+    proxy.cut();
+    for answer in calls.join_all().await {
+        let error = answer.unwrap_err();
+        assert!(matches!(error.kind(), CallErrorKind::ConnectionLost { sent: true, .. }), "{error}");
+    }
+    assert_eq!(troupe.stats().await.servers[0].breaker.as_ref().unwrap().state, BreakerState::Closed);
+    assert!(troupe.call(echo()).await.is_ok());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn server_errors_open_the_breaker_and_missing_credentials_do_not() {
+    let server = ScriptedServer::builder().http().tool("echo", Script::Echo).start().await;
+    let troupe = ready([Server::http("s", server.url())]).await;
+    for status in [401, 403, 429, 400] {
+        server.refuse_with(status, &[]);
+        for _ in 0..10 {
+            assert!(matches!(kind(troupe.call(echo()).await), CallErrorKind::Refused(_)));
+        }
+        assert_eq!(
+            troupe.stats().await.servers[0].breaker.as_ref().unwrap().state,
+            BreakerState::Closed,
+            "{status}"
+        );
+    }
+    server.refuse_with(502, &[]);
+    let mut events = troupe.events();
+    for _ in 0..5 {
+        assert!(matches!(kind(troupe.call(echo()).await), CallErrorKind::Refused(_)));
+    }
+    event(&mut events, |event| matches!(event, Event::BreakerChanged { .. })).await;
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_call_that_one_replica_refuses_unread_is_answered_by_another() {
+    for status in [401, 403, 404, 429] {
+        let a = ScriptedServer::builder().http().tool("echo", Script::Echo).start().await;
+        let b = ScriptedServer::builder().http().tool("echo", Script::Echo).start().await;
+        let replicas = [("a", &a), ("b", &b)];
+        let troupe = ready(replicas.map(|(id, server)| Server::http(id, server.url()).group("g"))).await;
+        a.refuse_with(status, &[]);
+        for _ in 0..4 {
+            let reply = troupe.call(echo()).await.unwrap();
+            assert_eq!((reply.server.as_str(), reply.attempts), ("b", 1), "{status}");
+        }
+        b.refuse_with(status, &[("retry-after", "5")]);
+        let error = troupe.call(echo()).await.unwrap_err();
+        assert_eq!(error.outcome(), Delivery::Rejected, "{error}");
+        end(troupe).await;
+    }
+}

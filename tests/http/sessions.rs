@@ -1,0 +1,305 @@
+//! Legacy servers: sessions, the stream of what they say unasked, resumption.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer};
+use mcp_troupe::{Call, CallErrorKind, Delivery, Event, Server};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::calls::{one, scripted};
+use super::common::{echo, end, event, kind, ready, start};
+use super::raw::{Asked, Do, EVENTS, RawServer, answer, legacy};
+
+const JSON: &str = "content-type: application/json";
+
+fn with_sessions() -> ScriptedBuilder {
+    ScriptedServer::builder().era(ScriptedEra::Legacy).sessions()
+}
+
+fn result(asked: &Asked) -> String {
+    json!({"jsonrpc": "2.0", "id": asked.body["id"], "result": {"content": []}}).to_string()
+}
+
+#[tokio::test]
+async fn a_session_is_begun_kept_and_ended() {
+    let server = scripted(with_sessions()).await;
+    let troupe = one(&server).await;
+    for _ in 0..10 {
+        troupe.call(echo()).await.unwrap();
+    }
+    assert_eq!((server.observed().sessions_begun, server.observed().sessions.len()), (1, 1));
+    end(troupe).await;
+    let seen = server.observed();
+    assert_eq!((seen.sessions_ended, seen.sessions.len(), seen.wrong_headers), (1, 0, vec![]));
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_forgot_is_begun_anew_without_the_caller_noticing() {
+    for builder in [with_sessions(), with_sessions().http_events(), with_sessions().listening_stream()] {
+        let server = scripted(builder).await;
+        let troupe = one(&server).await;
+        for round in 2..5 {
+            server.forget_sessions();
+            let reply = troupe.call(echo()).await.unwrap();
+            assert_eq!(reply.attempts, 1, "the first try did nothing");
+            let seen = server.observed();
+            assert_eq!((seen.sessions_begun, seen.calls["echo"]), (round, round - 1));
+        }
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn many_calls_that_meet_a_forgotten_session_begin_one_new_one_and_are_each_carried_out_once() {
+    let server = scripted(with_sessions()).await;
+    let troupe = one(&server).await;
+    troupe.call(echo()).await.unwrap();
+    server.forget_sessions();
+    let mut calls = JoinSet::new();
+    (0..50).for_each(|_| drop(calls.spawn(troupe.call(echo()))));
+    assert!(calls.join_all().await.iter().all(Result::is_ok));
+    assert_eq!((server.observed().sessions_begun, server.calls("echo")), (2, 51));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_call_that_was_under_way_when_the_session_was_lost_comes_to_its_own_end() {
+    let server = scripted(with_sessions()).await;
+    let troupe = one(&server).await;
+    let held = tokio::spawn(troupe.call(Call::tool("hold")));
+    server.wait_for(|seen| seen.calls.contains_key("hold")).await;
+    server.forget_sessions();
+    troupe.call(echo()).await.unwrap();
+    assert_eq!(server.observed().sessions_begun, 2, "the new session does not wait for the old one");
+    server.release();
+    assert_eq!(held.await.unwrap().unwrap().attempts, 1);
+    // The one that was lost is left: its caller may leave, and its deadline still holds.
+    let held = tokio::spawn(troupe.call(Call::tool("hold").timeout(Duration::from_millis(100))));
+    server.wait_for(|seen| seen.calls["hold"] == 2).await;
+    server.forget_sessions();
+    troupe.call(echo()).await.unwrap();
+    assert!(matches!(kind(held.await.unwrap()), CallErrorKind::DeadlineExceeded { sent: true, .. }));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn servers_say_in_several_ways_that_they_do_not_know_a_session() {
+    for (status, body) in [
+        ("404 Not Found", ""),
+        (
+            "404 Not Found",
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#,
+        ),
+        (
+            "400 Bad Request",
+            r#"{"id":null,"error":{"code":-32000,"message":"Bad Request: No valid session ID provided"}}"#,
+        ),
+        ("400 Bad Request", r#"{"id":"x","error":{"code":-32600,"message":"session not found"}}"#),
+    ] {
+        let calls = AtomicU32::new(0);
+        let server = RawServer::start(move |asked| {
+            legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {
+                "GET" => Do::Send(answer("405 Method Not Allowed", &[], "")),
+                _ if calls.fetch_add(1, Ordering::Relaxed) == 0 => Do::Send(answer(status, &[JSON], body)),
+                _ => Do::Send(answer("200 OK", &[JSON], &result(asked))),
+            })
+        })
+        .await;
+        let troupe = ready([server.server()]).await;
+        let mut events = troupe.events();
+        assert!(troupe.call(Call::tool("t")).await.is_ok(), "{body}");
+        let lost = event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
+        let Event::ConnectionLost { reason, .. } = lost else { unreachable!() };
+        assert!(reason.contains("the session was lost"), "{reason}");
+        assert_eq!(server.asked().iter().filter(|asked| *asked == "POST initialize").count(), 2);
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_only_speaks_of_a_session_ends_none() {
+    let server = RawServer::start(|asked| {
+        let error =
+            json!({"id": asked.body["id"], "error": {"code": -32004, "message": "no session for you"}});
+        legacy(asked).unwrap_or_else(|| Do::Send(answer("400 Bad Request", &[JSON], &error.to_string())))
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    assert!(matches!(kind(troupe.call(Call::tool("t")).await), CallErrorKind::Rpc(_)));
+    assert_eq!(server.asked().iter().filter(|asked| *asked == "POST initialize").count(), 1);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn nothing_is_asked_before_the_end_of_the_handshake_was_taken() {
+    let server = scripted(with_sessions()).await;
+    let troupe = one(&server).await;
+    end(troupe).await;
+    let refusing = RawServer::start(|asked| match asked.method() {
+        "notifications/initialized" => Do::Send(answer("400 Bad Request", &[], "")),
+        _ => legacy(asked).unwrap_or_else(|| Do::Send(answer("500 Oops", &[], ""))),
+    })
+    .await;
+    let troupe = start([refusing.server()]).await;
+    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(Call::tool("t")).await) else {
+        panic!()
+    };
+    assert!(missing[0].reason.contains("refused the end of the handshake"), "{}", missing[0]);
+    assert!(!refusing.asked().iter().any(|asked| asked == "POST tools/list"));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn what_a_server_says_unasked_comes_by_a_stream_of_its_own() {
+    let server = scripted(with_sessions().listening_stream()).await;
+    let troupe = one(&server).await;
+    server.wait_for(|seen| seen.listeners == 1).await;
+    let mut events = troupe.events();
+    server.set_script("new", Script::Echo);
+    server.announce_tools();
+    event(&mut events, |event| matches!(event, Event::ToolsChanged { .. })).await;
+    assert!(troupe.call(Call::tool("new")).await.is_ok());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn the_end_of_that_stream_tells_that_the_server_is_gone_before_anybody_calls_it() {
+    let mut server = scripted(with_sessions().listening_stream()).await;
+    let troupe = one(&server).await;
+    server.wait_for(|seen| seen.listeners == 1).await;
+    let mut events = troupe.events();
+    server.stop_listening().await;
+    event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
+    server.resume().await;
+    assert!(troupe.call(echo()).await.is_ok());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_ended_is_asked_for_again_from_its_last_event_on() {
+    let told = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n";
+    let server = RawServer::start(move |asked| {
+        legacy(asked).unwrap_or_else(|| match (asked.verb.as_str(), asked.header("last-event-id")) {
+            ("GET", None) => Do::Send(format!("{EVENTS}id: first\nretry: 20\n{told}")),
+            ("GET", Some("first")) => Do::Send(answer("503 Busy", &[], "")),
+            _ => Do::Send(answer("200 OK", &[JSON], &result(asked))),
+        })
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    // The first, and those from the first event on.
+    server.wait_for("GET", 3).await;
+    assert!(troupe.call(Call::tool("t")).await.is_ok());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_answer_whose_stream_ended_early_is_fetched_by_the_last_event_of_it() {
+    let call = std::sync::Arc::new(AtomicU32::new(0));
+    let server = RawServer::start(move |asked| {
+        legacy(asked).unwrap_or_else(|| match (asked.verb.as_str(), asked.header("last-event-id")) {
+            ("GET", None) => Do::Send(answer("405 Method Not Allowed", &[], "")),
+            ("GET", Some("a")) => Do::Send(format!("{EVENTS}id: b\ndata:\n\n")),
+            ("GET", Some(_)) => {
+                let id = call.load(Ordering::Relaxed);
+                Do::Send(format!("{EVENTS}data: {{\"id\":{id},\"result\":{{\"content\":[]}}}}\n\n"))
+            }
+            _ => {
+                call.store(
+                    asked.body["id"].as_u64().unwrap_or_default().try_into().unwrap(),
+                    Ordering::Relaxed,
+                );
+                Do::Send(format!("{EVENTS}id: a\nretry: 20\ndata:\n\n"))
+            }
+        })
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    let reply = troupe.call(Call::tool("t")).await.unwrap();
+    assert_eq!(reply.attempts, 1);
+    assert_eq!(server.asked().iter().filter(|asked| *asked == "POST tools/call").count(), 1);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_fetched_is_lost_with_an_unknown_outcome() {
+    for refusal in ["404 Not Found", "405 Method Not Allowed", "500 Oops"] {
+        let server = RawServer::start(move |asked| {
+            legacy(asked).unwrap_or_else(|| match (asked.verb.as_str(), asked.header("last-event-id")) {
+                ("GET", None) => Do::Send(answer("405 Method Not Allowed", &[], "")),
+                ("GET", Some(_)) => Do::Send(answer(refusal, &[], "")),
+                _ => Do::Send(format!("{EVENTS}id: a\nretry: 1\ndata:\n\n")),
+            })
+        })
+        .await;
+        let troupe = ready([server.server()]).await;
+        let error = troupe.call(Call::tool("t")).await.unwrap_err();
+        assert_eq!(error.outcome(), Delivery::Unknown, "{refusal}: {error}");
+        assert!(matches!(error.kind(), CallErrorKind::ConnectionLost { sent: true, .. }), "{error}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn a_servers_question_is_answered_by_a_message_of_its_own() {
+    let server = RawServer::start(|asked| {
+        legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {
+            "GET" => Do::Send(answer("405 Method Not Allowed", &[], "")),
+            // The answer to the question.
+            _ if asked.method().is_empty() => Do::Send(answer("202 Accepted", &[], "")),
+            _ => {
+                let question = json!({"jsonrpc": "2.0", "id": 0, "method": "ping"});
+                Do::Stay(format!("{EVENTS}data: {question}\n\n"))
+            }
+        })
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    let call = tokio::spawn(troupe.call(Call::tool("t")));
+    server.wait_for("POST", 1).await;
+    call.abort();
+    server.wait_for("POST notifications/cancelled", 1).await;
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_that_never_closes_its_streams_runs_out_of_none() {
+    let server = RawServer::start(|asked| {
+        legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {
+            "GET" => Do::Send(answer("405 Method Not Allowed", &[], "")),
+            _ => Do::Stay(format!("{EVENTS}data: {}\n\n", result(asked))),
+        })
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    for _ in 0..300 {
+        troupe.call(Call::tool("t")).await.unwrap();
+    }
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_lease_is_a_session_of_its_own_and_ends_with_it() {
+    let server = scripted(with_sessions()).await;
+    let troupe = one(&server).await;
+    let lease = troupe.lease("s").await.unwrap();
+    assert_eq!(server.observed().sessions_begun, 2);
+    lease.call(echo()).await.unwrap();
+    server.forget_sessions();
+    let lost = kind(lease.call(echo()).await);
+    assert!(matches!(lost, CallErrorKind::ConnectionLost { sent: false, .. }), "{lost}");
+    assert!(matches!(kind(lease.call(echo()).await), CallErrorKind::LeaseEnded { .. }));
+    drop(lease);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_without_sessions_and_streams_is_served_as_well() {
+    let server = scripted(ScriptedServer::builder().era(ScriptedEra::Legacy).http()).await;
+    let troupe = ready([Server::http("s", server.url())]).await;
+    assert!(troupe.call(echo()).await.is_ok());
+    assert_eq!(server.observed().listeners, 0);
+    end(troupe).await;
+}
