@@ -22,14 +22,17 @@ pub struct AnnounceArgs {
     record: String,
 }
 
-#[cfg(not(feature = "etcd"))]
+#[cfg(not(any(feature = "consul", feature = "etcd")))]
 pub async fn run(args: &AnnounceArgs) -> u8 {
     let AnnounceArgs { config: Config { config }, source: _, ttl: _, server, record: _ } = args;
-    eprintln!("{}: {server}: this build has no directories: turn on the feature etcd", config.display());
+    eprintln!(
+        "{}: {server}: this build has no directories: turn on the feature etcd or consul",
+        config.display()
+    );
     MISUSED
 }
 
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 pub async fn run(args: &AnnounceArgs) -> u8 {
     use mcp_troupe::discovery::{Announcement, AnnouncementNews};
 
@@ -57,7 +60,7 @@ pub async fn run(args: &AnnounceArgs) -> u8 {
     0
 }
 
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 fn announcement(args: &AnnounceArgs) -> Result<mcp_troupe::discovery::Announcement, String> {
     use mcp_troupe::ConfigFile;
     use mcp_troupe::discovery::{Announcement, Record};
@@ -82,7 +85,7 @@ fn announcement(args: &AnnounceArgs) -> Result<mcp_troupe::discovery::Announceme
 }
 
 /// Waits for the signal to end.
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
 

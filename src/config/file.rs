@@ -304,11 +304,12 @@ mod tests {
                 {"type":"file","path":"servers.d","interval":"5s"},
                 {"type":"etcd","endpoints":["http://h:1"],"prefix":"/p/","user":"u","password":"s3cret",
                  "headers":{"Authorization":"s3cret"}, "rules":{"removalGrace":"1s"}},
+                {"type":"consul","url":"http://h:8500","service":"files","token":"s3cret","tags":["mcp"]},
                 {"type":"dns","name":"internal","srv":"_mcp._tcp.h","nameServers":["127.0.0.1:53"]}]}"#,
         )
         .unwrap();
         let names: Vec<&str> = file.sources.iter().map(|source| source.name.as_str()).collect();
-        assert_eq!(names, ["file", "etcd", "internal"]);
+        assert_eq!(names, ["file", "etcd", "consul", "internal"]);
         assert!(!format!("{file:?}").contains("s3cret"));
     }
 
@@ -332,6 +333,8 @@ mod tests {
             (r#"{"type":"etcd","endpoints":["h"],"prefix":"/p","user":"u"}"#, "password"),
             (r#"{"type":"etcd","endpoints":["h"],"prefix":"/p","tls":{"ca":"f"}}"#, "tls.ca"),
             (r#"{"type":"file","path":"p","rules":{"emptyAnswers":0}}"#, "rules.emptyAnswers"),
+            (r#"{"type":"consul","url":"http://h"}"#, "service"),
+            (r#"{"type":"consul","service":"s"}"#, "url"),
             (r#"{"type":"zookeeper"}"#, "type"),
             (r#"{"type":"file","path":"p"},{"type":"file","path":"q"}"#, "name"),
         ] {

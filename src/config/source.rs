@@ -57,6 +57,21 @@ pub enum Place {
         /// Name servers, unless those of the system.
         name_servers: Vec<SocketAddr>,
     },
+    /// A service of Consul.
+    Consul {
+        /// The agent, `http://…` or `https://…`.
+        url: String,
+        /// The service.
+        service: String,
+        /// The ACL token.
+        token: Option<Secret>,
+        /// The datacenter, unless the agent's.
+        datacenter: Option<String>,
+        /// Tags that its instances must have.
+        tags: Vec<String>,
+        /// How the agent is reached over TLS.
+        tls: Option<TlsConfig>,
+    },
     /// A prefix of etcd's keys.
     Etcd {
         /// The members of one cluster.
@@ -92,6 +107,7 @@ enum Kind {
     #[serde(alias = "static")]
     File,
     Dns,
+    Consul,
     Etcd,
 }
 
@@ -100,6 +116,7 @@ impl Kind {
         match self {
             Self::File => "file",
             Self::Dns => "dns",
+            Self::Consul => "consul",
             Self::Etcd => "etcd",
         }
     }
@@ -109,6 +126,7 @@ impl Kind {
         match self {
             Self::File => &["path", "interval"],
             Self::Dns => &["srv", "host", "port", "nameServers"],
+            Self::Consul => &["url", "service", "token", "datacenter", "tags", "tls"],
             Self::Etcd => &["endpoints", "prefix", "user", "password", "tls"],
         }
     }
@@ -127,6 +145,11 @@ pub(super) struct WrittenSource {
     host: Option<String>,
     port: Option<u16>,
     name_servers: Option<Vec<SocketAddr>>,
+    url: Option<String>,
+    service: Option<String>,
+    token: Option<Secret>,
+    datacenter: Option<String>,
+    tags: Option<Vec<String>>,
     endpoints: Option<Vec<String>>,
     prefix: Option<String>,
     user: Option<String>,
@@ -170,6 +193,14 @@ impl WrittenSource {
                     }
                 }
             }
+            Kind::Consul => Place::Consul {
+                url: self.url.ok_or_else(|| missing("url"))?,
+                service: self.service.filter(|name| !name.is_empty()).ok_or_else(|| missing("service"))?,
+                token: self.token,
+                datacenter: self.datacenter,
+                tags: self.tags.unwrap_or_default(),
+                tls: self.tls,
+            },
             Kind::Etcd => Place::Etcd {
                 endpoints: self
                     .endpoints
@@ -208,6 +239,11 @@ impl WrittenSource {
             ("host", self.host.is_some()),
             ("port", self.port.is_some()),
             ("nameServers", self.name_servers.is_some()),
+            ("url", self.url.is_some()),
+            ("service", self.service.is_some()),
+            ("token", self.token.is_some()),
+            ("datacenter", self.datacenter.is_some()),
+            ("tags", self.tags.is_some()),
             ("endpoints", self.endpoints.is_some()),
             ("prefix", self.prefix.is_some()),
             ("user", self.user.is_some()),

@@ -9,8 +9,11 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
-use super::etcd::EtcdPost;
-use super::{EtcdSource, Record, SourceError, named};
+#[cfg(feature = "consul")]
+use super::{ConsulSource, consul::ConsulPost};
+#[cfg(feature = "etcd")]
+use super::{EtcdSource, etcd::EtcdPost};
+use super::{Record, SourceError, named};
 use crate::config::{BackoffSettings, ConfigError, Place, SourceConfig};
 use crate::policy::backoff::Backoff;
 
@@ -41,7 +44,8 @@ pub enum AnnouncementNews {
 
 /// A server to announce.
 ///
-/// ```no_run
+#[cfg_attr(feature = "etcd", doc = "```no_run")]
+#[cfg_attr(not(feature = "etcd"), doc = "```ignore")]
 /// use std::time::Duration;
 ///
 /// use mcp_troupe::discovery::{Announcement, EtcdSource, Record};
@@ -57,10 +61,57 @@ pub enum AnnouncementNews {
 /// # }
 /// ```
 pub struct Announcement {
-    directory: EtcdSource,
+    directory: Directory,
     id: String,
-    record: String,
+    record: Record,
     ttl: Duration,
+}
+
+/// Where it is announced.
+enum Directory {
+    #[cfg(feature = "consul")]
+    Consul(ConsulSource),
+    #[cfg(feature = "etcd")]
+    Etcd(EtcdSource),
+}
+
+/// An announcement that was made.
+enum Post {
+    #[cfg(feature = "consul")]
+    Consul(ConsulPost),
+    #[cfg(feature = "etcd")]
+    Etcd(EtcdPost),
+}
+
+impl Directory {
+    async fn put(&self, id: &str, record: &Record, ttl: Duration) -> Result<Post, SourceError> {
+        match self {
+            #[cfg(feature = "consul")]
+            Self::Consul(consul) => ConsulPost::put(consul, id, record, ttl).await.map(Post::Consul),
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => EtcdPost::put(etcd, id, record.to_json(), ttl).await.map(Post::Etcd),
+        }
+    }
+}
+
+impl Post {
+    async fn beat(&mut self) -> Result<(), SourceError> {
+        match self {
+            #[cfg(feature = "consul")]
+            Self::Consul(post) => post.beat().await,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(post) => post.beat().await,
+        }
+    }
+
+    async fn withdraw(&mut self) -> Result<(), SourceError> {
+        match self {
+            #[cfg(feature = "consul")]
+            Self::Consul(post) => post.withdraw().await,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(post) => post.withdraw().await,
+        }
+    }
 }
 
 impl Announcement {
@@ -68,27 +119,52 @@ impl Announcement {
     ///
     /// # Errors
     /// An id or a record that no troupe would take, or too short a time.
+    #[cfg(feature = "etcd")]
     pub fn in_etcd(
         etcd: EtcdSource,
         id: impl Into<String>,
         record: Record,
         ttl: Duration,
     ) -> Result<Self, ConfigError> {
+        let id = id.into();
+        // What every reader of it would find.
+        let found = etcd.template.found(&id, record.clone());
+        found.map_err(|error| ConfigError::new("record", error.to_string()))?;
+        Self::checked(Directory::Etcd(etcd), id, record, ttl)
+    }
+
+    /// A server at an agent of Consul, as an instance of the source's service. It is critical `ttl` after it was last kept up,
+    /// and removed a minute later. Consul keeps address and port: the record says them instead of a `url`.
+    ///
+    /// # Errors
+    /// As [`in_etcd`](Self::in_etcd).
+    #[cfg(feature = "consul")]
+    pub fn in_consul(
+        consul: ConsulSource,
+        id: impl Into<String>,
+        record: Record,
+        ttl: Duration,
+    ) -> Result<Self, ConfigError> {
+        let id = id.into();
+        if record.url.is_some() {
+            return Err(ConfigError::new("record", "url: Consul has an address and a port: say these"));
+        }
+        let found = consul.template.found(&id, record.clone());
+        found.map_err(|error| ConfigError::new("record", error.to_string()))?;
+        Self::checked(Directory::Consul(consul), id, record, ttl)
+    }
+
+    fn checked(directory: Directory, id: String, record: Record, ttl: Duration) -> Result<Self, ConfigError> {
         if ttl < TTL_MIN {
             return Err(ConfigError::new("ttl", format!("{ttl:?} is less than {TTL_MIN:?}")));
         }
-        let id = id.into();
-        let text = record.to_json();
-        // What every reader of it would find.
-        let found = etcd.template.found(&id, record);
-        found.map_err(|error| ConfigError::new("record", error.to_string()))?;
-        Ok(Self { directory: etcd, id, record: text, ttl })
+        Ok(Self { directory, id, record, ttl })
     }
 
     /// A server in the directory that a configuration names.
     ///
     /// # Errors
-    /// As [`in_etcd`](Self::in_etcd), and a source in which nothing can be announced.
+    /// An id or a record that no troupe would take, too short a time, or a source in which nothing can be announced.
     pub fn named(
         config: &SourceConfig,
         id: impl Into<String>,
@@ -96,7 +172,14 @@ impl Announcement {
         ttl: Duration,
     ) -> Result<Self, ConfigError> {
         match &config.place {
+            #[cfg(feature = "consul")]
+            Place::Consul { .. } => Self::in_consul(named::consul(config)?, id, record, ttl),
+            #[cfg(feature = "etcd")]
             Place::Etcd { .. } => Self::in_etcd(named::etcd(config)?, id, record, ttl),
+            #[cfg(not(feature = "consul"))]
+            Place::Consul { .. } => Err(named::not_built("consul")),
+            #[cfg(not(feature = "etcd"))]
+            Place::Etcd { .. } => Err(named::not_built("etcd")),
             Place::File { .. } | Place::Dns { .. } => {
                 let reason = format!("nothing can be announced in the source {}", config.name);
                 Err(ConfigError::new("source", reason))
@@ -135,11 +218,11 @@ impl Announcement {
     /// One life of the announcement, which ends with an error.
     async fn live(
         &self,
-        post: &mut Option<EtcdPost>,
+        post: &mut Option<Post>,
         backoff: &mut Backoff,
         told: &mut impl FnMut(AnnouncementNews),
     ) -> SourceError {
-        let made = EtcdPost::put(&self.directory, &self.id, self.record.clone(), self.ttl).await;
+        let made = self.directory.put(&self.id, &self.record, self.ttl).await;
         let post = match made {
             Ok(made) => post.insert(made),
             Err(error) => return error,

@@ -23,9 +23,10 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
+use super::record::fitted_id;
 use super::{Answer, BoxFuture, Next, Record, Skipped, Source, SourceError, Template, Watch};
 use crate::config::WEIGHT_MAX;
-use crate::id::{ID_BYTES_MAX, ServerId};
+use crate::id::ServerId;
 
 /// A name server that is silent is asked again after this time, and the next one with it.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -266,17 +267,7 @@ impl Sheet<'_> {
 
 /// The id of a server, made of what DNS has: its host and its port.
 fn id(host: &str, port: u16) -> String {
-    let plain = |c: char| if c == ':' { '-' } else { c };
-    let id: String = host.chars().map(plain).chain(format!("-{port}").chars()).collect();
-    if id.len() <= ID_BYTES_MAX {
-        return id;
-    }
-    // Its end is what domains share: the beginning tells one from another, and the sum tells the rest.
-    let sum = id
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    let kept: String = id.chars().take(ID_BYTES_MAX - 17).collect();
-    format!("{kept}-{sum:016x}")
+    fitted_id(&format!("{}-{port}", host.replace(':', "-")))
 }
 
 /// A weight of DNS, 0 to 65,535, among others of which `heaviest` is the largest, as one of ours. Those that fit stay as they

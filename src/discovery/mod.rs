@@ -45,8 +45,10 @@
 //! # }
 //! ```
 
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 mod announce;
+#[cfg(feature = "consul")]
+mod consul;
 #[cfg(feature = "dns")]
 mod dns;
 #[cfg(feature = "etcd")]
@@ -54,9 +56,9 @@ mod etcd;
 mod files;
 mod named;
 mod record;
-#[cfg(any(feature = "dns", feature = "etcd"))]
+#[cfg(any(feature = "consul", feature = "dns", feature = "etcd"))]
 mod template;
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 mod tls;
 
 use std::sync::Arc;
@@ -67,8 +69,10 @@ use crate::id::ServerId;
 use crate::transport::Connector;
 
 pub use crate::transport::BoxFuture;
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 pub use announce::{Announcement, AnnouncementNews};
+#[cfg(feature = "consul")]
+pub use consul::ConsulSource;
 #[cfg(feature = "dns")]
 pub use dns::DnsSource;
 #[cfg(feature = "etcd")]
@@ -76,9 +80,9 @@ pub use etcd::EtcdSource;
 pub use files::FileSource;
 pub(crate) use named::source_named;
 pub use record::{RECORD_BYTES_MAX, Record, RecordError, RecordKind};
-#[cfg(any(feature = "dns", feature = "etcd"))]
+#[cfg(any(feature = "consul", feature = "dns", feature = "etcd"))]
 pub use template::Template;
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 pub use tls::Tls;
 
 /// A place that names servers.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{FileSource, Source};
-#[cfg(any(feature = "dns", feature = "etcd"))]
+#[cfg(any(feature = "consul", feature = "dns", feature = "etcd"))]
 use super::{Record, Template};
 use crate::config::{ConfigError, Place, SourceConfig};
 
@@ -31,11 +31,34 @@ pub(crate) fn source_named(config: &SourceConfig) -> Result<Arc<dyn Source>, Con
         }
         #[cfg(not(feature = "dns"))]
         Place::Dns { .. } => Err(not_built("dns")),
+        #[cfg(feature = "consul")]
+        Place::Consul { .. } => Ok(Arc::new(consul(config)?)),
+        #[cfg(not(feature = "consul"))]
+        Place::Consul { .. } => Err(not_built("consul")),
         #[cfg(feature = "etcd")]
         Place::Etcd { .. } => Ok(Arc::new(etcd(config)?)),
         #[cfg(not(feature = "etcd"))]
         Place::Etcd { .. } => Err(not_built("etcd")),
     }
+}
+
+/// The service in Consul that a configuration names.
+#[cfg(feature = "consul")]
+pub(super) fn consul(config: &SourceConfig) -> Result<super::ConsulSource, ConfigError> {
+    let Place::Consul { url, service, token, datacenter, tags, tls } = &config.place else {
+        return Err(ConfigError::new("type", "is not consul"));
+    };
+    let mut source = super::ConsulSource::new(url, service).template(template(config)?);
+    if let Some(token) = token {
+        source = source.token(&token.0);
+    }
+    if let Some(datacenter) = datacenter {
+        source = source.datacenter(datacenter);
+    }
+    if let Some(tls) = tls {
+        source = source.tls(self::tls(tls)?);
+    }
+    Ok(tags.iter().fold(source, |source, tag| source.tag(tag)))
 }
 
 /// The place in etcd that a configuration names.
@@ -54,12 +77,12 @@ pub(super) fn etcd(config: &SourceConfig) -> Result<super::EtcdSource, ConfigErr
     })
 }
 
-#[cfg(not(all(feature = "dns", feature = "etcd")))]
-fn not_built(feature: &str) -> ConfigError {
+#[cfg(not(all(feature = "consul", feature = "dns", feature = "etcd")))]
+pub(super) fn not_built(feature: &str) -> ConfigError {
     ConfigError::new("type", format!("this build has no {feature} sources: turn on the feature {feature}"))
 }
 
-#[cfg(any(feature = "dns", feature = "etcd"))]
+#[cfg(any(feature = "consul", feature = "dns", feature = "etcd"))]
 fn template(config: &SourceConfig) -> Result<Template, ConfigError> {
     let defaults = match &config.defaults {
         Some(defaults) => Record::parse(defaults.to_string().as_bytes())
@@ -70,7 +93,7 @@ fn template(config: &SourceConfig) -> Result<Template, ConfigError> {
     Ok(config.headers.iter().fold(template, |template, (name, value)| template.header(name, &value.0)))
 }
 
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "consul", feature = "etcd"))]
 fn tls(config: &crate::config::TlsConfig) -> Result<super::Tls, ConfigError> {
     let mut tls = super::Tls::new();
     if let Some(authority) = &config.authority {

@@ -21,8 +21,8 @@
 //!
 //! | key | meaning |
 //! | --- | --- |
-//! | `type` | `websocket` |
-//! | `url` | `ws://` or `wss://`, without user info; or its parts: |
+//! | `type` | `websocket` or `http`; as the `url` begins, and `websocket` without one |
+//! | `url` | `ws://`, `wss://`, `http://` or `https://`, without user info; or its parts: |
 //! | `address`, `port` | a host name or an IP address, and a port |
 //! | `tls` | whether the connection is encrypted; not, unless said |
 //! | `path` | begins with `/`; `/` unless said |
@@ -44,14 +44,16 @@ use crate::id::InvalidId;
 pub const RECORD_BYTES_MAX: usize = 16 << 10;
 
 /// How a discovered server is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum RecordKind {
     /// A WebSocket.
-    #[default]
     #[serde(alias = "ws")]
     Websocket,
+    /// Streamable HTTP.
+    #[serde(alias = "streamable-http")]
+    Http,
 }
 
 /// What a directory says of a server; see the [module's page](self).
@@ -225,8 +227,9 @@ impl Record {
     pub fn server(self, id: &str) -> Result<Server, RecordError> {
         crate::id::ServerId::new(id)?;
         let url = self.located()?;
-        let mut server = match self.kind.unwrap_or_default() {
+        let mut server = match self.kind() {
             RecordKind::Websocket => Server::websocket(id, url),
+            RecordKind::Http => Server::http(id, url),
         };
         server.group = self.group;
         server.tags = self.tags.unwrap_or_default();
@@ -236,6 +239,15 @@ impl Record {
         server.era = self.era.unwrap_or_default();
         server.metadata = self.metadata;
         Ok(server)
+    }
+
+    /// What it says, or what its URL begins with.
+    fn kind(&self) -> RecordKind {
+        let by_url = || match self.url.as_deref().unwrap_or_default().split_once("://") {
+            Some(("http" | "https", _)) => RecordKind::Http,
+            Some(_) | None => RecordKind::Websocket,
+        };
+        self.kind.unwrap_or_else(by_url)
     }
 
     /// Its URL, given as it is or in parts.
@@ -262,12 +274,30 @@ impl Record {
             });
         }
         let host = host(address)?;
-        let scheme = match (self.kind.unwrap_or_default(), self.tls.unwrap_or_default()) {
+        let scheme = match (self.kind(), self.tls.unwrap_or_default()) {
             (RecordKind::Websocket, false) => "ws",
             (RecordKind::Websocket, true) => "wss",
+            (RecordKind::Http, false) => "http",
+            (RecordKind::Http, true) => "https",
         };
         Ok(format!("{scheme}://{host}:{port}{path}"))
     }
+}
+
+/// A name that a directory chose, as an id: as it is where it is one, else what of it may stand in one and a sum that keeps
+/// it apart from others.
+#[cfg(any(feature = "consul", feature = "dns"))]
+pub(super) fn fitted_id(name: &str) -> String {
+    if crate::id::ServerId::new(name).is_ok() {
+        return name.to_owned();
+    }
+    // FNV-1a: the same in every process, and nobody gains by a collision.
+    let sum = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '-' };
+    let kept: String = name.chars().map(plain).take(crate::id::ID_BYTES_MAX - 17).collect();
+    format!("{kept}-{sum:016x}")
 }
 
 /// An address as it stands in a URL.
@@ -295,7 +325,7 @@ mod tests {
     fn url(text: &str) -> String {
         let server = Record::parse(text.as_bytes()).unwrap().server("s").unwrap();
         match server.endpoint {
-            Endpoint::WebSocket { url, .. } => url,
+            Endpoint::WebSocket { url, .. } | Endpoint::Http { url, .. } => url,
             Endpoint::Custom => panic!("a record names no connector"),
         }
     }
@@ -311,6 +341,9 @@ mod tests {
         assert_eq!(url(r#"{"address":"10.0.0.7","port":3000}"#), "ws://10.0.0.7:3000/");
         assert_eq!(url(r#"{"address":"a.example.","port":1,"tls":true,"path":"/p"}"#), "wss://a.example:1/p");
         assert_eq!(url(r#"{"address":"fe80::1","port":1,"type":"websocket"}"#), "ws://[fe80::1]:1/");
+        assert_eq!(url(r#"{"address":"h","port":1,"type":"http","path":"/mcp"}"#), "http://h:1/mcp");
+        let server = Record::at("https://h/mcp").server("s").unwrap();
+        assert!(matches!(server.endpoint, Endpoint::Http { .. }));
     }
 
     #[test]

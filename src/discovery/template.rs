@@ -50,7 +50,7 @@ impl Template {
     }
 
     /// The same, where the source has defaults of its own behind the operator's.
-    #[cfg(feature = "dns")]
+    #[cfg(any(feature = "consul", feature = "dns"))]
     pub(super) fn found_or(&self, id: &str, record: Record, behind: &Record) -> Result<Found, RecordError> {
         self.found(id, record.or(&self.defaults).or(behind))
     }

@@ -19,6 +19,7 @@ pub(super) struct Material {
     pub authority: Option<Vec<u8>>,
     /// Certificate and key.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
+    #[cfg(feature = "etcd")]
     pub name: Option<String>,
 }
 
@@ -49,6 +50,12 @@ impl Tls {
         self
     }
 
+    /// The name that is expected.
+    #[cfg(feature = "consul")]
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Reads the files.
     pub(super) async fn read(&self) -> Result<Material, SourceError> {
         let this = self.clone();
@@ -59,6 +66,7 @@ impl Tls {
                     Some((certificate, key)) => Some((text(certificate)?, text(key)?)),
                     None => None,
                 },
+                #[cfg(feature = "etcd")]
                 name: this.name,
             })
         });

@@ -7,7 +7,7 @@
 //! | kills of the actors that discover | `actors` |
 //! | files and folders of them | `files` |
 //! | changes at random under load | `churn` |
-//! | DNS and etcd, where their features are on and the programs installed | `dns`, `etcd` |
+//! | DNS, Consul and etcd, where their features are on and the programs installed | `dns`, `consul`, `etcd` |
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
@@ -17,7 +17,9 @@ mod actors;
 mod churn;
 #[path = "../common/mod.rs"]
 mod common;
-#[cfg(any(feature = "dns", feature = "etcd"))]
+#[cfg(feature = "consul")]
+mod consul;
+#[cfg(any(feature = "consul", feature = "dns", feature = "etcd"))]
 mod directory;
 #[cfg(feature = "dns")]
 mod dns;
