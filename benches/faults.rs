@@ -37,8 +37,14 @@ impl Row {
     }
 }
 
+/// With this argument the bench is the stdio server that it starts.
+const AS_CHILD: &str = "--as-child";
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
+    if std::env::args().any(|argument| argument == AS_CHILD) {
+        serve().await;
+    }
     println!("| fault | measured | median ms | longest ms |\n| --- | --- | ---: | ---: |");
     start("no fault at start", None).await.print();
     start("a refused server and a black hole at start", Some(())).await.print();
@@ -55,6 +61,18 @@ async fn main() {
         killed(fault, target).await.print();
     }
     shutdown().await.print();
+    #[cfg(unix)]
+    for measured in [Measured::Error, Measured::NextAnswer] {
+        killed_child(measured).await.print();
+    }
+}
+
+/// Serves over stdin and stdout.
+async fn serve() -> ! {
+    let pid = format!(r#"{{"content":[],"structuredContent":{}}}"#, std::process::id());
+    let server = ScriptedServer::builder().tool("hold", Script::Hold).tool("pid", Script::Reply(pid));
+    server.serve_stdio().await;
+    std::process::exit(0)
 }
 
 async fn server() -> ScriptedServer {
@@ -242,4 +260,44 @@ async fn shutdown() -> Row {
         measured: "order to the last answer and the last actor's end (`shutdownDrain` 1 ms)",
         times,
     }
+}
+
+/// What is waited for after the death of a child process.
+#[cfg(unix)]
+#[derive(Clone, Copy)]
+enum Measured {
+    Error,
+    NextAnswer,
+}
+
+/// From the SIGKILL of a child process to the error of the call that it had, or to the answer of its successor.
+#[cfg(unix)]
+async fn killed_child(measured: Measured) -> Row {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let program = std::env::current_exe().expect("a bench has a path");
+    let program = program.to_str().expect("a path in UTF-8");
+    let pid = Call::tool("pid");
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        let troupe = troupe(Settings::default(), [Server::stdio("s", program, [AS_CHILD])]).await;
+        troupe.ready(Readiness::All).await.expect("ready");
+        let child = troupe.call(pid.clone()).await.expect("an answer").structured().expect("a number");
+        let call = tokio::spawn(troupe.call(Call::tool("hold")));
+        while troupe.stats().await.servers[0].pool.in_flight == 0 {}
+        let begun = WallClock::now();
+        kill_process(Pid::from_raw(child).expect("a process"), Signal::KILL).expect("it lives");
+        let error = call.await.expect("no panic").expect_err("lost");
+        assert!(matches!(error.kind(), CallErrorKind::ConnectionLost { .. }), "{error}");
+        if let Measured::NextAnswer = measured {
+            troupe.call(pid.clone()).await.expect("an answer");
+        }
+        times.push(begun.elapsed());
+        troupe.shutdown().await;
+    }
+    let measured = match measured {
+        Measured::Error => "SIGKILL to the error of the call in flight",
+        Measured::NextAnswer => "SIGKILL to the next answer, of a new process",
+    };
+    Row { fault: "a child process is killed", measured, times }
 }

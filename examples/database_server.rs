@@ -9,13 +9,16 @@ use std::sync::Arc;
 use clap::Parser;
 use servers::database::{Config, DatabaseServer, create_demo};
 
-/// Serves a SQLite database as MCP tools over WebSocket.
+/// Serves a SQLite database as MCP tools over WebSocket, or stdio.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     /// The database file; it is made, with demo data, where there is none.
     #[arg(long, env = "SQLITE_FILE", default_value = "mcp_demo.db")]
     file: PathBuf,
+    /// Serve the program that started this one, over stdin and stdout, instead of listening.
+    #[arg(long)]
+    stdio: bool,
     /// The port; 0 for a free one.
     #[arg(long, env = "MCP_SERVER_PORT", default_value_t = 3001)]
     port: u16,
@@ -48,5 +51,8 @@ async fn main() -> ExitCode {
     config.limits.allowed_tables = cli.allowed_tables;
     config.limits.denied_tables = cli.denied_tables;
     let config = Arc::new(config);
+    if cli.stdio {
+        return servers::run_on_stdio(DatabaseServer::new(config)).await;
+    }
     servers::run_until_interrupted(&cli.host, cli.port, move || DatabaseServer::new(config.clone())).await
 }

@@ -8,13 +8,16 @@ use std::process::ExitCode;
 use clap::Parser;
 use servers::files::{FileServer, Rules};
 
-/// Serves the files below one folder as MCP tools over WebSocket.
+/// Serves the files below one folder as MCP tools over WebSocket, or stdio.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     /// The folder.
     #[arg(long, env = "FS_BASE_PATH", default_value = ".")]
     root: PathBuf,
+    /// Serve the program that started this one, over stdin and stdout, instead of listening.
+    #[arg(long)]
+    stdio: bool,
     /// The port; 0 for a free one.
     #[arg(long, env = "MCP_SERVER_PORT", default_value_t = 3000)]
     port: u16,
@@ -58,5 +61,8 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if cli.stdio {
+        return servers::run_on_stdio(server).await;
+    }
     servers::run_until_interrupted(&cli.host, cli.port, move || server.clone()).await
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{end, kind, ready};
+use common::{end, example_path, kind, ready};
 use mcp_troupe::config::PoolSettings;
 use mcp_troupe::{Call, CallErrorKind, EraChoice, RpcError, Server, Troupe};
 use serde_json::{Value, json};
@@ -97,6 +97,24 @@ async fn a_file_is_read_with_defaults_and_in_every_encoding() {
     }
     assert_eq!(files.refused("file.read", json!({"path": "all.bin"})).await, "INVALID_PARAMETERS");
     files.end().await;
+}
+
+/// The SDK's own stdio transport is on the other end.
+#[tokio::test]
+async fn the_same_server_answers_over_stdio_in_either_era() {
+    let folder = tempfile::tempdir().unwrap();
+    sample_workspace(folder.path()).unwrap();
+    for era in [EraChoice::Modern, EraChoice::Legacy] {
+        let program = example_path("files_server");
+        let server = Server::stdio("s", program.to_str().unwrap(), ["--stdio", "--root", "."]);
+        let troupe = ready([server.cwd(folder.path()).env("FS_READ_ONLY", "true").era(era)]).await;
+        let file = tool(&troupe, "file.read", json!({"path": "documents/test.md"})).await;
+        assert_eq!(file["content"], "# Test Document\n");
+        let write = json!({"path": "new.txt", "content": "x"});
+        let (_, name) = refusal(&troupe, "file.write", write).await;
+        assert_eq!(name, "READ_ONLY", "the environment did not arrive");
+        end(troupe).await;
+    }
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ async fn an_error_is_one_line_of_json_and_exit_1() {
 async fn a_wrong_configuration_names_its_key_and_is_exit_2() {
     for (text_of_file, named) in [
         (r#"{"mcpServers":{"a":{"url":"ws://h","wieght":1}}}"#, "mcpServers.a.wieght"),
-        (r#"{"mcpServers":{"a":{"command":"npx"}}}"#, "mcpServers.a.type"),
+        (r#"{"mcpServers":{"a":{"args":["x"]}}}"#, "mcpServers.a.command"),
         (r#"{"mcpServers":{"a":{"url":"ws://u:p@h"}}}"#, "a.url"),
         (r#"{"mcpServers":{},"troupe":{"strategy":"fastest"}}"#, "peak-ewma"),
         (r#"{"mcpServers":{"a":{"url":"ws://h"},"a":{"url":"ws://h"}}}"#, "stands twice"),

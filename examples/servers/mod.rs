@@ -1,5 +1,5 @@
-//! Two real MCP servers, built on the official SDK, that speak MCP over WebSocket: files below one folder, and a SQL
-//! database. The tour plays against them; `files_server` and `database_server` run them alone.
+//! Two real MCP servers, built on the official SDK, that speak MCP over WebSocket or stdio: files below one folder, and a
+//! SQL database. The tour plays against them; `files_server` and `database_server` run them alone.
 
 // Each program uses its own part.
 #![allow(dead_code, unused_imports)]
@@ -12,7 +12,7 @@ mod websocket;
 
 use std::process::ExitCode;
 
-use rmcp::ServerHandler;
+use rmcp::{ServerHandler, ServiceExt};
 use tokio::net::TcpListener;
 
 pub use websocket::{Running, serve};
@@ -22,6 +22,21 @@ pub fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+}
+
+/// Serves the one client that started this process, over stdin and stdout, until it leaves.
+pub async fn run_on_stdio(service: impl ServerHandler) -> ExitCode {
+    let ended = match service.serve(rmcp::transport::stdio()).await {
+        Ok(running) => running.waiting().await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match ended {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Serves until Ctrl-C.

@@ -98,6 +98,7 @@ async fn live(arguments: ConnectionArguments) -> String {
         dialect: spec.dialect,
         era: spec.era,
         known_era,
+        alive: context.tasks.alive(),
     };
     let opened = match dial.open().await {
         Ok(opened) => opened,

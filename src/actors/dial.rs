@@ -1,23 +1,28 @@
-//! Opening one link: the dial under a bounded number at once, then the handshake, each with its own deadline.
+//! Opening one link: the dial, then the handshake, each with its own deadline, a bounded number of both at once.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::tasks::Alive;
 use crate::config::{Dialect, EraChoice, PoolSettings};
 use crate::duration::rounded;
-use crate::protocol::envelope::{decode, decode_answer};
+use crate::protocol::envelope::{Malformed, decode, decode_answer};
 use crate::protocol::handshake::{Finality, Handshake, HandshakeError, Step, Wait};
 use crate::protocol::{Era, Session};
 use crate::refusal::RefusalKind;
 use crate::transport::{Connector, DialError, Failure, Head, Inbound, Link, LinkError, Outbound};
 
-/// How long one dial may hold its place at the gate. Servers that never answer must not keep the others waiting: with
-/// the default of 32 places, a hundred of them delay the last start by 1.5 s.
-const GATE_HOLD_MAX: Duration = Duration::from_millis(500);
+/// How long a peer that is turned away may take to hear it.
+const GOODBYE_WAIT: Duration = Duration::from_secs(1);
+
+/// Frames that are no messages before the handshake is given up: more than the banner of any start script, and soon over
+/// where a peer floods.
+const NOISE_MAX: u64 = 1_000;
 
 /// Why a link could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +43,37 @@ pub(super) enum OpenError {
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
     /// The handshake took too long.
-    #[error("no handshake within {}", rounded(*.0))]
-    HandshakeTimeout(Duration),
+    #[error("no handshake within {}{noise}", rounded(*.limit))]
+    HandshakeTimeout { limit: Duration, noise: Noise },
+    /// The peer speaks another language.
+    #[error("no handshake{0}")]
+    Noise(Noise),
+}
+
+/// What a peer said in the handshake that was no message.
+#[derive(Debug, Default)]
+pub(super) struct Noise {
+    frames: u64,
+    /// What was wrong with the last one.
+    last: String,
+}
+
+impl Noise {
+    /// Counts one more, until there is too much of it.
+    fn hear(&mut self, malformed: Malformed) -> Result<(), OpenError> {
+        self.frames += 1;
+        self.last = malformed.reason;
+        if self.frames < NOISE_MAX { Ok(()) } else { Err(OpenError::Noise(std::mem::take(self))) }
+    }
+}
+
+impl std::fmt::Display for Noise {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.frames {
+            0 => Ok(()),
+            frames => write!(f, "; it sent {frames} frames that were no JSON-RPC messages ({})", self.last),
+        }
+    }
 }
 
 /// What opening a link needs.
@@ -50,6 +84,8 @@ pub(super) struct Dial {
     pub dialect: Dialect,
     pub era: EraChoice,
     pub known_era: Option<Era>,
+    /// Counts the link among the troupe's tasks, for as long as something of it is left.
+    pub alive: Alive,
 }
 
 /// A link that is ready for calls.
@@ -61,31 +97,50 @@ pub(super) struct Opened {
 }
 
 impl Dial {
-    /// Opens the link.
+    /// Opens the link, with a place at the gate for as long as its connector says.
     pub async fn open(self) -> Result<Opened, OpenError> {
         // The gate is never closed.
-        let mut place = self.gate.clone().acquire_owned().await.ok();
-        let connect_limit = self.limits.connect_timeout;
-        let connecting = timeout(connect_limit, self.connector.connect());
-        let Ok(link) = hold(&mut place, connecting).await else {
-            return Err(OpenError::ConnectTimeout(connect_limit));
-        };
-        let link = link?;
-        if link.met() {
-            drop(place.take());
+        let place = self.gate.clone().acquire_owned().await.ok();
+        let hold = self.connector.start_hold();
+        let mut opening = pin!(self.dial_and_agree());
+        if let Ok(opened) = timeout(hold, &mut opening).await {
+            return opened;
         }
+        drop(place);
+        opening.await
+    }
+
+    async fn dial_and_agree(self) -> Result<Opened, OpenError> {
+        let limit = self.limits.connect_timeout;
+        let mut link = match timeout(limit, self.connector.connect()).await {
+            Ok(dialled) => dialled?,
+            Err(_) => return Err(OpenError::ConnectTimeout(limit)),
+        };
+        link.hold(Box::new(self.alive.clone()));
         let limit = self.limits.handshake_timeout;
-        // A link that reaches out with its first request dials now.
-        match hold(&mut place, timeout(limit, self.shake_hands(link))).await {
-            Ok(opened) => opened,
-            Err(_) => Err(OpenError::HandshakeTimeout(limit)),
+        let mut noise = Noise::default();
+        let agreed = match timeout(limit, self.shake_hands(&mut link, &mut noise)).await {
+            Ok(agreed) => agreed,
+            Err(_) => Err(OpenError::HandshakeTimeout { limit, noise }),
+        };
+        match agreed {
+            Ok((session, next_id)) => Ok(Opened { link, session, next_id }),
+            Err(error) => {
+                // A peer that does not hear it loses nothing.
+                let _ = timeout(GOODBYE_WAIT, link.close()).await;
+                Err(error)
+            }
         }
     }
 
-    /// Drives the handshake over the link.
-    async fn shake_hands(&self, mut link: Box<dyn Link>) -> Result<Opened, OpenError> {
-        // A peer that was never met is asked also what is known of it: whether it is there.
-        let known = self.known_era.filter(|era| link.met() || *era == Era::Legacy);
+    /// Drives the handshake over the link. Gives what was agreed, and the first request id that is free.
+    async fn shake_hands(
+        &self,
+        link: &mut Box<dyn Link>,
+        noise: &mut Noise,
+    ) -> Result<(Session, u64), OpenError> {
+        // A modern server needs no handshake, so it takes a question to see that it is there.
+        let known = self.known_era.filter(|era| *era == Era::Legacy || link.proves_life());
         let mut handshake = Handshake::new(self.dialect, self.era, known);
         let mut probe_until = None;
         let mut step = handshake.start();
@@ -105,76 +160,59 @@ impl Dial {
                     if let Some(frame) = farewell {
                         link.send(Outbound::Notice(frame)).await?;
                     }
-                    return Ok(Opened { link, session, next_id });
+                    return Ok((session, next_id));
                 }
                 Step::Failed(error) => return Err(error.into()),
             }
-            step = self.next_step(&mut handshake, &mut link, probe_until).await?;
-        }
-    }
-
-    /// Waits for what moves the handshake on: a message, or the probe's timeout.
-    async fn next_step(
-        &self,
-        handshake: &mut Handshake,
-        link: &mut Box<dyn Link>,
-        probe_until: Option<Instant>,
-    ) -> Result<Step, OpenError> {
-        loop {
-            let received = match probe_until {
-                Some(until) => match timeout_at(until, link.next()).await {
-                    Ok(received) => received,
-                    Err(_) => return Ok(handshake.timed_out()),
-                },
-                None => link.next().await,
-            };
-            match received {
-                None => return Err(OpenError::Closed),
-                Some(Err(error) | Ok(Inbound::Leaving(error))) => return Err(error.into()),
-                Some(Ok(Inbound::Alive)) => {}
-                Some(Ok(Inbound::Message(frame))) => {
-                    let mut step = Step::Wait;
-                    // A frame that is no message cannot move the handshake on; the timeout decides.
-                    let _ = decode(frame, |incoming| {
-                        if matches!(step, Step::Wait) {
-                            step = handshake.receive(incoming);
-                        }
-                    });
-                    return Ok(step);
-                }
-                Some(Ok(Inbound::Answer { id, frame })) => {
-                    let mut step = Step::Wait;
-                    let decoded = decode_answer(frame, id, |incoming| {
-                        if matches!(step, Step::Wait) {
-                            step = handshake.receive(incoming);
-                        }
-                    });
-                    let words =
-                        decoded.err().map_or("its answer holds no response".to_owned(), |e| e.to_string());
-                    return Ok(match step {
-                        Step::Wait => handshake.failed(id, words, Finality::ThisRequest),
-                        moved => moved,
-                    });
-                }
-                Some(Ok(Inbound::Failed { id, failure })) => {
-                    let finality = finality(&failure);
-                    return Ok(handshake.failed(id, failure.to_string(), finality));
-                }
-            }
+            step = next_step(&mut handshake, link, probe_until, noise).await?;
         }
     }
 }
 
-/// Awaits `dialling` while holding a place at the gate for a bounded time.
-async fn hold<T>(place: &mut Option<OwnedSemaphorePermit>, dialling: impl Future<Output = T>) -> T {
-    let mut dialling = std::pin::pin!(dialling);
-    if place.is_some()
-        && let Ok(dialled) = timeout(GATE_HOLD_MAX, &mut dialling).await
-    {
-        return dialled;
+/// Waits for what moves the handshake on: a message, the end of a request, or the probe's timeout.
+async fn next_step(
+    handshake: &mut Handshake,
+    link: &mut Box<dyn Link>,
+    probe_until: Option<Instant>,
+    noise: &mut Noise,
+) -> Result<Step, OpenError> {
+    loop {
+        let received = match probe_until {
+            Some(until) => match timeout_at(until, link.next()).await {
+                Ok(received) => received,
+                Err(_) => return Ok(handshake.timed_out()),
+            },
+            None => link.next().await,
+        };
+        let mut step = Step::Wait;
+        let mut receive = |incoming| {
+            if matches!(step, Step::Wait) {
+                step = handshake.receive(incoming);
+            }
+        };
+        match received {
+            None => return Err(OpenError::Closed),
+            Some(Err(error) | Ok(Inbound::Leaving(error))) => return Err(error.into()),
+            Some(Ok(Inbound::Alive)) => {}
+            Some(Ok(Inbound::Message(frame))) => {
+                // A frame that is no message cannot move the handshake on; the timeout decides.
+                if let Err(malformed) = decode(frame, receive) {
+                    noise.hear(malformed)?;
+                }
+                return Ok(step);
+            }
+            Some(Ok(Inbound::Answer { id, frame })) => {
+                let decoded = decode_answer(frame, id, &mut receive);
+                let Step::Wait = step else { return Ok(step) };
+                let words =
+                    decoded.err().map_or("its answer holds no response".to_owned(), |e| e.to_string());
+                return Ok(handshake.failed(id, words, Finality::ThisRequest));
+            }
+            Some(Ok(Inbound::Failed { id, failure })) => {
+                return Ok(handshake.failed(id, failure.to_string(), finality(&failure)));
+            }
+        }
     }
-    drop(place.take());
-    dialling.await
 }
 
 /// Whether another request would meet the same as one that came to nothing.
@@ -188,5 +226,72 @@ fn finality(failure: &Failure) -> Finality {
             RefusalKind::WrongAddress | RefusalKind::Rejected | RefusalKind::Failed => Finality::ThisRequest,
         },
         Failure::Invalid(_) | Failure::BrokenOff(_) => Finality::ThisRequest,
+    }
+}
+
+#[cfg(all(test, feature = "testkit"))]
+mod tests {
+    use super::*;
+    use crate::actors::Tasks;
+    use crate::testkit::{MemoryPeer, pair};
+
+    fn dial(connector: &Arc<dyn Connector>, gate: &Arc<Semaphore>) -> Dial {
+        Dial {
+            connector: connector.clone(),
+            gate: gate.clone(),
+            limits: PoolSettings::default(),
+            dialect: Dialect::Mcp,
+            era: EraChoice::Auto,
+            known_era: None,
+            alive: Tasks::new().alive(),
+        }
+    }
+
+    async fn answer(peer: &mut MemoryPeer) {
+        peer.recv().await.expect("the probe");
+        assert!(peer.send(r#"{"id":1,"result":{"supportedVersions":["2026-07-28"]}}"#).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_counts_until_its_handshake_is_done_but_not_for_long() {
+        let (connector, mut listener) = pair(16);
+        let hold = connector.start_hold();
+        let (connector, gate): (Arc<dyn Connector>, _) = (Arc::new(connector), Arc::new(Semaphore::new(2)));
+        let dials: Vec<_> = (0..4).map(|_| tokio::spawn(dial(&connector, &gate).open())).collect();
+        let begun = Instant::now();
+        let mut first = listener.accept().await.expect("a link");
+        let _second = listener.accept().await.expect("a link");
+        assert!(timeout(hold / 2, listener.accept()).await.is_err(), "two are allowed at once");
+        answer(&mut first).await;
+        let _third = timeout(hold / 4, listener.accept()).await.expect("the first is done");
+        assert!(timeout(hold / 8, listener.accept()).await.is_err());
+        // The second never answers.
+        let _fourth = listener.accept().await.expect("a link");
+        assert_eq!(Instant::now().saturating_duration_since(begun), hold);
+        drop(dials);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_peer_says_instead_of_an_answer_is_told() {
+        let (connector, mut listener) = pair(16);
+        let (connector, gate): (Arc<dyn Connector>, _) = (Arc::new(connector), Arc::new(Semaphore::new(1)));
+        let opening = tokio::spawn(dial(&connector, &gate).open());
+        let mut peer = listener.accept().await.expect("a link");
+        assert!(peer.send("npm notice").await && peer.send("listening on stdio").await);
+        let error = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
+        let told = error.to_string();
+        assert!(told.starts_with("no handshake within 10s; it sent 2 frames"), "{told}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_floods_instead_of_answering_is_given_up() {
+        let (connector, mut listener) = pair(16);
+        let (connector, gate): (Arc<dyn Connector>, _) = (Arc::new(connector), Arc::new(Semaphore::new(1)));
+        let opening = tokio::spawn(dial(&connector, &gate).open());
+        let mut peer = listener.accept().await.expect("a link");
+        while peer.send("yes").await {}
+        let error = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
+        let told = error.to_string();
+        assert!(told.starts_with("no handshake; it sent 1000 frames"), "{told}");
     }
 }

@@ -61,7 +61,7 @@ pub(crate) struct Context {
     pub settings: Arc<Settings>,
     pub stage: watch::Receiver<Stage>,
     pub events: ActorRef<events::EventsMsg>,
-    /// Bounds how many dials are under way at once. A gate, no state: nothing is decided by its value.
+    /// Bounds how many links are being opened at once. A gate, no state: nothing is decided by its value.
     pub dial_gate: Arc<Semaphore>,
     pub classifier: Classifier,
     /// What is started, so that it is known when all of it has ended.

@@ -67,8 +67,9 @@ impl Registration {
         let spec = server.settle(&settings.pool, &settings.breaker, order)?;
         let connector = match connector {
             Some(connector) => connector,
-            None => transport::connector(&spec, settings)
-                .map_err(|error| ConfigError::new(format!("{}.url", spec.id), error.to_string()))?,
+            None => transport::connector(&spec, settings).map_err(|error| {
+                ConfigError::new(format!("{}.{}", spec.id, spec.endpoint.key()), error.to_string())
+            })?,
         };
         Ok(Self { spec: Arc::new(spec), connector, origin })
     }

@@ -9,15 +9,27 @@ use tokio::task::JoinHandle;
 #[derive(Clone)]
 pub(crate) struct Tasks(Arc<watch::Sender<()>>);
 
+/// Counts among a troupe's tasks for as long as it is kept: for what an actor starts and does not own, such as a process
+/// that has to be waited for when its link is gone.
+#[derive(Clone)]
+pub(crate) struct Alive {
+    _counted: watch::Receiver<()>,
+}
+
 impl Tasks {
     /// None yet.
     pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new(())))
     }
 
+    /// Counts something until it is dropped.
+    pub fn alive(&self) -> Alive {
+        Alive { _counted: self.0.subscribe() }
+    }
+
     /// Starts `future`.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> OwnedTask {
-        let alive = self.0.subscribe();
+        let alive = self.alive();
         OwnedTask(tokio::spawn(async move {
             future.await;
             drop(alive);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::source::WrittenSource;
 use super::{
@@ -43,7 +44,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// The first mistake, with its key as a path and its line: unknown keys, wrong types, values out of range, an id
-    /// that stands twice, a server without `url`.
+    /// that stands twice, a server without `url` or `command`, or keys that belong to another kind of server.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let written: Written = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -52,12 +53,18 @@ impl ConfigFile {
             ConfigError::new(key, error.into_inner().to_string())
         })?;
         deserializer.end().map_err(|error| ConfigError::new("servers.json", error.to_string()))?;
+        let keys: Keys = serde_json::from_str(text)
+            .map_err(|error| ConfigError::new("servers.json", error.to_string()))?;
         written.troupe.check().map_err(|error| error.under("troupe"))?;
         let servers = written
             .servers
             .0
             .into_iter()
-            .map(|(id, server)| server.into_server(id).map_err(|error| error.under("mcpServers")))
+            .map(|(id, server)| {
+                let said = keys.servers.get(&id).cloned().unwrap_or_default();
+                let server = server.with_processes_by(&said);
+                server.into_server(id).map_err(|error| error.under("mcpServers"))
+            })
             .collect::<Result<Vec<_>, _>>()?;
         for (order, server) in servers.iter().enumerate() {
             let spec = server.clone().settle(&written.troupe.pool, &written.troupe.breaker, order);
@@ -100,7 +107,10 @@ pub(crate) fn servers_one_by_one(
                 let key = format!("{id}.{}", error.path());
                 ConfigError::new(key, error.into_inner().to_string())
             })
-            .and_then(|server| server.into_server(id.clone()));
+            .and_then(|server| {
+                let keys = serde_json::from_str(written.get()).unwrap_or_default();
+                server.with_processes_by(&keys).into_server(id.clone())
+            });
         (id, server)
     });
     Ok(servers.collect())
@@ -115,6 +125,25 @@ struct Written {
     discovery: Vec<WrittenSource>,
     #[serde(default)]
     troupe: Settings,
+}
+
+/// The keys that the servers' pools name: of a setting alone nobody can tell whether it was said or is the default.
+#[derive(Deserialize)]
+struct Keys {
+    #[serde(rename = "mcpServers")]
+    servers: BTreeMap<String, ServerKeys>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+struct ServerKeys {
+    #[serde(default)]
+    pool: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+impl ServerKeys {
+    fn names(&self, key: &str) -> bool {
+        self.pool.as_ref().is_some_and(|pool| pool.contains_key(key))
+    }
 }
 
 /// Servers in the file's order; a JSON map would silently keep the last of two equal ids.
@@ -166,15 +195,13 @@ struct WrittenServer {
     #[serde(rename = "type")]
     kind: Option<Kind>,
     url: Option<String>,
-    command: Option<String>,
-    #[serde(default, rename = "args")]
-    _args: Vec<String>,
-    #[serde(default, rename = "env")]
-    _env: BTreeMap<String, String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
+    headers: Option<BTreeMap<String, String>>,
     subprotocol: Option<WrittenSubprotocol>,
     proxy: Option<ProxyChoice>,
+    command: Option<String>,
+    args: Option<Vec<String>>,
+    env: Option<BTreeMap<String, String>>,
+    cwd: Option<PathBuf>,
     group: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
@@ -215,41 +242,62 @@ impl WrittenSubprotocol {
 }
 
 impl WrittenServer {
+    /// More processes than one only where the file says so.
+    fn with_processes_by(mut self, keys: &ServerKeys) -> Self {
+        if let Some(pool) = self.pool.as_mut().filter(|_| self.command.is_some())
+            && !keys.names("max")
+        {
+            pool.max = pool.min;
+        }
+        self
+    }
+
     fn into_server(self, id: String) -> Result<Server, ConfigError> {
+        let at = |key: &str| format!("{id}.{key}");
         let kind = match (self.kind, &self.url, &self.command) {
             (Some(kind), _, _) => kind,
-            (None, Some(url), _) if url.starts_with("ws://") || url.starts_with("wss://") => Kind::WebSocket,
-            (None, Some(_), _) => Kind::Http,
+            (None, Some(_), Some(_)) => {
+                let reason = "stands beside command: a server is reached by one of them";
+                return Err(ConfigError::new(at("url"), reason));
+            }
+            (None, Some(url), None) if url.starts_with("ws://") || url.starts_with("wss://") => {
+                Kind::WebSocket
+            }
+            (None, Some(_), None) => Kind::Http,
             (None, None, Some(_)) => Kind::Stdio,
             (None, None, None) => {
-                return Err(ConfigError::new(format!("{id}.url"), "is missing: say where the server is"));
+                let (key, given) = match (&self.args, &self.env, &self.cwd) {
+                    (None, None, None) => ("url", "say where the server is, by url or command"),
+                    (_, _, _) => ("command", "args, env and cwd are those of a command"),
+                };
+                return Err(ConfigError::new(at(key), format!("is missing: {given}")));
             }
         };
-        let wrong = |key: &str, reason: &str| Err(ConfigError::new(format!("{id}.{key}"), reason));
-        let headers = self.headers.into_iter().collect();
-        let endpoint = match (kind, self.url) {
-            (Kind::Stdio, _) => {
-                return wrong("type", "stdio servers are not supported yet; use a url");
-            }
-            (Kind::Sse, _) => {
-                let reason =
-                    "the old HTTP+SSE transport is not supported: name the server's Streamable HTTP url";
-                return wrong("type", reason);
-            }
-            (Kind::WebSocket, None) => return wrong("url", "is missing: a websocket server needs one"),
-            (Kind::Http, None) => return wrong("url", "is missing: an http server needs one"),
-            (Kind::WebSocket, Some(_)) if self.proxy.is_some() => {
-                return wrong("proxy", "is for http servers");
-            }
-            (Kind::Http, Some(_)) if self.subprotocol.is_some() => {
-                return wrong("subprotocol", "is for websocket servers");
-            }
-            (Kind::WebSocket, Some(url)) => {
+        self.reject_keys_of_others(kind).map_err(|error| error.under(&id))?;
+        let missing =
+            |key: &str, kind: &str| ConfigError::new(at(key), format!("is missing: {kind} server needs one"));
+        let headers = self.headers.unwrap_or_default().into_iter().collect();
+        let endpoint = match kind {
+            Kind::WebSocket => {
+                let url = self.url.ok_or_else(|| missing("url", "a websocket"))?;
                 let subprotocol =
                     self.subprotocol.map_or(SubprotocolChoice::Auto, WrittenSubprotocol::choice);
                 Endpoint::WebSocket { url, headers, subprotocol }
             }
-            (Kind::Http, Some(url)) => Endpoint::Http { url, headers, proxy: self.proxy.unwrap_or_default() },
+            Kind::Http => {
+                let url = self.url.ok_or_else(|| missing("url", "an http"))?;
+                Endpoint::Http { url, headers, proxy: self.proxy.unwrap_or_default() }
+            }
+            Kind::Sse => {
+                let reason =
+                    "the old HTTP+SSE transport is not supported: name the server's Streamable HTTP url";
+                return Err(ConfigError::new(at("type"), reason));
+            }
+            Kind::Stdio => {
+                let command = self.command.ok_or_else(|| missing("command", "a stdio"))?;
+                let (args, env) = (self.args.unwrap_or_default(), self.env.unwrap_or_default());
+                Endpoint::Stdio { command, args, env, cwd: self.cwd }
+            }
         };
         let mut server = Server::at(id, endpoint);
         server.group = self.group;
@@ -263,6 +311,31 @@ impl WrittenServer {
         server.pool = self.pool;
         server.breaker = self.breaker;
         Ok(server)
+    }
+
+    /// A key that has no meaning for this kind of server is a mistake of somebody who thinks that it has.
+    fn reject_keys_of_others(&self, kind: Kind) -> Result<(), ConfigError> {
+        let of_command = [
+            ("command", self.command.is_some()),
+            ("args", self.args.as_ref().is_some_and(|args| !args.is_empty())),
+            ("env", self.env.as_ref().is_some_and(|env| !env.is_empty())),
+            ("cwd", self.cwd.is_some()),
+        ];
+        let of_url = [
+            ("url", self.url.is_some()),
+            ("headers", self.headers.as_ref().is_some_and(|headers| !headers.is_empty())),
+        ];
+        let of_websocket = [("subprotocol", self.subprotocol.is_some())];
+        let of_http = [("proxy", self.proxy.is_some())];
+        let (kind, others): (_, [&[(&str, bool)]; 3]) = match kind {
+            Kind::WebSocket => ("websocket", [&of_command, &of_http, &[]]),
+            Kind::Http | Kind::Sse => ("http", [&of_command, &of_websocket, &[]]),
+            Kind::Stdio => ("stdio", [&of_url, &of_websocket, &of_http]),
+        };
+        match others.concat().iter().find(|(_, given)| *given) {
+            Some((key, _)) => Err(ConfigError::new(*key, format!("has no meaning for a {kind} server"))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -350,10 +423,50 @@ mod tests {
     }
 
     #[test]
-    fn a_transport_that_does_not_exist_yet_is_told() {
-        let error = mistake(r#"{"mcpServers":{"a":{"command":"npx","args":["-y","x"]}}}"#);
-        assert_eq!(error.key, "mcpServers.a.type");
-        assert!(error.reason.contains("stdio"), "{error}");
+    fn a_command_makes_a_stdio_server_with_one_process() {
+        let file = ConfigFile::parse(
+            r#"{"mcpServers":{
+                "a": {"command": "npx", "args": ["-y", "x"], "env": {"TOKEN": "t"}, "cwd": "/srv"},
+                "b": {"type": "stdio", "command": "b", "pool": {"handshakeTimeout": "60s"}},
+                "c": {"command": "c", "pool": {"min": 2}},
+                "d": {"command": "d", "pool": {"max": 3}}
+            }}"#,
+        )
+        .unwrap();
+        let expected = Server::stdio("a", "npx", ["-y", "x"]).env("TOKEN", "t").cwd("/srv");
+        assert_eq!(file.servers[0], expected);
+        let pools = file.servers.iter().filter_map(|server| server.pool.as_ref());
+        assert_eq!(pools.map(|pool| (pool.min, pool.max)).collect::<Vec<_>>(), [(1, 1), (2, 2), (1, 3)]);
+    }
+
+    #[test]
+    fn keys_that_do_not_belong_together_are_told() {
+        for (server, key) in [
+            (r#"{"command":"x","url":"ws://h"}"#, "url"),
+            (r#"{"args":["x"]}"#, "command"),
+            (r#"{"env":{"A":"b"}}"#, "command"),
+            (r#"{"type":"stdio"}"#, "command"),
+            (r#"{"type":"stdio","url":"ws://h"}"#, "url"),
+            (r#"{"type":"websocket","command":"x"}"#, "command"),
+            (r#"{"url":"ws://h","args":["x"]}"#, "args"),
+            (r#"{"command":"x","headers":{"A":"b"}}"#, "headers"),
+            (r#"{"command":"x","subprotocol":"mcp"}"#, "subprotocol"),
+            (r#"{"command":"x","proxy":"none"}"#, "proxy"),
+            (r#"{"url":"http://h","subprotocol":"mcp"}"#, "subprotocol"),
+            (r#"{"url":"ws://h","proxy":"none"}"#, "proxy"),
+            (r#"{"type":"http"}"#, "url"),
+            (r#"{"command":""}"#, "command"),
+            (r#"{"command":"x","env":{"A=B":"c"}}"#, "env"),
+            (r#"{"command":"x","env":{"A":1}}"#, "env.A"),
+            (r#"{"command":"x","args":"y"}"#, "args"),
+        ] {
+            let error = mistake(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#));
+            assert_eq!(error.key, format!("mcpServers.a.{key}"), "{server}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_old_sse_transport_is_told() {
         let error = mistake(r#"{"mcpServers":{"a":{"type":"sse","url":"http://h"}}}"#);
         assert!(error.key == "mcpServers.a.type" && error.reason.contains("HTTP+SSE"), "{error}");
     }
@@ -371,18 +484,5 @@ mod tests {
         let file =
             ConfigFile::parse(r#"{"mcpServers":{"a":{"url":"http://h","proxy":"environment"}}}"#).unwrap();
         assert_eq!(file.servers, [Server::http("a", "http://h").proxy(ProxyChoice::Environment)]);
-    }
-
-    #[test]
-    fn a_key_of_another_transport_is_a_mistake() {
-        assert_eq!(
-            mistake(r#"{"mcpServers":{"a":{"url":"http://h","subprotocol":"mcp"}}}"#).key,
-            "mcpServers.a.subprotocol"
-        );
-        assert_eq!(
-            mistake(r#"{"mcpServers":{"a":{"url":"ws://h","proxy":"none"}}}"#).key,
-            "mcpServers.a.proxy"
-        );
-        assert_eq!(mistake(r#"{"mcpServers":{"a":{"type":"http"}}}"#).key, "mcpServers.a.url");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings};
@@ -55,8 +56,74 @@ pub enum Endpoint {
         /// Whether requests go through a proxy.
         proxy: ProxyChoice,
     },
+    /// A child process, with one message per line on its stdin and stdout.
+    Stdio {
+        /// The program: a path, or a name that is looked up in `PATH`. No shell reads it.
+        command: String,
+        /// Its arguments. Never shown: some carry tokens.
+        args: Vec<String>,
+        /// Variables on top of the few that every server inherits. Their values are never shown.
+        env: BTreeMap<String, String>,
+        /// The folder it runs in; the host's own unless said.
+        cwd: Option<PathBuf>,
+    },
     /// Through a connector that the host gives beside the server.
     Custom,
+}
+
+impl Endpoint {
+    /// The key of a server that says where it is.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Self::WebSocket { .. } | Self::Http { .. } => "url",
+            Self::Stdio { .. } => "command",
+            Self::Custom => "connector",
+        }
+    }
+
+    /// Checks what can be checked without trying it.
+    fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            // Its connector checks it.
+            Self::WebSocket { .. } | Self::Http { .. } | Self::Custom => Ok(()),
+            Self::Stdio { command, args, env, cwd } => {
+                let nul = "has a NUL character, which no program can be given";
+                if command.trim().is_empty() {
+                    return Err(ConfigError::new("command", "is empty: say which program to start"));
+                }
+                if command.contains('\0') {
+                    return Err(ConfigError::new("command", nul));
+                }
+                if let Some(n) = args.iter().position(|arg| arg.contains('\0')) {
+                    return Err(ConfigError::new(format!("args[{n}]"), nul));
+                }
+                for (name, value) in env {
+                    if name.is_empty() || name.contains(['=', '\0']) {
+                        let reason =
+                            format!("{name:?} is no name of a variable: it is empty, or has a = or NUL");
+                        return Err(ConfigError::new("env", reason));
+                    }
+                    if value.contains('\0') {
+                        return Err(ConfigError::new(format!("env.{name}"), nul));
+                    }
+                }
+                match cwd {
+                    Some(cwd) if cwd.as_os_str().is_empty() => Err(ConfigError::new("cwd", "is empty")),
+                    Some(_) | None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// The pool of a server that has none of its own. Each connection to a stdio server is a process, and more than one
+    /// of them is more than its operator may expect; of HTTP sessions more than one would gain nothing, since each
+    /// request travels alone.
+    fn usual_pool(&self, pool: &PoolSettings) -> PoolSettings {
+        match self {
+            Self::WebSocket { .. } | Self::Custom => pool.clone(),
+            Self::Http { .. } | Self::Stdio { .. } => PoolSettings { min: 1, max: 1, ..pool.clone() },
+        }
+    }
 }
 
 impl fmt::Debug for Endpoint {
@@ -73,6 +140,13 @@ impl fmt::Debug for Endpoint {
                 .field("url", &without_query(url))
                 .field("headers", &headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
                 .field("proxy", proxy)
+                .finish(),
+            Self::Stdio { command, args, env, cwd } => f
+                .debug_struct("Stdio")
+                .field("command", command)
+                .field("args", &format_args!("[{} of them]", args.len()))
+                .field("env", &env.keys().collect::<Vec<_>>())
+                .field("cwd", cwd)
                 .finish(),
             Self::Custom => f.write_str("Custom"),
         }
@@ -126,6 +200,26 @@ impl Server {
     pub fn http(id: impl Into<String>, url: impl Into<String>) -> Self {
         let endpoint = Endpoint::Http { url: url.into(), headers: Vec::new(), proxy: ProxyChoice::default() };
         Self::at(id, endpoint)
+    }
+
+    /// A server that is started as a child process, and spoken to over its stdin and stdout. No shell reads the command;
+    /// the environment is a minimal one, see [`env`](Self::env).
+    ///
+    /// Unless it gets a [`pool`](Self::pool) of its own it has one process.
+    ///
+    /// ```
+    /// use mcp_troupe::Server;
+    ///
+    /// let server = Server::stdio("db", "my-db-server", ["--readonly"]).env("DB_TOKEN", "…").cwd("/srv/db");
+    /// # drop(server);
+    /// ```
+    pub fn stdio(
+        id: impl Into<String>,
+        command: impl Into<String>,
+        args: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let args = args.into_iter().map(Into::into).collect();
+        Self::at(id, Endpoint::Stdio { command: command.into(), args, env: BTreeMap::new(), cwd: None })
     }
 
     /// A server that is reached through a connector of the host's own.
@@ -199,7 +293,7 @@ impl Server {
             Endpoint::WebSocket { headers, .. } | Endpoint::Http { headers, .. } => {
                 headers.push((name.into(), value.into()));
             }
-            Endpoint::Custom => {}
+            Endpoint::Stdio { .. } | Endpoint::Custom => {}
         }
         self
     }
@@ -220,13 +314,30 @@ impl Server {
         self
     }
 
+    /// A variable of the environment of a stdio server's process: the place for tokens. Its value is never shown. Of the
+    /// host's environment the process inherits only what tells where things are, such as `PATH` and `HOME`.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        if let Endpoint::Stdio { env, .. } = &mut self.endpoint {
+            env.insert(name.into(), value.into());
+        }
+        self
+    }
+
+    /// The folder that a stdio server's process runs in.
+    pub fn cwd(mut self, folder: impl Into<PathBuf>) -> Self {
+        if let Endpoint::Stdio { cwd, .. } = &mut self.endpoint {
+            *cwd = Some(folder.into());
+        }
+        self
+    }
+
     /// The deadline of calls to it that name none and whose tool names none.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Pool settings of its own.
+    /// Pool settings of its own. Of a stdio server each connection is a process.
     pub fn pool(mut self, pool: PoolSettings) -> Self {
         self.pool = Some(pool);
         self
@@ -272,11 +383,8 @@ impl Server {
                 format!("{tag:?} is empty or longer than 64 characters"),
             ));
         }
-        let pool = self.pool.unwrap_or_else(|| match self.endpoint {
-            // Each HTTP request travels alone: more sessions would gain nothing.
-            Endpoint::Http { .. } => PoolSettings { min: 1, max: 1, ..pool.clone() },
-            Endpoint::WebSocket { .. } | Endpoint::Custom => pool.clone(),
-        });
+        self.endpoint.check().map_err(|error| error.under(id.as_str()))?;
+        let pool = self.pool.unwrap_or_else(|| self.endpoint.usual_pool(pool));
         pool.check().map_err(|error| error.under(&at("pool")))?;
         let breaker = self.breaker.unwrap_or_else(|| breaker.clone());
         breaker.check().map_err(|error| error.under(&at("breaker")))?;
@@ -364,15 +472,40 @@ mod tests {
             let shown = format!("{:?}", server.header("Authorization", "Bearer s3cret"));
             assert!(!shown.contains("s3cret") && shown.contains("Authorization"), "{shown}");
         }
+        let server = Server::stdio("a", "db-server", ["--token=s3cret"]).env("DB_TOKEN", "s3cret");
+        let shown = format!("{server:?}");
+        assert!(!shown.contains("s3cret") && shown.contains("db-server"), "{shown}");
+        assert!(shown.contains("DB_TOKEN"), "{shown}");
     }
 
     #[test]
-    fn over_http_one_session_is_enough_unless_the_server_says_otherwise() {
-        let (troupe, breaker) =
-            (PoolSettings { min: 2, ..PoolSettings::default() }, BreakerSettings::default());
-        let spec = Server::http("a", "http://h").settle(&troupe, &breaker, 0).unwrap();
-        assert_eq!((spec.pool.min, spec.pool.max), (1, 1));
-        let own = PoolSettings { max: 3, ..PoolSettings::default() };
-        assert_eq!(settle(Server::http("a", "http://h").pool(own)).unwrap().pool.max, 3);
+    fn one_process_and_one_http_session_are_enough_unless_the_server_says_otherwise() {
+        let many = PoolSettings { min: 2, max: 7, ..PoolSettings::default() };
+        let none: [&str; 0] = [];
+        let settle = |server: Server| server.settle(&many, &BreakerSettings::default(), 0).unwrap().pool;
+        for server in [Server::stdio("a", "db", none), Server::http("a", "http://h")] {
+            let pool = settle(server.clone());
+            assert_eq!((pool.min, pool.max), (1, 1));
+            let pool = settle(server.pool(many.clone()));
+            assert_eq!((pool.min, pool.max), (2, 7));
+        }
+    }
+
+    #[test]
+    fn what_no_program_can_be_given_is_told_with_its_key() {
+        let cases = [
+            (Server::stdio("a", " ", ["x"]), "a.command"),
+            (Server::stdio("a", "d\0b", ["x"]), "a.command"),
+            (Server::stdio("a", "db", ["x", "y\0"]), "a.args[1]"),
+            (Server::stdio("a", "db", ["x"]).env("", "x"), "a.env"),
+            (Server::stdio("a", "db", ["x"]).env("A=B", "x"), "a.env"),
+            (Server::stdio("a", "db", ["x"]).env("A", "s3cret\0"), "a.env.A"),
+            (Server::stdio("a", "db", ["x"]).cwd(""), "a.cwd"),
+        ];
+        for (server, key) in cases {
+            let error = settle(server).unwrap_err();
+            assert_eq!(error.key, key);
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
     }
 }

@@ -26,7 +26,8 @@ pub struct Settings {
     /// Share of the servers that can take a call which breakers may hold back at once, 0 to 1: 1, all of them. With less,
     /// the least bad of them is tried when more are open than this: never reject everything because everything looks bad.
     pub ejection_max: f64,
-    /// How many dials may be under way at once: 32, so that a hundred servers are no stampede.
+    /// How many starts, dial and handshake together, may be under way at once: 32, so that a hundred servers are no
+    /// stampede. One that takes longer than half a second (a stdio server: five) no longer counts.
     pub start_concurrency: usize,
     /// How long shutdown waits for open calls before it ends them: 30 s.
     #[serde(deserialize_with = "duration::deserialize")]

@@ -326,7 +326,7 @@ mod tests {
         let server = Record::parse(text.as_bytes()).unwrap().server("s").unwrap();
         match server.endpoint {
             Endpoint::WebSocket { url, .. } | Endpoint::Http { url, .. } => url,
-            Endpoint::Custom => panic!("a record names no connector"),
+            Endpoint::Stdio { .. } | Endpoint::Custom => panic!("a record names neither"),
         }
     }
 

@@ -4,8 +4,10 @@
 //! meaning, except which outgoing ones are requests and cancellations: a transport whose requests each travel alone
 //! needs that.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
@@ -17,10 +19,16 @@ use crate::refusal::Refusal;
 mod address;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "stdio")]
+pub mod stdio;
 #[cfg(any(feature = "http", feature = "websocket"))]
 mod tls;
 #[cfg(feature = "websocket")]
 pub mod websocket;
+
+/// How long one start may keep others waiting. Servers that never answer must not hold up the rest: with the default of
+/// 32 starts at once, a hundred of them delay the last one by 1.5 s.
+const START_HOLD: Duration = Duration::from_millis(500);
 
 /// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -37,6 +45,12 @@ pub trait Connector: Send + Sync + 'static {
     fn mirrors(&self) -> bool {
         false
     }
+
+    /// How long a start that is under way, until its handshake is done, may count among those that are allowed at once
+    /// (`start_concurrency`): half a second. More where a start is heavy for this machine.
+    fn start_hold(&self) -> Duration {
+        START_HOLD
+    }
 }
 
 /// One live link to a server.
@@ -49,9 +63,9 @@ pub trait Link:
     /// Whether the peer answers [`Outbound::Ping`], so that its silence means that it is gone.
     fn pings(&self) -> bool;
 
-    /// Whether the peer is known to be there. It is not where a link reaches out with its first request; the handshake
-    /// then asks something also where there is nothing to agree on.
-    fn met(&self) -> bool {
+    /// Whether an open link shows that a server is there. Where it does not, the handshake asks for an answer even if
+    /// the server's era is known.
+    fn proves_life(&self) -> bool {
         true
     }
 
@@ -61,6 +75,12 @@ pub trait Link:
 
     /// A request was answered: nothing more is expected of it.
     fn answered(&mut self, _id: u64) {}
+
+    /// Keeps `token` until nothing of the link is left, however it ends. A troupe's shutdown waits for that; a link that is
+    /// gone when it is dropped needs nothing but this default.
+    fn hold(&mut self, token: Box<dyn Any + Send>) {
+        drop(token);
+    }
 }
 
 /// What a peer sends, and what becomes of requests where each travels alone.
@@ -162,6 +182,14 @@ pub enum DialError {
     /// The network said no.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    /// The server's process did not start.
+    #[error("cannot start {command}: {source}")]
+    Start {
+        /// Its command, without the arguments.
+        command: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The server answered the upgrade request with an HTTP status.
     #[error("the server answered with HTTP status {status}")]
     Rejected {
@@ -197,6 +225,16 @@ pub enum LinkError {
     /// The server no longer knows the session that the link was.
     #[error("the session was lost: {0}")]
     SessionLost(String),
+    /// The server's process ended.
+    #[error("{}", ended(*.code, *.signal, .stderr.as_deref()))]
+    Exited {
+        /// Its exit code, if it exited.
+        code: Option<i32>,
+        /// The signal that killed it, if one did.
+        signal: Option<i32>,
+        /// The last lines of its stderr: untrusted text.
+        stderr: Option<String>,
+    },
     /// The peer broke the transport's rules.
     #[error("the server broke the protocol: {0}")]
     Protocol(String),
@@ -206,6 +244,16 @@ pub enum LinkError {
         /// The limit in bytes.
         limit: usize,
     },
+}
+
+fn ended(code: Option<i32>, signal: Option<i32>, stderr: Option<&str>) -> String {
+    let how = match (code, signal) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    };
+    let last_words = stderr.map(|stderr| format!("; its stderr ends with: {stderr}")).unwrap_or_default();
+    format!("the server's process {how}{last_words}")
 }
 
 /// The way to a server.
@@ -241,6 +289,20 @@ pub(crate) fn connector(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dy
         }
         #[cfg(not(feature = "http"))]
         Endpoint::Http { .. } => missing("Streamable HTTP", "http", settings),
+        #[cfg(feature = "stdio")]
+        Endpoint::Stdio { command, args, env, cwd } => {
+            let options = stdio::StdioOptions {
+                server: spec.id.to_string(),
+                command: command.clone(),
+                args: args.clone(),
+                env: env.clone(),
+                cwd: cwd.clone(),
+                message_bytes_max: settings.limits.message_bytes_max,
+            };
+            Ok(Arc::new(stdio::StdioConnector::new(options)))
+        }
+        #[cfg(not(feature = "stdio"))]
+        Endpoint::Stdio { .. } => missing("stdio", "stdio", settings),
         Endpoint::Custom => {
             let reason =
                 "a custom server needs a connector: give it with server_via or register_via".to_owned();
@@ -249,7 +311,7 @@ pub(crate) fn connector(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dy
     }
 }
 
-#[cfg(not(all(feature = "http", feature = "websocket")))]
+#[cfg(not(all(feature = "http", feature = "stdio", feature = "websocket")))]
 fn missing(transport: &str, feature: &str, _: &Settings) -> Result<Arc<dyn Connector>, DialError> {
     let reason = format!("this build has no {transport} transport: turn on the feature {feature}");
     Err(DialError::InvalidEndpoint { reason })

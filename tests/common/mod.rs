@@ -13,14 +13,19 @@ use mcp_troupe::{
     Call, CallError, CallErrorKind, Event, EventStream, Readiness, Reply, Server, Settings, Troupe,
 };
 
-/// An example as a program, which a plain `cargo test` builds beside the tests.
-pub fn example(name: &str) -> tokio::process::Command {
+/// Where an example is as a program, which a plain `cargo test` builds beside the tests.
+pub fn example_path(name: &str) -> PathBuf {
     let mut path: PathBuf = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
     path.extend(["examples", name]);
     assert!(path.exists(), "`--test` alone builds no example: `cargo test --examples --no-run` first");
-    let mut command = tokio::process::Command::new(path);
+    path
+}
+
+/// An example as a program.
+pub fn example(name: &str) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(example_path(name));
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
@@ -54,6 +59,11 @@ pub async fn end(troupe: Troupe) {
     troupe.shutdown().await;
     assert_eq!(living_actors(&troupe), 0, "actors were left behind");
     assert_eq!(living_tasks(&troupe), 0, "tasks were left behind");
+}
+
+/// A stdio server that is the example `scripted_child`, with these arguments.
+pub fn child<'a>(id: &str, arguments: impl IntoIterator<Item = &'a str>) -> Server {
+    Server::stdio(id, example_path("scripted_child").to_str().unwrap(), arguments)
 }
 
 /// The kind of a call's error.

@@ -20,11 +20,13 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_util::codec::{FramedRead, FramedWrite};
 
 use wire::Wire;
 
 use super::memory::{MemoryConnector, MemoryListener, pair};
 use crate::config::Dialect;
+use crate::transport::stdio::Lines;
 
 /// What a tool does when it is called.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -327,6 +329,22 @@ impl ScriptedBuilder {
         let (plan, observed) = (server.plan.subscribe(), server.observed.clone());
         server.tasks.spawn(accept_in_memory(listener, plan, observed));
         (server, connector)
+    }
+
+    /// Serves the one client that holds the other ends of this process's stdin and stdout, until it leaves or a script cuts
+    /// the connection: for a program that a test starts as a stdio server. Returns what it has seen.
+    ///
+    /// The runtime that runs it cannot end by itself while stdin is open; the program ends with `std::process::exit`.
+    pub async fn serve_stdio(self) -> Observed {
+        let server = self.prepare(None);
+        if server.door == Door::BlackHole {
+            std::future::pending::<()>().await;
+        }
+        let incoming = FramedRead::new(tokio::io::stdin(), Lines::new(usize::MAX));
+        let incoming = incoming.filter_map(|line| std::future::ready(line.ok()));
+        let outgoing = FramedWrite::new(tokio::io::stdout(), Lines::new(usize::MAX));
+        brain::serve(incoming, outgoing, server.plan.subscribe(), Guest::new(&server.observed)).await;
+        server.observed()
     }
 
     /// Makes it without a place of its own: connections come in by its [`entrance`](ScriptedServer::entrance) alone, as

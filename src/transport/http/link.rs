@@ -275,7 +275,7 @@ impl Link for HttpLink {
         false
     }
 
-    fn met(&self) -> bool {
+    fn proves_life(&self) -> bool {
         false
     }
 

@@ -1,0 +1,172 @@
+//! MCP over stdio: the server is a child process, with one JSON-RPC message per line on its stdin and stdout.
+//!
+//! ```text
+//! connector ── starts a process ──▶ link    stdin, stdout: dropped or closed by its user
+//!                                  keeper  the process itself, its stderr: lives until the process is reaped
+//! ```
+//!
+//! No shell stands between: the command and its arguments are run as they are given, with a minimal environment. The
+//! process leads a process group of its own, which ends with it; what leaves that group (`setsid`) is not followed. Where
+//! there are no process groups (Windows), the process alone is ended.
+//!
+//! A process is started when those of the same server that are on their way out are gone: they might be in each other's
+//! way, and a pool of one means one.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{BoxFuture, Connector, DialError, Link};
+
+mod keeper;
+mod lines;
+mod link;
+mod process;
+mod stderr;
+
+use keeper::Keeper;
+#[cfg(feature = "testkit")]
+pub(crate) use lines::Lines;
+use link::StdioLink;
+use process::{Pipes, Process};
+
+// They look at processes through /proc.
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+
+/// What a server inherits of this process's environment: what the SDKs of the protocol pass on, and where to find
+/// languages, time zones and temporary files. Everything else may be a secret that is none of its business.
+#[cfg(not(windows))]
+const INHERITED: [&str; 11] =
+    ["HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"];
+#[cfg(windows)]
+const INHERITED: [&str; 15] = [
+    "APPDATA",
+    "COMSPEC",
+    "HOMEDRIVE",
+    "HOMEPATH",
+    "LOCALAPPDATA",
+    "PATH",
+    "PATHEXT",
+    "PROCESSOR_ARCHITECTURE",
+    "PROGRAMFILES",
+    "SYSTEMDRIVE",
+    "SYSTEMROOT",
+    "TEMP",
+    "TMP",
+    "USERNAME",
+    "USERPROFILE",
+];
+
+/// How long a process that has not answered yet counts as starting. Many of them need seconds of this machine's time
+/// (`npx`, interpreters), and all at once they would bring it to a halt; one that hangs must not hold up the others.
+const START_HOLD: Duration = Duration::from_secs(5);
+
+/// Orders to a keeper that it has not taken: one to hold something and one to end, with some room.
+const ORDERS_MAX: usize = 4;
+
+/// How a server's process is started.
+#[derive(Clone, Default)]
+pub struct StdioOptions {
+    /// The server, as the log of its stderr names it.
+    pub server: String,
+    /// The program: a path, or a name that is looked up in `PATH`.
+    pub command: String,
+    /// Its arguments. They are never shown: some carry tokens.
+    pub args: Vec<String>,
+    /// Variables on top of the inherited ones. Their values are never shown.
+    pub env: BTreeMap<String, String>,
+    /// The folder it runs in; this process's own unless said.
+    pub cwd: Option<PathBuf>,
+    /// The longest message that is accepted, in bytes.
+    pub message_bytes_max: usize,
+}
+
+impl fmt::Debug for StdioOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdioOptions")
+            .field("server", &self.server)
+            .field("command", &self.command)
+            .field("args", &format_args!("[{} of them]", self.args.len()))
+            .field("env", &self.env.keys().collect::<Vec<_>>())
+            .field("cwd", &self.cwd)
+            .field("message_bytes_max", &self.message_bytes_max)
+            .finish()
+    }
+}
+
+/// Starts processes of one server.
+#[derive(Debug)]
+pub struct StdioConnector {
+    options: StdioOptions,
+    /// Each process that is on its way out holds a receiver; nothing is ever sent.
+    endings: watch::Sender<()>,
+}
+
+impl StdioConnector {
+    /// A connector that starts processes so. Whether the command exists is seen when it is started: it may be installed
+    /// later.
+    pub fn new(options: StdioOptions) -> Self {
+        Self { options, endings: watch::Sender::new(()) }
+    }
+
+    fn command(&self) -> Command {
+        let StdioOptions { command, args, env, cwd, .. } = &self.options;
+        let mut started = Command::new(command);
+        started.args(args).env_clear();
+        for name in INHERITED {
+            started.envs(std::env::var_os(name).map(|value| (OsString::from(name), value)));
+        }
+        started.envs(env);
+        if let Some(cwd) = cwd {
+            started.current_dir(cwd);
+        }
+        started
+    }
+
+    fn start(&self) -> Result<Box<dyn Link>, DialError> {
+        let (process, pipes) = Process::start(self.command()).map_err(|source| self.not_started(source))?;
+        let Pipes { stdin, stdout, stderr } = pipes;
+        let (orders, taken) = mpsc::channel(ORDERS_MAX);
+        let (exit, exited) = oneshot::channel();
+        // It outlives its link on purpose, and ends by itself.
+        tokio::spawn(Keeper::new(process, stderr, self.options.server.clone(), taken, exit).run());
+        let limit = self.options.message_bytes_max;
+        Ok(Box::new(StdioLink::new((stdin, stdout), limit, orders, exited, self.endings.clone())))
+    }
+
+    fn not_started(&self, source: io::Error) -> DialError {
+        let cwd = self.options.cwd.as_ref().filter(|cwd| !cwd.is_dir());
+        let source = match cwd {
+            // The system blames the command for it.
+            Some(cwd) if source.kind() == io::ErrorKind::NotFound => {
+                io::Error::new(source.kind(), format!("its cwd {} is no folder", cwd.display()))
+            }
+            _ => source,
+        };
+        DialError::Start { command: self.options.command.clone(), source }
+    }
+}
+
+impl Connector for StdioConnector {
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Link>, DialError>> {
+        Box::pin(async move {
+            self.endings.closed().await;
+            self.start()
+        })
+    }
+
+    fn endpoint(&self) -> String {
+        self.options.command.clone()
+    }
+
+    fn start_hold(&self) -> Duration {
+        START_HOLD
+    }
+}

@@ -1,0 +1,135 @@
+//! One child process, and the process group that it leads.
+//!
+//! The group holds all that the child starts, unless one of them leaves it (`setsid`, as daemons do). It goes with the
+//! child: when the child ends, and when this is dropped, what is left of the group is killed.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::time::Instant;
+
+/// How long the drop of a process that was just killed may wait for its end. It is dropped alive only with its runtime,
+/// whose other tasks are gone already; nobody else would reap it.
+const REAP_MAX: Duration = Duration::from_millis(100);
+
+/// How long what was killed with a group is waited for, and how often it is looked for. Whoever starts the next process
+/// wants the locks and ports of the last one to be free. Longer only where nobody reaps orphans (a container without an
+/// init), so that they are never gone.
+#[cfg(unix)]
+const GROUP_WAIT: Duration = Duration::from_millis(100);
+#[cfg(unix)]
+const GROUP_LOOK: Duration = Duration::from_millis(1);
+
+/// The child's ends of its three pipes.
+pub(super) struct Pipes {
+    pub stdin: ChildStdin,
+    pub stdout: ChildStdout,
+    pub stderr: ChildStderr,
+}
+
+/// A child process; see the module's page.
+pub(super) struct Process {
+    child: Child,
+    /// Its group, until the child was reaped. Later the number may belong to others.
+    #[cfg(unix)]
+    group: Option<Pid>,
+    /// The group that was killed when the child was reaped.
+    #[cfg(unix)]
+    killed: Option<Pid>,
+}
+
+impl Process {
+    /// Starts `command` as the leader of a group of its own.
+    pub fn start(mut command: Command) -> io::Result<(Self, Pipes)> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.spawn()?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let process = Self {
+            #[cfg(unix)]
+            group: child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw),
+            #[cfg(unix)]
+            killed: None,
+            child,
+        };
+        match pipes {
+            (Some(stdin), Some(stdout), Some(stderr)) => Ok((process, Pipes { stdin, stdout, stderr })),
+            _ => Err(io::Error::other("its pipes are missing")),
+        }
+    }
+
+    /// Waits for its end, and reaps it; what it leaves in its group is killed. May be dropped and asked again.
+    ///
+    /// # Errors
+    /// Somebody else has reaped it, so that nobody can tell how it ended.
+    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait().await;
+        self.kill();
+        #[cfg(unix)]
+        if let Some(group) = self.group.take() {
+            self.killed = Some(group);
+        }
+        status
+    }
+
+    /// After its end: waits until what was killed with it is gone too.
+    pub async fn group_gone(&self) {
+        #[cfg(unix)]
+        if let Some(group) = self.killed {
+            let gone = async {
+                while test_kill_process_group(group).is_ok() {
+                    tokio::time::sleep(GROUP_LOOK).await;
+                }
+            };
+            // What hangs longer has been killed all the same.
+            let _ = tokio::time::timeout(GROUP_WAIT, gone).await;
+        }
+    }
+
+    /// Asks it and its group to end. Says whether this system knows such a request.
+    pub fn terminate(&self) -> bool {
+        #[cfg(unix)]
+        {
+            self.signal(Signal::TERM);
+            true
+        }
+        #[cfg(not(unix))]
+        false
+    }
+
+    /// Kills it and its group.
+    pub fn kill(&mut self) {
+        #[cfg(unix)]
+        self.signal(Signal::KILL);
+        // Where there is no group it is the child alone. One that has ended is no error.
+        #[cfg(not(unix))]
+        let _ = self.child.start_kill();
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // A group whose last member has ended is no error.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.child.id().is_none() {
+            return;
+        }
+        self.kill();
+        let until = Instant::now() + REAP_MAX;
+        // One that takes longer is reaped by the next runtime of this host, if there is one.
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What a server writes to its stderr: its log. It goes to `tracing`, within limits, and its last lines are kept, since
+//! they tell why it ended.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+use tokio::time::Instant;
+use tokio_util::codec::Decoder;
+
+/// The longest line that is read; the rest of a longer one is skipped. It holds the usual line of a structured log.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// Lines that are logged within [`WINDOW`]. A stack trace passes whole; a flood fills no disk.
+const LINES_MAX: u32 = 200;
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// The last lines that are kept, and how much of each: they become part of an error message.
+const LAST_LINES: usize = 5;
+const LAST_LINE_BYTES: usize = 200;
+
+/// Lines of a log, of bounded length.
+#[derive(Default)]
+pub(super) struct LogLines {
+    /// In the middle of a line that is too long.
+    skipping: bool,
+}
+
+impl Decoder for LogLines {
+    type Item = Bytes;
+    type Error = io::Error;
+
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, io::Error> {
+        loop {
+            let end = memchr(b'\n', buffer);
+            let line = match end {
+                Some(end) => buffer.split_to(end + 1),
+                None if buffer.len() >= LINE_BYTES_MAX => buffer.split(),
+                None => return Ok(None),
+            };
+            let rest_of_long = std::mem::replace(&mut self.skipping, end.is_none());
+            if let Some(line) = content(line).filter(|_| !rest_of_long) {
+                return Ok(Some(line));
+            }
+        }
+    }
+
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, io::Error> {
+        if let Some(line) = self.decode(buffer)? {
+            return Ok(Some(line));
+        }
+        let rest = buffer.split();
+        Ok(content(rest).filter(|_| !self.skipping))
+    }
+}
+
+/// A line as far as it is read; `None` for a blank one.
+fn content(mut line: BytesMut) -> Option<Bytes> {
+    line.truncate(LINE_BYTES_MAX);
+    Some(line.freeze()).filter(|line| !line.trim_ascii().is_empty())
+}
+
+/// A line as text that is safe to show: a terminal takes control characters for orders, and many servers write colours.
+pub(super) fn readable(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    let mut text = String::with_capacity(line.len());
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            // A sequence of colour or movement, up to its final letter.
+            '\x1b' if characters.as_str().starts_with('[') => {
+                characters.next();
+                characters.by_ref().find(|character| matches!(character, '@'..='~'));
+            }
+            '\t' => text.push('\t'),
+            character if character.is_control() => {}
+            character => text.push(character),
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// Decides which lines are logged, and remembers the last.
+pub(super) struct StderrLog {
+    last: VecDeque<Bytes>,
+    window: Instant,
+    in_window: u32,
+    /// Lines of this window that were not logged.
+    dropped: u64,
+}
+
+/// What becomes of a line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Noted {
+    /// It is logged.
+    pub logged: bool,
+    /// So many before it were not, which has not been told yet.
+    pub dropped: u64,
+}
+
+impl StderrLog {
+    pub fn new(now: Instant) -> Self {
+        Self { last: VecDeque::with_capacity(LAST_LINES), window: now, in_window: 0, dropped: 0 }
+    }
+
+    /// Takes note of a line.
+    pub fn note(&mut self, line: &[u8], now: Instant) -> Noted {
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        // A slice of the line would hold the whole buffer that it was read into.
+        self.last.push_back(Bytes::copy_from_slice(&line[..line.len().min(LAST_LINE_BYTES)]));
+        let mut dropped = 0;
+        if now.saturating_duration_since(self.window) >= WINDOW {
+            self.window = now;
+            self.in_window = 0;
+            dropped = self.dropped();
+        }
+        self.in_window = self.in_window.saturating_add(1);
+        let logged = self.in_window <= LINES_MAX;
+        self.dropped += u64::from(!logged);
+        Noted { logged, dropped }
+    }
+
+    /// Lines that were not logged, since this was last told.
+    pub fn dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// The last lines, if there were any.
+    pub fn last_words(&self) -> Option<String> {
+        let words = self.last.iter().map(|line| readable(line)).collect::<Vec<_>>().join(" | ");
+        Some(words).filter(|words| !words.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(chunks: &[&[u8]]) -> Vec<String> {
+        let (mut lines, mut buffer, mut read) = (LogLines::default(), BytesMut::new(), Vec::new());
+        for chunk in chunks {
+            buffer.extend_from_slice(chunk);
+            while let Some(line) = lines.decode(&mut buffer).unwrap() {
+                read.push(readable(&line));
+            }
+        }
+        read.extend(lines.decode_eof(&mut buffer).unwrap().map(|line| readable(&line)));
+        read
+    }
+
+    #[test]
+    fn lines_are_read_without_what_a_terminal_would_obey() {
+        let told = read(&[b"one\r\n\n\x1b[1;31mtw", b"o\x1b[0m\x07\n", b"\xffthree\x1b[3"]);
+        assert_eq!(told, ["one", "two", "\u{fffd}three"]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_cut_and_its_rest_is_skipped() {
+        let long = vec![b'x'; LINE_BYTES_MAX];
+        let read = read(&[&long, &long, b"yy\n", b"next\n", &long, b"z"]);
+        assert_eq!(read.iter().map(String::len).collect::<Vec<_>>(), [LINE_BYTES_MAX, 4, LINE_BYTES_MAX]);
+    }
+
+    #[test]
+    fn a_flood_is_cut_off_and_counted_and_its_last_lines_are_kept() {
+        let now = Instant::now();
+        let mut log = StderrLog::new(now);
+        let logged = (0..1_000).filter(|n| log.note(format!("line {n}").as_bytes(), now).logged).count();
+        assert_eq!(logged, LINES_MAX as usize);
+        assert_eq!(log.last_words().unwrap(), "line 995 | line 996 | line 997 | line 998 | line 999");
+        let later = log.note(b"calm", now + WINDOW);
+        assert_eq!(later, Noted { logged: true, dropped: 1_000 - u64::from(LINES_MAX) });
+        assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn who_said_nothing_has_no_last_words() {
+        assert_eq!(StderrLog::new(Instant::now()).last_words(), None);
+    }
+}
