@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::common::{echo, end, event};
-use super::directory::{Program, free_port, installed, skip, until};
+use super::directory::{Certificates, Program, free_port, installed, skip, until};
 use super::{plays, prompt, scripted, source, stands};
 
 const TOKEN: &str = "e95b599e-166e-7d80-08ad-aee76e7ddf19";
@@ -28,6 +28,8 @@ enum Mode {
     Guarded,
     /// Alone, its data on disk.
     Server,
+    /// Alone, and over TLS besides.
+    Tls,
     /// One of two servers, the other of which never comes.
     Leaderless,
 }
@@ -37,6 +39,7 @@ struct Consul {
     folder: TempDir,
     ports: [u16; 5],
     binary: String,
+    certificates: Certificates,
 }
 
 impl Consul {
@@ -53,27 +56,39 @@ impl Consul {
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
-        Some(Self { program: None, folder, ports: std::array::from_fn(|_| free_port()), binary })
+        let (ports, certificates) = (std::array::from_fn(|_| free_port()), Certificates::new());
+        Some(Self { program: None, folder, ports, binary, certificates })
     }
 
     async fn run(&mut self, mode: Mode) {
         let guard = format!(
             r#", "acl": {{"enabled": true, "default_policy": "deny", "tokens": {{"master": "{TOKEN}"}}}}"#
         );
-        let config = format!(
-            r#"{{"disable_update_check": true, "leave_on_terminate": false {}}}"#,
-            if mode == Mode::Guarded { guard } else { String::new() }
+        let path = |name| self.certificates.path(name);
+        let tls = format!(
+            r#", "ports": {{"https": {}}}, "cert_file": "{}", "key_file": "{}", "ca_file": "{}",
+                "verify_incoming_https": true"#,
+            self.ports[4],
+            path("server.pem"),
+            path("server.key"),
+            path("client.pem")
         );
+        let more = match mode {
+            Mode::Guarded => guard,
+            Mode::Tls => tls,
+            Mode::Dev | Mode::Server | Mode::Leaderless => String::new(),
+        };
+        let config = format!(r#"{{"disable_update_check": true, "leave_on_terminate": false {more}}}"#);
         let file = self.folder.path().join("consul.json");
         std::fs::write(&file, config).unwrap();
-        let [http, dns, server, lan, _] = self.ports.map(|port| port.to_string());
+        let [http, dns, server, lan, _https] = self.ports.map(|port| port.to_string());
         let mut command = Command::new(&self.binary);
         command.args(["agent", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-serf-wan-port", "-1"]);
         command.args(["-grpc-port", "-1", "-http-port", &http, "-dns-port", &dns, "-server-port", &server]);
         command.args(["-serf-lan-port", &lan, "-config-file"]).arg(file);
         let data = self.folder.path().join("data");
         match mode {
-            Mode::Dev | Mode::Guarded => command.arg("-dev"),
+            Mode::Dev | Mode::Guarded | Mode::Tls => command.arg("-dev"),
             Mode::Server => command.args(["-server", "-bootstrap-expect", "1", "-data-dir"]).arg(data),
             Mode::Leaderless => command.args(["-server", "-bootstrap-expect", "2", "-data-dir"]).arg(data),
         };
@@ -263,6 +278,28 @@ async fn a_cluster_without_a_leader_says_so_and_takes_no_server() {
         assert!(troupe.call(echo()).await.is_ok());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    plays(&troupe, &["a"]).await;
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn certificates_are_shown_and_verified_and_wrong_ones_are_one_clear_status() {
+    let Some(consul) = Consul::start("certificates_are_shown_and_verified", Mode::Tls).await else { return };
+    let a = scripted().await;
+    consul.register("a", &a, json!({})).await;
+    let secured = || ConsulSource::new(format!("https://127.0.0.1:{}", consul.ports[4]), "echo");
+    let made = &consul.certificates;
+    for (tls, says) in [
+        (made.trusting("stranger"), "not reachable: invalid peer certificate"),
+        (made.trusting("server"), "not reachable: "),
+        (made.trusting("missing"), "refused: "),
+    ] {
+        let troupe = start(prompt(), secured().tls(tls)).await;
+        let reason = stands(&troupe, SourceStatus::Failing).await.reason.unwrap();
+        assert!(reason.starts_with(says), "{reason}");
+        end(troupe).await;
+    }
+    let troupe = start(prompt(), secured().tls(made.tls())).await;
     plays(&troupe, &["a"]).await;
     end(troupe).await;
 }

@@ -30,6 +30,37 @@ pub fn skip(test: &str, program: &str, package: &str) {
         .and_then(|mut stderr| stderr.write_all(line.as_bytes()));
 }
 
+/// Certificates of a directory and of who asks it, each trusted by itself.
+#[cfg(any(feature = "consul", feature = "etcd"))]
+pub struct Certificates(tempfile::TempDir);
+
+#[cfg(any(feature = "consul", feature = "etcd"))]
+impl Certificates {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, subject) in [("server", "127.0.0.1"), ("client", "troupe"), ("stranger", "127.0.0.1")] {
+            let made = rcgen::generate_simple_self_signed([subject.to_owned()]).unwrap();
+            std::fs::write(folder.path().join(format!("{name}.pem")), made.cert.pem()).unwrap();
+            let key = made.signing_key.serialize_pem();
+            std::fs::write(folder.path().join(format!("{name}.key")), key).unwrap();
+        }
+        Self(folder)
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    /// What is right: trusts the server, shows the client's.
+    pub fn tls(&self) -> mcp_troupe::discovery::Tls {
+        self.trusting("server").identity(self.path("client.pem"), self.path("client.key"))
+    }
+
+    pub fn trusting(&self, name: &str) -> mcp_troupe::discovery::Tls {
+        mcp_troupe::discovery::Tls::new().authority(self.path(&format!("{name}.pem")))
+    }
+}
+
 /// A child process that ends with the test.
 pub struct Program(Child);
 

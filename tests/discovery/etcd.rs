@@ -12,7 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::common::{echo, end, event, example};
-use super::directory::{Program, free_port, installed, skip, until};
+use super::directory::{Certificates, Program, free_port, installed, skip, until};
 use super::{plays, prompt, scripted, source, stands};
 
 const PREFIX: &str = "/mcp/servers/";
@@ -24,6 +24,7 @@ pub struct Etcd {
     port: u16,
     peer_port: u16,
     binary: String,
+    certificates: Option<Certificates>,
 }
 
 impl Etcd {
@@ -41,11 +42,13 @@ impl Etcd {
             return None;
         };
         let data = tempfile::tempdir().unwrap();
-        Some(Self { program: None, data, port: free_port(), peer_port: free_port(), binary })
+        let (port, peer_port) = (free_port(), free_port());
+        Some(Self { program: None, data, port, peer_port, binary, certificates: None })
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.certificates.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// Starts it on the same ports and, unless they were wiped, the same data.
@@ -60,15 +63,20 @@ impl Etcd {
                 .args(["--listen-client-urls", url, "--advertise-client-urls", url])
                 .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
                 .args(["--initial-cluster", &format!("t={peer}")]);
+            if let Some(made) = &self.certificates {
+                let [certificate, key, client] =
+                    ["server.pem", "server.key", "client.pem"].map(|name| made.path(name));
+                command.args(["--cert-file", &certificate, "--key-file", &key]);
+                command.args(["--client-cert-auth", "--trusted-ca-file", &client]);
+            }
             Program::start(&mut command)
         };
         self.program = Some(start(&self.url()));
-        let url = self.url();
         until("etcd's start", || async {
-            let connected = Client::connect([&url], None).await;
-            let Ok(mut client) = connected else { return false };
-            let got = tokio::time::timeout(Duration::from_secs(1), client.get("k", None)).await;
-            matches!(got, Ok(Ok(_)))
+            let looked = tokio::time::timeout(Duration::from_secs(1), async {
+                self.source().watch().next().await.is_ok()
+            });
+            looked.await == Ok(true)
         })
         .await;
     }
@@ -105,7 +113,11 @@ impl Etcd {
     }
 
     fn source(&self) -> EtcdSource {
-        EtcdSource::new([self.url()], PREFIX)
+        let source = EtcdSource::new([self.url()], PREFIX);
+        match &self.certificates {
+            Some(made) => source.tls(made.tls()),
+            None => source,
+        }
     }
 
     pub async fn troupe(&self) -> Troupe {
@@ -385,4 +397,29 @@ async fn a_server_that_no_troupe_would_take_is_not_announced() {
     assert_eq!(refused("a", "{}", ttl), "record: address is missing");
     assert!(refused("a/b", r#"{"url":"ws://h"}"#, ttl).starts_with("record: \"a/b\" is no valid id"));
     assert_eq!(refused("a", r#"{"url":"ws://h"}"#, Duration::from_secs(1)), "ttl: 1s is less than 3s");
+}
+
+#[tokio::test]
+async fn certificates_are_shown_and_verified_and_wrong_ones_are_one_clear_status() {
+    let Some(mut etcd) = Etcd::stopped("certificates_are_shown_and_verified") else { return };
+    etcd.certificates = Some(Certificates::new());
+    etcd.run().await;
+    let made = etcd.certificates.as_ref().unwrap();
+    let plain = EtcdSource::new([etcd.url()], PREFIX);
+    for (tls, says) in [
+        (
+            made.trusting("stranger").identity(made.path("client.pem"), made.path("client.key")),
+            "not reachable: ",
+        ),
+        (made.trusting("server"), "not reachable: "),
+        (made.trusting("missing"), "refused: "),
+    ] {
+        let troupe = start(prompt(), plain.clone().tls(tls)).await;
+        let reason = stands(&troupe, SourceStatus::Failing).await.reason.unwrap();
+        assert!(reason.starts_with(says) && !reason.ends_with("transport error"), "{reason}");
+        end(troupe).await;
+    }
+    let troupe = etcd.troupe().await;
+    stands(&troupe, SourceStatus::Good).await;
+    end(troupe).await;
 }
