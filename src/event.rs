@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::duration::optional_ms;
-use crate::id::{ConnectionId, GroupId, Incarnation, ServerId};
+use crate::id::{ConnectionId, GroupId, Incarnation, ServerId, SourceId};
 
 /// Where a server stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,6 +39,54 @@ impl fmt::Display for ServerStatus {
             Self::Quarantined => "quarantined",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// How a server came to the troupe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "origin", content = "source")]
+pub enum Origin {
+    /// It was given to the builder, or stands in the configuration.
+    Configured,
+    /// The host registered it, or gave it another description, while the troupe played.
+    Registered,
+    /// This source found it.
+    Source(SourceId),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configured => f.write_str("the configuration"),
+            Self::Registered => f.write_str("the host"),
+            Self::Source(source) => write!(f, "the source {source}"),
+        }
+    }
+}
+
+/// Where a source of servers stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SourceStatus {
+    /// It was asked and has not answered yet.
+    Asking,
+    /// Its last answer was good.
+    Good,
+    /// It names no server, which is not believed yet.
+    Doubted,
+    /// It has no answer, and is asked again.
+    Failing,
+}
+
+impl fmt::Display for SourceStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asking => "asking",
+            Self::Good => "good",
+            Self::Doubted => "doubted",
+            Self::Failing => "failing",
         })
     }
 }
@@ -274,6 +322,87 @@ pub enum Event {
     },
     /// The registry ended and was replaced, and with it all server actors and the router.
     RegistryRestarted {
+        /// How it ended.
+        cause: ExitCause,
+    },
+    /// A source found a server, and it joined.
+    ServerDiscovered {
+        /// The server.
+        server: ServerId,
+        /// The source.
+        source: SourceId,
+        /// Where it is.
+        endpoint: String,
+    },
+    /// What a source says of a server changed, or another source than before says it.
+    ServerMoved {
+        /// The server.
+        server: ServerId,
+        /// The source.
+        source: SourceId,
+        /// Where it was.
+        from: String,
+        /// Where it is; the same where something else changed.
+        to: String,
+    },
+    /// No source names a server any more: it finishes what it has and leaves.
+    ServerWithdrawn {
+        /// The server.
+        server: ServerId,
+        /// The source that found it.
+        source: SourceId,
+    },
+    /// A source names a server that belongs to somebody else, and is passed over.
+    ClaimConflict {
+        /// The server.
+        server: ServerId,
+        /// The source that is passed over.
+        claimed_by: SourceId,
+        /// Whose it is.
+        #[serde(flatten)]
+        holder: Origin,
+    },
+    /// A source names something that is no server, or none that can be used.
+    RecordSkipped {
+        /// The source.
+        source: SourceId,
+        /// What the source calls it.
+        record: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A source has no answer; the last good one goes on to hold. Told when it begins and when its reason changes.
+    DiscoveryFailed {
+        /// The source.
+        source: SourceId,
+        /// Why.
+        reason: String,
+        /// When it is asked again.
+        #[serde(
+            rename = "retry_in_ms",
+            serialize_with = "optional_ms",
+            skip_serializing_if = "Option::is_none"
+        )]
+        retry_in: Option<Duration>,
+    },
+    /// A source names no server while some are known; they stay until it has said so often and long enough.
+    DiscoveryDoubted {
+        /// The source.
+        source: SourceId,
+        /// How many are known.
+        known: usize,
+    },
+    /// A source that failed, or was doubted, has a good answer again.
+    DiscoveryRecovered {
+        /// The source.
+        source: SourceId,
+        /// How many servers it names.
+        servers: usize,
+    },
+    /// The actor that asks a source ended, and is replaced; its servers stay.
+    DiscoveryRestarted {
+        /// The source.
+        source: SourceId,
         /// How it ended.
         cause: ExitCause,
     },

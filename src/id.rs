@@ -100,6 +100,11 @@ text_id! {
     GroupId
 }
 
+text_id! {
+    /// A place where servers are discovered, such as a directory.
+    SourceId
+}
+
 impl From<&ServerId> for GroupId {
     /// The group of a server that names none: a group of its own, with the server's id.
     fn from(server: &ServerId) -> Self {

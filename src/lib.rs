@@ -52,6 +52,7 @@ struct Readme;
 mod actors;
 mod call;
 pub mod config;
+pub mod discovery;
 mod duration;
 pub mod error;
 pub mod event;

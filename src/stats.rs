@@ -7,8 +7,8 @@ use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
 use crate::duration::optional_ms;
-use crate::event::{BreakerState, ServerStatus};
-use crate::id::{GroupId, Incarnation, ServerId};
+use crate::event::{BreakerState, Origin, ServerStatus, SourceStatus};
+use crate::id::{GroupId, Incarnation, ServerId, SourceId};
 
 /// How often each kind of end occurred, by its stable name: `ok`, or the name of a
 /// [`CallErrorKind`](crate::error::CallErrorKind).
@@ -22,6 +22,8 @@ pub struct Stats {
     pub servers: Vec<ServerStats>,
     /// The router.
     pub router: RouterStats,
+    /// The sources of servers, in their order.
+    pub sources: Vec<SourceStats>,
     /// Sums over the servers.
     pub totals: Totals,
 }
@@ -36,6 +38,10 @@ pub struct ServerInfo {
     pub group: GroupId,
     /// Its tags, sorted.
     pub tags: Vec<String>,
+    /// How it came to the troupe.
+    pub origin: Origin,
+    /// What its description notes beside.
+    pub metadata: BTreeMap<String, String>,
     /// Where it is, without tokens.
     pub endpoint: String,
     /// Where it stands.
@@ -60,6 +66,9 @@ pub struct ServerStats {
     pub id: ServerId,
     /// Its group.
     pub group: GroupId,
+    /// How it came to the troupe.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// Where it stands.
     pub status: ServerStatus,
     /// Why it is not ready, if it is not.
@@ -188,6 +197,43 @@ pub struct QueuedStats {
     pub normal: usize,
     /// Low.
     pub low: usize,
+}
+
+/// A source of servers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct SourceStats {
+    /// The source.
+    pub id: SourceId,
+    /// Where it looks.
+    pub place: String,
+    /// Where it stands.
+    pub status: SourceStatus,
+    /// Why it has no good answer, if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Servers of its last good answer.
+    pub servers: usize,
+    /// Records of its last answer that are no servers.
+    pub skipped: usize,
+    /// How long ago its last good answer came.
+    #[serde(
+        rename = "answered_ago_ms",
+        serialize_with = "optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub answered_ago: Option<Duration>,
+    /// When it is asked again; none while it waits for a change.
+    #[serde(
+        rename = "next_look_in_ms",
+        serialize_with = "optional_ms",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub next_look_in: Option<Duration>,
+    /// Failed looks since the last good answer.
+    pub failures: u32,
+    /// Restarts of its actor, ever.
+    pub restarts: u64,
 }
 
 /// Sums over the servers.

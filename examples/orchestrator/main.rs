@@ -1,5 +1,6 @@
 //! The troupe from a shell: a tour of what it does, and commands against your own `servers.json`.
 
+mod announce;
 mod load;
 mod output;
 #[path = "../servers/mod.rs"]
@@ -35,6 +36,8 @@ enum Command {
     Call(CallArgs),
     /// Make calls as fast as they are answered, and account for every one.
     Load(load::LoadArgs),
+    /// Announce a server in a directory until interrupted.
+    Announce(announce::AnnounceArgs),
 }
 
 /// Where the servers are named.
@@ -157,6 +160,7 @@ async fn run(command: Command) -> u8 {
         Command::Tools(config) => tools(&config).await,
         Command::Call(args) => call(&args).await,
         Command::Load(args) => load::run(&args).await,
+        Command::Announce(args) => announce::run(&args).await,
     }
 }
 

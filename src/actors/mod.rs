@@ -6,7 +6,8 @@
 //! ├─ RegistryActor             members, restarts, catalogue
 //! │  └─ ServerActor …          pool, breaker, figures of one server
 //! │     └─ ConnectionActor …   one link: dial, handshake, pump
-//! └─ RouterActor               open calls, queues, strategy
+//! ├─ RouterActor               open calls, queues, strategy
+//! └─ DiscoveryActor …          the look at one source of servers; depends on none of the others
 //! ```
 //!
 //! Decisions are made in `policy`; parsing in `protocol`. What is here carries them out.
@@ -15,6 +16,7 @@ mod alarm;
 mod ask;
 pub(crate) mod connection;
 mod dial;
+pub(crate) mod discovery;
 pub(crate) mod events;
 pub(crate) mod intake;
 mod ledger;

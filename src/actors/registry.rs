@@ -34,24 +34,60 @@ use super::root::RootMsg;
 use super::router::RouterMsg;
 use super::server::{ServerActor, ServerArguments, ServerMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
-use crate::config::ServerSpec;
-use crate::event::{Event, ExitCause, ServerStatus};
+use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings};
+use crate::event::{Event, ExitCause, Origin, ServerStatus};
 use crate::id::{Incarnation, ServerId};
 use crate::policy::catalogue::{Catalogue, ServerTools, ToolDefinition};
 use crate::policy::restart::{Decision, RestartPolicy};
 use crate::policy::routing::Standing;
 use crate::stats::ServerInfo;
-use crate::transport::Connector;
+use crate::transport::{self, Connector};
 
 /// How long the registry waits for a dead life's ledger. It comes when the state is dropped, within microseconds; a
 /// state that is never dropped must not keep its server down.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// A server to play: its description, and the way to it.
+/// A server to play: its description, the way to it, and where it comes from.
 #[derive(Clone)]
 pub(crate) struct Registration {
     pub spec: Arc<ServerSpec>,
     pub connector: Arc<dyn Connector>,
+    pub origin: Origin,
+}
+
+impl Registration {
+    /// Checks a server and finds the way to it, unless the host gives one.
+    pub fn of(
+        server: Server,
+        connector: Option<Arc<dyn Connector>>,
+        settings: &Settings,
+        order: usize,
+        origin: Origin,
+    ) -> Result<Self, ConfigError> {
+        let spec = server.settle(&settings.pool, &settings.breaker, order)?;
+        let connector = match connector {
+            Some(connector) => connector,
+            None => transport::connector(&spec, settings).map_err(|error| {
+                ConfigError::new(format!("{}.{}", spec.id, spec.endpoint.key()), error.to_string())
+            })?,
+        };
+        Ok(Self { spec: Arc::new(spec), connector, origin })
+    }
+
+    /// Whether connections that were opened for the one serve the other.
+    pub fn reaches_alike(&self, other: &Self) -> bool {
+        let same_way = match (&self.spec.endpoint, &other.spec.endpoint) {
+            (Endpoint::Custom, Endpoint::Custom) => Arc::ptr_eq(&self.connector, &other.connector),
+            (one, another) => one == another,
+        };
+        same_way && self.spec.reaches_alike(&other.spec)
+    }
+}
+
+impl PartialEq for Registration {
+    fn eq(&self, other: &Self) -> bool {
+        self.origin == other.origin && self.spec == other.spec && self.reaches_alike(other)
+    }
 }
 
 /// What the registry is told.
@@ -60,12 +96,16 @@ pub(crate) enum RegistryMsg {
     Register { registration: Registration, paused: bool },
     /// By the root: another description of a server.
     Replace(Registration),
+    /// By the root: another description of a server, for which its connections are as good.
+    Amend(Registration),
     /// By the root: a server takes no new calls, finishes what it has until then, and rests. Answered when it does.
     Drain { server: ServerId, until: Instant, port: oneshot::Sender<()> },
     /// By the root: a server that rests is started again.
     Resume(ServerId),
     /// By the root: a server leaves.
     Unregister(ServerId),
+    /// By the root: every source of servers has answered, or failed; those it knows are all there are.
+    Complete,
     /// By the root: there is a new router, which knows nothing yet.
     RouterUp,
     /// By a server actor: where it stands.
@@ -91,6 +131,8 @@ pub(crate) struct RegistryArguments {
     pub root: ActorRef<RootMsg>,
     /// Each with whether it rests.
     pub registrations: Vec<(Registration, bool)>,
+    /// Whether these are all servers for now: no source has yet to answer.
+    pub complete: bool,
     pub roster: watch::Sender<Arc<Roster>>,
 }
 
@@ -99,6 +141,8 @@ pub(crate) struct RegistryArguments {
 pub(crate) struct Roster {
     /// A registry has spoken; before that nobody knows which servers there are.
     pub told: bool,
+    /// No source has yet to answer for the first time.
+    pub complete: bool,
     /// By server id.
     pub entries: Vec<RosterEntry>,
     pub catalogue: Arc<Catalogue>,
@@ -166,6 +210,8 @@ impl Member {
             id: spec.id.clone(),
             group: spec.group.clone(),
             tags: spec.tags.clone(),
+            origin: self.registration.origin.clone(),
+            metadata: spec.metadata.clone(),
             endpoint: self.registration.connector.endpoint(),
             status: self.standing.status,
             reason: self.standing.reason.clone(),
@@ -196,6 +242,8 @@ pub(crate) struct RegistryState {
     /// Members whose standing changed since the last publication.
     changed: BTreeSet<ServerId>,
     tools_changed: bool,
+    /// Every source has answered, or failed.
+    complete: bool,
     /// The router waits to be told everything.
     introduce: bool,
     publishing: bool,
@@ -217,7 +265,7 @@ impl Actor for RegistryActor {
         myself: ActorRef<RegistryMsg>,
         arguments: RegistryArguments,
     ) -> Result<RegistryState, ActorProcessingErr> {
-        let RegistryArguments { context, root, registrations, roster } = arguments;
+        let RegistryArguments { context, root, registrations, complete, roster } = arguments;
         for (registration, paused) in registrations {
             myself.cast(RegistryMsg::Register { registration, paused })?;
         }
@@ -231,6 +279,7 @@ impl Actor for RegistryActor {
             roster,
             changed: BTreeSet::new(),
             tools_changed: true,
+            complete,
             introduce: false,
             publishing: false,
             alarm: Alarm::new(context.tasks.clone()),
@@ -252,9 +301,15 @@ impl Actor for RegistryActor {
                 state.register(&myself, registration, paused, now).await?;
             }
             RegistryMsg::Replace(registration) => state.replace(&myself, registration, now).await?,
+            RegistryMsg::Amend(registration) => state.amend(registration),
             RegistryMsg::Drain { server, until, port } => state.drain(&server, until, port, now),
             RegistryMsg::Resume(server) => state.resume(&myself, &server, now).await?,
             RegistryMsg::Unregister(server) => state.unregister(&server, now),
+            RegistryMsg::Complete => {
+                state.complete = true;
+                // The handles are told as well.
+                state.tools_changed = true;
+            }
             RegistryMsg::RouterUp => state.router_up(),
             RegistryMsg::Report { server, incarnation, standing } => {
                 state.reported(&server, incarnation, standing, now);
@@ -389,6 +444,17 @@ impl RegistryState {
         self.start(myself, &server, next, beside, now).await
     }
 
+    /// Gives a server another description and leaves its actor and its connections alone.
+    fn amend(&mut self, registration: Registration) {
+        let server = registration.spec.id.clone();
+        let Some(member) = self.members.get_mut(&server) else { return };
+        let spec = registration.spec.clone();
+        member.registration = registration;
+        self.context.to_router(RouterMsg::Amended(spec));
+        self.tools_changed = true;
+        self.changed.insert(server);
+    }
+
     /// A life that was replaced is over.
     fn retired(&mut self, index: usize) {
         let Retiring { server, incarnation, .. } = self.retiring.swap_remove(index);
@@ -428,13 +494,17 @@ impl RegistryState {
     /// Sets a server aside: the router is told at once, since no actor of it will.
     fn stand_aside(&mut self, server: &ServerId, status: ServerStatus, now: Instant) {
         let Some(member) = self.members.get_mut(server) else { return };
+        let reason = match member.phase {
+            Phase::Leaving(_) => "it was removed",
+            Phase::Alive(_) | Phase::Waiting { .. } | Phase::Paused { .. } => "it was drained",
+        };
         let former = member.standing.status;
         member.standing = Standing {
             status,
             hopeful: false,
             listed: member.tools.is_some(),
             slots: 0,
-            reason: Some("it was drained".to_owned()),
+            reason: Some(reason.to_owned()),
             ..Standing::beginning()
         };
         let (incarnation, standing) = (member.incarnation, member.standing.clone());
@@ -532,6 +602,8 @@ impl RegistryState {
         self.context.to_router(RouterMsg::Leaving(server.clone()));
         if gone {
             self.forget(server);
+        } else {
+            self.stand_aside(server, ServerStatus::Draining, now);
         }
     }
 
@@ -688,7 +760,9 @@ impl RegistryState {
         if self.next_ping <= now {
             self.ping(now);
         }
-        if !self.publishing && (self.introduce || self.tools_changed || !self.changed.is_empty()) {
+        if !self.publishing
+            && (self.complete && self.introduce || self.tools_changed || !self.changed.is_empty())
+        {
             self.publishing = true;
             myself.cast(RegistryMsg::Publish)?;
         }
@@ -754,7 +828,7 @@ impl RegistryState {
             let (incarnation, standing) = (member.incarnation, member.standing.clone());
             self.context.to_router(RouterMsg::Standing { server, incarnation, standing });
         }
-        if std::mem::take(&mut self.introduce) {
+        if self.complete && std::mem::take(&mut self.introduce) {
             self.context.to_router(RouterMsg::Introduced);
         }
         self.show();
@@ -766,7 +840,8 @@ impl RegistryState {
             .members
             .values()
             .map(|member| RosterEntry { info: member.info(), actor: member.alive().cloned() });
-        let roster = Roster { told: true, entries: entries.collect(), catalogue: self.catalogue.clone() };
+        let (entries, catalogue) = (entries.collect(), self.catalogue.clone());
+        let roster = Roster { told: true, complete: self.complete, entries, catalogue };
         self.roster.send_replace(Arc::new(roster));
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Its children depend on each other in their order, so it restarts them `rest_for_one`: the end of the events actor
 //! ends the registry and the router, the end of the registry ends the router, the end of the router ends nothing else.
-//! The registrations are kept here, so that none is lost with the registry.
+//! The registrations are kept here, so that none is lost with the registry. Sources of servers have an actor each, which
+//! depends on none of the others.
+
+mod sources;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,6 +15,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::discovery::Census;
+#[cfg(feature = "testkit")]
+use super::discovery::DiscoveryMsg;
 use super::events::{EventsActor, EventsMsg};
 use super::intake::{Intake, intake};
 use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster};
@@ -19,10 +25,15 @@ use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Context, Stage, Tasks};
 use crate::config::Settings;
-use crate::event::Event;
-use crate::id::ServerId;
+use crate::discovery::SourceError;
+use crate::event::{Event, Origin};
+use crate::id::{ServerId, SourceId};
 use crate::policy::classify::Classifier;
 use crate::policy::strategy::Strategies;
+use crate::stats::SourceStats;
+
+pub(crate) use sources::RegisteredSource;
+use sources::Sources;
 
 /// Restarts of its own children that the root grants within [`RESTARTS_WINDOW`]. These actors hold no sockets and parse
 /// nothing; if they end this often the fault is in this library, and the host's supervisor should know.
@@ -63,6 +74,17 @@ pub(crate) enum RootMsg {
     Resume { server: ServerId, port: oneshot::Sender<bool> },
     /// By the registry: a server that left is gone, its id is free.
     Forgotten(ServerId),
+    /// By a discovery actor: the servers of its source. It goes on when `heard` is dropped.
+    Found { source: SourceId, census: Census, heard: oneshot::Sender<()> },
+    /// By a discovery actor: its source has no answer; it is asked again then.
+    SourceFailed { source: SourceId, error: SourceError, retry_at: Instant },
+    /// By a handle: the figures of the sources.
+    Sources(oneshot::Sender<Vec<SourceStats>>),
+    /// By the alarm.
+    Due,
+    /// By the testkit: the actor of a source.
+    #[cfg(feature = "testkit")]
+    SourceActor { source: SourceId, port: oneshot::Sender<Option<ActorRef<DiscoveryMsg>>> },
     /// By a handle: end, in order.
     Shutdown,
     /// By the router: no call is open any more.
@@ -73,6 +95,7 @@ pub(crate) enum RootMsg {
 pub(crate) struct RootArguments {
     pub settings: Arc<Settings>,
     pub registrations: Vec<Registration>,
+    pub sources: Vec<RegisteredSource>,
     pub strategies: StrategiesFactory,
     pub classifier: Classifier,
     pub seed: u64,
@@ -115,6 +138,7 @@ enum Ending {
 pub(crate) struct RootState {
     settings: Arc<Settings>,
     registered: BTreeMap<ServerId, Registered>,
+    sources: Sources,
     strategies: StrategiesFactory,
     /// The source of every random choice; each cast gets another one, so that lives differ.
     seed: u64,
@@ -138,8 +162,18 @@ impl Actor for RootActor {
         myself: ActorRef<RootMsg>,
         arguments: RootArguments,
     ) -> Result<RootState, ActorProcessingErr> {
-        let RootArguments { settings, registrations, strategies, classifier, seed, tasks, stage, roster } =
-            arguments;
+        let RootArguments {
+            settings,
+            registrations,
+            sources,
+            strategies,
+            classifier,
+            seed,
+            tasks,
+            stage,
+            roster,
+        } = arguments;
+        let sources = Sources::new(sources, &settings, seed, tasks.clone());
         let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
         let context = Context {
             dial_gate: Arc::new(tokio::sync::Semaphore::new(settings.start_concurrency)),
@@ -151,14 +185,15 @@ impl Actor for RootActor {
             seed,
         };
         let beginning = registrations.iter().map(|registration| (registration.clone(), false)).collect();
-        let registry = start_registry(&myself, &context, beginning, &roster).await?;
+        let registry = start_registry(&myself, &context, beginning, sources.complete(), &roster).await?;
         let (router, intake) = start_router(&myself, &context, &strategies).await?;
         let registered = registrations
             .into_iter()
             .map(|registration| (registration.spec.id.clone(), Registered::new(registration)));
-        let state = RootState {
+        let mut state = RootState {
             settings,
             registered: registered.collect(),
+            sources,
             strategies,
             seed,
             stage,
@@ -168,6 +203,7 @@ impl Actor for RootActor {
             restarts: VecDeque::new(),
         };
         state.enter();
+        state.start_sources(&myself, Instant::now()).await?;
         Ok(state)
     }
 
@@ -177,6 +213,7 @@ impl Actor for RootActor {
         message: RootMsg,
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
+        let now = Instant::now();
         match message {
             RootMsg::Register { registration, port } => {
                 let _ = port.send(state.register(registration));
@@ -193,6 +230,22 @@ impl Actor for RootActor {
             }
             RootMsg::Forgotten(server) => {
                 state.registered.remove(&server);
+                state.room_for(&server);
+            }
+            RootMsg::Found { source, census, heard } => {
+                state.found(&source, census, now);
+                drop(heard);
+            }
+            RootMsg::SourceFailed { source, error, retry_at } => {
+                state.source_failed(&source, &error, retry_at, now);
+            }
+            RootMsg::Sources(port) => {
+                let _ = port.send(state.sources.stats(now));
+            }
+            RootMsg::Due => state.due(&myself, now).await?,
+            #[cfg(feature = "testkit")]
+            RootMsg::SourceActor { source, port } => {
+                let _ = port.send(state.sources.actor(&source));
             }
             RootMsg::Shutdown => state.begin_ending(),
             RootMsg::Drained { interrupted } => {
@@ -200,6 +253,7 @@ impl Actor for RootActor {
                 myself.stop(Some("shutdown".to_owned()));
             }
         }
+        state.await_sources(&myself);
         Ok(())
     }
 
@@ -210,6 +264,11 @@ impl Actor for RootActor {
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
         let Some((child, cause)) = exit_of(event) else { return Ok(()) };
+        let now = Instant::now();
+        if state.source_ended(child, &cause, now) {
+            state.await_sources(&myself);
+            return Ok(());
+        }
         let Cast { events, registry, router, .. } = &state.cast;
         let (from, event) = if child == router.get_id() {
             (Child::Router, Event::RouterRestarted { cause })
@@ -225,7 +284,7 @@ impl Actor for RootActor {
             // Nobody is left who could answer; the ports were dropped, and the handles know.
             return myself.cast(RootMsg::Drained { interrupted: 0 }).map_err(Into::into);
         }
-        state.grant_restart(Instant::now())?;
+        state.grant_restart(now)?;
         state.restart(&myself, from).await?;
         state.cast.context.emit(event);
         Ok(())
@@ -234,6 +293,7 @@ impl Actor for RootActor {
     async fn post_stop(&self, _: ActorRef<RootMsg>, state: &mut RootState) -> Result<(), ActorProcessingErr> {
         // No stage: handles that look for a router learn that there is none to come.
         state.stage.send_replace(Stage::default());
+        state.sources.end().await;
         stop_or_kill(state.cast.router.get_cell(), STOP_GRACE).await;
         stop_or_kill(state.cast.registry.get_cell(), 4 * STOP_GRACE).await;
         let interrupted = match state.ending {
@@ -262,12 +322,14 @@ async fn start_registry(
     myself: &ActorRef<RootMsg>,
     context: &Context,
     registrations: Vec<(Registration, bool)>,
+    complete: bool,
     roster: &watch::Sender<Arc<Roster>>,
 ) -> Result<ActorRef<RegistryMsg>, ActorProcessingErr> {
     let arguments = RegistryArguments {
         context: context.clone(),
         root: myself.clone(),
         registrations,
+        complete,
         roster: roster.clone(),
     };
     let (registry, _) =
@@ -330,6 +392,8 @@ impl RootState {
             self.cast.events = events;
         }
         self.cast.context.seed = self.seed;
+        // Those that were leaving have left with the registry.
+        let mut left: Vec<ServerId> = Vec::new();
         if from <= Child::Registry {
             // Dials of the former registry's servers ended with them; their places at the gate are free.
             let registrations: Vec<(Registration, bool)> = self
@@ -338,13 +402,17 @@ impl RootState {
                 .filter(|registered| !registered.leaving)
                 .map(|registered| (registered.registration.clone(), registered.paused))
                 .collect();
+            let leaving = self.registered.iter().filter(|(_, registered)| registered.leaving);
+            left = leaving.map(|(server, _)| server.clone()).collect();
             self.registered.retain(|_, registered| !registered.leaving);
+            let complete = self.sources.complete();
             self.cast.registry =
-                start_registry(myself, &self.cast.context, registrations, &self.roster).await?;
+                start_registry(myself, &self.cast.context, registrations, complete, &self.roster).await?;
         }
         (self.cast.router, self.cast.intake) =
             start_router(myself, &self.cast.context, &self.strategies).await?;
         self.enter();
+        left.iter().for_each(|server| self.room_for(server));
         Ok(())
     }
 
@@ -361,9 +429,10 @@ impl RootState {
         if self.registered.len() >= limit {
             return Err(RegisterError::TooMany(limit));
         }
-        self.registered.insert(id, Registered::new(registration.clone()));
+        self.registered.insert(id.clone(), Registered::new(registration.clone()));
         // A registry that has just ended is replaced by one that is given all registrations.
         let _ = self.cast.registry.cast(RegistryMsg::Register { registration, paused: false });
+        self.reconcile(&id);
         Ok(())
     }
 
@@ -375,7 +444,10 @@ impl RootState {
     fn replace(&mut self, registration: Registration) -> bool {
         let Some(registered) = self.staying(&registration.spec.id) else { return false };
         registered.registration = registration.clone();
+        let server = registration.spec.id.clone();
         let _ = self.cast.registry.cast(RegistryMsg::Replace(registration));
+        // A server that a source found is the host's from now on.
+        self.reconcile(&server);
         true
     }
 
@@ -396,6 +468,15 @@ impl RootState {
     }
 
     fn unregister(&mut self, server: ServerId) -> bool {
+        let found = |registered: &Registered| matches!(registered.registration.origin, Origin::Source(_));
+        if self.registered.get(&server).is_some_and(found) {
+            self.sources.dismiss(&server);
+        }
+        self.leave(server)
+    }
+
+    /// Lets a server finish what it has and leave. Answers whether there is one that stayed.
+    fn leave(&mut self, server: ServerId) -> bool {
         match self.registered.get_mut(&server) {
             Some(registered) if !registered.leaving => {
                 registered.leaving = true;
@@ -411,6 +492,7 @@ impl RootState {
             Ending::Draining | Ending::Drained { .. } => {}
             Ending::No => {
                 self.ending = Ending::Draining;
+                self.sources.stop();
                 self.cast.context.emit(Event::ShutdownStarted);
                 let until = Instant::now() + self.settings.shutdown_drain;
                 // A router that has just ended has answered everything; its end is told, and ends the draining.

@@ -88,6 +88,8 @@ pub(crate) enum RouterMsg {
         actor: Option<ActorRef<ServerMsg>>,
         standing: Standing,
     },
+    /// By the registry: a server's description changed, and its present life goes on.
+    Amended(Arc<ServerSpec>),
     /// By the registry: a life that was replaced is over.
     Retired { server: ServerId, incarnation: Incarnation },
     /// By the registry: where a server stands.
@@ -291,6 +293,7 @@ impl Actor for RouterActor {
             RouterMsg::Replaced { spec, incarnation, actor, standing } => {
                 routing.replaced(spec, incarnation, actor, standing, now, hands);
             }
+            RouterMsg::Amended(spec) => routing.amended(spec, now, hands),
             RouterMsg::Retired { server, incarnation } => {
                 routing.retired(&server, incarnation, now, hands);
             }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::source::WrittenSource;
 use super::{
     BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, ProxyChoice, Server, Settings,
-    SubprotocolChoice, duration,
+    SourceConfig, SubprotocolChoice, duration,
 };
 
 /// What a `servers.json` says.
@@ -31,6 +33,8 @@ use super::{
 pub struct ConfigFile {
     /// The servers, in the file's order.
     pub servers: Vec<Server>,
+    /// The sources of servers, in the file's order, which settles whose an id is that several name.
+    pub sources: Vec<SourceConfig>,
     /// The settings; the defaults where the file has none.
     pub settings: Settings,
 }
@@ -56,13 +60,9 @@ impl ConfigFile {
             .servers
             .0
             .into_iter()
-            .map(|(id, mut server)| {
-                if let Some(pool) = server.pool.as_mut().filter(|_| server.command.is_some())
-                    && !keys.names(&id, "max")
-                {
-                    // More processes than one only where the file says so.
-                    pool.max = pool.min;
-                }
+            .map(|(id, server)| {
+                let said = keys.servers.get(&id).cloned().unwrap_or_default();
+                let server = server.with_processes_by(&said);
                 server.into_server(id).map_err(|error| error.under("mcpServers"))
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -70,15 +70,59 @@ impl ConfigFile {
             let spec = server.clone().settle(&written.troupe.pool, &written.troupe.breaker, order);
             spec.map_err(|error| error.under("mcpServers"))?;
         }
-        Ok(Self { servers, settings: written.troupe })
+        let mut sources: Vec<SourceConfig> = Vec::with_capacity(written.discovery.len());
+        for (index, source) in written.discovery.into_iter().enumerate() {
+            let at = format!("discovery[{index}]");
+            let source = source.into_source().map_err(|error| error.under(&at))?;
+            if sources.iter().any(|known| known.name == source.name) {
+                let reason = format!("two sources are called {:?}: give one another name", source.name);
+                return Err(ConfigError::new(format!("{at}.name"), reason));
+            }
+            sources.push(source);
+        }
+        Ok(Self { servers, sources, settings: written.troupe })
     }
+}
+
+/// The servers of a file that has nothing else, each read for itself: what is wrong with one concerns that one alone.
+///
+/// # Errors
+/// What is wrong with the file as a whole.
+pub(crate) fn servers_one_by_one(
+    text: &str,
+) -> Result<Vec<(String, Result<Server, ConfigError>)>, ConfigError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written {
+        #[serde(rename = "mcpServers")]
+        servers: InOrder<Box<serde_json::value::RawValue>>,
+    }
+    let written: Written =
+        serde_json::from_str(text).map_err(|error| ConfigError::new("mcpServers", error.to_string()))?;
+    let servers = written.servers.0.into_iter().map(|(id, written)| {
+        let mut deserializer = serde_json::Deserializer::from_str(written.get());
+        let server: Result<WrittenServer, _> = serde_path_to_error::deserialize(&mut deserializer);
+        let server = server
+            .map_err(|error| {
+                let key = format!("{id}.{}", error.path());
+                ConfigError::new(key, error.into_inner().to_string())
+            })
+            .and_then(|server| {
+                let keys = serde_json::from_str(written.get()).unwrap_or_default();
+                server.with_processes_by(&keys).into_server(id.clone())
+            });
+        (id, server)
+    });
+    Ok(servers.collect())
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     #[serde(rename = "mcpServers")]
-    servers: WrittenServers,
+    servers: InOrder<WrittenServer>,
+    #[serde(default)]
+    discovery: Vec<WrittenSource>,
     #[serde(default)]
     troupe: Settings,
 }
@@ -90,46 +134,45 @@ struct Keys {
     servers: BTreeMap<String, ServerKeys>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 struct ServerKeys {
     #[serde(default)]
     pool: Option<BTreeMap<String, IgnoredAny>>,
 }
 
-impl Keys {
-    fn names(&self, server: &str, key: &str) -> bool {
-        let pool = self.servers.get(server).and_then(|server| server.pool.as_ref());
-        pool.is_some_and(|pool| pool.contains_key(key))
+impl ServerKeys {
+    fn names(&self, key: &str) -> bool {
+        self.pool.as_ref().is_some_and(|pool| pool.contains_key(key))
     }
 }
 
 /// Servers in the file's order; a JSON map would silently keep the last of two equal ids.
-struct WrittenServers(Vec<(String, WrittenServer)>);
+struct InOrder<T>(Vec<(String, T)>);
 
-impl<'de> Deserialize<'de> for WrittenServers {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
+        struct Servers<T>(PhantomData<T>);
 
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = WrittenServers;
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Servers<T> {
+            type Value = InOrder<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of servers by id")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut servers: Vec<(String, WrittenServer)> = Vec::new();
+                let mut servers: Vec<(String, T)> = Vec::new();
                 while let Some(id) = map.next_key::<String>()? {
                     if servers.iter().any(|(known, _)| *known == id) {
                         return Err(serde::de::Error::custom(format!("the id {id:?} stands twice")));
                     }
                     servers.push((id, map.next_value()?));
                 }
-                Ok(WrittenServers(servers))
+                Ok(InOrder(servers))
             }
         }
 
-        deserializer.deserialize_map(InOrder)
+        deserializer.deserialize_map(Servers(PhantomData))
     }
 }
 
@@ -164,6 +207,10 @@ struct WrittenServer {
     tags: Vec<String>,
     weight: Option<u32>,
     #[serde(default)]
+    priority: u16,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    #[serde(default)]
     dialect: Dialect,
     #[serde(default)]
     era: EraChoice,
@@ -195,6 +242,16 @@ impl WrittenSubprotocol {
 }
 
 impl WrittenServer {
+    /// More processes than one only where the file says so.
+    fn with_processes_by(mut self, keys: &ServerKeys) -> Self {
+        if let Some(pool) = self.pool.as_mut().filter(|_| self.command.is_some())
+            && !keys.names("max")
+        {
+            pool.max = pool.min;
+        }
+        self
+    }
+
     fn into_server(self, id: String) -> Result<Server, ConfigError> {
         let at = |key: &str| format!("{id}.{key}");
         let kind = match (self.kind, &self.url, &self.command) {
@@ -246,6 +303,8 @@ impl WrittenServer {
         server.group = self.group;
         server.tags = self.tags;
         server.weight = self.weight.unwrap_or(server.weight);
+        server.priority = self.priority;
+        server.metadata = self.metadata;
         server.dialect = self.dialect;
         server.era = self.era;
         server.timeout = self.timeout;
@@ -309,6 +368,52 @@ mod tests {
         );
         assert_eq!(mistake(r#"{"mcpServers":{},"troupe":{"pool":{"min":9}}}"#).key, "troupe.pool.min");
         assert_eq!(mistake("[]").key, "servers.json");
+    }
+
+    #[test]
+    fn sources_are_read_in_their_order_with_their_kinds_as_names() {
+        let file = ConfigFile::parse(
+            r#"{"mcpServers":{}, "discovery":[
+                {"type":"file","path":"servers.d","interval":"5s"},
+                {"type":"etcd","endpoints":["http://h:1"],"prefix":"/p/","user":"u","password":"s3cret",
+                 "headers":{"Authorization":"s3cret"}, "rules":{"removalGrace":"1s"}},
+                {"type":"consul","url":"http://h:8500","service":"files","token":"s3cret","tags":["mcp"]},
+                {"type":"dns","name":"internal","srv":"_mcp._tcp.h","nameServers":["127.0.0.1:53"]}]}"#,
+        )
+        .unwrap();
+        let names: Vec<&str> = file.sources.iter().map(|source| source.name.as_str()).collect();
+        assert_eq!(names, ["file", "etcd", "consul", "internal"]);
+        assert!(!format!("{file:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_mistake_in_a_source_names_its_key() {
+        let at = |source: &str| {
+            let error = mistake(&format!(r#"{{"mcpServers":{{}},"discovery":[{source}]}}"#));
+            (error.key, error.reason)
+        };
+        let (key, reason) = at(r#"{"type":"dns","srv":"h","prefix":"/p"}"#);
+        assert_eq!(key, "discovery[0].prefix");
+        assert!(reason.contains("type dns, which has srv, host, port, nameServers"), "{reason}");
+        for (source, key) in [
+            (r#"{"type":"file"}"#, "path"),
+            (r#"{"type":"file","path":"p","interval":"0s"}"#, "interval"),
+            (r#"{"type":"file","path":"p","headers":{"a":"b"}}"#, "headers"),
+            (r#"{"type":"dns"}"#, "srv"),
+            (r#"{"type":"dns","host":"h"}"#, "port"),
+            (r#"{"type":"dns","srv":"h","port":1}"#, "port"),
+            (r#"{"type":"etcd","endpoints":[],"prefix":"/p"}"#, "endpoints"),
+            (r#"{"type":"etcd","endpoints":["h"],"prefix":"/p","user":"u"}"#, "password"),
+            (r#"{"type":"etcd","endpoints":["h"],"prefix":"/p","tls":{"ca":"f"}}"#, "tls.ca"),
+            (r#"{"type":"file","path":"p","rules":{"emptyAnswers":0}}"#, "rules.emptyAnswers"),
+            (r#"{"type":"consul","url":"http://h"}"#, "service"),
+            (r#"{"type":"consul","service":"s"}"#, "url"),
+            (r#"{"type":"zookeeper"}"#, "type"),
+            (r#"{"type":"file","path":"p"},{"type":"file","path":"q"}"#, "name"),
+        ] {
+            let (found, reason) = at(source);
+            assert!(found.ends_with(&format!("].{key}")), "{source}: {found}: {reason}");
+        }
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! Plain configuration data: what a host or a `servers.json` may say, its defaults, and its checks.
 
+mod discovery;
 mod duration;
 mod file;
 mod server;
 mod settings;
+mod source;
 mod wire;
 
+pub use discovery::DiscoverySettings;
 pub use file::ConfigFile;
-pub(crate) use server::ServerSpec;
+pub(crate) use file::servers_one_by_one;
 pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
+pub(crate) use server::{ServerSpec, without_query};
 pub use settings::{
     AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
     LivenessSettings, MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,
 };
+pub use source::{Place, Secret, SourceConfig, TlsConfig};
 pub use wire::{Dialect, EraChoice};
 
 /// A mistake in the configuration: which key, and what is wrong with its value.

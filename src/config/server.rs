@@ -154,7 +154,7 @@ impl fmt::Debug for Endpoint {
 }
 
 /// The part of a URL that is safe to show: a query may carry a token.
-fn without_query(url: &str) -> &str {
+pub(crate) fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
@@ -174,6 +174,8 @@ pub struct Server {
     pub(crate) group: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) weight: u32,
+    pub(crate) priority: u16,
+    pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) dialect: Dialect,
     pub(crate) era: EraChoice,
     pub(crate) timeout: Option<Duration>,
@@ -232,6 +234,8 @@ impl Server {
             group: None,
             tags: Vec::new(),
             weight: 100,
+            priority: 0,
+            metadata: BTreeMap::new(),
             dialect: Dialect::default(),
             era: EraChoice::default(),
             timeout: None,
@@ -255,6 +259,19 @@ impl Server {
     /// Its share of the calls beside its replicas', 1 to 1,000; 100 unless said.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
+        self
+    }
+
+    /// Its rank among its replicas, as in DNS: the lower the sooner, 0 unless said. Calls go to those of the lowest number,
+    /// and to others only while none of these is up.
+    pub fn priority(mut self, priority: u16) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Something that the host wants to know of it; the troupe only shows it.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.into(), value.into());
         self
     }
 
@@ -380,6 +397,8 @@ impl Server {
             endpoint: self.endpoint,
             tags,
             weight: self.weight,
+            priority: self.priority,
+            metadata: self.metadata,
             dialect: self.dialect,
             era: self.era,
             timeout: self.timeout,
@@ -399,6 +418,8 @@ pub(crate) struct ServerSpec {
     /// Sorted, without repetitions.
     pub tags: Vec<String>,
     pub weight: u32,
+    pub priority: u16,
+    pub metadata: BTreeMap<String, String>,
     pub dialect: Dialect,
     pub era: EraChoice,
     pub timeout: Option<Duration>,
@@ -406,6 +427,15 @@ pub(crate) struct ServerSpec {
     pub breaker: BreakerSettings,
     /// Its place among the registrations; settles which of two equal tools is shown.
     pub order: usize,
+}
+
+impl ServerSpec {
+    /// Whether the same connections serve both descriptions.
+    pub fn reaches_alike(&self, other: &Self) -> bool {
+        let Self { id, endpoint, dialect, era, pool, breaker, .. } = self;
+        (id, endpoint, dialect, era) == (&other.id, &other.endpoint, &other.dialect, &other.era)
+            && (pool, breaker) == (&other.pool, &other.breaker)
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{ConfigError, duration};
+use super::{ConfigError, DiscoverySettings, duration};
 
 /// All settings of a troupe. `Settings::default()` is what the README's table shows.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -50,6 +50,8 @@ pub struct Settings {
     pub affinity: AffinitySettings,
     /// Repeated attempts.
     pub retry: RetrySettings,
+    /// How far the answers of sources of servers are believed.
+    pub discovery: DiscoverySettings,
     /// Limits on sizes and tables.
     pub limits: LimitSettings,
 }
@@ -314,6 +316,7 @@ impl Default for Settings {
             mailbox: MailboxSettings::default(),
             affinity: AffinitySettings::default(),
             retry: RetrySettings::default(),
+            discovery: DiscoverySettings::default(),
             limits: LimitSettings::default(),
         }
     }
@@ -434,7 +437,7 @@ impl Default for LimitSettings {
 }
 
 /// Refuses a zero where it would switch off what the key is for.
-fn positive<T: PartialEq + Default>(key: &str, value: &T) -> Result<(), ConfigError> {
+pub(super) fn positive<T: PartialEq + Default>(key: &str, value: &T) -> Result<(), ConfigError> {
     if *value == T::default() { Err(ConfigError::new(key, "must be more than 0")) } else { Ok(()) }
 }
 
@@ -477,6 +480,7 @@ impl Settings {
         positive("affinity.ttl", &self.affinity.ttl)?;
         positive("affinity.capacity", &self.affinity.capacity)?;
         self.retry.check().map_err(|error| error.under("retry"))?;
+        self.discovery.check().map_err(|error| error.under("discovery"))?;
         positive("limits.messageBytesMax", &self.limits.message_bytes_max)?;
         positive("limits.toolsMax", &self.limits.tools_max)?;
         positive("limits.pagesMax", &self.limits.pages_max)?;

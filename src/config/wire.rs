@@ -1,9 +1,9 @@
 //! What language a server speaks.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The vocabulary of a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dialect {
     /// The Model Context Protocol.
@@ -14,7 +14,7 @@ pub enum Dialect {
 }
 
 /// Which era of MCP a server is taken to speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EraChoice {
     /// Found by a probe, which costs a fresh server one round trip.

@@ -10,6 +10,7 @@ pub mod classify;
 pub mod hedge;
 pub mod leases;
 pub mod mailbox;
+pub mod membership;
 #[cfg(test)]
 mod models;
 mod names;

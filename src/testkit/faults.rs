@@ -5,9 +5,12 @@ use ractor::{ActorCell, ActorRef, Message};
 use crate::Troupe;
 use crate::actors::ask;
 use crate::actors::connection::ConnectionMsg;
+use crate::actors::discovery::DiscoveryMsg;
 use crate::actors::registry::RegistryMsg;
+use crate::actors::root::RootMsg;
 use crate::actors::router::RouterMsg;
 use crate::actors::server::ServerMsg;
+use crate::id::SourceId;
 
 /// Which actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub enum Target {
     Registry,
     /// The events actor, and with it everything below the root.
     Events,
+    /// The actor that watches this source of servers.
+    Source(String),
 }
 
 impl Target {
@@ -80,6 +85,9 @@ pub async fn inject(troupe: &Troupe, target: Target, fault: Fault) -> Result<(),
             .stage()
             .registry
             .is_some_and(|actor| strike(&actor, fault, [Some(RegistryMsg::Panic), None])),
+        Target::Source(source) => source_actor(troupe, source)
+            .await
+            .is_some_and(|actor| strike(&actor, fault, [Some(DiscoveryMsg::Panic), None])),
         Target::Events => troupe.stage().events.is_some_and(|actor| strike(&actor, fault, [None, None])),
     };
     if struck { Ok(()) } else { Err(NoSuchActor(target)) }
@@ -88,6 +96,11 @@ pub async fn inject(troupe: &Troupe, target: Target, fault: Fault) -> Result<(),
 async fn connection(troupe: &Troupe, server: &str, index: usize) -> Option<ActorRef<ConnectionMsg>> {
     let actor = troupe.actor_of(server)?;
     ask(&actor, ServerMsg::Connections).await.ok()?.get(index).cloned()
+}
+
+async fn source_actor(troupe: &Troupe, source: &str) -> Option<ActorRef<DiscoveryMsg>> {
+    let source = SourceId::new(source).ok()?;
+    ask(&troupe.root_actor(), |port| RootMsg::SourceActor { source, port }).await.ok()?
 }
 
 /// Strikes an actor; the orders are those to panic and to hang, where it knows them. `false` if it cannot be struck so.

@@ -27,9 +27,11 @@ mod faults;
 mod memory;
 mod proxy;
 mod scripted;
+mod source;
 
 pub use checker::{AnswerChecker, Tally, Violations};
 pub use faults::{Fault, NoSuchActor, Target, inject, living_actors, living_tasks};
 pub use memory::{MemoryConnector, MemoryListener, MemoryPeer, pair};
 pub use proxy::{FaultProxy, Line};
 pub use scripted::{Entrance, Observed, Script, ScriptedBuilder, ScriptedEra, ScriptedServer};
+pub use source::ScriptedSource;

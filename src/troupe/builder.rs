@@ -9,12 +9,15 @@ use tokio::sync::watch;
 
 use super::{Inner, Troupe};
 use crate::actors::registry::{Registration, Roster};
-use crate::actors::root::{RegisterError, RootActor, RootArguments, StrategiesFactory};
+use crate::actors::root::{RegisterError, RegisteredSource, RootActor, RootArguments, StrategiesFactory};
 use crate::actors::{Stage, Tasks};
-use crate::config::{ConfigError, ConfigFile, Server, Settings};
+use crate::config::{ConfigError, ConfigFile, DiscoverySettings, Server, Settings};
+use crate::discovery::{Source, source_named};
+use crate::event::Origin;
+use crate::id::SourceId;
 use crate::policy::classify::{Classifier, classify};
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
-use crate::transport::{self, Connector};
+use crate::transport::Connector;
 
 /// Why a troupe did not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,15 @@ pub enum StartError {
     Root(String),
 }
 
+/// A source as the host gives it.
+struct GivenSource {
+    name: String,
+    /// What is wrong with it is told when the troupe starts.
+    source: Result<Arc<dyn Source>, ConfigError>,
+    /// The settings' unless said.
+    rules: Option<DiscoverySettings>,
+}
+
 /// Sets up a troupe.
 #[must_use = "a builder does nothing until it is started"]
 pub struct TroupeBuilder {
@@ -41,6 +53,7 @@ pub struct TroupeBuilder {
     servers: Vec<(Server, Option<Arc<dyn Connector>>)>,
     extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
     classifier: Classifier,
+    sources: Vec<GivenSource>,
     seed: Option<u64>,
 }
 
@@ -51,6 +64,7 @@ impl TroupeBuilder {
             servers: Vec::new(),
             extra: Vec::new(),
             classifier: Arc::new(classify),
+            sources: Vec::new(),
             seed: None,
         }
     }
@@ -67,9 +81,34 @@ impl TroupeBuilder {
         self
     }
 
-    /// Takes servers and settings from a `servers.json`.
+    /// Adds a source of servers, under a name of the host's choice. Where several name one id it belongs to the source that
+    /// was added first; servers of the host's own come before all of them.
+    pub fn source(self, name: impl Into<String>, source: impl Source) -> Self {
+        self.add_source(name.into(), Ok(Arc::new(source)), None)
+    }
+
+    /// Adds a source of servers whose answers are judged by rules of their own instead of the settings'
+    /// [`discovery`](Settings::discovery).
+    pub fn source_with(self, name: impl Into<String>, source: impl Source, rules: DiscoverySettings) -> Self {
+        self.add_source(name.into(), Ok(Arc::new(source)), Some(rules))
+    }
+
+    fn add_source(
+        mut self,
+        name: String,
+        source: Result<Arc<dyn Source>, ConfigError>,
+        rules: Option<DiscoverySettings>,
+    ) -> Self {
+        self.sources.push(GivenSource { name, source, rules });
+        self
+    }
+
+    /// Takes servers, sources and settings from a `servers.json`.
     pub fn config(mut self, file: ConfigFile) -> Self {
         self.settings = file.settings;
+        for config in &file.sources {
+            self = self.add_source(config.name.clone(), source_named(config), config.rules.clone());
+        }
         self.servers.extend(file.servers.into_iter().map(|server| (server, None)));
         self
     }
@@ -126,7 +165,7 @@ impl TroupeBuilder {
     }
 
     async fn begin(self, supervisor: Option<ActorCell>) -> Result<Troupe, StartError> {
-        let Self { settings, servers, extra, classifier, seed } = self;
+        let Self { settings, servers, extra, classifier, sources, seed } = self;
         settings.check().map_err(|error| error.under("troupe"))?;
         let settings = Arc::new(settings);
         let strategies = strategies(extra, settings.strategy.clone())?;
@@ -136,18 +175,21 @@ impl TroupeBuilder {
         }
         let mut registrations: Vec<Registration> = Vec::with_capacity(count);
         for (order, (server, connector)) in servers.into_iter().enumerate() {
-            let registration = registration(server, connector, &settings, order)?;
+            let origin = Origin::Configured;
+            let registration = Registration::of(server, connector, &settings, order, origin)?;
             if registrations.iter().any(|known| known.spec.id == registration.spec.id) {
                 return Err(RegisterError::AlreadyRegistered(registration.spec.id.clone()).into());
             }
             registrations.push(registration);
         }
+        let sources = registered_sources(sources, &settings)?;
         let tasks = Tasks::new();
         let (stage, stage_seen) = watch::channel(Stage::default());
         let (roster, roster_seen) = watch::channel(Arc::new(Roster::default()));
         let arguments = RootArguments {
             settings: settings.clone(),
             registrations,
+            sources,
             strategies,
             classifier,
             seed: seed.unwrap_or_else(|| rand::rng().next_u64()),
@@ -172,6 +214,26 @@ impl TroupeBuilder {
     }
 }
 
+/// Checks the sources' names and rules.
+fn registered_sources(
+    sources: Vec<GivenSource>,
+    settings: &Settings,
+) -> Result<Vec<RegisteredSource>, ConfigError> {
+    let mut registered: Vec<RegisteredSource> = Vec::with_capacity(sources.len());
+    for GivenSource { name, source, rules } in sources {
+        let at = |key: &str| format!("discovery.{name}{key}");
+        let id = SourceId::new(&name).map_err(|error| ConfigError::new(at(""), error.to_string()))?;
+        if registered.iter().any(|known| known.id == id) {
+            return Err(ConfigError::new(at(""), "two sources have this name"));
+        }
+        let rules = rules.unwrap_or_else(|| settings.discovery.clone());
+        rules.check().map_err(|error| error.under(&at(".rules")))?;
+        let source = source.map_err(|error| error.under(&at("")))?;
+        registered.push(RegisteredSource { id, place: source.place(), source, rules });
+    }
+    Ok(registered)
+}
+
 /// Makes the factory of each router's strategies, after trying it once.
 fn strategies(
     extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
@@ -187,21 +249,4 @@ fn strategies(
     };
     make()?;
     Ok(Arc::new(move || make().unwrap_or_else(|_| Strategies::with_builtin())))
-}
-
-/// Checks a server and finds the way to it.
-pub(super) fn registration(
-    server: Server,
-    connector: Option<Arc<dyn Connector>>,
-    settings: &Settings,
-    order: usize,
-) -> Result<Registration, ConfigError> {
-    let spec = server.settle(&settings.pool, &settings.breaker, order)?;
-    let connector = match connector {
-        Some(connector) => connector,
-        None => transport::connector(&spec, settings).map_err(|error| {
-            ConfigError::new(format!("{}.{}", spec.id, spec.endpoint.key()), error.to_string())
-        })?,
-    };
-    Ok(Registration { spec: Arc::new(spec), connector })
 }

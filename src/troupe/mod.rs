@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::actors::events::EventsMsg;
-use crate::actors::registry::Roster;
+use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{RegisterError, RootMsg};
 use crate::actors::router::RouterMsg;
 use crate::actors::server::{BreakerOrder, ServerMsg};
@@ -24,7 +24,7 @@ use crate::actors::{Stage, Tasks, ask};
 use crate::call::Call;
 use crate::config::{ConfigError, Server, Settings};
 use crate::error::CallError;
-use crate::event::{BreakerTransition, ServerStatus};
+use crate::event::{BreakerTransition, Origin, ServerStatus};
 use crate::id::{CallId, ServerId};
 use crate::policy::catalogue::Tool;
 use crate::policy::strategy::UnknownStrategy;
@@ -36,8 +36,6 @@ pub use calling::CallFuture;
 pub use lease::Lease;
 pub use stream::EventStream;
 
-use builder::registration;
-
 /// How long the figures of one server are waited for; an actor that answers later is shown without them.
 const FIGURES_WAIT: Duration = Duration::from_secs(1);
 
@@ -46,7 +44,8 @@ const FIGURES_WAIT: Duration = Duration::from_secs(1);
 pub enum Readiness {
     /// At least one.
     Any,
-    /// Every one that is in service: all but those that were drained.
+    /// Every one that is in service: all but those that were drained. Sources of servers are waited for until each has
+    /// answered, or failed, once.
     All,
     /// At least so many.
     Quorum(usize),
@@ -65,7 +64,10 @@ impl Readiness {
             |info: &ServerInfo| matches!(info.status, ServerStatus::Draining | ServerStatus::Stopped);
         match self {
             Self::Any => count > 0,
-            Self::All => roster.entries.iter().all(|entry| ready(&entry.info) || resting(&entry.info)),
+            Self::All => {
+                roster.complete
+                    && roster.entries.iter().all(|entry| ready(&entry.info) || resting(&entry.info))
+            }
             Self::Quorum(wanted) => count >= *wanted,
             Self::Named(ids) => ids.iter().all(|id| {
                 roster.entries.iter().any(|entry| entry.info.id == id.as_str() && ready(&entry.info))
@@ -240,9 +242,11 @@ impl Troupe {
                 None => None,
             }
         };
-        let (servers, router) = tokio::join!(servers, routed);
+        let sources = tokio::time::timeout(FIGURES_WAIT, ask(&self.0.root, RootMsg::Sources));
+        let (servers, router, sources) = tokio::join!(servers, routed, sources);
+        let sources = sources.ok().and_then(Result::ok).unwrap_or_default();
         let totals = Totals::over(&servers);
-        Stats { servers, router: router.unwrap_or_default(), totals }
+        Stats { servers, router: router.unwrap_or_default(), sources, totals }
     }
 
     /// Adds a server.
@@ -267,7 +271,8 @@ impl Troupe {
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<(), RegisterError> {
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
-        let registration = registration(server, connector, &self.0.settings, order)?;
+        let origin = Origin::Registered;
+        let registration = Registration::of(server, connector, &self.0.settings, order, origin)?;
         ask(&self.0.root, |port| RootMsg::Register { registration, port })
             .await
             .unwrap_or(Err(RegisterError::Closed))
@@ -294,7 +299,7 @@ impl Troupe {
     pub async fn replace(&self, server: Server) -> Result<(), ReplaceError> {
         let id = server.id().to_owned();
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
-        let registration = registration(server, None, &self.0.settings, order)?;
+        let registration = Registration::of(server, None, &self.0.settings, order, Origin::Registered)?;
         match ask(&self.0.root, |port| RootMsg::Replace { registration, port }).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(UnknownServer(id).into()),
@@ -439,6 +444,7 @@ async fn server_stats(info: &ServerInfo, actor: Option<&ActorRef<ServerMsg>>) ->
     ServerStats {
         id: info.id.clone(),
         group: info.group.clone(),
+        origin: info.origin.clone(),
         status: info.status,
         reason: info.reason.clone(),
         next_attempt_in: info.retry_at.map(|at| at.saturating_duration_since(now)),

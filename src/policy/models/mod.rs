@@ -6,6 +6,7 @@
 mod breaker;
 mod calls;
 mod mailbox;
+mod membership;
 mod pool;
 mod restart;
 

@@ -105,6 +105,8 @@ struct Route {
     servers: Vec<usize>,
     /// Names the set to the strategy; the same for the same servers.
     set: u64,
+    /// Their priorities differ.
+    tiered: bool,
     waiting: Mailbox<CallId>,
 }
 
@@ -305,6 +307,16 @@ impl<P, S> Routing<P, S> {
         }
         self.joined(spec, incarnation, handle, standing);
         self.reconsider(now, out);
+    }
+
+    /// A server's description changed so that its present life serves it as well.
+    pub fn amended(&mut self, spec: Arc<ServerSpec>, now: Instant, out: &mut impl Outlet<P, S>) {
+        if let Some(place) = self.places.get(&spec.id).copied()
+            && let Some(view) = &mut self.views[place]
+        {
+            view.spec = spec;
+            self.reconsider(now, out);
+        }
     }
 
     /// A life that was replaced is over.

@@ -207,9 +207,14 @@ impl<P, S> Routing<P, S> {
         }
         let mut hasher = DefaultHasher::new();
         servers.iter().for_each(|place| self.id_at(*place).hash(&mut hasher));
+        let mut priorities =
+            servers.iter().filter_map(|place| Some(self.views[*place].as_ref()?.spec.priority));
+        let first = priorities.next();
+        let tiered = priorities.any(|other| Some(other) != first);
         self.routes.push(Route {
             servers,
             set: hasher.finish(),
+            tiered,
             waiting: Mailbox::new(&self.settings.mailbox),
         });
         self.routes.len() - 1
@@ -325,11 +330,12 @@ impl<P, S> Routing<P, S> {
             }
         }
         let avoid = call.avoid;
-        let mut candidates = RouteCandidates { servers, views: &self.views, avoid };
+        let candidates = RouteCandidates::of(&self.routes[route], &self.views, avoid);
         let strategy = self.strategies.active();
         let picked =
             strategy.pick(&candidates, Pick { set: *set, key, now, rng: &mut self.rng }).or_else(|| {
-                candidates.avoid.take()?;
+                avoid?;
+                let candidates = RouteCandidates::of(&self.routes[route], &self.views, None);
                 strategy.pick(&candidates, Pick { set: *set, key, now, rng: &mut self.rng })
             })?;
         servers.get(picked).copied()

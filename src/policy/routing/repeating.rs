@@ -229,7 +229,7 @@ impl<P, S> Routing<P, S> {
     fn another(&mut self, id: CallId, place: usize, now: Instant) -> Option<usize> {
         let route = self.route_for(id, now).ok()?;
         let Route { servers, set, .. } = &self.routes[route];
-        let candidates = RouteCandidates { servers, views: &self.views, avoid: Some(place) };
+        let candidates = RouteCandidates::of(&self.routes[route], &self.views, Some(place));
         let pick = Pick { set: *set, key: None, now, rng: &mut self.rng };
         let picked = self.strategies.active().pick(&candidates, pick)?;
         servers.get(picked).copied()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::Route;
 use crate::config::ServerSpec;
 use crate::error::UnavailableServer;
 use crate::event::ServerStatus;
@@ -119,6 +120,16 @@ impl<S> View<S> {
             && self.in_flight < self.standing.slots
     }
 
+    /// Whether it is up, so that servers of a higher priority number are left alone: it admits, or is merely busy. One that is
+    /// half-open and has all its probes is not.
+    pub fn stands(&self) -> bool {
+        self.admits()
+            || self.standing.status == ServerStatus::Ready
+                && matches!(self.standing.admission, Admission::Free)
+                && self.handle.is_some()
+                && !self.leaving
+    }
+
     /// Whether a call should rather wait for it than fail.
     pub fn promises(&self) -> bool {
         if self.leaving {
@@ -179,6 +190,21 @@ pub struct RouteCandidates<'a, S> {
     pub views: &'a [Option<View<S>>],
     /// A server that is passed over.
     pub avoid: Option<usize>,
+    /// Servers of a higher priority number are passed over.
+    pub tier: u16,
+}
+
+impl<'a, S> RouteCandidates<'a, S> {
+    /// The servers of a route, but for one.
+    pub fn of(route: &'a Route, views: &'a [Option<View<S>>], avoid: Option<usize>) -> Self {
+        let mut candidates = Self { servers: &route.servers, views, avoid, tier: u16::MAX };
+        if route.tiered {
+            let up = candidates.servers.iter().filter(|place| avoid != Some(**place));
+            let up = up.filter_map(|place| views[*place].as_ref()).filter(|view| view.stands());
+            candidates.tier = up.map(|view| view.spec.priority).min().unwrap_or(u16::MAX);
+        }
+        candidates
+    }
 }
 
 impl<S> Candidates for RouteCandidates<'_, S> {
@@ -189,7 +215,7 @@ impl<S> Candidates for RouteCandidates<'_, S> {
     fn get(&self, index: usize) -> Option<Candidate<'_>> {
         let place = *self.servers.get(index)?;
         let view = self.views.get(place)?.as_ref()?;
-        (self.avoid != Some(place) && view.admits()).then(|| Candidate {
+        (self.avoid != Some(place) && view.spec.priority <= self.tier && view.admits()).then(|| Candidate {
             server: &view.spec.id,
             weight: view.spec.weight,
             in_flight: view.in_flight,

@@ -1,6 +1,7 @@
 mod leasing;
 mod once;
 mod repeating;
+mod tiers;
 
 use std::time::Duration;
 

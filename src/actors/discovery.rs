@@ -1,0 +1,342 @@
+//! DiscoveryActor: owns the look at one source, and when the next begins.
+//!
+//! ```text
+//! looking ──answers──▶ the root ──heard──▶ looking goes on
+//!   │  │                 │ not believed
+//!   │  │                 ▼
+//!   │  └──failed──▶ waiting (backoff) ──due──▶ looking, from the beginning
+//! ```
+//!
+//! The look is a task, so that a source that hangs holds up nobody. One answer at a time is on its way: a source that has
+//! many to tell waits until the last one was heard. What follows from an answer is the root's to carry out; this actor only
+//! turns servers into registrations, and remembers them so that an answer like the last one costs little.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::alarm::Alarm;
+use super::registry::Registration;
+use super::root::RootMsg;
+use super::tasks::{OwnedTask, Tasks};
+use crate::config::{DiscoverySettings, Server, Settings};
+use crate::discovery::{Answer, Found, Next, Source, SourceError, Watch};
+use crate::event::Origin;
+use crate::id::{ServerId, SourceId};
+use crate::policy::backoff::Backoff;
+use crate::transport::Connector;
+
+/// The shortest time between two answers of one source. What changes within it comes in one answer: a storm of changes is at
+/// most twenty answers a second.
+const ANSWERS_APART: Duration = Duration::from_millis(50);
+
+/// Skipped records that are told of one answer; there is always one more mistake.
+const SKIPPED_MAX: usize = 1_000;
+
+/// What a discovery actor is told.
+pub(crate) enum DiscoveryMsg {
+    /// By its look: the source answered. The look goes on when `heard` is dropped.
+    Answered { look: u64, answer: Answer, heard: oneshot::Sender<()> },
+    /// By its look, which is over.
+    Failed { look: u64, error: SourceError },
+    /// By the root: the answer was not believed; look from the beginning.
+    LookAgain { after: Duration },
+    /// By the alarm.
+    Due,
+    /// By the testkit: panic in this handler.
+    #[cfg(feature = "testkit")]
+    Panic,
+}
+
+/// What a source has, ready to be registered.
+pub(crate) struct Census {
+    pub servers: BTreeMap<ServerId, Registration>,
+    /// Servers whose records could not be read.
+    pub unread: BTreeSet<ServerId>,
+    /// What could not be read, by what the source calls it, and why.
+    pub skipped: BTreeMap<String, String>,
+    /// When the source is asked again; none while it waits for a change.
+    pub next_look: Option<Instant>,
+}
+
+/// What a discovery actor is started with.
+pub(crate) struct DiscoveryArguments {
+    pub id: SourceId,
+    pub source: Arc<dyn Source>,
+    pub rules: DiscoverySettings,
+    pub settings: Arc<Settings>,
+    /// The place of its servers among all registrations.
+    pub order: usize,
+    pub root: ActorRef<RootMsg>,
+    pub tasks: Tasks,
+    pub seed: u64,
+}
+
+/// A server of the last answer, and what became of it.
+struct Remembered {
+    server: Server,
+    connector: Option<Arc<dyn Connector>>,
+    registration: Registration,
+}
+
+/// The actor's state.
+pub(crate) struct DiscoveryState {
+    id: SourceId,
+    source: Arc<dyn Source>,
+    rules: DiscoverySettings,
+    settings: Arc<Settings>,
+    order: usize,
+    root: ActorRef<RootMsg>,
+    tasks: Tasks,
+    /// Numbers the looks: what an earlier one still says is not heard.
+    look: u64,
+    looking: Option<OwnedTask>,
+    /// When the next look begins, while none is under way.
+    next_look: Option<Instant>,
+    last: BTreeMap<ServerId, Remembered>,
+    backoff: Backoff,
+    alarm: Alarm,
+    rng: SmallRng,
+}
+
+/// Watches one source; see the module's page.
+pub(crate) struct DiscoveryActor;
+
+impl Actor for DiscoveryActor {
+    type Msg = DiscoveryMsg;
+    type State = DiscoveryState;
+    type Arguments = DiscoveryArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<DiscoveryMsg>,
+        arguments: DiscoveryArguments,
+    ) -> Result<DiscoveryState, ActorProcessingErr> {
+        let DiscoveryArguments { id, source, rules, settings, order, root, tasks, seed } = arguments;
+        let mut hasher = DefaultHasher::new();
+        (seed, &id).hash(&mut hasher);
+        let mut state = DiscoveryState {
+            backoff: Backoff::new(rules.backoff.clone()),
+            alarm: Alarm::new(tasks.clone()),
+            rng: SmallRng::seed_from_u64(hasher.finish()),
+            look: 0,
+            looking: None,
+            next_look: None,
+            last: BTreeMap::new(),
+            id,
+            source,
+            rules,
+            settings,
+            order,
+            root,
+            tasks,
+        };
+        state.begin(&myself);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<DiscoveryMsg>,
+        message: DiscoveryMsg,
+        state: &mut DiscoveryState,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = Instant::now();
+        match message {
+            DiscoveryMsg::Answered { look, answer, heard } => {
+                if look == state.look {
+                    state.answered(answer, heard, now);
+                }
+            }
+            DiscoveryMsg::Failed { look, error } => {
+                if look == state.look {
+                    state.failed(error, now);
+                }
+            }
+            DiscoveryMsg::LookAgain { after } => state.wait(now + after),
+            DiscoveryMsg::Due => {
+                state.alarm.rang();
+                if state.next_look.is_some_and(|at| at <= now) {
+                    state.begin(&myself);
+                }
+            }
+            #[cfg(feature = "testkit")]
+            DiscoveryMsg::Panic => panic!("ordered by the testkit"),
+        }
+        state.alarm.set(state.next_look, &myself, || DiscoveryMsg::Due);
+        Ok(())
+    }
+}
+
+impl DiscoveryState {
+    /// Begins to look, from the beginning.
+    fn begin(&mut self, myself: &ActorRef<DiscoveryMsg>) {
+        self.look += 1;
+        self.next_look = None;
+        let look = Look { number: self.look, actor: myself.clone(), over: false };
+        let (source, patience) = (self.source.clone(), self.rules.answer_timeout);
+        self.looking = Some(self.tasks.spawn(look.go_on(source, patience)));
+    }
+
+    /// Gives up the present look; the next begins at `at`.
+    fn wait(&mut self, at: Instant) {
+        self.look += 1;
+        self.looking = None;
+        self.next_look = Some(at);
+    }
+
+    fn answered(&mut self, answer: Answer, heard: oneshot::Sender<()>, now: Instant) {
+        self.backoff.good(now);
+        let census = self.census(answer, now);
+        // Without a root the whole troupe is ending.
+        let _ = self.root.cast(RootMsg::Found { source: self.id.clone(), census, heard });
+    }
+
+    fn failed(&mut self, error: SourceError, now: Instant) {
+        let retry_at = now + self.backoff.next(now, &mut self.rng);
+        self.wait(retry_at);
+        // As above.
+        let _ = self.root.cast(RootMsg::SourceFailed { source: self.id.clone(), error, retry_at });
+    }
+
+    /// Turns an answer into registrations. Whatever is wrong with one server concerns that one alone.
+    fn census(&mut self, answer: Answer, now: Instant) -> Census {
+        let Answer { servers, skipped, next } = answer;
+        let next_look = match next {
+            Next::After(after) => Some(now + after),
+            Next::OnChange { .. } => None,
+        };
+        let limit = self.settings.limits.servers_max;
+        let mut census = Census {
+            servers: BTreeMap::new(),
+            unread: skipped.iter().filter_map(|skipped| skipped.server.clone()).collect(),
+            skipped: BTreeMap::new(),
+            next_look,
+        };
+        let mut skip = |record: String, reason: String| {
+            if census.skipped.len() < SKIPPED_MAX {
+                census.skipped.insert(record, reason);
+            }
+        };
+        skipped.into_iter().for_each(|skipped| skip(skipped.record, skipped.reason));
+        let mut former = std::mem::take(&mut self.last);
+        for (index, Found { server, connector }) in servers.into_iter().enumerate() {
+            let name = server.id().to_owned();
+            if index >= limit {
+                skip(
+                    name,
+                    format!("the source names more than {limit} servers, which is the troupe's limit"),
+                );
+                continue;
+            }
+            let id = match ServerId::new(&name) {
+                Ok(id) => id,
+                Err(error) => {
+                    skip(name, error.to_string());
+                    continue;
+                }
+            };
+            if self.last.contains_key(&id) {
+                skip(name, "the id stands twice".to_owned());
+                continue;
+            }
+            let remembered = former.remove(&id).filter(|former| {
+                former.server == server && same_way(former.connector.as_ref(), connector.as_ref())
+            });
+            let remembered = match remembered {
+                Some(remembered) => remembered,
+                None => {
+                    let origin = Origin::Source(self.id.clone());
+                    let (given, way) = (server.clone(), connector.clone());
+                    match Registration::of(given, way, &self.settings, self.order, origin) {
+                        Ok(registration) => Remembered { server, connector, registration },
+                        Err(error) => {
+                            census.unread.insert(id);
+                            skip(name, error.to_string());
+                            continue;
+                        }
+                    }
+                }
+            };
+            census.servers.insert(id.clone(), remembered.registration.clone());
+            self.last.insert(id, remembered);
+        }
+        census
+    }
+}
+
+/// Whether two ways to a server are the same one.
+fn same_way(one: Option<&Arc<dyn Connector>>, other: Option<&Arc<dyn Connector>>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// One look at a source. However it ends, its actor is told.
+struct Look {
+    number: u64,
+    actor: ActorRef<DiscoveryMsg>,
+    over: bool,
+}
+
+impl Look {
+    /// Reports answers until there is none.
+    async fn go_on(mut self, source: Arc<dyn Source>, patience: Duration) {
+        let mut watch = source.watch();
+        let mut waits = Duration::ZERO;
+        let error = loop {
+            match self.next(watch.as_mut(), waits + patience).await {
+                Ok(Some(Next::After(after))) => {
+                    waits = Duration::ZERO;
+                    tokio::time::sleep(after.max(ANSWERS_APART)).await;
+                }
+                Ok(Some(Next::OnChange { within })) => {
+                    waits = within;
+                    tokio::time::sleep(ANSWERS_APART).await;
+                }
+                Ok(None) => return,
+                Err(error) => break error,
+            }
+        };
+        self.fail(error);
+    }
+
+    /// The next answer, heard. None if nobody is there to hear it.
+    async fn next(&mut self, watch: &mut dyn Watch, patience: Duration) -> Result<Option<Next>, SourceError> {
+        let answered = tokio::time::timeout(patience, watch.next()).await;
+        let answer = answered.map_err(|_| SourceError::Silent(patience))??;
+        let next = answer.next;
+        let (heard, hearing) = oneshot::channel();
+        let message = DiscoveryMsg::Answered { look: self.number, answer, heard };
+        if self.actor.cast(message).is_err() {
+            self.over = true;
+            return Ok(None);
+        }
+        // It is dropped when it was heard.
+        let _ = hearing.await;
+        Ok(Some(next))
+    }
+
+    fn fail(&mut self, error: SourceError) {
+        if !std::mem::replace(&mut self.over, true) {
+            // An actor that has ended needs no answer.
+            let _ = self.actor.cast(DiscoveryMsg::Failed { look: self.number, error });
+        }
+    }
+}
+
+/// A source of the host's may panic, and nobody would ever look again.
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.fail(SourceError::Ended);
+    }
+}

@@ -1,0 +1,264 @@
+//! Sources of servers as a `servers.json` names them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{ConfigError, DiscoverySettings, duration};
+
+/// A text that is never shown: a password, a token.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// A source of servers: where it is, and what differs from the troupe's settings.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SourceConfig {
+    /// Its name; the kind of its place unless said.
+    pub name: String,
+    /// Where it is.
+    pub place: Place,
+    /// How far its answers are believed, unless as the troupe's settings say.
+    pub rules: Option<DiscoverySettings>,
+    /// What its records leave out, as a record.
+    pub defaults: Option<serde_json::Value>,
+    /// Headers that each of its servers is sent.
+    pub headers: BTreeMap<String, Secret>,
+}
+
+/// Where servers are named.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Place {
+    /// A file, or a folder of files.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// How often it is read; a second unless said.
+        interval: Option<Duration>,
+    },
+    /// A name of DNS.
+    Dns {
+        /// The name.
+        name: String,
+        /// The port of its addresses; none where its SRV records say.
+        port: Option<u16>,
+        /// Name servers, unless those of the system.
+        name_servers: Vec<SocketAddr>,
+    },
+    /// A service of Consul.
+    Consul {
+        /// The agent, `http://…` or `https://…`.
+        url: String,
+        /// The service.
+        service: String,
+        /// The ACL token.
+        token: Option<Secret>,
+        /// The datacenter, unless the agent's.
+        datacenter: Option<String>,
+        /// Tags that its instances must have.
+        tags: Vec<String>,
+        /// How the agent is reached over TLS.
+        tls: Option<TlsConfig>,
+    },
+    /// A prefix of etcd's keys.
+    Etcd {
+        /// The members of one cluster.
+        endpoints: Vec<String>,
+        /// The prefix.
+        prefix: String,
+        /// Who signs in.
+        user: Option<(String, Secret)>,
+        /// How it is reached over TLS.
+        tls: Option<TlsConfig>,
+    },
+}
+
+/// TLS to a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct TlsConfig {
+    /// The file with the authorities that are trusted, unless those that browsers trust.
+    pub authority: Option<PathBuf>,
+    /// The file with our certificate.
+    pub certificate: Option<PathBuf>,
+    /// The file with its key.
+    pub key: Option<PathBuf>,
+    /// The name that the directory's certificate is for, unless its host's.
+    pub server_name: Option<String>,
+}
+
+/// The kinds of places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    #[serde(alias = "static")]
+    File,
+    Dns,
+    Consul,
+    Etcd,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Dns => "dns",
+            Self::Consul => "consul",
+            Self::Etcd => "etcd",
+        }
+    }
+
+    /// The keys that say where it is.
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::File => &["path", "interval"],
+            Self::Dns => &["srv", "host", "port", "nameServers"],
+            Self::Consul => &["url", "service", "token", "datacenter", "tags", "tls"],
+            Self::Etcd => &["endpoints", "prefix", "user", "password", "tls"],
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct WrittenSource {
+    #[serde(rename = "type")]
+    kind: Kind,
+    name: Option<String>,
+    path: Option<PathBuf>,
+    #[serde(default, deserialize_with = "duration::optional")]
+    interval: Option<Duration>,
+    srv: Option<String>,
+    host: Option<String>,
+    port: Option<u16>,
+    name_servers: Option<Vec<SocketAddr>>,
+    url: Option<String>,
+    service: Option<String>,
+    token: Option<Secret>,
+    datacenter: Option<String>,
+    tags: Option<Vec<String>>,
+    endpoints: Option<Vec<String>>,
+    prefix: Option<String>,
+    user: Option<String>,
+    password: Option<Secret>,
+    tls: Option<TlsConfig>,
+    defaults: Option<serde_json::Value>,
+    #[serde(default)]
+    headers: BTreeMap<String, Secret>,
+    rules: Option<DiscoverySettings>,
+}
+
+impl WrittenSource {
+    pub fn into_source(self) -> Result<SourceConfig, ConfigError> {
+        self.refuse_strangers()?;
+        let missing = |key: &str| {
+            ConfigError::new(key, format!("is missing: a source of type {} needs it", self.kind.name()))
+        };
+        let place = match self.kind {
+            Kind::File => {
+                if self.interval == Some(Duration::ZERO) {
+                    return Err(ConfigError::new("interval", "must be more than 0"));
+                }
+                Place::File { path: self.path.ok_or_else(|| missing("path"))?, interval: self.interval }
+            }
+            Kind::Dns => {
+                let name_servers = self.name_servers.unwrap_or_default();
+                match (self.srv, self.host) {
+                    (Some(name), None) if self.port.is_none() => {
+                        Place::Dns { name, port: None, name_servers }
+                    }
+                    (Some(_), None) => {
+                        return Err(ConfigError::new("port", "belongs to host: SRV records have their own"));
+                    }
+                    (None, Some(name)) => {
+                        let port = self.port.filter(|port| *port > 0).ok_or_else(|| missing("port"))?;
+                        Place::Dns { name, port: Some(port), name_servers }
+                    }
+                    (None, None) => return Err(missing("srv")),
+                    (Some(_), Some(_)) => {
+                        return Err(ConfigError::new("host", "stands beside srv: say one of them"));
+                    }
+                }
+            }
+            Kind::Consul => Place::Consul {
+                url: self.url.ok_or_else(|| missing("url"))?,
+                service: self.service.filter(|name| !name.is_empty()).ok_or_else(|| missing("service"))?,
+                token: self.token,
+                datacenter: self.datacenter,
+                tags: self.tags.unwrap_or_default(),
+                tls: self.tls,
+            },
+            Kind::Etcd => Place::Etcd {
+                endpoints: self
+                    .endpoints
+                    .filter(|endpoints| !endpoints.is_empty())
+                    .ok_or_else(|| missing("endpoints"))?,
+                prefix: self.prefix.ok_or_else(|| missing("prefix"))?,
+                user: match (self.user, self.password) {
+                    (Some(user), Some(password)) => Some((user, password)),
+                    (Some(_), None) => return Err(missing("password")),
+                    (None, Some(_)) => return Err(missing("user")),
+                    (None, None) => None,
+                },
+                tls: self.tls,
+            },
+        };
+        if let Some(rules) = &self.rules {
+            rules.check().map_err(|error| error.under("rules"))?;
+        }
+        if self.kind == Kind::File && (self.defaults.is_some() || !self.headers.is_empty()) {
+            let key = if self.defaults.is_some() { "defaults" } else { "headers" };
+            return Err(ConfigError::new(
+                key,
+                "belongs to directories: a file says all of its servers itself",
+            ));
+        }
+        let name = self.name.unwrap_or_else(|| self.kind.name().to_owned());
+        Ok(SourceConfig { name, place, rules: self.rules, defaults: self.defaults, headers: self.headers })
+    }
+
+    /// Refuses keys of other kinds of sources.
+    fn refuse_strangers(&self) -> Result<(), ConfigError> {
+        let given = [
+            ("path", self.path.is_some()),
+            ("interval", self.interval.is_some()),
+            ("srv", self.srv.is_some()),
+            ("host", self.host.is_some()),
+            ("port", self.port.is_some()),
+            ("nameServers", self.name_servers.is_some()),
+            ("url", self.url.is_some()),
+            ("service", self.service.is_some()),
+            ("token", self.token.is_some()),
+            ("datacenter", self.datacenter.is_some()),
+            ("tags", self.tags.is_some()),
+            ("endpoints", self.endpoints.is_some()),
+            ("prefix", self.prefix.is_some()),
+            ("user", self.user.is_some()),
+            ("password", self.password.is_some()),
+            ("tls", self.tls.is_some()),
+        ];
+        match given.iter().find(|(key, given)| *given && !self.kind.keys().contains(key)) {
+            Some((key, _)) => {
+                let (kind, keys) = (self.kind.name(), self.kind.keys().join(", "));
+                Err(ConfigError::new(
+                    *key,
+                    format!("does not belong to a source of type {kind}, which has {keys}"),
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A server that is announced in a directory for as long as it is there.
+//!
+//! An announcement ends by itself when nobody keeps it up: the directory removes it after its time to live. One that was lost,
+//! as with a directory that lost its data, is made anew.
+
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::time::Instant;
+
+#[cfg(feature = "consul")]
+use super::{ConsulSource, consul::ConsulPost};
+#[cfg(feature = "etcd")]
+use super::{EtcdSource, etcd::EtcdPost};
+use super::{Record, SourceError, named};
+use crate::config::{BackoffSettings, ConfigError, Place, SourceConfig};
+use crate::policy::backoff::Backoff;
+
+/// The shortest time to live: directories count in seconds, and a beat must fit into it twice.
+const TTL_MIN: Duration = Duration::from_secs(3);
+
+/// Beats within the time to live: two may be lost.
+const BEATS: u32 = 3;
+
+/// What becomes of an announcement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnnouncementNews {
+    /// The directory has it.
+    Made,
+    /// The directory may have lost it; it is made again.
+    Lost {
+        /// Why.
+        error: SourceError,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// It was taken away, in the end.
+    Withdrawn,
+    /// It could not be taken away; it ends by itself after its time to live.
+    Left(SourceError),
+}
+
+/// A server to announce.
+///
+#[cfg_attr(feature = "etcd", doc = "```no_run")]
+#[cfg_attr(not(feature = "etcd"), doc = "```ignore")]
+/// use std::time::Duration;
+///
+/// use mcp_troupe::discovery::{Announcement, EtcdSource, Record};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let etcd = EtcdSource::new(["http://127.0.0.1:2379"], "/mcp/servers/");
+/// let record = Record::at("ws://10.0.0.7:3000");
+/// let announcement = Announcement::in_etcd(etcd, "files-1", record, Duration::from_secs(10))?;
+/// let until = std::future::pending(); // such as the end of the server
+/// announcement.keep(until, |news| println!("{news:?}")).await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Announcement {
+    directory: Directory,
+    id: String,
+    record: Record,
+    ttl: Duration,
+}
+
+/// Where it is announced.
+enum Directory {
+    #[cfg(feature = "consul")]
+    Consul(ConsulSource),
+    #[cfg(feature = "etcd")]
+    Etcd(EtcdSource),
+}
+
+/// An announcement that was made.
+enum Post {
+    #[cfg(feature = "consul")]
+    Consul(ConsulPost),
+    #[cfg(feature = "etcd")]
+    Etcd(EtcdPost),
+}
+
+impl Directory {
+    async fn put(&self, id: &str, record: &Record, ttl: Duration) -> Result<Post, SourceError> {
+        match self {
+            #[cfg(feature = "consul")]
+            Self::Consul(consul) => ConsulPost::put(consul, id, record, ttl).await.map(Post::Consul),
+            #[cfg(feature = "etcd")]
+            Self::Etcd(etcd) => EtcdPost::put(etcd, id, record.to_json(), ttl).await.map(Post::Etcd),
+        }
+    }
+}
+
+impl Post {
+    async fn beat(&mut self) -> Result<(), SourceError> {
+        match self {
+            #[cfg(feature = "consul")]
+            Self::Consul(post) => post.beat().await,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(post) => post.beat().await,
+        }
+    }
+
+    async fn withdraw(&mut self) -> Result<(), SourceError> {
+        match self {
+            #[cfg(feature = "consul")]
+            Self::Consul(post) => post.withdraw().await,
+            #[cfg(feature = "etcd")]
+            Self::Etcd(post) => post.withdraw().await,
+        }
+    }
+}
+
+impl Announcement {
+    /// A server in etcd, which forgets it `ttl` after it was last kept up.
+    ///
+    /// # Errors
+    /// An id or a record that no troupe would take, or too short a time.
+    #[cfg(feature = "etcd")]
+    pub fn in_etcd(
+        etcd: EtcdSource,
+        id: impl Into<String>,
+        record: Record,
+        ttl: Duration,
+    ) -> Result<Self, ConfigError> {
+        let id = id.into();
+        // What every reader of it would find.
+        let found = etcd.template.found(&id, record.clone());
+        found.map_err(|error| ConfigError::new("record", error.to_string()))?;
+        Self::checked(Directory::Etcd(etcd), id, record, ttl)
+    }
+
+    /// A server at an agent of Consul, as an instance of the source's service. It is critical `ttl` after it was last kept up,
+    /// and removed a minute later. Consul keeps address and port: the record says them instead of a `url`.
+    ///
+    /// # Errors
+    /// As [`in_etcd`](Self::in_etcd).
+    #[cfg(feature = "consul")]
+    pub fn in_consul(
+        consul: ConsulSource,
+        id: impl Into<String>,
+        record: Record,
+        ttl: Duration,
+    ) -> Result<Self, ConfigError> {
+        let id = id.into();
+        if record.url.is_some() {
+            return Err(ConfigError::new("record", "url: Consul has an address and a port: say these"));
+        }
+        let found = consul.template.found(&id, record.clone());
+        found.map_err(|error| ConfigError::new("record", error.to_string()))?;
+        Self::checked(Directory::Consul(consul), id, record, ttl)
+    }
+
+    fn checked(directory: Directory, id: String, record: Record, ttl: Duration) -> Result<Self, ConfigError> {
+        if ttl < TTL_MIN {
+            return Err(ConfigError::new("ttl", format!("{ttl:?} is less than {TTL_MIN:?}")));
+        }
+        Ok(Self { directory, id, record, ttl })
+    }
+
+    /// A server in the directory that a configuration names.
+    ///
+    /// # Errors
+    /// An id or a record that no troupe would take, too short a time, or a source in which nothing can be announced.
+    pub fn named(
+        config: &SourceConfig,
+        id: impl Into<String>,
+        record: Record,
+        ttl: Duration,
+    ) -> Result<Self, ConfigError> {
+        match &config.place {
+            #[cfg(feature = "consul")]
+            Place::Consul { .. } => Self::in_consul(named::consul(config)?, id, record, ttl),
+            #[cfg(feature = "etcd")]
+            Place::Etcd { .. } => Self::in_etcd(named::etcd(config)?, id, record, ttl),
+            #[cfg(not(feature = "consul"))]
+            Place::Consul { .. } => Err(named::not_built("consul")),
+            #[cfg(not(feature = "etcd"))]
+            Place::Etcd { .. } => Err(named::not_built("etcd")),
+            Place::File { .. } | Place::Dns { .. } => {
+                let reason = format!("nothing can be announced in the source {}", config.name);
+                Err(ConfigError::new("source", reason))
+            }
+        }
+    }
+
+    /// Announces the server and keeps it up `until` that has come, then takes it away. `told` hears what becomes of it.
+    pub async fn keep(self, until: impl Future<Output = ()>, mut told: impl FnMut(AnnouncementNews)) {
+        tokio::pin!(until);
+        let mut backoff = Backoff::new(BackoffSettings::default());
+        let mut rng = SmallRng::from_rng(&mut rand::rng());
+        loop {
+            let mut post = None;
+            let error = tokio::select! { biased;
+                () = &mut until => {
+                    if let Some(mut post) = post {
+                        told(match post.withdraw().await {
+                            Ok(()) => AnnouncementNews::Withdrawn,
+                            Err(error) => AnnouncementNews::Left(error),
+                        });
+                    }
+                    return;
+                }
+                error = self.live(&mut post, &mut backoff, &mut told) => error,
+            };
+            let retry_in = backoff.next(Instant::now(), &mut rng);
+            told(AnnouncementNews::Lost { error, retry_in });
+            tokio::select! { biased;
+                () = &mut until => return,
+                () = tokio::time::sleep(retry_in) => {}
+            }
+        }
+    }
+
+    /// One life of the announcement, which ends with an error.
+    async fn live(
+        &self,
+        post: &mut Option<Post>,
+        backoff: &mut Backoff,
+        told: &mut impl FnMut(AnnouncementNews),
+    ) -> SourceError {
+        let made = self.directory.put(&self.id, &self.record, self.ttl).await;
+        let post = match made {
+            Ok(made) => post.insert(made),
+            Err(error) => return error,
+        };
+        told(AnnouncementNews::Made);
+        backoff.good(Instant::now());
+        loop {
+            tokio::time::sleep(self.ttl / BEATS).await;
+            if let Err(error) = post.beat().await {
+                return error;
+            }
+        }
+    }
+}

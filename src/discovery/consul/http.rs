@@ -1,0 +1,180 @@
+//! Requests to a Consul agent. Each has a connection of its own, which is driven by who asks: nothing is left running when a
+//! watch is given up, and no idle connection has died unnoticed when the next answer is awaited.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
+use tower_service::Service;
+
+use super::ConsulSource;
+use crate::discovery::{SourceError, Tls};
+
+/// How long a step with Consul may take that does not wait for a change. An agent without a leader says so after 7 s.
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// The largest answer, in bytes: ten thousand instances with checks.
+const BODY_BYTES_MAX: usize = 32 << 20;
+
+/// What Consul answers.
+pub struct Response {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Response {
+    /// Its words, where it is an error.
+    pub fn words(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        let words: String = text.trim().chars().take(200).collect();
+        if words.is_empty() { self.status.to_string() } else { words }
+    }
+
+    /// What an answer other than a success means.
+    pub fn success(self) -> Result<Self, SourceError> {
+        match self.status {
+            status if status.is_success() => Ok(self),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(SourceError::Refused(self.words())),
+            StatusCode::NOT_FOUND => Err(SourceError::NotFound(self.words())),
+            StatusCode::BAD_REQUEST => Err(SourceError::Unintelligible(self.words())),
+            _ => Err(SourceError::Unavailable(self.words())),
+        }
+    }
+}
+
+/// Asks one agent.
+#[derive(Clone)]
+pub struct Agent {
+    base: Uri,
+    token: Option<HeaderValue>,
+    connector: HttpsConnector<HttpConnector>,
+}
+
+impl Agent {
+    /// The agent of a source. Files of certificates are read now.
+    pub async fn of(source: &ConsulSource) -> Result<Self, SourceError> {
+        let wrong = |reason: String| SourceError::NotFound(format!("{}: {reason}", source.shown()));
+        let base: Uri = source.url.parse().map_err(|error| wrong(format!("{error}")))?;
+        if !matches!(base.scheme_str(), Some("http" | "https")) || base.host().is_none_or(str::is_empty) {
+            return Err(wrong("is no http:// or https:// address".to_owned()));
+        }
+        let token = match &source.token {
+            Some(token) => {
+                let mut value = HeaderValue::try_from(token.as_str())
+                    .map_err(|_| SourceError::Refused("the token has forbidden characters".to_owned()))?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+            None => None,
+        };
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let tls = source.tls.clone().unwrap_or_default();
+        let builder = HttpsConnectorBuilder::new().with_tls_config(config(&tls).await?).https_or_http();
+        let builder = match tls.name() {
+            Some(name) => {
+                let name = rustls::pki_types::ServerName::try_from(name.to_owned())
+                    .map_err(|error| SourceError::Refused(format!("{name}: {error}")))?;
+                builder.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name))
+            }
+            None => builder,
+        };
+        Ok(Self { base, token, connector: builder.enable_http1().wrap_connector(tcp) })
+    }
+
+    /// Asks, and waits for the answer `within` that time.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+        within: Duration,
+    ) -> Result<Response, SourceError> {
+        let asked = timeout(within, self.exchange(method, path, body)).await;
+        asked.map_err(|_| SourceError::Silent(within))?
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: String) -> Result<Response, SourceError> {
+        let unreachable = |error: &dyn std::error::Error| SourceError::Unreachable(root_of(error));
+        let stream = timeout(STEP_TIMEOUT, self.connector.clone().call(self.base.clone())).await;
+        let stream = stream
+            .map_err(|_| SourceError::Silent(STEP_TIMEOUT))?
+            .map_err(|error| SourceError::Unreachable(root_of(error.as_ref())))?;
+        let (mut sender, connection) = http1::handshake(stream).await.map_err(|error| unreachable(&error))?;
+        let path = format!("{}{path}", self.base.path().trim_end_matches('/'));
+        let host = self.base.authority().map_or("", |authority| authority.as_str());
+        let mut request = Request::builder().method(method).uri(path).header(http::header::HOST, host);
+        if let Some(token) = &self.token {
+            request = request.header("x-consul-token", token);
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| SourceError::NotFound(error.to_string()))?;
+        let answered = async {
+            let response = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| SourceError::Unreachable(root_of(error.as_ref())))?;
+            Ok(Response { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+        };
+        tokio::pin!(answered);
+        tokio::select! { biased;
+            answer = &mut answered => answer,
+            // A connection that ended may have brought the answer.
+            _ = connection => answered.await,
+        }
+    }
+}
+
+/// What is at the bottom of an error.
+fn root_of(error: &dyn std::error::Error) -> String {
+    let mut root = error;
+    while let Some(cause) = root.source() {
+        root = cause;
+    }
+    root.to_string()
+}
+
+async fn config(tls: &Tls) -> Result<ClientConfig, SourceError> {
+    let material = tls.read().await?;
+    let unusable = |error: &dyn std::fmt::Display| SourceError::Refused(format!("TLS: {error}"));
+    let mut roots = RootCertStore { roots: Vec::new() };
+    match &material.authority {
+        Some(pem) => {
+            for authority in CertificateDer::pem_slice_iter(pem) {
+                let authority = authority.map_err(|error| unusable(&error))?;
+                roots.add(authority).map_err(|error| unusable(&error))?;
+            }
+            if roots.is_empty() {
+                return Err(unusable(&"the file of authorities has none"));
+            }
+        }
+        None => roots.roots = webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    }
+    // Named here, so that no process-wide default is needed or touched.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&error))?
+        .with_root_certificates(roots);
+    match &material.identity {
+        Some((certificate, key)) => {
+            let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
+            let chain = chain.map_err(|error| unusable(&error))?;
+            let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| unusable(&error))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| unusable(&error))
+        }
+        None => Ok(builder.with_no_client_auth()),
+    }
+}
