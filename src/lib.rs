@@ -32,9 +32,9 @@
 //!
 //! # Features
 //! - `http` (default): the Streamable HTTP transport, with rustls for `https`.
-//! - `http` (default): the Streamable HTTP transport, with rustls for `https`.
 //! - `stdio` (default): the stdio transport, servers as child processes.
 //! - `websocket` (default): the WebSocket transport, with rustls for `wss`.
+//! - `consul`, `dns`, `etcd`: servers named there, see [`discovery`]; `etcd` needs `protoc` at build time.
 //! - `testkit`: faults of the troupe's own actors, a scripted MCP server, in-memory links and a simulation of balancing, for
 //!   tests.
 //! - `full`: all of them.

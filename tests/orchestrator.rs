@@ -53,6 +53,21 @@ async fn one_good_server_of_three_answers_though_one_is_refused_and_one_is_silen
 }
 
 #[tokio::test]
+async fn servers_that_a_source_names_are_called_and_a_mistake_in_a_source_names_its_key() {
+    let (server, folder) = (echo().await, tempfile::tempdir().unwrap());
+    let found = json!({"mcpServers": {"found": {"url": server.url()}}}).to_string();
+    std::fs::write(folder.path().join("a.json"), found).unwrap();
+    let config = json!({"mcpServers": {}, "discovery": [{"type": "file", "path": folder.path()}]});
+    let output = run("call", &config.to_string(), &["echo", r#"{"n": 1.50}"#]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains(r#""structuredContent":{"n": 1.50}"#), "{}", text(&output.stdout));
+    let config = json!({"mcpServers": {}, "discovery": [{"type": "file", "pfad": "x"}]});
+    let output = run("tools", &config.to_string(), &[]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("discovery[0].pfad: unknown field"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
 async fn an_error_is_one_line_of_json_and_exit_1() {
     let server = echo().await;
     let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();

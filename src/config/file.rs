@@ -84,13 +84,14 @@ impl ConfigFile {
     }
 }
 
+/// Servers by the ids that the file gives them, or what is wrong with each.
+pub(crate) type ServersOneByOne = Vec<(String, Result<Server, ConfigError>)>;
+
 /// The servers of a file that has nothing else, each read for itself: what is wrong with one concerns that one alone.
 ///
 /// # Errors
 /// What is wrong with the file as a whole.
-pub(crate) fn servers_one_by_one(
-    text: &str,
-) -> Result<Vec<(String, Result<Server, ConfigError>)>, ConfigError> {
+pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Written {

@@ -80,7 +80,7 @@ enum Post {
     #[cfg(feature = "consul")]
     Consul(ConsulPost),
     #[cfg(feature = "etcd")]
-    Etcd(EtcdPost),
+    Etcd(Box<EtcdPost>),
 }
 
 impl Directory {
@@ -89,7 +89,10 @@ impl Directory {
             #[cfg(feature = "consul")]
             Self::Consul(consul) => ConsulPost::put(consul, id, record, ttl).await.map(Post::Consul),
             #[cfg(feature = "etcd")]
-            Self::Etcd(etcd) => EtcdPost::put(etcd, id, record.to_json(), ttl).await.map(Post::Etcd),
+            Self::Etcd(etcd) => {
+                let post = EtcdPost::put(etcd, id, record.to_json(), ttl).await?;
+                Ok(Post::Etcd(Box::new(post)))
+            }
         }
     }
 }

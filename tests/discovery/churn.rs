@@ -47,9 +47,9 @@ async fn no_call_is_hurt_by_servers_that_are_announced_moved_and_withdrawn_at_ra
     }
     let mut truth: BTreeMap<String, String> = BTreeMap::new();
     let mut rng = SmallRng::seed_from_u64(11);
-    for server in 0..SERVERS / 2 {
-        etcd.put(&format!("s{server}"), &places[server]).await;
-        truth.insert(format!("s{server}"), places[server].url());
+    for (n, place) in places.iter().take(SERVERS / 2).enumerate() {
+        etcd.put(&format!("s{n}"), place).await;
+        truth.insert(format!("s{n}"), place.url());
     }
     let mut settings = prompt();
     // Servers that change this often are damped, which has tests of its own.
@@ -103,5 +103,33 @@ async fn no_call_is_hurt_by_servers_that_are_announced_moved_and_withdrawn_at_ra
         tally.calls, tally.errors
     );
     assert_eq!((tally.ok, tally.errors.len()), (tally.calls, 0), "{:?}", tally.errors);
+    end(troupe).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_is_down_for_the_whole_run_changes_nothing_for_the_servers_that_are_known() {
+    let Some(mut etcd) = Etcd::start("a_directory_that_is_down_for_the_whole_run").await else { return };
+    let servers = [
+        ScriptedServer::builder().tool("echo", Script::Echo).start().await,
+        ScriptedServer::builder().tool("echo", Script::Echo).start().await,
+    ];
+    for (n, server) in servers.iter().enumerate() {
+        etcd.put(&format!("s{n}"), server).await;
+    }
+    let troupe = etcd.troupe().await;
+    troupe.ready(Readiness::All).await.unwrap();
+    let known = roster(&troupe);
+    etcd.kill();
+    super::stands(&troupe, mcp_troupe::event::SourceStatus::Failing).await;
+    let checker = AnswerChecker::new(&troupe, &prompt());
+    let before = super::source(&troupe).await.failures;
+    while super::source(&troupe).await.failures < before + 10 {
+        for _ in 0..100 {
+            checker.call(echo()).await.unwrap();
+        }
+    }
+    checker.verdict(&servers).unwrap();
+    assert_eq!(roster(&troupe), known);
+    assert_eq!(servers.each_ref().map(|server| server.observed().accepted), [1, 1], "they were left alone");
     end(troupe).await;
 }
