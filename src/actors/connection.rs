@@ -11,6 +11,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -78,18 +79,31 @@ impl Actor for ConnectionActor {
     }
 }
 
+/// How a connection ended, or why it never came to be.
+pub(crate) struct Ending {
+    pub reason: String,
+    /// When the server wants to be asked again, if it said so.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<String> for Ending {
+    fn from(reason: String) -> Self {
+        Self { reason, retry_after: None }
+    }
+}
+
 /// The life of the link. However it ends, a panic included, the server actor is told last of all.
 async fn play(arguments: ConnectionArguments, myself: ActorRef<ConnectionMsg>) {
     let (server, connection) = (arguments.server.clone(), arguments.connection);
     let life = AssertUnwindSafe(live(arguments)).catch_unwind();
-    let reason = life.await.unwrap_or_else(|_| "its task panicked".to_owned());
+    let ending = life.await.unwrap_or_else(|_| Ending::from("its task panicked".to_owned()));
     // A server actor that has ended has no use for it.
-    let _ = server.cast(ServerMsg::Closed { connection, reason });
+    let _ = server.cast(ServerMsg::Closed { connection, ending });
     myself.stop(None);
 }
 
 /// Opens the link and pumps until it ends. Returns how it ended.
-async fn live(arguments: ConnectionArguments) -> String {
+async fn live(arguments: ConnectionArguments) -> Ending {
     let ConnectionArguments { context, spec, connector, connection, known_era, server } = arguments;
     let dial = Dial {
         connector,
@@ -102,13 +116,13 @@ async fn live(arguments: ConnectionArguments) -> String {
     };
     let opened = match dial.open().await {
         Ok(opened) => opened,
-        Err(error) => return error.to_string(),
+        Err(error) => return Ending { reason: error.to_string(), retry_after: error.retry_after() },
     };
     // Each request in flight may be followed by its cancellation; a few more places hold listings.
     let (queue, requests) = mpsc::channel(2 * spec.pool.in_flight_max + 16);
     let session = opened.session.clone();
     if server.cast(ServerMsg::Opened { connection, session, queue }).is_err() {
-        return "its server actor has ended".to_owned();
+        return Ending::from("its server actor has ended".to_owned());
     }
     let settings = context.settings.clone();
     let report = move |report| {
@@ -116,7 +130,7 @@ async fn live(arguments: ConnectionArguments) -> String {
         let _ = server.cast(ServerMsg::Turn { connection, report });
     };
     let limit = settings.limits.message_bytes_max;
-    Pump::new(opened, requests, context.classifier.clone(), settings.liveness.clone(), limit, report)
-        .run()
-        .await
+    let pump =
+        Pump::new(opened, requests, context.classifier.clone(), settings.liveness.clone(), limit, report);
+    pump.run().await.into()
 }

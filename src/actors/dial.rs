@@ -14,7 +14,7 @@ use crate::duration::rounded;
 use crate::protocol::envelope::{Malformed, decode, decode_answer};
 use crate::protocol::handshake::{Finality, Handshake, HandshakeError, Step, Wait};
 use crate::protocol::{Era, Session};
-use crate::refusal::RefusalKind;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::transport::{Connector, DialError, Failure, Head, Inbound, Link, LinkError, Outbound};
 
 /// How long a peer that is turned away may take to hear it.
@@ -42,6 +42,9 @@ pub(super) enum OpenError {
     /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// The server has no capacity, and said when to come again.
+    #[error("{0}")]
+    Overloaded(Refusal),
     /// The handshake took too long.
     #[error("no handshake within {}{noise}", rounded(*.limit))]
     HandshakeTimeout { limit: Duration, noise: Noise },
@@ -72,6 +75,22 @@ impl std::fmt::Display for Noise {
         match self.frames {
             0 => Ok(()),
             frames => write!(f, "; it sent {frames} frames that were no JSON-RPC messages ({})", self.last),
+        }
+    }
+}
+
+impl OpenError {
+    /// When the server wants to be asked again, if it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded(refusal) => refusal.retry_after,
+            Self::Dial(_)
+            | Self::ConnectTimeout(_)
+            | Self::Link(_)
+            | Self::Closed
+            | Self::Handshake(_)
+            | Self::HandshakeTimeout { .. }
+            | Self::Noise(_) => None,
         }
     }
 }
@@ -207,6 +226,11 @@ async fn next_step(
                 let words =
                     decoded.err().map_or("its answer holds no response".to_owned(), |e| e.to_string());
                 return Ok(handshake.failed(id, words, Finality::ThisRequest));
+            }
+            Some(Ok(Inbound::Failed { failure: Failure::Refused(refusal), .. }))
+                if refusal.kind == RefusalKind::Overloaded =>
+            {
+                return Err(OpenError::Overloaded(refusal));
             }
             Some(Ok(Inbound::Failed { id, failure })) => {
                 return Ok(handshake.failed(id, failure.to_string(), finality(&failure)));

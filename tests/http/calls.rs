@@ -95,6 +95,30 @@ async fn connections_are_used_again_also_where_answers_are_streams() {
 }
 
 #[tokio::test]
+async fn a_stream_that_ends_a_moment_after_its_answer_leaves_its_connection_to_the_next_call() {
+    use super::raw::{Do, RawServer, modern};
+    let server = RawServer::start(|asked| {
+        modern(asked).unwrap_or_else(|| {
+            let answer = json!({"jsonrpc": "2.0", "id": asked.body["id"], "result": {"content": []}});
+            let event = format!("data: {answer}\n\n");
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            Do::Late(format!("{head}{:x}\r\n{event}\r\n", event.len()), "0\r\n\r\n".to_owned())
+        })
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    let before = server.connections();
+    for _ in 0..50 {
+        assert!(troupe.call(Call::tool("t")).await.is_ok());
+        server.let_go();
+    }
+    let opened = server.connections() - before;
+    assert!(opened < 50, "each of 50 calls opened a connection");
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn notifications_before_the_answer_do_not_take_its_place() {
     let noisy = Script::NotifyBefore {
         method: "notifications/message".into(),

@@ -30,8 +30,10 @@ impl Asked {
     }
 }
 
-/// What a server does with a request; then the connection ends.
+/// What a server does with a request; then the connection ends, if nothing else is said.
 pub enum Do {
+    /// Sends these bytes, those when it is [let go](RawServer::let_go), and goes on with the connection.
+    Late(String, String),
     /// Sends these bytes.
     Send(String),
     /// Sends these bytes, and then nothing more without ending the connection.
@@ -46,6 +48,8 @@ pub enum Do {
 pub struct RawServer {
     url: String,
     asked: watch::Sender<Vec<String>>,
+    released: watch::Sender<u64>,
+    connections: watch::Sender<u64>,
     _tasks: JoinSet<()>,
 }
 
@@ -56,17 +60,31 @@ impl RawServer {
         let asked = watch::Sender::new(Vec::new());
         let mut tasks = JoinSet::new();
         let (told, script) = (asked.clone(), Arc::new(script));
+        let (released, connections) = (watch::Sender::new(0), watch::Sender::new(0));
+        let (releases, counted) = (released.clone(), connections.clone());
         tasks.spawn(async move {
             let mut guests = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (told, script) = (told.clone(), script.clone());
+                counted.send_modify(|count| *count += 1);
+                let (told, script, mut releases) = (told.clone(), script.clone(), releases.subscribe());
                 guests.spawn(async move {
+                    let mut stream = BufReader::new(stream);
                     // The client may leave at any time.
-                    let _ = serve(stream, &*script, &told).await;
+                    while let Ok(true) = serve(&mut stream, &*script, &told, &mut releases).await {}
                 });
             }
         });
-        Self { url, asked, _tasks: tasks }
+        Self { url, asked, released, connections, _tasks: tasks }
+    }
+
+    /// Lets go of what is late at this moment.
+    pub fn let_go(&self) {
+        self.released.send_modify(|released| *released += 1);
+    }
+
+    /// Connections so far.
+    pub fn connections(&self) -> u64 {
+        *self.connections.borrow()
     }
 
     pub fn server(&self) -> Server {
@@ -85,14 +103,17 @@ impl RawServer {
     }
 }
 
+/// Serves one request. Says whether the connection goes on.
 async fn serve(
-    stream: TcpStream,
+    stream: &mut BufReader<TcpStream>,
     script: &(dyn Fn(&Asked) -> Do + Send + Sync),
     told: &watch::Sender<Vec<String>>,
-) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
+    releases: &mut watch::Receiver<u64>,
+) -> std::io::Result<bool> {
     let mut line = String::new();
-    stream.read_line(&mut line).await?;
+    if stream.read_line(&mut line).await? == 0 {
+        return Ok(false);
+    }
     let verb = line.split(' ').next().unwrap_or_default().to_owned();
     let mut headers = Vec::new();
     loop {
@@ -109,7 +130,15 @@ async fn serve(
     stream.read_exact(&mut body).await?;
     asked.body = serde_json::from_slice(&body).unwrap_or_default();
     told.send_modify(|told| told.push(format!("{} {}", asked.verb, asked.method()).trim().to_owned()));
+    let released = *releases.borrow_and_update();
     match script(&asked) {
+        Do::Late(bytes, later) => {
+            stream.write_all(bytes.as_bytes()).await?;
+            // A server that is gone lets go of nothing.
+            let _ = releases.wait_for(|now| *now > released).await;
+            stream.write_all(later.as_bytes()).await?;
+            return Ok(true);
+        }
         Do::Send(bytes) => stream.write_all(bytes.as_bytes()).await?,
         Do::Stay(bytes) => {
             stream.write_all(bytes.as_bytes()).await?;
@@ -133,7 +162,7 @@ async fn serve(
     stream.shutdown().await?;
     // What the client still has to say is read, else the answer may be lost to a reset.
     stream.read_to_end(&mut Vec::new()).await?;
-    Ok(())
+    Ok(false)
 }
 
 /// A whole answer with a status, headers and a body.

@@ -240,6 +240,19 @@ async fn a_server_that_refuses_the_handshake_is_told_with_its_reason() {
 }
 
 #[tokio::test]
+async fn a_server_that_says_when_to_come_again_is_not_dialled_before() {
+    let server =
+        RawServer::start(|_| Do::Send(answer("429 Too Many Requests", &["retry-after: 100"], ""))).await;
+    let troupe = start([server.server()]).await;
+    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(Call::tool("t")).await) else {
+        panic!()
+    };
+    let after = missing[0].retry_after.unwrap_or_default();
+    assert!((Duration::from_secs(60)..=Duration::from_secs(100)).contains(&after), "{after:?}");
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn a_server_of_the_old_transport_is_refused_with_an_error_that_says_so() {
     let server = ScriptedServer::builder().old_http().start().await;
     let told = reason(Server::http("s", server.url())).await;
@@ -272,6 +285,28 @@ async fn a_server_that_went_away_is_noticed_by_the_next_call_which_waits_for_it_
         let reply = call.await.unwrap().unwrap();
         assert_eq!((reply.attempts, server.calls("echo")), (1, 1));
         assert_eq!(troupe.servers()[0].status, ServerStatus::Ready);
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_never_counts_as_ready_also_where_its_era_is_known() {
+    for era in [ScriptedEra::Modern, ScriptedEra::Legacy] {
+        let mut server = ScriptedServer::builder().era(era).http().tool("echo", Script::Echo).start().await;
+        let troupe = ready([Server::http("s", server.url())]).await;
+        let mut events = troupe.events();
+        server.stop_listening().await;
+        let call = troupe.call(echo().timeout(Duration::from_secs(20)));
+        let call = tokio::spawn(call);
+        event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
+        let next = event(&mut events, |event| {
+            let opened = matches!(event, Event::ConnectionOpened { .. });
+            opened || matches!(event, Event::ServerStatusChanged { to: ServerStatus::Disconnected, .. })
+        })
+        .await;
+        let Event::ServerStatusChanged { reason, .. } = next else { panic!("it was taken for open") };
+        assert!(reason.unwrap_or_default().contains("cannot be reached"));
+        call.abort();
         end(troupe).await;
     }
 }

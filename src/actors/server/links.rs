@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Connection, HOPE_AFTER_LOSS, ServerMsg, ServerState};
-use crate::actors::connection::{ConnectionActor, ConnectionArguments};
+use crate::actors::connection::{ConnectionActor, ConnectionArguments, Ending};
 use crate::actors::listing::{self, Tools};
 use crate::actors::pump::PumpMsg;
 use crate::actors::registry::RegistryMsg;
@@ -18,6 +18,9 @@ use crate::policy::catalogue::{ToolDefinition, differences};
 use crate::policy::routing::Completion;
 use crate::protocol::Session;
 use crate::protocol::listing::Listing;
+
+/// The longest that a server's word keeps it from being dialled: one that names a day has forgotten itself.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
 
 impl ServerState {
     /// Opens as many connections as the pool wants, unless the backoff forbids it.
@@ -151,7 +154,7 @@ impl ServerState {
                 let held = self.connections.get(&connection).filter(|held| !held.closing);
                 if self.tools.is_none() && held.is_some() {
                     self.dismiss(connection);
-                    self.failed_attempt(reason, now);
+                    self.failed_attempt(reason, None, now);
                 }
             }
         }
@@ -183,7 +186,8 @@ impl ServerState {
     }
 
     /// A connection is over. What was on it and was not reported is lost; a second report finds nothing.
-    pub(super) fn closed(&mut self, connection: ConnectionId, reason: String, now: Instant) {
+    pub(super) fn closed(&mut self, connection: ConnectionId, ending: Ending, now: Instant) {
+        let Ending { reason, retry_after } = ending;
         let Some(held) = self.connections.remove(&connection) else { return };
         if !held.closing {
             let server = self.spec.id.clone();
@@ -199,7 +203,7 @@ impl ServerState {
             return;
         }
         if held.queue.is_none() {
-            return self.failed_attempt(reason, now);
+            return self.failed_attempt(reason, retry_after, now);
         }
         self.lost_link(was_ready, reason, now);
     }
@@ -222,10 +226,11 @@ impl ServerState {
     }
 
     /// A connection could not be opened, or was of no use.
-    pub(super) fn failed_attempt(&mut self, reason: String, now: Instant) {
+    pub(super) fn failed_attempt(&mut self, reason: String, retry_after: Option<Duration>, now: Instant) {
         let ServerState { carried, rng, .. } = self;
         let Some(ledger) = &mut carried.ledger else { return };
-        let delay = ledger.reconnect.next(now, rng);
+        let wanted = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+        let delay = ledger.reconnect.next(now, rng).max(wanted);
         // Another server may have taken the place of the one that was known.
         ledger.era = None;
         self.reconnect_at = Some(now + delay);

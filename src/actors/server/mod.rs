@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use self::mirroring::{MirroringState, Turn};
 use super::Context;
 use super::alarm::Alarm;
-use super::connection::ConnectionMsg;
+use super::connection::{ConnectionMsg, Ending};
 use super::ledger::Ledger;
 use super::listing::Tools;
 use super::pump::{PumpMsg, Report};
@@ -85,7 +85,7 @@ pub(crate) enum ServerMsg {
     /// By a connection's task: the link is open and agreed on.
     Opened { connection: ConnectionId, session: Session, queue: mpsc::Sender<PumpMsg> },
     /// By a connection's task, as its last word: the link is over, or never came to be.
-    Closed { connection: ConnectionId, reason: String },
+    Closed { connection: ConnectionId, ending: Ending },
     /// By itself, behind what the connection reported: a connection's actor has ended.
     Gone { connection: ConnectionId, reason: String },
     /// By a connection's pump: what a turn brought. The answers go on to the router.
@@ -275,9 +275,8 @@ impl Actor for ServerActor {
             ServerMsg::Opened { connection, session, queue } => {
                 state.opened(&myself, connection, session, queue, now);
             }
-            ServerMsg::Closed { connection, reason } | ServerMsg::Gone { connection, reason } => {
-                state.closed(connection, reason, now);
-            }
+            ServerMsg::Closed { connection, ending } => state.closed(connection, ending, now),
+            ServerMsg::Gone { connection, reason } => state.closed(connection, reason.into(), now),
             ServerMsg::Turn { connection, report } => {
                 let Report { finished, stale, violations, strays, tools_changed, leaving } = report;
                 state.finished(connection, finished, now);

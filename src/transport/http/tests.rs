@@ -7,6 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -149,9 +150,17 @@ async fn a_proxy_passes_plain_requests_on_and_gives_encrypted_ones_a_tunnel() {
     assert!(!tunnel.iter().any(|line| line.contains("tools/list")));
 }
 
-/// A server with a certificate of its own, which answers each message with itself after all of `together` are there.
-/// Gives its address, its certificate, and how many connections it had.
-async fn encrypted(together: usize) -> (String, CertificateDer<'static>, JoinHandle<()>) {
+/// What a server with a certificate of its own does.
+#[derive(Clone, Copy)]
+enum Manner {
+    /// Answers when so many requests are there.
+    Together(usize),
+    /// Takes a request, and from then on moves no more.
+    Freezes,
+}
+
+/// A server with a certificate of its own. Gives its address, its certificate, and its end.
+async fn encrypted(manner: Manner) -> (String, CertificateDer<'static>, JoinHandle<()>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
@@ -169,25 +178,39 @@ async fn encrypted(together: usize) -> (String, CertificateDer<'static>, JoinHan
         // One connection is all that is taken.
         let (stream, _) = listener.accept().await.expect("a client");
         let Ok(stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else { return };
-        let barrier = Arc::new(tokio::sync::Barrier::new(together));
+        let asked = Arc::new(Notify::new());
+        let barrier = match manner {
+            Manner::Together(requests) => Some(Arc::new(Barrier::new(requests))),
+            Manner::Freezes => None,
+        };
+        let seen = asked.clone();
         let service = service_fn(move |_: http::Request<hyper::body::Incoming>| {
-            let barrier = barrier.clone();
+            let (barrier, seen) = (barrier.clone(), seen.clone());
             async move {
-                barrier.wait().await;
+                match barrier {
+                    Some(barrier) => drop(barrier.wait().await),
+                    None => {
+                        seen.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                }
                 let body = http_body_util::Full::new(bytes::Bytes::from_static(b"{}"));
                 http::Response::builder().header("content-type", "application/json").body(body)
             }
         });
         let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-        // The client ends it.
-        let _ = http2.serve_connection(TokioIo::new(stream), service).await;
+        let mut connection = std::pin::pin!(http2.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            // The client ends it.
+            _ = &mut connection => {}
+            () = asked.notified() => std::future::pending().await,
+        }
     });
     (format!("https://localhost:{port}/"), certificate, serving)
 }
 
-#[tokio::test]
-async fn over_tls_requests_share_one_http2_connection_and_end_with_their_link() {
-    let (url, certificate, serving) = encrypted(10).await;
+/// The way to that server, which vouches for itself.
+fn vouched(options: HttpOptions, certificate: CertificateDer<'static>) -> HttpConnector {
     let mut roots = RootCertStore::empty();
     roots.add(certificate).expect("a certificate");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -196,7 +219,13 @@ async fn over_tls_requests_share_one_http2_connection_and_end_with_their_link() 
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let connector = HttpConnector::with(HttpOptions::new(url), tls, None).expect("right options");
+    HttpConnector::with(options, tls, None).expect("right options")
+}
+
+#[tokio::test]
+async fn over_tls_requests_share_one_http2_connection_and_end_with_their_link() {
+    let (url, certificate, serving) = encrypted(Manner::Together(10)).await;
+    let connector = vouched(HttpOptions::new(url), certificate);
     let mut link = connector.connect().await.expect("it reaches out later");
     for id in 0..10 {
         link.send(request(id)).await.expect("there is room");
@@ -210,8 +239,22 @@ async fn over_tls_requests_share_one_http2_connection_and_end_with_their_link() 
 }
 
 #[tokio::test]
+async fn a_peer_that_vanished_from_an_http2_connection_is_noticed_by_its_missing_pings() {
+    let (url, certificate, serving) = encrypted(Manner::Freezes).await;
+    let mut options = HttpOptions::new(url);
+    options.liveness.ping_interval = Duration::from_millis(50);
+    let connector = vouched(options, certificate);
+    let mut link = connector.connect().await.expect("it reaches out later");
+    link.send(request(1)).await.expect("there is room");
+    let failed = link.next().await;
+    let lost = matches!(&failed, Some(Ok(Inbound::Failed { failure: Failure::BrokenOff(_), .. })));
+    assert!(lost, "{failed:?}");
+    serving.abort();
+}
+
+#[tokio::test]
 async fn a_server_that_nobody_vouches_for_is_not_spoken_to() {
-    let (url, _, serving) = encrypted(1).await;
+    let (url, _, serving) = encrypted(Manner::Together(1)).await;
     let connector = HttpConnector::new(HttpOptions::new(url)).expect("right options");
     let mut link = connector.connect().await.expect("it reaches out later");
     link.send(request(1)).await.expect("there is room");
