@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::ScriptedServer;
 use crate::call::{Call, Reply};
-use crate::error::{CallError, Delivery};
+use crate::error::{CallError, CallErrorKind, Delivery};
 use crate::json::RawJson;
 use crate::{Settings, Troupe};
 
@@ -244,7 +244,12 @@ impl Book {
             }
             Err(error) => {
                 *self.tally.errors.entry(error.kind().name()).or_default() += 1;
-                Entry::Error { repeatable, delivery: error.outcome() }
+                let delivery = match (error.kind(), error.outcome()) {
+                    // A status in place of a message comes from before the server's work: nothing may have arrived.
+                    (CallErrorKind::Refused(_), Delivery::Rejected) => Delivery::NotSent,
+                    (_, outcome) => outcome,
+                };
+                Entry::Error { repeatable, delivery }
             }
         };
         if std::mem::replace(&mut self.entries[number], settled) == Entry::Open {

@@ -5,12 +5,14 @@
 //! | calls, cancellation, the headers, one era or the other | `calls` |
 //! | statuses, strange answers, streams that break off or never end | `refusals` |
 //! | sessions, the stream of what a server says unasked, resumption | `sessions` |
+//! | everything at once | `chaos` |
 //! | a server that others wrote | `interop` |
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+mod chaos;
 #[path = "../common/mod.rs"]
 mod common;
 mod interop;

@@ -188,7 +188,9 @@ async fn encrypted(manner: Manner) -> (String, CertificateDer<'static>, JoinHand
             let (barrier, seen) = (barrier.clone(), seen.clone());
             async move {
                 match barrier {
-                    Some(barrier) => drop(barrier.wait().await),
+                    Some(barrier) => {
+                        barrier.wait().await;
+                    }
                     None => {
                         seen.notify_one();
                         std::future::pending::<()>().await;
