@@ -280,7 +280,6 @@ pub(crate) fn connector(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dy
                 headers: headers.clone(),
                 proxy: *proxy,
                 message_bytes_max: settings.limits.message_bytes_max,
-                calls_max: spec.pool.in_flight_max,
                 connect_timeout: spec.pool.connect_timeout,
                 liveness: settings.liveness.clone(),
                 ..http::HttpOptions::new(url.clone())

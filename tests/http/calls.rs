@@ -279,3 +279,22 @@ async fn a_tool_that_cannot_be_mirrored_is_left_out_and_told() {
     assert!(matches!(kind(troupe.call(Call::tool("bad")).await), CallErrorKind::UnknownTool { .. }));
     end(troupe).await;
 }
+
+#[tokio::test]
+async fn the_tool_execute_dialect_is_plain_json_rpc() {
+    use super::raw::{Do, RawServer, json as whole};
+    use mcp_troupe::Dialect;
+    let server = RawServer::start(|asked| {
+        assert!(asked.headers.iter().all(|(name, _)| !name.starts_with("mcp-")), "{}", asked.method());
+        let result = match asked.method() {
+            "rpc.discover" => json!({"version": "1.0.0", "capabilities": []}),
+            "tool.list" => json!([{"name": "t"}]),
+            _ => json!({"toolName": "t", "result": {"n": 1}}),
+        };
+        Do::Send(whole(&json!({"jsonrpc": "2.0", "id": asked.body["id"], "result": result})))
+    })
+    .await;
+    let troupe = ready([server.server().dialect(Dialect::ToolExecute)]).await;
+    assert_eq!(troupe.call(Call::tool("t")).await.unwrap().result.as_str(), r#"{"n":1}"#);
+    end(troupe).await;
+}

@@ -5,6 +5,7 @@
 //! | calls, cancellation, the headers, one era or the other | `calls` |
 //! | statuses, strange answers, streams that break off or never end | `refusals` |
 //! | sessions, the stream of what a server says unasked, resumption | `sessions` |
+//! | proxies | `proxies` |
 //! | everything at once | `chaos` |
 //! | a server that others wrote | `interop` |
 
@@ -16,6 +17,7 @@ mod chaos;
 #[path = "../common/mod.rs"]
 mod common;
 mod interop;
+mod proxies;
 mod raw;
 mod refusals;
 mod sessions;

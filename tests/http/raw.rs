@@ -87,6 +87,10 @@ impl RawServer {
         *self.connections.borrow()
     }
 
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     pub fn server(&self) -> Server {
         Server::http("s", &self.url)
     }

@@ -232,6 +232,13 @@ async fn a_server_that_refuses_the_handshake_is_told_with_its_reason() {
         let told = reason(server.server()).await;
         assert!(told.contains(words) && !told.contains("s3cret"), "{status}: {told}");
     }
+    let long = format!("mcp-session-id: {}", "x".repeat(1025));
+    let server = RawServer::start(move |asked| match asked.method() {
+        "initialize" => Do::Send(answer("200 OK", &[JSON, &long], "{}")),
+        _ => Do::Send(answer("400 Bad Request", &[], "")),
+    })
+    .await;
+    assert!(reason(server.server()).await.contains("session id has more than 1024 bytes"));
     let silent = RawServer::start(|_| Do::Stay(String::new())).await;
     assert!(reason(silent.server()).await.contains("no handshake within"));
     let cut = RawServer::start(|_| Do::Send(String::new())).await;

@@ -303,3 +303,32 @@ async fn a_server_without_sessions_and_streams_is_served_as_well() {
     assert_eq!(server.observed().listeners, 0);
     end(troupe).await;
 }
+
+#[tokio::test]
+async fn an_answer_may_be_polled_for_longer_than_any_row_of_failures() {
+    let call = std::sync::Arc::new(AtomicU32::new(0));
+    let polls = AtomicU32::new(0);
+    let server = RawServer::start(move |asked| {
+        legacy(asked).unwrap_or_else(|| match (asked.verb.as_str(), asked.header("last-event-id")) {
+            ("GET", None) => Do::Send(answer("405 Method Not Allowed", &[], "")),
+            ("GET", Some(_)) if polls.fetch_add(1, Ordering::Relaxed) < 12 => {
+                Do::Send(format!("{EVENTS}id: next\nretry: 1\ndata:\n\n"))
+            }
+            ("GET", Some(_)) => {
+                let id = call.load(Ordering::Relaxed);
+                Do::Send(format!("{EVENTS}data: {{\"id\":{id},\"result\":{{\"content\":[]}}}}\n\n"))
+            }
+            _ => {
+                call.store(
+                    asked.body["id"].as_u64().unwrap_or_default().try_into().unwrap(),
+                    Ordering::Relaxed,
+                );
+                Do::Send(format!("{EVENTS}id: a\nretry: 1\ndata:\n\n"))
+            }
+        })
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    assert!(troupe.call(Call::tool("t")).await.is_ok());
+    end(troupe).await;
+}

@@ -14,10 +14,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -25,19 +25,23 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::time::{sleep, timeout};
 
+use super::body::{Collected, collect};
 use super::client::{Body, Client, Unanswered, root_of};
+use super::head;
 use super::headers::{EVENTS, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use super::sse::{Event, Events, Kind, TooLarge};
 use crate::config::BackoffSettings;
 use crate::error::RpcError;
 use crate::policy::backoff;
 use crate::protocol::envelope::{Incoming as Message, Response as Answer, decode};
-use crate::refusal::{Refusal, RefusalKind};
-use crate::transport::address::shown;
+use crate::refusal::RefusalKind;
 use crate::transport::{Failure, LinkError};
 
 /// The most of a refusal's body that is read for an error in it.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
+
+/// How long a server may take to take a notice. Only the one that ends the handshake is of consequence.
+const NOTICE_MAX: Duration = Duration::from_secs(10);
 
 /// How long the end of a body is waited for after its answer: in general it follows at once.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -45,14 +49,14 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// How long a stream is waited for whose server names no time.
 const RESUME_AFTER: Duration = Duration::from_secs(1);
 
+/// The shortest time between two attempts to go on with a stream.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+
 /// The longest time that a server may ask to wait: what waits longer has no use for the stream.
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
 /// Attempts in a row to go on with the stream of a request that bring no event.
 const RESUMES_MAX: u32 = 8;
-
-/// The longest time after which a refused request may be repeated, by the server's word.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Codes with which servers say that they do not know a session, where their words say so too.
 const SESSION_ERRORS: [i64; 3] = [-32000, -32001, RpcError::INVALID_REQUEST];
@@ -130,13 +134,6 @@ enum Stage {
     Hear { body: Incoming, events: Box<Events> },
     Pause(Duration),
     Done,
-}
-
-/// What became of a body.
-enum Collected {
-    Whole(Bytes),
-    TooLarge,
-    Broken(String),
 }
 
 impl Exchange {
@@ -229,7 +226,13 @@ impl Running {
             }
             Stage::Ask(request) => {
                 let request = std::mem::take(&mut **request);
-                let answer = self.exchange.client.request(request).await;
+                let asked = self.exchange.client.request(request);
+                let answer = match self.exchange.errand {
+                    Errand::Notice => timeout(NOTICE_MAX, asked)
+                        .await
+                        .unwrap_or_else(|_| Err(Unanswered::Broken("it was not taken in time".to_owned()))),
+                    Errand::Request { .. } | Errand::Listen => asked.await,
+                };
                 self.stage = Stage::Done;
                 match answer {
                     Ok(answer) => self.judge(answer).await,
@@ -243,8 +246,10 @@ impl Running {
             }
             Stage::Hear { body, events } => match events.next() {
                 Ok(Some(Event { kind: Kind::Message, data })) => {
-                    self.attempts = 0;
-                    // An event without content only carries an id.
+                    // An event without content only carries an id. For an answer that is a step on the way to it.
+                    if !data.is_empty() || self.exchange.errand != Errand::Listen {
+                        self.attempts = 0;
+                    }
                     if !data.is_empty() {
                         self.say(Heard::Message(data));
                     }
@@ -289,22 +294,20 @@ impl Running {
         if !head.status.is_success() {
             return self.refused(head.status, &head.headers, body).await;
         }
-        if let Errand::Request { initialize: true, .. } = self.exchange.errand
-            && let Some(session) = head.headers.get(SESSION_ID)
-        {
-            let mut session = session.clone();
-            session.set_sensitive(true);
-            self.say(Heard::Session(session));
+        if let Errand::Request { initialize: true, .. } = self.exchange.errand {
+            match head::session(&head.headers) {
+                Ok(session) => self.said.extend(session.map(Heard::Session)),
+                Err(words) => return self.fail(Failure::Invalid(words)),
+            }
         }
         if self.exchange.errand == Errand::Notice {
             return self.say(Heard::Taken);
         }
-        if let Some(encoding) = head.headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity")
-        {
-            return self
-                .fail(Failure::Invalid(format!("its content encoding {encoding:?} was not asked for")));
+        if let Some(encoding) = head::encoding(&head.headers) {
+            let words = format!("its content encoding {encoding:?} was not asked for");
+            return self.fail(Failure::Invalid(words));
         }
-        let content = content_type(&head.headers);
+        let content = head::content_type(&head.headers);
         match content.as_str() {
             "text/event-stream" => {
                 let events = Box::new(Events::new(self.exchange.site.message_bytes_max));
@@ -341,8 +344,7 @@ impl Running {
         if status == StatusCode::NOT_FOUND && in_session {
             return self.lost_session("the server no longer knows it");
         }
-        let location = headers.get(LOCATION).and_then(|location| location.to_str().ok()).map(shown);
-        let refusal = Refusal::new(status.as_u16(), location, retry_after(headers));
+        let refusal = head::refusal(status, headers);
         match self.exchange.errand {
             Errand::Listen if refusal.kind == RefusalKind::Overloaded || status.is_server_error() => {
                 return self.broke_off(&refusal.to_string());
@@ -379,7 +381,7 @@ impl Running {
 
     /// The JSON-RPC error that a refusal carries.
     async fn error_in(&self, headers: &HeaderMap, body: Incoming) -> Option<(Bytes, RpcError)> {
-        if content_type(headers) != "application/json" {
+        if head::content_type(headers) != "application/json" {
             return None;
         }
         let Collected::Whole(frame) = collect(headers, body, REFUSAL_BYTES_MAX).await else { return None };
@@ -398,7 +400,7 @@ impl Running {
         let request = self.exchange.stream_request(None);
         let Ok(answer) = self.exchange.client.request(request).await else { return false };
         let (head, mut body) = answer.into_parts();
-        if !head.status.is_success() || content_type(&head.headers) != "text/event-stream" {
+        if !head.status.is_success() || head::content_type(&head.headers) != "text/event-stream" {
             return false;
         }
         let mut events = Events::new(REFUSAL_BYTES_MAX);
@@ -441,7 +443,7 @@ impl Running {
             Errand::Request { .. }
                 if self.exchange.bearings.resumes && self.last_id.is_some() && before < RESUMES_MAX =>
             {
-                self.stage = Stage::Pause(self.retry.unwrap_or(RESUME_AFTER).min(RETRY_MAX));
+                self.stage = Stage::Pause(self.retry.unwrap_or(RESUME_AFTER).clamp(RETRY_MIN, RETRY_MAX));
             }
             Errand::Request { .. } | Errand::Notice => self.fail(Failure::BrokenOff(words.to_owned())),
         }
@@ -465,48 +467,4 @@ fn listen_again() -> BackoffSettings {
         max: Duration::from_secs(60),
         ..BackoffSettings::default()
     }
-}
-
-/// The content type without its parameters.
-fn content_type(headers: &HeaderMap) -> String {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-/// When the server wants the request again: in seconds, or at a time.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let after = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        // The clock of the wall is what the server speaks of; no decision here rests on it.
-        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(std::time::SystemTime::now()).ok()?,
-    };
-    Some(after.min(RETRY_AFTER_MAX))
-}
-
-/// Reads a body of at most `limit` bytes.
-async fn collect(headers: &HeaderMap, mut body: Incoming, limit: usize) -> Collected {
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > limit) {
-        return Collected::TooLarge;
-    }
-    let mut whole = Bytes::new();
-    let mut gathered = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let piece = match frame {
-            Ok(frame) => frame.into_data().unwrap_or_default(),
-            Err(error) => return Collected::Broken(root_of(&error)),
-        };
-        if whole.len() + gathered.len() + piece.len() > limit {
-            return Collected::TooLarge;
-        }
-        // A body of one piece is not copied.
-        if whole.is_empty() && gathered.is_empty() {
-            whole = piece;
-        } else {
-            gathered.extend_from_slice(&std::mem::take(&mut whole));
-            gathered.extend_from_slice(&piece);
-        }
-    }
-    Collected::Whole(if gathered.is_empty() { whole } else { gathered.freeze() })
 }

@@ -29,9 +29,6 @@ use crate::transport::{BoxFuture, Failure, Head, Inbound, Link, LinkError, Outbo
 /// Notices under way at once. More wait: a server that asks faster than it takes our answers is waited for.
 const NOTICES_MAX: usize = 64;
 
-/// Requests under way beyond calls: pages of the tool list, and the handshake's.
-const BESIDE_CALLS_MAX: usize = 8;
-
 /// Answered exchanges whose end is waited for, at once; beyond them connections are given up.
 const DRAINING_MAX: usize = 64;
 
@@ -69,11 +66,11 @@ pub(super) struct HttpLink {
     client: Option<(Client, ClientTasks)>,
     site: Arc<Site>,
     bearings: Bearings,
-    requests_max: usize,
     stance: Stance,
     welcome: Welcome,
     exchanges: SelectAll<BoxStream<'static, (Errand, Heard)>>,
-    /// The requests that wait for an answer, each with the way to call it off.
+    /// The requests that wait for an answer, each with the way to call it off. The pool bounds them; held back here, a
+    /// request would hold back the cancellations that make room for it.
     under_way: FxHashMap<u64, oneshot::Sender<Answered>>,
     /// How many notices are under way.
     notices: usize,
@@ -87,13 +84,12 @@ pub(super) struct HttpLink {
 }
 
 impl HttpLink {
-    /// A link that has sent nothing yet, with room for so many calls at once.
-    pub fn new(client: Client, tasks: ClientTasks, site: Arc<Site>, calls_max: usize) -> Self {
+    /// A link that has sent nothing yet.
+    pub fn new(client: Client, tasks: ClientTasks, site: Arc<Site>) -> Self {
         Self {
             client: Some((client, tasks)),
             site,
             bearings: Bearings::default(),
-            requests_max: calls_max + BESIDE_CALLS_MAX,
             stance: Stance::Opening,
             welcome: Welcome::None,
             exchanges: SelectAll::new(),
@@ -240,6 +236,11 @@ impl HttpLink {
         }
     }
 
+    /// Whether the server has to take something before more is sent.
+    fn is_held(&self) -> bool {
+        self.welcome == Welcome::UnderWay || self.notices >= NOTICES_MAX
+    }
+
     /// Moves the exchanges on for as long as there is room for what they bring.
     fn stir(&mut self, poller: &mut Context<'_>) {
         while self.heard.len() < HELD_MAX {
@@ -324,15 +325,10 @@ impl Sink<Outbound> for HttpLink {
     type Error = LinkError;
 
     fn poll_ready(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        let full = |link: &Self| {
-            link.welcome == Welcome::UnderWay
-                || link.notices >= NOTICES_MAX
-                || link.under_way.len() >= link.requests_max
-        };
-        if full(&self) {
+        if self.is_held() {
             self.stir(poller);
         }
-        if full(&self) { Poll::Pending } else { Poll::Ready(Ok(())) }
+        if self.is_held() { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
     fn start_send(mut self: Pin<&mut Self>, item: Outbound) -> Result<(), LinkError> {
@@ -352,13 +348,12 @@ impl Sink<Outbound> for HttpLink {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        let held = |link: &Self| link.welcome == Welcome::UnderWay || link.notices >= NOTICES_MAX;
-        if held(&self) {
+        if self.is_held() {
             self.stir(poller);
         }
         match self.unwelcome.take() {
             Some(error) => Poll::Ready(Err(error)),
-            None if held(&self) => Poll::Pending,
+            None if self.is_held() => Poll::Pending,
             None => Poll::Ready(Ok(())),
         }
     }

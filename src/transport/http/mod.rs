@@ -7,12 +7,15 @@
 //! | --- | --- |
 //! | `client` | connections, and the tasks that carry them |
 //! | `exchange` | one request and all that comes of it |
+//! | `head`, `body` | what an answer says before its message, and its message as far as there is room |
 //! | `link` | the requests of one session together |
 //! | `sse` | events out of a body |
 //! | `headers` | the protocol's headers |
 
+mod body;
 mod client;
 mod exchange;
+mod head;
 mod headers;
 mod link;
 mod sse;
@@ -47,8 +50,6 @@ pub struct HttpOptions {
     pub proxy: ProxyChoice,
     /// The largest message that is accepted, in bytes.
     pub message_bytes_max: usize,
-    /// Calls that may be under way at once on one link.
-    pub calls_max: usize,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// After how much silence a connection is tried, and given up.
@@ -64,7 +65,6 @@ impl HttpOptions {
             headers: Vec::new(),
             proxy: ProxyChoice::default(),
             message_bytes_max: settings.limits.message_bytes_max,
-            calls_max: settings.pool.in_flight_max,
             connect_timeout: settings.pool.connect_timeout,
             liveness: settings.liveness,
         }
@@ -78,7 +78,6 @@ impl fmt::Debug for HttpOptions {
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("proxy", &self.proxy)
             .field("message_bytes_max", &self.message_bytes_max)
-            .field("calls_max", &self.calls_max)
             .field("connect_timeout", &self.connect_timeout)
             .field("liveness", &self.liveness)
             .finish()
@@ -89,7 +88,6 @@ impl fmt::Debug for HttpOptions {
 pub struct HttpConnector {
     site: Arc<Site>,
     clients: Clients,
-    calls_max: usize,
 }
 
 impl fmt::Debug for HttpConnector {
@@ -132,7 +130,7 @@ impl HttpConnector {
             headers.insert(PROXY_AUTHORIZATION, authorization.clone());
         }
         let site = Site { uri, headers, message_bytes_max: options.message_bytes_max };
-        Ok(Self { site: Arc::new(site), clients, calls_max: options.calls_max })
+        Ok(Self { site: Arc::new(site), clients })
     }
 }
 
@@ -140,7 +138,7 @@ impl Connector for HttpConnector {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Link>, DialError>> {
         let tasks = ClientTasks::new();
         let client = self.clients.make(&tasks);
-        let link = HttpLink::new(client, tasks, self.site.clone(), self.calls_max);
+        let link = HttpLink::new(client, tasks, self.site.clone());
         Box::pin(std::future::ready(Ok(Box::new(link) as Box<dyn Link>)))
     }
 
