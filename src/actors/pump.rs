@@ -4,6 +4,9 @@
 //! them in one message to the server actor, which passes the answers on to the router. Results are not parsed: the id is
 //! read, the result stays a slice of its frame.
 //!
+//! Where each request travels alone, one may fail while the link goes on; and a link that is leaving takes no more of them,
+//! but those under way come to their own ends before the pump ends.
+//!
 //! It ends by closing its queue and draining it, so that every attempt it was given is reported: as lost, and whether
 //! it may have been sent.
 
@@ -454,6 +457,8 @@ impl<R: FnMut(Report)> Pump<R> {
         }
         match decoded {
             Ok(()) => self.garbage = 0,
+            // Its request has ended with it.
+            Err(_) if to.is_some() => {}
             Err(malformed) => {
                 self.garbage += 1;
                 self.report.violations.push(malformed.to_string());
