@@ -85,6 +85,8 @@ pub struct Catalogue {
     tools: Vec<Tool>,
     /// Places by bare name; the group that was configured first comes first.
     by_name: HashMap<Arc<str>, Vec<usize>>,
+    /// Places by group and bare name.
+    by_group: HashMap<GroupId, HashMap<Arc<str>, usize>>,
     /// Places by exposed name.
     by_exposed: HashMap<String, usize>,
 }
@@ -117,7 +119,8 @@ impl Catalogue {
                     definition: tool.definition.clone(),
                     servers: Vec::new(),
                 });
-                if !entry.servers.contains(&offer.server) {
+                // Each offer is one server's.
+                if entry.servers.last() != Some(&offer.server) {
                     entry.servers.push(offer.server.clone());
                 }
             }
@@ -128,6 +131,7 @@ impl Catalogue {
             *seen.entry(names::exposed(tool.group.as_str(), &tool.name, false)).or_default() += 1;
         }
         let mut by_name: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
+        let mut by_group: HashMap<GroupId, HashMap<Arc<str>, usize>> = HashMap::new();
         let mut by_exposed = HashMap::new();
         for (index, tool) in tools.iter_mut().enumerate() {
             tool.index = index;
@@ -137,12 +141,13 @@ impl Catalogue {
             tool.exposed =
                 if ambiguous { names::exposed(tool.group.as_str(), &tool.name, true) } else { plain };
             by_name.entry(tool.name.clone()).or_default().push(index);
+            by_group.entry(tool.group.clone()).or_default().insert(tool.name.clone(), index);
             by_exposed.insert(tool.exposed.clone(), index);
         }
         for places in by_name.values_mut() {
             places.sort_by_key(|place| group_order.get(&tools[*place].group));
         }
-        Self { version, collisions, tools, by_name, by_exposed }
+        Self { version, collisions, tools, by_name, by_group, by_exposed }
     }
 
     /// Grows with every merge.
@@ -168,19 +173,21 @@ impl Catalogue {
             Some(_) => return self.unknown(name),
             None => (name, group),
         };
-        let places = self.by_name.get(bare).map(Vec::as_slice).unwrap_or_default();
-        let mut within = places
-            .iter()
-            .map(|place| &self.tools[*place])
-            .filter(|tool| group.is_none_or(|group| tool.group == group));
-        let Some(first) = within.next() else {
+        let exposed = || {
             let exposed = self.by_exposed.get(name).map(|place| &self.tools[*place]);
-            return match exposed.filter(|tool| group.is_none_or(|group| tool.group == group)) {
-                Some(tool) => Resolution::Found(tool),
-                None => self.unknown(name),
-            };
+            exposed.filter(|tool| group.is_none_or(|group| tool.group == group))
         };
-        let others: Vec<&Tool> = within.collect();
+        if let Some(group) = group {
+            let place = self.by_group.get(group).and_then(|tools| tools.get(bare));
+            let found = place.map(|place| &self.tools[*place]).or_else(exposed);
+            return found.map_or_else(|| self.unknown(name), Resolution::Found);
+        }
+        let places = self.by_name.get(bare).map(Vec::as_slice).unwrap_or_default();
+        let mut tools = places.iter().map(|place| &self.tools[*place]);
+        let Some(first) = tools.next() else {
+            return exposed().map_or_else(|| self.unknown(name), Resolution::Found);
+        };
+        let others: Vec<&Tool> = tools.collect();
         if others.is_empty() {
             return Resolution::Found(first);
         }

@@ -21,6 +21,7 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -107,6 +108,9 @@ struct Route {
     set: u64,
     /// Their priorities differ.
     tiered: bool,
+    /// The deadline of calls that none is named for: replicas may differ, and any of them may get the call, so the most
+    /// patient one decides.
+    timeout: Option<Duration>,
     waiting: Mailbox<CallId>,
 }
 
@@ -152,6 +156,8 @@ pub struct Routing<P, S> {
     introduced: bool,
     routes: Vec<Route>,
     route_of: FxHashMap<RouteKey, usize>,
+    /// The routes of each server, by its place.
+    routes_of: Vec<Vec<usize>>,
     /// Routes with waiting calls.
     waiting: BTreeSet<usize>,
     /// Calls whose tool nobody offers, while servers may still tell their tools.
@@ -180,6 +186,7 @@ impl<P, S> Routing<P, S> {
             introduced: false,
             routes: Vec::new(),
             route_of: FxHashMap::default(),
+            routes_of: Vec::new(),
             waiting: BTreeSet::new(),
             parked: Mailbox::new(&settings.mailbox),
             strategies,
@@ -250,7 +257,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// The deadline that the call, its tool or the settings name; a server's own is known once the call has a route.
-    fn configured_timeout(&self, call: &Call) -> std::time::Duration {
+    fn configured_timeout(&self, call: &Call) -> Duration {
         let by_tool = || self.settings.tool_timeouts.get(&call.tool).copied();
         call.timeout.or_else(by_tool).unwrap_or(self.settings.call_timeout)
     }

@@ -211,13 +211,23 @@ impl<P, S> Routing<P, S> {
             servers.iter().filter_map(|place| Some(self.views[*place].as_ref()?.spec.priority));
         let first = priorities.next();
         let tiered = priorities.any(|other| Some(other) != first);
+        let timeouts = servers.iter().filter_map(|place| self.views[*place].as_ref()?.spec.timeout);
+        let timeout = timeouts.max();
+        let route = self.routes.len();
+        for place in &servers {
+            if self.routes_of.len() <= *place {
+                self.routes_of.resize_with(*place + 1, Vec::new);
+            }
+            self.routes_of[*place].push(route);
+        }
         self.routes.push(Route {
             servers,
             set: hasher.finish(),
             tiered,
+            timeout,
             waiting: Mailbox::new(&self.settings.mailbox),
         });
-        self.routes.len() - 1
+        route
     }
 
     fn id_at(&self, place: usize) -> Option<&str> {
@@ -243,10 +253,7 @@ impl<P, S> Routing<P, S> {
         if call.call.timeout.is_some() || self.settings.tool_timeouts.contains_key(&call.call.tool) {
             return;
         }
-        let views = self.routes[route].servers.iter().filter_map(|place| self.views[*place].as_ref());
-        // Replicas may differ; the most patient one decides, since any of them may get the call.
-        let timeout = views.filter_map(|view| view.spec.timeout).max();
-        if let Some(timeout) = timeout.filter(|timeout| *timeout != call.timeout) {
+        if let Some(timeout) = self.routes[route].timeout.filter(|timeout| *timeout != call.timeout) {
             self.calls.set_timeout(id, timeout);
         }
     }
@@ -270,19 +277,33 @@ impl<P, S> Routing<P, S> {
             .map(|place| (place, false))
             .or_else(|| self.least_bad(route, now).map(|place| (place, true)))
         {
-            let over = self.calls.get(id).map_or(Over::Shared, |call| match call.call.errand {
-                Errand::Lease => Over::NewLease,
-                Errand::Tool | Errand::Leased(_) => Over::Shared,
-            });
-            if let Some(flight) = self.send(id, place, over, bypass, now, out) {
-                if let Some(call) = self.calls.get_mut(id) {
-                    call.phase = Phase::InFlight(flight);
-                }
-                self.plan_hedge(id, route, place, now);
+            if self.give(id, route, place, bypass, now, out) {
                 return Placed::Dispatched;
             }
         }
         Placed::NoServer
+    }
+
+    /// Gives a call to a server of its route. `false` if the server's actor is gone, which bars that server.
+    fn give(
+        &mut self,
+        id: CallId,
+        route: usize,
+        place: usize,
+        bypass: bool,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) -> bool {
+        let over = self.calls.get(id).map_or(Over::Shared, |call| match call.call.errand {
+            Errand::Lease => Over::NewLease,
+            Errand::Tool | Errand::Leased(_) => Over::Shared,
+        });
+        let Some(flight) = self.send(id, place, over, bypass, now, out) else { return false };
+        if let Some(call) = self.calls.get_mut(id) {
+            call.phase = Phase::InFlight(flight);
+        }
+        self.plan_hedge(id, route, place, now);
+        true
     }
 
     /// Hands an attempt of a call to a server. `None` if the server's actor is gone, which bars that server.
@@ -361,23 +382,31 @@ impl<P, S> Routing<P, S> {
         if self.waiting.is_empty() {
             return;
         }
-        let serves = |route: &usize| self.routes[*route].servers.contains(&server);
-        let mut routes: Vec<usize> = self.waiting.iter().copied().filter(serves).collect();
+        let of_server = self.routes_of.get(server).map(Vec::as_slice).unwrap_or_default();
+        let mut routes: Vec<usize> =
+            of_server.iter().copied().filter(|route| self.waiting.contains(route)).collect();
         while !routes.is_empty() {
             routes.sort_by_cached_key(|route| {
                 let head = self.routes[*route].waiting.peek().copied();
                 head.map(|id| (self.calls.get(id).map(|call| call.call.priority), id))
             });
-            routes.retain(|route| self.serve_head(*route, now, out));
+            routes.retain(|route| self.serve_head(*route, server, now, out));
         }
     }
 
-    /// Dispatches the call at the head of a route. Returns whether there may be more to do in it.
-    fn serve_head(&mut self, route: usize, now: Instant, out: &mut impl Outlet<P, S>) -> bool {
+    /// Dispatches the call at the head of a route, after a change of `server`. Returns whether there may be more to do in it.
+    fn serve_head(&mut self, route: usize, server: usize, now: Instant, out: &mut impl Outlet<P, S>) -> bool {
         let Some(head) = self.routes[route].waiting.peek().copied() else {
             self.waiting.remove(&route);
             return false;
         };
+        // Calls wait where no server admits; so if this one does, there is no other to choose from. Of unequal servers the
+        // better ones may be busy, and are waited for.
+        let has_room = |routing: &Self| routing.views[server].as_ref().is_some_and(View::admits);
+        if !self.routes[route].tiered && has_room(self) && self.give(head, route, server, false, now, out) {
+            self.routes[route].waiting.pop();
+            return has_room(self) || self.routes[route].waiting.is_empty();
+        }
         if let Placed::Dispatched = self.dispatch(head, route, now, out) {
             self.routes[route].waiting.pop();
             return true;
@@ -410,6 +439,7 @@ impl<P, S> Routing<P, S> {
             .collect();
         moved.sort_unstable();
         self.route_of.clear();
+        self.routes_of.clear();
         self.waiting.clear();
         for id in moved {
             if let Some(call) = self.calls.get_mut(id) {
