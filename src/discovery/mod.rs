@@ -5,7 +5,7 @@
 //! server leaves is decided elsewhere, by rules that are the same for all sources
 //! ([`DiscoverySettings`](crate::config::DiscoverySettings)).
 //!
-//! What a directory may say of a server is a [`Record`].
+//! What a directory may say of a server is a [`Record`]: see [`record`] for its keys, with examples.
 //!
 //! ```
 //! use std::time::Duration;
@@ -48,14 +48,14 @@
 #[cfg(any(feature = "consul", feature = "etcd"))]
 mod announce;
 #[cfg(feature = "consul")]
-mod consul;
+pub mod consul;
 #[cfg(feature = "dns")]
-mod dns;
+pub mod dns;
 #[cfg(feature = "etcd")]
-mod etcd;
-mod files;
+pub mod etcd;
+pub mod files;
 mod named;
-mod record;
+pub mod record;
 #[cfg(any(feature = "consul", feature = "dns", feature = "etcd"))]
 mod template;
 #[cfg(any(feature = "consul", feature = "etcd"))]
