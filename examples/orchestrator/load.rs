@@ -115,7 +115,7 @@ pub async fn run(args: &LoadArgs) -> u8 {
         Err(code) => return code,
     };
     let wanted = if args.wait_all { Readiness::All } else { Readiness::Any };
-    if let Err(not_ready) = troupe.ready(wanted).await {
+    if let Err(not_ready) = troupe.ready_within(wanted, args.config.wait).await {
         eprintln!("{not_ready}");
         return FAILED;
     }

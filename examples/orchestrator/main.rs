@@ -46,6 +46,9 @@ struct Config {
     /// The `servers.json`.
     #[arg(long, default_value = "servers.json")]
     config: PathBuf,
+    /// How long the servers may take to start, such as 60s where they are downloaded first; `call` has its --timeout for that.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    wait: Duration,
 }
 
 /// Which tool, with which arguments, on which servers.
@@ -181,7 +184,7 @@ async fn tools(config: &Config) -> u8 {
         Err(code) => return code,
     };
     // Servers that are down are shown as missing; they are no reason to show nothing.
-    let ready = troupe.ready(Readiness::All).await;
+    let ready = troupe.ready_within(Readiness::All, config.wait).await;
     if let Err(not_ready) = &ready {
         eprintln!("{not_ready}");
     }

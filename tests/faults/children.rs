@@ -73,6 +73,17 @@ async fn a_child_that_is_killed_in_the_middle_of_a_call_is_told_and_its_successo
 }
 
 #[tokio::test]
+async fn a_call_waits_for_the_successor_of_a_killed_child_though_that_is_slow_to_start() {
+    let troupe = ready([child("s", ["--slow", "2500ms"])]).await;
+    let mut events = troupe.events();
+    let (pid, _) = pids(&troupe).await;
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
+    assert_ne!(pids(&troupe).await.0, pid);
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn a_child_that_exits_tells_its_code_and_its_last_words() {
     let troupe = ready([child("s", [])]).await;
     let CallErrorKind::ConnectionLost { reason, sent: true } = kind(troupe.call(Call::tool("exit")).await)

@@ -6,7 +6,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Connection, HOPE_AFTER_LOSS, ServerMsg, ServerState};
+use super::{Connection, ServerMsg, ServerState, hope_after_loss};
 use crate::actors::connection::{ConnectionActor, ConnectionArguments, Ending};
 use crate::actors::listing::{self, Tools};
 use crate::actors::pump::PumpMsg;
@@ -220,7 +220,7 @@ impl ServerState {
             self.announce(transition);
         }
         if was_ready && !self.pool.is_ready() {
-            self.hope_until = Some(now + HOPE_AFTER_LOSS);
+            self.hope_until = Some(now + hope_after_loss(&*self.connector));
         }
         self.last_error = Some(reason);
     }
@@ -236,7 +236,7 @@ impl ServerState {
         self.reconnect_at = Some(now + delay);
         self.last_error = Some(reason);
         if self.reported.as_ref().is_none_or(|reported| reported.status != ServerStatus::Ready)
-            && self.hope_until.is_some_and(|until| until > now + HOPE_AFTER_LOSS)
+            && self.hope_until.is_some_and(|until| until > now + hope_after_loss(&*self.connector))
         {
             // The hope of the first attempt ends with it.
             self.hope_until = None;

@@ -52,8 +52,14 @@ use crate::stats::{BreakerStats, LatencyStats, Outcomes, PoolStats};
 use crate::transport::Connector;
 
 /// How long calls wait for a server that was just lost, before they fail fast: long enough for a restart of a local
-/// server, short enough that nobody takes it for a hang.
+/// server, short enough that nobody takes it for a hang. Longer where a start is heavy: see [`hope_after_loss`].
 const HOPE_AFTER_LOSS: Duration = Duration::from_secs(2);
+
+/// How long calls wait for a server of this connector that was just lost. A process whose interpreter takes seconds to
+/// start is no less on its way back than a socket that is dialled again at once.
+fn hope_after_loss(connector: &dyn Connector) -> Duration {
+    HOPE_AFTER_LOSS.max(connector.start_hold())
+}
 
 /// How long `list_changed` notifications are gathered before the tools are listed again.
 const RELIST_DELAY: Duration = Duration::from_millis(100);
@@ -208,7 +214,7 @@ impl Actor for ServerActor {
         let hope = if incarnation == Incarnation::FIRST {
             spec.pool.connect_timeout + spec.pool.handshake_timeout + spec.pool.list_timeout
         } else {
-            HOPE_AFTER_LOSS
+            hope_after_loss(&*connector)
         };
         let mut seed = DefaultHasher::new();
         (context.seed, &spec.id, incarnation).hash(&mut seed);

@@ -69,7 +69,7 @@ pub enum Finality {
 /// How long to wait for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// The probe's short time; then [`Handshake::timed_out`] is told.
+    /// The probe's short time, since there is another way; then [`Handshake::timed_out`] is told.
     Probe,
     /// As long as the whole handshake may take.
     Answer,
@@ -209,12 +209,10 @@ impl Handshake {
     pub fn timed_out(&mut self) -> Step {
         match (self.state, self.choice) {
             (State::Discovering { .. }, EraChoice::Auto | EraChoice::Legacy) => self.initialize(),
-            (State::Discovering { .. }, EraChoice::Modern) => {
-                self.fail(HandshakeError::WrongEra("it does not answer server/discover".to_owned()))
-            }
             // A server that knows no rpc.discover may know tool.list; the listing will tell.
             (State::Asking, _) => self.done(None, String::new(), None, None),
-            (State::Fresh | State::Initializing | State::Over, _) => Step::Wait,
+            (State::Discovering { .. }, EraChoice::Modern)
+            | (State::Fresh | State::Initializing | State::Over, _) => Step::Wait,
         }
     }
 
@@ -261,7 +259,12 @@ impl Handshake {
         let method = "server/discover";
         let mut writer = Writer::request(id, method, 256);
         let frame = writer.raw(r#","params":{"_meta":{"#).raw(&modern_meta()).raw("}}").finish();
-        Step::Send { method, frame, id, wait: Wait::Probe }
+        let wait = match self.choice {
+            EraChoice::Auto | EraChoice::Legacy => Wait::Probe,
+            // There is nothing to fall back to, and an interpreter may take seconds to start.
+            EraChoice::Modern => Wait::Answer,
+        };
+        Step::Send { method, frame, id, wait }
     }
 
     fn discovered(&mut self, again: bool, outcome: Result<RawJson, RpcError>) -> Step {
@@ -481,14 +484,21 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_must_be_modern_has_the_time_of_a_whole_handshake_to_start() {
+        let waited_for = |choice| match mcp(choice).start() {
+            Step::Send { wait, .. } => wait,
+            step => panic!("{step:?} sends nothing"),
+        };
+        assert_eq!(waited_for(EraChoice::Modern), Wait::Answer);
+        assert_eq!(waited_for(EraChoice::Auto), Wait::Probe);
+    }
+
+    #[test]
     fn a_wrong_era_is_told_with_its_remedy() {
         let mut handshake = mcp(EraChoice::Modern);
         let _ = handshake.start();
         let step = tell(&mut handshake, json!({"id": 1, "error": {"code": -32601, "message": "no"}}));
         assert!(failure(step).to_string().contains("set its era to auto or legacy"));
-        let mut handshake = mcp(EraChoice::Modern);
-        let _ = handshake.start();
-        assert!(matches!(failure(handshake.timed_out()), HandshakeError::WrongEra(_)));
         let mut handshake = mcp(EraChoice::Legacy);
         let _ = handshake.start();
         let step = tell(&mut handshake, initialize_result(1, "2030-01-01"));
