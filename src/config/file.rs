@@ -10,7 +10,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{
     BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, ProxyChoice, Server, Settings,
-    SubprotocolChoice, duration,
+    SubprotocolChoice, TlsOptions, duration,
 };
 
 /// What a `servers.json` says.
@@ -155,6 +155,7 @@ struct WrittenServer {
     headers: Option<BTreeMap<String, String>>,
     subprotocol: Option<WrittenSubprotocol>,
     proxy: Option<ProxyChoice>,
+    tls: Option<TlsOptions>,
     command: Option<String>,
     args: Option<Vec<String>>,
     env: Option<BTreeMap<String, String>>,
@@ -243,6 +244,7 @@ impl WrittenServer {
             }
         };
         let mut server = Server::at(id, endpoint);
+        server.tls = self.tls.unwrap_or_default();
         server.group = self.group;
         server.tags = self.tags;
         server.weight = self.weight.unwrap_or(server.weight);
@@ -265,6 +267,7 @@ impl WrittenServer {
         let of_url = [
             ("url", self.url.is_some()),
             ("headers", self.headers.as_ref().is_some_and(|headers| !headers.is_empty())),
+            ("tls", self.tls.is_some()),
         ];
         let of_websocket = [("subprotocol", self.subprotocol.is_some())];
         let of_http = [("proxy", self.proxy.is_some())];
@@ -347,6 +350,10 @@ mod tests {
             (r#"{"command":"x","headers":{"A":"b"}}"#, "headers"),
             (r#"{"command":"x","subprotocol":"mcp"}"#, "subprotocol"),
             (r#"{"command":"x","proxy":"none"}"#, "proxy"),
+            (r#"{"command":"x","tls":{}}"#, "tls"),
+            (r#"{"url":"http://h","tls":{"caFile":"ca.pem"}}"#, "tls"),
+            (r#"{"url":"https://h","tls":{"certFile":"c.pem"}}"#, "tls.keyFile"),
+            (r#"{"url":"https://h","tls":{"ca":"ca.pem"}}"#, "tls.ca"),
             (r#"{"url":"http://h","subprotocol":"mcp"}"#, "subprotocol"),
             (r#"{"url":"ws://h","proxy":"none"}"#, "proxy"),
             (r#"{"type":"http"}"#, "url"),

@@ -2,8 +2,11 @@
 
 mod duration;
 mod file;
+#[cfg_attr(not(any(feature = "http", feature = "websocket")), allow(dead_code))]
+pub(crate) mod files;
 mod server;
 mod settings;
+mod tls;
 mod wire;
 
 pub use file::ConfigFile;
@@ -13,6 +16,7 @@ pub use settings::{
     AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
     LivenessSettings, MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,
 };
+pub use tls::TlsOptions;
 pub use wire::{Dialect, EraChoice};
 
 /// A mistake in the configuration: which key, and what is wrong with its value.

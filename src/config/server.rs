@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings};
+use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions};
 use crate::id::{GroupId, ServerId};
 
 /// The most a weight may be: a spread of 1 to 1,000 says all that balancing can use.
@@ -78,6 +78,16 @@ impl Endpoint {
             Self::WebSocket { .. } | Self::Http { .. } => "url",
             Self::Stdio { .. } => "command",
             Self::Custom => "connector",
+        }
+    }
+
+    /// Whether it is reached over TLS.
+    fn is_encrypted(&self) -> bool {
+        let scheme = |url: &str| url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+        match self {
+            Self::WebSocket { url, .. } => scheme(url).is_some_and(|scheme| scheme == "wss"),
+            Self::Http { url, .. } => scheme(url).is_some_and(|scheme| scheme == "https"),
+            Self::Stdio { .. } | Self::Custom => false,
         }
     }
 
@@ -171,6 +181,7 @@ fn without_query(url: &str) -> &str {
 pub struct Server {
     pub(crate) id: String,
     pub(crate) endpoint: Endpoint,
+    pub(crate) tls: TlsOptions,
     pub(crate) group: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) weight: u32,
@@ -229,6 +240,7 @@ impl Server {
         Self {
             id: id.into(),
             endpoint,
+            tls: TlsOptions::default(),
             group: None,
             tags: Vec::new(),
             weight: 100,
@@ -278,6 +290,12 @@ impl Server {
             }
             Endpoint::Stdio { .. } | Endpoint::Custom => {}
         }
+        self
+    }
+
+    /// How a server at `wss` or `https` is verified, and the certificate that it is shown. For another server it is a mistake.
+    pub fn tls(mut self, tls: TlsOptions) -> Self {
+        self.tls = tls;
         self
     }
 
@@ -367,6 +385,13 @@ impl Server {
             ));
         }
         self.endpoint.check().map_err(|error| error.under(id.as_str()))?;
+        self.tls.check().map_err(|error| error.under(&at("tls")))?;
+        if !self.tls.is_default() && !self.endpoint.is_encrypted() {
+            return Err(ConfigError::new(
+                at("tls"),
+                "has no meaning for a server that is not at wss or https",
+            ));
+        }
         let pool = self.pool.unwrap_or_else(|| self.endpoint.usual_pool(pool));
         pool.check().map_err(|error| error.under(&at("pool")))?;
         let breaker = self.breaker.unwrap_or_else(|| breaker.clone());
@@ -378,6 +403,7 @@ impl Server {
             id,
             group,
             endpoint: self.endpoint,
+            tls: self.tls,
             tags,
             weight: self.weight,
             dialect: self.dialect,
@@ -396,6 +422,7 @@ pub(crate) struct ServerSpec {
     pub id: ServerId,
     pub group: GroupId,
     pub endpoint: Endpoint,
+    pub tls: TlsOptions,
     /// Sorted, without repetitions.
     pub tags: Vec<String>,
     pub weight: u32,
@@ -459,6 +486,21 @@ mod tests {
             let pool = settle(server.pool(many.clone()));
             assert_eq!((pool.min, pool.max), (2, 7));
         }
+    }
+
+    #[test]
+    fn tls_that_would_not_be_used_is_a_mistake() {
+        let tls = TlsOptions::new().ca_file("ca.pem");
+        let none: [&str; 0] = [];
+        for server in [
+            Server::http("a", "http://h"),
+            Server::websocket("a", "ws://h"),
+            Server::stdio("a", "db", none),
+            Server::custom("a"),
+        ] {
+            assert_eq!(settle(server.tls(tls.clone())).unwrap_err().key, "a.tls");
+        }
+        assert_eq!(settle(Server::websocket("a", "wss://h").tls(tls.clone())).unwrap().tls, tls);
     }
 
     #[test]

@@ -199,6 +199,14 @@ pub enum DialError {
     /// The TLS session failed.
     #[error("TLS: {0}")]
     Tls(String),
+    /// A file that TLS needs cannot be used.
+    #[error("{reason}")]
+    TlsFile {
+        /// The key in `tls` that names it.
+        key: &'static str,
+        /// What is wrong with it; never what is in it.
+        reason: String,
+    },
     /// The server does not speak the transport's protocol.
     #[error("handshake: {0}")]
     Handshake(String),
@@ -268,6 +276,7 @@ pub(crate) fn connector(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dy
                 url: url.clone(),
                 headers: headers.clone(),
                 subprotocol: subprotocol.clone(),
+                tls: spec.tls.clone(),
                 message_bytes_max: settings.limits.message_bytes_max,
             };
             Ok(Arc::new(websocket::WebSocketConnector::new(options)?))
@@ -279,6 +288,7 @@ pub(crate) fn connector(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dy
             let options = http::HttpOptions {
                 headers: headers.clone(),
                 proxy: *proxy,
+                tls: spec.tls.clone(),
                 message_bytes_max: settings.limits.message_bytes_max,
                 calls_max: spec.pool.in_flight_max,
                 connect_timeout: spec.pool.connect_timeout,

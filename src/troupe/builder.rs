@@ -14,7 +14,7 @@ use crate::actors::{Stage, Tasks};
 use crate::config::{ConfigError, ConfigFile, Server, Settings};
 use crate::policy::classify::{Classifier, classify};
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
-use crate::transport::{self, Connector};
+use crate::transport::{self, Connector, DialError};
 
 /// Why a troupe did not start.
 #[derive(Debug, thiserror::Error)]
@@ -200,7 +200,11 @@ pub(super) fn registration(
     let connector = match connector {
         Some(connector) => connector,
         None => transport::connector(&spec, settings).map_err(|error| {
-            ConfigError::new(format!("{}.{}", spec.id, spec.endpoint.key()), error.to_string())
+            let key = match &error {
+                DialError::TlsFile { key, .. } => format!("tls.{key}"),
+                _ => spec.endpoint.key().to_owned(),
+            };
+            ConfigError::new(format!("{}.{key}", spec.id), error.to_string())
         })?,
     };
     Ok(Registration { spec: Arc::new(spec), connector })

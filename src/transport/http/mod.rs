@@ -34,7 +34,7 @@ use self::headers::{PARAM_PREFIX, RESERVED};
 use self::link::HttpLink;
 use super::address::{self, shown};
 use super::{BoxFuture, Connector, DialError, Link, tls};
-use crate::config::{LivenessSettings, ProxyChoice};
+use crate::config::{LivenessSettings, ProxyChoice, TlsOptions};
 
 /// How a server is reached over HTTP.
 #[derive(Clone)]
@@ -45,6 +45,8 @@ pub struct HttpOptions {
     pub headers: Vec<(String, String)>,
     /// Whether a proxy is used.
     pub proxy: ProxyChoice,
+    /// How the server is verified over `https`.
+    pub tls: TlsOptions,
     /// The largest message that is accepted, in bytes.
     pub message_bytes_max: usize,
     /// Calls that may be under way at once on one link.
@@ -63,6 +65,7 @@ impl HttpOptions {
             url: url.into(),
             headers: Vec::new(),
             proxy: ProxyChoice::default(),
+            tls: TlsOptions::default(),
             message_bytes_max: settings.limits.message_bytes_max,
             calls_max: settings.pool.in_flight_max,
             connect_timeout: settings.pool.connect_timeout,
@@ -77,6 +80,7 @@ impl fmt::Debug for HttpOptions {
             .field("url", &shown(&self.url))
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("proxy", &self.proxy)
+            .field("tls", &self.tls)
             .field("message_bytes_max", &self.message_bytes_max)
             .field("calls_max", &self.calls_max)
             .field("connect_timeout", &self.connect_timeout)
@@ -103,13 +107,15 @@ impl HttpConnector {
     ///
     /// # Errors
     /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, for headers that
-    /// are malformed or set by the transport itself, and for a proxy of an unknown kind.
+    /// are malformed or set by the transport itself, and for a proxy of an unknown kind; [`DialError::TlsFile`] for a file
+    /// that TLS cannot use.
     pub fn new(options: HttpOptions) -> Result<Self, DialError> {
         let proxies = match options.proxy {
             ProxyChoice::None => None,
             ProxyChoice::Environment => Some(Matcher::from_env()),
         };
-        Self::with(options, tls::config()?, proxies.as_ref())
+        let tls = tls::config(&options.tls)?;
+        Self::with(options, tls, proxies.as_ref())
     }
 
     fn with(options: HttpOptions, tls: ClientConfig, proxies: Option<&Matcher>) -> Result<Self, DialError> {

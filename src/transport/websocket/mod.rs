@@ -25,7 +25,7 @@ use tokio_tungstenite::{
     Connector as TlsConnector, WebSocketStream, client_async_with_config, connect_async_tls_with_config,
 };
 
-use crate::config::SubprotocolChoice;
+use crate::config::{SubprotocolChoice, TlsOptions};
 
 use super::address::{self, shown};
 use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound, tls};
@@ -64,6 +64,8 @@ pub struct WebSocketOptions {
     pub headers: Vec<(String, String)>,
     /// The subprotocol.
     pub subprotocol: SubprotocolChoice,
+    /// How the server is verified over `wss`.
+    pub tls: TlsOptions,
     /// The largest message that is accepted, in bytes.
     pub message_bytes_max: usize,
 }
@@ -74,6 +76,7 @@ impl fmt::Debug for WebSocketOptions {
             .field("url", &shown(&self.url))
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("subprotocol", &self.subprotocol)
+            .field("tls", &self.tls)
             .field("message_bytes_max", &self.message_bytes_max)
             .finish()
     }
@@ -101,11 +104,11 @@ impl WebSocketConnector {
     ///
     /// # Errors
     /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, and for headers
-    /// that are malformed or set by the handshake itself.
+    /// that are malformed or set by the handshake itself; [`DialError::TlsFile`] for a file that TLS cannot use.
     pub fn new(options: WebSocketOptions) -> Result<Self, DialError> {
         let uri = address::parse(&options.url, ["ws", "wss"])?;
         let tls = match uri.scheme_str() {
-            Some("wss") => Some(Arc::new(tls::config()?)),
+            Some("wss") => Some(Arc::new(tls::config(&options.tls)?)),
             _ => None,
         };
         let headers = address::headers(&options.headers, &RESERVED_HEADERS, "the handshake itself")?;

@@ -6,6 +6,7 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response as Accepted};
 
 use super::*;
+use crate::transport::tls::tests::{Authority, Clients, accept as accept_tls};
 
 const SECRET: &str = "s3cr3t";
 
@@ -219,4 +220,48 @@ async fn a_goodbye_keeps_its_code_and_a_link_that_breaks_has_none() {
             other => panic!("{other}"),
         }
     }
+}
+
+/// How a dial ends at a server of `authority` that asks for a certificate or not.
+async fn dialled(authority: &Authority, clients: Clients, tls: TlsOptions) -> Result<(), DialError> {
+    let (listener, address) = listener().await;
+    let port = address.rsplit_once(':').expect("a port").1;
+    let connector =
+        WebSocketConnector::new(WebSocketOptions { tls, ..options(&format!("wss://localhost:{port}")) })
+            .expect("the options are right");
+    let acceptor = authority.acceptor(clients, &[]);
+    let serving = async {
+        let session = accept_tls(&listener, &acceptor).await?;
+        // The signature is tungstenite's; its large error type is not ours to change.
+        #[allow(clippy::result_large_err)]
+        let echo = |_: &Upgrade, mut response: Accepted| {
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+            Ok(response)
+        };
+        accept_hdr_async(session, echo).await.ok()
+    };
+    let (dialled, _) = tokio::join!(connector.connect(), serving);
+    dialled.map(|_| ())
+}
+
+#[tokio::test]
+async fn a_private_authority_vouches_for_its_own_servers_alone() {
+    let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+    let trusting = || TlsOptions::new().ca_file(ours.file());
+    dialled(&ours, Clients::Any, trusting()).await.expect("the authority vouches for it");
+    for (server, tls) in [(&foreign, trusting()), (&ours, TlsOptions::new())] {
+        let refused = dialled(server, Clients::Any, tls).await.expect_err("nobody vouches for it");
+        assert!(matches!(&refused, DialError::Tls(words) if words.contains("UnknownIssuer")), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_certificate_is_shown_it_and_else_says_that_it_needs_one() {
+    let ours = Authority::new("ours");
+    let (cert, key) = ours.client();
+    let tls = TlsOptions::new().ca_file(ours.file());
+    let refused = dialled(&ours, Clients::Certified, tls.clone()).await.expect_err("no certificate");
+    assert!(matches!(&refused, DialError::Tls(words) if words.contains("CertificateRequired")), "{refused}");
+    let tls = tls.client_certificate(cert, key);
+    dialled(&ours, Clients::Certified, tls).await.expect("it was shown the certificate");
 }
