@@ -32,7 +32,6 @@
 //!
 //! # Features
 //! - `http` (default): the Streamable HTTP transport, with rustls for `https`.
-//! - `http` (default): the Streamable HTTP transport, with rustls for `https`.
 //! - `stdio` (default): the stdio transport, servers as child processes.
 //! - `websocket` (default): the WebSocket transport, with rustls for `wss`.
 //! - `testkit`: faults of the troupe's own actors, a scripted MCP server, in-memory links and a simulation of balancing, for
@@ -60,6 +59,7 @@ mod json;
 mod policy;
 mod protocol;
 mod refusal;
+mod secret;
 pub mod stats;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -80,6 +80,7 @@ pub use policy::catalogue::Tool;
 pub use policy::classify::classify;
 pub use refusal::{Refusal, RefusalKind};
 pub use stats::{ServerInfo, Stats};
+pub use secret::Secret;
 pub use troupe::{
     BreakerControl, CallFuture, DrainError, EventStream, Lease, NotReady, Readiness, ReplaceError,
     StartError, Troupe, TroupeBuilder, UnknownServer,

@@ -1,8 +1,8 @@
 //! Plain configuration data: what a host or a `servers.json` may say, its defaults, and its checks.
 
 mod duration;
+mod expand;
 mod file;
-#[cfg_attr(not(any(feature = "http", feature = "websocket")), allow(dead_code))]
 pub(crate) mod files;
 mod server;
 mod settings;

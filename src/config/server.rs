@@ -7,9 +7,16 @@ use std::time::Duration;
 
 use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions};
 use crate::id::{GroupId, ServerId};
+use crate::secret::Secret;
 
 /// The most a weight may be: a spread of 1 to 1,000 says all that balancing can use.
 pub const WEIGHT_MAX: u32 = 1000;
+
+/// The header that carries credentials.
+pub(super) const AUTHORIZATION: &str = "Authorization";
+
+/// How a bearer token begins there.
+pub(crate) const BEARER: &str = "Bearer ";
 
 /// Which WebSocket subprotocol is offered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,7 +50,7 @@ pub enum Endpoint {
         /// `ws://` or `wss://`, without user info.
         url: String,
         /// Headers of the upgrade request: the place for tokens. Never shown.
-        headers: Vec<(String, String)>,
+        headers: Vec<(String, Secret)>,
         /// The subprotocol that is offered.
         subprotocol: SubprotocolChoice,
     },
@@ -52,7 +59,7 @@ pub enum Endpoint {
         /// `http://` or `https://`, without user info.
         url: String,
         /// Headers of every request: the place for tokens. Never shown.
-        headers: Vec<(String, String)>,
+        headers: Vec<(String, Secret)>,
         /// Whether requests go through a proxy.
         proxy: ProxyChoice,
     },
@@ -63,7 +70,7 @@ pub enum Endpoint {
         /// Its arguments. Never shown: some carry tokens.
         args: Vec<String>,
         /// Variables on top of the few that every server inherits. Their values are never shown.
-        env: BTreeMap<String, String>,
+        env: BTreeMap<String, Secret>,
         /// The folder it runs in; the host's own unless said.
         cwd: Option<PathBuf>,
     },
@@ -94,8 +101,21 @@ impl Endpoint {
     /// Checks what can be checked without trying it.
     fn check(&self) -> Result<(), ConfigError> {
         match self {
-            // Its connector checks it.
-            Self::WebSocket { .. } | Self::Http { .. } | Self::Custom => Ok(()),
+            // Its connector checks the rest.
+            Self::WebSocket { headers, .. } | Self::Http { headers, .. } => {
+                let mut authorizations = headers.iter().filter(|(name, _)| is_authorization(name));
+                let (one, another) = (authorizations.next(), authorizations.next());
+                if another.is_some() {
+                    return Err(ConfigError::new("bearer", "stands beside another Authorization header"));
+                }
+                match one {
+                    Some((_, value)) if value.expose() == BEARER => {
+                        Err(ConfigError::new("bearer", "is empty"))
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+            Self::Custom => Ok(()),
             Self::Stdio { command, args, env, cwd } => {
                 let nul = "has a NUL character, which no program can be given";
                 if command.trim().is_empty() {
@@ -113,7 +133,7 @@ impl Endpoint {
                             format!("{name:?} is no name of a variable: it is empty, or has a = or NUL");
                         return Err(ConfigError::new("env", reason));
                     }
-                    if value.contains('\0') {
+                    if value.expose().contains('\0') {
                         return Err(ConfigError::new(format!("env.{name}"), nul));
                     }
                 }
@@ -161,6 +181,11 @@ impl fmt::Debug for Endpoint {
             Self::Custom => f.write_str("Custom"),
         }
     }
+}
+
+/// Whether a header is the one that carries credentials.
+pub(super) fn is_authorization(name: &str) -> bool {
+    name.eq_ignore_ascii_case(AUTHORIZATION)
 }
 
 /// The part of a URL that is safe to show: a query may carry a token.
@@ -283,7 +308,7 @@ impl Server {
     }
 
     /// A header of the WebSocket upgrade request, or of every HTTP request, such as `Authorization`. It is never shown.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
         match &mut self.endpoint {
             Endpoint::WebSocket { headers, .. } | Endpoint::Http { headers, .. } => {
                 headers.push((name.into(), value.into()));
@@ -291,6 +316,13 @@ impl Server {
             Endpoint::Stdio { .. } | Endpoint::Custom => {}
         }
         self
+    }
+
+    /// The bearer token of the WebSocket upgrade request, or of every HTTP request: the header `Authorization: Bearer …`,
+    /// which it must not have otherwise. It is never shown.
+    pub fn bearer(self, token: impl Into<Secret>) -> Self {
+        let token: Secret = token.into();
+        self.header(AUTHORIZATION, format!("{BEARER}{}", token.expose()))
     }
 
     /// How a server at `wss` or `https` is verified, and the certificate that it is shown. For another server it is a mistake.
@@ -317,7 +349,7 @@ impl Server {
 
     /// A variable of the environment of a stdio server's process: the place for tokens. Its value is never shown. Of the
     /// host's environment the process inherits only what tells where things are, such as `PATH` and `HOME`.
-    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
         if let Endpoint::Stdio { env, .. } = &mut self.endpoint {
             env.insert(name.into(), value.into());
         }
@@ -473,6 +505,17 @@ mod tests {
         let shown = format!("{server:?}");
         assert!(!shown.contains("s3cret") && shown.contains("db-server"), "{shown}");
         assert!(shown.contains("DB_TOKEN"), "{shown}");
+    }
+
+    #[test]
+    fn a_bearer_token_is_the_one_authorization_or_a_mistake() {
+        let server = Server::http("a", "http://h").bearer("t");
+        assert_eq!(server, Server::http("a", "http://h").header("Authorization", "Bearer t"));
+        settle(server.clone()).unwrap();
+        for wrong in [server.header("authorization", "Basic x"), Server::websocket("a", "ws://h").bearer("")]
+        {
+            assert_eq!(settle(wrong).unwrap_err().key, "a.bearer");
+        }
     }
 
     #[test]

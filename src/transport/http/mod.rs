@@ -36,13 +36,14 @@ use super::address::{self, shown};
 use super::{BoxFuture, Connector, DialError, Link, tls};
 use crate::config::{LivenessSettings, ProxyChoice, TlsOptions};
 
+use crate::secret::Secret;
 /// How a server is reached over HTTP.
 #[derive(Clone)]
 pub struct HttpOptions {
     /// `http://` or `https://`.
     pub url: String,
     /// Headers of every request. Their values are never shown.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Secret)>,
     /// Whether a proxy is used.
     pub proxy: ProxyChoice,
     /// How the server is verified over `https`.

@@ -54,7 +54,7 @@ fn a_header_that_is_malformed_or_the_transports_own_is_named_without_its_value()
         ("authorization", "s3cr3t\n", "forbidden characters"),
     ];
     for (name, value, reason) in cases {
-        let headers = vec![(name.to_owned(), value.to_owned())];
+        let headers = vec![(name.to_owned(), value.into())];
         let told = wrong(HttpOptions { headers, ..HttpOptions::new("http://h/") });
         assert!(told.contains(reason), "{told}");
         assert!(!told.contains(SECRET), "{told}");
@@ -63,7 +63,7 @@ fn a_header_that_is_malformed_or_the_transports_own_is_named_without_its_value()
 
 #[test]
 fn nothing_secret_is_shown() {
-    let headers = vec![("authorization".to_owned(), SECRET.to_owned())];
+    let headers = vec![("authorization".to_owned(), SECRET.into())];
     let options = HttpOptions { headers, ..HttpOptions::new("https://h:1/mcp?token=s3cr3t") };
     assert!(!format!("{options:?}").contains(SECRET));
     let connector = HttpConnector::new(options).expect("the options are right");

@@ -26,6 +26,7 @@ use tokio_tungstenite::{
 };
 
 use crate::config::{SubprotocolChoice, TlsOptions};
+use crate::secret::Secret;
 
 use super::address::{self, shown};
 use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound, tls};
@@ -61,7 +62,7 @@ pub struct WebSocketOptions {
     /// `ws://` or `wss://`.
     pub url: String,
     /// Headers of the upgrade request. Their values are never shown.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Secret)>,
     /// The subprotocol.
     pub subprotocol: SubprotocolChoice,
     /// How the server is verified over `wss`.

@@ -95,7 +95,7 @@ fn a_header_that_is_malformed_or_the_handshakes_own_is_named_without_its_value()
         ("authorization", "s3cr3t\n", "forbidden characters"),
     ];
     for (name, value, reason) in cases {
-        let headers = vec![(name.to_owned(), value.to_owned())];
+        let headers = vec![(name.to_owned(), value.into())];
         let told = wrong(WebSocketOptions { headers, ..options("ws://h/") });
         assert!(told.contains(reason), "{told}");
         assert!(!told.contains(SECRET), "{told}");
@@ -104,7 +104,7 @@ fn a_header_that_is_malformed_or_the_handshakes_own_is_named_without_its_value()
 
 #[test]
 fn nothing_secret_is_shown() {
-    let headers = vec![("authorization".to_owned(), SECRET.to_owned())];
+    let headers = vec![("authorization".to_owned(), SECRET.into())];
     let options = WebSocketOptions { headers, ..options("ws://h:1/mcp?token=s3cr3t") };
     assert!(!format!("{options:?}").contains(SECRET));
     let connector = WebSocketConnector::new(options).expect("the options are right");
@@ -138,7 +138,7 @@ async fn each_way_to_be_turned_away_is_told_apart() {
 #[tokio::test]
 async fn headers_and_the_subprotocol_reach_the_server() {
     let (listener, address) = listener().await;
-    let headers = vec![("Authorization".to_owned(), "Bearer t".to_owned())];
+    let headers = vec![("Authorization".to_owned(), "Bearer t".into())];
     let connector =
         WebSocketConnector::new(WebSocketOptions { headers, ..options(&format!("ws://{address}/mcp")) });
     let connector = connector.expect("the options are right");
