@@ -10,6 +10,8 @@ mod tls;
 mod wire;
 
 pub use file::ConfigFile;
+#[cfg(any(feature = "http", feature = "websocket"))]
+pub(crate) use server::BEARER;
 pub(crate) use server::ServerSpec;
 pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
 pub use settings::{

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions};
 use crate::id::{GroupId, ServerId};
 use crate::secret::Secret;
+use crate::token::{TokenProvider, TokenSource};
 
 /// The most a weight may be: a spread of 1 to 1,000 says all that balancing can use.
 pub const WEIGHT_MAX: u32 = 1000;
@@ -207,6 +209,7 @@ pub struct Server {
     pub(crate) id: String,
     pub(crate) endpoint: Endpoint,
     pub(crate) tls: TlsOptions,
+    pub(crate) tokens: Option<TokenSource>,
     pub(crate) group: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) weight: u32,
@@ -266,6 +269,7 @@ impl Server {
             id: id.into(),
             endpoint,
             tls: TlsOptions::default(),
+            tokens: None,
             group: None,
             tags: Vec::new(),
             weight: 100,
@@ -323,6 +327,13 @@ impl Server {
     pub fn bearer(self, token: impl Into<Secret>) -> Self {
         let token: Secret = token.into();
         self.header(AUTHORIZATION, format!("{BEARER}{}", token.expose()))
+    }
+
+    /// Where its bearer tokens come from, in place of one that stays the same: asked for when it is dialled (WebSocket) or sent a
+    /// request (HTTP), renewed before they expire, and once when it refuses one.
+    pub fn tokens(mut self, provider: impl TokenProvider) -> Self {
+        self.tokens = Some(TokenSource(Arc::new(provider)));
+        self
     }
 
     /// How a server at `wss` or `https` is verified, and the certificate that it is shown. For another server it is a mistake.
@@ -424,6 +435,18 @@ impl Server {
                 "has no meaning for a server that is not at wss or https",
             ));
         }
+        if self.tokens.is_some() {
+            match &self.endpoint {
+                Endpoint::WebSocket { headers, .. } | Endpoint::Http { headers, .. } => {
+                    if headers.iter().any(|(name, _)| is_authorization(name)) {
+                        return Err(ConfigError::new(at("tokens"), "stands beside an Authorization header"));
+                    }
+                }
+                Endpoint::Stdio { .. } | Endpoint::Custom => {
+                    return Err(ConfigError::new(at("tokens"), "has no meaning for a server without a url"));
+                }
+            }
+        }
         let pool = self.pool.unwrap_or_else(|| self.endpoint.usual_pool(pool));
         pool.check().map_err(|error| error.under(&at("pool")))?;
         let breaker = self.breaker.unwrap_or_else(|| breaker.clone());
@@ -436,6 +459,7 @@ impl Server {
             group,
             endpoint: self.endpoint,
             tls: self.tls,
+            tokens: self.tokens,
             tags,
             weight: self.weight,
             dialect: self.dialect,
@@ -455,6 +479,7 @@ pub(crate) struct ServerSpec {
     pub group: GroupId,
     pub endpoint: Endpoint,
     pub tls: TlsOptions,
+    pub tokens: Option<TokenSource>,
     /// Sorted, without repetitions.
     pub tags: Vec<String>,
     pub weight: u32,
@@ -515,6 +540,25 @@ mod tests {
         for wrong in [server.header("authorization", "Basic x"), Server::websocket("a", "ws://h").bearer("")]
         {
             assert_eq!(settle(wrong).unwrap_err().key, "a.bearer");
+        }
+    }
+
+    #[test]
+    fn a_provider_of_tokens_needs_a_place_to_put_them() {
+        struct None;
+        impl TokenProvider for None {
+            fn token(
+                &self,
+                _: crate::token::TokenNeed,
+            ) -> futures_util::future::BoxFuture<'_, Result<crate::token::Token, crate::token::TokenError>>
+            {
+                Box::pin(std::future::pending())
+            }
+        }
+        settle(Server::http("a", "http://h").header("X-Key", "k").tokens(None)).unwrap();
+        let beside = Server::websocket("a", "ws://h").bearer("t").tokens(None);
+        for wrong in [beside, Server::custom("a").tokens(None)] {
+            assert_eq!(settle(wrong).unwrap_err().key, "a.tokens");
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::{Inner, Troupe};
 use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{RegisterError, RootActor, RootArguments, StrategiesFactory};
-use crate::actors::{Stage, Tasks};
+use crate::actors::{Alive, Stage, Tasks};
 use crate::config::{ConfigError, ConfigFile, Server, Settings};
 use crate::policy::classify::{Classifier, classify};
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
@@ -130,19 +130,19 @@ impl TroupeBuilder {
         settings.check().map_err(|error| error.under("troupe"))?;
         let settings = Arc::new(settings);
         let strategies = strategies(extra, settings.strategy.clone())?;
+        let tasks = Tasks::new();
         let count = servers.len();
         if count > settings.limits.servers_max {
             return Err(RegisterError::TooMany(settings.limits.servers_max).into());
         }
         let mut registrations: Vec<Registration> = Vec::with_capacity(count);
         for (order, (server, connector)) in servers.into_iter().enumerate() {
-            let registration = registration(server, connector, &settings, order)?;
+            let registration = registration(server, connector, &settings, order, tasks.alive())?;
             if registrations.iter().any(|known| known.spec.id == registration.spec.id) {
                 return Err(RegisterError::AlreadyRegistered(registration.spec.id.clone()).into());
             }
             registrations.push(registration);
         }
-        let tasks = Tasks::new();
         let (stage, stage_seen) = watch::channel(Stage::default());
         let (roster, roster_seen) = watch::channel(Arc::new(Roster::default()));
         let arguments = RootArguments {
@@ -189,17 +189,18 @@ fn strategies(
     Ok(Arc::new(move || make().unwrap_or_else(|_| Strategies::with_builtin())))
 }
 
-/// Checks a server and finds the way to it.
+/// Checks a server and finds the way to it, whose own task, if it has one, counts as `alive`.
 pub(super) fn registration(
     server: Server,
     connector: Option<Arc<dyn Connector>>,
     settings: &Settings,
     order: usize,
+    alive: Alive,
 ) -> Result<Registration, ConfigError> {
     let spec = server.settle(&settings.pool, &settings.breaker, order)?;
     let connector = match connector {
         Some(connector) => connector,
-        None => transport::connector(&spec, settings).map_err(|error| {
+        None => transport::connector(&spec, settings, Box::new(alive)).map_err(|error| {
             let key = match &error {
                 DialError::TlsFile { key, .. } => format!("tls.{key}"),
                 _ => spec.endpoint.key().to_owned(),

@@ -267,7 +267,7 @@ impl Troupe {
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<(), RegisterError> {
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
-        let registration = registration(server, connector, &self.0.settings, order)?;
+        let registration = registration(server, connector, &self.0.settings, order, self.0.tasks.alive())?;
         ask(&self.0.root, |port| RootMsg::Register { registration, port })
             .await
             .unwrap_or(Err(RegisterError::Closed))
@@ -294,7 +294,7 @@ impl Troupe {
     pub async fn replace(&self, server: Server) -> Result<(), ReplaceError> {
         let id = server.id().to_owned();
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
-        let registration = registration(server, None, &self.0.settings, order)?;
+        let registration = registration(server, None, &self.0.settings, order, self.0.tasks.alive())?;
         match ask(&self.0.root, |port| RootMsg::Replace { registration, port }).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(UnknownServer(id).into()),

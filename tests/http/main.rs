@@ -5,6 +5,7 @@
 //! | calls, cancellation, the headers, one era or the other | `calls` |
 //! | statuses, strange answers, streams that break off or never end | `refusals` |
 //! | sessions, the stream of what a server says unasked, resumption | `sessions` |
+//! | tokens that a host gives | `tokens` |
 //! | a server that others wrote | `interop` |
 
 // In a test a panic is the report.
@@ -17,3 +18,4 @@ mod interop;
 mod raw;
 mod refusals;
 mod sessions;
+mod tokens;

@@ -33,10 +33,11 @@ use self::exchange::Site;
 use self::headers::{PARAM_PREFIX, RESERVED};
 use self::link::HttpLink;
 use super::address::{self, shown};
+use super::tokens::Tokens;
 use super::{BoxFuture, Connector, DialError, Link, tls};
 use crate::config::{LivenessSettings, ProxyChoice, TlsOptions};
-
 use crate::secret::Secret;
+
 /// How a server is reached over HTTP.
 #[derive(Clone)]
 pub struct HttpOptions {
@@ -117,6 +118,12 @@ impl HttpConnector {
         };
         let tls = tls::config(&options.tls)?;
         Self::with(options, tls, proxies.as_ref())
+    }
+
+    /// The same, with tokens for the requests.
+    pub(super) fn with_tokens(mut self, tokens: Option<Tokens>) -> Self {
+        self.clients.tokens = tokens;
+        self
     }
 
     fn with(options: HttpOptions, tls: ClientConfig, proxies: Option<&Matcher>) -> Result<Self, DialError> {

@@ -6,7 +6,9 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response as Accepted};
 
 use super::*;
+use crate::token::Token;
 use crate::transport::tls::tests::{Authority, Clients, accept as accept_tls};
+use crate::transport::tokens::tests::tokens;
 
 const SECRET: &str = "s3cr3t";
 
@@ -264,4 +266,44 @@ async fn a_server_that_asks_for_a_certificate_is_shown_it_and_else_says_that_it_
     assert!(matches!(&refused, DialError::Tls(words) if words.contains("CertificateRequired")), "{refused}");
     let tls = tls.client_certificate(cert, key);
     dialled(&ours, Clients::Certified, tls).await.expect("it was shown the certificate");
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_refused_for_its_token_is_asked_for_once_more_with_another() {
+    for (status, refusals) in [("401 Unauthorized", 1), ("403 Forbidden", 1), ("401 Unauthorized", 2)] {
+        let (listener, address) = listener().await;
+        let (tokens, mut provider) = tokens();
+        let connector = connector(&format!("ws://{address}")).with_tokens(Some(tokens));
+        let server = async {
+            let mut shown = Vec::new();
+            for _ in 0..refusals {
+                let (mut guest, _) = listener.accept().await?;
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(guest.read_u8().await?);
+                }
+                let head = String::from_utf8_lossy(&head).to_lowercase();
+                shown.extend(head.lines().find(|line| line.starts_with("authorization")).map(str::to_owned));
+                guest.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await?;
+                guest.shutdown().await?;
+            }
+            if refusals == 1 {
+                let (seen, _) = accept(&listener, true).await.expect("it is open");
+                assert_eq!(seen["authorization"], "Bearer 2");
+            }
+            io::Result::Ok(shown)
+        };
+        let giving = async {
+            provider.give(Token::new("1")).await;
+            provider.give(Token::new("2")).await;
+        };
+        let (dialled, shown, ()) = tokio::join!(connector.connect(), server, giving);
+        let shown = shown.expect("no guest breaks off");
+        assert_eq!(shown, ["authorization: bearer 1", "authorization: bearer 2"][..refusals]);
+        match dialled {
+            Ok(_) => assert_eq!(refusals, 1),
+            Err(error) => assert!(matches!(error, DialError::Rejected { status: 401 }), "{error}"),
+        }
+        assert!(provider.idle());
+    }
 }
