@@ -61,9 +61,11 @@ mod json;
 mod policy;
 mod protocol;
 mod refusal;
+mod secret;
 pub mod stats;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod token;
 pub mod transport;
 mod troupe;
 
@@ -80,7 +82,9 @@ pub use json::RawJson;
 pub use policy::catalogue::Tool;
 pub use policy::classify::classify;
 pub use refusal::{Refusal, RefusalKind};
+pub use secret::Secret;
 pub use stats::{ServerInfo, Stats};
+pub use token::TokenProvider;
 pub use troupe::{
     BreakerControl, CallFuture, DrainError, EventStream, Lease, NotReady, Readiness, ReplaceError,
     StartError, Troupe, TroupeBuilder, UnknownServer,

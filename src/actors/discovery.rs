@@ -255,7 +255,8 @@ impl DiscoveryState {
                 None => {
                     let origin = Origin::Source(self.id.clone());
                     let (given, way) = (server.clone(), connector.clone());
-                    match Registration::of(given, way, &self.settings, self.order, origin) {
+                    let alive = self.tasks.alive();
+                    match Registration::of(given, way, &self.settings, self.order, origin, alive) {
                         Ok(registration) => Remembered { server, connector, registration },
                         Err(error) => {
                             census.unread.insert(id);

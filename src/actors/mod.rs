@@ -35,7 +35,7 @@ use ractor::ActorRef;
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use ask::ask;
-pub(crate) use tasks::Tasks;
+pub(crate) use tasks::{Alive, Tasks};
 
 use crate::config::Settings;
 use crate::event::Event;

@@ -27,13 +27,13 @@ use rand::rngs::SmallRng;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::Context;
 use super::alarm::Alarm;
 use super::ledger::Ledger;
 use super::root::RootMsg;
 use super::router::RouterMsg;
 use super::server::{ServerActor, ServerArguments, ServerMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
+use super::{Alive, Context};
 use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings};
 use crate::event::{Event, ExitCause, Origin, ServerStatus};
 use crate::id::{Incarnation, ServerId};
@@ -41,7 +41,7 @@ use crate::policy::catalogue::{Catalogue, ServerTools, ToolDefinition};
 use crate::policy::restart::{Decision, RestartPolicy};
 use crate::policy::routing::Standing;
 use crate::stats::ServerInfo;
-use crate::transport::{self, Connector};
+use crate::transport::{self, Connector, DialError};
 
 /// How long the registry waits for a dead life's ledger. It comes when the state is dropped, within microseconds; a
 /// state that is never dropped must not keep its server down.
@@ -56,19 +56,24 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// Checks a server and finds the way to it, unless the host gives one.
+    /// Checks a server and finds the way to it, unless the host gives one. A task that the way has of its own counts as `alive`.
     pub fn of(
         server: Server,
         connector: Option<Arc<dyn Connector>>,
         settings: &Settings,
         order: usize,
         origin: Origin,
+        alive: Alive,
     ) -> Result<Self, ConfigError> {
         let spec = server.settle(&settings.pool, &settings.breaker, order)?;
         let connector = match connector {
             Some(connector) => connector,
-            None => transport::connector(&spec, settings).map_err(|error| {
-                ConfigError::new(format!("{}.{}", spec.id, spec.endpoint.key()), error.to_string())
+            None => transport::connector(&spec, settings, Box::new(alive)).map_err(|error| {
+                let key = match &error {
+                    DialError::TlsFile { key, .. } => format!("tls.{key}"),
+                    _ => spec.endpoint.key().to_owned(),
+                };
+                ConfigError::new(format!("{}.{key}", spec.id), error.to_string())
             })?,
         };
         Ok(Self { spec: Arc::new(spec), connector, origin })

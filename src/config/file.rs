@@ -9,11 +9,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::expand::{Lookup, expand};
 use super::source::WrittenSource;
 use super::{
     BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, ProxyChoice, Server, Settings,
-    SourceConfig, SubprotocolChoice, duration,
+    SourceConfig, SubprotocolChoice, TlsOptions, duration,
 };
+use crate::secret::Secret;
 
 /// What a `servers.json` says.
 ///
@@ -40,12 +42,18 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads the text of a `servers.json`.
+    /// Reads the text of a `servers.json`, and the secrets that it takes from elsewhere: `${env:NAME}` and `${file:PATH}` in
+    /// `bearer` and in the values of `headers` and `env`. A secret that changes takes effect when the file is read again.
     ///
     /// # Errors
     /// The first mistake, with its key as a path and its line: unknown keys, wrong types, values out of range, an id
-    /// that stands twice, a server without `url` or `command`, or keys that belong to another kind of server.
+    /// that stands twice, a server without `url` or `command`, keys that belong to another kind of server, or a secret that
+    /// is not there.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::parse_with(text, &|name| std::env::var_os(name))
+    }
+
+    fn parse_with(text: &str, lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let written: Written = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
             let path = error.path().to_string();
@@ -62,8 +70,11 @@ impl ConfigFile {
             .into_iter()
             .map(|(id, server)| {
                 let said = keys.servers.get(&id).cloned().unwrap_or_default();
-                let server = server.with_processes_by(&said);
-                server.into_server(id).map_err(|error| error.under("mcpServers"))
+                let mut server = server.with_processes_by(&said);
+                server
+                    .expand(&id, lookup)
+                    .and_then(|()| server.into_server(id))
+                    .map_err(|error| error.under("mcpServers"))
             })
             .collect::<Result<Vec<_>, _>>()?;
         for (order, server) in servers.iter().enumerate() {
@@ -196,12 +207,14 @@ struct WrittenServer {
     #[serde(rename = "type")]
     kind: Option<Kind>,
     url: Option<String>,
-    headers: Option<BTreeMap<String, String>>,
+    headers: Option<BTreeMap<String, Secret>>,
+    bearer: Option<Secret>,
     subprotocol: Option<WrittenSubprotocol>,
     proxy: Option<ProxyChoice>,
+    tls: Option<TlsOptions>,
     command: Option<String>,
     args: Option<Vec<String>>,
-    env: Option<BTreeMap<String, String>>,
+    env: Option<BTreeMap<String, Secret>>,
     cwd: Option<PathBuf>,
     group: Option<String>,
     #[serde(default)]
@@ -253,6 +266,19 @@ impl WrittenServer {
         self
     }
 
+    /// Puts the secrets in that stand elsewhere.
+    fn expand(&mut self, id: &str, lookup: Lookup<'_>) -> Result<(), ConfigError> {
+        let bearer = self.bearer.iter_mut().map(|value| ("bearer".to_owned(), value));
+        let headers = self.headers.iter_mut().flatten();
+        let headers = headers.map(|(name, value)| (format!("headers.{name}"), value));
+        let env = self.env.iter_mut().flatten().map(|(name, value)| (format!("env.{name}"), value));
+        for (key, value) in bearer.chain(headers).chain(env) {
+            *value = expand(value, lookup)
+                .map_err(|error| ConfigError::new(format!("{id}.{key}"), error.to_string()))?;
+        }
+        Ok(())
+    }
+
     fn into_server(self, id: String) -> Result<Server, ConfigError> {
         let at = |key: &str| format!("{id}.{key}");
         let kind = match (self.kind, &self.url, &self.command) {
@@ -301,6 +327,10 @@ impl WrittenServer {
             }
         };
         let mut server = Server::at(id, endpoint);
+        if let Some(token) = self.bearer {
+            server = server.bearer(token);
+        }
+        server.tls = self.tls.unwrap_or_default();
         server.group = self.group;
         server.tags = self.tags;
         server.weight = self.weight.unwrap_or(server.weight);
@@ -325,6 +355,8 @@ impl WrittenServer {
         let of_url = [
             ("url", self.url.is_some()),
             ("headers", self.headers.as_ref().is_some_and(|headers| !headers.is_empty())),
+            ("bearer", self.bearer.is_some()),
+            ("tls", self.tls.is_some()),
         ];
         let of_websocket = [("subprotocol", self.subprotocol.is_some())];
         let of_http = [("proxy", self.proxy.is_some())];
@@ -453,6 +485,13 @@ mod tests {
             (r#"{"command":"x","headers":{"A":"b"}}"#, "headers"),
             (r#"{"command":"x","subprotocol":"mcp"}"#, "subprotocol"),
             (r#"{"command":"x","proxy":"none"}"#, "proxy"),
+            (r#"{"command":"x","bearer":"t"}"#, "bearer"),
+            (r#"{"url":"ws://h","bearer":""}"#, "bearer"),
+            (r#"{"url":"ws://h","bearer":"t","headers":{"authorization":"x"}}"#, "bearer"),
+            (r#"{"command":"x","tls":{}}"#, "tls"),
+            (r#"{"url":"http://h","tls":{"caFile":"ca.pem"}}"#, "tls"),
+            (r#"{"url":"https://h","tls":{"certFile":"c.pem"}}"#, "tls.keyFile"),
+            (r#"{"url":"https://h","tls":{"ca":"ca.pem"}}"#, "tls.ca"),
             (r#"{"url":"http://h","subprotocol":"mcp"}"#, "subprotocol"),
             (r#"{"url":"ws://h","proxy":"none"}"#, "proxy"),
             (r#"{"type":"http"}"#, "url"),
@@ -485,5 +524,38 @@ mod tests {
         let file =
             ConfigFile::parse(r#"{"mcpServers":{"a":{"url":"http://h","proxy":"environment"}}}"#).unwrap();
         assert_eq!(file.servers, [Server::http("a", "http://h").proxy(ProxyChoice::Environment)]);
+    }
+
+    #[test]
+    fn secrets_come_from_the_environment_and_what_is_missing_is_told_by_its_key() {
+        let lookup = |name: &str| (name == "TOKEN").then(|| "s3cr3t".into());
+        let parse =
+            |servers: &str| ConfigFile::parse_with(&format!(r#"{{"mcpServers":{servers}}}"#), &lookup);
+        let file = parse(
+            r#"{
+                "a": {"url": "ws://h", "bearer": "${env:TOKEN}"},
+                "b": {"url": "http://h", "headers": {"X-Key": "k ${env:TOKEN}"}},
+                "c": {"command": "c", "env": {"DB_TOKEN": "${env:TOKEN}", "HOME": "$${HOME}"}}
+            }"#,
+        )
+        .unwrap();
+        let none: [&str; 0] = [];
+        let expected = [
+            Server::websocket("a", "ws://h").bearer("s3cr3t"),
+            Server::http("b", "http://h").header("X-Key", "k s3cr3t"),
+            Server::stdio("c", "c", none).env("DB_TOKEN", "s3cr3t").env("HOME", "${HOME}"),
+        ];
+        assert!(file.servers[..2] == expected[..2], "{file:?}");
+        assert_eq!(file.servers[2].endpoint, expected[2].endpoint);
+        assert!(!format!("{file:?}").contains("s3cr3t"));
+        for (server, key) in [
+            (r#"{"url":"ws://h","bearer":"${env:NONE}"}"#, "bearer"),
+            (r#"{"url":"http://h","headers":{"X-Key":"${env:NONE}"}}"#, "headers.X-Key"),
+            (r#"{"command":"c","env":{"T":"${env:NONE}"}}"#, "env.T"),
+        ] {
+            let error = parse(&format!(r#"{{"a":{server}}}"#)).unwrap_err();
+            assert_eq!(error.key, format!("mcpServers.a.{key}"));
+            assert!(error.reason.contains("NONE"), "{error}");
+        }
     }
 }

@@ -2,22 +2,28 @@
 
 mod discovery;
 mod duration;
+mod expand;
 mod file;
+pub(crate) mod files;
 mod server;
 mod settings;
 mod source;
+mod tls;
 mod wire;
 
 pub use discovery::DiscoverySettings;
 pub use file::ConfigFile;
 pub(crate) use file::servers_one_by_one;
+#[cfg(any(feature = "http", feature = "websocket"))]
+pub(crate) use server::BEARER;
 pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
 pub(crate) use server::{ServerSpec, without_query};
 pub use settings::{
     AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
     LivenessSettings, MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,
 };
-pub use source::{Place, Secret, SourceConfig, TlsConfig};
+pub use source::{Place, SourceConfig, TlsConfig};
+pub use tls::TlsOptions;
 pub use wire::{Dialect, EraChoice};
 
 /// A mistake in the configuration: which key, and what is wrong with its value.

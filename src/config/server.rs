@@ -3,13 +3,22 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings};
+use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions};
 use crate::id::{GroupId, ServerId};
+use crate::secret::Secret;
+use crate::token::{TokenProvider, TokenSource};
 
 /// The most a weight may be: a spread of 1 to 1,000 says all that balancing can use.
 pub const WEIGHT_MAX: u32 = 1000;
+
+/// The header that carries credentials.
+pub(super) const AUTHORIZATION: &str = "Authorization";
+
+/// How a bearer token begins there.
+pub(crate) const BEARER: &str = "Bearer ";
 
 /// Which WebSocket subprotocol is offered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,7 +52,7 @@ pub enum Endpoint {
         /// `ws://` or `wss://`, without user info.
         url: String,
         /// Headers of the upgrade request: the place for tokens. Never shown.
-        headers: Vec<(String, String)>,
+        headers: Vec<(String, Secret)>,
         /// The subprotocol that is offered.
         subprotocol: SubprotocolChoice,
     },
@@ -52,7 +61,7 @@ pub enum Endpoint {
         /// `http://` or `https://`, without user info.
         url: String,
         /// Headers of every request: the place for tokens. Never shown.
-        headers: Vec<(String, String)>,
+        headers: Vec<(String, Secret)>,
         /// Whether requests go through a proxy.
         proxy: ProxyChoice,
     },
@@ -63,7 +72,7 @@ pub enum Endpoint {
         /// Its arguments. Never shown: some carry tokens.
         args: Vec<String>,
         /// Variables on top of the few that every server inherits. Their values are never shown.
-        env: BTreeMap<String, String>,
+        env: BTreeMap<String, Secret>,
         /// The folder it runs in; the host's own unless said.
         cwd: Option<PathBuf>,
     },
@@ -81,11 +90,34 @@ impl Endpoint {
         }
     }
 
+    /// Whether it is reached over TLS.
+    fn is_encrypted(&self) -> bool {
+        let scheme = |url: &str| url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+        match self {
+            Self::WebSocket { url, .. } => scheme(url).is_some_and(|scheme| scheme == "wss"),
+            Self::Http { url, .. } => scheme(url).is_some_and(|scheme| scheme == "https"),
+            Self::Stdio { .. } | Self::Custom => false,
+        }
+    }
+
     /// Checks what can be checked without trying it.
     fn check(&self) -> Result<(), ConfigError> {
         match self {
-            // Its connector checks it.
-            Self::WebSocket { .. } | Self::Http { .. } | Self::Custom => Ok(()),
+            // Its connector checks the rest.
+            Self::WebSocket { headers, .. } | Self::Http { headers, .. } => {
+                let mut authorizations = headers.iter().filter(|(name, _)| is_authorization(name));
+                let (one, another) = (authorizations.next(), authorizations.next());
+                if another.is_some() {
+                    return Err(ConfigError::new("bearer", "stands beside another Authorization header"));
+                }
+                match one {
+                    Some((_, value)) if value.expose() == BEARER => {
+                        Err(ConfigError::new("bearer", "is empty"))
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+            Self::Custom => Ok(()),
             Self::Stdio { command, args, env, cwd } => {
                 let nul = "has a NUL character, which no program can be given";
                 if command.trim().is_empty() {
@@ -103,7 +135,7 @@ impl Endpoint {
                             format!("{name:?} is no name of a variable: it is empty, or has a = or NUL");
                         return Err(ConfigError::new("env", reason));
                     }
-                    if value.contains('\0') {
+                    if value.expose().contains('\0') {
                         return Err(ConfigError::new(format!("env.{name}"), nul));
                     }
                 }
@@ -153,6 +185,11 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// Whether a header is the one that carries credentials.
+pub(super) fn is_authorization(name: &str) -> bool {
+    name.eq_ignore_ascii_case(AUTHORIZATION)
+}
+
 /// The part of a URL that is safe to show: a query may carry a token.
 pub(crate) fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
@@ -171,6 +208,8 @@ pub(crate) fn without_query(url: &str) -> &str {
 pub struct Server {
     pub(crate) id: String,
     pub(crate) endpoint: Endpoint,
+    pub(crate) tls: TlsOptions,
+    pub(crate) tokens: Option<TokenSource>,
     pub(crate) group: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) weight: u32,
@@ -231,6 +270,8 @@ impl Server {
         Self {
             id: id.into(),
             endpoint,
+            tls: TlsOptions::default(),
+            tokens: None,
             group: None,
             tags: Vec::new(),
             weight: 100,
@@ -288,13 +329,33 @@ impl Server {
     }
 
     /// A header of the WebSocket upgrade request, or of every HTTP request, such as `Authorization`. It is never shown.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
         match &mut self.endpoint {
             Endpoint::WebSocket { headers, .. } | Endpoint::Http { headers, .. } => {
                 headers.push((name.into(), value.into()));
             }
             Endpoint::Stdio { .. } | Endpoint::Custom => {}
         }
+        self
+    }
+
+    /// The bearer token of the WebSocket upgrade request, or of every HTTP request: the header `Authorization: Bearer …`,
+    /// which it must not have otherwise. It is never shown.
+    pub fn bearer(self, token: impl Into<Secret>) -> Self {
+        let token: Secret = token.into();
+        self.header(AUTHORIZATION, format!("{BEARER}{}", token.expose()))
+    }
+
+    /// Where its bearer tokens come from, in place of one that stays the same: asked for when it is dialled (WebSocket) or sent a
+    /// request (HTTP), renewed before they expire, and once when it refuses one.
+    pub fn tokens(mut self, provider: impl TokenProvider) -> Self {
+        self.tokens = Some(TokenSource(Arc::new(provider)));
+        self
+    }
+
+    /// How a server at `wss` or `https` is verified, and the certificate that it is shown. For another server it is a mistake.
+    pub fn tls(mut self, tls: TlsOptions) -> Self {
+        self.tls = tls;
         self
     }
 
@@ -316,7 +377,7 @@ impl Server {
 
     /// A variable of the environment of a stdio server's process: the place for tokens. Its value is never shown. Of the
     /// host's environment the process inherits only what tells where things are, such as `PATH` and `HOME`.
-    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
         if let Endpoint::Stdio { env, .. } = &mut self.endpoint {
             env.insert(name.into(), value.into());
         }
@@ -384,6 +445,25 @@ impl Server {
             ));
         }
         self.endpoint.check().map_err(|error| error.under(id.as_str()))?;
+        self.tls.check().map_err(|error| error.under(&at("tls")))?;
+        if !self.tls.is_default() && !self.endpoint.is_encrypted() {
+            return Err(ConfigError::new(
+                at("tls"),
+                "has no meaning for a server that is not at wss or https",
+            ));
+        }
+        if self.tokens.is_some() {
+            match &self.endpoint {
+                Endpoint::WebSocket { headers, .. } | Endpoint::Http { headers, .. } => {
+                    if headers.iter().any(|(name, _)| is_authorization(name)) {
+                        return Err(ConfigError::new(at("tokens"), "stands beside an Authorization header"));
+                    }
+                }
+                Endpoint::Stdio { .. } | Endpoint::Custom => {
+                    return Err(ConfigError::new(at("tokens"), "has no meaning for a server without a url"));
+                }
+            }
+        }
         let pool = self.pool.unwrap_or_else(|| self.endpoint.usual_pool(pool));
         pool.check().map_err(|error| error.under(&at("pool")))?;
         let breaker = self.breaker.unwrap_or_else(|| breaker.clone());
@@ -395,6 +475,8 @@ impl Server {
             id,
             group,
             endpoint: self.endpoint,
+            tls: self.tls,
+            tokens: self.tokens,
             tags,
             weight: self.weight,
             priority: self.priority,
@@ -415,6 +497,8 @@ pub(crate) struct ServerSpec {
     pub id: ServerId,
     pub group: GroupId,
     pub endpoint: Endpoint,
+    pub tls: TlsOptions,
+    pub tokens: Option<TokenSource>,
     /// Sorted, without repetitions.
     pub tags: Vec<String>,
     pub weight: u32,
@@ -479,6 +563,36 @@ mod tests {
     }
 
     #[test]
+    fn a_bearer_token_is_the_one_authorization_or_a_mistake() {
+        let server = Server::http("a", "http://h").bearer("t");
+        assert_eq!(server, Server::http("a", "http://h").header("Authorization", "Bearer t"));
+        settle(server.clone()).unwrap();
+        for wrong in [server.header("authorization", "Basic x"), Server::websocket("a", "ws://h").bearer("")]
+        {
+            assert_eq!(settle(wrong).unwrap_err().key, "a.bearer");
+        }
+    }
+
+    #[test]
+    fn a_provider_of_tokens_needs_a_place_to_put_them() {
+        struct None;
+        impl TokenProvider for None {
+            fn token(
+                &self,
+                _: crate::token::TokenNeed,
+            ) -> futures_util::future::BoxFuture<'_, Result<crate::token::Token, crate::token::TokenError>>
+            {
+                Box::pin(std::future::pending())
+            }
+        }
+        settle(Server::http("a", "http://h").header("X-Key", "k").tokens(None)).unwrap();
+        let beside = Server::websocket("a", "ws://h").bearer("t").tokens(None);
+        for wrong in [beside, Server::custom("a").tokens(None)] {
+            assert_eq!(settle(wrong).unwrap_err().key, "a.tokens");
+        }
+    }
+
+    #[test]
     fn one_process_and_one_http_session_are_enough_unless_the_server_says_otherwise() {
         let many = PoolSettings { min: 2, max: 7, ..PoolSettings::default() };
         let none: [&str; 0] = [];
@@ -489,6 +603,21 @@ mod tests {
             let pool = settle(server.pool(many.clone()));
             assert_eq!((pool.min, pool.max), (2, 7));
         }
+    }
+
+    #[test]
+    fn tls_that_would_not_be_used_is_a_mistake() {
+        let tls = TlsOptions::new().ca_file("ca.pem");
+        let none: [&str; 0] = [];
+        for server in [
+            Server::http("a", "http://h"),
+            Server::websocket("a", "ws://h"),
+            Server::stdio("a", "db", none),
+            Server::custom("a"),
+        ] {
+            assert_eq!(settle(server.tls(tls.clone())).unwrap_err().key, "a.tls");
+        }
+        assert_eq!(settle(Server::websocket("a", "wss://h").tls(tls.clone())).unwrap().tls, tls);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Sources of servers as a `servers.json` names them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,17 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{ConfigError, DiscoverySettings, duration};
-
-/// A text that is never shown: a password, a token.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
+use crate::secret::Secret;
 
 /// A source of servers: where it is, and what differs from the troupe's settings.
 #[derive(Debug, Clone, PartialEq)]

@@ -50,7 +50,7 @@ pub(super) fn consul(config: &SourceConfig) -> Result<super::ConsulSource, Confi
     };
     let mut source = super::ConsulSource::new(url, service).template(template(config)?);
     if let Some(token) = token {
-        source = source.token(&token.0);
+        source = source.token(token.expose());
     }
     if let Some(datacenter) = datacenter {
         source = source.datacenter(datacenter);
@@ -69,7 +69,7 @@ pub(super) fn etcd(config: &SourceConfig) -> Result<super::EtcdSource, ConfigErr
     };
     let mut source = super::EtcdSource::new(endpoints, prefix).template(template(config)?);
     if let Some((name, password)) = user {
-        source = source.user(name, &password.0);
+        source = source.user(name, password.expose());
     }
     Ok(match tls {
         Some(tls) => source.tls(self::tls(tls)?),
@@ -90,7 +90,7 @@ fn template(config: &SourceConfig) -> Result<Template, ConfigError> {
         None => Record::default(),
     };
     let template = Template::new(defaults);
-    Ok(config.headers.iter().fold(template, |template, (name, value)| template.header(name, &value.0)))
+    Ok(config.headers.iter().fold(template, |template, (name, value)| template.header(name, value.expose())))
 }
 
 #[cfg(any(feature = "consul", feature = "etcd"))]

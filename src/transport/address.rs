@@ -4,6 +4,7 @@ use http::Uri;
 use http::header::{HeaderName, HeaderValue};
 
 use super::DialError;
+use crate::secret::Secret;
 
 /// A URL without what may be secret.
 pub(super) fn shown(url: &str) -> String {
@@ -44,7 +45,7 @@ pub(super) fn parse(url: &str, schemes: [&str; 2]) -> Result<Uri, DialError> {
 
 /// Reads the operator's headers; those that are `reserved` are set by `owner`.
 pub(super) fn headers(
-    written: &[(String, String)],
+    written: &[(String, Secret)],
     reserved: &[&str],
     owner: &str,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, DialError> {
@@ -55,7 +56,7 @@ pub(super) fn headers(
         if reserved.contains(&header.as_str()) {
             return Err(invalid(format!("the header {header} is set by {owner}")));
         }
-        let mut value = HeaderValue::try_from(value.as_str())
+        let mut value = HeaderValue::try_from(value.expose())
             .map_err(|_| invalid(format!("the value of header {header} has forbidden characters")))?;
         value.set_sensitive(true);
         headers.push((header, value));

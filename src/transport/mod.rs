@@ -14,6 +14,7 @@ use futures_util::{Sink, Stream};
 
 use crate::config::{Endpoint, ServerSpec, Settings};
 use crate::refusal::Refusal;
+use crate::token::TokenError;
 
 #[cfg(any(feature = "http", feature = "websocket"))]
 mod address;
@@ -23,6 +24,8 @@ pub mod http;
 pub mod stdio;
 #[cfg(any(feature = "http", feature = "websocket"))]
 mod tls;
+#[cfg(any(feature = "http", feature = "websocket"))]
+mod tokens;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
@@ -196,9 +199,20 @@ pub enum DialError {
         /// The status.
         status: u16,
     },
+    /// There is no token to show to the server.
+    #[error("no token: {0}")]
+    Token(#[from] TokenError),
     /// The TLS session failed.
     #[error("TLS: {0}")]
     Tls(String),
+    /// A file that TLS needs cannot be used.
+    #[error("{reason}")]
+    TlsFile {
+        /// The key in `tls` that names it.
+        key: &'static str,
+        /// What is wrong with it; never what is in it.
+        reason: String,
+    },
     /// The server does not speak the transport's protocol.
     #[error("handshake: {0}")]
     Handshake(String),
@@ -256,11 +270,20 @@ fn ended(code: Option<i32>, signal: Option<i32>, stderr: Option<&str>) -> String
     format!("the server's process {how}{last_words}")
 }
 
-/// The way to a server.
+/// The way to a server. What keeps the server's token holds `alive` for as long as it runs.
 ///
 /// # Errors
 /// [`DialError::InvalidEndpoint`] if its endpoint is wrong, or of a transport that this build does not have.
-pub(crate) fn connector(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dyn Connector>, DialError> {
+pub(crate) fn connector(
+    spec: &ServerSpec,
+    settings: &Settings,
+    alive: Box<dyn Any + Send>,
+) -> Result<Arc<dyn Connector>, DialError> {
+    #[cfg(any(feature = "http", feature = "websocket"))]
+    let tokens =
+        || spec.tokens.clone().map(|source| tokens::Tokens::start(spec.id.to_string(), source, alive));
+    #[cfg(not(any(feature = "http", feature = "websocket")))]
+    drop(alive);
     match &spec.endpoint {
         #[cfg(feature = "websocket")]
         Endpoint::WebSocket { url, headers, subprotocol } => {
@@ -268,9 +291,10 @@ pub(crate) fn connector(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dy
                 url: url.clone(),
                 headers: headers.clone(),
                 subprotocol: subprotocol.clone(),
+                tls: spec.tls.clone(),
                 message_bytes_max: settings.limits.message_bytes_max,
             };
-            Ok(Arc::new(websocket::WebSocketConnector::new(options)?))
+            Ok(Arc::new(websocket::WebSocketConnector::new(options)?.with_tokens(tokens())))
         }
         #[cfg(not(feature = "websocket"))]
         Endpoint::WebSocket { .. } => missing("WebSocket", "websocket", settings),
@@ -279,12 +303,13 @@ pub(crate) fn connector(spec: &ServerSpec, settings: &Settings) -> Result<Arc<dy
             let options = http::HttpOptions {
                 headers: headers.clone(),
                 proxy: *proxy,
+                tls: spec.tls.clone(),
                 message_bytes_max: settings.limits.message_bytes_max,
                 connect_timeout: spec.pool.connect_timeout,
                 liveness: settings.liveness.clone(),
                 ..http::HttpOptions::new(url.clone())
             };
-            Ok(Arc::new(http::HttpConnector::new(options)?))
+            Ok(Arc::new(http::HttpConnector::new(options)?.with_tokens(tokens())))
         }
         #[cfg(not(feature = "http"))]
         Endpoint::Http { .. } => missing("Streamable HTTP", "http", settings),

@@ -169,6 +169,7 @@ impl TroupeBuilder {
         settings.check().map_err(|error| error.under("troupe"))?;
         let settings = Arc::new(settings);
         let strategies = strategies(extra, settings.strategy.clone())?;
+        let tasks = Tasks::new();
         let count = servers.len();
         if count > settings.limits.servers_max {
             return Err(RegisterError::TooMany(settings.limits.servers_max).into());
@@ -176,14 +177,13 @@ impl TroupeBuilder {
         let mut registrations: Vec<Registration> = Vec::with_capacity(count);
         for (order, (server, connector)) in servers.into_iter().enumerate() {
             let origin = Origin::Configured;
-            let registration = Registration::of(server, connector, &settings, order, origin)?;
+            let registration = Registration::of(server, connector, &settings, order, origin, tasks.alive())?;
             if registrations.iter().any(|known| known.spec.id == registration.spec.id) {
                 return Err(RegisterError::AlreadyRegistered(registration.spec.id.clone()).into());
             }
             registrations.push(registration);
         }
         let sources = registered_sources(sources, &settings)?;
-        let tasks = Tasks::new();
         let (stage, stage_seen) = watch::channel(Stage::default());
         let (roster, roster_seen) = watch::channel(Arc::new(Roster::default()));
         let arguments = RootArguments {

@@ -271,8 +271,8 @@ impl Troupe {
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<(), RegisterError> {
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
-        let origin = Origin::Registered;
-        let registration = Registration::of(server, connector, &self.0.settings, order, origin)?;
+        let (origin, alive) = (Origin::Registered, self.0.tasks.alive());
+        let registration = Registration::of(server, connector, &self.0.settings, order, origin, alive)?;
         ask(&self.0.root, |port| RootMsg::Register { registration, port })
             .await
             .unwrap_or(Err(RegisterError::Closed))
@@ -299,7 +299,8 @@ impl Troupe {
     pub async fn replace(&self, server: Server) -> Result<(), ReplaceError> {
         let id = server.id().to_owned();
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
-        let registration = Registration::of(server, None, &self.0.settings, order, Origin::Registered)?;
+        let (origin, alive) = (Origin::Registered, self.0.tasks.alive());
+        let registration = Registration::of(server, None, &self.0.settings, order, origin, alive)?;
         match ask(&self.0.root, |port| RootMsg::Replace { registration, port }).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(UnknownServer(id).into()),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mcp_troupe::config::SubprotocolChoice;
 use mcp_troupe::transport::websocket::{WebSocketConnector, WebSocketOptions};
 use mcp_troupe::transport::{BoxFuture, Connector, DialError, Link};
 
@@ -21,12 +20,7 @@ impl Dials {
 
     /// A connector to `url` whose dials are counted.
     pub fn to(&self, url: String) -> impl Connector {
-        let options = WebSocketOptions {
-            url,
-            headers: Vec::new(),
-            subprotocol: SubprotocolChoice::Auto,
-            message_bytes_max: 1 << 20,
-        };
+        let options = WebSocketOptions { url, message_bytes_max: 1 << 20, ..WebSocketOptions::default() };
         Counted { dials: self.clone(), websocket: WebSocketConnector::new(options).unwrap() }
     }
 }

@@ -7,6 +7,7 @@
 //! | sessions, the stream of what a server says unasked, resumption | `sessions` |
 //! | proxies | `proxies` |
 //! | everything at once | `chaos` |
+//! | tokens that a host gives | `tokens` |
 //! | a server that others wrote | `interop` |
 
 // In a test a panic is the report.
@@ -21,3 +22,4 @@ mod proxies;
 mod raw;
 mod refusals;
 mod sessions;
+mod tokens;

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_troupe::config::SubprotocolChoice;
 use mcp_troupe::testkit::{AnswerChecker, Entrance, Script, ScriptedServer, inject, living_actors};
 use mcp_troupe::transport::websocket::{WebSocketConnector, WebSocketOptions};
 use mcp_troupe::transport::{BoxFuture, Connector, DialError, Link};
@@ -74,9 +73,8 @@ impl Dialer {
     fn to(host: String) -> Self {
         let options = WebSocketOptions {
             url: format!("ws://{host}"),
-            headers: Vec::new(),
-            subprotocol: SubprotocolChoice::Auto,
             message_bytes_max: 1 << 20,
+            ..WebSocketOptions::default()
         };
         Self { host, websocket: WebSocketConnector::new(options).unwrap() }
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
@@ -27,6 +27,7 @@ use tower_service::Service;
 
 use super::HttpOptions;
 use crate::transport::address::shown;
+use crate::transport::tokens::Tokens;
 use crate::transport::{BoxFuture, DialError};
 
 /// How long a connection is kept without a request. Common servers (Node, uvicorn) close theirs after 5 s; a request that
@@ -47,12 +48,40 @@ pub(super) enum Unanswered {
 
 /// Sends requests to one server.
 #[derive(Clone)]
-pub(super) struct Client(HyperClient<HttpsConnector<Way>, Body>);
+pub(super) struct Client {
+    hyper: HyperClient<HttpsConnector<Way>, Body>,
+    tokens: Option<Tokens>,
+}
 
 impl Client {
     /// Sends a request and waits for the head of its answer.
     pub async fn request(&self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
-        self.0.request(request).await.map_err(|error| unanswered(&error))
+        match &self.tokens {
+            Some(tokens) => self.request_with(tokens, request).await,
+            None => self.send(request).await,
+        }
+    }
+
+    /// Sends it with a token. One that the server refuses is replaced, once: the request was not carried out.
+    async fn request_with(
+        &self,
+        tokens: &Tokens,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let none = |error| Unanswered::Unreachable(format!("no token: {error}"));
+        let lent = tokens.lend().await.map_err(none)?;
+        lent.put(request.headers_mut());
+        let answer = self.send(request.clone()).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let Ok(fresh) = tokens.renew(&lent, answer.headers()).await else { return Ok(answer) };
+        fresh.put(request.headers_mut());
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
+        self.hyper.request(request).await.map_err(|error| unanswered(&error))
     }
 }
 
@@ -82,6 +111,8 @@ pub(super) struct Clients {
     tls: ClientConfig,
     ping_interval: Duration,
     silence_max: Duration,
+    /// Where the tokens of requests come from, if the server wants any.
+    pub tokens: Option<Tokens>,
     /// For requests that a proxy passes on.
     pub proxy_authorization: Option<HeaderValue>,
 }
@@ -129,7 +160,8 @@ impl Clients {
                 Way::Forward { tcp, proxy: proxy.uri().clone() }
             }
         };
-        Ok(Self { way, tls, ping_interval: liveness.ping_interval, silence_max, proxy_authorization })
+        let ping_interval = liveness.ping_interval;
+        Ok(Self { way, tls, ping_interval, silence_max, tokens: None, proxy_authorization })
     }
 
     /// A client whose tasks end with `tasks`.
@@ -139,14 +171,14 @@ impl Clients {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(self.way.clone());
-        let client = HyperClient::builder(Spawner(tasks.0.subscribe()))
+        let hyper = HyperClient::builder(Spawner(tasks.0.subscribe()))
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(KEPT_IDLE)
             .http2_keep_alive_interval(self.ping_interval)
             .http2_keep_alive_timeout(self.silence_max.saturating_sub(self.ping_interval))
             .build(connector);
-        Client(client)
+        Client { hyper, tokens: self.tokens.clone() }
     }
 }
 

@@ -36,8 +36,10 @@ use self::exchange::Site;
 use self::headers::{PARAM_PREFIX, RESERVED};
 use self::link::HttpLink;
 use super::address::{self, shown};
+use super::tokens::Tokens;
 use super::{BoxFuture, Connector, DialError, Link, tls};
-use crate::config::{LivenessSettings, ProxyChoice};
+use crate::config::{LivenessSettings, ProxyChoice, TlsOptions};
+use crate::secret::Secret;
 
 /// How a server is reached over HTTP.
 #[derive(Clone)]
@@ -45,9 +47,11 @@ pub struct HttpOptions {
     /// `http://` or `https://`.
     pub url: String,
     /// Headers of every request. Their values are never shown.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Secret)>,
     /// Whether a proxy is used.
     pub proxy: ProxyChoice,
+    /// How the server is verified over `https`.
+    pub tls: TlsOptions,
     /// The largest message that is accepted, in bytes.
     pub message_bytes_max: usize,
     /// How long a connection may take to be made.
@@ -64,6 +68,7 @@ impl HttpOptions {
             url: url.into(),
             headers: Vec::new(),
             proxy: ProxyChoice::default(),
+            tls: TlsOptions::default(),
             message_bytes_max: settings.limits.message_bytes_max,
             connect_timeout: settings.pool.connect_timeout,
             liveness: settings.liveness,
@@ -77,6 +82,7 @@ impl fmt::Debug for HttpOptions {
             .field("url", &shown(&self.url))
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("proxy", &self.proxy)
+            .field("tls", &self.tls)
             .field("message_bytes_max", &self.message_bytes_max)
             .field("connect_timeout", &self.connect_timeout)
             .field("liveness", &self.liveness)
@@ -101,13 +107,21 @@ impl HttpConnector {
     ///
     /// # Errors
     /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, for headers that
-    /// are malformed or set by the transport itself, and for a proxy of an unknown kind.
+    /// are malformed or set by the transport itself, and for a proxy of an unknown kind; [`DialError::TlsFile`] for a file
+    /// that TLS cannot use.
     pub fn new(options: HttpOptions) -> Result<Self, DialError> {
         let proxies = match options.proxy {
             ProxyChoice::None => None,
             ProxyChoice::Environment => Some(Matcher::from_env()),
         };
-        Self::with(options, tls::config()?, proxies.as_ref())
+        let tls = tls::config(&options.tls)?;
+        Self::with(options, tls, proxies.as_ref())
+    }
+
+    /// The same, with tokens for the requests.
+    pub(super) fn with_tokens(mut self, tokens: Option<Tokens>) -> Self {
+        self.clients.tokens = tokens;
+        self
     }
 
     fn with(options: HttpOptions, tls: ClientConfig, proxies: Option<&Matcher>) -> Result<Self, DialError> {

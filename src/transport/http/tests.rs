@@ -3,15 +3,13 @@ use std::io;
 use futures_util::{SinkExt, StreamExt};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::transport::tls::tests::{Authority, Clients, accept};
 use crate::transport::{Failure, Head, Inbound, LinkError, Outbound};
 
 const SECRET: &str = "s3cr3t";
@@ -57,7 +55,7 @@ fn a_header_that_is_malformed_or_the_transports_own_is_named_without_its_value()
         ("authorization", "s3cr3t\n", "forbidden characters"),
     ];
     for (name, value, reason) in cases {
-        let headers = vec![(name.to_owned(), value.to_owned())];
+        let headers = vec![(name.to_owned(), value.into())];
         let told = wrong(HttpOptions { headers, ..HttpOptions::new("http://h/") });
         assert!(told.contains(reason), "{told}");
         assert!(!told.contains(SECRET), "{told}");
@@ -66,7 +64,7 @@ fn a_header_that_is_malformed_or_the_transports_own_is_named_without_its_value()
 
 #[test]
 fn nothing_secret_is_shown() {
-    let headers = vec![("authorization".to_owned(), SECRET.to_owned())];
+    let headers = vec![("authorization".to_owned(), SECRET.into())];
     let options = HttpOptions { headers, ..HttpOptions::new("https://h:1/mcp?token=s3cr3t") };
     assert!(!format!("{options:?}").contains(SECRET));
     let connector = HttpConnector::new(options).expect("the options are right");
@@ -77,7 +75,7 @@ fn nothing_secret_is_shown() {
 #[test]
 fn a_proxy_of_an_unknown_kind_is_named_without_its_password() {
     let proxies = Matcher::builder().all("socks5://user:s3cr3t@proxy:1080").build();
-    let tls = tls::config().expect("a configuration");
+    let tls = tls::config(&TlsOptions::default()).expect("a configuration");
     let error =
         HttpConnector::with(HttpOptions::new("http://h/"), tls, Some(&proxies)).expect_err("no such proxy");
     let told = error.to_string();
@@ -129,7 +127,7 @@ async fn head_of_the_first(listener: TcpListener, answer: &'static str) -> io::R
 async fn seen_by_a_proxy(url: &str) -> Vec<String> {
     let (listener, address) = listener().await;
     let proxies = Matcher::builder().all(format!("http://user:pass@{address}")).build();
-    let tls = tls::config().expect("a configuration");
+    let tls = tls::config(&TlsOptions::default()).expect("a configuration");
     let connector = HttpConnector::with(HttpOptions::new(url), tls, Some(&proxies)).expect("right options");
     let proxy =
         tokio::spawn(head_of_the_first(listener, "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"));
@@ -150,7 +148,7 @@ async fn a_proxy_passes_plain_requests_on_and_gives_encrypted_ones_a_tunnel() {
     assert!(!tunnel.iter().any(|line| line.contains("tools/list")));
 }
 
-/// What a server with a certificate of its own does.
+/// What a server with a certificate does.
 #[derive(Clone, Copy)]
 enum Manner {
     /// Answers when so many requests are there.
@@ -159,25 +157,13 @@ enum Manner {
     Freezes,
 }
 
-/// A server with a certificate of its own. Gives its address, its certificate, and its end.
-async fn encrypted(manner: Manner) -> (String, CertificateDer<'static>, JoinHandle<()>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .expect("a certificate and its key");
-    config.alpn_protocols = vec![b"h2".to_vec()];
+/// A server that `authority` vouches for. It takes one connection. Gives its address, and its end.
+async fn encrypted(authority: &Authority, clients: Clients, manner: Manner) -> (String, JoinHandle<()>) {
     let (listener, address) = listener().await;
     let port = address.rsplit_once(':').expect("a port").1.to_owned();
+    let acceptor = authority.acceptor(clients, &[b"h2"]);
     let serving = tokio::spawn(async move {
-        // One connection is all that is taken.
-        let (stream, _) = listener.accept().await.expect("a client");
-        let Ok(stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else { return };
+        let Some(stream) = accept(&listener, &acceptor).await else { return };
         let asked = Arc::new(Notify::new());
         let barrier = match manner {
             Manner::Together(requests) => Some(Arc::new(Barrier::new(requests))),
@@ -208,27 +194,20 @@ async fn encrypted(manner: Manner) -> (String, CertificateDer<'static>, JoinHand
             () = asked.notified() => std::future::pending().await,
         }
     });
-    (format!("https://localhost:{port}/"), certificate, serving)
+    (format!("https://localhost:{port}/"), serving)
 }
 
-/// The way to that server, which vouches for itself.
-fn vouched(options: HttpOptions, certificate: CertificateDer<'static>) -> HttpConnector {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).expect("a certificate");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    HttpConnector::with(options, tls, None).expect("right options")
+/// A link to `url`, which reaches out with its first request.
+async fn link(url: String, tls: TlsOptions) -> Box<dyn Link> {
+    let connector = HttpConnector::new(HttpOptions { tls, ..HttpOptions::new(url) }).expect("right options");
+    connector.connect().await.expect("it reaches out later")
 }
 
 #[tokio::test]
 async fn over_tls_requests_share_one_http2_connection_and_end_with_their_link() {
-    let (url, certificate, serving) = encrypted(Manner::Together(10)).await;
-    let connector = vouched(HttpOptions::new(url), certificate);
-    let mut link = connector.connect().await.expect("it reaches out later");
+    let authority = Authority::new("ours");
+    let (url, serving) = encrypted(&authority, Clients::Any, Manner::Together(10)).await;
+    let mut link = link(url, TlsOptions::new().ca_file(authority.file())).await;
     for id in 0..10 {
         link.send(request(id)).await.expect("there is room");
     }
@@ -242,10 +221,12 @@ async fn over_tls_requests_share_one_http2_connection_and_end_with_their_link() 
 
 #[tokio::test]
 async fn a_peer_that_vanished_from_an_http2_connection_is_noticed_by_its_missing_pings() {
-    let (url, certificate, serving) = encrypted(Manner::Freezes).await;
-    let mut options = HttpOptions::new(url);
+    let authority = Authority::new("ours");
+    let (url, serving) = encrypted(&authority, Clients::Any, Manner::Freezes).await;
+    let mut options =
+        HttpOptions { tls: TlsOptions::new().ca_file(authority.file()), ..HttpOptions::new(url) };
     options.liveness.ping_interval = Duration::from_millis(50);
-    let connector = vouched(options, certificate);
+    let connector = HttpConnector::new(options).expect("right options");
     let mut link = connector.connect().await.expect("it reaches out later");
     link.send(request(1)).await.expect("there is room");
     let failed = link.next().await;
@@ -256,11 +237,34 @@ async fn a_peer_that_vanished_from_an_http2_connection_is_noticed_by_its_missing
 
 #[tokio::test]
 async fn a_server_that_nobody_vouches_for_is_not_spoken_to() {
-    let (url, _, serving) = encrypted(Manner::Together(1)).await;
-    let connector = HttpConnector::new(HttpOptions::new(url)).expect("right options");
-    let mut link = connector.connect().await.expect("it reaches out later");
-    link.send(request(1)).await.expect("there is room");
-    let Some(Ok(Inbound::Leaving(error))) = link.next().await else { panic!("it was spoken to") };
-    assert!(error.to_string().contains("certificate"), "{error}");
-    serving.await.expect("the handshake failed there too");
+    let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+    for tls in [TlsOptions::new(), TlsOptions::new().ca_file(ours.file())] {
+        let (url, serving) = encrypted(&foreign, Clients::Any, Manner::Together(1)).await;
+        let mut link = link(url, tls).await;
+        link.send(request(1)).await.expect("there is room");
+        let Some(Ok(Inbound::Leaving(error))) = link.next().await else { panic!("it was spoken to") };
+        assert!(error.to_string().contains("certificate"), "{error}");
+        serving.await.expect("the handshake failed there too");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_certificate_is_shown_it_and_else_says_that_it_needs_one() {
+    let ours = Authority::new("ours");
+    let (cert, key) = ours.client();
+    let tls = TlsOptions::new().ca_file(ours.file());
+    for (tls, welcome) in [(tls.clone(), false), (tls.client_certificate(cert, key), true)] {
+        let (url, serving) = encrypted(&ours, Clients::Certified, Manner::Together(1)).await;
+        let mut link = link(url, tls).await;
+        link.send(request(1)).await.expect("there is room");
+        match link.next().await {
+            Some(Ok(Inbound::Answer { .. })) if welcome => {}
+            Some(Ok(Inbound::Failed { failure, .. })) if !welcome => {
+                assert!(failure.to_string().contains("CertificateRequired"), "{failure}");
+            }
+            other => panic!("{other:?}"),
+        }
+        link.close().await.expect("there is nothing to fail");
+        serving.await.expect("it ended");
+    }
 }

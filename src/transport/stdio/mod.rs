@@ -23,6 +23,7 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{BoxFuture, Connector, DialError, Link};
+use crate::secret::Secret;
 
 mod keeper;
 mod lines;
@@ -81,7 +82,7 @@ pub struct StdioOptions {
     /// Its arguments. They are never shown: some carry tokens.
     pub args: Vec<String>,
     /// Variables on top of the inherited ones. Their values are never shown.
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, Secret>,
     /// The folder it runs in; this process's own unless said.
     pub cwd: Option<PathBuf>,
     /// The longest message that is accepted, in bytes.
@@ -123,7 +124,7 @@ impl StdioConnector {
         for name in INHERITED {
             started.envs(std::env::var_os(name).map(|value| (OsString::from(name), value)));
         }
-        started.envs(env);
+        started.envs(env.iter().map(|(name, value)| (name, value.expose())));
         if let Some(cwd) = cwd {
             started.current_dir(cwd);
         }

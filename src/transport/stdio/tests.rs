@@ -97,7 +97,7 @@ async fn a_folder_that_does_not_exist_is_not_blamed_on_the_command() {
 
 #[test]
 fn nothing_secret_is_shown() {
-    let env = BTreeMap::from([("DB_TOKEN".to_owned(), SECRET.to_owned())]);
+    let env = BTreeMap::from([("DB_TOKEN".to_owned(), SECRET.into())]);
     let options = StdioOptions { env, args: vec![SECRET.to_owned()], ..script("") };
     let connector = StdioConnector::new(options);
     let shown = format!("{connector:?} {}", connector.endpoint());
@@ -108,7 +108,7 @@ fn nothing_secret_is_shown() {
 async fn the_environment_is_what_was_configured_and_little_else() {
     // Set by cargo in this process, as a token might be.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-    let env = BTreeMap::from([("DB_TOKEN".to_owned(), SECRET.to_owned())]);
+    let env = BTreeMap::from([("DB_TOKEN".to_owned(), SECRET.into())]);
     let (_connector, mut link) = open(StdioOptions { env, ..script("exec env") }).await;
     let mut seen = Vec::new();
     while let Some(Ok(Inbound::Message(line))) = link.next().await {

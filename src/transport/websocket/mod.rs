@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
-use http::{Request, Uri};
+use http::{Request, StatusCode, Uri};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -25,9 +25,11 @@ use tokio_tungstenite::{
     Connector as TlsConnector, WebSocketStream, client_async_with_config, connect_async_tls_with_config,
 };
 
-use crate::config::SubprotocolChoice;
+use crate::config::{SubprotocolChoice, TlsOptions};
+use crate::secret::Secret;
 
 use super::address::{self, shown};
+use super::tokens::{Lent, Tokens};
 use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound, tls};
 
 #[cfg(test)]
@@ -61,9 +63,11 @@ pub struct WebSocketOptions {
     /// `ws://` or `wss://`.
     pub url: String,
     /// Headers of the upgrade request. Their values are never shown.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Secret)>,
     /// The subprotocol.
     pub subprotocol: SubprotocolChoice,
+    /// How the server is verified over `wss`.
+    pub tls: TlsOptions,
     /// The largest message that is accepted, in bytes.
     pub message_bytes_max: usize,
 }
@@ -74,6 +78,7 @@ impl fmt::Debug for WebSocketOptions {
             .field("url", &shown(&self.url))
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("subprotocol", &self.subprotocol)
+            .field("tls", &self.tls)
             .field("message_bytes_max", &self.message_bytes_max)
             .finish()
     }
@@ -86,6 +91,7 @@ pub struct WebSocketConnector {
     subprotocol: SubprotocolChoice,
     message_bytes_max: usize,
     tls: Option<Arc<ClientConfig>>,
+    tokens: Option<Tokens>,
     /// The server was seen to echo no subprotocol. A hint that saves a dial, learned anew where it is lost.
     bare: AtomicBool,
 }
@@ -101,11 +107,11 @@ impl WebSocketConnector {
     ///
     /// # Errors
     /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, and for headers
-    /// that are malformed or set by the handshake itself.
+    /// that are malformed or set by the handshake itself; [`DialError::TlsFile`] for a file that TLS cannot use.
     pub fn new(options: WebSocketOptions) -> Result<Self, DialError> {
         let uri = address::parse(&options.url, ["ws", "wss"])?;
         let tls = match uri.scheme_str() {
-            Some("wss") => Some(Arc::new(tls::config()?)),
+            Some("wss") => Some(Arc::new(tls::config(&options.tls)?)),
             _ => None,
         };
         let headers = address::headers(&options.headers, &RESERVED_HEADERS, "the handshake itself")?;
@@ -115,8 +121,15 @@ impl WebSocketConnector {
             subprotocol: options.subprotocol,
             message_bytes_max: options.message_bytes_max,
             tls,
+            tokens: None,
             bare: AtomicBool::new(false),
         })
+    }
+
+    /// The same, with tokens for the upgrade requests.
+    pub(super) fn with_tokens(mut self, tokens: Option<Tokens>) -> Self {
+        self.tokens = tokens;
+        self
     }
 
     /// What is offered next.
@@ -129,11 +142,14 @@ impl WebSocketConnector {
         }
     }
 
-    fn request(&self, offer: Option<&str>) -> Result<Request<()>, DialError> {
+    fn request(&self, offer: Option<&str>, lent: Option<&Lent>) -> Result<Request<()>, DialError> {
         let mut request = self.uri.clone().into_client_request().map_err(dial_error)?;
         let headers = request.headers_mut();
         for (name, value) in &self.headers {
             headers.append(name.clone(), value.clone());
+        }
+        if let Some(lent) = lent {
+            lent.put(headers);
         }
         if let Some(offer) = offer {
             let value = HeaderValue::try_from(offer)
@@ -143,8 +159,8 @@ impl WebSocketConnector {
         Ok(request)
     }
 
-    async fn dial(&self, offer: Option<&str>) -> Result<Box<dyn Link>, WsError> {
-        let request = self.request(offer).map_err(|error| match error {
+    async fn dial(&self, offer: Option<&str>, lent: Option<&Lent>) -> Result<Box<dyn Link>, WsError> {
+        let request = self.request(offer, lent).map_err(|error| match error {
             DialError::Io(error) => WsError::Io(error),
             other => WsError::Io(std::io::Error::other(other)),
         })?;
@@ -159,6 +175,20 @@ impl WebSocketConnector {
         Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max }))
     }
 
+    /// Dials with the subprotocol, and once more without if the server knows none.
+    async fn dial_as_offered(&self, lent: Option<&Lent>) -> Result<Box<dyn Link>, WsError> {
+        let offer = self.offer();
+        match self.dial(offer.as_deref(), lent).await {
+            Err(WsError::Protocol(ProtocolError::SecWebSocketSubProtocolError(
+                SubProtocolError::NoSubProtocol,
+            ))) if self.subprotocol == SubprotocolChoice::Auto => {
+                self.bare.store(true, Ordering::Relaxed);
+                self.dial(None, lent).await
+            }
+            dialled => dialled,
+        }
+    }
+
     /// Shakes hands over a stream that exists already, as a simulated network gives it.
     ///
     /// # Errors
@@ -167,7 +197,11 @@ impl WebSocketConnector {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let request = self.request(self.offer().as_deref())?;
+        let lent = match &self.tokens {
+            Some(tokens) => Some(tokens.lend().await?),
+            None => None,
+        };
+        let request = self.request(self.offer().as_deref(), lent.as_ref())?;
         let config = config(self.message_bytes_max);
         let (socket, _) =
             client_async_with_config(request, stream, Some(config)).await.map_err(dial_error)?;
@@ -178,13 +212,16 @@ impl WebSocketConnector {
 impl Connector for WebSocketConnector {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Link>, DialError>> {
         Box::pin(async move {
-            let offer = self.offer();
-            match self.dial(offer.as_deref()).await {
-                Err(WsError::Protocol(ProtocolError::SecWebSocketSubProtocolError(
-                    SubProtocolError::NoSubProtocol,
-                ))) if self.subprotocol == SubprotocolChoice::Auto => {
-                    self.bare.store(true, Ordering::Relaxed);
-                    self.dial(None).await.map_err(dial_error)
+            let Some(tokens) = &self.tokens else {
+                return self.dial_as_offered(None).await.map_err(dial_error);
+            };
+            let lent = tokens.lend().await?;
+            match self.dial_as_offered(Some(&lent)).await {
+                Err(WsError::Http(response)) if refuses_token(response.status()) => {
+                    match tokens.renew(&lent, response.headers()).await {
+                        Ok(fresh) => self.dial_as_offered(Some(&fresh)).await.map_err(dial_error),
+                        Err(_) => Err(dial_error(WsError::Http(response))),
+                    }
                 }
                 dialled => dialled.map_err(dial_error),
             }
@@ -204,6 +241,11 @@ fn config(message_bytes_max: usize) -> WebSocketConfig {
         .max_write_buffer_size(WRITE_BUFFER_BYTES + message_bytes_max + 1024)
         .max_message_size(Some(message_bytes_max))
         .max_frame_size(Some(message_bytes_max))
+}
+
+/// Whether an upgrade was refused for its token. Many servers know no status for that but 403.
+fn refuses_token(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 fn dial_error(error: WsError) -> DialError {

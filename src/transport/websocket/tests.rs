@@ -6,6 +6,9 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response as Accepted};
 
 use super::*;
+use crate::token::Token;
+use crate::transport::tls::tests::{Authority, Clients, accept as accept_tls};
+use crate::transport::tokens::tests::tokens;
 
 const SECRET: &str = "s3cr3t";
 
@@ -94,7 +97,7 @@ fn a_header_that_is_malformed_or_the_handshakes_own_is_named_without_its_value()
         ("authorization", "s3cr3t\n", "forbidden characters"),
     ];
     for (name, value, reason) in cases {
-        let headers = vec![(name.to_owned(), value.to_owned())];
+        let headers = vec![(name.to_owned(), value.into())];
         let told = wrong(WebSocketOptions { headers, ..options("ws://h/") });
         assert!(told.contains(reason), "{told}");
         assert!(!told.contains(SECRET), "{told}");
@@ -103,7 +106,7 @@ fn a_header_that_is_malformed_or_the_handshakes_own_is_named_without_its_value()
 
 #[test]
 fn nothing_secret_is_shown() {
-    let headers = vec![("authorization".to_owned(), SECRET.to_owned())];
+    let headers = vec![("authorization".to_owned(), SECRET.into())];
     let options = WebSocketOptions { headers, ..options("ws://h:1/mcp?token=s3cr3t") };
     assert!(!format!("{options:?}").contains(SECRET));
     let connector = WebSocketConnector::new(options).expect("the options are right");
@@ -137,7 +140,7 @@ async fn each_way_to_be_turned_away_is_told_apart() {
 #[tokio::test]
 async fn headers_and_the_subprotocol_reach_the_server() {
     let (listener, address) = listener().await;
-    let headers = vec![("Authorization".to_owned(), "Bearer t".to_owned())];
+    let headers = vec![("Authorization".to_owned(), "Bearer t".into())];
     let connector =
         WebSocketConnector::new(WebSocketOptions { headers, ..options(&format!("ws://{address}/mcp")) });
     let connector = connector.expect("the options are right");
@@ -218,5 +221,89 @@ async fn a_goodbye_keeps_its_code_and_a_link_that_breaks_has_none() {
             LinkError::Broken(_) if !polite => {}
             other => panic!("{other}"),
         }
+    }
+}
+
+/// How a dial ends at a server of `authority` that asks for a certificate or not.
+async fn dialled(authority: &Authority, clients: Clients, tls: TlsOptions) -> Result<(), DialError> {
+    let (listener, address) = listener().await;
+    let port = address.rsplit_once(':').expect("a port").1;
+    let connector =
+        WebSocketConnector::new(WebSocketOptions { tls, ..options(&format!("wss://localhost:{port}")) })
+            .expect("the options are right");
+    let acceptor = authority.acceptor(clients, &[]);
+    let serving = async {
+        let session = accept_tls(&listener, &acceptor).await?;
+        // The signature is tungstenite's; its large error type is not ours to change.
+        #[allow(clippy::result_large_err)]
+        let echo = |_: &Upgrade, mut response: Accepted| {
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+            Ok(response)
+        };
+        accept_hdr_async(session, echo).await.ok()
+    };
+    let (dialled, _) = tokio::join!(connector.connect(), serving);
+    dialled.map(|_| ())
+}
+
+#[tokio::test]
+async fn a_private_authority_vouches_for_its_own_servers_alone() {
+    let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+    let trusting = || TlsOptions::new().ca_file(ours.file());
+    dialled(&ours, Clients::Any, trusting()).await.expect("the authority vouches for it");
+    for (server, tls) in [(&foreign, trusting()), (&ours, TlsOptions::new())] {
+        let refused = dialled(server, Clients::Any, tls).await.expect_err("nobody vouches for it");
+        assert!(matches!(&refused, DialError::Tls(words) if words.contains("UnknownIssuer")), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_certificate_is_shown_it_and_else_says_that_it_needs_one() {
+    let ours = Authority::new("ours");
+    let (cert, key) = ours.client();
+    let tls = TlsOptions::new().ca_file(ours.file());
+    let refused = dialled(&ours, Clients::Certified, tls.clone()).await.expect_err("no certificate");
+    assert!(matches!(&refused, DialError::Tls(words) if words.contains("CertificateRequired")), "{refused}");
+    let tls = tls.client_certificate(cert, key);
+    dialled(&ours, Clients::Certified, tls).await.expect("it was shown the certificate");
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_refused_for_its_token_is_asked_for_once_more_with_another() {
+    for (status, refusals) in [("401 Unauthorized", 1), ("403 Forbidden", 1), ("401 Unauthorized", 2)] {
+        let (listener, address) = listener().await;
+        let (tokens, mut provider) = tokens();
+        let connector = connector(&format!("ws://{address}")).with_tokens(Some(tokens));
+        let server = async {
+            let mut shown = Vec::new();
+            for _ in 0..refusals {
+                let (mut guest, _) = listener.accept().await?;
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(guest.read_u8().await?);
+                }
+                let head = String::from_utf8_lossy(&head).to_lowercase();
+                shown.extend(head.lines().find(|line| line.starts_with("authorization")).map(str::to_owned));
+                guest.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await?;
+                guest.shutdown().await?;
+            }
+            if refusals == 1 {
+                let (seen, _) = accept(&listener, true).await.expect("it is open");
+                assert_eq!(seen["authorization"], "Bearer 2");
+            }
+            io::Result::Ok(shown)
+        };
+        let giving = async {
+            provider.give(Token::new("1")).await;
+            provider.give(Token::new("2")).await;
+        };
+        let (dialled, shown, ()) = tokio::join!(connector.connect(), server, giving);
+        let shown = shown.expect("no guest breaks off");
+        assert_eq!(shown, ["authorization: bearer 1", "authorization: bearer 2"][..refusals]);
+        match dialled {
+            Ok(_) => assert_eq!(refusals, 1),
+            Err(error) => assert!(matches!(error, DialError::Rejected { status: 401 }), "{error}"),
+        }
+        assert!(provider.idle());
     }
 }

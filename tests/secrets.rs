@@ -1,0 +1,101 @@
+//! What is secret is in no output: not in errors, events, figures, logs, nor in what the types show of themselves.
+
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io;
+use std::sync::mpsc;
+
+use common::{child, echo, end, event};
+use mcp_troupe::testkit::{Script, ScriptedServer};
+use mcp_troupe::token::{Token, TokenError, TokenNeed, TokenProvider};
+use mcp_troupe::transport::BoxFuture;
+use mcp_troupe::{Call, Event, Readiness, Server, Troupe};
+use tracing_subscriber::filter::LevelFilter;
+
+const SECRET: &str = "s3cr3t";
+
+/// Sends what is logged to the test.
+struct Log(mpsc::Sender<Vec<u8>>);
+
+impl io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // The test may be over.
+        let _ = self.0.send(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Giving;
+
+impl TokenProvider for Giving {
+    fn token(&self, _: TokenNeed) -> BoxFuture<'_, Result<Token, TokenError>> {
+        Box::pin(async { Ok(Token::new(SECRET)) })
+    }
+}
+
+#[tokio::test]
+async fn what_is_secret_is_in_no_output() {
+    let (log, logged) = mpsc::channel();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(move || Log(log.clone()))
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let websocket = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
+    let http = ScriptedServer::builder().http().tool("echo", Script::Echo).start().await;
+    let refusing = ScriptedServer::builder().http().tool("refused", Script::Echo).start().await;
+    let rejecting = ScriptedServer::builder().refuse_upgrade(401).start().await;
+    let good = [
+        Server::websocket("websocket", websocket.url()).bearer(SECRET).header("X-Key", SECRET),
+        Server::http("http", http.url()).tokens(Giving),
+        Server::http("refusing", refusing.url()).bearer(SECRET),
+        child("stdio", []).env("TOKEN", SECRET),
+    ];
+    let ids = good.clone().map(|server| server.id().to_owned());
+    let bad = [
+        Server::websocket("rejecting", rejecting.url()).tokens(Giving),
+        Server::websocket("gone", "ws://127.0.0.1:1").bearer(SECRET),
+        Server::http("gone-http", "http://127.0.0.1:1").bearer(SECRET),
+        Server::stdio("no-command", "no-such-command", [SECRET]).env("TOKEN", SECRET),
+    ];
+    let mut outputs = vec![format!("{good:?} {bad:#?}")];
+
+    let builder = Troupe::builder();
+    let builder = good.into_iter().chain(bad).fold(builder, |builder, server| builder.server(server));
+    let troupe = builder.start().await.unwrap();
+    let mut events = troupe.events();
+    troupe.ready(Readiness::Named(ids.map(Into::into).to_vec())).await.unwrap();
+    for tool in ["websocket/echo", "http/echo", "stdio/echo"] {
+        troupe.call(Call::tool(tool)).await.unwrap();
+    }
+    refusing.refuse_with(401, &[("www-authenticate", "Bearer")]);
+    for call in [Call::tool("refused"), Call::tool("no-command/x"), Call::tool("none"), echo()] {
+        let error = troupe.call(call).await.unwrap_err();
+        outputs.push(format!("{error} {error:?} {}", serde_json::to_string(&error).unwrap()));
+    }
+    outputs.push(format!("{:?} {:?}", troupe.servers(), troupe.stats().await));
+    outputs.push(serde_json::to_string(&troupe.stats().await).unwrap());
+    let clash = Server::http("clash", "http://h").bearer(SECRET).header("Authorization", SECRET);
+    outputs.push(format!("{:?}", troupe.register(clash).await.unwrap_err()));
+    let malformed = Server::http("malformed", "http://h").header("X-Key", format!("{SECRET}\n"));
+    outputs.push(format!("{:?}", troupe.register(malformed).await.unwrap_err()));
+    end(troupe).await;
+    event(&mut events, |event| {
+        outputs.push(format!("{event:?} {}", serde_json::to_string(event).unwrap()));
+        matches!(event, Event::ShutdownCompleted { .. })
+    })
+    .await;
+    let lines: Vec<u8> = logged.try_iter().flatten().collect();
+    assert!(!lines.is_empty());
+    outputs.push(String::from_utf8_lossy(&lines).into_owned());
+    for output in outputs {
+        assert!(!output.contains(SECRET), "{output}");
+    }
+}
