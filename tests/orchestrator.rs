@@ -8,7 +8,7 @@ mod common;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
-use common::example;
+use common::{example, example_path};
 use mcp_troupe::testkit::{Script, ScriptedServer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -65,6 +65,24 @@ async fn servers_that_a_source_names_are_called_and_a_mistake_in_a_source_names_
     let output = run("tools", &config.to_string(), &[]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("discovery[0].pfad: unknown field"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn servers_that_are_child_processes_are_started_called_and_ended() {
+    let child = example_path("scripted_child");
+    let servers = json!({"mcpServers": {
+        "absent": {"command": "no-such-server"},
+        "broken": {"command": child, "args": ["--fail", "7"]},
+        "good": {"command": child, "args": ["--banner", "2"]},
+    }});
+    let output = run("call", &servers.to_string(), &["echo", "{\n\"n\":\n1.50}"]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains(r#""structuredContent":{ "n": 1.50}"#), "{}", text(&output.stdout));
+    let output = run("call", &servers.to_string(), &["nothing"]).await;
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    let reasons = told["missing"].to_string();
+    assert!(reasons.contains("cannot start no-such-server: No such file"), "{reasons}");
+    assert!(reasons.contains("exited with code 7; its stderr ends with: no such table: users"), "{reasons}");
 }
 
 #[tokio::test]

@@ -222,8 +222,8 @@ async fn a_child_that_never_answers_is_given_up_and_what_it_said_instead_is_told
         settings.pool.handshake_timeout = Duration::from_millis(300);
     };
     let troupe = start_with(brief, [child("s", ["--banner", "3", "--silent"])]).await;
-    let reason = down(&troupe, "no handshake within 300ms").await;
-    assert!(reason.contains("3 frames that were no JSON-RPC messages"), "{reason}");
+    // A busy machine may not get it as far as its banner each time.
+    down(&troupe, "no handshake within 300ms; it sent 3 frames that were no JSON-RPC messages").await;
     end(troupe).await;
 }
 
@@ -242,18 +242,18 @@ async fn a_child_that_is_slow_to_start_is_waited_for_in_either_era() {
 #[tokio::test]
 async fn a_successor_that_never_answers_is_not_taken_for_ready() {
     let folder = tempfile::tempdir().unwrap();
-    // The first works, and those that follow hang.
-    let script = r#"if [ -e begun ]; then exec "$0" --silent; else touch begun; exec "$0"; fi"#;
+    let script = r#"if [ -e broken ]; then exec "$0" --silent; else exec "$0"; fi"#;
     let program = example_path("scripted_child");
     let server = Server::stdio("s", "sh", ["-c", script, program.to_str().unwrap()]).cwd(folder.path());
     let brief = |settings: &mut Settings| {
         settings.pool.probe_timeout = Duration::from_millis(20);
-        settings.pool.handshake_timeout = Duration::from_millis(100);
+        settings.pool.handshake_timeout = Duration::from_millis(500);
     };
     let troupe = start_with(brief, [server]).await;
     troupe.ready(Readiness::All).await.unwrap();
+    std::fs::write(folder.path().join("broken"), "").unwrap();
     assert!(matches!(kind(troupe.call(Call::tool("exit")).await), CallErrorKind::ConnectionLost { .. }));
-    down(&troupe, "no handshake within 100ms").await;
+    down(&troupe, "no handshake within 500ms").await;
     end(troupe).await;
 }
 

@@ -150,13 +150,14 @@ impl Keeper {
 
     /// Lets the process end, in stages.
     async fn close(&mut self, mut stdin: FramedWrite<ChildStdin, Lines>, mut stdout: ChildStdout) {
-        let goodbye = async move {
+        let finish = async move {
             // What a server does not read any more changes nothing.
             let _ = SinkExt::<Bytes>::flush(&mut stdin).await;
             drop(stdin);
-            // What it still says is read, so that it does not fail for that.
-            let _ = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await;
         };
+        // What it still says is read, so that it neither waits nor fails for that.
+        let listen = async move { tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await };
+        let goodbye = async { _ = tokio::join!(finish, listen) };
         let mut goodbye = pin!(goodbye.fuse());
         if self.ends_within(STAGE, goodbye.as_mut()).await {
             return;

@@ -200,9 +200,15 @@ impl Sink<Outbound> for StdioLink {
 
     fn poll_ready(self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
         let link = self.get_mut();
-        let Some(stdin) = link.stdin() else { return Poll::Ready(Ok(())) };
-        let ready = Sink::<Bytes>::poll_ready(stdin, poller);
-        link.written(ready)
+        if let Some(stdin) = link.stdin() {
+            let ready = Sink::<Bytes>::poll_ready(stdin, poller);
+            std::task::ready!(link.written(ready))?;
+        }
+        if link.stdin_broke.is_some() && !link.over {
+            // What cannot be written is not taken: unsent, it may go elsewhere.
+            return link.poll_end(poller).map(Err);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn start_send(self: Pin<&mut Self>, item: Outbound) -> Result<(), LinkError> {

@@ -143,15 +143,18 @@ impl StdioConnector {
     }
 
     fn not_started(&self, source: io::Error) -> DialError {
-        let cwd = self.options.cwd.as_ref().filter(|cwd| !cwd.is_dir());
-        let source = match cwd {
+        let StdioOptions { command, cwd, .. } = &self.options;
+        let source = match cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
+            _ if source.kind() != io::ErrorKind::NotFound => source,
             // The system blames the command for it.
-            Some(cwd) if source.kind() == io::ErrorKind::NotFound => {
-                io::Error::new(source.kind(), format!("its cwd {} is no folder", cwd.display()))
+            Some(cwd) => io::Error::new(source.kind(), format!("its cwd {} is no folder", cwd.display())),
+            None if command.contains(char::is_whitespace) => {
+                let hint = format!("{source}; what follows a program's name belongs into its args");
+                io::Error::new(source.kind(), hint)
             }
-            _ => source,
+            None => source,
         };
-        DialError::Start { command: self.options.command.clone(), source }
+        DialError::Start { command: command.clone(), source }
     }
 }
 
