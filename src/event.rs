@@ -43,6 +43,16 @@ impl fmt::Display for ServerStatus {
     }
 }
 
+/// How a server came to the troupe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "origin", content = "source")]
+pub enum Origin {
+    /// It was given to the builder, or stands in the configuration.
+    Configured,
+    /// The host registered it, or gave it another description, while the troupe played.
+    Registered,
+}
+
 /// How an actor ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "exit", content = "reason")]
@@ -277,6 +287,8 @@ pub enum Event {
         /// How it ended.
         cause: ExitCause,
     },
+    /// A new configuration was applied.
+    ConfigurationApplied(crate::config::Applied),
     /// The strategy changed.
     StrategyChanged {
         /// Its name.

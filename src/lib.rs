@@ -66,13 +66,13 @@ pub mod testkit;
 pub mod transport;
 mod troupe;
 
-pub use actors::root::RegisterError;
+pub use actors::root::{ApplyError, RegisterError};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use protocol::fuzzing;
 
 pub use call::{AttemptEnd, Call, OutcomeClass, Priority, Reply, ReplyError};
-pub use config::{ConfigError, ConfigFile, Dialect, EraChoice, Server, Settings};
+pub use config::{Applied, ConfigError, ConfigFile, Dialect, EraChoice, Server, Settings};
 pub use error::{CallError, CallErrorKind, Delivery, RpcError};
 pub use event::Event;
 pub use json::RawJson;

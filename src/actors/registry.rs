@@ -34,24 +34,50 @@ use super::root::RootMsg;
 use super::router::RouterMsg;
 use super::server::{ServerActor, ServerArguments, ServerMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
-use crate::config::ServerSpec;
-use crate::event::{Event, ExitCause, ServerStatus};
+use crate::config::{ConfigError, Server, ServerSpec, Settings};
+use crate::event::{Event, ExitCause, Origin, ServerStatus};
 use crate::id::{Incarnation, ServerId};
 use crate::policy::catalogue::{Catalogue, ServerTools, ToolDefinition};
 use crate::policy::restart::{Decision, RestartPolicy};
 use crate::policy::routing::Standing;
 use crate::stats::ServerInfo;
-use crate::transport::Connector;
+use crate::transport::{self, Connector};
 
 /// How long the registry waits for a dead life's ledger. It comes when the state is dropped, within microseconds; a
 /// state that is never dropped must not keep its server down.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// A server to play: its description, and the way to it.
+/// A server to play: its description, the way to it, and where it comes from.
 #[derive(Clone)]
 pub(crate) struct Registration {
     pub spec: Arc<ServerSpec>,
     pub connector: Arc<dyn Connector>,
+    pub origin: Origin,
+}
+
+impl Registration {
+    /// Checks a server and finds the way to it, unless the host gives one.
+    pub fn of(
+        server: Server,
+        connector: Option<Arc<dyn Connector>>,
+        settings: &Settings,
+        order: usize,
+        origin: Origin,
+    ) -> Result<Self, ConfigError> {
+        let spec = server.settle(&settings.pool, &settings.breaker, order)?;
+        match connector {
+            Some(connector) => Ok(Self { spec: Arc::new(spec), connector, origin }),
+            None => Self::reached(spec, settings, origin),
+        }
+    }
+
+    /// Finds the way to a server.
+    pub fn reached(spec: ServerSpec, settings: &Settings, origin: Origin) -> Result<Self, ConfigError> {
+        let connector = transport::connector(&spec, settings).map_err(|error| {
+            ConfigError::new(format!("{}.{}", spec.id, spec.endpoint.key()), error.to_string())
+        })?;
+        Ok(Self { spec: Arc::new(spec), connector, origin })
+    }
 }
 
 /// What the registry is told.
@@ -60,6 +86,10 @@ pub(crate) enum RegistryMsg {
     Register { registration: Registration, paused: bool },
     /// By the root: another description of a server.
     Replace(Registration),
+    /// By the root: another description of a server, for which its connections are as good.
+    Amend(Registration),
+    /// By the root: what it ordered so far belongs to this configuration.
+    Applied(u64),
     /// By the root: a server takes no new calls, finishes what it has until then, and rests. Answered when it does.
     Drain { server: ServerId, until: Instant, port: oneshot::Sender<()> },
     /// By the root: a server that rests is started again.
@@ -91,6 +121,8 @@ pub(crate) struct RegistryArguments {
     pub root: ActorRef<RootMsg>,
     /// Each with whether it rests.
     pub registrations: Vec<(Registration, bool)>,
+    /// The number of the configuration that they come from.
+    pub configuration: u64,
     pub roster: watch::Sender<Arc<Roster>>,
 }
 
@@ -99,6 +131,8 @@ pub(crate) struct RegistryArguments {
 pub(crate) struct Roster {
     /// A registry has spoken; before that nobody knows which servers there are.
     pub told: bool,
+    /// The number of the configuration that it shows: how many were applied.
+    pub configuration: u64,
     /// By server id.
     pub entries: Vec<RosterEntry>,
     pub catalogue: Arc<Catalogue>,
@@ -137,6 +171,8 @@ struct Member {
     standing: Standing,
     tools: Option<Arc<[ToolDefinition]>>,
     ledger: Ledger,
+    /// When the life that is drained, or leaves, ends at the latest.
+    finish_by: Instant,
     /// When its actor last showed a sign of life.
     heard_at: Instant,
     /// It was asked to stop because it was silent; the next time it is killed.
@@ -182,6 +218,7 @@ struct Retiring {
     server: ServerId,
     incarnation: Incarnation,
     actor: ActorRef<ServerMsg>,
+    finish_by: Instant,
 }
 
 /// The registry's state.
@@ -192,6 +229,7 @@ pub(crate) struct RegistryState {
     /// Lives that were replaced and finish what they have.
     retiring: Vec<Retiring>,
     catalogue: Arc<Catalogue>,
+    configuration: u64,
     roster: watch::Sender<Arc<Roster>>,
     /// Members whose standing changed since the last publication.
     changed: BTreeSet<ServerId>,
@@ -217,7 +255,7 @@ impl Actor for RegistryActor {
         myself: ActorRef<RegistryMsg>,
         arguments: RegistryArguments,
     ) -> Result<RegistryState, ActorProcessingErr> {
-        let RegistryArguments { context, root, registrations, roster } = arguments;
+        let RegistryArguments { context, root, registrations, configuration, roster } = arguments;
         for (registration, paused) in registrations {
             myself.cast(RegistryMsg::Register { registration, paused })?;
         }
@@ -228,6 +266,7 @@ impl Actor for RegistryActor {
             members: BTreeMap::new(),
             retiring: Vec::new(),
             catalogue: Arc::new(Catalogue::empty()),
+            configuration,
             roster,
             changed: BTreeSet::new(),
             tools_changed: true,
@@ -252,6 +291,12 @@ impl Actor for RegistryActor {
                 state.register(&myself, registration, paused, now).await?;
             }
             RegistryMsg::Replace(registration) => state.replace(&myself, registration, now).await?,
+            RegistryMsg::Amend(registration) => state.amend(registration),
+            RegistryMsg::Applied(configuration) => {
+                state.configuration = configuration;
+                // The handles are told.
+                state.tools_changed = true;
+            }
             RegistryMsg::Drain { server, until, port } => state.drain(&server, until, port, now),
             RegistryMsg::Resume(server) => state.resume(&myself, &server, now).await?,
             RegistryMsg::Unregister(server) => state.unregister(&server, now),
@@ -345,6 +390,7 @@ impl RegistryState {
             standing: Standing::beginning(),
             tools: None,
             ledger: Ledger::new(&spec, settings),
+            finish_by: now,
             heard_at: now,
             suspected: false,
             registration,
@@ -378,15 +424,28 @@ impl RegistryState {
             // One that rests begins with the new description when it is resumed.
             Phase::Paused { .. } | Phase::Leaving(_) => return Ok(()),
         };
-        let beside = retiring.is_some();
-        if let Some((actor, incarnation)) = retiring {
-            let until = now + self.context.settings.shutdown_drain;
-            // An actor that has just ended has nothing to finish; its end is reported.
-            let _ = actor.cast(ServerMsg::Drain { until });
-            self.retiring.push(Retiring { server: server.clone(), incarnation, actor });
-        }
         let next = member.incarnation.next();
-        self.start(myself, &server, next, beside, now).await
+        let until = now + self.context.settings.shutdown_drain;
+        let beside = retiring.is_some();
+        if let Some((actor, incarnation)) = retiring.clone() {
+            self.retiring.push(Retiring { server: server.clone(), incarnation, actor, finish_by: until });
+        }
+        self.start(myself, &server, next, beside, now).await?;
+        if let Some((actor, _)) = retiring {
+            self.context.to_router(RouterMsg::Finish { actor, until });
+        }
+        Ok(())
+    }
+
+    /// Gives a server another description and leaves its actor and its connections alone.
+    fn amend(&mut self, registration: Registration) {
+        let server = registration.spec.id.clone();
+        let Some(member) = self.members.get_mut(&server) else { return };
+        let spec = registration.spec.clone();
+        member.registration = registration;
+        self.context.to_router(RouterMsg::Amended(spec));
+        self.tools_changed = true;
+        self.changed.insert(server);
     }
 
     /// A life that was replaced is over.
@@ -401,15 +460,17 @@ impl RegistryState {
     /// Takes a server out of service.
     fn drain(&mut self, server: &ServerId, until: Instant, port: oneshot::Sender<()>, now: Instant) {
         let Some(member) = self.members.get_mut(server) else { return };
+        member.finish_by = until;
+        let mut finishing = None;
         match &mut member.phase {
             Phase::Alive(actor) => {
-                // One that has just ended has nothing to finish; its end is reported.
-                let _ = actor.cast(ServerMsg::Drain { until });
+                finishing = Some(actor.clone());
                 member.phase = Phase::Paused { actor: Some(actor.clone()), tell: vec![port] };
             }
             Phase::Paused { actor: Some(actor), tell } => {
-                let _ = actor.cast(ServerMsg::Drain { until });
-                return tell.push(port);
+                let actor = actor.clone();
+                tell.push(port);
+                return self.context.to_router(RouterMsg::Finish { actor, until });
             }
             Phase::Waiting { .. } => {
                 member.phase = Phase::Paused { actor: None, tell: Vec::new() };
@@ -423,6 +484,9 @@ impl RegistryState {
         }
         let status = if member.actor().is_some() { ServerStatus::Draining } else { ServerStatus::Stopped };
         self.stand_aside(server, status, now);
+        if let Some(actor) = finishing {
+            self.context.to_router(RouterMsg::Finish { actor, until });
+        }
     }
 
     /// Sets a server aside: the router is told at once, since no actor of it will.
@@ -472,8 +536,8 @@ impl RegistryState {
         let Phase::Paused { actor, .. } = &member.phase else { return Ok(()) };
         let beside = actor.is_some();
         if let Some(actor) = actor.clone() {
-            let incarnation = member.incarnation;
-            self.retiring.push(Retiring { server: server.clone(), incarnation, actor });
+            let (incarnation, finish_by) = (member.incarnation, member.finish_by);
+            self.retiring.push(Retiring { server: server.clone(), incarnation, actor, finish_by });
         }
         let next = member.incarnation.next();
         self.start(myself, server, next, beside, now).await
@@ -519,17 +583,17 @@ impl RegistryState {
 
     fn unregister(&mut self, server: &ServerId, now: Instant) {
         let Some(member) = self.members.get_mut(server) else { return };
-        let actor = member.alive().cloned();
-        if let Some(actor) = &actor {
-            // An actor that has just ended has nothing to finish; its end is reported.
-            let until = now + self.context.settings.shutdown_drain;
-            let _ = actor.cast(ServerMsg::Drain { until });
-        }
-        let actor = actor.or_else(|| member.actor().cloned());
+        let alive = member.alive().cloned();
+        let actor = member.actor().cloned();
         let gone = actor.is_none();
         member.phase = Phase::Leaving(actor);
         self.tools_changed = true;
         self.context.to_router(RouterMsg::Leaving(server.clone()));
+        if let Some(actor) = alive {
+            let until = now + self.context.settings.shutdown_drain;
+            member.finish_by = until;
+            self.context.to_router(RouterMsg::Finish { actor, until });
+        }
         if gone {
             self.forget(server);
         }
@@ -566,6 +630,15 @@ impl RegistryState {
                 actor: member.alive().cloned(),
                 standing: member.standing.clone(),
             });
+        }
+        // What the former router was to tell them, it may have taken with it; this one asks nothing of them.
+        let finishing = self.members.values().filter_map(|member| match &member.phase {
+            Phase::Leaving(actor) | Phase::Paused { actor, .. } => Some((actor.as_ref()?, member.finish_by)),
+            Phase::Alive(_) | Phase::Waiting { .. } => None,
+        });
+        let retiring = self.retiring.iter().map(|life| (&life.actor, life.finish_by));
+        for (actor, until) in finishing.chain(retiring) {
+            let _ = actor.cast(ServerMsg::Drain { until });
         }
         // What the former router asked for has been answered by its end.
         let retiring = self.retiring.iter().map(|life| &life.actor);
@@ -766,7 +839,8 @@ impl RegistryState {
             .members
             .values()
             .map(|member| RosterEntry { info: member.info(), actor: member.alive().cloned() });
-        let roster = Roster { told: true, entries: entries.collect(), catalogue: self.catalogue.clone() };
+        let (configuration, catalogue) = (self.configuration, self.catalogue.clone());
+        let roster = Roster { told: true, configuration, entries: entries.collect(), catalogue };
         self.roster.send_replace(Arc::new(roster));
     }
 }

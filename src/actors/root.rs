@@ -4,6 +4,8 @@
 //! ends the registry and the router, the end of the registry ends the router, the end of the router ends nothing else.
 //! The registrations are kept here, so that none is lost with the registry.
 
+mod apply;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +20,13 @@ use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMs
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Context, Stage, Tasks};
-use crate::config::Settings;
+use crate::config::{Applied, ConfigFile, Settings};
 use crate::event::Event;
 use crate::id::ServerId;
 use crate::policy::classify::Classifier;
-use crate::policy::strategy::Strategies;
+use crate::policy::strategy::{Strategies, UnknownStrategy};
+
+pub use apply::ApplyError;
 
 /// Restarts of its own children that the root grants within [`RESTARTS_WINDOW`]. These actors hold no sockets and parse
 /// nothing; if they end this often the fault is in this library, and the host's supervisor should know.
@@ -61,6 +65,10 @@ pub(crate) enum RootMsg {
     Drain { server: ServerId, until: Instant, port: oneshot::Sender<()> },
     /// By a handle: a server that rests goes on. Answers whether there is one that does.
     Resume { server: ServerId, port: oneshot::Sender<bool> },
+    /// By a handle: another strategy.
+    SetStrategy { name: String, port: oneshot::Sender<Result<(), UnknownStrategy>> },
+    /// By a handle: another configuration. Answered with what it changes and its number.
+    Apply { file: Box<ConfigFile>, port: oneshot::Sender<Result<(Applied, u64), ApplyError>> },
     /// By the registry: a server that left is gone, its id is free.
     Forgotten(ServerId),
     /// By a handle: end, in order.
@@ -71,7 +79,8 @@ pub(crate) enum RootMsg {
 
 /// What the root is started with.
 pub(crate) struct RootArguments {
-    pub settings: Arc<Settings>,
+    /// The handles see them change.
+    pub settings: watch::Sender<Arc<Settings>>,
     pub registrations: Vec<Registration>,
     pub strategies: StrategiesFactory,
     pub classifier: Classifier,
@@ -85,13 +94,15 @@ pub(crate) struct RootArguments {
 struct Registered {
     registration: Registration,
     leaving: bool,
+    /// What takes its place when it has left: a configuration names its id again.
+    next: Option<Registration>,
     /// It was drained and rests.
     paused: bool,
 }
 
 impl Registered {
     fn new(registration: Registration) -> Self {
-        Self { registration, leaving: false, paused: false }
+        Self { registration, leaving: false, next: None, paused: false }
     }
 }
 
@@ -114,6 +125,9 @@ enum Ending {
 /// The root's state.
 pub(crate) struct RootState {
     settings: Arc<Settings>,
+    settings_shown: watch::Sender<Arc<Settings>>,
+    /// How many configurations were applied.
+    configuration: u64,
     registered: BTreeMap<ServerId, Registered>,
     strategies: StrategiesFactory,
     /// The source of every random choice; each cast gets another one, so that lives differ.
@@ -140,6 +154,8 @@ impl Actor for RootActor {
     ) -> Result<RootState, ActorProcessingErr> {
         let RootArguments { settings, registrations, strategies, classifier, seed, tasks, stage, roster } =
             arguments;
+        let settings_shown = settings;
+        let settings = settings_shown.borrow().clone();
         let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
         let context = Context {
             dial_gate: Arc::new(tokio::sync::Semaphore::new(settings.start_concurrency)),
@@ -151,13 +167,15 @@ impl Actor for RootActor {
             seed,
         };
         let beginning = registrations.iter().map(|registration| (registration.clone(), false)).collect();
-        let registry = start_registry(&myself, &context, beginning, &roster).await?;
+        let registry = start_registry(&myself, &context, beginning, 0, &roster).await?;
         let (router, intake) = start_router(&myself, &context, &strategies).await?;
         let registered = registrations
             .into_iter()
             .map(|registration| (registration.spec.id.clone(), Registered::new(registration)));
         let state = RootState {
             settings,
+            settings_shown,
+            configuration: 0,
             registered: registered.collect(),
             strategies,
             seed,
@@ -191,9 +209,13 @@ impl Actor for RootActor {
             RootMsg::Resume { server, port } => {
                 let _ = port.send(state.resume(server));
             }
-            RootMsg::Forgotten(server) => {
-                state.registered.remove(&server);
+            RootMsg::SetStrategy { name, port } => {
+                let _ = port.send(state.set_strategy(name));
             }
+            RootMsg::Apply { file, port } => {
+                let _ = port.send(state.apply(*file));
+            }
+            RootMsg::Forgotten(server) => state.forgotten(&server),
             RootMsg::Shutdown => state.begin_ending(),
             RootMsg::Drained { interrupted } => {
                 state.ending = Ending::Drained { interrupted };
@@ -262,12 +284,14 @@ async fn start_registry(
     myself: &ActorRef<RootMsg>,
     context: &Context,
     registrations: Vec<(Registration, bool)>,
+    configuration: u64,
     roster: &watch::Sender<Arc<Roster>>,
 ) -> Result<ActorRef<RegistryMsg>, ActorProcessingErr> {
     let arguments = RegistryArguments {
         context: context.clone(),
         root: myself.clone(),
         registrations,
+        configuration,
         roster: roster.clone(),
     };
     let (registry, _) =
@@ -282,7 +306,10 @@ async fn start_router(
 ) -> Result<(ActorRef<RouterMsg>, Intake), ActorProcessingErr> {
     let (intake, arrivals) = intake();
     let (context, root) = (context.clone(), myself.clone());
-    let arguments = RouterArguments { context, root, strategies: strategies(), arrivals };
+    let mut strategies = strategies();
+    // The settings' strategy was there when it was chosen; without it the default one plays.
+    let _ = strategies.select(&context.settings.strategy);
+    let arguments = RouterArguments { context, root, strategies, arrivals };
     let (router, _) = RouterActor::spawn_linked(None, RouterActor, arguments, myself.get_cell()).await?;
     Ok((router, intake))
 }
@@ -332,15 +359,15 @@ impl RootState {
         self.cast.context.seed = self.seed;
         if from <= Child::Registry {
             // Dials of the former registry's servers ended with them; their places at the gate are free.
+            self.settle_leaving();
             let registrations: Vec<(Registration, bool)> = self
                 .registered
                 .values()
-                .filter(|registered| !registered.leaving)
                 .map(|registered| (registered.registration.clone(), registered.paused))
                 .collect();
-            self.registered.retain(|_, registered| !registered.leaving);
+            let (context, configuration) = (&self.cast.context, self.configuration);
             self.cast.registry =
-                start_registry(myself, &self.cast.context, registrations, &self.roster).await?;
+                start_registry(myself, context, registrations, configuration, &self.roster).await?;
         }
         (self.cast.router, self.cast.intake) =
             start_router(myself, &self.cast.context, &self.strategies).await?;
@@ -361,9 +388,7 @@ impl RootState {
         if self.registered.len() >= limit {
             return Err(RegisterError::TooMany(limit));
         }
-        self.registered.insert(id, Registered::new(registration.clone()));
-        // A registry that has just ended is replaced by one that is given all registrations.
-        let _ = self.cast.registry.cast(RegistryMsg::Register { registration, paused: false });
+        self.join(registration);
         Ok(())
     }
 
@@ -402,8 +427,37 @@ impl RootState {
                 let _ = self.cast.registry.cast(RegistryMsg::Unregister(server));
                 true
             }
-            Some(_) | None => false,
+            // It leaves for good.
+            Some(registered) => registered.next.take().is_some(),
+            None => false,
         }
+    }
+
+    /// A server that left is gone; what was to take its place does.
+    fn forgotten(&mut self, server: &ServerId) {
+        let Some(registered) = self.registered.remove(server) else { return };
+        if let (Some(next), Ending::No) = (registered.next, &self.ending) {
+            self.join(next);
+        }
+    }
+
+    /// Those that were leaving have left with their registry.
+    fn settle_leaving(&mut self) {
+        let settled = std::mem::take(&mut self.registered).into_iter().filter_map(|(server, registered)| {
+            if registered.leaving {
+                registered.next.map(|next| (server, Registered::new(next)))
+            } else {
+                Some((server, registered))
+            }
+        });
+        self.registered = settled.collect();
+    }
+
+    /// Adds a server whose id is free.
+    fn join(&mut self, registration: Registration) {
+        self.registered.insert(registration.spec.id.clone(), Registered::new(registration.clone()));
+        // A registry that has just ended is replaced by one that is given all registrations.
+        let _ = self.cast.registry.cast(RegistryMsg::Register { registration, paused: false });
     }
 
     fn begin_ending(&mut self) {

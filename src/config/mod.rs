@@ -1,11 +1,13 @@
 //! Plain configuration data: what a host or a `servers.json` may say, its defaults, and its checks.
 
+mod applied;
 mod duration;
 mod file;
 mod server;
 mod settings;
 mod wire;
 
+pub use applied::Applied;
 pub use file::ConfigFile;
 pub(crate) use server::ServerSpec;
 pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};

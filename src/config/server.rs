@@ -408,6 +408,20 @@ pub(crate) struct ServerSpec {
     pub order: usize,
 }
 
+impl ServerSpec {
+    /// Whether it is reached through a connector of the host's own.
+    pub fn is_custom(&self) -> bool {
+        self.endpoint == Endpoint::Custom
+    }
+
+    /// Whether the same connections serve both descriptions.
+    pub fn reaches_alike(&self, other: &Self) -> bool {
+        let Self { id, endpoint, dialect, era, pool, breaker, .. } = self;
+        (id, endpoint, dialect, era) == (&other.id, &other.endpoint, &other.dialect, &other.era)
+            && (pool, breaker) == (&other.pool, &other.breaker)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

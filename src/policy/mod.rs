@@ -14,6 +14,7 @@ pub mod mailbox;
 mod models;
 mod names;
 pub mod pool;
+pub mod reload;
 pub mod restart;
 pub mod retry;
 pub mod routing;

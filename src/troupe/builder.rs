@@ -12,9 +12,13 @@ use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{RegisterError, RootActor, RootArguments, StrategiesFactory};
 use crate::actors::{Stage, Tasks};
 use crate::config::{ConfigError, ConfigFile, Server, Settings};
+use crate::event::Origin;
 use crate::policy::classify::{Classifier, classify};
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
-use crate::transport::{self, Connector};
+use crate::transport::Connector;
+
+/// The place of the first server that a host registers by hand, behind all that a configuration may name.
+const REGISTERED_ORDER: u64 = 1 << 32;
 
 /// Why a troupe did not start.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +140,8 @@ impl TroupeBuilder {
         }
         let mut registrations: Vec<Registration> = Vec::with_capacity(count);
         for (order, (server, connector)) in servers.into_iter().enumerate() {
-            let registration = registration(server, connector, &settings, order)?;
+            let origin = Origin::Configured;
+            let registration = Registration::of(server, connector, &settings, order, origin)?;
             if registrations.iter().any(|known| known.spec.id == registration.spec.id) {
                 return Err(RegisterError::AlreadyRegistered(registration.spec.id.clone()).into());
             }
@@ -145,8 +150,9 @@ impl TroupeBuilder {
         let tasks = Tasks::new();
         let (stage, stage_seen) = watch::channel(Stage::default());
         let (roster, roster_seen) = watch::channel(Arc::new(Roster::default()));
+        let (settings, settings_seen) = watch::channel(settings);
         let arguments = RootArguments {
-            settings: settings.clone(),
+            settings,
             registrations,
             strategies,
             classifier,
@@ -164,10 +170,10 @@ impl TroupeBuilder {
             root,
             stage: stage_seen,
             roster: roster_seen,
-            settings,
+            settings: settings_seen,
             tasks,
             next_call: AtomicU64::new(0),
-            next_order: AtomicU64::new(count as u64),
+            next_order: AtomicU64::new(REGISTERED_ORDER),
         })))
     }
 }
@@ -187,21 +193,4 @@ fn strategies(
     };
     make()?;
     Ok(Arc::new(move || make().unwrap_or_else(|_| Strategies::with_builtin())))
-}
-
-/// Checks a server and finds the way to it.
-pub(super) fn registration(
-    server: Server,
-    connector: Option<Arc<dyn Connector>>,
-    settings: &Settings,
-    order: usize,
-) -> Result<Registration, ConfigError> {
-    let spec = server.settle(&settings.pool, &settings.breaker, order)?;
-    let connector = match connector {
-        Some(connector) => connector,
-        None => transport::connector(&spec, settings).map_err(|error| {
-            ConfigError::new(format!("{}.{}", spec.id, spec.endpoint.key()), error.to_string())
-        })?,
-    };
-    Ok(Registration { spec: Arc::new(spec), connector })
 }
