@@ -81,8 +81,8 @@ pub use policy::classify::classify;
 pub use refusal::{Refusal, RefusalKind};
 pub use stats::{ServerInfo, Stats};
 pub use troupe::{
-    BreakerControl, CallFuture, DrainError, EventStream, Lease, NotReady, Readiness, ReplaceError,
-    StartError, Troupe, TroupeBuilder, UnknownServer,
+    BreakerControl, CallFuture, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease, NotReady,
+    Readiness, ReplaceError, StartError, Troupe, TroupeBuilder, UnknownServer,
 };
 
 /// How a server is chosen among replicas: the built-in strategies, and what hosts need to add their own.

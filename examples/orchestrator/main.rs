@@ -2,6 +2,7 @@
 
 mod load;
 mod output;
+mod reload;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod tour;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mcp_troupe::{Call, ConfigFile, Priority, Readiness, Troupe};
+use mcp_troupe::{Call, ConfigWatch, Priority, Readiness, Troupe};
 use serde_json::json;
 
 /// Many MCP servers as one dependable tool set.
@@ -162,13 +163,18 @@ async fn run(command: Command) -> u8 {
 
 /// Starts a troupe from a file, or says what is wrong with it.
 async fn start(path: &Path) -> Result<Troupe, u8> {
+    start_from(&mut ConfigWatch::new(path), path).await
+}
+
+/// The same for a file that is followed.
+async fn start_from(watch: &mut ConfigWatch, path: &Path) -> Result<Troupe, u8> {
     let misused = |message: String| {
-        eprintln!("{}: {message}", path.display());
+        eprintln!("{message}");
         MISUSED
     };
-    let text = std::fs::read_to_string(path).map_err(|error| misused(error.to_string()))?;
-    let file = ConfigFile::parse(&text).map_err(|error| misused(error.to_string()))?;
-    Troupe::builder().config(file).start().await.map_err(|error| misused(error.to_string()))
+    let file = watch.read().await.map_err(|error| misused(error.to_string()))?;
+    let started = Troupe::builder().config(file).start().await;
+    started.map_err(|error| misused(format!("{}: {error}", path.display())))
 }
 
 async fn tools(config: &Config) -> u8 {

@@ -2,6 +2,7 @@
 
 mod builder;
 mod calling;
+mod following;
 mod lease;
 mod stream;
 
@@ -33,6 +34,7 @@ use crate::transport::Connector;
 
 pub use builder::{StartError, TroupeBuilder};
 pub use calling::CallFuture;
+pub use following::{ConfigFileError, ConfigWatch};
 pub use lease::Lease;
 pub use stream::EventStream;
 
