@@ -72,7 +72,7 @@ pub use actors::root::{ApplyError, RegisterError};
 pub use protocol::fuzzing;
 
 pub use call::{AttemptEnd, Call, OutcomeClass, Priority, Reply, ReplyError};
-pub use config::{Applied, ConfigError, ConfigFile, Dialect, EraChoice, Server, Settings};
+pub use config::{Applied, ConfigError, ConfigFile, Dialect, EraChoice, Mistake, Server, Settings};
 pub use error::{CallError, CallErrorKind, Delivery, RpcError};
 pub use event::Event;
 pub use json::RawJson;

@@ -87,6 +87,25 @@ async fn a_wrong_configuration_names_its_key_and_is_exit_2() {
 }
 
 #[tokio::test]
+async fn a_check_says_every_mistake_with_its_place() {
+    let broken = "{\"mcpServers\":{\n\"a\":{\"url\":\"ws://u:p@h\"},\n\"b\":{\"command\":\"x\",\"url\":\"ws://h\"}},\n\"troupe\":{\"strategy\":\"fastest\",\"pool\":{\"min\":0}}}";
+    let output = run("check", broken, &[]).await;
+    let told = text(&output.stderr);
+    assert_eq!((output.status.code(), told.lines().count()), (Some(2), 4), "{told}");
+    let places = [
+        ":2:12: mcpServers.a.url",
+        ":3:26: mcpServers.b.url",
+        ":4:22: troupe.strategy",
+        ":4:46: troupe.pool.min",
+    ];
+    for (line, place) in told.lines().zip(places) {
+        assert!(line.contains(place), "{place}: {line}");
+    }
+    let good = run("check", r#"{"mcpServers":{"a":{"command":"no-such-program"}}}"#, &[]).await;
+    assert_eq!((good.status.code(), text(&good.stderr)), (Some(0), String::new()));
+}
+
+#[tokio::test]
 async fn the_catalogue_is_printed_as_json() {
     let server = echo().await;
     let output = run("tools", &json!({"mcpServers": {"s": {"url": server.url()}}}).to_string(), &[]).await;

@@ -123,16 +123,17 @@ async fn another_group_another_tag_and_another_deadline_hold_without_another_con
 
 #[tokio::test]
 async fn a_broken_configuration_changes_nothing() {
+    type Break<'a> = &'a dyn Fn(&mut ConfigFile);
     let server = scripted().await;
     let troupe = playing(json!({"a": {"url": server.url()}}), json!({})).await;
     let before = troupe.servers();
     // Each would add a server, remove one and change a setting, were it not for its mistake.
-    let broken = |change: &dyn Fn(&mut ConfigFile)| {
+    let broken = |change: Break<'_>| {
         let mut file = file(json!({"b": {"url": server.url()}}), json!({"strategy": "round-robin"}));
         change(&mut file);
         file
     };
-    let mistakes: [(&dyn Fn(&mut ConfigFile), &str); 6] = [
+    let mistakes: [(Break<'_>, &str); 6] = [
         (&|file| file.servers.push(Server::websocket("c", "ws://u:p@h")), "mcpServers.c.url"),
         (&|file| file.servers.push(Server::websocket("c", "ws://h").weight(0)), "mcpServers.c.weight"),
         (&|file| file.servers.push(Server::websocket("b", "ws://h")), "mcpServers.b: stands twice"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::mistakes::read_value;
 use super::{
     BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, ProxyChoice, Server, Settings,
     SubprotocolChoice, duration,
@@ -56,14 +57,9 @@ impl ConfigFile {
             .servers
             .0
             .into_iter()
-            .map(|(id, mut server)| {
-                if let Some(pool) = server.pool.as_mut().filter(|_| server.command.is_some())
-                    && !keys.names(&id, "max")
-                {
-                    // More processes than one only where the file says so.
-                    pool.max = pool.min;
-                }
-                server.into_server(id).map_err(|error| error.under("mcpServers"))
+            .map(|(id, server)| {
+                let names_max = keys.names(&id, "max");
+                server.with_processes(names_max).into_server(id).map_err(|error| error.under("mcpServers"))
             })
             .collect::<Result<Vec<_>, _>>()?;
         for (order, server) in servers.iter().enumerate() {
@@ -194,7 +190,22 @@ impl WrittenSubprotocol {
     }
 }
 
+/// Reads one server for itself. A mistake names its key, with or without the server's id before it.
+pub(super) fn read_server(id: &str, value: &serde_json::Value) -> Result<Server, ConfigError> {
+    let written: WrittenServer = read_value(value)?;
+    let names_max = value.get("pool").is_some_and(|pool| pool.get("max").is_some());
+    written.with_processes(names_max).into_server(id.to_owned())
+}
+
 impl WrittenServer {
+    /// More processes than one only where the file says so.
+    fn with_processes(mut self, names_max: bool) -> Self {
+        if let Some(pool) = self.pool.as_mut().filter(|_| self.command.is_some() && !names_max) {
+            pool.max = pool.min;
+        }
+        self
+    }
+
     fn into_server(self, id: String) -> Result<Server, ConfigError> {
         let at = |key: &str| format!("{id}.{key}");
         let kind = match (self.kind, &self.url, &self.command) {

@@ -3,12 +3,15 @@
 mod applied;
 mod duration;
 mod file;
+mod mistakes;
 mod server;
 mod settings;
 mod wire;
 
 pub use applied::Applied;
 pub use file::ConfigFile;
+pub use mistakes::Mistake;
+pub(crate) use mistakes::{Knowing, mistakes};
 pub(crate) use server::ServerSpec;
 pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
 pub use settings::{

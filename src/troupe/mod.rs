@@ -2,6 +2,7 @@
 
 mod builder;
 mod calling;
+mod checking;
 mod following;
 mod lease;
 mod stream;
