@@ -406,6 +406,8 @@ pub enum Event {
         /// How it ended.
         cause: ExitCause,
     },
+    /// A new configuration was applied.
+    ConfigurationApplied(crate::config::Applied),
     /// The strategy changed.
     StrategyChanged {
         /// Its name.

@@ -69,13 +69,13 @@ pub mod token;
 pub mod transport;
 mod troupe;
 
-pub use actors::root::RegisterError;
+pub use actors::root::{ApplyError, RegisterError};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use protocol::fuzzing;
 
 pub use call::{AttemptEnd, Call, OutcomeClass, Priority, Reply, ReplyError};
-pub use config::{ConfigError, ConfigFile, Dialect, EraChoice, Server, Settings};
+pub use config::{Applied, ConfigError, ConfigFile, Dialect, EraChoice, Mistake, Server, Settings};
 pub use error::{CallError, CallErrorKind, Delivery, RpcError};
 pub use event::Event;
 pub use json::RawJson;
@@ -86,8 +86,8 @@ pub use secret::Secret;
 pub use stats::{ServerInfo, Stats};
 pub use token::TokenProvider;
 pub use troupe::{
-    BreakerControl, CallFuture, DrainError, EventStream, Lease, NotReady, Readiness, ReplaceError,
-    StartError, Troupe, TroupeBuilder, UnknownServer,
+    BreakerControl, CallFuture, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease, NotReady,
+    Readiness, ReplaceError, StartError, Troupe, TroupeBuilder, UnknownServer,
 };
 
 /// How a server is chosen among replicas: the built-in strategies, and what hosts need to add their own.

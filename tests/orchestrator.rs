@@ -5,13 +5,14 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use common::{example, example_path};
 use mcp_troupe::testkit::{Script, ScriptedServer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::AsyncBufReadExt;
 use tokio::process::Command;
 
 fn orchestrator() -> Command {
@@ -119,6 +120,25 @@ async fn a_wrong_configuration_names_its_key_and_is_exit_2() {
 }
 
 #[tokio::test]
+async fn a_check_says_every_mistake_with_its_place() {
+    let broken = "{\"mcpServers\":{\n\"a\":{\"url\":\"ws://u:p@h\"},\n\"b\":{\"command\":\"x\",\"url\":\"ws://h\"}},\n\"troupe\":{\"strategy\":\"fastest\",\"pool\":{\"min\":0}}}";
+    let output = run("check", broken, &[]).await;
+    let told = text(&output.stderr);
+    assert_eq!((output.status.code(), told.lines().count()), (Some(2), 4), "{told}");
+    let places = [
+        ":2:12: mcpServers.a.url",
+        ":3:26: mcpServers.b.url",
+        ":4:22: troupe.strategy",
+        ":4:46: troupe.pool.min",
+    ];
+    for (line, place) in told.lines().zip(places) {
+        assert!(line.contains(place), "{place}: {line}");
+    }
+    let good = run("check", r#"{"mcpServers":{"a":{"command":"no-such-program"}}}"#, &[]).await;
+    assert_eq!((good.status.code(), text(&good.stderr)), (Some(0), String::new()));
+}
+
+#[tokio::test]
 async fn the_catalogue_is_printed_as_json() {
     let server = echo().await;
     let output = run("tools", &json!({"mcpServers": {"s": {"url": server.url()}}}).to_string(), &[]).await;
@@ -175,6 +195,67 @@ async fn a_replica_that_dies_in_the_middle_of_a_load_loses_no_call() {
     assert_eq!((report["answered"].as_u64(), report["lost"].as_u64()), (Some(40_000), Some(0)), "{report}");
     let errors: u64 = report["errors"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
     assert_eq!(report["ok"].as_u64().unwrap() + errors, 40_000);
+}
+
+/// A load whose callers all wait at one server.
+async fn held_load(a: &ScriptedServer, file: &Path) -> tokio::process::Child {
+    a.set_script("echo", Script::Hold);
+    let load = orchestrator()
+        .args(["load", "--reload", "--config"])
+        .arg(file)
+        .args(["echo", "--calls", "2000", "--concurrency", "32", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    a.wait_for(|seen| seen.calls.get("echo") == Some(&32)).await;
+    load
+}
+
+/// A file is never seen half written.
+fn rewrite(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, file).unwrap();
+}
+
+#[tokio::test]
+async fn a_changed_file_is_taken_under_load_and_no_call_is_lost() {
+    let (a, b) = (echo().await, echo().await);
+    let of = |name: &str, server: &ScriptedServer| {
+        json!({"mcpServers": {name: {"url": server.url(), "group": "g"}}}).to_string()
+    };
+    let (_folder, file) = config(&of("a", &a));
+    let load = held_load(&a, &file).await;
+    rewrite(&file, &of("b", &b));
+    b.wait_for(|seen| seen.connections > 0).await;
+    a.release();
+    let output = load.wait_with_output().await.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let figures = ["calls", "ok", "lost", "reloads"].map(|key| report[key].as_u64().unwrap());
+    assert_eq!(figures, [2000, 2000, 0, 1], "{report}");
+    assert_eq!(report["per_server"], json!({"a": 32, "b": 1968}));
+    assert!(text(&output.stderr).contains("added: b; removed: a"), "{}", text(&output.stderr));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_hangup_reads_the_file_again_and_a_broken_one_is_refused_whole() {
+    let (a, b) = (echo().await, echo().await);
+    let (_folder, file) = config(&json!({"mcpServers": {"a": {"url": a.url()}}}).to_string());
+    let mut load = held_load(&a, &file).await;
+    rewrite(&file, &json!({"mcpServers": {"b": {"url": b.url()}, "c": {"url": 7}}}).to_string());
+    let process = rustix::process::Pid::from_raw(load.id().unwrap() as i32).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::HUP).unwrap();
+    let mut told = tokio::io::BufReader::new(load.stderr.take().unwrap()).lines();
+    let line = told.next_line().await.unwrap().unwrap();
+    assert!(line.contains("the old configuration goes on") && line.contains("mcpServers.c.url"), "{line}");
+    a.set_script("echo", Script::Echo);
+    a.release();
+    let output = load.wait_with_output().await.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((report["ok"].as_u64(), report["reloads"].as_u64()), (Some(2000), Some(0)), "{report}");
+    assert_eq!(b.observed().accepted, 0);
 }
 
 #[tokio::test]

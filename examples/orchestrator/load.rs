@@ -7,13 +7,14 @@ use std::time::Duration;
 use clap::Args;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use mcp_troupe::{Readiness, Troupe};
+use mcp_troupe::{ConfigWatch, Readiness, Troupe};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::{Config, FAILED, Target, output, start};
+use crate::reload::Reloading;
+use crate::{Config, FAILED, Target, output, start_from};
 
 /// How often the progress bar moves.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -36,6 +37,9 @@ pub struct LoadArgs {
     /// Wait for every server before the first call, not only for one.
     #[arg(long)]
     wait_all: bool,
+    /// Take a changed configuration file, and on SIGHUP the file as it is, without losing a call.
+    #[arg(long)]
+    reload: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -91,6 +95,9 @@ struct Report {
     latency_us: Latency,
     calls_per_s: f64,
     duration_s: f64,
+    /// Configurations that were taken, where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reloads: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -110,7 +117,8 @@ enum Until {
 }
 
 pub async fn run(args: &LoadArgs) -> u8 {
-    let troupe = match start(&args.config.config).await {
+    let mut watch = ConfigWatch::new(&args.config.config);
+    let troupe = match start_from(&mut watch, &args.config.config).await {
         Ok(troupe) => troupe,
         Err(code) => return code,
     };
@@ -119,10 +127,20 @@ pub async fn run(args: &LoadArgs) -> u8 {
         eprintln!("{not_ready}");
         return FAILED;
     }
+    let reloading = match args.reload.then(|| Reloading::begin(&troupe, watch)).transpose() {
+        Ok(reloading) => reloading,
+        Err(error) => {
+            eprintln!("SIGHUP cannot be heard: {error}");
+            return FAILED;
+        }
+    };
     let begun = Instant::now();
     let total = play(&troupe, args, begun).await;
     let elapsed = Instant::now().saturating_duration_since(begun).as_secs_f64();
-    let report = report(&total, elapsed);
+    let mut report = report(&total, elapsed);
+    if let Some(reloading) = reloading {
+        report.reloads = Some(reloading.end().await);
+    }
     if args.json {
         output::json(&report);
     } else {
@@ -251,6 +269,7 @@ fn report(total: &Account, elapsed: f64) -> Report {
         },
         calls_per_s: total.answered as f64 / elapsed,
         duration_s: elapsed,
+        reloads: None,
     }
 }
 
@@ -263,6 +282,9 @@ fn print(report: &Report) {
     println!("latency in µs: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}");
     for (server, count) in &report.per_server {
         println!("  {server}: {count} ({:.1} %)", 100.0 * *count as f64 / (*ok).max(1) as f64);
+    }
+    if let Some(reloads) = report.reloads {
+        println!("  configurations taken: {reloads}");
     }
     for (kind, count) in &report.errors {
         println!("  error {kind}: {count}");

@@ -3,6 +3,7 @@
 mod announce;
 mod load;
 mod output;
+mod reload;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod tour;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mcp_troupe::{Call, ConfigFile, Priority, Readiness, Troupe};
+use mcp_troupe::{Call, ConfigFile, ConfigWatch, Priority, Readiness, Troupe};
 use serde_json::json;
 
 /// Many MCP servers as one dependable tool set.
@@ -32,6 +33,8 @@ enum Command {
     Tour,
     /// Print the merged catalogue of tools as JSON.
     Tools(Config),
+    /// Say every mistake of a configuration, with its place; start nothing.
+    Check(Config),
     /// Make one call; its result goes to stdout.
     Call(CallArgs),
     /// Make calls as fast as they are answered, and account for every one.
@@ -161,6 +164,7 @@ async fn run(command: Command) -> u8 {
             }
         },
         Command::Tools(config) => tools(&config).await,
+        Command::Check(config) => check(&config.config),
         Command::Call(args) => call(&args).await,
         Command::Load(args) => load::run(&args).await,
         Command::Announce(args) => announce::run(&args).await,
@@ -169,13 +173,33 @@ async fn run(command: Command) -> u8 {
 
 /// Starts a troupe from a file, or says what is wrong with it.
 async fn start(path: &Path) -> Result<Troupe, u8> {
+    start_from(&mut ConfigWatch::new(path), path).await
+}
+
+/// The same for a file that is followed.
+async fn start_from(watch: &mut ConfigWatch, path: &Path) -> Result<Troupe, u8> {
     let misused = |message: String| {
-        eprintln!("{}: {message}", path.display());
+        eprintln!("{message}");
         MISUSED
     };
-    let text = std::fs::read_to_string(path).map_err(|error| misused(error.to_string()))?;
-    let file = ConfigFile::parse(&text).map_err(|error| misused(error.to_string()))?;
-    Troupe::builder().config(file).start().await.map_err(|error| misused(error.to_string()))
+    let file = watch.read().await.map_err(|error| misused(error.to_string()))?;
+    let started = Troupe::builder().config(file).start().await;
+    started.map_err(|error| misused(format!("{}: {error}", path.display())))
+}
+
+fn check(path: &Path) -> u8 {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("{}: {error}", path.display());
+            return MISUSED;
+        }
+    };
+    let mistakes = ConfigFile::mistakes(&text);
+    for mistake in &mistakes {
+        eprintln!("{}:{mistake}", path.display());
+    }
+    if mistakes.is_empty() { 0 } else { MISUSED }
 }
 
 async fn tools(config: &Config) -> u8 {

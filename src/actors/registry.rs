@@ -41,7 +41,7 @@ use crate::policy::catalogue::{Catalogue, ServerTools, ToolDefinition};
 use crate::policy::restart::{Decision, RestartPolicy};
 use crate::policy::routing::Standing;
 use crate::stats::ServerInfo;
-use crate::transport::{self, Connector, DialError};
+use crate::transport::{self, Connector};
 
 /// How long the registry waits for a dead life's ledger. It comes when the state is dropped, within microseconds; a
 /// state that is never dropped must not keep its server down.
@@ -66,16 +66,22 @@ impl Registration {
         alive: Alive,
     ) -> Result<Self, ConfigError> {
         let spec = server.settle(&settings.pool, &settings.breaker, order)?;
-        let connector = match connector {
-            Some(connector) => connector,
-            None => transport::connector(&spec, settings, Box::new(alive)).map_err(|error| {
-                let key = match &error {
-                    DialError::TlsFile { key, .. } => format!("tls.{key}"),
-                    _ => spec.endpoint.key().to_owned(),
-                };
-                ConfigError::new(format!("{}.{key}", spec.id), error.to_string())
-            })?,
-        };
+        match connector {
+            Some(connector) => Ok(Self { spec: Arc::new(spec), connector, origin }),
+            None => Self::reached(spec, settings, origin, alive),
+        }
+    }
+
+    /// Finds the way to a server. A task that the way has of its own counts as `alive`.
+    pub fn reached(
+        spec: ServerSpec,
+        settings: &Settings,
+        origin: Origin,
+        alive: Alive,
+    ) -> Result<Self, ConfigError> {
+        let connector = transport::connector(&spec, settings, Box::new(alive)).map_err(|error| {
+            ConfigError::new(format!("{}.{}", spec.id, error.key(&spec)), error.to_string())
+        })?;
         Ok(Self { spec: Arc::new(spec), connector, origin })
     }
 
@@ -103,6 +109,8 @@ pub(crate) enum RegistryMsg {
     Replace(Registration),
     /// By the root: another description of a server, for which its connections are as good.
     Amend(Registration),
+    /// By the root: what it ordered so far belongs to this configuration.
+    Applied(u64),
     /// By the root: a server takes no new calls, finishes what it has until then, and rests. Answered when it does.
     Drain { server: ServerId, until: Instant, port: oneshot::Sender<()> },
     /// By the root: a server that rests is started again.
@@ -138,6 +146,8 @@ pub(crate) struct RegistryArguments {
     pub registrations: Vec<(Registration, bool)>,
     /// Whether these are all servers for now: no source has yet to answer.
     pub complete: bool,
+    /// The number of the configuration that they come from.
+    pub configuration: u64,
     pub roster: watch::Sender<Arc<Roster>>,
 }
 
@@ -148,6 +158,8 @@ pub(crate) struct Roster {
     pub told: bool,
     /// No source has yet to answer for the first time.
     pub complete: bool,
+    /// The number of the configuration that it shows: how many were applied.
+    pub configuration: u64,
     /// By server id.
     pub entries: Vec<RosterEntry>,
     pub catalogue: Arc<Catalogue>,
@@ -186,6 +198,8 @@ struct Member {
     standing: Standing,
     tools: Option<Arc<[ToolDefinition]>>,
     ledger: Ledger,
+    /// When the life that is drained, or leaves, ends at the latest.
+    finish_by: Instant,
     /// When its actor last showed a sign of life.
     heard_at: Instant,
     /// It was asked to stop because it was silent; the next time it is killed.
@@ -233,6 +247,7 @@ struct Retiring {
     server: ServerId,
     incarnation: Incarnation,
     actor: ActorRef<ServerMsg>,
+    finish_by: Instant,
 }
 
 /// The registry's state.
@@ -243,6 +258,7 @@ pub(crate) struct RegistryState {
     /// Lives that were replaced and finish what they have.
     retiring: Vec<Retiring>,
     catalogue: Arc<Catalogue>,
+    configuration: u64,
     roster: watch::Sender<Arc<Roster>>,
     /// Members whose standing changed since the last publication.
     changed: BTreeSet<ServerId>,
@@ -270,7 +286,7 @@ impl Actor for RegistryActor {
         myself: ActorRef<RegistryMsg>,
         arguments: RegistryArguments,
     ) -> Result<RegistryState, ActorProcessingErr> {
-        let RegistryArguments { context, root, registrations, complete, roster } = arguments;
+        let RegistryArguments { context, root, registrations, complete, configuration, roster } = arguments;
         for (registration, paused) in registrations {
             myself.cast(RegistryMsg::Register { registration, paused })?;
         }
@@ -281,6 +297,7 @@ impl Actor for RegistryActor {
             members: BTreeMap::new(),
             retiring: Vec::new(),
             catalogue: Arc::new(Catalogue::empty()),
+            configuration,
             roster,
             changed: BTreeSet::new(),
             tools_changed: true,
@@ -307,6 +324,11 @@ impl Actor for RegistryActor {
             }
             RegistryMsg::Replace(registration) => state.replace(&myself, registration, now).await?,
             RegistryMsg::Amend(registration) => state.amend(registration),
+            RegistryMsg::Applied(configuration) => {
+                state.configuration = configuration;
+                // The handles are told.
+                state.tools_changed = true;
+            }
             RegistryMsg::Drain { server, until, port } => state.drain(&server, until, port, now),
             RegistryMsg::Resume(server) => state.resume(&myself, &server, now).await?,
             RegistryMsg::Unregister(server) => state.unregister(&server, now),
@@ -405,6 +427,7 @@ impl RegistryState {
             standing: Standing::beginning(),
             tools: None,
             ledger: Ledger::new(&spec, settings),
+            finish_by: now,
             heard_at: now,
             suspected: false,
             registration,
@@ -438,15 +461,17 @@ impl RegistryState {
             // One that rests begins with the new description when it is resumed.
             Phase::Paused { .. } | Phase::Leaving(_) => return Ok(()),
         };
-        let beside = retiring.is_some();
-        if let Some((actor, incarnation)) = retiring {
-            let until = now + self.context.settings.shutdown_drain;
-            // An actor that has just ended has nothing to finish; its end is reported.
-            let _ = actor.cast(ServerMsg::Drain { until });
-            self.retiring.push(Retiring { server: server.clone(), incarnation, actor });
-        }
         let next = member.incarnation.next();
-        self.start(myself, &server, next, beside, now).await
+        let until = now + self.context.settings.shutdown_drain;
+        let beside = retiring.is_some();
+        if let Some((actor, incarnation)) = retiring.clone() {
+            self.retiring.push(Retiring { server: server.clone(), incarnation, actor, finish_by: until });
+        }
+        self.start(myself, &server, next, beside, now).await?;
+        if let Some((actor, _)) = retiring {
+            self.context.to_router(RouterMsg::Finish { actor, until });
+        }
+        Ok(())
     }
 
     /// Gives a server another description and leaves its actor and its connections alone.
@@ -472,15 +497,17 @@ impl RegistryState {
     /// Takes a server out of service.
     fn drain(&mut self, server: &ServerId, until: Instant, port: oneshot::Sender<()>, now: Instant) {
         let Some(member) = self.members.get_mut(server) else { return };
+        member.finish_by = until;
+        let mut finishing = None;
         match &mut member.phase {
             Phase::Alive(actor) => {
-                // One that has just ended has nothing to finish; its end is reported.
-                let _ = actor.cast(ServerMsg::Drain { until });
+                finishing = Some(actor.clone());
                 member.phase = Phase::Paused { actor: Some(actor.clone()), tell: vec![port] };
             }
             Phase::Paused { actor: Some(actor), tell } => {
-                let _ = actor.cast(ServerMsg::Drain { until });
-                return tell.push(port);
+                let actor = actor.clone();
+                tell.push(port);
+                return self.context.to_router(RouterMsg::Finish { actor, until });
             }
             Phase::Waiting { .. } => {
                 member.phase = Phase::Paused { actor: None, tell: Vec::new() };
@@ -494,6 +521,9 @@ impl RegistryState {
         }
         let status = if member.actor().is_some() { ServerStatus::Draining } else { ServerStatus::Stopped };
         self.stand_aside(server, status, now);
+        if let Some(actor) = finishing {
+            self.context.to_router(RouterMsg::Finish { actor, until });
+        }
     }
 
     /// Sets a server aside: the router is told at once, since no actor of it will.
@@ -547,8 +577,8 @@ impl RegistryState {
         let Phase::Paused { actor, .. } = &member.phase else { return Ok(()) };
         let beside = actor.is_some();
         if let Some(actor) = actor.clone() {
-            let incarnation = member.incarnation;
-            self.retiring.push(Retiring { server: server.clone(), incarnation, actor });
+            let (incarnation, finish_by) = (member.incarnation, member.finish_by);
+            self.retiring.push(Retiring { server: server.clone(), incarnation, actor, finish_by });
         }
         let next = member.incarnation.next();
         self.start(myself, server, next, beside, now).await
@@ -594,17 +624,17 @@ impl RegistryState {
 
     fn unregister(&mut self, server: &ServerId, now: Instant) {
         let Some(member) = self.members.get_mut(server) else { return };
-        let actor = member.alive().cloned();
-        if let Some(actor) = &actor {
-            // An actor that has just ended has nothing to finish; its end is reported.
-            let until = now + self.context.settings.shutdown_drain;
-            let _ = actor.cast(ServerMsg::Drain { until });
-        }
-        let actor = actor.or_else(|| member.actor().cloned());
+        let alive = member.alive().cloned();
+        let actor = member.actor().cloned();
         let gone = actor.is_none();
         member.phase = Phase::Leaving(actor);
         self.tools_changed = true;
         self.context.to_router(RouterMsg::Leaving(server.clone()));
+        if let Some(actor) = alive {
+            let until = now + self.context.settings.shutdown_drain;
+            member.finish_by = until;
+            self.context.to_router(RouterMsg::Finish { actor, until });
+        }
         if gone {
             self.forget(server);
         } else {
@@ -643,6 +673,15 @@ impl RegistryState {
                 actor: member.alive().cloned(),
                 standing: member.standing.clone(),
             });
+        }
+        // What the former router was to tell them, it may have taken with it; this one asks nothing of them.
+        let finishing = self.members.values().filter_map(|member| match &member.phase {
+            Phase::Leaving(actor) | Phase::Paused { actor, .. } => Some((actor.as_ref()?, member.finish_by)),
+            Phase::Alive(_) | Phase::Waiting { .. } => None,
+        });
+        let retiring = self.retiring.iter().map(|life| (&life.actor, life.finish_by));
+        for (actor, until) in finishing.chain(retiring) {
+            let _ = actor.cast(ServerMsg::Drain { until });
         }
         // What the former router asked for has been answered by its end.
         let retiring = self.retiring.iter().map(|life| &life.actor);
@@ -845,8 +884,9 @@ impl RegistryState {
             .members
             .values()
             .map(|member| RosterEntry { info: member.info(), actor: member.alive().cloned() });
+        let (complete, configuration) = (self.complete, self.configuration);
         let (entries, catalogue) = (entries.collect(), self.catalogue.clone());
-        let roster = Roster { told: true, complete: self.complete, entries, catalogue };
+        let roster = Roster { told: true, complete, configuration, entries, catalogue };
         self.roster.send_replace(Arc::new(roster));
     }
 }

@@ -7,6 +7,8 @@
 
 mod sources;
 
+mod apply;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +26,15 @@ use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMs
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Context, Stage, Tasks};
-use crate::config::Settings;
+use crate::config::{Applied, ConfigFile, Settings, SourceConfig};
 use crate::discovery::SourceError;
 use crate::event::{Event, Origin};
 use crate::id::{ServerId, SourceId};
 use crate::policy::classify::Classifier;
-use crate::policy::strategy::Strategies;
+use crate::policy::strategy::{Strategies, UnknownStrategy};
 use crate::stats::SourceStats;
 
+pub use apply::ApplyError;
 pub(crate) use sources::RegisteredSource;
 use sources::Sources;
 
@@ -72,6 +75,10 @@ pub(crate) enum RootMsg {
     Drain { server: ServerId, until: Instant, port: oneshot::Sender<()> },
     /// By a handle: a server that rests goes on. Answers whether there is one that does.
     Resume { server: ServerId, port: oneshot::Sender<bool> },
+    /// By a handle: another strategy.
+    SetStrategy { name: String, port: oneshot::Sender<Result<(), UnknownStrategy>> },
+    /// By a handle: another configuration. Answered with what it changes and its number.
+    Apply { file: Box<ConfigFile>, port: oneshot::Sender<Result<(Applied, u64), ApplyError>> },
     /// By the registry: a server that left is gone, its id is free.
     Forgotten(ServerId),
     /// By a discovery actor: the servers of its source. It goes on when `heard` is dropped.
@@ -93,9 +100,12 @@ pub(crate) enum RootMsg {
 
 /// What the root is started with.
 pub(crate) struct RootArguments {
-    pub settings: Arc<Settings>,
+    /// The handles see them change.
+    pub settings: watch::Sender<Arc<Settings>>,
     pub registrations: Vec<Registration>,
     pub sources: Vec<RegisteredSource>,
+    /// The sources as the configuration describes them.
+    pub described: Vec<SourceConfig>,
     pub strategies: StrategiesFactory,
     pub classifier: Classifier,
     pub seed: u64,
@@ -108,13 +118,15 @@ pub(crate) struct RootArguments {
 struct Registered {
     registration: Registration,
     leaving: bool,
+    /// What takes its place when it has left: a configuration names its id again.
+    next: Option<Registration>,
     /// It was drained and rests.
     paused: bool,
 }
 
 impl Registered {
     fn new(registration: Registration) -> Self {
-        Self { registration, leaving: false, paused: false }
+        Self { registration, leaving: false, next: None, paused: false }
     }
 }
 
@@ -137,8 +149,13 @@ enum Ending {
 /// The root's state.
 pub(crate) struct RootState {
     settings: Arc<Settings>,
+    settings_shown: watch::Sender<Arc<Settings>>,
+    /// How many configurations were applied.
+    configuration: u64,
     registered: BTreeMap<ServerId, Registered>,
     sources: Sources,
+    /// The sources as the configuration described them at the start: they do not change while the troupe plays.
+    described: Vec<SourceConfig>,
     strategies: StrategiesFactory,
     /// The source of every random choice; each cast gets another one, so that lives differ.
     seed: u64,
@@ -163,9 +180,10 @@ impl Actor for RootActor {
         arguments: RootArguments,
     ) -> Result<RootState, ActorProcessingErr> {
         let RootArguments {
-            settings,
+            settings: settings_shown,
             registrations,
             sources,
+            described,
             strategies,
             classifier,
             seed,
@@ -173,6 +191,7 @@ impl Actor for RootActor {
             stage,
             roster,
         } = arguments;
+        let settings = settings_shown.borrow().clone();
         let sources = Sources::new(sources, &settings, seed, tasks.clone());
         let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
         let context = Context {
@@ -185,15 +204,18 @@ impl Actor for RootActor {
             seed,
         };
         let beginning = registrations.iter().map(|registration| (registration.clone(), false)).collect();
-        let registry = start_registry(&myself, &context, beginning, sources.complete(), &roster).await?;
+        let registry = start_registry(&myself, &context, beginning, sources.complete(), 0, &roster).await?;
         let (router, intake) = start_router(&myself, &context, &strategies).await?;
         let registered = registrations
             .into_iter()
             .map(|registration| (registration.spec.id.clone(), Registered::new(registration)));
         let mut state = RootState {
             settings,
+            settings_shown,
+            configuration: 0,
             registered: registered.collect(),
             sources,
+            described,
             strategies,
             seed,
             stage,
@@ -228,10 +250,6 @@ impl Actor for RootActor {
             RootMsg::Resume { server, port } => {
                 let _ = port.send(state.resume(server));
             }
-            RootMsg::Forgotten(server) => {
-                state.registered.remove(&server);
-                state.room_for(&server);
-            }
             RootMsg::Found { source, census, heard } => {
                 state.found(&source, census, now);
                 drop(heard);
@@ -247,6 +265,13 @@ impl Actor for RootActor {
             RootMsg::SourceActor { source, port } => {
                 let _ = port.send(state.sources.actor(&source));
             }
+            RootMsg::SetStrategy { name, port } => {
+                let _ = port.send(state.set_strategy(name));
+            }
+            RootMsg::Apply { file, port } => {
+                let _ = port.send(state.apply(*file));
+            }
+            RootMsg::Forgotten(server) => state.forgotten(&server),
             RootMsg::Shutdown => state.begin_ending(),
             RootMsg::Drained { interrupted } => {
                 state.ending = Ending::Drained { interrupted };
@@ -323,6 +348,7 @@ async fn start_registry(
     context: &Context,
     registrations: Vec<(Registration, bool)>,
     complete: bool,
+    configuration: u64,
     roster: &watch::Sender<Arc<Roster>>,
 ) -> Result<ActorRef<RegistryMsg>, ActorProcessingErr> {
     let arguments = RegistryArguments {
@@ -330,6 +356,7 @@ async fn start_registry(
         root: myself.clone(),
         registrations,
         complete,
+        configuration,
         roster: roster.clone(),
     };
     let (registry, _) =
@@ -344,7 +371,10 @@ async fn start_router(
 ) -> Result<(ActorRef<RouterMsg>, Intake), ActorProcessingErr> {
     let (intake, arrivals) = intake();
     let (context, root) = (context.clone(), myself.clone());
-    let arguments = RouterArguments { context, root, strategies: strategies(), arrivals };
+    let mut strategies = strategies();
+    // The settings' strategy was there when it was chosen; without it the default one plays.
+    let _ = strategies.select(&context.settings.strategy);
+    let arguments = RouterArguments { context, root, strategies, arrivals };
     let (router, _) = RouterActor::spawn_linked(None, RouterActor, arguments, myself.get_cell()).await?;
     Ok((router, intake))
 }
@@ -396,18 +426,18 @@ impl RootState {
         let mut left: Vec<ServerId> = Vec::new();
         if from <= Child::Registry {
             // Dials of the former registry's servers ended with them; their places at the gate are free.
+            let leaving = self.registered.iter().filter(|(_, registered)| registered.leaving);
+            left = leaving.map(|(server, _)| server.clone()).collect();
+            self.settle_leaving();
             let registrations: Vec<(Registration, bool)> = self
                 .registered
                 .values()
-                .filter(|registered| !registered.leaving)
                 .map(|registered| (registered.registration.clone(), registered.paused))
                 .collect();
-            let leaving = self.registered.iter().filter(|(_, registered)| registered.leaving);
-            left = leaving.map(|(server, _)| server.clone()).collect();
-            self.registered.retain(|_, registered| !registered.leaving);
-            let complete = self.sources.complete();
+            let (context, complete) = (&self.cast.context, self.sources.complete());
             self.cast.registry =
-                start_registry(myself, &self.cast.context, registrations, complete, &self.roster).await?;
+                start_registry(myself, context, registrations, complete, self.configuration, &self.roster)
+                    .await?;
         }
         (self.cast.router, self.cast.intake) =
             start_router(myself, &self.cast.context, &self.strategies).await?;
@@ -429,9 +459,7 @@ impl RootState {
         if self.registered.len() >= limit {
             return Err(RegisterError::TooMany(limit));
         }
-        self.registered.insert(id.clone(), Registered::new(registration.clone()));
-        // A registry that has just ended is replaced by one that is given all registrations.
-        let _ = self.cast.registry.cast(RegistryMsg::Register { registration, paused: false });
+        self.enrol(registration);
         self.reconcile(&id);
         Ok(())
     }
@@ -483,8 +511,38 @@ impl RootState {
                 let _ = self.cast.registry.cast(RegistryMsg::Unregister(server));
                 true
             }
-            Some(_) | None => false,
+            // It leaves for good.
+            Some(registered) => registered.next.take().is_some(),
+            None => false,
         }
+    }
+
+    /// A server that left is gone; what was to take its place does.
+    fn forgotten(&mut self, server: &ServerId) {
+        let Some(registered) = self.registered.remove(server) else { return };
+        if let (Some(next), Ending::No) = (registered.next, &self.ending) {
+            self.enrol(next);
+        }
+        self.room_for(server);
+    }
+
+    /// Those that were leaving have left with their registry.
+    fn settle_leaving(&mut self) {
+        let settled = std::mem::take(&mut self.registered).into_iter().filter_map(|(server, registered)| {
+            if registered.leaving {
+                registered.next.map(|next| (server, Registered::new(next)))
+            } else {
+                Some((server, registered))
+            }
+        });
+        self.registered = settled.collect();
+    }
+
+    /// Adds a server whose id is free.
+    fn enrol(&mut self, registration: Registration) {
+        self.registered.insert(registration.spec.id.clone(), Registered::new(registration.clone()));
+        // A registry that has just ended is replaced by one that is given all registrations.
+        let _ = self.cast.registry.cast(RegistryMsg::Register { registration, paused: false });
     }
 
     fn begin_ending(&mut self) {

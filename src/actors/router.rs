@@ -16,14 +16,14 @@ use super::intake::{Arrival, Arrivals};
 use super::root::RootMsg;
 use super::server::ServerMsg;
 use crate::call::Call;
-use crate::config::ServerSpec;
-use crate::event::{Event, ExitCause};
+use crate::config::{ServerSpec, Settings};
+use crate::event::ExitCause;
 use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, ServerId};
 use crate::policy::catalogue::Catalogue;
 use crate::policy::routing::{
     Answer, CancelReason, Completion, Dispatch, LeaseNews, Outlet, Routing, Standing,
 };
-use crate::policy::strategy::{Strategies, UnknownStrategy};
+use crate::policy::strategy::Strategies;
 use crate::stats::RouterStats;
 
 /// What a call's handle hears from a router: one of the two, once.
@@ -98,14 +98,17 @@ pub(crate) enum RouterMsg {
     Down { server: ServerId, incarnation: Incarnation, cause: ExitCause, standing: Standing },
     /// By the registry: a server was unregistered and finishes what it has.
     Leaving(ServerId),
+    /// By the registry: a life that was set aside is to finish what it has. It is told so behind what was dispatched to it:
+    /// it ends when it has nothing, and would take what comes after that with it.
+    Finish { actor: ActorRef<ServerMsg>, until: Instant },
     /// By the registry: a server is gone for good.
     Left(ServerId),
     /// By the registry: the tools changed.
     Catalogue(Arc<Catalogue>),
     /// By the registry: everything it knows has been told.
     Introduced,
-    /// By a handle: another strategy.
-    SetStrategy { name: String, port: oneshot::Sender<Result<(), UnknownStrategy>> },
+    /// By the root: other settings, whose strategy exists.
+    Settings(Arc<Settings>),
     /// By a handle: the figures.
     Stats(oneshot::Sender<RouterStats>),
     /// By the root: no new calls; `Drained` when the last is answered, or at `until`.
@@ -130,7 +133,6 @@ pub(crate) struct RouterState {
     routing: Routing<Port, ActorRef<ServerMsg>>,
     hands: Hands,
     arrivals: Arrivals,
-    context: Context,
     root: ActorRef<RootMsg>,
     alarm: Alarm,
     /// Set while shutting down: when the remaining calls are ended.
@@ -257,10 +259,10 @@ impl Actor for RouterActor {
         arguments: RouterArguments,
     ) -> Result<RouterState, ActorProcessingErr> {
         let RouterArguments { context, root, strategies, arrivals } = arguments;
-        let routing = Routing::new(context.settings.clone(), strategies, context.seed);
-        let alarm = Alarm::new(context.tasks.clone());
+        let routing = Routing::new(context.settings, strategies, context.seed);
+        let alarm = Alarm::new(context.tasks);
         let hands = Hands::default();
-        Ok(RouterState { routing, hands, arrivals, context, root, alarm, drain_until: None })
+        Ok(RouterState { routing, hands, arrivals, root, alarm, drain_until: None })
     }
 
     async fn handle(
@@ -304,16 +306,14 @@ impl Actor for RouterActor {
                 routing.server_down(&server, incarnation, &cause, standing, now, hands);
             }
             RouterMsg::Leaving(server) => routing.leaving(&server, now, hands),
+            RouterMsg::Finish { actor, until } => {
+                // One that has just ended has nothing to finish; its end is reported.
+                let _ = actor.cast(ServerMsg::Drain { until });
+            }
             RouterMsg::Left(server) => routing.left(&server, now, hands),
             RouterMsg::Catalogue(catalogue) => routing.catalogue(catalogue, now, hands),
             RouterMsg::Introduced => routing.introduced(now, hands),
-            RouterMsg::SetStrategy { name, port } => {
-                let set = routing.set_strategy(&name);
-                if set.is_ok() {
-                    state.context.emit(Event::StrategyChanged { strategy: name });
-                }
-                let _ = port.send(set);
-            }
+            RouterMsg::Settings(settings) => routing.change_settings(settings),
             RouterMsg::Stats(port) => {
                 let _ = port.send(routing.stats(now));
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A duration written as text.
 #[derive(Deserialize)]
@@ -29,12 +29,35 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     }
 }
 
-/// The same for a duration that may be absent or null.
+/// Writes `30s`.
+pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
+}
+
+/// The same for a duration that may be absent.
+pub fn serialize_optional<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| humantime::format_duration(duration).to_string()).serialize(serializer)
+}
+
+/// The same for durations by name.
+pub fn serialize_by_name<S: Serializer>(
+    durations: &BTreeMap<String, Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(
+        durations.iter().map(|(name, duration)| (name, humantime::format_duration(*duration).to_string())),
+    )
+}
+
+/// Reads a duration that may be absent or null.
 pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     Ok(Option::<Written>::deserialize(deserializer)?.map(|written| written.0))
 }
 
-/// The same for durations by name.
+/// Reads durations by name.
 pub fn by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Duration>, D::Error> {
     let written = BTreeMap::<String, Written>::deserialize(deserializer)?;
     Ok(written.into_iter().map(|(name, written)| (name, written.0)).collect())

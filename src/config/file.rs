@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::expand::{Lookup, expand};
+use super::mistakes::read_value;
 use super::source::WrittenSource;
 use super::{
     BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, ProxyChoice, Server, Settings,
@@ -70,7 +71,7 @@ impl ConfigFile {
             .into_iter()
             .map(|(id, server)| {
                 let said = keys.servers.get(&id).cloned().unwrap_or_default();
-                let mut server = server.with_processes_by(&said);
+                let mut server = server.with_processes(said.names("max"));
                 server
                     .expand(&id, lookup)
                     .and_then(|()| server.into_server(id))
@@ -120,8 +121,8 @@ pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigEr
                 ConfigError::new(key, error.into_inner().to_string())
             })
             .and_then(|server| {
-                let keys = serde_json::from_str(written.get()).unwrap_or_default();
-                server.with_processes_by(&keys).into_server(id.clone())
+                let keys: ServerKeys = serde_json::from_str(written.get()).unwrap_or_default();
+                server.with_processes(keys.names("max")).into_server(id.clone())
             });
         (id, server)
     });
@@ -255,12 +256,19 @@ impl WrittenSubprotocol {
     }
 }
 
+/// Reads one server for itself. A mistake names its key, with or without the server's id before it.
+pub(super) fn read_server(id: &str, value: &serde_json::Value) -> Result<Server, ConfigError> {
+    let written: WrittenServer = read_value(value)?;
+    let names_max = value.get("pool").is_some_and(|pool| pool.get("max").is_some());
+    let mut written = written.with_processes(names_max);
+    written.expand(id, &|name| std::env::var_os(name))?;
+    written.into_server(id.to_owned())
+}
+
 impl WrittenServer {
     /// More processes than one only where the file says so.
-    fn with_processes_by(mut self, keys: &ServerKeys) -> Self {
-        if let Some(pool) = self.pool.as_mut().filter(|_| self.command.is_some())
-            && !keys.names("max")
-        {
+    fn with_processes(mut self, names_max: bool) -> Self {
+        if let Some(pool) = self.pool.as_mut().filter(|_| self.command.is_some() && !names_max) {
             pool.max = pool.min;
         }
         self

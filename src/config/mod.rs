@@ -1,19 +1,24 @@
 //! Plain configuration data: what a host or a `servers.json` may say, its defaults, and its checks.
 
+mod applied;
 mod discovery;
 mod duration;
 mod expand;
 mod file;
 pub(crate) mod files;
+mod mistakes;
 mod server;
 mod settings;
 mod source;
 mod tls;
 mod wire;
 
+pub use applied::Applied;
 pub use discovery::DiscoverySettings;
 pub use file::ConfigFile;
 pub(crate) use file::servers_one_by_one;
+pub use mistakes::Mistake;
+pub(crate) use mistakes::{Knowing, mistakes};
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(crate) use server::BEARER;
 pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};

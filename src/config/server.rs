@@ -514,6 +514,11 @@ pub(crate) struct ServerSpec {
 }
 
 impl ServerSpec {
+    /// Whether it is reached through a connector of the host's own.
+    pub fn is_custom(&self) -> bool {
+        self.endpoint == Endpoint::Custom
+    }
+
     /// Whether the same connections serve both descriptions.
     pub fn reaches_alike(&self, other: &Self) -> bool {
         let Self { id, endpoint, dialect, era, pool, breaker, .. } = self;

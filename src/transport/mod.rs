@@ -218,6 +218,16 @@ pub enum DialError {
     Handshake(String),
 }
 
+impl DialError {
+    /// The key of a server's description that is wrong, where the description is.
+    pub(crate) fn key(&self, spec: &ServerSpec) -> String {
+        match self {
+            Self::TlsFile { key, .. } => format!("tls.{key}"),
+            _ => spec.endpoint.key().to_owned(),
+        }
+    }
+}
+
 /// How a link ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

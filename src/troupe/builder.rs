@@ -11,13 +11,16 @@ use super::{Inner, Troupe};
 use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{RegisterError, RegisteredSource, RootActor, RootArguments, StrategiesFactory};
 use crate::actors::{Stage, Tasks};
-use crate::config::{ConfigError, ConfigFile, DiscoverySettings, Server, Settings};
+use crate::config::{ConfigError, ConfigFile, DiscoverySettings, Server, Settings, SourceConfig};
 use crate::discovery::{Source, source_named};
 use crate::event::Origin;
 use crate::id::SourceId;
 use crate::policy::classify::{Classifier, classify};
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
 use crate::transport::Connector;
+
+/// The place of the first server that a host registers by hand, behind all that a configuration may name.
+const REGISTERED_ORDER: u64 = 1 << 32;
 
 /// Why a troupe did not start.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,8 @@ pub struct TroupeBuilder {
     extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
     classifier: Classifier,
     sources: Vec<GivenSource>,
+    /// The sources that a configuration describes.
+    described: Vec<SourceConfig>,
     seed: Option<u64>,
 }
 
@@ -65,6 +70,7 @@ impl TroupeBuilder {
             extra: Vec::new(),
             classifier: Arc::new(classify),
             sources: Vec::new(),
+            described: Vec::new(),
             seed: None,
         }
     }
@@ -106,6 +112,7 @@ impl TroupeBuilder {
     /// Takes servers, sources and settings from a `servers.json`.
     pub fn config(mut self, file: ConfigFile) -> Self {
         self.settings = file.settings;
+        self.described.extend(file.sources.iter().cloned());
         for config in &file.sources {
             self = self.add_source(config.name.clone(), source_named(config), config.rules.clone());
         }
@@ -165,7 +172,7 @@ impl TroupeBuilder {
     }
 
     async fn begin(self, supervisor: Option<ActorCell>) -> Result<Troupe, StartError> {
-        let Self { settings, servers, extra, classifier, sources, seed } = self;
+        let Self { settings, servers, extra, classifier, sources, described, seed } = self;
         settings.check().map_err(|error| error.under("troupe"))?;
         let settings = Arc::new(settings);
         let strategies = strategies(extra, settings.strategy.clone())?;
@@ -186,10 +193,12 @@ impl TroupeBuilder {
         let sources = registered_sources(sources, &settings)?;
         let (stage, stage_seen) = watch::channel(Stage::default());
         let (roster, roster_seen) = watch::channel(Arc::new(Roster::default()));
+        let (settings, settings_seen) = watch::channel(settings);
         let arguments = RootArguments {
-            settings: settings.clone(),
+            settings,
             registrations,
             sources,
+            described,
             strategies,
             classifier,
             seed: seed.unwrap_or_else(|| rand::rng().next_u64()),
@@ -206,10 +215,10 @@ impl TroupeBuilder {
             root,
             stage: stage_seen,
             roster: roster_seen,
-            settings,
+            settings: settings_seen,
             tasks,
             next_call: AtomicU64::new(0),
-            next_order: AtomicU64::new(count as u64),
+            next_order: AtomicU64::new(REGISTERED_ORDER),
         })))
     }
 }

@@ -2,6 +2,8 @@
 
 mod builder;
 mod calling;
+mod checking;
+mod following;
 mod lease;
 mod stream;
 
@@ -17,12 +19,12 @@ use tokio::time::Instant;
 
 use crate::actors::events::EventsMsg;
 use crate::actors::registry::{Registration, Roster};
-use crate::actors::root::{RegisterError, RootMsg};
+use crate::actors::root::{ApplyError, RegisterError, RootMsg};
 use crate::actors::router::RouterMsg;
 use crate::actors::server::{BreakerOrder, ServerMsg};
 use crate::actors::{Stage, Tasks, ask};
 use crate::call::Call;
-use crate::config::{ConfigError, Server, Settings};
+use crate::config::{Applied, ConfigError, ConfigFile, Server, Settings};
 use crate::error::CallError;
 use crate::event::{BreakerTransition, Origin, ServerStatus};
 use crate::id::{CallId, ServerId};
@@ -33,6 +35,7 @@ use crate::transport::Connector;
 
 pub use builder::{StartError, TroupeBuilder};
 pub use calling::CallFuture;
+pub use following::{ConfigFileError, ConfigWatch};
 pub use lease::Lease;
 pub use stream::EventStream;
 
@@ -139,7 +142,7 @@ struct Inner {
     root: ActorRef<RootMsg>,
     stage: watch::Receiver<Stage>,
     roster: watch::Receiver<Arc<Roster>>,
-    settings: Arc<Settings>,
+    settings: watch::Receiver<Arc<Settings>>,
     tasks: Tasks,
     /// Numbers calls over all lives of the router.
     next_call: AtomicU64,
@@ -196,7 +199,7 @@ impl Troupe {
     pub fn call(&self, call: Call) -> CallFuture {
         let id = CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed));
         let stage = self.0.stage.clone();
-        let patience = call.timeout.unwrap_or(self.0.settings.call_timeout);
+        let patience = call.timeout.unwrap_or_else(|| self.0.settings.borrow().call_timeout);
         CallFuture::new(id, call, stage, patience)
     }
 
@@ -222,12 +225,13 @@ impl Troupe {
 
     /// What happens from now on.
     pub fn events(&self) -> EventStream {
-        let (sender, events) = mpsc::channel(self.0.settings.events_capacity);
+        let capacity = self.0.settings.borrow().events_capacity;
+        let (sender, events) = mpsc::channel(capacity);
         if let Some(actor) = &self.0.stage.borrow().events {
             // An actor that has just ended leaves a stream that ends at once, and is then asked for anew.
             let _ = actor.cast(EventsMsg::Subscribe(sender));
         }
-        EventStream { events, stage: self.0.stage.clone(), capacity: self.0.settings.events_capacity }
+        EventStream { events, stage: self.0.stage.clone(), capacity }
     }
 
     /// The figures of this moment. A server whose actor does not answer is shown with what is known of it.
@@ -271,8 +275,9 @@ impl Troupe {
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<(), RegisterError> {
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
-        let (origin, alive) = (Origin::Registered, self.0.tasks.alive());
-        let registration = Registration::of(server, connector, &self.0.settings, order, origin, alive)?;
+        let (settings, origin) = (self.0.settings.borrow().clone(), Origin::Registered);
+        let alive = self.0.tasks.alive();
+        let registration = Registration::of(server, connector, &settings, order, origin, alive)?;
         ask(&self.0.root, |port| RootMsg::Register { registration, port })
             .await
             .unwrap_or(Err(RegisterError::Closed))
@@ -299,8 +304,9 @@ impl Troupe {
     pub async fn replace(&self, server: Server) -> Result<(), ReplaceError> {
         let id = server.id().to_owned();
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
-        let (origin, alive) = (Origin::Registered, self.0.tasks.alive());
-        let registration = Registration::of(server, None, &self.0.settings, order, origin, alive)?;
+        let (settings, origin) = (self.0.settings.borrow().clone(), Origin::Registered);
+        let alive = self.0.tasks.alive();
+        let registration = Registration::of(server, None, &settings, order, origin, alive)?;
         match ask(&self.0.root, |port| RootMsg::Replace { registration, port }).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(UnknownServer(id).into()),
@@ -341,10 +347,50 @@ impl Troupe {
     /// # Errors
     /// [`UnknownStrategy`] names those that exist.
     pub async fn set_strategy(&self, name: &str) -> Result<(), UnknownStrategy> {
-        let gone = || UnknownStrategy { name: name.to_owned(), known: Vec::new() };
-        let router = self.0.stage.borrow().router.clone().ok_or_else(gone)?;
-        let name = name.to_owned();
-        ask(&router, |port| RouterMsg::SetStrategy { name, port }).await.unwrap_or_else(|_| Err(gone()))
+        let order = |port| RootMsg::SetStrategy { name: name.to_owned(), port };
+        let gone = |_| Err(UnknownStrategy { name: name.to_owned(), known: Vec::new() });
+        ask(&self.0.root, order).await.unwrap_or_else(gone)?;
+        self.router_heard().await;
+        Ok(())
+    }
+
+    /// Makes the troupe what a new configuration describes, without losing a call: servers that are new join, those that it
+    /// does not name leave and finish the calls they have, those that it describes otherwise change as by
+    /// [`replace`](Self::replace), or in place where their connections serve the new description as well (group, tags,
+    /// weight, `timeout`). Servers whose description is the same are not touched. A server that joins becomes ready by
+    /// itself, see [`ready`](Self::ready); one whose former life is still finishing joins after that.
+    ///
+    /// It concerns servers that were given to the builder or came by an earlier configuration. Those that the host gave
+    /// by `register` or `replace`, or a connector of its own, are kept; [`Applied::kept`] names those that the
+    /// configuration names as well. A server that rests goes on to rest.
+    ///
+    /// Of the settings `strategy`, `callTimeout`, `toolTimeouts`, `ejectionMax`, `breaker`, `pool`, `retry`,
+    /// `limits.serversMax` and `limits.openCallsMax` hold at once, for new calls and, where they concern servers, for these.
+    /// The others hold from the next start on: [`Applied::pending`] names those that differ.
+    ///
+    /// Two configurations at once are taken one after the other.
+    ///
+    /// # Errors
+    /// A mistake in the configuration, an unknown strategy, too many servers, or a troupe that has ended. Then nothing has
+    /// changed.
+    pub async fn apply(&self, file: ConfigFile) -> Result<Applied, ApplyError> {
+        let file = Box::new(file);
+        let answer = ask(&self.0.root, |port| RootMsg::Apply { file, port }).await;
+        let (applied, number) = answer.unwrap_or(Err(ApplyError::Closed))?;
+        // So that `servers` and `ready` speak of the new ones. If the troupe ends meanwhile they speak of none.
+        let mut roster = self.0.roster.clone();
+        let _ = roster.wait_for(|roster| roster.configuration >= number).await;
+        self.router_heard().await;
+        Ok(applied)
+    }
+
+    /// Waits until the router has heard what the root told it, so that calls from now on go by that.
+    async fn router_heard(&self) {
+        let router = self.0.stage.borrow().router.clone();
+        if let Some(router) = router {
+            // One that has ended is followed by one that is started with it.
+            let _ = ask(&router, RouterMsg::Stats).await;
+        }
     }
 
     /// The circuit breaker of a server.

@@ -358,9 +358,7 @@ impl RootState {
         }
         let endpoint = registration.connector.endpoint();
         self.cast.context.emit(Event::ServerDiscovered { server: server.clone(), source, endpoint });
-        self.registered.insert(server, Registered::new(registration.clone()));
-        // A registry that has just ended is replaced by one that is given all registrations.
-        let _ = self.cast.registry.cast(RegistryMsg::Register { registration, paused: false });
+        self.enrol(registration);
     }
 
     fn change(&mut self, source: SourceId, registration: Registration) {

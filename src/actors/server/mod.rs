@@ -106,7 +106,8 @@ pub(crate) enum ServerMsg {
     Breaker { order: BreakerOrder, port: oneshot::Sender<Option<BreakerTransition>> },
     /// By a handle: the figures.
     Report(oneshot::Sender<ServerReport>),
-    /// By the registry: finish what is in flight, at the latest by `until`, then end.
+    /// By the router, behind what it has dispatched, or by the registry where that router has ended: finish what is in
+    /// flight, at the latest by `until`, then end.
     Drain { until: Instant },
     /// By the alarm.
     Due,

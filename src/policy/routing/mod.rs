@@ -29,7 +29,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::call::{Call, Reply, Selector};
-use crate::config::{ServerSpec, Settings};
+use crate::config::{RetrySettings, ServerSpec, Settings};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, RequestId, ServerId};
 use crate::policy::affinity::AffinityTable;
@@ -422,6 +422,25 @@ impl<P, S> Routing<P, S> {
     /// Changes the strategy. In-flight counts and latencies stay: they belong to the servers.
     pub fn set_strategy(&mut self, name: &str) -> Result<(), UnknownStrategy> {
         self.strategies.select(name)
+    }
+
+    /// Changes the settings, for calls from now on. The sizes of tables that exist stay as they are, and what the tables
+    /// hold; a budget whose rules change starts anew.
+    pub fn change_settings(&mut self, settings: Arc<Settings>) {
+        if settings.strategy != self.strategies.active_name() {
+            // The root has asked whether there is one of that name; without one the present one goes on.
+            let _ = self.set_strategy(&settings.strategy);
+        }
+        let (new, old) = (&settings.retry, &self.settings.retry);
+        let budget =
+            |retry: &RetrySettings| (retry.budget_ratio, retry.budget_min_per_second, retry.budget_window);
+        if budget(new) != budget(old) {
+            self.budget = RetryBudget::new(new);
+        }
+        if new.hedge_percentile != old.hedge_percentile {
+            self.hedge_delays = HedgeDelays::new(new.hedge_percentile);
+        }
+        self.settings = settings;
     }
 
     /// Takes no new calls from now on.

@@ -1,0 +1,93 @@
+//! Takes changed configurations while a command runs.
+
+use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Troupe};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A configuration file that is followed.
+pub struct Reloading {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<u64>,
+}
+
+impl Reloading {
+    /// Takes the file whenever it has changed, and on SIGHUP as it is. What comes of it goes to stderr.
+    pub fn begin(troupe: &Troupe, mut watch: ConfigWatch) -> std::io::Result<Self> {
+        let (stop, mut stopped) = oneshot::channel();
+        let mut hangups = Hangups::listen()?;
+        let troupe = troupe.clone();
+        let task = tokio::spawn(async move {
+            let mut taken = 0;
+            loop {
+                let file = tokio::select! { biased;
+                    _ = &mut stopped => return taken,
+                    () = hangups.next() => watch.read().await,
+                    file = watch.changed() => file,
+                };
+                taken += u64::from(take(&troupe, file).await);
+            }
+        });
+        Ok(Self { stop, task })
+    }
+
+    /// Stops. Returns how many configurations were taken.
+    pub async fn end(self) -> u64 {
+        drop(self.stop);
+        match self.task.await {
+            Ok(taken) => taken,
+            Err(error) => {
+                eprintln!("the configuration was not followed to the end: {error}");
+                0
+            }
+        }
+    }
+}
+
+async fn take(troupe: &Troupe, file: Result<ConfigFile, ConfigFileError>) -> bool {
+    let refused = |reason: String| {
+        eprintln!("not reloaded, the old configuration goes on: {reason}");
+        false
+    };
+    match file {
+        Ok(file) => match troupe.apply(file).await {
+            Ok(applied) => {
+                eprintln!("reloaded: {applied}");
+                true
+            }
+            Err(error) => refused(error.to_string()),
+        },
+        Err(error) => refused(error.to_string()),
+    }
+}
+
+/// The signals that ask for the file to be read again.
+#[cfg(unix)]
+struct Hangups(tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Hangups {
+    fn listen() -> std::io::Result<Self> {
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).map(Self)
+    }
+
+    async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// There are none.
+#[cfg(not(unix))]
+struct Hangups;
+
+#[cfg(not(unix))]
+impl Hangups {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,178 @@
+//! A new configuration while the troupe plays.
+//!
+//! Everything in it is checked before anything is changed, so that a broken one changes nothing. The root takes one
+//! message after the other: of two configurations that come together the later one is compared with what the earlier one
+//! has made.
+
+use std::sync::Arc;
+
+use super::{Ending, RootState};
+use crate::actors::registry::{Registration, RegistryMsg};
+use crate::actors::router::RouterMsg;
+use crate::config::{Applied, ConfigError, ConfigFile, ServerSpec, Settings};
+use crate::event::{Event, Origin};
+use crate::id::ServerId;
+use crate::policy::reload::{Changes, changes};
+use crate::policy::strategy::UnknownStrategy;
+
+/// Why a configuration was refused. Nothing of it was taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// It has a mistake.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The strategy that it names does not exist.
+    #[error(transparent)]
+    Strategy(#[from] UnknownStrategy),
+    /// The troupe would have more servers than it may have, those included that have yet to finish.
+    #[error("the troupe would have more than {0} servers, which is its limit")]
+    TooMany(usize),
+    /// The troupe has ended or is shutting down.
+    #[error("the troupe has ended")]
+    Closed,
+}
+
+/// A configuration that was checked.
+struct Checked {
+    settings: Settings,
+    added: Vec<Registration>,
+    replaced: Vec<Registration>,
+    amended: Vec<ServerSpec>,
+    removed: Vec<ServerId>,
+    applied: Applied,
+}
+
+impl RootState {
+    pub(super) fn apply(&mut self, file: ConfigFile) -> Result<(Applied, u64), ApplyError> {
+        let Checked { settings, added, replaced, amended, removed, applied } = self.checked(file)?;
+        self.configuration += 1;
+        self.change_settings(settings);
+        let touched: Vec<ServerId> =
+            [&applied.added, &applied.removed, &applied.amended].into_iter().flatten().cloned().collect();
+        // First those that come: where a group is taken over by others, calls wait for these.
+        for registration in added {
+            match self.registered.get_mut(&registration.spec.id) {
+                Some(leaving) => leaving.next = Some(registration),
+                None => self.enrol(registration),
+            }
+        }
+        for registration in replaced {
+            match self.coming(&registration.spec.id) {
+                Some(next) => *next = registration,
+                None => {
+                    self.replace(registration);
+                }
+            }
+        }
+        for spec in amended {
+            self.amend(spec);
+        }
+        for server in removed {
+            self.unregister(server);
+        }
+        // What sources say of them may have come to count, or no longer does.
+        touched.iter().for_each(|server| self.reconcile(server));
+        // A registry that has just ended is replaced by one that is given all of it.
+        let _ = self.cast.registry.cast(RegistryMsg::Applied(self.configuration));
+        self.cast.context.emit(Event::ConfigurationApplied(applied.clone()));
+        Ok((applied, self.configuration))
+    }
+
+    /// Checks everything and changes nothing.
+    fn checked(&self, file: ConfigFile) -> Result<Checked, ApplyError> {
+        match self.ending {
+            Ending::No => {}
+            Ending::Draining | Ending::Drained { .. } => return Err(ApplyError::Closed),
+        }
+        let ConfigFile { servers, sources, settings: wanted } = file;
+        wanted.check().map_err(|error| error.under("troupe"))?;
+        (self.strategies)().select(&wanted.strategy)?;
+        let settings = self.settings.turned_into(&wanted);
+        let mut specs: Vec<ServerSpec> = Vec::with_capacity(servers.len());
+        let mut ids = std::collections::BTreeSet::new();
+        for (order, server) in servers.into_iter().enumerate() {
+            let spec = server.settle(&settings.pool, &settings.breaker, order);
+            let spec = spec.map_err(|error| error.under("mcpServers"))?;
+            if !ids.insert(spec.id.clone()) {
+                return Err(ConfigError::new(format!("mcpServers.{}", spec.id), "stands twice").into());
+            }
+            specs.push(spec);
+        }
+        let playing = self.registered.values().filter_map(|registered| {
+            let stays = (!registered.leaving).then_some(&registered.registration);
+            let Registration { spec, origin, .. } = stays.or(registered.next.as_ref())?;
+            Some((&**spec, origin))
+        });
+        let Changes { added, removed, replaced, amended, unchanged, kept } = changes(playing, specs);
+        let names = |specs: &[ServerSpec]| specs.iter().map(|spec| spec.id.clone()).collect();
+        let mut pending = settings.differing_keys(&wanted);
+        if sources != self.described {
+            pending.push("discovery".to_owned());
+        }
+        let applied = Applied {
+            added: names(&added),
+            removed: removed.clone(),
+            replaced: names(&replaced),
+            amended: names(&amended),
+            unchanged,
+            kept,
+            settings: self.settings.differing_keys(&settings),
+            pending,
+        };
+        let joining = added.iter().filter(|spec| !self.registered.contains_key(&spec.id)).count();
+        if self.registered.len() + joining > settings.limits.servers_max {
+            return Err(ApplyError::TooMany(settings.limits.servers_max));
+        }
+        let reached = |specs: Vec<ServerSpec>| -> Result<Vec<Registration>, ConfigError> {
+            let reached = |spec| {
+                let alive = self.cast.context.tasks.alive();
+                Registration::reached(spec, &settings, Origin::Configured, alive)
+            };
+            specs.into_iter().map(|spec| reached(spec).map_err(|error| error.under("mcpServers"))).collect()
+        };
+        let (added, replaced) = (reached(added)?, reached(replaced)?);
+        Ok(Checked { settings, added, replaced, amended, removed, applied })
+    }
+
+    /// What takes the place of a server that is leaving.
+    fn coming(&mut self, server: &ServerId) -> Option<&mut Registration> {
+        self.registered.get_mut(server)?.next.as_mut()
+    }
+
+    fn amend(&mut self, spec: ServerSpec) {
+        if let Some(next) = self.coming(&spec.id) {
+            next.spec = Arc::new(spec);
+            return;
+        }
+        let Some(registered) = self.staying(&spec.id) else { return };
+        registered.registration.spec = Arc::new(spec);
+        // A server that a source found is the configuration's from now on.
+        registered.registration.origin = Origin::Configured;
+        let registration = registered.registration.clone();
+        // As above.
+        let _ = self.cast.registry.cast(RegistryMsg::Amend(registration));
+    }
+
+    pub(super) fn set_strategy(&mut self, name: String) -> Result<(), UnknownStrategy> {
+        (self.strategies)().select(&name)?;
+        self.change_settings(Settings { strategy: name, ..(*self.settings).clone() });
+        Ok(())
+    }
+
+    /// Settings that were checked hold from now on, in this life of every actor and in those that follow.
+    fn change_settings(&mut self, settings: Settings) {
+        if settings == *self.settings {
+            return;
+        }
+        let strategy = (settings.strategy != self.settings.strategy).then(|| settings.strategy.clone());
+        self.settings = Arc::new(settings);
+        self.cast.context.settings = self.settings.clone();
+        self.settings_shown.send_replace(self.settings.clone());
+        // A router that has just ended is replaced by one that is given them.
+        let _ = self.cast.router.cast(RouterMsg::Settings(self.settings.clone()));
+        if let Some(strategy) = strategy {
+            self.cast.context.emit(Event::StrategyChanged { strategy });
+        }
+    }
+}

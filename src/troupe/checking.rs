@@ -1,0 +1,31 @@
+//! Looks for every mistake of a `servers.json` without starting anything.
+
+use crate::config::{ConfigError, ConfigFile, Knowing, Mistake, mistakes};
+use crate::policy::strategy::Strategies;
+use crate::transport;
+
+impl ConfigFile {
+    /// Every mistake in the text of a `servers.json`, in its order: what [`parse`](Self::parse) refuses, addresses that no
+    /// transport takes, and a strategy that does not ship with this library. Nothing is started and nobody is asked.
+    ///
+    /// ```
+    /// let text = r#"{"mcpServers": {"a": {"url": "ws://h", "wieght": 1}}, "troupe": {"callTimeout": 30}}"#;
+    /// let mistakes = mcp_troupe::ConfigFile::mistakes(text);
+    /// let keys: Vec<&str> = mistakes.iter().map(|mistake| mistake.error.key.as_str()).collect();
+    /// assert_eq!(keys, ["mcpServers.a.wieght", "troupe.callTimeout"]);
+    /// ```
+    pub fn mistakes(text: &str) -> Vec<Mistake> {
+        let knowing = Knowing {
+            // A description names no tokens, so nothing runs beside the connector.
+            server: &|spec, settings| match transport::connector(spec, settings, Box::new(())) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(ConfigError::new(error.key(spec), error.to_string())),
+            },
+            strategy: &|name| match Strategies::with_builtin().select(name) {
+                Ok(()) => Ok(()),
+                Err(error) => Err(ConfigError::new("strategy", error.to_string())),
+            },
+        };
+        mistakes(text, &knowing)
+    }
+}
