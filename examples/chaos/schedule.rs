@@ -156,6 +156,10 @@ impl Schedule {
                 }
                 Some(Event::RouterRestarted { .. }) => fallen |= prey == Prey::Router,
                 Some(Event::RegistryRestarted { .. }) => fallen |= prey == Prey::Registry,
+                // A server that is back before its last connection was missed has been ready all the time.
+                Some(Event::ConnectionOpened { server, .. }) if fallen && prey == Prey::Server => {
+                    waiting.remove(server.as_str());
+                }
                 Some(Event::ServerStatusChanged { server, to: ServerStatus::Ready, .. }) => {
                     waiting.remove(server.as_str());
                 }
