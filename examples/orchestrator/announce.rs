@@ -24,7 +24,7 @@ pub struct AnnounceArgs {
 
 #[cfg(not(any(feature = "consul", feature = "etcd")))]
 pub async fn run(args: &AnnounceArgs) -> u8 {
-    let AnnounceArgs { config: Config { config }, source: _, ttl: _, server, record: _ } = args;
+    let AnnounceArgs { config: Config { config, .. }, source: _, ttl: _, server, record: _ } = args;
     eprintln!(
         "{}: {server}: this build has no directories: turn on the feature etcd or consul",
         config.display()
