@@ -1,6 +1,6 @@
 //! Legacy servers: sessions, the stream of what they say unasked, resumption.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer};
@@ -20,6 +20,22 @@ fn with_sessions() -> ScriptedBuilder {
 
 fn result(asked: &Asked) -> String {
     json!({"jsonrpc": "2.0", "id": asked.body["id"], "result": {"content": []}}).to_string()
+}
+
+/// A call whose answer comes on a later stream than the one that it began.
+#[derive(Default)]
+struct PutOff(AtomicU64);
+
+impl PutOff {
+    fn put_off(&self, asked: &Asked, retry_ms: u32) -> Do {
+        self.0.store(asked.body["id"].as_u64().unwrap(), Ordering::Relaxed);
+        Do::Send(format!("{EVENTS}id: a\nretry: {retry_ms}\ndata:\n\n"))
+    }
+
+    fn answer(&self) -> Do {
+        let id = self.0.load(Ordering::Relaxed);
+        Do::Send(format!("{EVENTS}data: {{\"id\":{id},\"result\":{{\"content\":[]}}}}\n\n"))
+    }
 }
 
 #[tokio::test]
@@ -197,22 +213,13 @@ async fn a_stream_that_ended_is_asked_for_again_from_its_last_event_on() {
 
 #[tokio::test]
 async fn an_answer_whose_stream_ended_early_is_fetched_by_the_last_event_of_it() {
-    let call = std::sync::Arc::new(AtomicU32::new(0));
+    let call = PutOff::default();
     let server = RawServer::start(move |asked| {
         legacy(asked).unwrap_or_else(|| match (asked.verb.as_str(), asked.header("last-event-id")) {
             ("GET", None) => Do::Send(answer("405 Method Not Allowed", &[], "")),
             ("GET", Some("a")) => Do::Send(format!("{EVENTS}id: b\ndata:\n\n")),
-            ("GET", Some(_)) => {
-                let id = call.load(Ordering::Relaxed);
-                Do::Send(format!("{EVENTS}data: {{\"id\":{id},\"result\":{{\"content\":[]}}}}\n\n"))
-            }
-            _ => {
-                call.store(
-                    asked.body["id"].as_u64().unwrap_or_default().try_into().unwrap(),
-                    Ordering::Relaxed,
-                );
-                Do::Send(format!("{EVENTS}id: a\nretry: 20\ndata:\n\n"))
-            }
+            ("GET", Some(_)) => call.answer(),
+            _ => call.put_off(asked, 20),
         })
     })
     .await;
@@ -306,7 +313,7 @@ async fn a_server_without_sessions_and_streams_is_served_as_well() {
 
 #[tokio::test]
 async fn an_answer_may_be_polled_for_longer_than_any_row_of_failures() {
-    let call = std::sync::Arc::new(AtomicU32::new(0));
+    let call = PutOff::default();
     let polls = AtomicU32::new(0);
     let server = RawServer::start(move |asked| {
         legacy(asked).unwrap_or_else(|| match (asked.verb.as_str(), asked.header("last-event-id")) {
@@ -314,17 +321,8 @@ async fn an_answer_may_be_polled_for_longer_than_any_row_of_failures() {
             ("GET", Some(_)) if polls.fetch_add(1, Ordering::Relaxed) < 12 => {
                 Do::Send(format!("{EVENTS}id: next\nretry: 1\ndata:\n\n"))
             }
-            ("GET", Some(_)) => {
-                let id = call.load(Ordering::Relaxed);
-                Do::Send(format!("{EVENTS}data: {{\"id\":{id},\"result\":{{\"content\":[]}}}}\n\n"))
-            }
-            _ => {
-                call.store(
-                    asked.body["id"].as_u64().unwrap_or_default().try_into().unwrap(),
-                    Ordering::Relaxed,
-                );
-                Do::Send(format!("{EVENTS}id: a\nretry: 1\ndata:\n\n"))
-            }
+            ("GET", Some(_)) => call.answer(),
+            _ => call.put_off(asked, 1),
         })
     })
     .await;
