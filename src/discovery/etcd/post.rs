@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use etcd_client::{Client, LeaseKeepAliveStream, LeaseKeeper, PutOptions};
-use tokio::time::timeout;
 
-use super::{EtcdSource, STEP_TIMEOUT, said};
+use super::EtcdSource;
 use crate::discovery::SourceError;
 
 /// A key that etcd removes unless its lease is kept alive.
 pub struct EtcdPost {
+    source: EtcdSource,
     client: Client,
     lease: i64,
     keeper: LeaseKeeper,
@@ -31,7 +31,7 @@ impl EtcdPost {
         let options = PutOptions::new().with_lease(lease);
         source.step(client.put(format!("{}{id}", source.prefix), record, Some(options))).await?;
         let (keeper, answers) = source.step(client.lease_keep_alive(lease)).await?;
-        Ok(Self { client, lease, keeper, answers })
+        Ok(Self { source: source.clone(), client, lease, keeper, answers })
     }
 
     /// Keeps the lease alive.
@@ -40,8 +40,7 @@ impl EtcdPost {
             self.keeper.keep_alive().await?;
             self.answers.message().await
         };
-        let answer = timeout(STEP_TIMEOUT, beat).await.map_err(|_| SourceError::Silent(STEP_TIMEOUT))?;
-        match answer.map_err(|error| said(&error))? {
+        match self.source.step(beat).await? {
             Some(answer) if answer.ttl() > 0 => Ok(()),
             Some(_) => Err(SourceError::NotFound("the lease ran out".to_owned())),
             None => Err(SourceError::Unreachable("the lease is no longer kept alive".to_owned())),
@@ -50,8 +49,6 @@ impl EtcdPost {
 
     /// Takes the key away.
     pub async fn withdraw(&mut self) -> Result<(), SourceError> {
-        let revoked = timeout(STEP_TIMEOUT, self.client.lease_revoke(self.lease)).await;
-        revoked.map_err(|_| SourceError::Silent(STEP_TIMEOUT))?.map_err(|error| said(&error))?;
-        Ok(())
+        self.source.step(self.client.lease_revoke(self.lease)).await.map(|_| ())
     }
 }
