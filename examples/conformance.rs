@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mcp_troupe::{Call, EraChoice, Readiness, Reply, Server, Troupe};
+use mcp_troupe::{Call, Elicited, EraChoice, Readiness, Reply, Server, Troupe};
 use serde_json::{Value, json};
 
 type Failed = Box<dyn std::error::Error>;
@@ -33,7 +33,11 @@ async fn run() -> Result<(), Failed> {
         Ok(_) => EraChoice::Modern,
         Err(_) => EraChoice::Auto,
     };
-    let troupe = Troupe::builder().server(Server::http("server", url).era(era)).start().await?;
+    let troupe = Troupe::builder()
+        .server(Server::http("server", url).era(era))
+        .on_elicitation(|question| async move { Ok(Elicited::Accept(Some(question.defaults()))) })
+        .start()
+        .await?;
     troupe.ready_within(Readiness::All, Duration::from_secs(10)).await?;
     let played = play(&troupe, &scenario).await;
     troupe.shutdown().await;
@@ -86,8 +90,7 @@ async fn play(troupe: &Troupe, scenario: &str) -> Result<(), Failed> {
                 "test_mrtr_unrelated",
                 "test_mrtr_no_result_type",
             ] {
-                // The first two ask back, which the library hands to its host.
-                call(troupe, tool, json!({})).await?;
+                told(call(troupe, tool, json!({})).await?)?;
             }
             Ok(())
         }

@@ -1,14 +1,17 @@
 //! A call and its reply.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::error::RpcError;
 use crate::id::{ConnectionId, GroupId, Incarnation, RequestId, ServerId};
 use crate::json::RawJson;
+use crate::json::members::{members, string};
 use crate::refusal::Refusal;
 
 /// How urgent a call is. Orders the queue of calls that wait for a free slot.
@@ -170,6 +173,24 @@ pub struct Call {
     pub(crate) idempotent: bool,
     pub(crate) hedged: bool,
     pub(crate) meta: Result<Option<RawJson>, String>,
+    /// Answers to what an earlier result asked.
+    pub(crate) input: Option<Box<Input>>,
+}
+
+/// Answers to what a result asked, sent with the call that is made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Input {
+    /// By the keys of what was asked.
+    pub responses: RawJson,
+    /// What the server wants back as it gave it.
+    pub state: Option<RawJson>,
+}
+
+impl Input {
+    /// The size of its text in bytes.
+    pub fn len(&self) -> usize {
+        self.responses.len() + self.state.as_ref().map_or(0, RawJson::len)
+    }
 }
 
 impl Call {
@@ -186,6 +207,7 @@ impl Call {
             idempotent: false,
             hedged: false,
             meta: Ok(None),
+            input: None,
         }
     }
 
@@ -264,6 +286,27 @@ impl Call {
         self
     }
 
+    /// Answers what a result asked, see [`Reply::input_required`]: `responses` is an object with an answer for each key of
+    /// what was asked, `state` what came with it. To be made with the same tool and arguments, best on the same server.
+    pub fn input(mut self, responses: impl Serialize, state: Option<RawJson>) -> Self {
+        match object("the responses", RawJson::from_value(&responses)) {
+            Ok(responses) => {
+                let responses = responses.unwrap_or_else(RawJson::empty_object);
+                self.answering(responses, state)
+            }
+            Err(wrong) => {
+                self.args = Err(wrong);
+                self
+            }
+        }
+    }
+
+    /// The same with an object that is known to be one.
+    pub(crate) fn answering(mut self, responses: RawJson, state: Option<RawJson>) -> Self {
+        self.input = Some(Box::new(Input { responses, state }));
+        self
+    }
+
     /// The tool as the host named it. An attempt may still hold the call where the answer is not that attempt's.
     pub(crate) fn into_tool(self: Arc<Self>) -> String {
         Arc::try_unwrap(self).map_or_else(|shared| shared.tool.clone(), |call| call.tool)
@@ -324,6 +367,32 @@ fn micros<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S:
     serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }
 
+/// What kind of result it is, in its server's words; none where it does not say.
+pub(crate) fn result_type(result: &RawJson) -> Option<String> {
+    let [kind] = members(result.as_str(), ["resultType"]).ok()?;
+    string(kind?)
+}
+
+/// What a result asks before there is another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InputRequired {
+    /// The requests (`method`, `params`), by key. None where the call is only to be made again with `state`.
+    pub requests: BTreeMap<String, RawJson>,
+    /// What the server wants back with the answers, to the letter.
+    pub state: Option<RawJson>,
+}
+
+/// The parts of a result that asks back.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Asking<'a> {
+    #[serde(borrow, default)]
+    input_requests: BTreeMap<String, &'a RawValue>,
+    #[serde(borrow, default)]
+    request_state: Option<&'a RawValue>,
+}
+
 /// A result that has not the shape that was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
@@ -353,7 +422,7 @@ struct ToolResult<'a> {
     #[serde(borrow, default)]
     result_type: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
-    structured_content: Option<&'a serde_json::value::RawValue>,
+    structured_content: Option<&'a RawValue>,
     #[serde(default)]
     content: Vec<Content>,
 }
@@ -381,6 +450,21 @@ impl Reply {
             Some(other) => return Err(ReplyError::UnknownKind(other.to_owned())),
         }
         if result.is_error { Err(ReplyError::Tool(result.text())) } else { Ok(result) }
+    }
+
+    /// What the server asks before it gives a result: where the host has handlers for all of it
+    /// ([`TroupeBuilder::on_elicitation`](crate::TroupeBuilder::on_elicitation) and its kin) they have answered, and this
+    /// is not seen. Otherwise the call is made again with [`Call::input`]. None for every other result.
+    pub fn input_required(&self) -> Option<InputRequired> {
+        if result_type(&self.result)? != "input_required" {
+            return None;
+        }
+        let asking: Asking<'_> = self.result.parse_borrowed().ok()?;
+        let owned = |raw: &RawValue| RawJson::trusted(self.result.bytes().slice_ref(raw.get().as_bytes()));
+        Some(InputRequired {
+            requests: asking.input_requests.into_iter().map(|(key, raw)| (key, owned(raw))).collect(),
+            state: asking.request_state.map(owned),
+        })
     }
 
     /// Whether the tool reported an error (`isError`). Parses the result's outer level.

@@ -186,6 +186,12 @@ pub enum CallErrorKind {
         /// What is wrong with it.
         reason: String,
     },
+    /// The result asks for input that the host's handlers did not give.
+    #[error("the server's question was not answered: {reason}")]
+    Unanswered {
+        /// Why.
+        reason: String,
+    },
     /// The request exceeds the size limit of messages.
     #[error("the request has {bytes} bytes, the limit is {limit}")]
     TooLarge {
@@ -226,6 +232,7 @@ impl CallErrorKind {
             Self::ServerDown { .. } => "server-down",
             Self::LeaseEnded { .. } => "lease-ended",
             Self::InvalidResponse { .. } => "invalid-response",
+            Self::Unanswered { .. } => "unanswered",
             Self::TooLarge { .. } => "too-large",
             Self::Interrupted => "interrupted",
             Self::ShuttingDown { .. } => "shutting-down",
@@ -260,7 +267,7 @@ impl CallErrorKind {
             Self::Rpc(error) if error.is_rejection() => Delivery::Rejected,
             Self::Rpc(_) => Delivery::Failed,
             Self::Refused(refusal) => refusal.delivery(),
-            Self::InvalidResponse { .. } | Self::Interrupted => Delivery::Unknown,
+            Self::InvalidResponse { .. } | Self::Unanswered { .. } | Self::Interrupted => Delivery::Unknown,
         }
     }
 }
@@ -358,6 +365,7 @@ impl CallError {
             | CallErrorKind::Rpc(_)
             | CallErrorKind::LeaseEnded { .. }
             | CallErrorKind::InvalidResponse { .. }
+            | CallErrorKind::Unanswered { .. }
             | CallErrorKind::TooLarge { .. }
             | CallErrorKind::Interrupted
             | CallErrorKind::ShuttingDown { .. }
@@ -422,6 +430,7 @@ impl Serialize for CallError {
             | CallErrorKind::ServerDown { .. }
             | CallErrorKind::LeaseEnded { .. }
             | CallErrorKind::InvalidResponse { .. }
+            | CallErrorKind::Unanswered { .. }
             | CallErrorKind::TooLarge { .. }
             | CallErrorKind::Interrupted
             | CallErrorKind::ShuttingDown { .. }

@@ -60,6 +60,7 @@ pub mod id;
 mod json;
 mod policy;
 mod protocol;
+pub mod question;
 mod refusal;
 mod secret;
 pub mod stats;
@@ -74,13 +75,14 @@ pub use actors::root::{ApplyError, RegisterError};
 #[doc(hidden)]
 pub use protocol::fuzzing;
 
-pub use call::{AttemptEnd, Call, OutcomeClass, Priority, Reply, ReplyError};
+pub use call::{AttemptEnd, Call, InputRequired, OutcomeClass, Priority, Reply, ReplyError};
 pub use config::{Applied, ConfigError, ConfigFile, Dialect, EraChoice, Mistake, Server, Settings};
 pub use error::{CallError, CallErrorKind, Delivery, RpcError};
 pub use event::Event;
 pub use json::RawJson;
 pub use policy::catalogue::Tool;
 pub use policy::classify::classify;
+pub use question::{Elicited, Question};
 pub use refusal::{Refusal, RefusalKind};
 pub use secret::Secret;
 pub use stats::{ServerInfo, Stats};

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::Context;
 use super::dial::Dial;
 use super::pump::Pump;
+use super::questions::Questions;
 use super::server::ServerMsg;
 use super::tasks::OwnedTask;
 use crate::config::ServerSpec;
@@ -112,6 +113,7 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         dialect: spec.dialect,
         era: spec.era,
         known_era,
+        capabilities: context.desk.handlers.capabilities(),
         alive: context.tasks.alive(),
     };
     let opened = match dial.open().await {
@@ -130,7 +132,8 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         let _ = server.cast(ServerMsg::Turn { connection, report });
     };
     let limit = settings.limits.message_bytes_max;
-    let pump =
-        Pump::new(opened, requests, context.classifier.clone(), settings.liveness.clone(), limit, report);
+    let questions = Questions::new(spec.id.clone(), context.desk.clone(), context.tasks.alive());
+    let (classifier, liveness) = (context.classifier.clone(), settings.liveness.clone());
+    let pump = Pump::new(opened, requests, classifier, liveness, questions, limit, report);
     pump.run().await.into()
 }

@@ -103,6 +103,8 @@ pub(super) struct Dial {
     pub dialect: Dialect,
     pub era: EraChoice,
     pub known_era: Option<Era>,
+    /// The JSON object of what this client answers when servers ask.
+    pub capabilities: String,
     /// Counts the link among the troupe's tasks, for as long as something of it is left.
     pub alive: Alive,
 }
@@ -160,7 +162,7 @@ impl Dial {
     ) -> Result<(Session, u64), OpenError> {
         // A modern server needs no handshake, so it takes a question to see that it is there.
         let known = self.known_era.filter(|era| *era == Era::Legacy || link.proves_life());
-        let mut handshake = Handshake::new(self.dialect, self.era, known);
+        let mut handshake = Handshake::new(self.dialect, self.era, known, self.capabilities.clone());
         let mut probe_until = None;
         let mut step = handshake.start();
         loop {
@@ -267,6 +269,7 @@ mod tests {
             dialect: Dialect::Mcp,
             era: EraChoice::Auto,
             known_era: None,
+            capabilities: "{}".to_owned(),
             alive: Tasks::new().alive(),
         }
     }

@@ -22,6 +22,7 @@ pub(crate) mod intake;
 mod ledger;
 mod listing;
 mod pump;
+pub(crate) mod questions;
 pub(crate) mod registry;
 pub(crate) mod root;
 pub(crate) mod router;
@@ -64,6 +65,8 @@ pub(crate) struct Context {
     /// Bounds how many links are being opened at once. A gate, no state: nothing is decided by its value.
     pub dial_gate: Arc<Semaphore>,
     pub classifier: Classifier,
+    /// Who answers what servers ask.
+    pub desk: questions::Desk,
     /// What is started, so that it is known when all of it has ended.
     pub tasks: Tasks,
     /// The source of every random choice.

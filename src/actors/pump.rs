@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
 use super::dial::Opened;
+use super::questions::{Answered, Questions};
 use crate::call::{AttemptEnd, OutcomeClass};
 use crate::config::LivenessSettings;
 use crate::duration::rounded;
@@ -32,7 +33,7 @@ use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
 use crate::protocol::envelope::{FrameMemory, Incoming, Malformed, Response, decode, decode_answer};
-use crate::protocol::{Mirrors, Notice, Session};
+use crate::protocol::{Mirrors, Notice, Session, cancelled_id, encode_answer};
 use crate::transport::{Failure, Head, Inbound, Link, Outbound};
 
 /// Frames that are read before written ones get their turn again: neither side can starve the other.
@@ -134,6 +135,11 @@ enum Flight {
     List { port: ListPort },
 }
 
+/// The answer to a question of the peer's, on its way.
+fn answer_of(id: &RawJson, answered: &Answered) -> Outbound {
+    Outbound::Notice(encode_answer(id, answered))
+}
+
 /// The task's state.
 pub(super) struct Pump<R> {
     link: Box<dyn Link>,
@@ -141,6 +147,8 @@ pub(super) struct Pump<R> {
     queue: mpsc::Receiver<PumpMsg>,
     classifier: Classifier,
     liveness: LivenessSettings,
+    /// What the peer asks.
+    questions: Questions,
     message_bytes_max: usize,
     report_to: R,
 
@@ -174,6 +182,7 @@ impl<R: FnMut(Report)> Pump<R> {
         queue: mpsc::Receiver<PumpMsg>,
         classifier: Classifier,
         liveness: LivenessSettings,
+        questions: Questions,
         message_bytes_max: usize,
         report_to: R,
     ) -> Self {
@@ -186,6 +195,7 @@ impl<R: FnMut(Report)> Pump<R> {
             queue,
             classifier,
             liveness,
+            questions,
             message_bytes_max,
             report_to,
             next_id: opened.next_id,
@@ -230,6 +240,9 @@ impl<R: FnMut(Report)> Pump<R> {
     /// One turn. Says whether it got anywhere, or how the link ended.
     fn turn(&mut self, poller: &mut Poller<'_>) -> Result<bool, String> {
         let mut moved = self.take_requests(poller);
+        while let Some((id, answered)) = self.questions.poll(poller) {
+            self.notices.push_back(answer_of(&id, &answered));
+        }
         moved |= self.write(poller)?;
         self.flush(poller)?;
         let read = self.read(poller);
@@ -299,13 +312,7 @@ impl<R: FnMut(Report)> Pump<R> {
                     return None;
                 }
                 let id = self.next_id;
-                let frame = self.session.encode_call(
-                    &mut self.frames,
-                    id,
-                    &tool,
-                    call.right_args(),
-                    call.right_meta(),
-                );
+                let frame = self.session.encode_call(&mut self.frames, id, &tool, &call);
                 if frame.len() > self.message_bytes_max {
                     let end = AttemptEnd::TooLarge { bytes: frame.len(), limit: self.message_bytes_max };
                     self.finish(attempt, permit, end, Duration::ZERO);
@@ -444,12 +451,17 @@ impl<R: FnMut(Report)> Pump<R> {
         }
         for incoming in received {
             match incoming {
-                Incoming::Request { id, method, .. } => {
-                    let answer = self.session.answer(&id, &method);
-                    self.notices.push_back(Outbound::Notice(answer));
+                Incoming::Request { id, method, params } => {
+                    let answered = self.questions.ask(id, &method, params);
+                    self.notices.extend(answered.map(|(id, answered)| answer_of(&id, &answered)));
                 }
-                Incoming::Notification { method, .. } => match Notice::of(&method) {
+                Incoming::Notification { method, params } => match Notice::of(&method) {
                     Notice::ToolsListChanged => self.report.tools_changed = true,
+                    Notice::Cancelled => {
+                        if let Some(id) = params.as_ref().and_then(cancelled_id) {
+                            self.questions.take_back(id);
+                        }
+                    }
                     Notice::Other => {}
                 },
                 Incoming::Response(_) | Incoming::Hollow { .. } => {}

@@ -22,6 +22,7 @@ use super::discovery::Census;
 use super::discovery::DiscoveryMsg;
 use super::events::{EventsActor, EventsMsg};
 use super::intake::{Intake, intake};
+use super::questions::Desk;
 use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster};
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
@@ -108,6 +109,7 @@ pub(crate) struct RootArguments {
     pub described: Vec<SourceConfig>,
     pub strategies: StrategiesFactory,
     pub classifier: Classifier,
+    pub desk: Desk,
     pub seed: u64,
     pub tasks: Tasks,
     pub stage: watch::Sender<Stage>,
@@ -186,6 +188,7 @@ impl Actor for RootActor {
             described,
             strategies,
             classifier,
+            desk,
             seed,
             tasks,
             stage,
@@ -200,6 +203,7 @@ impl Actor for RootActor {
             stage: stage.subscribe(),
             events: events.clone(),
             classifier,
+            desk,
             tasks,
             seed,
         };

@@ -32,6 +32,10 @@ pub struct Settings {
     /// How long shutdown waits for open calls before it ends them: 30 s.
     #[serde(with = "duration")]
     pub shutdown_drain: Duration,
+    /// How long the host's handler may take for a question of a server's: 5 min, as somebody may have to be asked. The call
+    /// that it belongs to has a deadline of its own.
+    #[serde(with = "duration")]
+    pub question_timeout: Duration,
     /// Events that one subscriber may leave unread before it loses some and is told how many: 1,024.
     pub events_capacity: usize,
     /// Circuit breakers, one per server.
@@ -295,6 +299,10 @@ pub struct LimitSettings {
     pub servers_max: usize,
     /// Calls open at once, waiting and in flight: 100,000.
     pub open_calls_max: usize,
+    /// Questions of servers that the host works on at once, for each connection: 16. More are refused.
+    pub questions_max: usize,
+    /// How often one call may be made again with answers to what its result asks: 8.
+    pub rounds_max: u32,
 }
 
 impl Default for Settings {
@@ -307,6 +315,7 @@ impl Default for Settings {
             ejection_max: 1.0,
             start_concurrency: 32,
             shutdown_drain: Duration::from_secs(30),
+            question_timeout: Duration::from_secs(300),
             events_capacity: 1024,
             breaker: BreakerSettings::default(),
             pool: PoolSettings::default(),
@@ -432,6 +441,8 @@ impl Default for LimitSettings {
             pages_max: 1_000,
             servers_max: 10_000,
             open_calls_max: 100_000,
+            questions_max: 16,
+            rounds_max: 8,
         }
     }
 }
@@ -469,6 +480,7 @@ impl Settings {
         share("ejectionMax", self.ejection_max)?;
         positive("startConcurrency", &self.start_concurrency)?;
         positive("shutdownDrain", &self.shutdown_drain)?;
+        positive("questionTimeout", &self.question_timeout)?;
         positive("eventsCapacity", &self.events_capacity)?;
         self.breaker.check().map_err(|error| error.under("breaker"))?;
         self.pool.check().map_err(|error| error.under("pool"))?;
@@ -485,7 +497,9 @@ impl Settings {
         positive("limits.toolsMax", &self.limits.tools_max)?;
         positive("limits.pagesMax", &self.limits.pages_max)?;
         positive("limits.serversMax", &self.limits.servers_max)?;
-        positive("limits.openCallsMax", &self.limits.open_calls_max)
+        positive("limits.openCallsMax", &self.limits.open_calls_max)?;
+        positive("limits.questionsMax", &self.limits.questions_max)?;
+        positive("limits.roundsMax", &self.limits.rounds_max)
     }
 }
 

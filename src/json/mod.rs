@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+pub(crate) mod members;
 pub(crate) mod scan;
 
 use scan::Scan;
@@ -32,6 +33,11 @@ impl RawJson {
             serde_json::from_str::<&RawValue>(&text)?;
         }
         Ok(Self(text.into()))
+    }
+
+    /// JSON's `{}`.
+    pub(crate) fn empty_object() -> Self {
+        Self::trusted(Bytes::from_static(b"{}"))
     }
 
     /// JSON's `null`.

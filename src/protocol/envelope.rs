@@ -15,9 +15,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::members::{each_element, given, members, string};
 use crate::error::RpcError;
 use crate::json::RawJson;
+use crate::json::members::{each_element, given, members, string};
 use crate::json::scan::Fault;
 
 /// What a frame says.

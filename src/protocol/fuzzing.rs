@@ -97,7 +97,7 @@ fn converse(messages: &[Incoming]) {
         (Dialect::Mcp, EraChoice::Legacy),
         (Dialect::ToolExecute, EraChoice::Auto),
     ] {
-        let mut handshake = Handshake::new(dialect, choice, None);
+        let mut handshake = Handshake::new(dialect, choice, None, "{}".to_owned());
         let mut step = handshake.start();
         let mut rest = messages.iter();
         let session = loop {

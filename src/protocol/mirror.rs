@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::members::{each_element, each_member, given, members, string};
 use crate::json::RawJson;
+use crate::json::members::{each_element, each_member, given, members, string};
 
 /// The key of the annotation.
 const ANNOTATION: &str = "x-mcp-header";

@@ -8,12 +8,12 @@ pub mod envelope;
 pub mod fuzzing;
 pub mod handshake;
 pub mod listing;
-mod members;
 mod mirror;
 mod session;
 
 pub(crate) use mirror::Mirrors;
 pub use session::{Era, Notice, Session};
+pub(crate) use session::{cancelled_id, encode_answer};
 
 /// The modern version that is spoken.
 pub(crate) const MODERN_VERSION: &str = "2026-07-28";

@@ -5,18 +5,22 @@ use std::sync::atomic::AtomicU64;
 
 use ractor::{Actor, ActorCell};
 use rand::Rng;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{Inner, Troupe};
+use crate::actors::questions::Desk;
 use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{RegisterError, RegisteredSource, RootActor, RootArguments, StrategiesFactory};
 use crate::actors::{Stage, Tasks};
 use crate::config::{ConfigError, ConfigFile, DiscoverySettings, Server, Settings, SourceConfig};
 use crate::discovery::{Source, source_named};
+use crate::error::RpcError;
 use crate::event::Origin;
 use crate::id::SourceId;
 use crate::policy::classify::{Classifier, classify};
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
+use crate::question::{Elicited, Handlers, Question, Root};
 use crate::transport::Connector;
 
 /// The place of the first server that a host registers by hand, behind all that a configuration may name.
@@ -56,6 +60,7 @@ pub struct TroupeBuilder {
     servers: Vec<(Server, Option<Arc<dyn Connector>>)>,
     extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
     classifier: Classifier,
+    handlers: Handlers,
     sources: Vec<GivenSource>,
     /// The sources that a configuration describes.
     described: Vec<SourceConfig>,
@@ -69,6 +74,7 @@ impl TroupeBuilder {
             servers: Vec::new(),
             extra: Vec::new(),
             classifier: Arc::new(classify),
+            handlers: Handlers::default(),
             sources: Vec::new(),
             described: Vec::new(),
             seed: None,
@@ -147,6 +153,60 @@ impl TroupeBuilder {
         self
     }
 
+    /// Answers servers that ask for input of the user's by a form, and tells servers that it does. A question goes to `handle`
+    /// whether a server asks in the middle of a call or by a result that asks back; the call goes on with the answer.
+    ///
+    /// A handler that takes longer than [`Settings::question_timeout`] or panics is an error to the server that asked and to
+    /// nobody else. What it may answer is the host's judgement: a question is a server's word, and the user should see
+    /// who asks.
+    ///
+    /// ```
+    /// use mcp_troupe::{Elicited, Troupe};
+    ///
+    /// let builder = Troupe::builder().on_elicitation(|question| async move {
+    ///     println!("{} asks: {}", question.server, question.message().unwrap_or_default());
+    ///     Ok(Elicited::Accept(Some(question.defaults())))
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn on_elicitation<F>(mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Elicited, RpcError>> + Send + 'static,
+    {
+        self.handlers.elicitation(handle);
+        self
+    }
+
+    /// The same for servers that ask the user to visit a page ([`Question::url`]), for what must not pass through this
+    /// client. The host shows the address and opens it only if the user agrees.
+    pub fn on_url_elicitation<F>(mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Elicited, RpcError>> + Send + 'static,
+    {
+        self.handlers.url_elicitation(handle);
+        self
+    }
+
+    /// Answers servers that ask for a completion by the host's model. What `handle` gives is the result of
+    /// `sampling/createMessage`: `role`, `content`, `model`, `stopReason`.
+    pub fn on_sampling<F, A>(mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<A, RpcError>> + Send + 'static,
+        A: Serialize + 'static,
+    {
+        self.handlers.sampling(handle);
+        self
+    }
+
+    /// Answers servers that ask which folders they may look at.
+    pub fn on_roots<F>(mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Vec<Root>, RpcError>> + Send + 'static,
+    {
+        self.handlers.roots(handle);
+        self
+    }
+
     /// Makes every random choice repeatable.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -172,10 +232,15 @@ impl TroupeBuilder {
     }
 
     async fn begin(self, supervisor: Option<ActorCell>) -> Result<Troupe, StartError> {
-        let Self { settings, servers, extra, classifier, sources, described, seed } = self;
+        let Self { settings, servers, extra, classifier, handlers, sources, described, seed } = self;
         settings.check().map_err(|error| error.under("troupe"))?;
         let settings = Arc::new(settings);
         let strategies = strategies(extra, settings.strategy.clone())?;
+        let desk = Desk {
+            handlers: Arc::new(handlers),
+            questions_max: settings.limits.questions_max,
+            timeout: settings.question_timeout,
+        };
         let tasks = Tasks::new();
         let count = servers.len();
         if count > settings.limits.servers_max {
@@ -195,6 +260,7 @@ impl TroupeBuilder {
         let (roster, roster_seen) = watch::channel(Arc::new(Roster::default()));
         let (settings, settings_seen) = watch::channel(settings);
         let arguments = RootArguments {
+            desk: desk.clone(),
             settings,
             registrations,
             sources,
@@ -217,6 +283,7 @@ impl TroupeBuilder {
             roster: roster_seen,
             settings: settings_seen,
             tasks,
+            desk,
             next_call: AtomicU64::new(0),
             next_order: AtomicU64::new(REGISTERED_ORDER),
         })))

@@ -19,6 +19,7 @@ use ractor::ActorRef;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::rounds::Rounds;
 use crate::actors::Stage;
 use crate::actors::intake::Arrival;
 use crate::actors::router::{RouterMsg, Submission, Word};
@@ -32,7 +33,12 @@ const UNNAMED: &str = "a call";
 
 /// The answer to come of one call. Dropping it cancels the call.
 #[must_use = "a call that is not awaited is cancelled"]
-pub struct CallFuture(Progress);
+pub struct CallFuture {
+    progress: Progress,
+    /// Where the host answers servers: what a result that asks back needs.
+    rounds: Option<Box<Rounds>>,
+    started: Option<Instant>,
+}
 
 enum Progress {
     Made { id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, patience: Duration },
@@ -52,8 +58,32 @@ struct Trip {
 
 impl CallFuture {
     /// Nothing is done before it is polled; its time begins then. A call that no router takes is given up after `patience`.
-    pub(super) fn new(id: CallId, call: Call, stage: watch::Receiver<Stage>, patience: Duration) -> Self {
-        Self(Progress::Made { id, call: Arc::new(call), stage, patience })
+    pub(super) fn new(
+        id: CallId,
+        call: Arc<Call>,
+        stage: watch::Receiver<Stage>,
+        patience: Duration,
+    ) -> Self {
+        Self { progress: Progress::Made { id, call, stage, patience }, rounds: None, started: None }
+    }
+
+    /// The same, made again with the host's answers where a result asks back.
+    pub(super) fn with_rounds(mut self, rounds: Rounds) -> Self {
+        self.rounds = Some(Box::new(rounds));
+        self
+    }
+
+    /// An answer is the call's last word, unless it asks back and the host has something to say: then the call goes on.
+    fn last_word(&mut self, answer: Answer) -> Option<Answer> {
+        let Some(rounds) = &self.rounds else { return Some(answer) };
+        let asked = answer.as_ref().ok().and_then(|reply| rounds.asked(reply));
+        match (answer, asked, self.started, self.rounds.take()) {
+            (Ok(reply), Some(asked), Some(started), Some(rounds)) => {
+                self.progress = Progress::InTurn(Box::pin(rounds.go_on(started, reply, asked)));
+                None
+            }
+            (answer, ..) => Some(answer),
+        }
     }
 }
 
@@ -62,34 +92,42 @@ impl Future for CallFuture {
 
     fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
         loop {
-            self.0 = match std::mem::replace(&mut self.0, Progress::Over) {
+            let answer = match std::mem::replace(&mut self.progress, Progress::Over) {
                 Progress::Made { id, call, stage, patience } => {
                     let started = Instant::now();
-                    Trip { id, started, until: started + patience, stage }.begin(call)
+                    self.started = Some(started);
+                    self.progress = Trip { id, started, until: started + patience, stage }.begin(call);
+                    continue;
                 }
                 Progress::Placed { mut word, mut guard, trip } => match Pin::new(&mut word).poll(poller) {
                     Poll::Pending => {
-                        self.0 = Progress::Placed { word, guard, trip };
+                        self.progress = Progress::Placed { word, guard, trip };
                         return Poll::Pending;
                     }
                     Poll::Ready(said) => {
                         guard.disarm();
                         match said {
-                            Ok(Word::Answer(answer)) => return Poll::Ready(answer),
-                            Ok(Word::Back(call)) => trip.go_on(call, Some(guard.router.clone())),
-                            Err(_) => return Poll::Ready(Err(unplaced(CallErrorKind::Interrupted, UNNAMED))),
+                            Ok(Word::Answer(answer)) => answer,
+                            Ok(Word::Back(call)) => {
+                                self.progress = trip.go_on(call, Some(guard.router.clone()));
+                                continue;
+                            }
+                            Err(_) => Err(unplaced(CallErrorKind::Interrupted, UNNAMED)),
                         }
                     }
                 },
-                Progress::InTurn(mut answer) => {
-                    let polled = answer.as_mut().poll(poller);
-                    if polled.is_pending() {
-                        self.0 = Progress::InTurn(answer);
+                Progress::InTurn(mut answer) => match answer.as_mut().poll(poller) {
+                    Poll::Pending => {
+                        self.progress = Progress::InTurn(answer);
+                        return Poll::Pending;
                     }
-                    return polled;
-                }
+                    Poll::Ready(answer) => answer,
+                },
                 Progress::Over => panic!("a call was polled after its answer"),
             };
+            if let Some(answer) = self.last_word(answer) {
+                return Poll::Ready(answer);
+            }
         }
     }
 }

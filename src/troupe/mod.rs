@@ -5,6 +5,7 @@ mod calling;
 mod checking;
 mod following;
 mod lease;
+mod rounds;
 mod stream;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::actors::events::EventsMsg;
+use crate::actors::questions::Desk;
 use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{ApplyError, RegisterError, RootMsg};
 use crate::actors::router::RouterMsg;
@@ -32,6 +34,8 @@ use crate::policy::catalogue::Tool;
 use crate::policy::strategy::UnknownStrategy;
 use crate::stats::{ServerInfo, ServerStats, Stats, Totals};
 use crate::transport::Connector;
+
+use rounds::Rounds;
 
 pub use builder::{StartError, TroupeBuilder};
 pub use calling::CallFuture;
@@ -144,6 +148,7 @@ struct Inner {
     roster: watch::Receiver<Arc<Roster>>,
     settings: watch::Receiver<Arc<Settings>>,
     tasks: Tasks,
+    desk: Desk,
     /// Numbers calls over all lives of the router.
     next_call: AtomicU64,
     /// Numbers registrations.
@@ -197,6 +202,13 @@ impl Troupe {
     /// A [`CallError`] says what happened, whether the call may have been carried out, and whether and when to try
     /// again. A tool that reports an error of its own is a [`Reply`](crate::Reply), see [`is_error`](crate::Reply::is_error).
     pub fn call(&self, call: Call) -> CallFuture {
+        let call = Arc::new(call);
+        let future = self.call_once(call.clone());
+        if self.0.desk.handlers.is_empty() { future } else { future.with_rounds(Rounds::new(self, call)) }
+    }
+
+    /// The same, with a result that asks back as it is.
+    fn call_once(&self, call: Arc<Call>) -> CallFuture {
         let id = CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed));
         let stage = self.0.stage.clone();
         let patience = call.timeout.unwrap_or_else(|| self.0.settings.borrow().call_timeout);

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::envelope::{Incoming, Response, Writer};
-use super::session::{Era, Session, answer, client_info, modern_meta};
+use super::session::{Era, Session, client_info, early_answer, modern_meta};
 use super::{LEGACY_VERSIONS, MODERN_VERSION};
 use crate::config::{Dialect, EraChoice};
 use crate::error::RpcError;
@@ -124,6 +124,8 @@ pub struct Handshake {
     dialect: Dialect,
     choice: EraChoice,
     known: Option<Era>,
+    /// The JSON object of what this client answers.
+    capabilities: String,
     state: State,
     /// The id of the last request.
     last_id: u64,
@@ -173,9 +175,10 @@ struct Discovered {
 }
 
 impl Handshake {
-    /// A handshake in `dialect`; `known` is the era that an earlier link of this server found.
-    pub fn new(dialect: Dialect, choice: EraChoice, known: Option<Era>) -> Self {
-        Self { dialect, choice, known, state: State::Fresh, last_id: 0, probe_id: 0 }
+    /// A handshake in `dialect`; `known` is the era that an earlier link of this server found, `capabilities` the JSON
+    /// object of what this client answers.
+    pub fn new(dialect: Dialect, choice: EraChoice, known: Option<Era>, capabilities: String) -> Self {
+        Self { dialect, choice, known, capabilities, state: State::Fresh, last_id: 0, probe_id: 0 }
     }
 
     /// The first step.
@@ -199,7 +202,7 @@ impl Handshake {
     /// A message came.
     pub fn receive(&mut self, incoming: Incoming) -> Step {
         match incoming {
-            Incoming::Request { id, method, .. } => Step::Answer(answer(&id, &method)),
+            Incoming::Request { id, method, .. } => Step::Answer(early_answer(&id, &method)),
             Incoming::Notification { .. } | Incoming::Hollow { .. } => Step::Wait,
             Incoming::Response(Response { id, outcome }) => self.answered(id, outcome),
         }
@@ -258,7 +261,8 @@ impl Handshake {
         self.probe_id = id;
         let method = "server/discover";
         let mut writer = Writer::request(id, method, 256);
-        let frame = writer.raw(r#","params":{"_meta":{"#).raw(&modern_meta()).raw("}}").finish();
+        let frame =
+            writer.raw(r#","params":{"_meta":{"#).raw(&modern_meta(&self.capabilities)).raw("}}").finish();
         let wait = match self.choice {
             EraChoice::Auto | EraChoice::Legacy => Wait::Probe,
             // There is nothing to fall back to, and an interpreter may take seconds to start.
@@ -305,7 +309,8 @@ impl Handshake {
         let method = "initialize";
         let mut writer = Writer::request(id, method, 256);
         writer.raw(r#","params":{"protocolVersion":"#).string(LEGACY_VERSIONS[0]);
-        let frame = writer.raw(r#","capabilities":{},"clientInfo":"#).raw(client_info()).raw("}").finish();
+        writer.raw(r#","capabilities":"#).raw(&self.capabilities);
+        let frame = writer.raw(r#","clientInfo":"#).raw(client_info()).raw("}").finish();
         Step::Send { method, frame, id, wait: Wait::Answer }
     }
 
@@ -341,7 +346,7 @@ impl Handshake {
         farewell: Option<Bytes>,
     ) -> Step {
         self.state = State::Over;
-        let session = Session::new(self.dialect, era, version, server_name);
+        let session = Session::new(self.dialect, era, version, server_name, &self.capabilities);
         Step::Done { session, farewell, next_id: self.last_id + 1 }
     }
 
@@ -364,7 +369,7 @@ mod tests {
     use crate::protocol::envelope::decode;
 
     fn mcp(choice: EraChoice) -> Handshake {
-        Handshake::new(Dialect::Mcp, choice, None)
+        Handshake::new(Dialect::Mcp, choice, None, "{}".to_owned())
     }
 
     /// The method and the id of what is sent.
@@ -476,9 +481,9 @@ mod tests {
 
     #[test]
     fn a_known_or_chosen_era_skips_the_probe() {
-        let mut known = Handshake::new(Dialect::Mcp, EraChoice::Auto, Some(Era::Modern));
+        let mut known = Handshake::new(Dialect::Mcp, EraChoice::Auto, Some(Era::Modern), "{}".to_owned());
         assert_eq!(session(known.start()).0.era(), Some(Era::Modern));
-        let mut known = Handshake::new(Dialect::Mcp, EraChoice::Auto, Some(Era::Legacy));
+        let mut known = Handshake::new(Dialect::Mcp, EraChoice::Auto, Some(Era::Legacy), "{}".to_owned());
         assert_eq!(sent(known.start()).0, "initialize");
         assert_eq!(sent(mcp(EraChoice::Legacy).start()).0, "initialize");
     }
@@ -541,7 +546,7 @@ mod tests {
     #[test]
     fn a_tool_execute_server_may_welcome_answer_refuse_or_be_silent() {
         let ask = || {
-            let mut handshake = Handshake::new(Dialect::ToolExecute, EraChoice::Auto, None);
+            let mut handshake = Handshake::new(Dialect::ToolExecute, EraChoice::Auto, None, "{}".to_owned());
             assert_eq!(sent(handshake.start()).0, "rpc.discover");
             let welcome = json!({"id": null, "result": {"version": "1.0.0", "capabilities": []}});
             assert!(matches!(tell(&mut handshake, welcome), Step::Wait));

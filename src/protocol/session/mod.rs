@@ -15,10 +15,11 @@ use bytes::Bytes;
 
 use super::MODERN_VERSION;
 use super::envelope::{FrameMemory, Writer, slice_of};
-use super::members::{each_member, members};
+use crate::call::{Call, Input};
 use crate::config::Dialect;
 use crate::error::RpcError;
 use crate::json::RawJson;
+use crate::json::members::{each_member, members};
 
 /// How the keys of `_meta` begin that belong to the protocol. In the modern era this client speaks for itself there: a
 /// host's entry would promise the server a version or a capability that nobody here keeps.
@@ -33,16 +34,17 @@ pub enum Era {
     Legacy,
 }
 
-/// The constant part of a modern request's `_meta`, without its braces. Nothing optional is declared, since nothing
-/// optional is handled.
-pub(super) fn modern_meta() -> String {
+/// The constant part of a modern request's `_meta`, without its braces. `capabilities` is the JSON object of what this client
+/// answers.
+pub(super) fn modern_meta(capabilities: &str) -> String {
     format!(
         concat!(
             r#""io.modelcontextprotocol/protocolVersion":"{version}","#,
-            r#""io.modelcontextprotocol/clientCapabilities":{{}},"#,
+            r#""io.modelcontextprotocol/clientCapabilities":{capabilities},"#,
             r#""io.modelcontextprotocol/clientInfo":{client}"#
         ),
         version = MODERN_VERSION,
+        capabilities = capabilities,
         client = client_info(),
     )
 }
@@ -74,9 +76,10 @@ impl Session {
         era: Option<Era>,
         version: String,
         server_name: Option<String>,
+        capabilities: &str,
     ) -> Self {
         let meta = match era {
-            Some(Era::Modern) => modern_meta(),
+            Some(Era::Modern) => modern_meta(capabilities),
             Some(Era::Legacy) | None => String::new(),
         };
         Self(Arc::new(Agreed { dialect, era, version, server_name, meta }))
@@ -113,21 +116,22 @@ impl Session {
         }
     }
 
-    /// A call of a tool.
-    pub fn encode_call(
-        &self,
-        memory: &mut FrameMemory,
-        id: u64,
-        tool: &str,
-        args: Option<&RawJson>,
-        meta: Option<&RawJson>,
-    ) -> Bytes {
+    /// A call of a tool, which is called `tool` on the server.
+    pub fn encode_call(&self, memory: &mut FrameMemory, id: u64, tool: &str, call: &Call) -> Bytes {
         let method = self.call_method();
+        let (args, meta, input) = (call.right_args(), call.right_meta(), call.input.as_deref());
         let args = args.map_or("{}", RawJson::as_str);
-        let room = tool.len() + args.len() + meta.map_or(0, RawJson::len) + self.0.meta.len() + 64;
+        let host = meta.map_or(0, RawJson::len) + input.map_or(0, Input::len);
+        let room = tool.len() + args.len() + host + self.0.meta.len() + 64;
         memory.frame(Writer::request_bytes(method, room), |writer| {
             writer.begin_request(id, method).raw(r#","params":{"name":"#).string(tool);
             writer.raw(r#","arguments":"#).raw(args);
+            if let Some(Input { responses, state }) = input {
+                writer.raw(r#","inputResponses":"#).raw(responses.as_str());
+                if let Some(state) = state {
+                    writer.raw(r#","requestState":"#).raw(state.as_str());
+                }
+            }
             self.write_meta(writer, meta);
             writer.raw("}");
         })
@@ -204,24 +208,33 @@ impl Session {
             }
         }
     }
+}
 
-    /// The answer to a request of the server's.
-    pub fn answer(&self, id: &RawJson, method: &str) -> Bytes {
-        answer(id, method)
+/// The answer to a request of the server's.
+pub(crate) fn encode_answer(id: &RawJson, answered: &Result<RawJson, RpcError>) -> Bytes {
+    let mut writer = Writer::answer(id);
+    match answered {
+        Ok(result) => writer.raw(r#","result":"#).raw(result.as_str()).finish(),
+        Err(RpcError { code, message, data }) => {
+            writer.raw(r#","error":{"code":"#).raw(&code.to_string());
+            writer.raw(r#","message":"#).string(message);
+            if let Some(data) = data {
+                writer.raw(r#","data":"#).raw(data.as_str());
+            }
+            writer.raw("}").finish()
+        }
     }
 }
 
-/// The answer to a server's request: `ping` is answered; nothing else was declared, so nothing else is known.
-pub(super) fn answer(id: &RawJson, method: &str) -> Bytes {
-    let mut writer = Writer::answer(id);
-    match method {
-        "ping" => writer.raw(r#","result":{}"#).finish(),
-        // The name is not said back: it is as long as the server likes.
-        _ => {
-            writer.raw(r#","error":{"code":"#).raw(&RpcError::METHOD_NOT_FOUND.to_string());
-            writer.raw(r#","message":"this client has no such method"}"#).finish()
-        }
-    }
+/// The answer to a request that comes before the handshake is done: nothing but `ping` is known yet.
+pub(super) fn early_answer(id: &RawJson, method: &str) -> Bytes {
+    let unknown = || RpcError {
+        code: RpcError::METHOD_NOT_FOUND,
+        message: "this client has no such method".to_owned(),
+        data: None,
+    };
+    let known = (method == "ping").then(RawJson::empty_object);
+    encode_answer(id, &known.ok_or_else(unknown))
 }
 
 /// What a notification means to us.
@@ -229,6 +242,8 @@ pub(super) fn answer(id: &RawJson, method: &str) -> Bytes {
 pub enum Notice {
     /// The tools changed.
     ToolsListChanged,
+    /// The server takes back a question, or gives up a request of ours.
+    Cancelled,
     /// Nothing that is acted on.
     Other,
 }
@@ -238,9 +253,16 @@ impl Notice {
     pub fn of(method: &str) -> Self {
         match method {
             "notifications/tools/list_changed" => Self::ToolsListChanged,
+            "notifications/cancelled" => Self::Cancelled,
             _ => Self::Other,
         }
     }
+}
+
+/// The id that a `notifications/cancelled` names, as it is written.
+pub(crate) fn cancelled_id(params: &RawJson) -> Option<&str> {
+    let [id] = members(params.as_str(), ["requestId"]).ok()?;
+    id
 }
 
 #[cfg(test)]

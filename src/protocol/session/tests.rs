@@ -5,7 +5,7 @@ use super::*;
 use crate::protocol::envelope::{Incoming, decode};
 
 fn session(dialect: Dialect, era: Option<Era>) -> Session {
-    Session::new(dialect, era, "v".into(), None)
+    Session::new(dialect, era, "v".into(), None, "{}")
 }
 
 fn every_session() -> [Session; 3] {
@@ -27,9 +27,9 @@ fn raw(text: &str) -> RawJson {
 #[test]
 fn a_modern_call_carries_version_capabilities_and_client_and_after_them_the_hosts_entries() {
     let session = session(Dialect::Mcp, Some(Era::Modern));
-    let meta = raw(r#" { "traceparent" : "00-1", "progressToken":7.0 } "#);
-    let frame =
-        session.encode_call(&mut FrameMemory::default(), 7, "file.read", Some(&raw("{}")), Some(&meta));
+    let meta = json!({"traceparent": "00-1", "progressToken": 7.0});
+    let call = Call::tool("a name of the host's").args(json!({})).meta(&meta);
+    let frame = session.encode_call(&mut FrameMemory::default(), 7, "file.read", &call);
     let written = value(&frame);
     assert_eq!((written["jsonrpc"].as_str(), written["id"].as_u64()), (Some("2.0"), Some(7)));
     let params = &written["params"];
@@ -45,7 +45,21 @@ fn a_modern_call_carries_version_capabilities_and_client_and_after_them_the_host
         })
     );
     let text = std::str::from_utf8(&frame).unwrap();
-    assert!(text.contains(r#","traceparent":"00-1","progressToken":7.0}"#), "{text}");
+    assert!(text.contains(r#""progressToken":7.0"#), "{text}");
+}
+
+#[test]
+fn a_call_that_answers_carries_the_answers_and_the_state_to_the_letter() {
+    let session = session(Dialect::Mcp, Some(Era::Modern));
+    let params = |state: Option<&str>| {
+        let call = Call::tool("t").input(json!({"k": {"action": "decline"}}), state.map(raw));
+        value(&session.encode_call(&mut FrameMemory::default(), 1, "t", &call))["params"].clone()
+    };
+    let answered = params(Some(r#""c3RhdGU=""#));
+    assert_eq!(answered["inputResponses"], json!({"k": {"action": "decline"}}));
+    assert_eq!(answered["requestState"], "c3RhdGU=");
+    assert_eq!(params(None).get("requestState"), None);
+    assert!(Call::tool("t").input(json!([1]), None).args.is_err());
 }
 
 #[test]
@@ -54,7 +68,7 @@ fn a_host_cannot_speak_for_the_client_in_a_modern_call() {
     let meta = raw(
         r#"{"io.modelcontextprotocol/protocolVersion":"9","a":1,"io.modelcontextprotocol\u002fclientCapabilities":{"roots":{}}}"#,
     );
-    let frame = session.encode_call(&mut FrameMemory::default(), 1, "t", None, Some(&meta));
+    let frame = session.encode_call(&mut FrameMemory::default(), 1, "t", &Call::tool("t").meta(&meta));
     let text = std::str::from_utf8(&frame).unwrap();
     assert_eq!(text.matches("protocolVersion").count(), 1, "{text}");
     assert_eq!(text.matches("clientCapabilities").count(), 1, "{text}");
@@ -65,10 +79,11 @@ fn a_host_cannot_speak_for_the_client_in_a_modern_call() {
 fn a_legacy_call_carries_no_meta_but_the_hosts() {
     let session = session(Dialect::Mcp, Some(Era::Legacy));
     let call = json!({"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{}}});
-    assert_eq!(value(&session.encode_call(&mut FrameMemory::default(), 1, "t", None, None)), call);
+    assert_eq!(value(&session.encode_call(&mut FrameMemory::default(), 1, "t", &Call::tool("t"))), call);
     let meta = raw(r#" { "a" : 1 } "#);
     assert_eq!(
-        value(&session.encode_call(&mut FrameMemory::default(), 1, "t", None, Some(&meta)))["params"]["_meta"],
+        value(&session.encode_call(&mut FrameMemory::default(), 1, "t", &Call::tool("t").meta(&meta)))["params"]
+            ["_meta"],
         json!({"a":1})
     );
 }
@@ -96,7 +111,10 @@ fn the_tool_execute_dialect_has_its_own_words() {
     let session = session(Dialect::ToolExecute, None);
     let call =
         json!({"jsonrpc":"2.0","id":1,"method":"tool.execute","params":{"name":"file.read","arguments":{}}});
-    assert_eq!(value(&session.encode_call(&mut FrameMemory::default(), 1, "file.read", None, None)), call);
+    assert_eq!(
+        value(&session.encode_call(&mut FrameMemory::default(), 1, "file.read", &Call::tool("t"))),
+        call
+    );
     assert_eq!(value(&session.encode_list(1, None)), json!({"jsonrpc":"2.0","id":1,"method":"tool.list"}));
     assert!(session.encode_cancel(1, "").is_none());
 }
@@ -135,11 +153,10 @@ fn an_mcp_result_is_never_unwrapped() {
 
 #[test]
 fn a_servers_ping_is_answered_and_nothing_else_is_known() {
-    let session = session(Dialect::Mcp, Some(Era::Legacy));
-    assert_eq!(value(&session.answer(&raw("\"x\""), "ping")), json!({"jsonrpc":"2.0","id":"x","result":{}}));
+    assert_eq!(value(&early_answer(&raw("\"x\""), "ping")), json!({"jsonrpc":"2.0","id":"x","result":{}}));
     let long = "x".repeat(10_000);
     for method in ["roots/list", "sampling/createMessage", "elicitation/create", &long] {
-        let frame = session.answer(&raw("0"), method);
+        let frame = early_answer(&raw("0"), method);
         let answer = value(&frame);
         assert_eq!((answer["id"].as_u64(), answer["error"]["code"].as_i64()), (Some(0), Some(-32601)));
         assert!(frame.len() < 200, "what the server said is said back");
@@ -191,8 +208,9 @@ proptest! {
         meta in prop::option::of(object_text(json_text())),
     ) {
         for session in every_session() {
-            let meta = meta.as_deref().map(raw);
-            let frame = session.encode_call(&mut FrameMemory::default(), id, &tool, Some(&raw(&args)), meta.as_ref());
+            let mut call = Call::tool("t").raw_args(args.as_str());
+            call.meta = Ok(meta.as_deref().map(raw));
+            let frame = session.encode_call(&mut FrameMemory::default(), id, &tool, &call);
             let mut seen = Vec::new();
             decode(frame, |incoming| seen.push(incoming)).unwrap();
             let Some(Incoming::Request { id: read, params: Some(params), .. }) = seen.pop() else { panic!() };

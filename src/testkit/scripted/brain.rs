@@ -36,6 +36,11 @@ struct Params<'a> {
     arguments: Option<&'a RawValue>,
     cursor: Option<String>,
     request_id: Option<u64>,
+    capabilities: Option<Value>,
+    #[serde(borrow, default)]
+    input_responses: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    request_state: Option<&'a RawValue>,
     #[serde(rename = "_meta", default)]
     meta: Meta,
 }
@@ -48,6 +53,8 @@ struct Meta {
     check: Option<u64>,
     #[serde(rename = "progressToken")]
     progress_token: Option<Value>,
+    #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
+    capabilities: Option<Value>,
 }
 
 /// What follows a message.
@@ -144,8 +151,14 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
         let error = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "no JSON"}});
         return vec![Act::Say(error.to_string())];
     };
-    let Some(method) = asked.method else { return Vec::new() };
+    let Some(method) = asked.method else {
+        note_answer(frame, observed);
+        return Vec::new();
+    };
     let params = asked.params.unwrap_or_default();
+    if let Some(declared) = params.capabilities.as_ref().or(params.meta.capabilities.as_ref()) {
+        observed.send_modify(|observed| observed.declared = Some(declared.clone()));
+    }
     if method == "notifications/cancelled" {
         observed.send_modify(|observed| observed.cancelled.extend(params.request_id));
     }
@@ -215,6 +228,9 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
                             connection: guest.number,
                             releases: now.releases,
                             progress_token: params.meta.progress_token,
+                            responses: params.input_responses.map(RawValue::get),
+                            state: params.request_state.map(RawValue::get),
+                            observed,
                         },
                         plan,
                     )
@@ -279,18 +295,47 @@ struct Call<'a> {
     /// Held answers that were let go before it.
     releases: u64,
     progress_token: Option<Value>,
+    /// Answers to what it asked earlier, and what it wanted back.
+    responses: Option<&'a str>,
+    state: Option<&'a str>,
+    observed: &'a watch::Sender<Observed>,
 }
 
 impl Call<'_> {
     /// A response with this result, in the dialect's envelope.
     fn respond(&self, result: &str) -> String {
-        match self.dialect {
-            Dialect::Mcp => result_of(self.id, result),
-            Dialect::ToolExecute => {
-                let name = Value::from(self.name);
-                result_of(self.id, &format!(r#"{{"toolName":{name},"result":{result}}}"#))
-            }
+        respond(self.dialect, self.id, self.name, result)
+    }
+}
+
+fn respond(dialect: Dialect, id: &str, tool: &str, result: &str) -> String {
+    match dialect {
+        Dialect::Mcp => result_of(id, result),
+        Dialect::ToolExecute => {
+            let name = Value::from(tool);
+            result_of(id, &format!(r#"{{"toolName":{name},"result":{result}}}"#))
         }
+    }
+}
+
+/// A question to the client, with its id.
+fn question(call: &Call<'_>, method: &str, params: &str) -> (String, String) {
+    let mut number = 0;
+    call.observed.send_modify(|observed| {
+        observed.questions += 1;
+        number = observed.questions;
+    });
+    let id = format!("question-{number}");
+    let asked = format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"{method}","params":{params}}}"#);
+    (id, asked)
+}
+
+/// Keeps what a client answers to a question.
+fn note_answer(frame: &Bytes, observed: &watch::Sender<Observed>) {
+    let Ok(Value::Object(mut answer)) = serde_json::from_slice(frame) else { return };
+    answer.remove("jsonrpc");
+    if let Some(id) = answer.remove("id") {
+        observed.send_modify(|observed| drop(observed.answers.insert(id.to_string(), answer.into())));
     }
 }
 
@@ -336,6 +381,42 @@ fn play(script: &Script, call: &Call<'_>, plan: &watch::Receiver<Plan>) -> Vec<A
                 Some(Act::Say(told.to_string()))
             });
             progress.chain(play(next, call, plan)).collect()
+        }
+        Script::Ask { method, params } => {
+            let (id, asked) = question(call, method, params);
+            let (mut observed, key) = (call.observed.subscribe(), format!("\"{id}\""));
+            let (request, tool, dialect) = (call.id.to_owned(), call.name.to_owned(), call.dialect);
+            vec![
+                Act::Say(asked),
+                Act::Later(Box::pin(async move {
+                    let answered = observed.wait_for(|observed| observed.answers.contains_key(&key)).await;
+                    let answer = answered.ok().and_then(|observed| observed.answers.get(&key).cloned());
+                    let result = json!({"content": [], "structuredContent": answer}).to_string();
+                    vec![respond(dialect, &request, &tool, &result)]
+                })),
+            ]
+        }
+        Script::AskAndTakeBack { method, params } => {
+            let (id, asked) = question(call, method, params);
+            let back =
+                json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});
+            vec![Act::Say(asked), Act::Say(back.to_string()), Act::Say(echo())]
+        }
+        Script::AskBack { requests, state } => {
+            let result = match call.responses {
+                None => {
+                    let state =
+                        state.as_ref().map(|state| format!(r#","requestState":{state}"#)).unwrap_or_default();
+                    format!(r#"{{"resultType":"input_required","inputRequests":{requests}{state}}}"#)
+                }
+                Some(responses) => {
+                    let state = call.state.unwrap_or("null");
+                    format!(
+                        r#"{{"resultType":"complete","content":[],"structuredContent":{{"responses":{responses},"state":{state}}}}}"#
+                    )
+                }
+            };
+            vec![Act::Say(call.respond(&result))]
         }
         Script::Sequence(scripts) => {
             let turn =

@@ -85,6 +85,29 @@ pub enum Script {
         /// What follows.
         next: Box<Script>,
     },
+    /// Asks the client something in the middle of the call, as legacy servers do, and answers with what it says
+    /// (`{"result": …}` or `{"error": …}`) as structured content.
+    Ask {
+        /// The method of the question.
+        method: String,
+        /// Its params, which are JSON.
+        params: String,
+    },
+    /// Asks, and takes the question back at once; then answers with its arguments.
+    AskAndTakeBack {
+        /// The method of the question.
+        method: String,
+        /// Its params, which are JSON.
+        params: String,
+    },
+    /// Answers with a result that asks, as modern servers do; and where the call brings answers along, with what it brings
+    /// (`{"responses": …, "state": …}`) as structured content.
+    AskBack {
+        /// The requests by key, which are JSON.
+        requests: String,
+        /// What it wants back, which is JSON.
+        state: Option<String>,
+    },
     /// Does one after the other, call by call; the last for all that follow.
     Sequence(Vec<Script>),
 }
@@ -188,6 +211,12 @@ pub struct Observed {
     pub sessions_ended: u64,
     /// Streams for what the server says unasked, ever.
     pub listeners: u64,
+    /// What the last client to introduce itself declared that it answers.
+    pub declared: Option<serde_json::Value>,
+    /// Questions to clients, ever.
+    pub questions: u64,
+    /// What clients answered to questions, by id.
+    pub answers: BTreeMap<String, serde_json::Value>,
     /// What was wrong with the headers of requests.
     pub wrong_headers: Vec<String>,
 }

@@ -12,7 +12,7 @@ use crate::json::scan::{Fault, Scan};
 ///
 /// # Errors
 /// If `text` is no JSON object.
-pub(super) fn members<'a, const N: usize>(
+pub(crate) fn members<'a, const N: usize>(
     text: &'a str,
     names: [&str; N],
 ) -> Result<[Option<&'a str>; N], Fault> {
@@ -36,7 +36,7 @@ pub(super) fn members<'a, const N: usize>(
 ///
 /// # Errors
 /// If `text` is no JSON object.
-pub(super) fn each_member<'a>(text: &'a str, mut each: impl FnMut(&str, &'a str)) -> Result<(), Fault> {
+pub(crate) fn each_member<'a>(text: &'a str, mut each: impl FnMut(&str, &'a str)) -> Result<(), Fault> {
     each_written_member(text, |key, value| {
         each(&meant(key)?, value);
         Some(())
@@ -76,7 +76,7 @@ fn meant(written: &str) -> Option<Cow<'_, str>> {
 ///
 /// # Errors
 /// If `text` is no JSON array.
-pub(super) fn each_element<'a>(text: &'a str, mut each: impl FnMut(&'a str)) -> Result<(), Fault> {
+pub(crate) fn each_element<'a>(text: &'a str, mut each: impl FnMut(&'a str)) -> Result<(), Fault> {
     let mut scan = Scan::new(text);
     scan.expect(b'[')?;
     if !scan.take(b']') {
@@ -91,12 +91,12 @@ pub(super) fn each_element<'a>(text: &'a str, mut each: impl FnMut(&'a str)) -> 
 }
 
 /// The string that `raw` is, if it is one.
-pub(super) fn string(raw: &str) -> Option<String> {
+pub(crate) fn string(raw: &str) -> Option<String> {
     serde_json::from_str(raw).ok()
 }
 
 /// A member that says something: neither missing nor null.
-pub(super) fn given(member: Option<&str>) -> Option<&str> {
+pub(crate) fn given(member: Option<&str>) -> Option<&str> {
     member.filter(|raw| *raw != "null")
 }
 

@@ -1,0 +1,206 @@
+//! Questions of one peer that the host's handlers work on, each in a task of its own, so that one which blocks, hangs or
+//! panics holds up neither the link nor another question.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context as Poller, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+
+use super::tasks::Alive;
+use crate::duration::rounded;
+use crate::error::RpcError;
+use crate::id::ServerId;
+use crate::json::RawJson;
+use crate::question::{Handlers, Question, QuestionKind};
+
+/// What the host says to a question.
+pub(crate) type Answered = Result<RawJson, RpcError>;
+
+/// Who answers, and within which limits.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub handlers: Arc<Handlers>,
+    /// Questions of one connection at once.
+    pub questions_max: usize,
+    /// How long the host may take for one.
+    pub timeout: Duration,
+}
+
+impl Desk {
+    /// The host's answer to a question, whatever its handler does.
+    pub async fn answer(&self, question: Question) -> Answered {
+        let Some(handler) = self.handlers.of(question.kind).cloned() else {
+            return Err(refusal(RpcError::METHOD_NOT_FOUND, "this client answers no such question"));
+        };
+        let work = AssertUnwindSafe(async move { handler(question).await }).catch_unwind();
+        match timeout(self.timeout, work).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(_)) => Err(refusal(RpcError::INTERNAL_ERROR, "the host failed to answer")),
+            Err(_) => {
+                let words = format!("the host has not answered within {}", rounded(self.timeout));
+                Err(refusal(RpcError::INTERNAL_ERROR, &words))
+            }
+        }
+    }
+
+    /// What a request of a server's asks the host.
+    ///
+    /// # Errors
+    /// What it is answered with if it is no question, or one that nobody answers here.
+    pub fn question(
+        &self,
+        server: &ServerId,
+        method: &str,
+        params: Option<RawJson>,
+    ) -> Result<Question, RpcError> {
+        let params = params.unwrap_or_else(RawJson::empty_object);
+        match QuestionKind::of(method, &params) {
+            Some(kind) if self.handlers.of(kind).is_some() => Ok(Question::new(server.clone(), kind, params)),
+            // The name is not said back: it is as long as the server likes.
+            Some(_) | None => Err(refusal(RpcError::METHOD_NOT_FOUND, "this client has no such method")),
+        }
+    }
+}
+
+fn refusal(code: i64, words: &str) -> RpcError {
+    RpcError { code, message: words.to_owned(), data: None }
+}
+
+/// The questions of one link that are being answered.
+pub(super) struct Questions {
+    server: ServerId,
+    desk: Desk,
+    /// Counts the tasks among the troupe's.
+    alive: Alive,
+    running: JoinSet<(RawJson, Answered)>,
+    /// By the peer's id, so that it can take a question back.
+    asked: Vec<(RawJson, AbortHandle)>,
+}
+
+impl Questions {
+    pub fn new(server: ServerId, desk: Desk, alive: Alive) -> Self {
+        Self { server, desk, alive, running: JoinSet::new(), asked: Vec::new() }
+    }
+
+    /// The peer asks. What is answered at once is returned; the rest comes out of [`poll`](Self::poll).
+    pub fn ask(&mut self, id: RawJson, method: &str, params: Option<RawJson>) -> Option<(RawJson, Answered)> {
+        if method == "ping" {
+            return Some((id, Ok(RawJson::empty_object())));
+        }
+        let question = match self.desk.question(&self.server, method, params) {
+            Ok(question) => question,
+            Err(refusal) => return Some((id, Err(refusal))),
+        };
+        if self.asked.len() >= self.desk.questions_max {
+            let words = "this client is busy with other questions of this server";
+            return Some((id, Err(refusal(RpcError::INTERNAL_ERROR, words))));
+        }
+        let (desk, alive, asked_as) = (self.desk.clone(), self.alive.clone(), id.clone());
+        let task = self.running.spawn(async move {
+            let answered = desk.answer(question).await;
+            drop(alive);
+            (id, answered)
+        });
+        self.asked.push((asked_as, task));
+        None
+    }
+
+    /// The peer takes a question back: nobody answers it.
+    pub fn take_back(&mut self, id: &str) {
+        if let Some(at) = self.asked.iter().position(|(asked, _)| asked.as_str() == id) {
+            self.asked.swap_remove(at).1.abort();
+        }
+    }
+
+    /// The next answer that is ready.
+    pub fn poll(&mut self, poller: &mut Poller<'_>) -> Option<(RawJson, Answered)> {
+        loop {
+            match self.running.poll_join_next(poller) {
+                Poll::Ready(Some(Ok((id, answered)))) => {
+                    // One that was taken back when it was just done is not told.
+                    if let Some(at) = self.asked.iter().position(|(asked, _)| *asked == id) {
+                        self.asked.swap_remove(at);
+                        return Some((id, answered));
+                    }
+                }
+                // It was taken back.
+                Poll::Ready(Some(Err(_))) => {}
+                Poll::Ready(None) | Poll::Pending => return None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::actors::Tasks;
+    use crate::question::Elicited;
+
+    fn questions(handlers: Handlers) -> (Questions, Tasks) {
+        let desk = Desk { handlers: Arc::new(handlers), questions_max: 2, timeout: Duration::from_secs(60) };
+        let tasks = Tasks::new();
+        (Questions::new(ServerId::new("s").unwrap(), desk, tasks.alive()), tasks)
+    }
+
+    fn id(id: u64) -> RawJson {
+        RawJson::from_value(&id).unwrap()
+    }
+
+    fn params() -> Option<RawJson> {
+        Some(RawJson::from_text(r#"{"message":"?"}"#).unwrap())
+    }
+
+    async fn next(questions: &mut Questions) -> (RawJson, Answered) {
+        poll_fn(|poller| questions.poll(poller).map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    fn code(answered: Option<(RawJson, Answered)>) -> i64 {
+        answered.expect("it is answered at once").1.expect_err("it is refused").code
+    }
+
+    #[tokio::test]
+    async fn a_ping_is_answered_and_what_is_unknown_refused_at_once() {
+        let (mut questions, _tasks) = questions(Handlers::default());
+        let (_, pong) = questions.ask(id(1), "ping", None).expect("at once");
+        assert_eq!(pong.expect("no error").as_str(), "{}");
+        assert_eq!(code(questions.ask(id(2), "elicitation/create", params())), -32601);
+        assert_eq!(code(questions.ask(id(3), "tools/list", None)), -32601);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_panics_or_hangs_is_an_error_to_the_server() {
+        let mut handlers = Handlers::default();
+        handlers.elicitation(|_| async { panic!("the host's fault") });
+        handlers.sampling(|_| std::future::pending::<Result<(), RpcError>>());
+        let (mut questions, _tasks) = questions(handlers);
+        assert!(questions.ask(id(1), "elicitation/create", params()).is_none());
+        assert!(questions.ask(id(2), "sampling/createMessage", params()).is_none());
+        let (first, answered) = next(&mut questions).await;
+        assert_eq!((first, answered.expect_err("it panicked").code), (id(1), -32603));
+        let (second, answered) = next(&mut questions).await;
+        let told = answered.expect_err("it hangs").message;
+        assert_eq!((second, told.as_str()), (id(2), "the host has not answered within 1m"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_are_bounded_and_can_be_taken_back() {
+        let mut handlers = Handlers::default();
+        handlers.elicitation(|_| std::future::pending::<Result<Elicited, RpcError>>());
+        let (mut questions, tasks) = questions(handlers);
+        for number in 1..=2 {
+            assert!(questions.ask(id(number), "elicitation/create", params()).is_none());
+        }
+        assert_eq!(code(questions.ask(id(3), "elicitation/create", params())), -32603);
+        questions.take_back("1");
+        assert!(questions.ask(id(4), "elicitation/create", params()).is_none());
+        drop(questions);
+        tasks.ended().await;
+    }
+}

@@ -1,0 +1,314 @@
+//! What servers ask back, and who answers for the host.
+//!
+//! A server may ask for input of the user's (elicitation), for a completion by the host's model (sampling) and for the
+//! folders it may look at (roots). Legacy servers ask by requests of their own while they work on a call; modern ones end the
+//! call with a result that asks, and it is made once more with the answers. Both lead to the same handlers, which the host
+//! gives to its builder. What has no handler is not declared to servers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::error::RpcError;
+use crate::id::ServerId;
+use crate::json::RawJson;
+
+/// What a server wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum QuestionKind {
+    /// Input of the user's, by a form.
+    Elicitation,
+    /// That the user visits a page, for what must not pass through this client.
+    UrlElicitation,
+    /// A completion by the host's model.
+    Sampling,
+    /// The folders that it may look at.
+    Roots,
+}
+
+impl QuestionKind {
+    /// What a request with this method and these params asks for; none if it is no question.
+    pub(crate) fn of(method: &str, params: &RawJson) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Mode<'a> {
+            #[serde(borrow, default)]
+            mode: Option<std::borrow::Cow<'a, str>>,
+        }
+        match method {
+            "elicitation/create" => {
+                let mode = params.parse_borrowed::<Mode<'_>>().ok().and_then(|params| params.mode);
+                match mode.as_deref() {
+                    None | Some("form") => Some(Self::Elicitation),
+                    Some("url") => Some(Self::UrlElicitation),
+                    Some(_) => None,
+                }
+            }
+            "sampling/createMessage" => Some(Self::Sampling),
+            "roots/list" => Some(Self::Roots),
+            _ => None,
+        }
+    }
+}
+
+/// One question of a server's. All of it but `server` is the server's word: untrusted.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Question {
+    /// Who asks, as the operator names it.
+    pub server: ServerId,
+    /// What for.
+    pub kind: QuestionKind,
+    /// The params of its request, unread; an empty object where it sent none.
+    pub params: RawJson,
+}
+
+impl Question {
+    pub(crate) fn new(server: ServerId, kind: QuestionKind, params: RawJson) -> Self {
+        Self { server, kind, params }
+    }
+
+    /// What the user is to be shown, where it is an elicitation with a message.
+    pub fn message(&self) -> Option<String> {
+        self.member("message")?.as_str().map(str::to_owned)
+    }
+
+    /// The page that the user is to visit, where it is such an elicitation. It is never fetched here.
+    pub fn url(&self) -> Option<String> {
+        self.member("url")?.as_str().map(str::to_owned)
+    }
+
+    /// The values that the requested form names as defaults, by field: what the user begins with, and the answer of a host
+    /// that accepts without asking.
+    pub fn defaults(&self) -> Map<String, Value> {
+        let schema = self.member("requestedSchema");
+        let fields = schema.as_ref().and_then(|schema| schema.get("properties")?.as_object());
+        let defaults = fields
+            .into_iter()
+            .flatten()
+            .filter_map(|(field, described)| Some((field.clone(), described.get("default")?.clone())));
+        defaults.collect()
+    }
+
+    fn member(&self, name: &str) -> Option<Value> {
+        self.params.parse::<Map<String, Value>>().ok()?.remove(name)
+    }
+}
+
+/// What became of an elicitation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Elicited {
+    /// The user agreed, with the form's values; with none where there was no form.
+    Accept(Option<Map<String, Value>>),
+    /// The user said no.
+    Decline,
+    /// The user turned away without an answer.
+    Cancel,
+}
+
+impl Elicited {
+    fn answer(self) -> Result<RawJson, RpcError> {
+        #[derive(Serialize)]
+        struct Answer {
+            action: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            content: Option<Map<String, Value>>,
+        }
+        let (action, content) = match self {
+            Self::Accept(content) => ("accept", content),
+            Self::Decline => ("decline", None),
+            Self::Cancel => ("cancel", None),
+        };
+        told(&Answer { action, content })
+    }
+}
+
+/// A folder that servers may look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Root {
+    /// Its address, `file://…`.
+    pub uri: String,
+    /// Its name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+fn told(answer: &impl Serialize) -> Result<RawJson, RpcError> {
+    RawJson::from_value(answer).map_err(|error| RpcError {
+        code: RpcError::INTERNAL_ERROR,
+        message: format!("the host's answer is no JSON: {error}"),
+        data: None,
+    })
+}
+
+/// Answers one kind of questions.
+type Handler = Arc<dyn Fn(Question) -> BoxFuture<'static, Result<RawJson, RpcError>> + Send + Sync>;
+
+/// Who answers the servers' questions.
+#[derive(Clone, Default)]
+pub(crate) struct Handlers {
+    elicitation: Option<Handler>,
+    url_elicitation: Option<Handler>,
+    sampling: Option<Handler>,
+    roots: Option<Handler>,
+}
+
+impl fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.capabilities())
+    }
+}
+
+impl Handlers {
+    /// Forms are answered by `handle`.
+    pub fn elicitation<F>(&mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<Elicited, RpcError>> + Send + 'static,
+    {
+        self.elicitation = Some(elicited(handle));
+    }
+
+    /// Pages to visit are answered by `handle`.
+    pub fn url_elicitation<F>(&mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<Elicited, RpcError>> + Send + 'static,
+    {
+        self.url_elicitation = Some(elicited(handle));
+    }
+
+    /// Completions are answered by `handle`.
+    pub fn sampling<F, A>(&mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<A, RpcError>> + Send + 'static,
+        A: Serialize + 'static,
+    {
+        self.sampling = Some(Arc::new(move |question| {
+            let answer = handle(question);
+            Box::pin(async move { told(&answer.await?) })
+        }));
+    }
+
+    /// Folders are named by `handle`.
+    pub fn roots<F>(&mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<Vec<Root>, RpcError>> + Send + 'static,
+    {
+        #[derive(Serialize)]
+        struct Roots {
+            roots: Vec<Root>,
+        }
+        self.roots = Some(Arc::new(move |question| {
+            let answer = handle(question);
+            Box::pin(async move { told(&Roots { roots: answer.await? }) })
+        }));
+    }
+
+    /// Nobody answers anything.
+    pub fn is_empty(&self) -> bool {
+        self.elicitation.is_none()
+            && self.url_elicitation.is_none()
+            && self.sampling.is_none()
+            && self.roots.is_none()
+    }
+
+    /// Who answers questions of a kind.
+    pub fn of(&self, kind: QuestionKind) -> Option<&Handler> {
+        match kind {
+            QuestionKind::Elicitation => self.elicitation.as_ref(),
+            QuestionKind::UrlElicitation => self.url_elicitation.as_ref(),
+            QuestionKind::Sampling => self.sampling.as_ref(),
+            QuestionKind::Roots => self.roots.as_ref(),
+        }
+    }
+
+    /// What is declared to servers: the JSON object of this client's capabilities.
+    pub fn capabilities(&self) -> String {
+        let mut declared = Vec::new();
+        let modes: Vec<&str> = [
+            self.elicitation.as_ref().map(|_| r#""form":{}"#),
+            self.url_elicitation.as_ref().map(|_| r#""url":{}"#),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if !modes.is_empty() {
+            declared.push(format!(r#""elicitation":{{{}}}"#, modes.join(",")));
+        }
+        declared.extend(self.sampling.as_ref().map(|_| r#""sampling":{}"#.to_owned()));
+        declared.extend(self.roots.as_ref().map(|_| r#""roots":{}"#.to_owned()));
+        format!("{{{}}}", declared.join(","))
+    }
+}
+
+fn elicited<F>(handle: impl Fn(Question) -> F + Send + Sync + 'static) -> Handler
+where
+    F: Future<Output = Result<Elicited, RpcError>> + Send + 'static,
+{
+    Arc::new(move |question| {
+        let answer = handle(question);
+        Box::pin(async move { answer.await?.answer() })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn raw(value: &Value) -> RawJson {
+        RawJson::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn what_is_declared_is_what_is_handled() {
+        let mut handlers = Handlers::default();
+        assert!(handlers.is_empty());
+        assert_eq!(handlers.capabilities(), "{}");
+        handlers.url_elicitation(|_| async { Ok(Elicited::Decline) });
+        assert_eq!(handlers.capabilities(), r#"{"elicitation":{"url":{}}}"#);
+        handlers.elicitation(|_| async { Ok(Elicited::Decline) });
+        handlers.sampling(|_| async { Ok(json!({})) });
+        handlers.roots(|_| async { Ok(Vec::new()) });
+        assert_eq!(
+            handlers.capabilities(),
+            r#"{"elicitation":{"form":{},"url":{}},"sampling":{},"roots":{}}"#
+        );
+        assert!(!handlers.is_empty());
+    }
+
+    #[test]
+    fn a_form_is_told_from_a_page_and_both_from_what_is_unknown() {
+        let kind = |method: &str, params: Value| QuestionKind::of(method, &raw(&params));
+        assert_eq!(kind("elicitation/create", json!({})), Some(QuestionKind::Elicitation));
+        assert_eq!(kind("elicitation/create", json!({"mode": "form"})), Some(QuestionKind::Elicitation));
+        assert_eq!(kind("elicitation/create", json!({"mode": "url"})), Some(QuestionKind::UrlElicitation));
+        assert_eq!(kind("elicitation/create", json!({"mode": "voice"})), None);
+        assert_eq!(kind("tools/list", json!({})), None);
+    }
+
+    #[test]
+    fn the_defaults_of_a_form_are_read_field_by_field() {
+        let params = json!({"message": "Who?", "requestedSchema": {"type": "object", "properties": {
+            "name": {"type": "string", "default": "Ada"}, "age": {"type": "integer"}, "sure": {"default": false}}}});
+        let server = ServerId::new("s").unwrap();
+        let question = Question::new(server.clone(), QuestionKind::Elicitation, raw(&params));
+        assert_eq!(Value::from(question.defaults()), json!({"name": "Ada", "sure": false}));
+        assert_eq!(question.message().as_deref(), Some("Who?"));
+        let odd = Question::new(server, QuestionKind::Elicitation, raw(&json!({"requestedSchema": [1]})));
+        assert!(odd.defaults().is_empty() && odd.message().is_none() && odd.url().is_none());
+    }
+
+    #[test]
+    fn an_answer_has_the_shape_that_the_protocol_wants() {
+        let content = json!({"a": 1}).as_object().cloned();
+        let text = |answer: Elicited| answer.answer().unwrap().as_str().to_owned();
+        assert_eq!(text(Elicited::Accept(content)), r#"{"action":"accept","content":{"a":1}}"#);
+        assert_eq!(text(Elicited::Accept(None)), r#"{"action":"accept"}"#);
+        assert_eq!(text(Elicited::Cancel), r#"{"action":"cancel"}"#);
+    }
+}

@@ -1,0 +1,126 @@
+//! Calls whose result asks back: the host's handlers answer, and the call is made again with what they say.
+//!
+//! ```text
+//! call ──▶ result ──complete──▶ the reply
+//!   ▲         │ it asks, and everything that it asks has a handler
+//!   └─────────┘ at most `limits.roundsMax` times, on the server that asked
+//! ```
+
+use std::sync::{Arc, Weak};
+
+use tokio::time::Instant;
+
+use super::{Inner, Troupe};
+use crate::call::{Call, InputRequired, Reply};
+use crate::error::{CallError, CallErrorKind, RpcError};
+use crate::json::RawJson;
+use crate::policy::routing::Answer;
+use crate::question::Question;
+
+/// What a call keeps that may be asked back.
+pub(super) struct Rounds {
+    /// The troupe ends with its last handle, also where a call is under way.
+    troupe: Weak<Inner>,
+    call: Arc<Call>,
+}
+
+impl Rounds {
+    /// Of this call.
+    pub fn new(troupe: &Troupe, call: Arc<Call>) -> Self {
+        Self { troupe: Arc::downgrade(&troupe.0), call }
+    }
+
+    /// What a reply asks, if the host's handlers can answer all of it.
+    pub fn asked(&self, reply: &Reply) -> Option<InputRequired> {
+        let asked = reply.input_required()?;
+        let troupe = self.troupe.upgrade()?;
+        let known = |request: &RawJson| question(&troupe, reply, request).is_ok();
+        asked.requests.values().all(known).then_some(asked)
+    }
+
+    /// Makes the call again with the handlers' answers, until a reply asks nothing more that they can answer.
+    pub async fn go_on(self, started: Instant, mut reply: Reply, mut asked: InputRequired) -> Answer {
+        let Some(limit) = self.troupe.upgrade().map(|troupe| troupe.settings.borrow().limits.rounds_max)
+        else {
+            return Err(failed(&reply, CallErrorKind::Closed));
+        };
+        for _ in 0..limit {
+            let next = self.next_call(started, &reply, asked).await?;
+            let Some(troupe) = self.troupe.upgrade() else {
+                return Err(failed(&reply, CallErrorKind::Closed));
+            };
+            let answer = Troupe(troupe).call_once(Arc::new(next)).await?;
+            reply = Reply {
+                duration: Instant::now().saturating_duration_since(started),
+                attempts: reply.attempts + answer.attempts,
+                ..answer
+            };
+            match self.asked(&reply) {
+                Some(more) => asked = more,
+                None => return Ok(reply),
+            }
+        }
+        let reason = format!("it asked back more than {limit} times");
+        Err(failed(&reply, CallErrorKind::Unanswered { reason }))
+    }
+
+    /// The call once more, with an answer to each question.
+    async fn next_call(
+        &self,
+        started: Instant,
+        reply: &Reply,
+        asked: InputRequired,
+    ) -> Result<Call, CallError> {
+        let mut responses = String::from("{");
+        for (key, request) in &asked.requests {
+            let Some(troupe) = self.troupe.upgrade() else {
+                return Err(failed(reply, CallErrorKind::Closed));
+            };
+            let unanswered =
+                |error: RpcError| failed(reply, CallErrorKind::Unanswered { reason: error.message });
+            let question = question(&troupe, reply, request).map_err(unanswered)?;
+            let desk = troupe.desk.clone();
+            // While somebody thinks about it the troupe may end.
+            drop(troupe);
+            let answer = desk.answer(question).await.map_err(unanswered)?;
+            if responses.len() > 1 {
+                responses.push(',');
+            }
+            let key = RawJson::from_value(key)
+                .map_err(|error| failed(reply, CallErrorKind::Unanswered { reason: error.to_string() }))?;
+            responses.push_str(key.as_str());
+            responses.push(':');
+            responses.push_str(answer.as_str());
+        }
+        responses.push('}');
+        let mut call = (*self.call).clone();
+        call = call.server(reply.server.as_str()).answering(RawJson::trusted(responses.into()), asked.state);
+        if let Some(timeout) = call.timeout {
+            call.timeout = Some(timeout.saturating_sub(Instant::now().saturating_duration_since(started)));
+        }
+        Ok(call)
+    }
+}
+
+/// The question that an input request of a reply is.
+fn question(troupe: &Inner, reply: &Reply, request: &RawJson) -> Result<Question, RpcError> {
+    #[derive(serde::Deserialize)]
+    struct Written<'a> {
+        method: String,
+        #[serde(borrow, default)]
+        params: Option<&'a serde_json::value::RawValue>,
+    }
+    let unreadable = |error: serde_json::Error| RpcError {
+        code: RpcError::INVALID_PARAMS,
+        message: format!("an input request cannot be read: {error}"),
+        data: None,
+    };
+    let Written { method, params } = request.parse_borrowed().map_err(unreadable)?;
+    let params = params.map(|params| RawJson::from_text(params.get())).transpose().map_err(unreadable)?;
+    troupe.desk.question(&reply.server, &method, params)
+}
+
+fn failed(reply: &Reply, kind: CallErrorKind) -> CallError {
+    let Reply { request_id, tool, server, attempts, .. } = reply;
+    CallError::new(kind, request_id.clone(), tool.clone(), Some(server.clone()), *attempts)
+}

@@ -1,0 +1,204 @@
+//! What servers ask the host, in both eras: who answers, what is declared, and what becomes of a handler that fails.
+
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{echo, end, kind, ready};
+use mcp_troupe::question::Root;
+use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer};
+use mcp_troupe::{
+    Call, CallErrorKind, Elicited, Question, Readiness, RpcError, Server, Troupe, TroupeBuilder,
+};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+
+const FORM: &str = r#"{"message":"Who?","requestedSchema":{"type":"object","properties":{"name":{"type":"string","default":"Ada"}}}}"#;
+
+fn asking(method: &str, params: &str) -> Script {
+    Script::Ask { method: method.into(), params: params.into() }
+}
+
+fn legacy() -> ScriptedBuilder {
+    ScriptedServer::builder().era(ScriptedEra::Legacy).tool("echo", Script::Echo)
+}
+
+/// The requests of a result that asks for a form, a completion and folders.
+fn requests() -> String {
+    format!(
+        r#"{{"who":{{"method":"elicitation/create","params":{FORM}}},"what":{{"method":"sampling/createMessage","params":{{"messages":[]}}}},"where":{{"method":"roots/list"}}}}"#
+    )
+}
+
+async fn accept(question: Question) -> Result<Elicited, RpcError> {
+    let mut content = question.defaults();
+    content.insert("asked by".into(), question.server.as_str().into());
+    Ok(Elicited::Accept(Some(content)))
+}
+
+/// A host that answers everything.
+fn host() -> TroupeBuilder {
+    Troupe::builder()
+        .on_elicitation(accept)
+        .on_sampling(|_| async {
+            Ok(json!({"role": "assistant", "model": "m", "content": {"type": "text", "text": "hello"}}))
+        })
+        .on_roots(|_| async { Ok(vec![Root { uri: "file:///work".into(), name: None }]) })
+}
+
+async fn playing(builder: TroupeBuilder, servers: impl IntoIterator<Item = Server>) -> Troupe {
+    let troupe = servers.into_iter().fold(builder, TroupeBuilder::server).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    troupe
+}
+
+async fn answered(troupe: &Troupe, call: Call) -> Value {
+    troupe.call(call).await.unwrap().structured().unwrap()
+}
+
+#[tokio::test]
+async fn a_legacy_server_that_asks_in_the_middle_of_a_call_is_answered_over_a_socket_and_over_http() {
+    let script = || {
+        legacy().tool("form", asking("elicitation/create", FORM)).tool("folders", asking("roots/list", "{}"))
+    };
+    let (socket, http) = (script().start().await, script().http_events().sessions().start().await);
+    let servers = [Server::websocket("socket", socket.url()), Server::http("http", http.url())];
+    let troupe = playing(host(), servers).await;
+    for server in ["socket", "http"] {
+        let form = answered(&troupe, Call::tool(format!("{server}/form"))).await;
+        let content = json!({"name": "Ada", "asked by": server});
+        assert_eq!(form, json!({"result": {"action": "accept", "content": content}}));
+        let folders = answered(&troupe, Call::tool(format!("{server}/folders"))).await;
+        assert_eq!(folders, json!({"result": {"roots": [{"uri": "file:///work"}]}}));
+    }
+    let declared = json!({"elicitation": {"form": {}}, "sampling": {}, "roots": {}});
+    assert_eq!(socket.observed().declared, Some(declared));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_modern_result_that_asks_is_answered_and_the_call_made_again_on_the_same_server() {
+    let ask = Script::AskBack { requests: requests(), state: Some(r#""b3BhcXVl\u002b""#.into()) };
+    let script = || ScriptedServer::builder().tool("ask", ask.clone());
+    let (one, two) = (script().start().await, script().http().start().await);
+    let servers = [Server::websocket("one", one.url()).group("g"), Server::http("two", two.url()).group("g")];
+    let troupe = playing(host().strategy("round-robin"), servers).await;
+    for _ in 0..4 {
+        let reply = troupe.call(Call::tool("ask")).await.unwrap();
+        let said: Value = reply.structured().unwrap();
+        assert_eq!(reply.attempts, 2);
+        assert_eq!(said["state"], "b3BhcXVl+");
+        let who = &said["responses"]["who"]["content"];
+        assert_eq!(who, &json!({"name": "Ada", "asked by": reply.server.as_str()}));
+        assert_eq!(said["responses"]["what"]["content"]["text"], "hello");
+        assert_eq!(said["responses"]["where"]["roots"][0]["uri"], "file:///work");
+    }
+    assert_eq!((one.observed().calls["ask"], two.observed().calls["ask"]), (4, 4));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn without_handlers_nothing_is_declared_and_the_question_is_the_hosts_to_answer() {
+    let modern = ScriptedServer::builder()
+        .tool("ask", Script::AskBack { requests: requests(), state: Some("17".into()) })
+        .start()
+        .await;
+    let old = legacy().tool("form", asking("elicitation/create", FORM)).start().await;
+    let troupe =
+        ready([Server::websocket("modern", modern.url()), Server::websocket("old", old.url())]).await;
+    assert_eq!(modern.observed().declared, Some(json!({})));
+    assert_eq!(answered(&troupe, Call::tool("form")).await["error"]["code"], -32601);
+
+    let asked = troupe.call(Call::tool("ask")).await.unwrap().input_required().unwrap();
+    assert_eq!(asked.requests.keys().collect::<Vec<_>>(), ["what", "where", "who"]);
+    let call = Call::tool("ask").input(json!({"who": {"action": "decline"}}), asked.state);
+    let said = answered(&troupe, call).await;
+    assert_eq!(said, json!({"responses": {"who": {"action": "decline"}}, "state": 17}));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_question_that_only_some_handlers_know_goes_to_the_host_whole() {
+    let server = ScriptedServer::builder()
+        .tool("ask", Script::AskBack { requests: requests(), state: None })
+        .start()
+        .await;
+    let builder = Troupe::builder().on_elicitation(accept);
+    let troupe = playing(builder, [Server::websocket("s", server.url())]).await;
+    let reply = troupe.call(Call::tool("ask")).await.unwrap();
+    assert_eq!(reply.input_required().map(|asked| asked.requests.len()), Some(3));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_that_never_stops_asking_is_given_up_after_so_many_rounds() {
+    let endless = r#"{"resultType":"input_required","requestState":"again"}"#;
+    let server = ScriptedServer::builder().tool("ask", Script::Reply(endless.into())).start().await;
+    let troupe = playing(host(), [Server::websocket("s", server.url())]).await;
+    let error = troupe.call(Call::tool("ask")).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::Unanswered { .. }), "{error}");
+    assert_eq!(server.observed().calls["ask"], 9, "the first call, and eight rounds");
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_or_hangs_is_the_asking_servers_error_and_nobody_elses() {
+    let server = legacy()
+        .tool("form", asking("elicitation/create", FORM))
+        .tool("think", asking("sampling/createMessage", "{}"))
+        .start()
+        .await;
+    let builder = Troupe::builder()
+        .on_elicitation(|_| async { panic!("the host's fault") })
+        .on_sampling(|_| std::future::pending::<Result<Value, RpcError>>());
+    let troupe = playing(builder, [Server::websocket("s", server.url())]).await;
+    let hanging = tokio::spawn(troupe.call(Call::tool("think").timeout(Duration::from_secs(600))));
+    server.wait_for(|observed| observed.questions == 1).await;
+    assert_eq!(answered(&troupe, Call::tool("form")).await["error"]["code"], -32603);
+    for _ in 0..100 {
+        troupe.call(echo()).await.unwrap();
+    }
+    hanging.abort();
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_modern_call_whose_handler_fails_is_an_error_that_says_so() {
+    let server = ScriptedServer::builder()
+        .tool("ask", Script::AskBack { requests: requests(), state: None })
+        .start()
+        .await;
+    let builder = host().on_sampling(|_| async {
+        Err::<Value, _>(RpcError { code: -1, message: "the user said no".into(), data: None })
+    });
+    let troupe = playing(builder, [Server::websocket("s", server.url())]).await;
+    let kind = kind(troupe.call(Call::tool("ask")).await);
+    assert_eq!(kind, CallErrorKind::Unanswered { reason: "the user said no".into() });
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_question_that_is_taken_back_is_no_longer_worked_on() {
+    let params = FORM.to_owned();
+    let ask = Script::AskAndTakeBack { method: "elicitation/create".into(), params };
+    let server = legacy().tool("ask", ask).start().await;
+    let (gone, mut left) = mpsc::channel::<()>(1);
+    let never = Arc::new(Notify::new());
+    let builder = Troupe::builder().on_elicitation(move |_| {
+        let (gone, never) = (gone.clone(), never.clone());
+        async move {
+            let _dropped_with_the_task = gone;
+            never.notified().await;
+            Ok(Elicited::Cancel)
+        }
+    });
+    let troupe = playing(builder, [Server::websocket("s", server.url())]).await;
+    troupe.call(Call::tool("ask")).await.unwrap();
+    end(troupe).await;
+    assert_eq!(left.recv().await, None, "every handler is gone");
+    assert!(server.observed().answers.is_empty(), "nobody answers what was taken back");
+}
