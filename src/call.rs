@@ -120,6 +120,26 @@ pub(crate) enum Errand {
     Lease,
 }
 
+/// What a call asks of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Request {
+    /// To run a tool.
+    Tool,
+    /// To read a resource.
+    Resource,
+    /// To fill in a prompt.
+    Prompt,
+    /// To propose values for an argument.
+    Completion(Completes),
+}
+
+/// What the argument belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Completes {
+    Prompt,
+    Template,
+}
+
 /// Which servers a call may go to, besides offering the tool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Selector {
@@ -130,6 +150,11 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
+    /// Only this server.
+    pub(crate) fn server(server: &ServerId) -> Self {
+        Self { server: Some(server.as_str().to_owned()), ..Self::default() }
+    }
+
     /// The selector in words, for errors.
     pub(crate) fn describe(&self) -> String {
         let mut parts = Vec::new();
@@ -146,7 +171,7 @@ impl Selector {
     }
 }
 
-/// One call of a tool.
+/// One call: of a tool, for a resource, a prompt or a completion.
 ///
 /// ```
 /// use std::time::Duration;
@@ -162,7 +187,9 @@ impl Selector {
 #[derive(Debug, Clone)]
 #[must_use = "a call does nothing until it is given to Troupe::call"]
 pub struct Call {
+    /// The name of the tool or prompt, the URI of the resource.
     pub(crate) tool: String,
+    pub(crate) request: Request,
     pub(crate) errand: Errand,
     /// The arguments, or what is wrong with them; told when the call is made.
     pub(crate) args: Result<Option<RawJson>, String>,
@@ -196,8 +223,49 @@ impl Input {
 impl Call {
     /// A call of `tool`: its bare name, `group/tool`, or its exposed name `group__tool`.
     pub fn tool(tool: impl Into<String>) -> Self {
+        Self::of(Request::Tool, tool.into())
+    }
+
+    /// Reads the resource with this URI, from a server that lists it or a template that it follows. A URI that nobody lists,
+    /// such as one out of a tool's result, is read from the servers that the call selects by [`server`](Self::server),
+    /// [`group`](Self::group) or [`tag`](Self::tag). Safe to repeat.
+    pub fn resource(uri: impl Into<String>) -> Self {
+        Self::of(Request::Resource, uri.into()).idempotent()
+    }
+
+    /// Gets a prompt: its bare name, `group/prompt`, or its exposed name; its arguments are texts. Safe to repeat.
+    pub fn prompt(prompt: impl Into<String>) -> Self {
+        Self::of(Request::Prompt, prompt.into()).idempotent()
+    }
+
+    /// Asks for values that an argument of a prompt may have, which begin with what the user has typed. Safe to repeat.
+    pub fn complete_prompt(
+        prompt: impl Into<String>,
+        argument: impl Into<String>,
+        typed: impl Into<String>,
+    ) -> Self {
+        Self::completion(Completes::Prompt, prompt.into(), argument.into(), typed.into())
+    }
+
+    /// Asks for values that a variable of a resource template may have, which begin with what the user has typed. Safe to
+    /// repeat.
+    pub fn complete_template(
+        template: impl Into<String>,
+        variable: impl Into<String>,
+        typed: impl Into<String>,
+    ) -> Self {
+        Self::completion(Completes::Template, template.into(), variable.into(), typed.into())
+    }
+
+    fn completion(of: Completes, name: String, argument: String, typed: String) -> Self {
+        let args = serde_json::json!({"argument": {"name": argument, "value": typed}});
+        Self::of(Request::Completion(of), name).args(args).idempotent()
+    }
+
+    fn of(request: Request, name: String) -> Self {
         Self {
-            tool: tool.into(),
+            tool: name,
+            request,
             errand: Errand::Tool,
             args: Ok(None),
             selector: Selector::default(),
@@ -345,7 +413,7 @@ pub struct Reply {
     pub server: ServerId,
     /// Its group.
     pub group: GroupId,
-    /// The tool's name on that server.
+    /// The name of the tool or prompt on that server, or the resource's URI.
     pub tool: String,
     /// The result as the server sent it, unread; in the tool-execute dialect without its envelope.
     pub result: RawJson,
@@ -425,6 +493,12 @@ struct ToolResult<'a> {
     structured_content: Option<&'a RawValue>,
     #[serde(default)]
     content: Vec<Content>,
+    /// Of a resource.
+    #[serde(default)]
+    contents: Vec<Content>,
+    /// Of a prompt.
+    #[serde(default)]
+    messages: Vec<Message>,
 }
 
 /// One block of content; only text is read.
@@ -434,9 +508,17 @@ struct Content {
     text: Option<String>,
 }
 
+/// One message of a prompt.
+#[derive(serde::Deserialize)]
+struct Message {
+    content: Content,
+}
+
 impl ToolResult<'_> {
     fn text(&self) -> String {
-        self.content.iter().filter_map(|block| block.text.as_deref()).collect::<Vec<_>>().join("\n")
+        let messages = self.messages.iter().map(|message| &message.content);
+        let blocks = self.content.iter().chain(&self.contents).chain(messages);
+        blocks.filter_map(|block| block.text.as_deref()).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -472,7 +554,8 @@ impl Reply {
         matches!(self.success(), Err(ReplyError::Tool(_)))
     }
 
-    /// The text of the result's content blocks, joined by line breaks.
+    /// The text of the result, joined by line breaks: of a tool's content blocks, a resource's contents or a prompt's
+    /// messages.
     ///
     /// # Errors
     /// [`ReplyError::Tool`] with the same text if the tool reported an error, and the other variants if the result is

@@ -116,6 +116,32 @@ pub enum CallErrorKind {
         /// Servers whose tools are not known yet, since they could not be reached.
         missing: Vec<UnavailableServer>,
     },
+    /// No server offers the prompt.
+    #[error("unknown prompt{}{}", near_names(near), unlisted(missing))]
+    UnknownPrompt {
+        /// Names that look alike, best first.
+        near: Vec<String>,
+        /// Servers whose prompts are not known yet, since they could not be reached.
+        missing: Vec<UnavailableServer>,
+    },
+    /// No server lists the resource, or a template that it follows.
+    #[error("unknown resource{}", unlisted(missing))]
+    UnknownResource {
+        /// Servers whose resources are not known yet, since they could not be reached.
+        missing: Vec<UnavailableServer>,
+    },
+    /// Several groups offer a prompt of that name.
+    #[error("ambiguous prompt name: name one of {}", candidates.join(", "))]
+    AmbiguousPrompt {
+        /// The qualified names to choose from.
+        candidates: Vec<String>,
+    },
+    /// Several groups have a resource of that URI.
+    #[error("ambiguous resource: select one of the groups {}", groups.join(", "))]
+    AmbiguousResource {
+        /// The groups to choose from.
+        groups: Vec<String>,
+    },
     /// Several groups offer a tool of that name.
     #[error("ambiguous tool name: name one of {}", candidates.join(", "))]
     AmbiguousTool {
@@ -221,7 +247,11 @@ impl CallErrorKind {
             Self::InvalidArguments { .. } => "invalid-arguments",
             Self::InvalidOptions { .. } => "invalid-options",
             Self::UnknownTool { .. } => "unknown-tool",
+            Self::UnknownPrompt { .. } => "unknown-prompt",
+            Self::UnknownResource { .. } => "unknown-resource",
             Self::AmbiguousTool { .. } => "ambiguous-tool",
+            Self::AmbiguousPrompt { .. } => "ambiguous-prompt",
+            Self::AmbiguousResource { .. } => "ambiguous-resource",
             Self::NoMatch { .. } => "no-match",
             Self::Unavailable { .. } => "unavailable",
             Self::Overloaded { .. } => "overloaded",
@@ -247,7 +277,11 @@ impl CallErrorKind {
             Self::InvalidArguments { .. }
             | Self::InvalidOptions { .. }
             | Self::UnknownTool { .. }
+            | Self::UnknownPrompt { .. }
+            | Self::UnknownResource { .. }
             | Self::AmbiguousTool { .. }
+            | Self::AmbiguousPrompt { .. }
+            | Self::AmbiguousResource { .. }
             | Self::NoMatch { .. }
             | Self::Unavailable { .. }
             | Self::Overloaded { .. }
@@ -360,7 +394,11 @@ impl CallError {
             CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
             | CallErrorKind::UnknownTool { .. }
+            | CallErrorKind::UnknownPrompt { .. }
+            | CallErrorKind::UnknownResource { .. }
             | CallErrorKind::AmbiguousTool { .. }
+            | CallErrorKind::AmbiguousPrompt { .. }
+            | CallErrorKind::AmbiguousResource { .. }
             | CallErrorKind::NoMatch { .. }
             | CallErrorKind::Rpc(_)
             | CallErrorKind::LeaseEnded { .. }
@@ -415,11 +453,15 @@ impl Serialize for CallError {
         match &self.0.kind {
             CallErrorKind::Rpc(error) => map.serialize_entry("rpc", error)?,
             CallErrorKind::Refused(refusal) => map.serialize_entry("refusal", refusal)?,
-            CallErrorKind::UnknownTool { near, missing } => {
+            CallErrorKind::UnknownTool { near, missing } | CallErrorKind::UnknownPrompt { near, missing } => {
                 map.serialize_entry("near", near)?;
                 map.serialize_entry("missing", missing)?;
             }
-            CallErrorKind::AmbiguousTool { candidates } => map.serialize_entry("candidates", candidates)?,
+            CallErrorKind::UnknownResource { missing } => map.serialize_entry("missing", missing)?,
+            CallErrorKind::AmbiguousTool { candidates } | CallErrorKind::AmbiguousPrompt { candidates } => {
+                map.serialize_entry("candidates", candidates)?;
+            }
+            CallErrorKind::AmbiguousResource { groups } => map.serialize_entry("groups", groups)?,
             CallErrorKind::Unavailable { servers } => map.serialize_entry("servers", servers)?,
             CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }

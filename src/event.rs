@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::duration::optional_ms;
 use crate::id::{ConnectionId, GroupId, Incarnation, ServerId, SourceId};
+use crate::offer::OfferKind;
 
 /// Where a server stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -286,10 +287,12 @@ pub enum Event {
         #[serde(flatten)]
         transition: BreakerTransition,
     },
-    /// A server's tools were listed and differ from before.
-    ToolsChanged {
+    /// What a server offers was listed and differs from before.
+    OfferChanged {
         /// The server.
         server: ServerId,
+        /// What kind of things.
+        kind: OfferKind,
         /// Names that are new.
         added: Vec<String>,
         /// Names that are gone.
@@ -297,12 +300,30 @@ pub enum Event {
         /// Names whose definition differs.
         changed: Vec<String>,
     },
-    /// A tool was left out of the catalogue.
-    ToolSkipped {
+    /// An entry of a list was left out of the catalogue.
+    EntrySkipped {
         /// The server.
         server: ServerId,
-        /// Its name, or its place in the list where it has none.
-        tool: String,
+        /// What kind of thing it is.
+        kind: OfferKind,
+        /// Its name or URI, or its place in the list where it has none.
+        entry: String,
+        /// Why.
+        reason: String,
+    },
+    /// A resource that a host subscribed to changed; what it is now must be read.
+    ResourceUpdated {
+        /// The server.
+        server: ServerId,
+        /// The resource.
+        uri: String,
+    },
+    /// A server does not tell of changes of a resource.
+    SubscriptionFailed {
+        /// The server.
+        server: ServerId,
+        /// The resource.
+        uri: String,
         /// Why.
         reason: String,
     },

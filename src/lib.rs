@@ -58,6 +58,7 @@ pub mod error;
 pub mod event;
 pub mod id;
 mod json;
+pub mod offer;
 mod policy;
 mod protocol;
 pub mod question;
@@ -75,12 +76,13 @@ pub use actors::root::{ApplyError, RegisterError};
 #[doc(hidden)]
 pub use protocol::fuzzing;
 
+pub use actors::server::SubscribeError;
 pub use call::{AttemptEnd, Call, InputRequired, OutcomeClass, Priority, Reply, ReplyError};
 pub use config::{Applied, ConfigError, ConfigFile, Dialect, EraChoice, Mistake, Server, Settings};
 pub use error::{CallError, CallErrorKind, Delivery, RpcError};
 pub use event::Event;
 pub use json::RawJson;
-pub use policy::catalogue::Tool;
+pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool};
 pub use policy::classify::classify;
 pub use question::{Elicited, Question};
 pub use refusal::{Refusal, RefusalKind};
@@ -89,7 +91,7 @@ pub use stats::{ServerInfo, Stats};
 pub use token::TokenProvider;
 pub use troupe::{
     BreakerControl, CallFuture, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease, NotReady,
-    Readiness, ReplaceError, StartError, Troupe, TroupeBuilder, UnknownServer,
+    Readiness, ReplaceError, StartError, Subscription, Troupe, TroupeBuilder, UnknownServer,
 };
 
 /// How a server is chosen among replicas: the built-in strategies, and what hosts need to add their own.

@@ -76,8 +76,8 @@ async fn tools_that_change_are_listed_again_and_told() {
     server.set_script("new", Script::Echo);
     server.remove_tool("echo");
     server.announce_tools();
-    let told = event(&mut events, |event| matches!(event, Event::ToolsChanged { .. })).await;
-    let Event::ToolsChanged { added, removed, .. } = told else { unreachable!() };
+    let told = event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    let Event::OfferChanged { added, removed, .. } = told else { unreachable!() };
     assert_eq!((added, removed), (vec!["new".to_owned()], vec!["echo".to_owned()]));
     assert!(troupe.call(Call::tool("new")).await.is_ok());
     assert!(matches!(kind(troupe.call(echo()).await), CallErrorKind::UnknownTool { .. }));

@@ -25,7 +25,7 @@ use super::server::ServerMsg;
 use super::tasks::OwnedTask;
 use crate::config::ServerSpec;
 use crate::id::ConnectionId;
-use crate::protocol::Era;
+use crate::protocol::Known;
 use crate::transport::Connector;
 
 /// What a connection is told. It needs no orders: closing its queue ends it in order.
@@ -41,7 +41,7 @@ pub(crate) struct ConnectionArguments {
     pub spec: Arc<ServerSpec>,
     pub connector: Arc<dyn Connector>,
     pub connection: ConnectionId,
-    pub known_era: Option<Era>,
+    pub known: Option<Known>,
     pub server: ActorRef<ServerMsg>,
 }
 
@@ -105,14 +105,14 @@ async fn play(arguments: ConnectionArguments, myself: ActorRef<ConnectionMsg>) {
 
 /// Opens the link and pumps until it ends. Returns how it ended.
 async fn live(arguments: ConnectionArguments) -> Ending {
-    let ConnectionArguments { context, spec, connector, connection, known_era, server } = arguments;
+    let ConnectionArguments { context, spec, connector, connection, known, server } = arguments;
     let dial = Dial {
         connector,
         gate: context.dial_gate.clone(),
         limits: spec.pool.clone(),
         dialect: spec.dialect,
         era: spec.era,
-        known_era,
+        known,
         capabilities: context.desk.handlers.capabilities(),
         alive: context.tasks.alive(),
     };

@@ -13,7 +13,7 @@ use crate::config::{Dialect, EraChoice, PoolSettings};
 use crate::duration::rounded;
 use crate::protocol::envelope::{Malformed, decode, decode_answer};
 use crate::protocol::handshake::{Finality, Handshake, HandshakeError, Step, Wait};
-use crate::protocol::{Era, Session};
+use crate::protocol::{Era, Known, Session};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::transport::{Connector, DialError, Failure, Head, Inbound, Link, LinkError, Outbound};
 
@@ -102,7 +102,7 @@ pub(super) struct Dial {
     pub limits: PoolSettings,
     pub dialect: Dialect,
     pub era: EraChoice,
-    pub known_era: Option<Era>,
+    pub known: Option<Known>,
     /// The JSON object of what this client answers when servers ask.
     pub capabilities: String,
     /// Counts the link among the troupe's tasks, for as long as something of it is left.
@@ -161,7 +161,7 @@ impl Dial {
         noise: &mut Noise,
     ) -> Result<(Session, u64), OpenError> {
         // A modern server needs no handshake, so it takes a question to see that it is there.
-        let known = self.known_era.filter(|era| *era == Era::Legacy || link.proves_life());
+        let known = self.known.filter(|known| known.era == Era::Legacy || link.proves_life());
         let mut handshake = Handshake::new(self.dialect, self.era, known, self.capabilities.clone());
         let mut probe_until = None;
         let mut step = handshake.start();
@@ -268,7 +268,7 @@ mod tests {
             limits: PoolSettings::default(),
             dialect: Dialect::Mcp,
             era: EraChoice::Auto,
-            known_era: None,
+            known: None,
             capabilities: "{}".to_owned(),
             alive: Tasks::new().alive(),
         }

@@ -1,5 +1,6 @@
 //! What outlives a server actor: its breaker, its figures, its backoff, what it learned of the peer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -9,7 +10,7 @@ use crate::config::Settings;
 use crate::id::ConnectionId;
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Breaker;
-use crate::protocol::Era;
+use crate::protocol::Known;
 use crate::stats::{LatencyStats, Outcomes};
 
 /// The weight of a new sample in the average latency.
@@ -25,8 +26,10 @@ pub(crate) struct Ledger {
     pub reconnect: Backoff,
     pub outcomes: Outcomes,
     pub latency: Latencies,
-    /// Found by the first handshake; later ones skip the probe.
-    pub era: Option<Era>,
+    /// Found by the first handshake; later ones need not ask.
+    pub known: Option<Known>,
+    /// Resources that hosts subscribed to, with the number of handles.
+    pub subscriptions: BTreeMap<String, usize>,
     /// The number of the next connection; never used twice, so that a report of an old one is recognised.
     pub next_connection: u64,
 }
@@ -39,7 +42,8 @@ impl Ledger {
             reconnect: Backoff::new(settings.reconnect.clone()),
             outcomes: Outcomes::new(),
             latency: Latencies::new(),
-            era: None,
+            known: None,
+            subscriptions: BTreeMap::new(),
             next_connection: 1,
         }
     }

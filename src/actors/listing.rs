@@ -1,59 +1,58 @@
-//! Fetching a server's tools, all pages, over a connection that serves calls meanwhile.
+//! Fetching what a server offers, all pages, over a connection that serves calls meanwhile.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::pump::{ListFailure, PumpMsg};
 use crate::duration::rounded;
 use crate::error::RpcError;
-use crate::policy::catalogue::ToolDefinition;
-use crate::protocol::listing::{Listed, Listing, Page, SkippedTool};
+use crate::offer::OfferKind;
+use crate::protocol::listing::{Listed, Listing, Page};
 
-/// What a listing found.
-pub(crate) struct Tools {
-    pub tools: Arc<[ToolDefinition]>,
-    pub skipped: Vec<SkippedTool>,
-}
+/// What the listings of one time found, one by one.
+pub(crate) type Found = Vec<(OfferKind, Result<Listed, String>)>;
 
-/// Fetches the tools within `limit`. The error is a sentence for people.
-pub(super) async fn fetch(
-    queue: mpsc::Sender<PumpMsg>,
-    listing: Listing,
-    limit: Duration,
-) -> Result<Tools, String> {
-    match tokio::time::timeout(limit, pages(queue, listing)).await {
-        Ok(fetched) => fetched,
-        Err(_) => Err(format!("its tools were not listed within {}", rounded(limit))),
+/// Fetches one list after the other, all within `limit`. An error is a sentence for people. Tools that are not listed end it:
+/// without them the rest is of no use.
+pub(super) async fn fetch(queue: mpsc::Sender<PumpMsg>, listings: Vec<Listing>, limit: Duration) -> Found {
+    let until = Instant::now() + limit;
+    let mut found = Vec::with_capacity(listings.len());
+    for listing in listings {
+        let kind = listing.kind();
+        let listed = match tokio::time::timeout_at(until, pages(queue.clone(), listing)).await {
+            Ok(listed) => listed,
+            Err(_) => Err(format!("its {kind}s were not listed within {}", rounded(limit))),
+        };
+        let over = listed.is_err() && kind == OfferKind::Tool;
+        found.push((kind, listed));
+        if over {
+            break;
+        }
     }
+    found
 }
 
-async fn pages(queue: mpsc::Sender<PumpMsg>, mut listing: Listing) -> Result<Tools, String> {
+async fn pages(queue: mpsc::Sender<PumpMsg>, mut listing: Listing) -> Result<Listed, String> {
+    let kind = listing.kind();
+    let lost = || format!("the connection was lost while its {kind}s were listed");
     let mut cursor = None;
     loop {
         let (port, answer) = oneshot::channel();
-        let lost = "the connection was lost while its tools were listed";
-        queue.send(PumpMsg::List { cursor: cursor.take(), port }).await.map_err(|_| lost)?;
-        match answer.await.map_err(|_| lost)? {
-            Ok(result) => match listing.page(&result).map_err(|error| error.to_string())? {
+        let cursor_now = cursor.take();
+        queue.send(PumpMsg::List { kind, cursor: cursor_now, port }).await.map_err(|_| lost())?;
+        match answer.await.map_err(|_| lost())? {
+            Ok(result) => match listing.page(&result).map_err(|error| format!("its {kind}s: {error}"))? {
                 Page::More(next) => cursor = Some(next),
-                Page::Done => return Ok(tools(listing.finish())),
+                Page::Done => return Ok(listing.finish()),
             },
-            // A server without tools need not know the method.
+            // A server without any need not know the method.
             Err(ListFailure::Rpc(error)) if error.code == RpcError::METHOD_NOT_FOUND => {
-                return Ok(tools(listing.finish()));
+                return Ok(listing.finish());
             }
             Err(ListFailure::Rpc(error)) if error.code == RpcError::INVALID_PARAMS && listing.restart() => {}
-            Err(error) => return Err(format!("its tools could not be listed: {error}")),
+            Err(error) => return Err(format!("its {kind}s could not be listed: {error}")),
         }
-    }
-}
-
-fn tools(listed: Listed) -> Tools {
-    let tools = listed.tools.into_iter();
-    Tools {
-        tools: tools.map(|tool| ToolDefinition { name: tool.name, definition: tool.definition }).collect(),
-        skipped: listed.skipped,
     }
 }

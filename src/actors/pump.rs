@@ -10,7 +10,7 @@
 //! It ends by closing its queue and draining it, so that every attempt it was given is reported: as lost, and whether
 //! it may have been sent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::task::{Context as Poller, Poll};
 use std::time::Duration;
@@ -23,17 +23,21 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
 use super::dial::Opened;
 use super::questions::{Answered, Questions};
-use crate::call::{AttemptEnd, OutcomeClass};
+use super::server::{SUBSCRIPTIONS_MAX, Wanted};
+use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::config::LivenessSettings;
 use crate::duration::rounded;
 use crate::error::RpcError;
 use crate::id::AttemptId;
 use crate::json::RawJson;
+use crate::offer::{Kinds, OfferKind};
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
 use crate::protocol::envelope::{FrameMemory, Incoming, Malformed, Response, decode, decode_answer};
-use crate::protocol::{Mirrors, Notice, Session, cancelled_id, encode_answer};
+use crate::protocol::{
+    LISTEN_METHOD, Mirrors, Notice, Session, cancelled_id, encode_answer, subscribe_method, updated_uri,
+};
 use crate::transport::{Failure, Head, Inbound, Link, Outbound};
 
 /// Frames that are read before written ones get their turn again: neither side can starve the other.
@@ -53,8 +57,12 @@ pub(crate) enum PumpMsg {
     Cancel { attempt: AttemptId, reason: CancelReason },
     /// Call off everything: the router that asked for it is gone.
     CancelAll,
-    /// Fetch one page of the tool list.
-    List { cursor: Option<String>, port: ListPort },
+    /// Ask a modern server to tell of these changes, in place of what it was asked before.
+    Listen(Wanted),
+    /// Ask a legacy server to tell of changes of a resource, or no longer.
+    Subscribe { uri: String, wanted: bool },
+    /// Fetch one page of a list.
+    List { kind: OfferKind, cursor: Option<String>, port: ListPort },
 }
 
 /// What a call needs where its arguments may have to be mirrored into headers.
@@ -107,8 +115,12 @@ pub(crate) struct Report {
     pub strays: u64,
     /// Calls that wait for a new tool list.
     pub stale: Vec<Stale>,
-    /// The peer's tools changed.
-    pub tools_changed: bool,
+    /// Lists of the peer's that changed.
+    pub changed: Kinds,
+    /// Resources that changed.
+    pub updated: BTreeSet<String>,
+    /// What became of wishes to be told of changes.
+    pub listened: Vec<Listened>,
     /// The link takes no more requests, for this reason.
     pub leaving: Option<String>,
 }
@@ -124,15 +136,44 @@ impl Report {
             && self.stale.is_empty()
             && self.violations.is_empty()
             && self.strays == 0
-            && !self.tools_changed
+            && self.changed.is_empty()
+            && self.updated.is_empty()
+            && self.listened.is_empty()
             && self.leaving.is_none()
     }
 }
 
+/// What became of a wish to be told of changes.
+#[derive(Debug)]
+pub(crate) enum Listened {
+    /// The peer tells.
+    Acknowledged,
+    /// It tells no longer; or never did, where it has not acknowledged.
+    Ended { acknowledged: bool },
+    /// It does not tell of this resource.
+    Refused { uri: String, reason: String },
+}
+
 /// A request that waits for its answer.
 enum Flight {
-    Call { attempt: AttemptId, permit: Permit, sent_at: Instant, spare: Option<Box<Dispatch>> },
-    List { port: ListPort },
+    Call {
+        attempt: AttemptId,
+        permit: Permit,
+        sent_at: Instant,
+        spare: Option<Box<Dispatch>>,
+    },
+    List {
+        port: ListPort,
+    },
+    /// Open for as long as the peer tells of changes.
+    Listen {
+        acknowledged: bool,
+    },
+    /// To be told of a resource, or no longer.
+    Subscribe {
+        uri: String,
+        wanted: bool,
+    },
 }
 
 /// The answer to a question of the peer's, on its way.
@@ -249,15 +290,20 @@ impl<R: FnMut(Report)> Pump<R> {
         self.send_report();
         moved |= read?;
         self.check_liveness(poller)?;
-        if self.closing && self.in_flight.is_empty() && self.outbox.is_empty() {
+        if self.closing && self.outbox.is_empty() && self.has_answered() {
             return Err("closed in order".to_owned());
         }
         if let Some(reason) = &self.leaving
-            && self.in_flight.is_empty()
+            && self.has_answered()
         {
             return Err(reason.clone());
         }
         Ok(moved)
+    }
+
+    /// Whether nothing is in flight that ends by itself.
+    fn has_answered(&self) -> bool {
+        self.in_flight.values().all(|flight| matches!(flight, Flight::Listen { .. }))
     }
 
     /// Takes what is queued, unless earlier requests still wait for the peer to read.
@@ -319,7 +365,9 @@ impl<R: FnMut(Report)> Pump<R> {
                     return None;
                 }
                 self.next_id += 1;
-                let mut head = Head { name: Some(tool), ..Head::of(self.session.call_method()) };
+                let mut head = Head::of(self.session.call_method(call.request));
+                // What a completion is of is none of the headers' business.
+                head.name = (!matches!(call.request, Request::Completion(_))).then_some(tool);
                 let mut spare = None;
                 if let Some(mirroring) = mirroring {
                     let Mirroring { mirrors, spare: again } = *mirroring;
@@ -330,23 +378,44 @@ impl<R: FnMut(Report)> Pump<R> {
                 self.in_flight.insert(id, Flight::Call { attempt, permit, sent_at: now, spare });
                 Some(Outbound::Request { id, head, frame })
             }
+            // They are said again over another link.
+            PumpMsg::Listen(_) | PumpMsg::Subscribe { .. } if self.leaving.is_some() => None,
+            PumpMsg::Listen(wanted) => {
+                self.stop_listening();
+                let id = self.next_id;
+                self.next_id += 1;
+                self.in_flight.insert(id, Flight::Listen { acknowledged: false });
+                let frame = self.session.encode_listen(id, wanted.changes, wanted.resources.iter());
+                Some(Outbound::Request { id, head: Head::of(LISTEN_METHOD), frame })
+            }
+            PumpMsg::Subscribe { uri, wanted } => {
+                let id = self.next_id;
+                self.next_id += 1;
+                let frame = self.session.encode_subscribe(id, &uri, wanted);
+                self.in_flight.insert(id, Flight::Subscribe { uri, wanted });
+                Some(Outbound::Request { id, head: Head::of(subscribe_method(wanted)), frame })
+            }
             PumpMsg::List { port, .. } if self.leaving.is_some() => {
                 // Without an answer the listing fails as it does for a lost connection.
                 drop(port);
                 None
             }
-            PumpMsg::List { cursor, port } => {
+            PumpMsg::List { kind, cursor, port } => {
                 self.forget_listings();
                 let id = self.next_id;
                 self.next_id += 1;
                 self.in_flight.insert(id, Flight::List { port });
-                let head = Head::of(self.session.list_method());
-                Some(Outbound::Request { id, head, frame: self.session.encode_list(id, cursor.as_deref()) })
+                let head = Head::of(self.session.list_method(kind));
+                let frame = self.session.encode_list(id, kind, cursor.as_deref());
+                Some(Outbound::Request { id, head, frame })
             }
             PumpMsg::Cancel { attempt, reason } => {
                 let id = self.in_flight.iter().find_map(|(id, flight)| match flight {
                     Flight::Call { attempt: other, .. } if *other == attempt => Some(*id),
-                    Flight::Call { .. } | Flight::List { .. } => None,
+                    Flight::Call { .. }
+                    | Flight::List { .. }
+                    | Flight::Listen { .. }
+                    | Flight::Subscribe { .. } => None,
                 })?;
                 Some(self.call_off(id, reason, now))
             }
@@ -368,6 +437,27 @@ impl<R: FnMut(Report)> Pump<R> {
         let over = |flight: &Flight| matches!(flight, Flight::List { port } if port.is_closed());
         for (id, _) in self.in_flight.extract_if(|_, flight| over(flight)) {
             self.notices.push_back(Outbound::Cancel { id, frame: None });
+        }
+    }
+
+    /// Calls off what the peer was asked to tell.
+    fn stop_listening(&mut self) {
+        let telling = |flight: &Flight| matches!(flight, Flight::Listen { .. });
+        for (id, _) in self.in_flight.extract_if(|_, flight| telling(flight)) {
+            let frame = self.session.encode_cancel(id, "another subscription takes its place");
+            self.notices.push_back(Outbound::Cancel { id, frame });
+        }
+    }
+
+    /// A wish to be told of changes came to its end.
+    fn listen_ended(&mut self, acknowledged: bool) {
+        self.report.listened.push(Listened::Ended { acknowledged });
+    }
+
+    /// A subscription was answered.
+    fn subscribed(&mut self, uri: String, wanted: bool, outcome: Result<(), String>) {
+        if let (true, Err(reason)) = (wanted, outcome) {
+            self.report.listened.push(Listened::Refused { uri, reason });
         }
     }
 
@@ -456,10 +546,27 @@ impl<R: FnMut(Report)> Pump<R> {
                     self.notices.extend(answered.map(|(id, answered)| answer_of(&id, &answered)));
                 }
                 Incoming::Notification { method, params } => match Notice::of(&method) {
-                    Notice::ToolsListChanged => self.report.tools_changed = true,
+                    Notice::ListChanged(kind) => self.report.changed.insert(kind),
+                    Notice::ResourceUpdated => {
+                        let uri = params.as_ref().and_then(updated_uri);
+                        // More in one turn than there can be subscriptions are of resources that nobody asked about.
+                        self.report
+                            .updated
+                            .extend(uri.filter(|_| self.report.updated.len() < SUBSCRIPTIONS_MAX));
+                    }
+                    Notice::Acknowledged => {
+                        // A peer tells one thing at a time, and bridges rewrite the id that it names.
+                        for flight in self.in_flight.values_mut() {
+                            if let Flight::Listen { acknowledged } = flight {
+                                *acknowledged = true;
+                                self.report.listened.push(Listened::Acknowledged);
+                            }
+                        }
+                    }
                     Notice::Cancelled => {
                         if let Some(id) = params.as_ref().and_then(cancelled_id) {
                             self.questions.take_back(id);
+                            self.given_up(id);
                         }
                     }
                     Notice::Other => {}
@@ -480,6 +587,16 @@ impl<R: FnMut(Report)> Pump<R> {
             }
         }
         Ok(())
+    }
+
+    /// The peer gives up a request of ours: it may do so with what it was asked to tell, and answers all others.
+    fn given_up(&mut self, id: &str) {
+        let Ok(id) = id.parse::<u64>() else { return };
+        if let Some(Flight::Listen { acknowledged }) = self.in_flight.get(&id) {
+            let acknowledged = *acknowledged;
+            self.in_flight.remove(&id);
+            self.listen_ended(acknowledged);
+        }
     }
 
     fn answer(&mut self, response: Response, now: Instant) {
@@ -511,6 +628,15 @@ impl<R: FnMut(Report)> Pump<R> {
                 // The listing may have been given up.
                 let _ = port.send(response.outcome.map_err(ListFailure::Rpc));
             }
+            Some(Flight::Listen { acknowledged }) => {
+                self.link.answered(id);
+                self.listen_ended(acknowledged);
+            }
+            Some(Flight::Subscribe { uri, wanted }) => {
+                self.link.answered(id);
+                let outcome = response.outcome.map(|_| ()).map_err(|error| error.to_string());
+                self.subscribed(uri, wanted, outcome);
+            }
         }
     }
 
@@ -523,6 +649,10 @@ impl<R: FnMut(Report)> Pump<R> {
                 // The listing may have been given up.
                 let _ = port.send(Err(ListFailure::Failed(failure)));
                 return;
+            }
+            Flight::Listen { acknowledged } => return self.listen_ended(acknowledged),
+            Flight::Subscribe { uri, wanted } => {
+                return self.subscribed(uri, wanted, Err(failure.to_string()));
             }
         };
         let latency = now.saturating_duration_since(sent_at);
@@ -565,6 +695,8 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             // Without an answer the listing fails as it does for a lost connection.
             Some(Flight::List { port }) => drop(port),
+            Some(Flight::Listen { acknowledged }) => self.listen_ended(acknowledged),
+            Some(Flight::Subscribe { uri, wanted }) => self.subscribed(uri, wanted, Err(reason.to_owned())),
         }
     }
 

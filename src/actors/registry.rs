@@ -37,7 +37,7 @@ use super::{Alive, Context};
 use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings};
 use crate::event::{Event, ExitCause, Origin, ServerStatus};
 use crate::id::{Incarnation, ServerId};
-use crate::policy::catalogue::{Catalogue, ServerTools, ToolDefinition};
+use crate::policy::catalogue::{Catalogue, Offer, ServerOffer};
 use crate::policy::restart::{Decision, RestartPolicy};
 use crate::policy::routing::Standing;
 use crate::stats::ServerInfo;
@@ -123,8 +123,8 @@ pub(crate) enum RegistryMsg {
     RouterUp,
     /// By a server actor: where it stands.
     Report { server: ServerId, incarnation: Incarnation, standing: Standing },
-    /// By a server actor: its tools.
-    Tools { server: ServerId, incarnation: Incarnation, tools: Arc<[ToolDefinition]> },
+    /// By a server actor: what it offers.
+    Offer { server: ServerId, incarnation: Incarnation, offer: Offer },
     /// By a server actor's last breath: what its next life needs.
     Handover { server: ServerId, incarnation: Incarnation, ledger: Box<Ledger> },
     /// By a server actor: a sign of life.
@@ -196,7 +196,7 @@ struct Member {
     phase: Phase,
     restart: RestartPolicy,
     standing: Standing,
-    tools: Option<Arc<[ToolDefinition]>>,
+    offer: Option<Offer>,
     ledger: Ledger,
     /// When the life that is drained, or leaves, ends at the latest.
     finish_by: Instant,
@@ -237,7 +237,7 @@ impl Member {
             retry_at: self.standing.retry_at,
             incarnation: self.incarnation,
             restarts: self.restart.total(),
-            tools: self.tools.as_ref().map_or(0, |tools| tools.len()),
+            tools: self.offer.as_ref().map_or(0, |offer| offer.tools.len()),
         }
     }
 }
@@ -262,7 +262,7 @@ pub(crate) struct RegistryState {
     roster: watch::Sender<Arc<Roster>>,
     /// Members whose standing changed since the last publication.
     changed: BTreeSet<ServerId>,
-    tools_changed: bool,
+    offers_changed: bool,
     /// Every source has answered, or failed.
     complete: bool,
     /// The router waits to be told everything.
@@ -300,7 +300,7 @@ impl Actor for RegistryActor {
             configuration,
             roster,
             changed: BTreeSet::new(),
-            tools_changed: true,
+            offers_changed: true,
             complete,
             introduce: false,
             publishing: false,
@@ -327,7 +327,7 @@ impl Actor for RegistryActor {
             RegistryMsg::Applied(configuration) => {
                 state.configuration = configuration;
                 // The handles are told.
-                state.tools_changed = true;
+                state.offers_changed = true;
             }
             RegistryMsg::Drain { server, until, port } => state.drain(&server, until, port, now),
             RegistryMsg::Resume(server) => state.resume(&myself, &server, now).await?,
@@ -335,16 +335,16 @@ impl Actor for RegistryActor {
             RegistryMsg::Complete => {
                 state.complete = true;
                 // The handles are told as well.
-                state.tools_changed = true;
+                state.offers_changed = true;
             }
             RegistryMsg::RouterUp => state.router_up(),
             RegistryMsg::Report { server, incarnation, standing } => {
                 state.reported(&server, incarnation, standing, now);
             }
-            RegistryMsg::Tools { server, incarnation, tools } => {
+            RegistryMsg::Offer { server, incarnation, offer } => {
                 if let Some(member) = state.current(&server, incarnation) {
-                    member.tools = Some(tools);
-                    state.tools_changed = true;
+                    member.offer = Some(offer);
+                    state.offers_changed = true;
                     state.changed.insert(server);
                 }
             }
@@ -425,7 +425,7 @@ impl RegistryState {
             phase: Phase::Waiting { until: now, ended_at: now, handed_over: true },
             restart: RestartPolicy::new(settings.restart.clone()),
             standing: Standing::beginning(),
-            tools: None,
+            offer: None,
             ledger: Ledger::new(&spec, settings),
             finish_by: now,
             heard_at: now,
@@ -451,8 +451,8 @@ impl RegistryState {
         let Some(member) = self.members.get_mut(&server) else { return Ok(()) };
         let fresh = Ledger::new(&registration.spec, &self.context.settings);
         // The figures are the server's; what was learned of the former endpoint is not.
-        let Ledger { outcomes, latency, next_connection, .. } = member.ledger.clone();
-        member.ledger = Ledger { outcomes, latency, next_connection, ..fresh };
+        let Ledger { outcomes, latency, next_connection, subscriptions, .. } = member.ledger.clone();
+        member.ledger = Ledger { outcomes, latency, next_connection, subscriptions, ..fresh };
         member.registration = registration;
         self.changed.insert(server.clone());
         let retiring = match &member.phase {
@@ -481,7 +481,7 @@ impl RegistryState {
         let spec = registration.spec.clone();
         member.registration = registration;
         self.context.to_router(RouterMsg::Amended(spec));
-        self.tools_changed = true;
+        self.offers_changed = true;
         self.changed.insert(server);
     }
 
@@ -537,7 +537,7 @@ impl RegistryState {
         member.standing = Standing {
             status,
             hopeful: false,
-            listed: member.tools.is_some(),
+            listed: member.offer.is_some(),
             slots: 0,
             reason: Some(reason.to_owned()),
             ..Standing::beginning()
@@ -601,7 +601,7 @@ impl RegistryState {
             incarnation,
             registry: myself.clone(),
             ledger: member.ledger.clone(),
-            tools: member.tools.clone(),
+            offer: member.offer.clone(),
         };
         let (actor, _) = ServerActor::spawn_linked(None, ServerActor, arguments, myself.get_cell()).await?;
         let former = member.standing.status;
@@ -609,7 +609,7 @@ impl RegistryState {
         member.phase = Phase::Alive(actor.clone());
         member.heard_at = now;
         member.suspected = false;
-        member.standing = Standing { listed: member.tools.is_some(), ..Standing::beginning() };
+        member.standing = Standing { listed: member.offer.is_some(), ..Standing::beginning() };
         let (spec, standing) = (member.registration.spec.clone(), member.standing.clone());
         self.context.to_router(if beside {
             RouterMsg::Replaced { spec, incarnation, actor: Some(actor), standing }
@@ -628,7 +628,7 @@ impl RegistryState {
         let actor = member.actor().cloned();
         let gone = actor.is_none();
         member.phase = Phase::Leaving(actor);
-        self.tools_changed = true;
+        self.offers_changed = true;
         self.context.to_router(RouterMsg::Leaving(server.clone()));
         if let Some(actor) = alive {
             let until = now + self.context.settings.shutdown_drain;
@@ -656,13 +656,13 @@ impl RegistryState {
         self.changed.remove(server);
         self.context.to_router(RouterMsg::Left(server.clone()));
         self.context.emit(Event::ServerUnregistered { server: server.clone() });
-        self.tools_changed = true;
+        self.offers_changed = true;
     }
 
     /// A new router: it is told every member at once, and the rest with the next publication.
     fn router_up(&mut self) {
         self.introduce = true;
-        self.tools_changed = true;
+        self.offers_changed = true;
         for member in self.members.values() {
             if let Phase::Leaving(_) = member.phase {
                 continue;
@@ -752,7 +752,7 @@ impl RegistryState {
             status,
             // The first restarts follow within milliseconds.
             hopeful: matches!(decision, Decision::Restart { after } if after < Duration::from_secs(1)),
-            listed: member.tools.is_some(),
+            listed: member.offer.is_some(),
             slots: 0,
             reason: Some(format!("its actor ended: {cause}")),
             retry_at: until,
@@ -761,7 +761,7 @@ impl RegistryState {
         member.phase = match until {
             Some(until) => Phase::Waiting { until, ended_at: now, handed_over: false },
             None => {
-                self.tools_changed = true;
+                self.offers_changed = true;
                 Phase::Leaving(None)
             }
         };
@@ -805,7 +805,7 @@ impl RegistryState {
             self.ping(now);
         }
         if !self.publishing
-            && (self.complete && self.introduce || self.tools_changed || !self.changed.is_empty())
+            && (self.complete && self.introduce || self.offers_changed || !self.changed.is_empty())
         {
             self.publishing = true;
             myself.cast(RegistryMsg::Publish)?;
@@ -847,19 +847,19 @@ impl RegistryState {
     /// with tools that nobody knows.
     fn publish(&mut self) {
         self.publishing = false;
-        if std::mem::take(&mut self.tools_changed) {
+        if std::mem::take(&mut self.offers_changed) {
             let version = self.catalogue.version() + 1;
             let listed = self.members.values().filter_map(|member| {
                 let spec = &member.registration.spec;
-                let tools = match member.phase {
+                let offer = match member.phase {
                     Phase::Leaving(_) => None,
-                    Phase::Alive(_) | Phase::Paused { .. } | Phase::Waiting { .. } => member.tools.clone(),
+                    Phase::Alive(_) | Phase::Paused { .. } | Phase::Waiting { .. } => member.offer.clone(),
                 }?;
-                Some(ServerTools {
+                Some(ServerOffer {
                     server: spec.id.clone(),
                     group: spec.group.clone(),
                     order: spec.order,
-                    tools,
+                    offer,
                 })
             });
             self.catalogue = Arc::new(Catalogue::merge(version, listed, self.context.settings.collisions));

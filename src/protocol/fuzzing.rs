@@ -8,6 +8,7 @@ use super::handshake::{Handshake, Step};
 use super::listing::{Listing, Page};
 use crate::config::{Dialect, EraChoice};
 use crate::json::RawJson;
+use crate::offer::OfferKind;
 
 /// Parts the frames of one input. It stands in no JSON text, so it cuts no valid frame.
 const SEPARATOR: u8 = 0x1e;
@@ -111,7 +112,7 @@ fn converse(messages: &[Incoming]) {
             let Some(next) = rest.next() else { break None };
             step = handshake.receive(next.clone());
         };
-        let mut listing = Listing::new(100, 10);
+        let mut listing = Listing::new(OfferKind::Tool, 100, 10);
         for result in rest.filter_map(result_of) {
             if let Some(session) = &session {
                 session.unwrap_result(result.clone());
@@ -120,7 +121,7 @@ fn converse(messages: &[Incoming]) {
                 break;
             }
         }
-        assert!(listing.finish().tools.len() <= 100);
+        assert!(listing.finish().entries.len() <= 100);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here knows a socket or a clock. Params and results pass through as raw bytes: the client reads ids, methods
 //! and errors, and the few fields of a handshake or a tool list that it acts on.
 
+mod capabilities;
 pub mod envelope;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -11,9 +12,10 @@ pub mod listing;
 mod mirror;
 mod session;
 
+pub use capabilities::Declared;
 pub(crate) use mirror::Mirrors;
-pub use session::{Era, Notice, Session};
-pub(crate) use session::{cancelled_id, encode_answer};
+pub use session::{Era, Known, Notice, Session};
+pub(crate) use session::{LISTEN_METHOD, cancelled_id, encode_answer, subscribe_method, updated_uri};
 
 /// The modern version that is spoken.
 pub(crate) const MODERN_VERSION: &str = "2026-07-28";

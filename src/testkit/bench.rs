@@ -11,7 +11,7 @@ use crate::config::{BreakerSettings, Collisions, PoolSettings, Server, Settings}
 use crate::event::ServerStatus;
 use crate::id::{AttemptId, CallId, ConnectionId, GroupId, Incarnation, ServerId};
 use crate::json::RawJson;
-use crate::policy::catalogue::{Catalogue, Resolution, ServerTools, ToolDefinition};
+use crate::policy::catalogue::{Catalogue, Definition, Offer, Resolution, ServerOffer};
 use crate::policy::routing::{Answer, CancelReason, Completion, Dispatch, Outlet, Routing, Standing};
 use crate::policy::strategy::Strategies;
 use crate::protocol::envelope::{Incoming, decode};
@@ -117,7 +117,7 @@ impl Round {
             ..Standing::beginning()
         };
         let definition = RawJson::from_text(format!(r#"{{"name":"{TOOL}"}}"#)).expect("JSON");
-        let tools: Arc<[ToolDefinition]> = [ToolDefinition { name: TOOL.to_owned(), definition }].into();
+        let tools: Arc<[Definition]> = [Definition { name: TOOL.to_owned(), definition }].into();
         let mut offers = Vec::new();
         for (number, server) in self.servers.iter().cloned().enumerate() {
             let group = match company {
@@ -128,7 +128,12 @@ impl Round {
             let spec = spec.settle(&PoolSettings::default(), &BreakerSettings::default(), number);
             let spec = Arc::new(spec.expect("a good server"));
             self.routing.joined(spec, Incarnation::FIRST, Some(number), standing.clone());
-            offers.push(ServerTools { server, group, order: number, tools: tools.clone() });
+            offers.push(ServerOffer {
+                server,
+                group,
+                order: number,
+                offer: Offer { tools: tools.clone(), ..Offer::default() },
+            });
         }
         if company == Company::OwnGroups {
             self.tools = self.servers.iter().map(|server| format!("{server}/{TOOL}")).collect();
@@ -174,9 +179,10 @@ impl Names {
         let definition = RawJson::from_text("{}").expect("JSON");
         let offers = (0..servers).map(|number| {
             let server = server_id(number);
-            let tool = |n| ToolDefinition { name: Self::name(number, n), definition: definition.clone() };
+            let tool = |n| Definition { name: Self::name(number, n), definition: definition.clone() };
             let group = GroupId::from(&server);
-            ServerTools { server, group, order: number, tools: (0..tools).map(tool).collect() }
+            let tools = (0..tools).map(tool).collect();
+            ServerOffer { server, group, order: number, offer: Offer { tools, ..Offer::default() } }
         });
         Self(Catalogue::merge(1, offers, Collisions::default()))
     }

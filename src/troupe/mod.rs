@@ -5,6 +5,7 @@ mod calling;
 mod checking;
 mod following;
 mod lease;
+mod offers;
 mod rounds;
 mod stream;
 
@@ -41,6 +42,7 @@ pub use builder::{StartError, TroupeBuilder};
 pub use calling::CallFuture;
 pub use following::{ConfigFileError, ConfigWatch};
 pub use lease::Lease;
+pub use offers::Subscription;
 pub use stream::EventStream;
 
 /// How long the figures of one server are waited for; an actor that answers later is shown without them.

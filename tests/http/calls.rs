@@ -272,8 +272,8 @@ async fn a_tool_that_cannot_be_mirrored_is_left_out_and_told() {
     let troupe = start([]).await;
     let mut events = troupe.events();
     troupe.register(Server::http("s", server.url())).await.unwrap();
-    let told = super::common::event(&mut events, |event| matches!(event, Event::ToolSkipped { .. })).await;
-    let Event::ToolSkipped { tool, reason, .. } = told else { unreachable!() };
+    let told = super::common::event(&mut events, |event| matches!(event, Event::EntrySkipped { .. })).await;
+    let Event::EntrySkipped { entry: tool, reason, .. } = told else { unreachable!() };
     assert!(tool == "bad" && reason.contains("no name of a header"), "{tool}: {reason}");
     assert!(troupe.call(Call::tool("good")).await.is_ok());
     assert!(matches!(kind(troupe.call(Call::tool("bad")).await), CallErrorKind::UnknownTool { .. }));

@@ -175,7 +175,7 @@ async fn what_a_server_says_unasked_comes_by_a_stream_of_its_own() {
     let mut events = troupe.events();
     server.set_script("new", Script::Echo);
     server.announce_tools();
-    event(&mut events, |event| matches!(event, Event::ToolsChanged { .. })).await;
+    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
     assert!(troupe.call(Call::tool("new")).await.is_ok());
     end(troupe).await;
 }

@@ -17,7 +17,7 @@ impl ServerState {
     /// Sends a call over the least loaded connection, or gives it back unsent.
     pub(super) fn dispatch(&mut self, dispatch: Dispatch, turn: Turn, now: Instant) {
         let attempt = dispatch.attempt;
-        if self.drain_until.is_some() || self.tools.is_none() {
+        if self.drain_until.is_some() || self.offer.is_none() {
             return self.refuse(attempt);
         }
         let breaker = &mut self.ledger().breaker;

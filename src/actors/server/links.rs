@@ -1,23 +1,33 @@
 //! The connections of a server actor: opened as the pool wants, lost, dialled again; and the tools that they list.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use rand::RngExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Connection, ServerMsg, ServerState, hope_after_loss};
 use crate::actors::connection::{ConnectionActor, ConnectionArguments, Ending};
-use crate::actors::listing::{self, Tools};
+use crate::actors::listing::{self, Found};
 use crate::actors::pump::PumpMsg;
 use crate::actors::registry::RegistryMsg;
 use crate::call::AttemptEnd;
 use crate::event::{Event, ServerStatus};
 use crate::id::{AttemptId, ConnectionId};
-use crate::policy::catalogue::{ToolDefinition, differences};
+use crate::offer::{Kinds, OfferKind};
+use crate::policy::catalogue::{Definition, Offer, differences};
 use crate::policy::routing::Completion;
 use crate::protocol::Session;
-use crate::protocol::listing::Listing;
+use crate::protocol::listing::{Listed, ListedEntry, Listing, SkippedEntry};
+
+/// Bounds of the time after which a server that tells of no changes is listed again, whatever it says of its lists.
+const RELIST_AFTER_MIN: Duration = Duration::from_secs(30);
+const RELIST_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Random share of that time on top of it, so that many servers are not listed as one.
+const RELIST_JITTER: f64 = 0.1;
 
 /// The longest that a server's word keeps it from being dialled: one that names a day has forgotten itself.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
@@ -52,7 +62,7 @@ impl ServerState {
             spec: self.spec.clone(),
             connector: self.connector.clone(),
             connection,
-            known_era: self.ledger().era,
+            known: self.ledger().known,
             server: myself.clone(),
         };
         let (actor, _) =
@@ -84,79 +94,122 @@ impl ServerState {
         let first = !self.pool.is_ready();
         self.pool.opened(connection, now);
         let ledger = self.ledger();
-        ledger.era = session.era();
+        ledger.known = session.known();
         let transition = if first { ledger.breaker.reconnected(now) } else { None };
         if let Some(transition) = transition {
             self.announce(transition);
         }
-        if self.tools.is_some() {
+        if self.offer.is_some() {
             self.ledger().reconnect.good(now);
         }
         // A new process behind the same address may offer other tools.
         if first {
-            self.list(myself, connection);
+            self.list(myself, connection, Kinds::all());
         }
     }
 
-    /// Begins to list the tools over a connection.
-    pub(super) fn list(&mut self, myself: &ActorRef<ServerMsg>, connection: ConnectionId) {
+    /// Begins to list what the server offers over a connection.
+    pub(super) fn list(&mut self, myself: &ActorRef<ServerMsg>, connection: ConnectionId, kinds: Kinds) {
         let Some(queue) = self.connections.get(&connection).and_then(|held| held.queue.clone()) else {
             return;
         };
+        let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
+        let limits = &self.context.settings.limits;
+        let mirrors = self.mirrors();
+        let listings = kinds.iter().filter(|kind| declared.offers(*kind)).map(|kind| {
+            let listing = Listing::new(kind, limits.tools_max, limits.pages_max);
+            if mirrors && kind == OfferKind::Tool { listing.mirrored() } else { listing }
+        });
+        let fetch = listing::fetch(queue, listings.collect(), self.spec.pool.list_timeout);
         self.relist_at = None;
         self.mirroring.listing();
-        let limits = &self.context.settings.limits;
-        let listing = Listing::new(limits.tools_max, limits.pages_max);
-        let listing = if self.mirrors() { listing.mirrored() } else { listing };
-        let fetch = listing::fetch(queue, listing, self.spec.pool.list_timeout);
         let myself = myself.clone();
         self.listing = Some(self.context.tasks.spawn(async move {
-            let tools = fetch.await;
+            let found = fetch.await;
             // A server actor that has ended lists again in its next life.
-            let _ = myself.cast(ServerMsg::Listed { connection, tools });
+            let _ = myself.cast(ServerMsg::Listed { connection, found });
         }));
     }
 
-    pub(super) fn listed(&mut self, connection: ConnectionId, tools: Result<Tools, String>, now: Instant) {
+    pub(super) fn listed(&mut self, connection: ConnectionId, found: Found, now: Instant) {
         self.listing = None;
-        match tools {
-            Ok(Tools { tools, skipped }) => {
-                let server = self.spec.id.clone();
-                for skip in skipped {
-                    let (server, tool, reason) = (server.clone(), skip.tool, skip.reason);
-                    self.context.emit(Event::ToolSkipped { server, tool, reason });
+        let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
+        let mut offer = self.offer.clone().unwrap_or_default();
+        offer.reads = declared.resources;
+        let mut failed = None;
+        let mut ttl: Option<Duration> = None;
+        for (kind, listed) in found {
+            match listed {
+                Ok(listed) => {
+                    if !declared.tells(kind) || self.listening.is_deaf() {
+                        ttl = [ttl, listed.ttl].into_iter().flatten().min();
+                    }
+                    self.fresh_for = [self.fresh_for, listed.ttl].into_iter().flatten().min();
+                    self.take_list(kind, listed, &mut offer);
                 }
-                let former: &[ToolDefinition] = self.tools.as_deref().unwrap_or_default();
-                let (added, removed, changed) = differences(former, &tools);
-                let differs = !(added.is_empty() && removed.is_empty() && changed.is_empty());
-                if differs {
-                    self.context.emit(Event::ToolsChanged {
-                        server: server.clone(),
-                        added,
-                        removed,
-                        changed,
-                    });
-                }
-                if differs || self.tools.is_none() {
-                    let (incarnation, tools) = (self.incarnation, tools.clone());
-                    // Without a registry this life is ending.
-                    let _ = self.registry.cast(RegistryMsg::Tools { server, incarnation, tools });
-                }
-                self.mirroring.listed(&tools);
-                self.tools = Some(tools);
-                self.ledger().reconnect.good(now);
-                self.dispatch_stale(now);
+                Err(reason) if kind == OfferKind::Tool => failed = Some(reason),
+                // What is known of them stays.
+                Err(reason) => tracing::warn!(server = %self.spec.id, %reason, "not listed"),
             }
-            Err(reason) => {
-                tracing::warn!(server = %self.spec.id, %reason, "tools not listed");
-                self.fail_stale();
-                // Known tools stay; without any the connection is of no use and is made anew, with backoff.
-                let held = self.connections.get(&connection).filter(|held| !held.closing);
-                if self.tools.is_none() && held.is_some() {
-                    self.dismiss(connection);
-                    self.failed_attempt(reason, None, now);
-                }
-            }
+        }
+        if let Some(reason) = failed {
+            return self.not_listed(connection, reason, now);
+        }
+        self.mirroring.listed(&offer.tools);
+        if self.offer.as_ref() != Some(&offer) {
+            let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
+            // Without a registry this life is ending.
+            let _ = self.registry.cast(RegistryMsg::Offer { server, incarnation, offer: offer.clone() });
+        }
+        self.offer = Some(offer);
+        self.ledger().reconnect.good(now);
+        if let Some(ttl) = ttl {
+            self.list_again_after(ttl, now);
+        }
+        self.dispatch_stale(now);
+    }
+
+    /// Takes what one list held, and tells how it differs from before.
+    fn take_list(&mut self, kind: OfferKind, listed: Listed, offer: &mut Offer) {
+        let server = self.spec.id.clone();
+        for SkippedEntry { entry, reason } in listed.skipped {
+            self.context.emit(Event::EntrySkipped { server: server.clone(), kind, entry, reason });
+        }
+        let entries = listed.entries.into_iter();
+        let new: Arc<[Definition]> =
+            entries.map(|ListedEntry { name, definition }| Definition { name, definition }).collect();
+        let (added, removed, changed) = differences(offer.of(kind), &new);
+        if !(added.is_empty() && removed.is_empty() && changed.is_empty()) {
+            self.context.emit(Event::OfferChanged { server, kind, added, removed, changed });
+        }
+        *offer.of_mut(kind) = new;
+    }
+
+    /// The tools could not be listed.
+    fn not_listed(&mut self, connection: ConnectionId, reason: String, now: Instant) {
+        tracing::warn!(server = %self.spec.id, %reason, "tools not listed");
+        self.fail_stale();
+        // Known tools stay; without any the connection is of no use and is made anew, with backoff.
+        let held = self.connections.get(&connection).filter(|held| !held.closing);
+        if self.offer.is_none() && held.is_some() {
+            self.dismiss(connection);
+            self.failed_attempt(reason, None, now);
+        }
+    }
+
+    /// Plans to list everything again when what was listed is no longer fresh, for a server that does not tell of changes.
+    /// Not at once, however short-lived it says that its lists are: nobody asked, and all servers would be asked for ever.
+    fn list_again_after(&mut self, ttl: Duration, now: Instant) {
+        let wait = ttl.max(RELIST_AFTER_MIN).min(RELIST_AFTER_MAX);
+        let jitter = wait.mul_f64(self.rng.random_range(0.0..RELIST_JITTER));
+        self.relist = Kinds::all();
+        self.relist_at.get_or_insert(now + wait + jitter);
+    }
+
+    /// The server tells of no changes after all.
+    pub(super) fn list_by_time(&mut self, now: Instant) {
+        if let Some(ttl) = self.fresh_for {
+            self.list_again_after(ttl, now);
         }
     }
 
@@ -166,6 +219,7 @@ impl ServerState {
             held.closing = true;
             held.queue = None;
             self.pool.closing(connection);
+            self.listening.lost(connection);
         }
     }
 
@@ -180,6 +234,7 @@ impl ServerState {
             self.leases.close(connection, &format!("its connection was lost: {reason}"));
             return;
         }
+        self.listening.lost(connection);
         let was_ready = self.pool.is_ready();
         self.pool.leaving(connection);
         self.lost_link(was_ready, reason, now);
@@ -196,6 +251,7 @@ impl ServerState {
         if held.leased {
             return self.lease_closed(connection, &reason);
         }
+        self.listening.lost(connection);
         let was_ready = self.pool.is_ready();
         let lost = self.pool.close(connection);
         self.lose(lost, &reason, true);
@@ -232,7 +288,7 @@ impl ServerState {
         let wanted = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
         let delay = ledger.reconnect.next(now, rng).max(wanted);
         // Another server may have taken the place of the one that was known.
-        ledger.era = None;
+        ledger.known = None;
         self.reconnect_at = Some(now + delay);
         self.last_error = Some(reason);
         if self.reported.as_ref().is_none_or(|reported| reported.status != ServerStatus::Ready)

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use super::ServerState;
 use crate::actors::pump::{Mirroring, Stale};
-use crate::call::{AttemptEnd, OutcomeClass};
+use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::error::RpcError;
 use crate::id::{AttemptId, ConnectionId};
-use crate::policy::catalogue::ToolDefinition;
+use crate::policy::catalogue::Definition;
 use crate::policy::routing::{Completion, Dispatch, Over};
 use crate::protocol::{Era, Mirrors};
 
@@ -36,7 +36,7 @@ pub(super) struct MirroringState {
 
 impl MirroringState {
     /// Of these tools.
-    pub fn new(tools: &[ToolDefinition]) -> Self {
+    pub fn new(tools: &[Definition]) -> Self {
         let mut state = Self { mirrors: HashMap::new(), stale: Vec::new(), covered: Vec::new() };
         state.listed(tools);
         state
@@ -48,7 +48,7 @@ impl MirroringState {
     }
 
     /// The tools were listed.
-    pub fn listed(&mut self, tools: &[ToolDefinition]) {
+    pub fn listed(&mut self, tools: &[Definition]) {
         let mirrors = tools.iter().filter_map(|tool| {
             let mirrors = Mirrors::of(tool.definition.as_str()).ok().flatten()?;
             Some((tool.name.clone(), mirrors))
@@ -78,13 +78,13 @@ impl MirroringState {
 impl ServerState {
     /// Whether arguments are mirrored on the way to this server.
     pub(super) fn mirrors(&self) -> bool {
-        let era = self.carried.ledger.as_ref().and_then(|ledger| ledger.era);
-        self.connector.mirrors() && era == Some(Era::Modern)
+        let known = self.carried.ledger.as_ref().and_then(|ledger| ledger.known);
+        self.connector.mirrors() && known.is_some_and(|known| known.era == Era::Modern)
     }
 
     /// What the pump needs to mirror the arguments of a call.
     pub(super) fn mirroring_of(&self, dispatch: &Dispatch, turn: Turn) -> Option<Box<Mirroring>> {
-        if !self.mirrors() {
+        if !self.mirrors() || dispatch.call.request != Request::Tool {
             return None;
         }
         let mirrors = self.mirroring.mirrors.get(&*dispatch.tool).cloned();

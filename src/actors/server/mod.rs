@@ -14,6 +14,7 @@
 mod calls;
 mod leases;
 mod links;
+mod listening;
 mod mirroring;
 mod report;
 
@@ -30,12 +31,15 @@ use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::listening::ListeningState;
+pub use self::listening::SubscribeError;
+pub(crate) use self::listening::{SUBSCRIPTIONS_MAX, Wanted};
 use self::mirroring::{MirroringState, Turn};
 use super::Context;
 use super::alarm::Alarm;
 use super::connection::{ConnectionMsg, Ending};
 use super::ledger::Ledger;
-use super::listing::Tools;
+use super::listing::Found;
 use super::pump::{PumpMsg, Report};
 use super::registry::RegistryMsg;
 use super::supervision::{STOP_GRACE, exit_of};
@@ -43,7 +47,8 @@ use super::tasks::OwnedTask;
 use crate::config::ServerSpec;
 use crate::event::{BreakerTransition, Event};
 use crate::id::{AttemptId, ConnectionId, Incarnation, ServerId};
-use crate::policy::catalogue::ToolDefinition;
+use crate::offer::Kinds;
+use crate::policy::catalogue::Offer;
 use crate::policy::leases::Leases;
 use crate::policy::pool::Pool;
 use crate::policy::routing::{CancelReason, Dispatch, Over, Standing};
@@ -96,8 +101,12 @@ pub(crate) enum ServerMsg {
     Gone { connection: ConnectionId, reason: String },
     /// By a connection's pump: what a turn brought. The answers go on to the router.
     Turn { connection: ConnectionId, report: Report },
-    /// By the listing task: the tools, or why there are none.
-    Listed { connection: ConnectionId, tools: Result<Tools, String> },
+    /// By the listing task: what the server offers, or why that is not known.
+    Listed { connection: ConnectionId, found: Found },
+    /// By a handle: a host subscribes to a resource.
+    Subscribe { uri: String, port: oneshot::Sender<Result<(), SubscribeError>> },
+    /// By a handle: a host's subscription ends.
+    Unsubscribe(String),
     /// By the lease's user, or by the router where there is none: a lease ends.
     Release(ConnectionId),
     /// By the registry: a sign of life is wanted.
@@ -130,8 +139,8 @@ pub(crate) struct ServerArguments {
     pub incarnation: Incarnation,
     pub registry: ActorRef<RegistryMsg>,
     pub ledger: Ledger,
-    /// The tools that an earlier life found.
-    pub tools: Option<Arc<[ToolDefinition]>>,
+    /// What an earlier life found that the server offers.
+    pub offer: Option<Offer>,
 }
 
 /// One connection as the server actor holds it.
@@ -180,10 +189,16 @@ pub(crate) struct ServerState {
     reconnect_at: Option<Instant>,
     last_error: Option<String>,
 
-    tools: Option<Arc<[ToolDefinition]>>,
+    /// What the server offers; known when its tools were listed.
+    offer: Option<Offer>,
     listing: Option<OwnedTask>,
+    /// What is listed again, and when.
+    relist: Kinds,
     relist_at: Option<Instant>,
     mirroring: MirroringState,
+    listening: ListeningState,
+    /// How long what was listed last stays fresh, where its lists say so.
+    fresh_for: Option<Duration>,
 
     /// Until then the next dial is expected to succeed, and calls wait for it.
     hope_until: Option<Instant>,
@@ -208,7 +223,7 @@ impl Actor for ServerActor {
         _: ActorRef<ServerMsg>,
         arguments: ServerArguments,
     ) -> Result<ServerState, ActorProcessingErr> {
-        let ServerArguments { context, spec, connector, incarnation, registry, ledger, tools } = arguments;
+        let ServerArguments { context, spec, connector, incarnation, registry, ledger, offer } = arguments;
         let mut ledger = Box::new(ledger);
         let now = Instant::now();
         ledger.breaker.inherit(now);
@@ -231,9 +246,12 @@ impl Actor for ServerActor {
             leases: Leases::new(spec.pool.leases_max, spec.pool.lease_idle_timeout, spec.pool.in_flight_max),
             reconnect_at: None,
             last_error: None,
-            mirroring: MirroringState::new(tools.as_deref().unwrap_or_default()),
-            tools,
+            mirroring: MirroringState::new(offer.as_ref().map(|offer| &*offer.tools).unwrap_or_default()),
+            offer,
             listing: None,
+            relist: Kinds::default(),
+            listening: ListeningState::default(),
+            fresh_for: None,
             relist_at: None,
             hope_until: Some(now + hope),
             reported: None,
@@ -285,11 +303,17 @@ impl Actor for ServerActor {
             ServerMsg::Closed { connection, ending } => state.closed(connection, ending, now),
             ServerMsg::Gone { connection, reason } => state.closed(connection, reason.into(), now),
             ServerMsg::Turn { connection, report } => {
-                let Report { finished, stale, violations, strays, tools_changed, leaving } = report;
+                let Report { finished, stale, violations, strays, changed, updated, listened, leaving } =
+                    report;
                 state.finished(connection, finished, now);
                 state.noted(connection, violations, strays);
-                if tools_changed {
+                if !changed.is_empty() {
+                    state.relist.extend(changed);
                     state.relist_at.get_or_insert(now + RELIST_DELAY);
+                }
+                state.updated(updated);
+                for news in listened {
+                    state.listened(connection, news, now);
                 }
                 if !stale.is_empty() {
                     state.hold_stale(connection, stale, now);
@@ -298,7 +322,16 @@ impl Actor for ServerActor {
                     state.leaving(connection, reason, now);
                 }
             }
-            ServerMsg::Listed { connection, tools } => state.listed(connection, tools, now),
+            ServerMsg::Listed { connection, found } => state.listed(connection, found, now),
+            ServerMsg::Subscribe { uri, port } => {
+                // Who asked may have left; then the subscription ends with its handle, which was never made.
+                let subscribed = state.subscribe(uri.clone());
+                let made = subscribed.is_ok();
+                if port.send(subscribed).is_err() && made {
+                    state.unsubscribe(&uri);
+                }
+            }
+            ServerMsg::Unsubscribe(uri) => state.unsubscribe(&uri),
             ServerMsg::Ping => {
                 let (server, incarnation) = (state.spec.id.clone(), state.incarnation);
                 let _ = state.registry.cast(RegistryMsg::Pong { server, incarnation });
@@ -387,9 +420,11 @@ impl ServerState {
             if self.relist_at.is_some_and(|at| at <= now) && self.listing.is_none() {
                 let open = self.connections.iter().find(|(_, held)| held.queue.is_some() && !held.closing);
                 if let Some(connection) = open.map(|(connection, _)| *connection) {
-                    self.list(myself, connection);
+                    let kinds = std::mem::take(&mut self.relist);
+                    self.list(myself, connection, kinds);
                 }
             }
+            self.listen(now);
         }
         self.report(now);
         let due = [
@@ -399,6 +434,7 @@ impl ServerState {
             self.reconnect_at.filter(|at| *at > now),
             self.relist_at.filter(|_| self.listing.is_none() && self.pool.is_ready()),
             self.hope_until.filter(|at| *at > now),
+            self.listening.wake_at().filter(|at| *at > now),
             self.drain_until,
         ];
         self.alarm.set(due.into_iter().flatten().min(), myself, || ServerMsg::Due);

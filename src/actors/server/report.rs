@@ -21,7 +21,7 @@ impl ServerState {
     }
 
     pub(super) fn standing(&mut self, now: Instant) -> Standing {
-        let status = if self.pool.is_ready() && self.tools.is_some() {
+        let status = if self.pool.is_ready() && self.offer.is_some() {
             ServerStatus::Ready
         } else if self.connections.values().any(|held| !held.closing && !held.leased) {
             ServerStatus::Connecting
@@ -32,7 +32,7 @@ impl ServerState {
         Standing {
             status,
             hopeful: self.hope_until.is_some_and(|until| until > now),
-            listed: self.tools.is_some(),
+            listed: self.offer.is_some(),
             admission: self.ledger().breaker.admission(now),
             slots: if self.drain_until.is_some() { 0 } else { self.pool.slots() },
             reason: if up { None } else { self.last_error.clone() },

@@ -5,13 +5,13 @@
 
 use tokio::time::Instant;
 
-use super::{Outlet, Over, Routing};
+use super::placing::NoRoute;
+use super::{Outlet, Over, Routing, Sought};
 use crate::call::{LeaseKey, Reply, Selector};
 use crate::error::CallErrorKind;
 use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, ServerId};
 use crate::json::RawJson;
 use crate::policy::calls::Phase;
-use crate::policy::catalogue::Resolution;
 
 /// What a server actor tells of a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,20 +50,22 @@ impl<P, S> Routing<P, S> {
             };
         };
         let Some(call) = self.calls.get(id) else { return };
-        let group = self.views[place].as_ref().map(|view| view.spec.group.clone());
-        let group = group.as_ref().map(|group| group.as_str());
-        let tool = match self.catalogue.resolve(&call.call.tool, group, |_| true) {
-            Resolution::Found(tool) if tool.servers.contains(&lease.server) => tool.name.clone(),
-            Resolution::Found(_) | Resolution::Several(_) | Resolution::Ambiguous(_) => {
+        let selector = Selector::server(&lease.server);
+        let offered = |sought: &Sought| match sought {
+            Sought::Server | Sought::Reader => true,
+            Sought::One(kind, thing) => self.catalogue.servers_of(*kind, *thing).contains(&lease.server),
+            Sought::Any(..) => false,
+        };
+        let name = match self.resolve(&call.call, &selector, now) {
+            Ok((sought, name)) if offered(&sought) => name,
+            Ok(_) => {
                 let selector = format!("the leased server {}", lease.server);
                 return self.fail(id, CallErrorKind::NoMatch { selector }, now, out);
             }
-            Resolution::Unknown { near } => {
-                return self.fail(id, CallErrorKind::UnknownTool { near, missing: Vec::new() }, now, out);
-            }
+            Err(NoRoute::Never(kind) | NoRoute::NotYet(kind)) => return self.fail(id, kind, now, out),
         };
         if let Some(call) = self.calls.get_mut(id) {
-            call.tool = tool;
+            call.tool = name;
         }
         // The breaker is not asked: who holds an open transaction must be able to end it.
         match self.send(id, place, Over::Leased(lease.connection), true, now, out) {

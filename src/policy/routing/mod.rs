@@ -15,6 +15,7 @@ mod ending;
 mod leasing;
 mod placing;
 mod repeating;
+mod resolving;
 mod roster;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::call::{Call, Reply, Selector};
 use crate::config::{RetrySettings, ServerSpec, Settings};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, RequestId, ServerId};
+use crate::offer::OfferKind;
 use crate::policy::affinity::AffinityTable;
 use crate::policy::calls::{Calls, OpenCall, Phase};
 use crate::policy::catalogue::Catalogue;
@@ -121,15 +123,17 @@ struct RouteKey {
     selector: Selector,
 }
 
-/// What a call wants of its server. Tools are given by their places in the catalogue.
+/// What a call wants of its server. Things are given by their places in the catalogue.
 #[derive(PartialEq, Eq, Hash)]
 enum Sought {
     /// A lease, whatever it offers.
     Server,
-    /// This tool.
-    Tool(usize),
+    /// This thing.
+    One(OfferKind, usize),
     /// One of these: equal names that are balanced over groups.
-    AnyTool(Vec<usize>),
+    Any(OfferKind, Vec<usize>),
+    /// A server that has resources: it may have this one, though it does not list it.
+    Reader,
 }
 
 /// How often something happened.

@@ -9,8 +9,8 @@ use super::{Dispatch, Outlet, Over, Route, RouteCandidates, RouteKey, Routing, S
 use crate::call::{Errand, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::{AttemptId, CallId};
+use crate::offer::OfferKind;
 use crate::policy::calls::{Flight, Phase};
-use crate::policy::catalogue::{Resolution, Tool};
 use crate::policy::mailbox::{Mailbox, Pushed};
 use crate::policy::strategy::{Pick, hash_key};
 
@@ -85,29 +85,8 @@ impl<P, S> Routing<P, S> {
                 .route(RouteKey { sought: Sought::Server, selector })
                 .map_err(|_| NoRoute::NotYet(CallErrorKind::NoMatch { selector: selector_or }));
         }
-        let selector = &call.call.selector;
-        let offered = |tool: &Tool| {
-            let places = tool.servers.iter().filter_map(|server| self.places.get(server));
-            places.filter_map(|place| self.views[*place].as_ref()).any(|view| selected(view, selector))
-        };
-        let resolved = self.catalogue.resolve(&call.call.tool, selector.group.as_deref(), offered);
-        let (sought, name) = match resolved {
-            Resolution::Found(tool) => (Sought::Tool(tool.index), tool.name.clone()),
-            Resolution::Several(tools) => {
-                let places = tools.iter().map(|tool| tool.index).collect();
-                (Sought::AnyTool(places), tools[0].name.clone())
-            }
-            Resolution::Ambiguous(candidates) => {
-                return Err(NoRoute::Never(CallErrorKind::AmbiguousTool { candidates }));
-            }
-            Resolution::Unknown { near } => {
-                return Err(NoRoute::NotYet(CallErrorKind::UnknownTool {
-                    near,
-                    missing: self.unlisted(now),
-                }));
-            }
-        };
-        let selector = selector.clone();
+        let (sought, name) = self.resolve(&call.call, &call.call.selector, now)?;
+        let selector = call.call.selector.clone();
         if let Some(call) = self.calls.get_mut(id) {
             call.tool = name;
         }
@@ -167,7 +146,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Servers whose tools are not known, with the reason.
-    fn unlisted(&self, now: Instant) -> Vec<UnavailableServer> {
+    pub(super) fn unlisted(&self, now: Instant) -> Vec<UnavailableServer> {
         let unlisted = self.views.iter().flatten().filter(|view| !view.standing.listed && !view.leaving);
         unlisted.map(|view| view.unavailable(now)).collect()
     }
@@ -177,16 +156,17 @@ impl<P, S> Routing<P, S> {
         if let Some(route) = self.route_of.get(&key) {
             return Ok(*route);
         }
-        let tools: &[usize] = match &key.sought {
-            Sought::Server => &[],
-            Sought::Tool(tool) => std::slice::from_ref(tool),
-            Sought::AnyTool(tools) => tools,
+        let offering = |kind: OfferKind, things: &[usize]| -> Vec<usize> {
+            let servers = things.iter().flat_map(|thing| self.catalogue.servers_of(kind, *thing));
+            servers.filter_map(|server| self.places.get(server).copied()).collect()
         };
-        let offering = tools.iter().flat_map(|tool| &self.catalogue.tool(*tool).servers);
-        let mut servers: Vec<usize> = match key.sought {
+        let mut servers: Vec<usize> = match &key.sought {
             Sought::Server => self.places.values().copied().collect(),
-            Sought::Tool(_) | Sought::AnyTool(_) => {
-                offering.filter_map(|server| self.places.get(server).copied()).collect()
+            Sought::One(kind, thing) => offering(*kind, std::slice::from_ref(thing)),
+            Sought::Any(kind, things) => offering(*kind, things),
+            Sought::Reader => {
+                let readers = self.places.iter().filter(|(server, _)| self.catalogue.reads(server));
+                readers.map(|(_, place)| *place).collect()
             }
         };
         servers.retain(|place| self.views[*place].as_ref().is_some_and(|view| selected(view, &key.selector)));
@@ -452,7 +432,7 @@ impl<P, S> Routing<P, S> {
 }
 
 /// Whether a server matches a selector.
-fn selected<S>(view: &View<S>, selector: &Selector) -> bool {
+pub(super) fn selected<S>(view: &View<S>, selector: &Selector) -> bool {
     let Selector { server, group, tags } = selector;
     !view.leaving
         && server.as_ref().is_none_or(|server| view.spec.id.as_str() == server)

@@ -14,10 +14,12 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use super::capabilities::WrittenCapabilities;
 use super::envelope::{Incoming, Response, Writer};
-use super::session::{Era, Session, client_info, early_answer, modern_meta};
-use super::{LEGACY_VERSIONS, MODERN_VERSION};
+use super::session::{Era, Known, Session, client_info, early_answer, modern_meta};
+use super::{Declared, LEGACY_VERSIONS, MODERN_VERSION};
 use crate::config::{Dialect, EraChoice};
 use crate::error::RpcError;
 use crate::json::RawJson;
@@ -123,7 +125,7 @@ enum State {
 pub struct Handshake {
     dialect: Dialect,
     choice: EraChoice,
-    known: Option<Era>,
+    known: Option<Known>,
     /// The JSON object of what this client answers.
     capabilities: String,
     state: State,
@@ -135,8 +137,10 @@ pub struct Handshake {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct DiscoverResult {
+struct DiscoverResult<'a> {
     supported_versions: Vec<String>,
+    #[serde(borrow, default)]
+    capabilities: Option<&'a RawValue>,
     #[serde(rename = "_meta", default)]
     meta: Option<DiscoverMeta>,
 }
@@ -149,8 +153,10 @@ struct DiscoverMeta {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct InitializeResult {
+struct InitializeResult<'a> {
     protocol_version: String,
+    #[serde(borrow, default)]
+    capabilities: Option<&'a RawValue>,
     #[serde(default)]
     server_info: Option<ServerInfo>,
 }
@@ -174,16 +180,23 @@ struct Discovered {
     version: Option<String>,
 }
 
+/// What the capabilities in an answer declare; nothing where they are missing or odd.
+fn declared(capabilities: Option<&RawValue>) -> Declared {
+    let written =
+        capabilities.and_then(|raw| serde_json::from_str::<WrittenCapabilities<'_>>(raw.get()).ok());
+    written.map(WrittenCapabilities::declared).unwrap_or_default()
+}
+
 impl Handshake {
-    /// A handshake in `dialect`; `known` is the era that an earlier link of this server found, `capabilities` the JSON
+    /// A handshake in `dialect`; `known` is what an earlier link of this server found, `capabilities` the JSON
     /// object of what this client answers.
-    pub fn new(dialect: Dialect, choice: EraChoice, known: Option<Era>, capabilities: String) -> Self {
+    pub fn new(dialect: Dialect, choice: EraChoice, known: Option<Known>, capabilities: String) -> Self {
         Self { dialect, choice, known, capabilities, state: State::Fresh, last_id: 0, probe_id: 0 }
     }
 
     /// The first step.
     pub fn start(&mut self) -> Step {
-        match (self.dialect, self.choice, self.known) {
+        match (self.dialect, self.choice, self.known.map(|known| known.era)) {
             (Dialect::ToolExecute, _, _) => {
                 self.state = State::Asking;
                 let id = self.next_id();
@@ -194,7 +207,10 @@ impl Handshake {
             (Dialect::Mcp, EraChoice::Legacy, _) | (Dialect::Mcp, EraChoice::Auto, Some(Era::Legacy)) => {
                 self.initialize()
             }
-            (Dialect::Mcp, _, Some(Era::Modern)) => self.modern(None),
+            (Dialect::Mcp, _, Some(Era::Modern)) => {
+                let declared = self.known.map(|known| known.declared).unwrap_or_default();
+                self.modern(None, declared)
+            }
             (Dialect::Mcp, EraChoice::Auto | EraChoice::Modern, _) => self.discover(false),
         }
     }
@@ -213,7 +229,7 @@ impl Handshake {
         match (self.state, self.choice) {
             (State::Discovering { .. }, EraChoice::Auto | EraChoice::Legacy) => self.initialize(),
             // A server that knows no rpc.discover may know tool.list; the listing will tell.
-            (State::Asking, _) => self.done(None, String::new(), None, None),
+            (State::Asking, _) => self.done(None, String::new(), None, Declared::default(), None),
             (State::Discovering { .. }, EraChoice::Modern)
             | (State::Fresh | State::Initializing | State::Over, _) => Step::Wait,
         }
@@ -227,7 +243,9 @@ impl Handshake {
             (State::Discovering { .. }, EraChoice::Auto | EraChoice::Legacy, Finality::ThisRequest) => {
                 self.initialize()
             }
-            (State::Asking, _, Finality::ThisRequest) => self.done(None, String::new(), None, None),
+            (State::Asking, _, Finality::ThisRequest) => {
+                self.done(None, String::new(), None, Declared::default(), None)
+            }
             (State::Discovering { .. } | State::Initializing | State::Asking, _, _) => {
                 self.fail(HandshakeError::Failed(reason))
             }
@@ -246,7 +264,7 @@ impl Handshake {
             State::Asking if to_last => {
                 let found = outcome.ok().and_then(|result| result.parse::<Discovered>().ok());
                 let version = found.and_then(|found| found.version).unwrap_or_default();
-                self.done(None, version, None, None)
+                self.done(None, version, None, Declared::default(), None)
             }
             // A welcome that nobody asked for, an answer to nothing, a second answer.
             State::Discovering { .. } | State::Initializing | State::Asking | State::Fresh | State::Over => {
@@ -273,10 +291,10 @@ impl Handshake {
 
     fn discovered(&mut self, again: bool, outcome: Result<RawJson, RpcError>) -> Step {
         match outcome {
-            Ok(result) => match result.parse::<DiscoverResult>() {
+            Ok(result) => match result.parse_borrowed::<DiscoverResult<'_>>() {
                 Ok(found) if found.supported_versions.iter().any(|version| version == MODERN_VERSION) => {
                     let info = found.meta.and_then(|meta| meta.server_info);
-                    self.modern(info.and_then(|info| info.name))
+                    self.modern(info.and_then(|info| info.name), declared(found.capabilities))
                 }
                 Ok(found) => {
                     self.fail(HandshakeError::UnsupportedVersion { offered: found.supported_versions })
@@ -319,11 +337,12 @@ impl Handshake {
             Ok(result) => result,
             Err(error) => return self.fail(HandshakeError::Refused(error)),
         };
-        match result.parse::<InitializeResult>() {
+        match result.parse_borrowed::<InitializeResult<'_>>() {
             Ok(found) if LEGACY_VERSIONS.contains(&found.protocol_version.as_str()) => {
                 let farewell = Writer::notification("notifications/initialized").finish();
                 let name = found.server_info.and_then(|info| info.name);
-                self.done(Some(Era::Legacy), found.protocol_version, name, Some(farewell))
+                let declared = declared(found.capabilities);
+                self.done(Some(Era::Legacy), found.protocol_version, name, declared, Some(farewell))
             }
             Ok(found) => {
                 self.fail(HandshakeError::UnsupportedVersion { offered: vec![found.protocol_version] })
@@ -334,8 +353,8 @@ impl Handshake {
         }
     }
 
-    fn modern(&mut self, server_name: Option<String>) -> Step {
-        self.done(Some(Era::Modern), MODERN_VERSION.to_owned(), server_name, None)
+    fn modern(&mut self, server_name: Option<String>, declared: Declared) -> Step {
+        self.done(Some(Era::Modern), MODERN_VERSION.to_owned(), server_name, declared, None)
     }
 
     fn done(
@@ -343,10 +362,11 @@ impl Handshake {
         era: Option<Era>,
         version: String,
         server_name: Option<String>,
+        declared: Declared,
         farewell: Option<Bytes>,
     ) -> Step {
         self.state = State::Over;
-        let session = Session::new(self.dialect, era, version, server_name, &self.capabilities);
+        let session = Session::new(self.dialect, era, version, server_name, declared, &self.capabilities);
         Step::Done { session, farewell, next_id: self.last_id + 1 }
     }
 
@@ -367,6 +387,10 @@ mod tests {
 
     use super::*;
     use crate::protocol::envelope::decode;
+
+    fn known(era: Era) -> Option<Known> {
+        Some(Known { era, declared: Declared::default() })
+    }
 
     fn mcp(choice: EraChoice) -> Handshake {
         Handshake::new(Dialect::Mcp, choice, None, "{}".to_owned())
@@ -481,10 +505,12 @@ mod tests {
 
     #[test]
     fn a_known_or_chosen_era_skips_the_probe() {
-        let mut known = Handshake::new(Dialect::Mcp, EraChoice::Auto, Some(Era::Modern), "{}".to_owned());
-        assert_eq!(session(known.start()).0.era(), Some(Era::Modern));
-        let mut known = Handshake::new(Dialect::Mcp, EraChoice::Auto, Some(Era::Legacy), "{}".to_owned());
-        assert_eq!(sent(known.start()).0, "initialize");
+        let mut handshake =
+            Handshake::new(Dialect::Mcp, EraChoice::Auto, known(Era::Modern), "{}".to_owned());
+        assert_eq!(session(handshake.start()).0.era(), Some(Era::Modern));
+        let mut handshake =
+            Handshake::new(Dialect::Mcp, EraChoice::Auto, known(Era::Legacy), "{}".to_owned());
+        assert_eq!(sent(handshake.start()).0, "initialize");
         assert_eq!(sent(mcp(EraChoice::Legacy).start()).0, "initialize");
     }
 

@@ -1,4 +1,4 @@
-//! Fetching a tool list page by page. One odd entry never fails a list.
+//! Fetching a list of what a server offers, page by page. One odd entry never fails a list.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,14 +9,21 @@ use serde_json::value::RawValue;
 use super::envelope::slice_of;
 use super::mirror::Mirrors;
 use crate::json::RawJson;
+use crate::offer::OfferKind;
 
-/// The longest tool name, in bytes.
+/// The longest name of a tool or prompt, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
-/// One tool as its server describes it.
+/// The longest URI or template, in bytes: as long as HTTP servers commonly take.
+const URI_BYTES_MAX: usize = 8 << 10;
+
+/// The largest entry, in bytes: no honest schema or description comes near it, and ten thousand of them still fit into memory.
+const ENTRY_BYTES_MAX: usize = 256 << 10;
+
+/// One entry as its server describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedTool {
-    /// Its name.
+pub struct ListedEntry {
+    /// Its name, URI or template.
     pub name: String,
     /// The whole entry, unread.
     pub definition: RawJson,
@@ -24,9 +31,9 @@ pub struct ListedTool {
 
 /// An entry that was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkippedTool {
+pub struct SkippedEntry {
     /// Its name, or its place in the list.
-    pub tool: String,
+    pub entry: String,
     /// Why.
     pub reason: String,
 }
@@ -34,10 +41,10 @@ pub struct SkippedTool {
 /// What all pages held.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listed {
-    /// The tools, in the server's order.
-    pub tools: Vec<ListedTool>,
+    /// The entries, in the server's order.
+    pub entries: Vec<ListedEntry>,
     /// What was left out.
-    pub skipped: Vec<SkippedTool>,
+    pub skipped: Vec<SkippedEntry>,
     /// The shortest time that a page may be kept, where the server says so.
     pub ttl: Option<Duration>,
 }
@@ -55,13 +62,13 @@ pub enum Page {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ListingError {
     /// A page is no list.
-    #[error("its tool list cannot be read: {0}")]
+    #[error("the list cannot be read: {0}")]
     Unreadable(String),
     /// The server leads in circles.
-    #[error("its tool list repeats the cursor {0:?}")]
+    #[error("the list repeats the cursor {0:?}")]
     Circle(String),
     /// The list does not end.
-    #[error("its tool list has more than {0} pages")]
+    #[error("the list has more than {0} pages")]
     TooManyPages(usize),
 }
 
@@ -69,11 +76,24 @@ pub enum ListingError {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WrittenPage<'a> {
-    #[serde(borrow)]
-    tools: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    tools: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    resources: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    resource_templates: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    prompts: Option<Vec<&'a RawValue>>,
     #[serde(default)]
     next_cursor: Option<String>,
     #[serde(default)]
+    ttl_ms: Option<f64>,
+}
+
+/// What is read of a page.
+struct ReadPage<'a> {
+    entries: Vec<&'a RawValue>,
+    next_cursor: Option<String>,
     ttl_ms: Option<f64>,
 }
 
@@ -84,13 +104,18 @@ struct Entry<'a> {
     #[serde(borrow, default)]
     name: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    uri: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    uri_template: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     input_schema: Option<&'a RawValue>,
 }
 
 /// A listing under way.
 #[derive(Debug)]
 pub struct Listing {
-    tools_max: usize,
+    kind: OfferKind,
+    entries_max: usize,
     pages_max: usize,
     /// Tools that cannot be mirrored as they want are left out.
     mirrored: bool,
@@ -103,10 +128,11 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// A listing of at most `tools_max` tools on at most `pages_max` pages.
-    pub fn new(tools_max: usize, pages_max: usize) -> Self {
+    /// A listing of at most `entries_max` entries on at most `pages_max` pages.
+    pub fn new(kind: OfferKind, entries_max: usize, pages_max: usize) -> Self {
         Self {
-            tools_max,
+            kind,
+            entries_max,
             pages_max,
             mirrored: false,
             pages: 0,
@@ -123,6 +149,11 @@ impl Listing {
         Self { mirrored: true, ..self }
     }
 
+    /// What is listed.
+    pub fn kind(&self) -> OfferKind {
+        self.kind
+    }
+
     /// Takes a page.
     ///
     /// # Errors
@@ -133,7 +164,7 @@ impl Listing {
             return Err(ListingError::TooManyPages(self.pages_max));
         }
         let page = self.read(result)?;
-        for entry in page.tools {
+        for entry in page.entries {
             self.take(result, entry);
         }
         if let Some(ms) = page.ttl_ms {
@@ -149,29 +180,39 @@ impl Listing {
         }
     }
 
-    fn read<'a>(&self, result: &'a RawJson) -> Result<WrittenPage<'a>, ListingError> {
+    fn read<'a>(&self, result: &'a RawJson) -> Result<ReadPage<'a>, ListingError> {
         let unreadable = |error: serde_json::Error| ListingError::Unreadable(error.to_string());
         if result.as_str().trim_start().starts_with('[') {
-            let tools = result.parse_borrowed().map_err(unreadable)?;
-            return Ok(WrittenPage { tools, next_cursor: None, ttl_ms: None });
+            let entries = result.parse_borrowed().map_err(unreadable)?;
+            return Ok(ReadPage { entries, next_cursor: None, ttl_ms: None });
         }
-        result.parse_borrowed().map_err(unreadable)
+        let page: WrittenPage<'_> = result.parse_borrowed().map_err(unreadable)?;
+        let (member, entries) = match self.kind {
+            OfferKind::Tool => ("tools", page.tools),
+            OfferKind::Resource => ("resources", page.resources),
+            OfferKind::ResourceTemplate => ("resourceTemplates", page.resource_templates),
+            OfferKind::Prompt => ("prompts", page.prompts),
+        };
+        let entries = entries.ok_or_else(|| ListingError::Unreadable(format!("it has no {member}")))?;
+        Ok(ReadPage { entries, next_cursor: page.next_cursor, ttl_ms: page.ttl_ms })
     }
 
     fn take(&mut self, page: &RawJson, entry: &RawValue) {
         self.entries += 1;
         let place = format!("#{}", self.entries);
-        let (tool, reason) = match self.judge(entry) {
+        let (shown, reason) = match self.judge(entry) {
             Ok(name) => {
                 self.names.insert(name.clone());
-                self.listed.tools.push(ListedTool { name, definition: slice_of(page.bytes(), entry.get()) });
+                self.listed
+                    .entries
+                    .push(ListedEntry { name, definition: slice_of(page.bytes(), entry.get()) });
                 return;
             }
             Err((name, reason)) => (name.unwrap_or(place), reason),
         };
         // What is left out is bounded like what is kept.
-        if self.listed.skipped.len() < self.tools_max {
-            self.listed.skipped.push(SkippedTool { tool, reason });
+        if self.listed.skipped.len() < self.entries_max {
+            self.listed.skipped.push(SkippedEntry { entry: shown, reason });
         }
     }
 
@@ -180,25 +221,30 @@ impl Listing {
         let unnamed = |reason: &str| (None, reason.to_owned());
         let definition = entry.get();
         // The tool-execute dialect may list bare names.
-        let (name, schema) = if entry.get().starts_with('"') {
+        let (name, schema) = if definition.starts_with('"') {
             (Some(entry), None)
         } else {
             let entry: Entry<'_> =
-                serde_json::from_str(entry.get()).map_err(|_| unnamed("it is no object"))?;
-            (entry.name, entry.input_schema)
+                serde_json::from_str(definition).map_err(|_| unnamed("it is no object"))?;
+            let name = match self.kind {
+                OfferKind::Tool | OfferKind::Prompt => entry.name,
+                OfferKind::Resource => entry.uri,
+                OfferKind::ResourceTemplate => entry.uri_template,
+            };
+            (name, entry.input_schema)
         };
         let name = name.ok_or_else(|| unnamed("it has no name"))?;
         let name: String = serde_json::from_str(name.get()).map_err(|_| unnamed("its name is no text"))?;
-        let reason = if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            "its name is empty or longer than 128 characters"
-        } else if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
-            "its name has other characters than letters, digits, '_', '.' and '-'"
+        let reason = if let Some(reason) = self.wrong_name(&name) {
+            reason
         } else if self.names.contains(&name) {
-            "another tool of this server has its name"
+            "another entry of this server has its name"
         } else if schema.is_some_and(|schema| !schema.get().starts_with('{')) {
             "its input schema is no object"
-        } else if self.listed.tools.len() >= self.tools_max {
-            "the server has more tools than the limit"
+        } else if definition.len() > ENTRY_BYTES_MAX {
+            "its description has more than 256 KiB"
+        } else if self.listed.entries.len() >= self.entries_max {
+            "the server offers more than the limit"
         } else {
             return match Mirrors::of(definition) {
                 Err(reason) if self.mirrored => Err((Some(name), reason)),
@@ -209,12 +255,38 @@ impl Listing {
         Err((Some(shown), reason.to_owned()))
     }
 
+    /// What is wrong with a name.
+    fn wrong_name(&self, name: &str) -> Option<&'static str> {
+        match self.kind {
+            OfferKind::Tool | OfferKind::Prompt if name.is_empty() || name.len() > NAME_BYTES_MAX => {
+                Some("its name is empty or longer than 128 characters")
+            }
+            OfferKind::Tool
+                if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) =>
+            {
+                Some("its name has other characters than letters, digits, '_', '.' and '-'")
+            }
+            OfferKind::Prompt if name.chars().any(|c| c.is_control() || c == '/') => {
+                Some("its name has a slash or a control character")
+            }
+            OfferKind::Resource | OfferKind::ResourceTemplate
+                if name.is_empty() || name.len() > URI_BYTES_MAX =>
+            {
+                Some("its URI is empty or longer than 8 KiB")
+            }
+            OfferKind::Resource | OfferKind::ResourceTemplate if name.chars().any(char::is_control) => {
+                Some("its URI has a control character")
+            }
+            OfferKind::Tool | OfferKind::Prompt | OfferKind::Resource | OfferKind::ResourceTemplate => None,
+        }
+    }
+
     /// The server no longer knows a cursor: begins again with the first page, once.
     pub fn restart(&mut self) -> bool {
         if std::mem::replace(&mut self.restarted, true) {
             return false;
         }
-        let fresh = Self::new(self.tools_max, self.pages_max);
+        let fresh = Self::new(self.kind, self.entries_max, self.pages_max);
         let fresh = Self { restarted: true, mirrored: self.mirrored, ..fresh };
         *self = fresh;
         true
@@ -237,7 +309,7 @@ mod tests {
     }
 
     fn list(pages: &[Value]) -> Listed {
-        let mut listing = Listing::new(100, 10);
+        let mut listing = Listing::new(OfferKind::Tool, 100, 10);
         for value in pages {
             listing.page(&page(value)).unwrap();
         }
@@ -245,7 +317,7 @@ mod tests {
     }
 
     fn names(listed: &Listed) -> Vec<&str> {
-        listed.tools.iter().map(|tool| tool.name.as_str()).collect()
+        listed.entries.iter().map(|tool| tool.name.as_str()).collect()
     }
 
     #[test]
@@ -257,11 +329,11 @@ mod tests {
         ]})]);
         assert_eq!(names(&listed), ["a", "e"]);
         assert_eq!(
-            listed.tools[0].definition.as_str(),
+            listed.entries[0].definition.as_str(),
             r#"{"inputSchema":{"type":"object"},"name":"a","x":1.5}"#
         );
         assert_eq!(listed.skipped.len(), 7);
-        assert_eq!((listed.skipped[0].tool.as_str(), listed.skipped[3].tool.as_str()), ("#2", "b c"));
+        assert_eq!((listed.skipped[0].entry.as_str(), listed.skipped[3].entry.as_str()), ("#2", "b c"));
     }
 
     #[test]
@@ -270,16 +342,46 @@ mod tests {
         let tools = json!({"tools": [
             {"name": "good", "inputSchema": annotated("A")}, {"name": "bad", "inputSchema": annotated("a b")}]});
         assert_eq!(names(&list(std::slice::from_ref(&tools))), ["good", "bad"]);
-        let mut listing = Listing::new(100, 10).mirrored();
+        let mut listing = Listing::new(OfferKind::Tool, 100, 10).mirrored();
         listing.page(&page(&tools)).unwrap();
         let listed = listing.finish();
         assert_eq!(names(&listed), ["good"]);
-        assert!(listed.skipped[0].tool == "bad" && listed.skipped[0].reason.contains("no name of a header"));
+        assert!(listed.skipped[0].entry == "bad" && listed.skipped[0].reason.contains("no name of a header"));
+    }
+
+    #[test]
+    fn resources_go_by_their_uri_templates_by_theirs_and_prompts_by_their_name() {
+        let read = |kind, value: Value| {
+            let mut listing = Listing::new(kind, 100, 10);
+            listing.page(&page(&value)).unwrap();
+            listing.finish()
+        };
+        let listed = read(
+            OfferKind::Resource,
+            json!({"resources": [{"uri": "file:///a b", "name": "a"}, {"name": "none"}, {"uri": "x\u{1}"}]}),
+        );
+        assert_eq!((names(&listed), listed.skipped.len()), (vec!["file:///a b"], 2));
+        let listed = read(
+            OfferKind::ResourceTemplate,
+            json!({"resourceTemplates": [{"uriTemplate": "db:///{table}", "name": "rows"}]}),
+        );
+        assert_eq!(names(&listed), ["db:///{table}"]);
+        let listed = read(OfferKind::Prompt, json!({"prompts": [{"name": "Review: code"}, {"name": "a/b"}]}));
+        assert_eq!((names(&listed), listed.skipped.len()), (vec!["Review: code"], 1));
+        let of_tools = page(&json!({"tools": []}));
+        assert!(Listing::new(OfferKind::Prompt, 1, 1).page(&of_tools).is_err());
+    }
+
+    #[test]
+    fn an_entry_as_large_as_a_book_is_left_out() {
+        let book = "x".repeat(ENTRY_BYTES_MAX);
+        let listed = list(&[json!({"tools": [{"name": "a", "description": book}, {"name": "b"}]})]);
+        assert_eq!((names(&listed), listed.skipped[0].entry.as_str()), (vec!["b"], "a"));
     }
 
     #[test]
     fn only_an_absent_or_null_cursor_ends_a_list() {
-        let mut listing = Listing::new(100, 10);
+        let mut listing = Listing::new(OfferKind::Tool, 100, 10);
         let more = |cursor: Value| page(&json!({"tools": [], "nextCursor": cursor}));
         assert_eq!(listing.page(&more(json!(""))).unwrap(), Page::More(String::new()));
         assert_eq!(listing.page(&more(Value::Null)).unwrap(), Page::Done);
@@ -287,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_list_that_leads_in_circles_or_without_end_is_an_error() {
-        let mut listing = Listing::new(100, 3);
+        let mut listing = Listing::new(OfferKind::Tool, 100, 3);
         let more = |cursor: &str| page(&json!({"tools": [], "nextCursor": cursor}));
         listing.page(&more("x")).unwrap();
         assert_eq!(listing.page(&more("x")), Err(ListingError::Circle("x".into())));
@@ -297,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_bad_cursor_begins_the_list_again_once() {
-        let mut listing = Listing::new(100, 10);
+        let mut listing = Listing::new(OfferKind::Tool, 100, 10);
         listing.page(&page(&json!({"tools": [{"name": "a"}], "nextCursor": "x"}))).unwrap();
         assert!(listing.restart());
         listing.page(&page(&json!({"tools": [{"name": "a"}]}))).unwrap();
@@ -308,11 +410,11 @@ mod tests {
 
     #[test]
     fn tools_beyond_the_limit_are_left_out_and_told() {
-        let mut listing = Listing::new(2, 10);
+        let mut listing = Listing::new(OfferKind::Tool, 2, 10);
         let tools: Vec<Value> = (0..5).map(|n| json!({"name": format!("t{n}")})).collect();
         listing.page(&page(&json!({"tools": tools}))).unwrap();
         let listed = listing.finish();
-        assert_eq!((listed.tools.len(), listed.skipped.len()), (2, 2));
+        assert_eq!((listed.entries.len(), listed.skipped.len()), (2, 2));
     }
 
     #[test]
@@ -329,6 +431,6 @@ mod tests {
     fn the_bare_list_of_the_tool_execute_dialect_is_read_too() {
         let listed = list(&[json!([{"name": "file.read", "parameters": []}, "file.write"])]);
         assert_eq!(names(&listed), ["file.read", "file.write"]);
-        assert!(Listing::new(1, 1).page(&page(&json!({"oops": 1}))).is_err());
+        assert!(Listing::new(OfferKind::Tool, 1, 1).page(&page(&json!({"oops": 1}))).is_err());
     }
 }

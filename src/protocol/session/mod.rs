@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::MODERN_VERSION;
 use super::envelope::{FrameMemory, Writer, slice_of};
-use crate::call::{Call, Input};
+use super::{Declared, MODERN_VERSION};
+use crate::call::{Call, Completes, Input, Request};
 use crate::config::Dialect;
 use crate::error::RpcError;
 use crate::json::RawJson;
-use crate::json::members::{each_member, members};
+use crate::json::members::{each_member, members, string};
+use crate::offer::{Kinds, OfferKind};
 
 /// How the keys of `_meta` begin that belong to the protocol. In the modern era this client speaks for itself there: a
 /// host's entry would promise the server a version or a capability that nobody here keeps.
@@ -54,6 +55,23 @@ pub(super) fn client_info() -> &'static str {
     concat!(r#"{"name":"mcp-troupe","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#)
 }
 
+/// The request that asks a modern server to tell of changes.
+pub(crate) const LISTEN_METHOD: &str = "subscriptions/listen";
+
+/// The request that asks a legacy server to tell of changes of a resource, or no longer.
+pub(crate) fn subscribe_method(wanted: bool) -> &'static str {
+    if wanted { "resources/subscribe" } else { "resources/unsubscribe" }
+}
+
+/// What a link of a server needs not ask, since an earlier one has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// The era that it speaks.
+    pub era: Era,
+    /// What it said that it has.
+    pub declared: Declared,
+}
+
 /// What was agreed with one server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Session(Arc<Agreed>);
@@ -66,6 +84,8 @@ struct Agreed {
     version: String,
     /// What the server calls itself: for display only.
     server_name: Option<String>,
+    /// What the server says that it has.
+    declared: Declared,
     /// The constant entries of `_meta`, written once; empty where the dialect and the era ask for none.
     meta: String,
 }
@@ -76,16 +96,18 @@ impl Session {
         era: Option<Era>,
         version: String,
         server_name: Option<String>,
+        declared: Declared,
         capabilities: &str,
     ) -> Self {
         let meta = match era {
             Some(Era::Modern) => modern_meta(capabilities),
             Some(Era::Legacy) | None => String::new(),
         };
-        Self(Arc::new(Agreed { dialect, era, version, server_name, meta }))
+        Self(Arc::new(Agreed { dialect, era, version, server_name, declared, meta }))
     }
 
     /// The era; none in the tool-execute dialect.
+    #[cfg(test)]
     pub fn era(&self) -> Option<Era> {
         self.0.era
     }
@@ -100,32 +122,62 @@ impl Session {
         self.0.server_name.as_deref()
     }
 
+    /// What later links of this server need not ask again; nothing in the tool-execute dialect.
+    pub fn known(&self) -> Option<Known> {
+        Some(Known { era: self.0.era?, declared: self.0.declared })
+    }
+
     /// The method of a call.
-    pub fn call_method(&self) -> &'static str {
-        match self.0.dialect {
-            Dialect::Mcp => "tools/call",
-            Dialect::ToolExecute => "tool.execute",
+    pub fn call_method(&self, request: Request) -> &'static str {
+        match (request, self.0.dialect) {
+            (Request::Tool, Dialect::Mcp) => "tools/call",
+            (Request::Tool, Dialect::ToolExecute) => "tool.execute",
+            (Request::Resource, _) => "resources/read",
+            (Request::Prompt, _) => "prompts/get",
+            (Request::Completion(_), _) => "completion/complete",
         }
     }
 
-    /// The method of a request for a page of the tool list.
-    pub fn list_method(&self) -> &'static str {
-        match self.0.dialect {
-            Dialect::Mcp => "tools/list",
-            Dialect::ToolExecute => "tool.list",
+    /// The method of a request for a page of a list.
+    pub fn list_method(&self, kind: OfferKind) -> &'static str {
+        match (kind, self.0.dialect) {
+            (OfferKind::Tool, Dialect::Mcp) => "tools/list",
+            (OfferKind::Tool, Dialect::ToolExecute) => "tool.list",
+            (OfferKind::Resource, _) => "resources/list",
+            (OfferKind::ResourceTemplate, _) => "resources/templates/list",
+            (OfferKind::Prompt, _) => "prompts/list",
         }
     }
 
-    /// A call of a tool, which is called `tool` on the server.
-    pub fn encode_call(&self, memory: &mut FrameMemory, id: u64, tool: &str, call: &Call) -> Bytes {
-        let method = self.call_method();
+    /// A call of something that the server calls `name`.
+    pub fn encode_call(&self, memory: &mut FrameMemory, id: u64, name: &str, call: &Call) -> Bytes {
+        let method = self.call_method(call.request);
         let (args, meta, input) = (call.right_args(), call.right_meta(), call.input.as_deref());
         let args = args.map_or("{}", RawJson::as_str);
         let host = meta.map_or(0, RawJson::len) + input.map_or(0, Input::len);
-        let room = tool.len() + args.len() + host + self.0.meta.len() + 64;
+        let room = name.len() + args.len() + host + self.0.meta.len() + 64;
         memory.frame(Writer::request_bytes(method, room), |writer| {
-            writer.begin_request(id, method).raw(r#","params":{"name":"#).string(tool);
-            writer.raw(r#","arguments":"#).raw(args);
+            writer.begin_request(id, method);
+            match call.request {
+                Request::Tool | Request::Prompt => {
+                    writer.raw(r#","params":{"name":"#).string(name).raw(r#","arguments":"#).raw(args);
+                }
+                Request::Resource => {
+                    writer.raw(r#","params":{"uri":"#).string(name);
+                }
+                Request::Completion(of) => {
+                    let (kind, key) = match of {
+                        Completes::Prompt => ("ref/prompt", "name"),
+                        Completes::Template => ("ref/resource", "uri"),
+                    };
+                    writer.raw(r#","params":{"ref":{"type":"#).string(kind).raw(",").string(key);
+                    writer.raw(":").string(name).raw("}");
+                    let written = each_member(args, |key, value| {
+                        writer.raw(",").string(key).raw(":").raw(value);
+                    });
+                    debug_assert!(written.is_ok(), "a call takes nothing but an object for its arguments");
+                }
+            }
             if let Some(Input { responses, state }) = input {
                 writer.raw(r#","inputResponses":"#).raw(responses.as_str());
                 if let Some(state) = state {
@@ -137,12 +189,13 @@ impl Session {
         })
     }
 
-    /// A request for a page of the tool list.
-    pub fn encode_list(&self, id: u64, cursor: Option<&str>) -> Bytes {
+    /// A request for a page of a list.
+    pub fn encode_list(&self, id: u64, kind: OfferKind, cursor: Option<&str>) -> Bytes {
+        let method = self.list_method(kind);
         match self.0.dialect {
-            Dialect::ToolExecute => Writer::request(id, self.list_method(), 0).finish(),
+            Dialect::ToolExecute => Writer::request(id, method, 0).finish(),
             Dialect::Mcp => {
-                let mut writer = Writer::request(id, self.list_method(), self.0.meta.len() + 64);
+                let mut writer = Writer::request(id, method, self.0.meta.len() + 64);
                 writer.raw(r#","params":{"#);
                 let mut separator = "";
                 if let Some(cursor) = cursor {
@@ -155,6 +208,46 @@ impl Session {
                 writer.raw("}").finish()
             }
         }
+    }
+
+    /// Asks a modern server to tell of changes: of these lists, and of these resources.
+    pub fn encode_listen<'a>(
+        &self,
+        id: u64,
+        changes: Kinds,
+        resources: impl Iterator<Item = &'a String>,
+    ) -> Bytes {
+        let mut writer = Writer::request(id, LISTEN_METHOD, self.0.meta.len() + 256);
+        writer.raw(r#","params":{"notifications":{"#);
+        let mut separator = "";
+        for kind in changes.iter() {
+            let member = match kind {
+                OfferKind::Tool => "toolsListChanged",
+                OfferKind::Resource => "resourcesListChanged",
+                OfferKind::Prompt => "promptsListChanged",
+                // They are told of with the resources.
+                OfferKind::ResourceTemplate => continue,
+            };
+            writer.raw(separator).string(member).raw(":true");
+            separator = ",";
+        }
+        let mut resources = resources.peekable();
+        if resources.peek().is_some() {
+            writer.raw(separator).raw(r#""resourceSubscriptions":["#);
+            for (index, uri) in resources.enumerate() {
+                writer.raw(if index == 0 { "" } else { "," }).string(uri);
+            }
+            writer.raw("]");
+        }
+        writer.raw("}");
+        self.write_meta(&mut writer, None);
+        writer.raw("}").finish()
+    }
+
+    /// Asks a legacy server to tell of changes of a resource, or no longer.
+    pub fn encode_subscribe(&self, id: u64, uri: &str, wanted: bool) -> Bytes {
+        let mut writer = Writer::request(id, subscribe_method(wanted), uri.len() + 64);
+        writer.raw(r#","params":{"uri":"#).string(uri).raw("}").finish()
     }
 
     /// Calls a request off; the tool-execute dialect has no word for it.
@@ -240,8 +333,12 @@ pub(super) fn early_answer(id: &RawJson, method: &str) -> Bytes {
 /// What a notification means to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// The tools changed.
-    ToolsListChanged,
+    /// A list changed: of resources, that of their templates may have changed as well.
+    ListChanged(OfferKind),
+    /// A resource changed.
+    ResourceUpdated,
+    /// A subscription stands.
+    Acknowledged,
     /// The server takes back a question, or gives up a request of ours.
     Cancelled,
     /// Nothing that is acted on.
@@ -252,11 +349,21 @@ impl Notice {
     /// The meaning of `method`.
     pub fn of(method: &str) -> Self {
         match method {
-            "notifications/tools/list_changed" => Self::ToolsListChanged,
+            "notifications/tools/list_changed" => Self::ListChanged(OfferKind::Tool),
+            "notifications/resources/list_changed" => Self::ListChanged(OfferKind::Resource),
+            "notifications/prompts/list_changed" => Self::ListChanged(OfferKind::Prompt),
+            "notifications/resources/updated" => Self::ResourceUpdated,
+            "notifications/subscriptions/acknowledged" => Self::Acknowledged,
             "notifications/cancelled" => Self::Cancelled,
             _ => Self::Other,
         }
     }
+}
+
+/// The URI that a `notifications/resources/updated` names.
+pub(crate) fn updated_uri(params: &RawJson) -> Option<String> {
+    let [uri] = members(params.as_str(), ["uri"]).ok()?;
+    string(uri?)
 }
 
 /// The id that a `notifications/cancelled` names, as it is written.

@@ -5,7 +5,7 @@ use super::*;
 use crate::protocol::envelope::{Incoming, decode};
 
 fn session(dialect: Dialect, era: Option<Era>) -> Session {
-    Session::new(dialect, era, "v".into(), None, "{}")
+    Session::new(dialect, era, "v".into(), None, Declared::default(), "{}")
 }
 
 fn every_session() -> [Session; 3] {
@@ -92,14 +92,14 @@ fn a_legacy_call_carries_no_meta_but_the_hosts() {
 fn lists_and_cancellations_are_whole_messages_in_both_eras() {
     for era in [Era::Modern, Era::Legacy] {
         let session = session(Dialect::Mcp, Some(era));
-        let list = value(&session.encode_list(3, Some("a\"b")));
+        let list = value(&session.encode_list(3, OfferKind::Tool, Some("a\"b")));
         assert_eq!(
             (list["method"].as_str(), list["params"]["cursor"].as_str()),
             (Some("tools/list"), Some("a\"b"))
         );
         assert_eq!(list["params"].get("_meta").is_some(), era == Era::Modern);
-        assert_eq!(value(&session.encode_list(3, Some("")))["params"]["cursor"], "");
-        assert_eq!(value(&session.encode_list(3, None))["params"].get("cursor"), None);
+        assert_eq!(value(&session.encode_list(3, OfferKind::Tool, Some("")))["params"]["cursor"], "");
+        assert_eq!(value(&session.encode_list(3, OfferKind::Tool, None))["params"].get("cursor"), None);
         let cancel = value(&session.encode_cancel(3, "why").unwrap());
         assert_eq!(cancel["method"], "notifications/cancelled");
         assert_eq!((cancel["params"]["requestId"].as_u64(), cancel.get("id")), (Some(3), None));
@@ -115,7 +115,10 @@ fn the_tool_execute_dialect_has_its_own_words() {
         value(&session.encode_call(&mut FrameMemory::default(), 1, "file.read", &Call::tool("t"))),
         call
     );
-    assert_eq!(value(&session.encode_list(1, None)), json!({"jsonrpc":"2.0","id":1,"method":"tool.list"}));
+    assert_eq!(
+        value(&session.encode_list(1, OfferKind::Tool, None)),
+        json!({"jsonrpc":"2.0","id":1,"method":"tool.list"})
+    );
     assert!(session.encode_cancel(1, "").is_none());
 }
 
@@ -164,9 +167,9 @@ fn a_servers_ping_is_answered_and_nothing_else_is_known() {
 }
 
 #[test]
-fn only_changed_tools_are_news() {
-    assert_eq!(Notice::of("notifications/tools/list_changed"), Notice::ToolsListChanged);
-    for other in ["notifications/progress", "notifications/prompts/list_changed", ""] {
+fn only_what_is_acted_on_is_news() {
+    assert_eq!(Notice::of("notifications/tools/list_changed"), Notice::ListChanged(OfferKind::Tool));
+    for other in ["notifications/progress", "notifications/tools/list", ""] {
         assert_eq!(Notice::of(other), Notice::Other);
     }
 }
@@ -234,7 +237,7 @@ proptest! {
     #[test]
     fn lists_and_cancellations_are_read_back(id in any::<u64>(), text in ".*") {
         for session in every_session() {
-            for frame in [Some(session.encode_list(id, Some(&text))), session.encode_cancel(id, &text)] {
+            for frame in [Some(session.encode_list(id, OfferKind::Tool, Some(&text))), session.encode_cancel(id, &text)] {
                 let Some(frame) = frame else { continue };
                 let mut seen = 0;
                 decode(frame, |_| seen += 1).unwrap();

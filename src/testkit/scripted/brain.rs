@@ -1,5 +1,6 @@
 //! What a scripted server says over one connection, whatever carries it.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::telling::Telling;
 use super::{Guest, Observed, Plan, Script, ScriptedEra};
 use crate::config::Dialect;
 use crate::transport::BoxFuture;
@@ -36,6 +38,11 @@ struct Params<'a> {
     arguments: Option<&'a RawValue>,
     cursor: Option<String>,
     request_id: Option<u64>,
+    uri: Option<String>,
+    #[serde(rename = "ref")]
+    reference: Option<Value>,
+    argument: Option<Value>,
+    notifications: Option<Value>,
     capabilities: Option<Value>,
     #[serde(borrow, default)]
     input_responses: Option<&'a RawValue>,
@@ -62,6 +69,16 @@ pub(super) enum Act {
     Say(String),
     /// Says this later.
     Later(BoxFuture<'static, Vec<String>>),
+    /// A legacy client wants to be told of a resource, or no longer.
+    Subscribe {
+        uri: String,
+        wanted: bool,
+    },
+    /// A modern client wants to be told of changes, for as long as its request is open.
+    Listen {
+        id: Value,
+        resources: BTreeSet<String>,
+    },
     Cut,
     /// Says a part of this, then drops the connection.
     Break(String),
@@ -75,9 +92,9 @@ pub(super) async fn serve(
     guest: Guest,
 ) {
     let (mut incoming, mut outgoing) = (pin!(incoming), pin!(outgoing));
-    let (epoch, mut announced, dialect) = {
+    let (epoch, mut telling, dialect) = {
         let plan = plan.borrow_and_update();
-        (plan.epoch, plan.announcements, plan.dialect)
+        (plan.epoch, Telling::new(&plan), plan.dialect)
     };
     if dialect == Dialect::ToolExecute {
         let welcome =
@@ -93,10 +110,9 @@ pub(super) async fn serve(
                 if changed.is_err() || plan.borrow_and_update().epoch != epoch {
                     return;
                 }
-                let now = plan.borrow().announcements;
-                if std::mem::replace(&mut announced, now) != now {
-                    let told = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
-                    if outgoing.send(told.to_string().into()).await.is_err() {
+                let news = telling.news(&plan.borrow());
+                for told in news {
+                    if outgoing.send(told.into()).await.is_err() {
                         return;
                     }
                 }
@@ -127,6 +143,13 @@ pub(super) async fn serve(
                             }
                         }
                         Act::Later(said) => later.push(said),
+                        Act::Subscribe { uri, wanted } => telling.subscribe(uri, wanted),
+                        Act::Listen { id, resources } => {
+                            let acknowledged = telling.listen(id, resources);
+                            if outgoing.feed(acknowledged.into()).await.is_err() {
+                                return;
+                            }
+                        }
                         Act::Cut => return,
                         Act::Break(text) => {
                             guest.break_off();
@@ -169,7 +192,7 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
             shake_hands(observed, method);
             say(
                 id,
-                json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}),
+                json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": capabilities(&now)}),
             )
         }
         (Dialect::Mcp, ScriptedEra::Legacy, "initialize") => {
@@ -177,13 +200,33 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
             let info = json!({"name": "scripted", "version": "1"});
             say(
                 id,
-                json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info}),
+                json!({"protocolVersion": "2025-11-25", "capabilities": capabilities(&now), "serverInfo": info}),
             )
         }
         (Dialect::Mcp, ScriptedEra::Legacy, "ping") => say(id, json!({})),
         (Dialect::Mcp, _, "tools/list") => {
             observed.send_modify(|observed| observed.listings += 1);
             say(id, page(&now, params.cursor.as_deref()))
+        }
+        (Dialect::Mcp, _, method) if method.starts_with("resources/") || method.starts_with("prompts/") => {
+            note_request(observed, method);
+            offers(&now, method, id, &params, observed)
+        }
+        (Dialect::Mcp, _, "completion/complete") => {
+            note_request(observed, "completion/complete");
+            let typed =
+                params.argument.as_ref().and_then(|argument| argument["value"].as_str()).unwrap_or_default();
+            let name = params.reference.as_ref().map(|reference| [&reference["name"], &reference["uri"]]);
+            let name = name.and_then(|names| names.into_iter().find_map(Value::as_str)).unwrap_or_default();
+            say(id, json!({"completion": {"values": [format!("{name}:{typed}…")]}}))
+        }
+        (Dialect::Mcp, ScriptedEra::Modern, "subscriptions/listen") if now.tells => {
+            note_request(observed, "subscriptions/listen");
+            let wanted = params.notifications.as_ref().map(|wanted| &wanted["resourceSubscriptions"]);
+            let uris = wanted.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            let resources: BTreeSet<String> = uris.map(str::to_owned).collect();
+            observed.send_modify(|observed| observed.subscribed.extend(resources.iter().cloned()));
+            vec![Act::Listen { id: serde_json::from_str(id).unwrap_or_default(), resources }]
         }
         (Dialect::ToolExecute, _, "rpc.discover") => {
             shake_hands(observed, method);
@@ -259,6 +302,84 @@ fn error(id: &str, code: i64, message: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}}}}}"#)
 }
 
+fn note_request(observed: &watch::Sender<Observed>, method: &str) {
+    observed.send_modify(|observed| *observed.requests.entry(method.to_owned()).or_default() += 1);
+}
+
+/// What it declares.
+fn capabilities(plan: &Plan) -> Value {
+    let mut declared = json!({"tools": {}});
+    if !(plan.resources.is_empty() && plan.templates.is_empty()) {
+        declared["resources"] = json!({"subscribe": plan.tells});
+    }
+    if !plan.prompts.is_empty() {
+        declared["prompts"] = json!({});
+    }
+    if plan.tells {
+        declared["tools"] = json!({"listChanged": true});
+    }
+    declared
+}
+
+/// How the URIs of resources begin that are not listed.
+const HIDDEN: &str = "hidden:";
+
+/// Answers a request for or about resources and prompts.
+fn offers(
+    plan: &Plan,
+    method: &str,
+    id: &str,
+    params: &Params<'_>,
+    observed: &watch::Sender<Observed>,
+) -> Vec<Act> {
+    let fresh = |mut result: Value| {
+        if let Some(ttl) = plan.ttl_ms {
+            result["ttlMs"] = ttl.into();
+            result["cacheScope"] = "public".into();
+        }
+        say(id, result)
+    };
+    let uri = params.uri.clone().unwrap_or_default();
+    match method {
+        "resources/list" => {
+            let listed = plan.resources.keys().filter(|uri| !uri.starts_with(HIDDEN));
+            let listed: Vec<Value> = listed.map(|uri| json!({"uri": uri, "name": uri})).collect();
+            fresh(json!({"resources": listed}))
+        }
+        "resources/templates/list" => {
+            let listed: Vec<Value> = plan
+                .templates
+                .iter()
+                .map(|template| json!({"uriTemplate": template, "name": template}))
+                .collect();
+            fresh(json!({"resourceTemplates": listed}))
+        }
+        "resources/read" => match plan.resources.get(&uri) {
+            Some(text) => fresh(json!({"resultType": "complete", "contents": [{"uri": uri, "text": text}]})),
+            None => vec![Act::Say(error(id, -32602, &format!("no resource {uri}")))],
+        },
+        "resources/subscribe" | "resources/unsubscribe" if plan.tells => {
+            observed.send_modify(|observed| observed.subscribed.extend([uri.clone()]));
+            let mut acts = vec![Act::Subscribe { uri, wanted: method == "resources/subscribe" }];
+            acts.extend(say(id, json!({})));
+            acts
+        }
+        "prompts/list" => {
+            let listed: Vec<Value> = plan.prompts.keys().map(|name| json!({"name": name})).collect();
+            fresh(json!({"prompts": listed}))
+        }
+        "prompts/get" => match plan.prompts.get(params.name.as_deref().unwrap_or_default()) {
+            Some(text) => {
+                let arguments = params.arguments.map_or("{}", RawValue::get);
+                let content = json!({"type": "text", "text": format!("{text} {arguments}")});
+                say(id, json!({"resultType": "complete", "messages": [{"role": "user", "content": content}]}))
+            }
+            None => vec![Act::Say(error(id, -32602, "no such prompt"))],
+        },
+        _ => vec![Act::Say(error(id, -32601, &format!("unknown method {method}")))],
+    }
+}
+
 fn page(plan: &Plan, cursor: Option<&str>) -> Value {
     let Plan { tools, page_size, mirrored, .. } = plan;
     let from: usize = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
@@ -277,10 +398,14 @@ fn page(plan: &Plan, cursor: Option<&str>) -> Value {
         .take(*page_size)
         .map(|name| json!({"name": name, "inputSchema": schema(name)}))
         .collect();
-    match to < tools.len() {
-        true => json!({"tools": listed, "nextCursor": to.to_string()}),
-        false => json!({"tools": listed}),
+    let mut page = json!({"tools": listed});
+    if to < tools.len() {
+        page["nextCursor"] = to.to_string().into();
     }
+    if let Some(ttl) = plan.ttl_ms {
+        page["ttlMs"] = ttl.into();
+    }
+    page
 }
 
 /// One call of a tool.
@@ -441,7 +566,9 @@ fn delayed(delay: Duration, acts: Vec<Act>) -> Vec<Act> {
     for act in acts {
         match act {
             Act::Say(text) => texts.push(text),
-            Act::Later(_) | Act::Cut | Act::Break(_) => rest.push(act),
+            Act::Later(_) | Act::Subscribe { .. } | Act::Listen { .. } | Act::Cut | Act::Break(_) => {
+                rest.push(act);
+            }
         }
     }
     if !texts.is_empty() {

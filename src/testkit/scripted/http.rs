@@ -1,5 +1,6 @@
 //! A scripted server as an HTTP server: it keeps the rules of Streamable HTTP, and checks that its client does.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::brain::{self, Act};
+use super::telling::Telling;
 use super::{Guest, HttpManners, Observed, Plan, ScriptedEra};
 
 type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
@@ -130,6 +132,11 @@ async fn post(
         }
     }
     let acts = brain::answer(&body, &plan, guest);
+    if let [Act::Listen { id, resources }] = acts.as_slice() {
+        let mut telling = Telling::new(&plan.borrow());
+        let acknowledged = telling.listen(id.clone(), resources.clone());
+        return Ok(events(tell(plan, telling, vec![acknowledged])));
+    }
     let Some(id) = said.id.filter(|_| said.method.is_some()) else {
         return Ok(status(StatusCode::ACCEPTED));
     };
@@ -158,6 +165,12 @@ fn wrong_modern(headers: &HeaderMap, said: &Said, plan: &watch::Receiver<Plan>) 
         ("mcp-protocol-version", version.as_str().map(str::to_owned)),
         ("mcp-method", Some(method.to_owned())),
     ];
+    if method == "resources/read" {
+        expected.push(("mcp-name", said.params["uri"].as_str().map(str::to_owned)));
+    }
+    if method == "prompts/get" {
+        expected.push(("mcp-name", said.params["name"].as_str().map(str::to_owned)));
+    }
     if method == "tools/call" {
         let name = said.params["name"].as_str().unwrap_or_default();
         expected.push(("mcp-name", Some(name.to_owned())));
@@ -229,13 +242,27 @@ fn listen(
         return status(StatusCode::NOT_FOUND);
     }
     guest.observed.send_modify(|observed| observed.listeners += 1);
-    let announced = plan.borrow_and_update().announcements;
-    let told = stream::unfold((plan, announced), |(mut plan, announced)| async move {
-        let now = plan.wait_for(|plan| plan.announcements > announced).await.ok()?.announcements;
-        let message = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}).to_string();
-        Some((Ok(Frame::data(event(&message))), (plan, now)))
+    let telling = Telling::everything(&plan.borrow_and_update());
+    events(tell(plan, telling, Vec::new()))
+}
+
+/// The events of what it tells unasked.
+fn tell(
+    plan: watch::Receiver<Plan>,
+    telling: Telling,
+    first: Vec<String>,
+) -> BoxStream<'static, Result<Frame<Bytes>, io::Error>> {
+    let state = (plan, telling, VecDeque::from(first));
+    let told = stream::unfold(state, |(mut plan, mut telling, mut waiting)| async move {
+        loop {
+            if let Some(message) = waiting.pop_front() {
+                return Some((Ok(Frame::data(event(&message))), (plan, telling, waiting)));
+            }
+            plan.changed().await.ok()?;
+            waiting.extend(telling.news(&plan.borrow_and_update()));
+        }
     });
-    events(told.boxed())
+    told.boxed()
 }
 
 /// Notes that a client went away before it had its answer.
@@ -276,7 +303,7 @@ async fn respond(acts: Vec<Act>, manners: HttpManners, mut watched: Watched) -> 
         let said = match acts.into_iter().next() {
             Some(Act::Say(said)) => Some(said),
             Some(Act::Later(later)) => later.await.into_iter().next(),
-            Some(Act::Cut | Act::Break(_)) | None => None,
+            Some(Act::Subscribe { .. } | Act::Listen { .. } | Act::Cut | Act::Break(_)) | None => None,
         };
         let Some(said) = said else { return std::future::pending().await };
         watched.done();
@@ -293,6 +320,8 @@ async fn respond(acts: Vec<Act>, manners: HttpManners, mut watched: Watched) -> 
                     return Some((Ok(Frame::data(event(&message))), (acts, said, watched)));
                 }
                 Some(Act::Later(later)) => said = later.await.into_iter(),
+                // Told over the stream for what it says unasked, to all who hold one.
+                Some(Act::Subscribe { .. } | Act::Listen { .. }) => {}
                 Some(Act::Break(message)) => {
                     let half = event(&message).slice(..message.len() / 2);
                     acts = vec![Act::Cut].into_iter();

@@ -2,6 +2,7 @@
 
 mod brain;
 mod http;
+mod telling;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,6 +128,17 @@ struct Plan {
     era: ScriptedEra,
     dialect: Dialect,
     tools: BTreeMap<String, Script>,
+    /// Texts by URI.
+    resources: BTreeMap<String, String>,
+    templates: Vec<String>,
+    /// Texts by name.
+    prompts: BTreeMap<String, String>,
+    /// Tells of changes, and takes subscriptions.
+    tells: bool,
+    /// How long its lists and resources stay fresh, where it says so.
+    ttl_ms: Option<u64>,
+    /// Resources that changed, in order.
+    updates: Vec<String>,
     page_size: usize,
     /// Connections of an earlier epoch are dropped.
     epoch: u64,
@@ -197,6 +209,10 @@ pub struct Observed {
     pub handshakes: Vec<String>,
     /// Pages of the tool list that were asked for.
     pub listings: u64,
+    /// Requests for or about resources and prompts, and for what changes, by method.
+    pub requests: BTreeMap<String, u64>,
+    /// Resources that connections were subscribed to, ever.
+    pub subscribed: BTreeSet<String>,
     /// Connections that are open.
     pub connections: usize,
     /// Connections ever.
@@ -252,6 +268,37 @@ impl ScriptedBuilder {
     /// Adds a tool.
     pub fn tool(mut self, name: impl Into<String>, script: Script) -> Self {
         self.plan.tools.insert(name.into(), script);
+        self
+    }
+
+    /// Has a resource with this text.
+    pub fn resource(mut self, uri: impl Into<String>, text: impl Into<String>) -> Self {
+        self.plan.resources.insert(uri.into(), text.into());
+        self
+    }
+
+    /// Lists this template. What follows it is read if it is a [`resource`](Self::resource) that is not listed: one whose URI
+    /// begins with `hidden:`.
+    pub fn template(mut self, template: impl Into<String>) -> Self {
+        self.plan.templates.push(template.into());
+        self
+    }
+
+    /// Has a prompt with this text, behind which it puts its arguments.
+    pub fn prompt(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.plan.prompts.insert(name.into(), text.into());
+        self
+    }
+
+    /// Declares that it tells when its tools change and takes subscriptions, and does.
+    pub fn tells_changes(mut self) -> Self {
+        self.plan.tells = true;
+        self
+    }
+
+    /// Says of its lists and resources that they stay fresh for so long.
+    pub fn fresh_for(mut self, time: Duration) -> Self {
+        self.plan.ttl_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         self
     }
 
@@ -416,6 +463,12 @@ impl ScriptedServer {
                 era: ScriptedEra::Modern,
                 dialect: Dialect::Mcp,
                 tools: BTreeMap::new(),
+                resources: BTreeMap::new(),
+                templates: Vec::new(),
+                prompts: BTreeMap::new(),
+                tells: false,
+                ttl_ms: None,
+                updates: Vec::new(),
                 page_size: usize::MAX,
                 epoch: 0,
                 releases: 0,
@@ -533,6 +586,15 @@ impl ScriptedServer {
     pub async fn resume(&mut self) {
         let port = self.held_port.take().expect("a server that has a port, and has stopped listening on it");
         self.listen(port.listen(BACKLOG).expect("a port that is held can be listened on"));
+    }
+
+    /// Changes a resource, and tells those who are subscribed to it.
+    pub fn update_resource(&self, uri: impl Into<String>, text: impl Into<String>) {
+        let uri = uri.into();
+        self.plan.send_modify(|plan| {
+            plan.resources.insert(uri.clone(), text.into());
+            plan.updates.push(uri);
+        });
     }
 
     /// What it has seen so far.

@@ -14,7 +14,7 @@ use crate::error::{Delivery, RpcError};
 use crate::event::{ExitCause, ServerStatus};
 use crate::json::RawJson;
 use crate::policy::breaker::Admission;
-use crate::policy::catalogue::{ServerTools, ToolDefinition};
+use crate::policy::catalogue::{Definition, Offer, ServerOffer};
 
 /// A stage of names: ports are numbers, servers are their ids.
 #[derive(Default)]
@@ -60,7 +60,7 @@ struct House {
     out: Script,
     now: Instant,
     next: u64,
-    tools: Vec<ServerTools>,
+    tools: Vec<ServerOffer>,
     collisions: Collisions,
 }
 
@@ -102,15 +102,15 @@ impl House {
     fn with(mut self, servers: &[(&str, &str, &[&str])], slots: usize) -> Self {
         for (order, (server, group, tools)) in servers.iter().enumerate() {
             self.join(server, group, order, Incarnation::FIRST, up(slots));
-            let tools = tools.iter().map(|name| ToolDefinition {
+            let tools = tools.iter().map(|name| Definition {
                 name: (*name).to_owned(),
                 definition: RawJson::from_value(&json!({"name": name})).unwrap(),
             });
-            self.tools.push(ServerTools {
+            self.tools.push(ServerOffer {
                 server: id(server),
                 group: crate::id::GroupId::new(group).unwrap(),
                 order,
-                tools: tools.collect(),
+                offer: Offer { tools: tools.collect(), ..Offer::default() },
             });
         }
         let catalogue = Catalogue::merge(1, self.tools.drain(..), self.collisions);

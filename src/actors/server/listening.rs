@@ -1,0 +1,193 @@
+//! What a server actor wants its server to tell unasked: that lists changed, and that resources did which hosts subscribed to.
+//!
+//! A legacy server tells of lists by itself and takes subscriptions one by one; a modern one tells what one request
+//! (`subscriptions/listen`) asks for, for as long as that is open. Both go over one connection and are said again over
+//! another one when that is lost.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::ServerState;
+use crate::actors::pump::{Listened, PumpMsg};
+use crate::event::Event;
+use crate::id::ConnectionId;
+use crate::offer::Kinds;
+use crate::offer::OfferKind;
+use crate::protocol::Era;
+
+/// Bounds of the wait before a server that ended its telling is asked again.
+const AGAIN_AFTER_MIN: Duration = Duration::from_secs(1);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Resources of one server that may be subscribed to at once: each is said again with every connection.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 1_000;
+
+/// Why a resource was not subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// No server lists it, or none of that id is up, within the time that a call may take.
+    #[error("no server that has {0} is ready")]
+    NoServer(String),
+    /// The server takes no subscriptions.
+    #[error("the server {0} takes no subscriptions")]
+    Unsupported(String),
+    /// The server has as many as it may have.
+    #[error("{0} resources of one server are subscribed to, which is the limit")]
+    TooMany(usize),
+}
+
+/// What a server is asked to tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Wanted {
+    pub changes: Kinds,
+    pub resources: Arc<BTreeSet<String>>,
+}
+
+impl Wanted {
+    fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.resources.is_empty()
+    }
+}
+
+/// What the server was asked to tell, and over which connection.
+#[derive(Default)]
+pub(super) struct ListeningState {
+    told: Option<(ConnectionId, Wanted)>,
+    /// It does not know `subscriptions/listen`.
+    deaf: bool,
+    failures: u32,
+    again_at: Option<Instant>,
+}
+
+impl ListeningState {
+    /// When it is asked again.
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.again_at
+    }
+
+    /// Whether nothing is heard of it though it declares to tell.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// A connection takes no more requests, or is over.
+    pub fn lost(&mut self, connection: ConnectionId) {
+        self.told.take_if(|(over, _)| *over == connection);
+    }
+}
+
+impl ServerState {
+    /// A host subscribes to a resource.
+    pub(super) fn subscribe(&mut self, uri: String) -> Result<(), SubscribeError> {
+        let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
+        if !declared.subscribe {
+            return Err(SubscribeError::Unsupported(self.spec.id.to_string()));
+        }
+        let subscriptions = &mut self.ledger().subscriptions;
+        if subscriptions.len() >= SUBSCRIPTIONS_MAX && !subscriptions.contains_key(&uri) {
+            return Err(SubscribeError::TooMany(SUBSCRIPTIONS_MAX));
+        }
+        *subscriptions.entry(uri).or_default() += 1;
+        Ok(())
+    }
+
+    /// A host's subscription ends.
+    pub(super) fn unsubscribe(&mut self, uri: &str) {
+        let subscriptions = &mut self.ledger().subscriptions;
+        if let Some(holders) = subscriptions.get_mut(uri) {
+            *holders -= 1;
+            if *holders == 0 {
+                subscriptions.remove(uri);
+            }
+        }
+    }
+
+    /// What came unasked: updates of resources that somebody subscribed to are told, the others are not.
+    pub(super) fn updated(&mut self, uris: BTreeSet<String>) {
+        for uri in uris {
+            if self.ledger().subscriptions.contains_key(&uri) {
+                self.context.emit(Event::ResourceUpdated { server: self.spec.id.clone(), uri });
+            }
+        }
+    }
+
+    /// The server took a wish, or refused it.
+    pub(super) fn listened(&mut self, connection: ConnectionId, news: Listened, now: Instant) {
+        match news {
+            Listened::Acknowledged => self.listening.failures = 0,
+            Listened::Ended { acknowledged: true } => {
+                self.listening.lost(connection);
+                let doubled = AGAIN_AFTER_MIN * 2_u32.pow(self.listening.failures.min(6));
+                let wait = doubled.min(AGAIN_AFTER_MAX);
+                self.listening.failures += 1;
+                let jitter = wait.mul_f64(self.rng.random_range(0.0..0.5));
+                self.listening.again_at = Some(now + wait + jitter);
+            }
+            Listened::Ended { acknowledged: false } => {
+                // It knows no such request, whatever it declares: its lists are fetched again when they are no longer fresh.
+                self.listening.lost(connection);
+                self.listening.deaf = true;
+                self.list_by_time(now);
+            }
+            Listened::Refused { uri, reason } => {
+                let server = self.spec.id.clone();
+                self.context.emit(Event::SubscriptionFailed { server, uri, reason });
+            }
+        }
+    }
+
+    /// Asks for what is wanted, if that is not what was asked for last.
+    pub(super) fn listen(&mut self, now: Instant) {
+        if self.offer.is_none() || self.listening.again_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.listening.again_at = None;
+        let Some(known) = self.ledger().known else { return };
+        let mut wanted = Wanted {
+            resources: Arc::new(self.ledger().subscriptions.keys().cloned().collect()),
+            ..Wanted::default()
+        };
+        if known.era == Era::Modern {
+            let told = OfferKind::ALL.into_iter().filter(|kind| known.declared.tells(*kind));
+            told.for_each(|kind| wanted.changes.insert(kind));
+            if self.listening.deaf {
+                return;
+            }
+        }
+        let over = match &self.listening.told {
+            Some((_, told)) if *told == wanted => return,
+            Some((over, _)) => Some(*over),
+            None if wanted.is_empty() => return,
+            None => {
+                let usable =
+                    |held: &&super::Connection| held.queue.is_some() && !held.closing && !held.leased;
+                let found = self.connections.iter().find(|(_, held)| usable(held));
+                found.map(|(connection, _)| *connection)
+            }
+        };
+        let Some(over) = over else { return };
+        let Some(queue) = self.connections.get(&over).and_then(|held| held.queue.as_ref()) else { return };
+        let former = self.listening.told.take().map(|(_, told)| told).unwrap_or_default();
+        let said = match known.era {
+            Era::Modern => queue.try_send(PumpMsg::Listen(wanted.clone())).is_ok(),
+            Era::Legacy => {
+                let ended = former.resources.difference(&wanted.resources).map(|uri| (uri, false));
+                let begun = wanted.resources.difference(&former.resources).map(|uri| (uri, true));
+                ended.chain(begun).all(|(uri, wanted)| {
+                    queue.try_send(PumpMsg::Subscribe { uri: uri.clone(), wanted }).is_ok()
+                })
+            }
+        };
+        if said {
+            self.listening.told = Some((over, wanted));
+        } else {
+            // Its queue is full of calls: soon again.
+            self.listening.again_at = Some(now + AGAIN_AFTER_MIN);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What servers offer to hosts.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The kinds of things that servers offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum OfferKind {
+    /// Something to call.
+    Tool,
+    /// Something to read, by its URI.
+    Resource,
+    /// Many things to read, whose URIs follow a template.
+    ResourceTemplate,
+    /// A prompt to fill in.
+    Prompt,
+}
+
+impl OfferKind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Tool, Self::Resource, Self::ResourceTemplate, Self::Prompt];
+
+    /// Whether it goes by a name; what does not goes by its URI.
+    pub(crate) fn is_named(self) -> bool {
+        match self {
+            Self::Tool | Self::Prompt => true,
+            Self::Resource | Self::ResourceTemplate => false,
+        }
+    }
+}
+
+/// A set of kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Kinds([bool; OfferKind::ALL.len()]);
+
+impl Kinds {
+    /// All of them.
+    pub fn all() -> Self {
+        Self([true; OfferKind::ALL.len()])
+    }
+
+    /// Adds one. Templates have no notification of their own: they may have changed whenever resources did.
+    pub fn insert(&mut self, kind: OfferKind) {
+        self.0[kind as usize] = true;
+        if kind == OfferKind::Resource {
+            self.0[OfferKind::ResourceTemplate as usize] = true;
+        }
+    }
+
+    /// Adds those of another set.
+    pub fn extend(&mut self, other: Self) {
+        other.iter().for_each(|kind| self.insert(kind));
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Those that it has, tools first.
+    pub fn iter(self) -> impl Iterator<Item = OfferKind> {
+        OfferKind::ALL.into_iter().filter(move |kind| self.0[*kind as usize])
+    }
+}
+
+impl fmt::Display for OfferKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tool => "tool",
+            Self::Resource => "resource",
+            Self::ResourceTemplate => "resource template",
+            Self::Prompt => "prompt",
+        })
+    }
+}

@@ -1,0 +1,377 @@
+//! What the servers offer, merged into one immutable snapshot.
+//!
+//! Servers of one group that offer a tool are replicas. The same name in two groups is a collision: a second server
+//! never takes a name away from the first, and a bare name that several groups offer is settled by the configuration.
+//! The same holds for resources, their templates and prompts.
+
+mod entries;
+mod shelf;
+mod template;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use crate::config::Collisions;
+use crate::id::{GroupId, ServerId};
+use crate::json::RawJson;
+use crate::offer::OfferKind;
+
+pub use entries::{Prompt, Resource, ResourceTemplate, Tool};
+use shelf::Shelf;
+
+/// One thing as one server describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// Its name, URI or template.
+    pub name: String,
+    /// The server's whole entry, unread.
+    pub definition: RawJson,
+}
+
+/// All that one server offers. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Offer {
+    /// Its tools.
+    pub tools: Arc<[Definition]>,
+    /// Its resources.
+    pub resources: Arc<[Definition]>,
+    /// The templates of further resources.
+    pub templates: Arc<[Definition]>,
+    /// Its prompts.
+    pub prompts: Arc<[Definition]>,
+    /// It has resources, listed or not.
+    pub reads: bool,
+}
+
+impl Offer {
+    /// The things of one kind.
+    pub fn of(&self, kind: OfferKind) -> &Arc<[Definition]> {
+        match kind {
+            OfferKind::Tool => &self.tools,
+            OfferKind::Resource => &self.resources,
+            OfferKind::ResourceTemplate => &self.templates,
+            OfferKind::Prompt => &self.prompts,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn of_mut(&mut self, kind: OfferKind) -> &mut Arc<[Definition]> {
+        match kind {
+            OfferKind::Tool => &mut self.tools,
+            OfferKind::Resource => &mut self.resources,
+            OfferKind::ResourceTemplate => &mut self.templates,
+            OfferKind::Prompt => &mut self.prompts,
+        }
+    }
+}
+
+/// What one server of the troupe offers.
+#[derive(Debug, Clone)]
+pub struct ServerOffer {
+    /// The server.
+    pub server: ServerId,
+    /// Its group.
+    pub group: GroupId,
+    /// Its place among the registrations.
+    pub order: usize,
+    /// What it offers.
+    pub offer: Offer,
+}
+
+/// What a name means.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Resolution<'a, E = Tool> {
+    /// One thing.
+    Found(&'a E),
+    /// The same name in several groups, over which calls are balanced.
+    Several(Vec<&'a E>),
+    /// Several things; these are their qualified names, or their groups where URIs are asked for.
+    Ambiguous(Vec<String>),
+    /// None.
+    Unknown {
+        /// Names that look alike, best first.
+        near: Vec<String>,
+    },
+}
+
+/// What all servers offer, as one immutable snapshot; see [`Troupe::catalogue`](crate::Troupe::catalogue).
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    version: u64,
+    collisions: Collisions,
+    tools: Shelf<Tool>,
+    resources: Shelf<Resource>,
+    templates: Shelf<ResourceTemplate>,
+    prompts: Shelf<Prompt>,
+    /// Servers that have resources, listed or not.
+    readers: HashSet<ServerId>,
+}
+
+impl Catalogue {
+    /// Nothing.
+    pub(crate) fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Merges what the servers offer.
+    pub(crate) fn merge(
+        version: u64,
+        servers: impl IntoIterator<Item = ServerOffer>,
+        collisions: Collisions,
+    ) -> Self {
+        let mut servers: Vec<ServerOffer> = servers.into_iter().collect();
+        servers.sort_by_key(|offer| offer.order);
+        let readers = servers.iter().filter(|offer| offer.offer.reads);
+        Self {
+            version,
+            collisions,
+            tools: Shelf::merge(&servers),
+            resources: Shelf::merge(&servers),
+            templates: Shelf::merge(&servers),
+            prompts: Shelf::merge(&servers),
+            readers: readers.map(|offer| offer.server.clone()).collect(),
+        }
+    }
+
+    /// Grows whenever something changes.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// All tools, by group and name.
+    pub fn tools(&self) -> impl ExactSizeIterator<Item = &Tool> {
+        self.tools.entries()
+    }
+
+    /// All resources that servers list, by group and URI.
+    pub fn resources(&self) -> impl ExactSizeIterator<Item = &Resource> {
+        self.resources.entries()
+    }
+
+    /// The templates of further resources, by group and template.
+    pub fn resource_templates(&self) -> impl ExactSizeIterator<Item = &ResourceTemplate> {
+        self.templates.entries()
+    }
+
+    /// All prompts, by group and name.
+    pub fn prompts(&self) -> impl ExactSizeIterator<Item = &Prompt> {
+        self.prompts.entries()
+    }
+
+    /// The servers that offer the thing at a place.
+    pub(crate) fn servers_of(&self, kind: OfferKind, index: usize) -> &[ServerId] {
+        match kind {
+            OfferKind::Tool => self.tools.servers_of(index),
+            OfferKind::Resource => self.resources.servers_of(index),
+            OfferKind::ResourceTemplate => self.templates.servers_of(index),
+            OfferKind::Prompt => self.prompts.servers_of(index),
+        }
+    }
+
+    /// Whether a server has resources, listed or not.
+    pub(crate) fn reads(&self, server: &ServerId) -> bool {
+        self.readers.contains(server)
+    }
+
+    /// What `name` means: a bare name, `group/tool`, or an exposed name; a bare one within `group`, if that is given. Of
+    /// several tools that it may mean, those count that `admits` picks, if it picks any.
+    pub(crate) fn resolve(
+        &self,
+        name: &str,
+        group: Option<&str>,
+        admits: impl Fn(&Tool) -> bool,
+    ) -> Resolution<'_> {
+        self.tools.resolve(name, group, self.collisions, admits)
+    }
+
+    /// The same of a prompt.
+    pub(crate) fn resolve_prompt(
+        &self,
+        name: &str,
+        group: Option<&str>,
+        admits: impl Fn(&Prompt) -> bool,
+    ) -> Resolution<'_, Prompt> {
+        self.prompts.resolve(name, group, self.collisions, admits)
+    }
+
+    /// What a URI means among the resources that are listed.
+    pub(crate) fn resolve_resource(
+        &self,
+        uri: &str,
+        group: Option<&str>,
+        admits: impl Fn(&Resource) -> bool,
+    ) -> Resolution<'_, Resource> {
+        self.resources.resolve(uri, group, self.collisions, admits)
+    }
+
+    /// What a template means, written as its servers write it.
+    pub(crate) fn resolve_template(
+        &self,
+        template: &str,
+        group: Option<&str>,
+        admits: impl Fn(&ResourceTemplate) -> bool,
+    ) -> Resolution<'_, ResourceTemplate> {
+        self.templates.resolve(template, group, self.collisions, admits)
+    }
+
+    /// The template that a URI follows which nobody lists.
+    pub(crate) fn resolve_by_template(
+        &self,
+        uri: &str,
+        group: Option<&str>,
+        admits: impl Fn(&ResourceTemplate) -> bool,
+    ) -> Resolution<'_, ResourceTemplate> {
+        let follows = |template: &ResourceTemplate| template::follows(uri, &template.template);
+        self.templates.resolve_those(follows, group, self.collisions, admits)
+    }
+}
+
+/// Names that are only in `new`, only in `old`, and in both with another definition.
+pub fn differences(old: &[Definition], new: &[Definition]) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let before: BTreeMap<&str, &RawJson> =
+        old.iter().map(|entry| (entry.name.as_str(), &entry.definition)).collect();
+    let after: BTreeMap<&str, &RawJson> =
+        new.iter().map(|entry| (entry.name.as_str(), &entry.definition)).collect();
+    let added = after.keys().filter(|name| !before.contains_key(*name));
+    let removed = before.keys().filter(|name| !after.contains_key(*name));
+    let changed = after
+        .iter()
+        .filter(|(name, definition)| before.get(*name).is_some_and(|former| former != *definition));
+    let owned = |name: &&str| (*name).to_owned();
+    (added.map(owned).collect(), removed.map(owned).collect(), changed.map(|(name, _)| owned(name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn offer(server: &str, group: &str, order: usize, tools: &[&str]) -> ServerOffer {
+        let tools = tools.iter().map(|name| Definition {
+            name: (*name).to_owned(),
+            definition: RawJson::from_value(&json!({"name": name, "by": server})).unwrap(),
+        });
+        ServerOffer {
+            server: ServerId::new(server).unwrap(),
+            group: GroupId::new(group).unwrap(),
+            order,
+            offer: Offer { tools: tools.collect(), ..Offer::default() },
+        }
+    }
+
+    fn merged(collisions: Collisions) -> Catalogue {
+        let offers = [
+            offer("b2", "beta", 1, &["read"]),
+            offer("b1", "beta", 0, &["read", "write"]),
+            offer("a1", "alpha", 2, &["read"]),
+        ];
+        Catalogue::merge(1, offers, collisions)
+    }
+
+    fn found(resolution: Resolution<'_>) -> String {
+        match resolution {
+            Resolution::Found(tool) => shelf::qualified(tool),
+            other => panic!("{other:?} is no single tool"),
+        }
+    }
+
+    #[test]
+    fn replicas_are_one_tool_described_by_the_first_of_them() {
+        let catalogue = merged(Collisions::Error);
+        let tool = catalogue.tools().find(|tool| tool.group == "beta" && &*tool.name == "read").unwrap();
+        assert_eq!(tool.servers.iter().map(ServerId::as_str).collect::<Vec<_>>(), ["b1", "b2"]);
+        assert!(tool.definition.as_str().contains("b1"));
+        assert_eq!(tool.exposed, "beta__read");
+    }
+
+    #[test]
+    fn a_name_of_two_groups_is_settled_by_the_configuration() {
+        let catalogue = merged(Collisions::Error);
+        let candidates = vec!["beta/read".to_owned(), "alpha/read".to_owned()];
+        assert_eq!(catalogue.resolve("read", None, |_| true), Resolution::Ambiguous(candidates));
+        assert_eq!(found(catalogue.resolve("alpha/read", None, |_| true)), "alpha/read");
+        assert_eq!(found(catalogue.resolve("read", Some("alpha"), |_| true)), "alpha/read");
+        assert_eq!(found(catalogue.resolve("alpha__read", None, |_| true)), "alpha/read");
+        assert_eq!(found(merged(Collisions::First).resolve("read", None, |_| true)), "beta/read");
+        let balanced = merged(Collisions::Balance);
+        assert!(
+            matches!(balanced.resolve("read", None, |_| true), Resolution::Several(tools) if tools.len() == 2)
+        );
+        for collisions in [Collisions::Error, Collisions::First, Collisions::Balance] {
+            let catalogue = merged(collisions);
+            assert_eq!(found(catalogue.resolve("read", None, |tool| tool.group == "alpha")), "alpha/read");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_those_that_look_alike() {
+        let catalogue = merged(Collisions::Error);
+        let Resolution::Unknown { near } = catalogue.resolve("wirte", None, |_| true) else { panic!() };
+        assert_eq!(near, ["write"]);
+        let Resolution::Unknown { near } = catalogue.resolve("raed", None, |_| true) else { panic!() };
+        assert_eq!(near, ["alpha/read", "beta/read"]);
+        assert_eq!(catalogue.resolve("zzz", None, |_| true), Resolution::Unknown { near: vec![] });
+        assert!(matches!(
+            catalogue.resolve("beta/read", Some("alpha"), |_| true),
+            Resolution::Unknown { .. }
+        ));
+    }
+
+    #[test]
+    fn exposed_names_are_unique_even_where_originals_meet() {
+        let catalogue = Catalogue::merge(1, [offer("s", "g", 0, &["a.b", "a_b"])], Collisions::Error);
+        let exposed: Vec<&str> = catalogue.tools().map(|tool| tool.exposed.as_str()).collect();
+        assert_ne!(exposed[0], exposed[1]);
+        assert_eq!(found(catalogue.resolve(exposed[0], None, |_| true)), "g/a.b");
+    }
+
+    #[test]
+    fn differences_are_told_by_name() {
+        let old = offer("s", "g", 0, &["a", "b"]).offer.tools;
+        let new = offer("t", "g", 0, &["b", "c"]).offer.tools;
+        let owned = |name: &str| vec![name.to_owned()];
+        assert_eq!(differences(&old, &new), (owned("c"), owned("a"), owned("b")));
+        assert_eq!(differences(&old, &old), (vec![], vec![], vec![]));
+    }
+
+    #[test]
+    fn a_uri_is_found_by_itself_or_by_the_template_that_it_follows() {
+        let listed = |names: &[&str]| -> Arc<[Definition]> {
+            let definition = |name: &&str| Definition {
+                name: (*name).to_owned(),
+                definition: RawJson::from_value(&json!({"uri": name})).unwrap(),
+            };
+            names.iter().map(definition).collect()
+        };
+        let offer = |server: &str, resources: &[&str], templates: &[&str]| ServerOffer {
+            server: ServerId::new(server).unwrap(),
+            group: GroupId::new(server).unwrap(),
+            order: 0,
+            offer: Offer {
+                resources: listed(resources),
+                templates: listed(templates),
+                reads: true,
+                ..Offer::default()
+            },
+        };
+        let offers = [offer("a", &["file:///x/1"], &["db:///{t}"]), offer("b", &["file:///x/1"], &[])];
+        let catalogue = Catalogue::merge(1, offers, Collisions::Error);
+        let groups = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(
+            catalogue.resolve_resource("file:///x/1", None, |_| true),
+            Resolution::Ambiguous(groups),
+            "a URI has slashes, and is no qualified name"
+        );
+        let Resolution::Found(found) = catalogue.resolve_resource("file:///x/1", Some("b"), |_| true) else {
+            panic!()
+        };
+        assert_eq!((&*found.uri, found.group.as_str()), ("file:///x/1", "b"));
+        assert!(matches!(catalogue.resolve_by_template("db:///t", None, |_| true), Resolution::Found(_)));
+        assert!(matches!(
+            catalogue.resolve_by_template("db:///t/u", None, |_| true),
+            Resolution::Unknown { .. }
+        ));
+        assert!(catalogue.reads(&ServerId::new("b").unwrap()));
+    }
+}

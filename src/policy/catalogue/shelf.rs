@@ -1,0 +1,225 @@
+//! The things of one kind, merged over all servers, and what a name means among them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Resolution, ServerOffer};
+use crate::config::Collisions;
+use crate::id::{GroupId, ServerId};
+use crate::json::RawJson;
+use crate::offer::OfferKind;
+use crate::policy::names;
+
+/// Near names that an unknown one is answered with.
+const NEAR_MAX: usize = 5;
+
+/// Names that are compared for likeness; more would make a typo expensive.
+const COMPARED_MAX: usize = 10_000;
+
+/// Likeness (Jaro-Winkler) below which a name is no suggestion.
+const LIKENESS_MIN: f64 = 0.8;
+
+/// One thing of one group.
+pub struct Merged {
+    pub index: usize,
+    pub group: GroupId,
+    pub name: Arc<str>,
+    pub exposed: String,
+    pub definition: RawJson,
+    pub servers: Vec<ServerId>,
+}
+
+/// A thing as hosts see it.
+pub trait Entry: Sized {
+    const KIND: OfferKind;
+
+    fn of(merged: Merged) -> Self;
+    fn group(&self) -> &GroupId;
+    fn name(&self) -> &Arc<str>;
+    /// Its other name; none where names are URIs, which are no qualified names either.
+    fn exposed(&self) -> Option<&str>;
+    fn servers(&self) -> &[ServerId];
+}
+
+/// The name of a thing with its group.
+pub fn qualified(entry: &impl Entry) -> String {
+    match entry.exposed() {
+        Some(_) => format!("{}/{}", entry.group(), entry.name()),
+        None => entry.group().to_string(),
+    }
+}
+
+/// The things of one kind.
+#[derive(Debug, Clone)]
+pub struct Shelf<E> {
+    entries: Vec<E>,
+    /// Places by bare name; the group that was configured first comes first.
+    by_name: HashMap<Arc<str>, Vec<usize>>,
+    /// Places by group and bare name.
+    by_group: HashMap<GroupId, HashMap<Arc<str>, usize>>,
+    /// Places by exposed name.
+    by_exposed: HashMap<String, usize>,
+    /// The groups' places among the registrations.
+    group_order: HashMap<GroupId, usize>,
+}
+
+impl<E> Default for Shelf<E> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            by_name: HashMap::new(),
+            by_group: HashMap::new(),
+            by_exposed: HashMap::new(),
+            group_order: HashMap::new(),
+        }
+    }
+}
+
+impl<E: Entry> Shelf<E> {
+    /// Merges what the servers offer, which stand in the order of their registrations.
+    pub fn merge(servers: &[ServerOffer]) -> Self {
+        let mut merged: BTreeMap<(GroupId, Arc<str>), Merged> = BTreeMap::new();
+        let mut group_order: HashMap<GroupId, usize> = HashMap::new();
+        for (order, offer) in servers.iter().enumerate() {
+            group_order.entry(offer.group.clone()).or_insert(order);
+            for definition in offer.offer.of(E::KIND).iter() {
+                let name: Arc<str> = definition.name.as_str().into();
+                let entry = merged.entry((offer.group.clone(), name.clone())).or_insert_with(|| Merged {
+                    index: 0,
+                    group: offer.group.clone(),
+                    name,
+                    exposed: String::new(),
+                    definition: definition.definition.clone(),
+                    servers: Vec::new(),
+                });
+                // Each offer is one server's.
+                if entry.servers.last() != Some(&offer.server) {
+                    entry.servers.push(offer.server.clone());
+                }
+            }
+        }
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for entry in merged.values() {
+            *seen.entry(names::exposed(entry.group.as_str(), &entry.name, false)).or_default() += 1;
+        }
+        let mut shelf = Self { group_order, ..Self::default() };
+        for (index, mut merged) in merged.into_values().enumerate() {
+            merged.index = index;
+            merged.servers.sort();
+            let plain = names::exposed(merged.group.as_str(), &merged.name, false);
+            let ambiguous = seen.get(&plain).is_some_and(|count| *count > 1);
+            merged.exposed =
+                if ambiguous { names::exposed(merged.group.as_str(), &merged.name, true) } else { plain };
+            let entry = E::of(merged);
+            shelf.by_name.entry(entry.name().clone()).or_default().push(index);
+            shelf.by_group.entry(entry.group().clone()).or_default().insert(entry.name().clone(), index);
+            if let Some(exposed) = entry.exposed() {
+                shelf.by_exposed.insert(exposed.to_owned(), index);
+            }
+            shelf.entries.push(entry);
+        }
+        let (entries, group_order) = (&shelf.entries, &shelf.group_order);
+        for places in shelf.by_name.values_mut() {
+            places.sort_by_key(|place| group_order.get(entries[*place].group()));
+        }
+        shelf
+    }
+
+    /// All of them, by group and name.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &E> {
+        self.entries.iter()
+    }
+
+    /// The servers of the one at a place.
+    pub fn servers_of(&self, index: usize) -> &[ServerId] {
+        self.entries[index].servers()
+    }
+
+    /// What `name` means, see [`Catalogue::resolve`](super::Catalogue::resolve).
+    pub fn resolve(
+        &self,
+        name: &str,
+        group: Option<&str>,
+        collisions: Collisions,
+        admits: impl Fn(&E) -> bool,
+    ) -> Resolution<'_, E> {
+        let (bare, group) = match name.split_once('/').filter(|_| E::KIND.is_named()) {
+            Some((within, bare)) if group.is_none_or(|group| group == within) => (bare, Some(within)),
+            Some(_) => return self.unknown(name),
+            None => (name, group),
+        };
+        let exposed = || {
+            let exposed = self.by_exposed.get(name).map(|place| &self.entries[*place]);
+            exposed.filter(|entry| group.is_none_or(|group| *entry.group() == group))
+        };
+        if let Some(group) = group {
+            let place = self.by_group.get(group).and_then(|entries| entries.get(bare));
+            let found = place.map(|place| &self.entries[*place]).or_else(exposed);
+            return found.map_or_else(|| self.unknown(name), Resolution::Found);
+        }
+        let places = self.by_name.get(bare).map(Vec::as_slice).unwrap_or_default();
+        let mut entries = places.iter().map(|place| &self.entries[*place]);
+        let Some(first) = entries.next() else {
+            return exposed().map_or_else(|| self.unknown(name), Resolution::Found);
+        };
+        let others: Vec<&E> = entries.collect();
+        if others.is_empty() {
+            return Resolution::Found(first);
+        }
+        settle(std::iter::once(first).chain(others).collect(), collisions, admits)
+    }
+
+    /// What those mean that `wanted` picks, of `group` if that is given.
+    pub fn resolve_those(
+        &self,
+        wanted: impl Fn(&E) -> bool,
+        group: Option<&str>,
+        collisions: Collisions,
+        admits: impl Fn(&E) -> bool,
+    ) -> Resolution<'_, E> {
+        let within = |entry: &&E| group.is_none_or(|group| *entry.group() == group);
+        let mut found: Vec<&E> = self.entries.iter().filter(within).filter(|entry| wanted(entry)).collect();
+        found.sort_by_key(|entry| self.group_order.get(entry.group()));
+        // Within one group the first will do: its servers are replicas.
+        found.dedup_by(|later, earlier| later.group() == earlier.group());
+        match found.as_slice() {
+            [] => Resolution::Unknown { near: Vec::new() },
+            [only] => Resolution::Found(only),
+            [_, ..] => settle(found, collisions, admits),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Resolution<'_, E> {
+        if !E::KIND.is_named() {
+            return Resolution::Unknown { near: Vec::new() };
+        }
+        let mut near: Vec<(f64, String)> = self
+            .entries
+            .iter()
+            .take(COMPARED_MAX)
+            .filter_map(|entry| {
+                let qualified = qualified(entry);
+                let best =
+                    strsim::jaro_winkler(name, entry.name()).max(strsim::jaro_winkler(name, &qualified));
+                let shared = self.by_name.get(entry.name()).is_some_and(|places| places.len() > 1);
+                let shown = if shared { qualified } else { entry.name().to_string() };
+                (best >= LIKENESS_MIN).then_some((best, shown))
+            })
+            .collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        near.truncate(NEAR_MAX);
+        Resolution::Unknown { near: near.into_iter().map(|(_, name)| name).collect() }
+    }
+}
+
+/// What several things of one name mean, of which those count that `admits` picks, if it picks any.
+fn settle<E: Entry>(all: Vec<&E>, collisions: Collisions, admits: impl Fn(&E) -> bool) -> Resolution<'_, E> {
+    let picked: Vec<&E> = all.iter().copied().filter(|entry| admits(entry)).collect();
+    match (collisions, picked.as_slice()) {
+        (_, []) => Resolution::Several(all),
+        (_, [only]) => Resolution::Found(only),
+        (Collisions::First, [first, ..]) => Resolution::Found(first),
+        (Collisions::Balance, _) => Resolution::Several(picked),
+        (Collisions::Error, _) => Resolution::Ambiguous(picked.into_iter().map(qualified).collect()),
+    }
+}

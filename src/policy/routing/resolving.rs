@@ -1,0 +1,113 @@
+//! What a call asks for, by the catalogue: which thing it names, and what it is called on its servers.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::placing::{NoRoute, selected};
+use super::{Routing, Sought};
+use crate::call::{Call, Completes, Request, Selector};
+use crate::error::CallErrorKind;
+use crate::id::ServerId;
+use crate::offer::OfferKind;
+use crate::policy::catalogue::{Resolution, Resource, ResourceTemplate};
+
+/// A thing that was found, or things of one name that are balanced over groups; and its name on the servers.
+type Resolved = Result<(Sought, Arc<str>), NoRoute>;
+
+impl<P, S> Routing<P, S> {
+    /// What a call asks for, of the servers that the selector picks.
+    pub(super) fn resolve(&self, call: &Call, selector: &Selector, now: Instant) -> Resolved {
+        let (name, group) = (call.tool.as_str(), selector.group.as_deref());
+        match call.request {
+            Request::Tool => {
+                let found = self.catalogue.resolve(name, group, |tool| self.offered(&tool.servers, selector));
+                match found {
+                    Resolution::Found(tool) => one(OfferKind::Tool, tool.index, &tool.name),
+                    Resolution::Several(tools) => {
+                        let places = tools.iter().map(|tool| tool.index).collect();
+                        Ok((Sought::Any(OfferKind::Tool, places), tools[0].name.clone()))
+                    }
+                    Resolution::Ambiguous(candidates) => {
+                        Err(NoRoute::Never(CallErrorKind::AmbiguousTool { candidates }))
+                    }
+                    Resolution::Unknown { near } => {
+                        let missing = self.unlisted(now);
+                        Err(NoRoute::NotYet(CallErrorKind::UnknownTool { near, missing }))
+                    }
+                }
+            }
+            Request::Prompt | Request::Completion(Completes::Prompt) => {
+                let found = self
+                    .catalogue
+                    .resolve_prompt(name, group, |prompt| self.offered(&prompt.servers, selector));
+                match found {
+                    Resolution::Found(prompt) => one(OfferKind::Prompt, prompt.index, &prompt.name),
+                    Resolution::Several(prompts) => {
+                        let places = prompts.iter().map(|prompt| prompt.index).collect();
+                        Ok((Sought::Any(OfferKind::Prompt, places), prompts[0].name.clone()))
+                    }
+                    Resolution::Ambiguous(candidates) => {
+                        Err(NoRoute::Never(CallErrorKind::AmbiguousPrompt { candidates }))
+                    }
+                    Resolution::Unknown { near } => {
+                        let missing = self.unlisted(now);
+                        Err(NoRoute::NotYet(CallErrorKind::UnknownPrompt { near, missing }))
+                    }
+                }
+            }
+            Request::Resource => self.resolve_resource(name, selector, now),
+            Request::Completion(Completes::Template) => {
+                let offered = |template: &ResourceTemplate| self.offered(&template.servers, selector);
+                self.template(name, self.catalogue.resolve_template(name, group, offered), now)
+            }
+        }
+    }
+
+    /// Finds a resource by itself, by a template that its URI follows, or where the call says who has it.
+    fn resolve_resource(&self, uri: &str, selector: &Selector, now: Instant) -> Resolved {
+        let group = selector.group.as_deref();
+        let offered = |resource: &Resource| self.offered(&resource.servers, selector);
+        match self.catalogue.resolve_resource(uri, group, offered) {
+            Resolution::Found(resource) => one(OfferKind::Resource, resource.index, &resource.uri),
+            Resolution::Several(resources) => {
+                let places = resources.iter().map(|resource| resource.index).collect();
+                Ok((Sought::Any(OfferKind::Resource, places), uri.into()))
+            }
+            Resolution::Ambiguous(groups) => Err(NoRoute::Never(CallErrorKind::AmbiguousResource { groups })),
+            Resolution::Unknown { .. } if *selector != Selector::default() => {
+                Ok((Sought::Reader, uri.into()))
+            }
+            Resolution::Unknown { .. } => {
+                let offered = |template: &ResourceTemplate| self.offered(&template.servers, selector);
+                self.template(uri, self.catalogue.resolve_by_template(uri, group, offered), now)
+            }
+        }
+    }
+
+    fn template(&self, name: &str, found: Resolution<'_, ResourceTemplate>, now: Instant) -> Resolved {
+        match found {
+            Resolution::Found(template) => {
+                Ok((Sought::One(OfferKind::ResourceTemplate, template.index), name.into()))
+            }
+            Resolution::Several(templates) => {
+                let places = templates.iter().map(|template| template.index).collect();
+                Ok((Sought::Any(OfferKind::ResourceTemplate, places), name.into()))
+            }
+            Resolution::Ambiguous(groups) => Err(NoRoute::Never(CallErrorKind::AmbiguousResource { groups })),
+            Resolution::Unknown { .. } => {
+                Err(NoRoute::NotYet(CallErrorKind::UnknownResource { missing: self.unlisted(now) }))
+            }
+        }
+    }
+
+    /// Whether one of these servers is among those that a call may go to.
+    fn offered(&self, servers: &[ServerId], selector: &Selector) -> bool {
+        let places = servers.iter().filter_map(|server| self.places.get(server));
+        places.filter_map(|place| self.views[*place].as_ref()).any(|view| selected(view, selector))
+    }
+}
+
+fn one(kind: OfferKind, index: usize, name: &Arc<str>) -> Resolved {
+    Ok((Sought::One(kind, index), name.clone()))
+}

@@ -1,0 +1,167 @@
+//! What the servers offer beside tools, and the catalogue as a whole.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{CallFuture, Troupe};
+use crate::actors::ask;
+use crate::actors::server::{ServerMsg, SubscribeError};
+use crate::call::Call;
+use crate::event::ServerStatus;
+use crate::id::ServerId;
+use crate::policy::catalogue::{Catalogue, Prompt, Resolution, Resource, ResourceTemplate};
+
+impl Troupe {
+    /// What the servers offer at this moment, as one immutable snapshot: tools, resources, templates and prompts. What a
+    /// server offered last stays listed while it is down, see [`is_available`](Self::is_available).
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.0.roster.borrow().catalogue.clone()
+    }
+
+    /// The merged resources that servers list, by group and URI.
+    pub fn resources(&self) -> Vec<Resource> {
+        self.0.roster.borrow().catalogue.resources().cloned().collect()
+    }
+
+    /// The templates of further resources, by group and template.
+    pub fn resource_templates(&self) -> Vec<ResourceTemplate> {
+        self.0.roster.borrow().catalogue.resource_templates().cloned().collect()
+    }
+
+    /// The merged prompts, by group and name.
+    pub fn prompts(&self) -> Vec<Prompt> {
+        self.0.roster.borrow().catalogue.prompts().cloned().collect()
+    }
+
+    /// Whether one of these servers is ready: for something of the catalogue, whether it can be had now.
+    pub fn is_available(&self, servers: &[ServerId]) -> bool {
+        let roster = self.0.roster.borrow();
+        let ready = roster.entries.iter().filter(|entry| entry.info.status == ServerStatus::Ready);
+        ready.into_iter().any(|entry| servers.contains(&entry.info.id))
+    }
+
+    /// Reads a resource: the call [`Call::resource`], which takes options as any other.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn read_resource(&self, uri: impl Into<String>) -> CallFuture {
+        self.call(Call::resource(uri))
+    }
+
+    /// Gets a prompt filled in with these arguments: the call [`Call::prompt`], which takes options as any other.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn get_prompt(&self, prompt: impl Into<String>, args: impl serde::Serialize) -> CallFuture {
+        self.call(Call::prompt(prompt).args(args))
+    }
+
+    /// Subscribes to a resource: while the subscription is held, each change of it is an
+    /// [`Event::ResourceUpdated`](crate::Event::ResourceUpdated). It outlives connections and lives of its server, and ends
+    /// with the registration of that. Changes while the server could not be reached may go untold.
+    ///
+    /// Of several servers that have the resource the first ready one is asked, by id.
+    ///
+    /// # Errors
+    /// [`SubscribeError`] if no server has it, or that server takes no subscriptions. A server that refuses later is told as
+    /// [`Event::SubscriptionFailed`](crate::Event::SubscriptionFailed).
+    pub async fn subscribe(&self, uri: impl Into<String>) -> Result<Subscription, SubscribeError> {
+        let uri = uri.into();
+        self.subscribe_where(uri.clone(), |troupe| troupe.servers_of(&uri)).await
+    }
+
+    /// The same at a server of the host's choice, also for a resource that it does not list.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    pub async fn subscribe_at(
+        &self,
+        server: &str,
+        uri: impl Into<String>,
+    ) -> Result<Subscription, SubscribeError> {
+        let server = ServerId::new(server).map_err(|_| SubscribeError::NoServer(server.to_owned()))?;
+        self.subscribe_where(uri.into(), |_| vec![server.clone()]).await
+    }
+
+    async fn subscribe_where(
+        &self,
+        uri: String,
+        servers: impl Fn(&Self) -> Vec<ServerId>,
+    ) -> Result<Subscription, SubscribeError> {
+        let until = Instant::now() + self.0.settings.borrow().call_timeout;
+        let mut roster = self.0.roster.clone();
+        loop {
+            let wanted = servers(self);
+            let actor = roster.borrow_and_update().entries.iter().find_map(|entry| {
+                let ready = entry.info.status == ServerStatus::Ready && wanted.contains(&entry.info.id);
+                Some((entry.info.id.clone(), entry.actor.clone().filter(|_| ready)?))
+            });
+            if let Some((server, actor)) = actor {
+                let order = |port| ServerMsg::Subscribe { uri: uri.clone(), port };
+                // An actor that ends at this moment is followed by another one.
+                if let Ok(subscribed) = ask(&actor, order).await {
+                    return subscribed.map(|()| Subscription { troupe: self.clone(), server, uri });
+                }
+            }
+            match timeout_at(until, roster.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(SubscribeError::NoServer(uri)),
+            }
+        }
+    }
+
+    /// The servers that list a resource, or a template that it follows.
+    fn servers_of(&self, uri: &str) -> Vec<ServerId> {
+        let catalogue = self.catalogue();
+        let listed = match catalogue.resolve_resource(uri, None, |_| true) {
+            Resolution::Found(resource) => resource.servers.clone(),
+            Resolution::Several(resources) => resources.iter().flat_map(|one| one.servers.clone()).collect(),
+            Resolution::Ambiguous(_) | Resolution::Unknown { .. } => Vec::new(),
+        };
+        if !listed.is_empty() {
+            return listed;
+        }
+        match catalogue.resolve_by_template(uri, None, |_| true) {
+            Resolution::Found(template) => template.servers.clone(),
+            Resolution::Several(templates) => templates.iter().flat_map(|one| one.servers.clone()).collect(),
+            Resolution::Ambiguous(_) | Resolution::Unknown { .. } => Vec::new(),
+        }
+    }
+}
+
+/// A subscription to a resource; see [`Troupe::subscribe`]. It ends when it is dropped.
+#[must_use = "a subscription ends when it is dropped"]
+pub struct Subscription {
+    troupe: Troupe,
+    server: ServerId,
+    uri: String,
+}
+
+impl Subscription {
+    /// The server that tells.
+    pub fn server(&self) -> &ServerId {
+        &self.server
+    }
+
+    /// The resource.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Subscription({} at {})", self.uri, self.server)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(actor) = self.troupe.server_actor(self.server.as_str()) {
+            // One that is between two lives, or gone, goes on to be told or ends; what is told nobody asked about.
+            let _ = actor.cast(ServerMsg::Unsubscribe(std::mem::take(&mut self.uri)));
+        }
+    }
+}

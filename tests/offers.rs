@@ -1,0 +1,220 @@
+//! What servers offer beside tools: resources, templates and prompts, listed, read, completed and subscribed to.
+
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{end, event, kind, ready, start};
+use mcp_troupe::offer::OfferKind;
+use mcp_troupe::testkit::{Fault, Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Target, inject};
+use mcp_troupe::{Call, CallErrorKind, Event, Readiness, Reply, Server, SubscribeError, Troupe};
+use serde_json::{Value, json};
+
+fn library() -> ScriptedBuilder {
+    ScriptedServer::builder()
+        .tool("echo", Script::Echo)
+        .resource("file:///a.txt", "alpha")
+        .resource("hidden:/b", "beta")
+        .template("hidden:/{name}")
+        .prompt("review", "Review this:")
+}
+
+/// The same server in both eras and over both transports.
+async fn libraries() -> (Vec<ScriptedServer>, Vec<Server>) {
+    let (mut scripted, mut servers) = (Vec::new(), Vec::new());
+    for (id, era) in [("modern", ScriptedEra::Modern), ("legacy", ScriptedEra::Legacy)] {
+        let socket = library().era(era).tells_changes().start().await;
+        servers.push(Server::websocket(format!("{id}-socket"), socket.url()));
+        let http = library().era(era).tells_changes().http_events().listening_stream().start().await;
+        servers.push(Server::http(format!("{id}-http"), http.url()));
+        scripted.extend([socket, http]);
+    }
+    (scripted, servers)
+}
+
+const IDS: [&str; 4] = ["modern-socket", "modern-http", "legacy-socket", "legacy-http"];
+
+async fn text(troupe: &Troupe, call: Call) -> String {
+    troupe.call(call).await.unwrap().text().unwrap()
+}
+
+#[tokio::test]
+async fn resources_and_prompts_are_listed_read_and_completed_in_both_eras_and_over_both_transports() {
+    let (_scripted, servers) = libraries().await;
+    let troupe = ready(servers).await;
+    let catalogue = troupe.catalogue();
+    assert_eq!(catalogue.resources().len(), 4);
+    assert_eq!(catalogue.resource_templates().len(), 4);
+    let exposed: Vec<String> = troupe.prompts().into_iter().map(|prompt| prompt.exposed).collect();
+    assert_eq!(
+        exposed,
+        ["legacy-http__review", "legacy-socket__review", "modern-http__review", "modern-socket__review"]
+    );
+    for id in IDS {
+        assert_eq!(text(&troupe, Call::resource("file:///a.txt").group(id)).await, "alpha", "{id}");
+        assert_eq!(text(&troupe, Call::resource("hidden:/b").server(id)).await, "beta", "{id}");
+        let review = Call::prompt(format!("{id}/review")).args(json!({"code": "x"}));
+        assert_eq!(text(&troupe, review).await, r#"Review this: {"code":"x"}"#);
+        let values = |reply: Reply| reply.raw::<Value>().unwrap()["completion"]["values"][0].clone();
+        let completed =
+            troupe.call(Call::complete_prompt(format!("{id}__review"), "code", "fn")).await.unwrap();
+        assert_eq!(values(completed), "review:fn…");
+        let completed =
+            troupe.call(Call::complete_template("hidden:/{name}", "name", "b").group(id)).await.unwrap();
+        assert_eq!(values(completed), "hidden:/{name}:b…");
+    }
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn what_nobody_lists_is_an_error_unless_the_call_says_who_has_it() {
+    let server = library().start().await;
+    let bare = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
+    let troupe = ready([Server::websocket("s", server.url()), Server::websocket("bare", bare.url())]).await;
+    let read = |uri: &str| troupe.call(Call::resource(uri));
+    assert!(matches!(kind(read("other:/x").await), CallErrorKind::UnknownResource { .. }));
+    let CallErrorKind::UnknownPrompt { near, .. } = kind(troupe.get_prompt("reviwe", json!({})).await) else {
+        panic!()
+    };
+    assert_eq!(near, ["review"]);
+    let refused = kind(troupe.call(Call::resource("other:/x").server("s")).await);
+    assert!(matches!(refused, CallErrorKind::Rpc(_)), "it was asked: {refused}");
+    let nobody = kind(troupe.call(Call::resource("other:/x").server("bare")).await);
+    assert!(
+        matches!(nobody, CallErrorKind::NoMatch { .. }),
+        "a server without resources is not asked: {nobody}"
+    );
+    assert_eq!(read("file:///a.txt").await.unwrap().text().unwrap(), "alpha");
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_read_is_made_again_on_a_replica_when_its_server_is_lost() {
+    let (one, two) = (library().start().await, library().start().await);
+    let servers =
+        [Server::websocket("one", one.url()).group("g"), Server::websocket("two", two.url()).group("g")];
+    let troupe = ready(servers).await;
+    inject(&troupe, Target::server("one"), Fault::Kill).await.unwrap();
+    for _ in 0..10 {
+        assert_eq!(troupe.read_resource("file:///a.txt").await.unwrap().text().unwrap(), "alpha");
+    }
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn what_a_server_offers_stays_listed_while_it_is_down_and_is_marked() {
+    let mut server = library().start().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let mut events = troupe.events();
+    let tool = troupe.tools().remove(0);
+    assert!(troupe.is_available(&tool.servers));
+    server.stop_listening().await;
+    event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
+    event(&mut events, |event| matches!(event, Event::ServerStatusChanged { .. })).await;
+    assert_eq!((troupe.tools().len(), troupe.resources().len(), troupe.prompts().len()), (1, 1, 1));
+    assert!(!troupe.is_available(&tool.servers));
+    server.resume().await;
+    troupe.ready(Readiness::All).await.unwrap();
+    assert!(troupe.is_available(&tool.servers));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn updates_of_a_resource_are_events_while_a_subscription_is_held() {
+    let (scripted, servers) = libraries().await;
+    let troupe = ready(servers).await;
+    let mut events = troupe.events();
+    for (server, id) in scripted.iter().zip(["modern-socket", "modern-http", "legacy-socket", "legacy-http"])
+    {
+        let subscription = troupe.subscribe_at(id, "file:///a.txt").await.unwrap();
+        server.wait_for(|observed| observed.subscribed.contains("file:///a.txt")).await;
+        server.update_resource("file:///a.txt", "changed");
+        let told = event(&mut events, |event| matches!(event, Event::ResourceUpdated { .. })).await;
+        let expected =
+            Event::ResourceUpdated { server: subscription.server().clone(), uri: "file:///a.txt".into() };
+        assert_eq!(told, expected);
+        assert_eq!(text(&troupe, Call::resource("file:///a.txt").server(id)).await, "changed");
+    }
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_subscription_outlives_its_connection_and_the_life_of_its_servers_actor() {
+    for era in [ScriptedEra::Modern, ScriptedEra::Legacy] {
+        let server = library().era(era).tells_changes().start().await;
+        let troupe = ready([Server::websocket("s", server.url())]).await;
+        let mut events = troupe.events();
+        let _held = troupe.subscribe("file:///a.txt").await.unwrap();
+        let method = if era == ScriptedEra::Modern { "subscriptions/listen" } else { "resources/subscribe" };
+        let asked =
+            |server: &ScriptedServer| server.observed().requests.get(method).copied().unwrap_or_default();
+        server.wait_for(|observed| observed.subscribed.contains("file:///a.txt")).await;
+        for fault in ["connection", "actor"] {
+            let before = asked(&server);
+            match fault {
+                "connection" => server.cut_all(),
+                _ => inject(&troupe, Target::server("s"), Fault::Kill).await.unwrap(),
+            }
+            server.wait_for(|observed| observed.requests.get(method).copied() > Some(before)).await;
+            server.update_resource("file:///a.txt", fault);
+            event(&mut events, |event| matches!(event, Event::ResourceUpdated { .. })).await;
+        }
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_cannot_be_is_one_typed_error() {
+    let server = library().start().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let unsupported = troupe.subscribe("file:///a.txt").await.unwrap_err();
+    assert_eq!(unsupported, SubscribeError::Unsupported("s".into()));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_modern_server_is_asked_to_tell_when_its_tools_change() {
+    for http in [false, true] {
+        let builder = library().tells_changes();
+        let server = if http { builder.http().start().await } else { builder.start().await };
+        let url = server.url();
+        let troupe = ready([if http { Server::http("s", url) } else { Server::websocket("s", url) }]).await;
+        let mut events = troupe.events();
+        server.wait_for(|observed| observed.requests.contains_key("subscriptions/listen")).await;
+        server.set_script("new", Script::Echo);
+        server.announce_tools();
+        let told = event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+        let Event::OfferChanged { kind: OfferKind::Tool, added, .. } = told else { panic!("{told:?}") };
+        assert_eq!(added, ["new"]);
+        end(troupe).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_tells_of_no_changes_is_listed_again_when_its_lists_are_no_longer_fresh() {
+    let (server, connector) = library().fresh_for(Duration::from_secs(60)).start_in_memory();
+    let troupe = Troupe::builder().server_via(Server::custom("s"), connector).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let mut events = troupe.events();
+    let before = server.observed().listings;
+    server.set_script("new", Script::Echo);
+    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    assert_eq!(server.observed().listings, before + 1);
+    assert_eq!(troupe.tools().len(), 2);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_malformed_resource_is_left_out_and_told() {
+    let server = library().resource("", "nameless").start().await;
+    let troupe = start([Server::websocket("s", server.url())]).await;
+    let mut events = troupe.events();
+    let told = event(&mut events, |event| matches!(event, Event::EntrySkipped { .. })).await;
+    assert!(matches!(told, Event::EntrySkipped { kind: OfferKind::Resource, .. }), "{told:?}");
+    troupe.ready(Readiness::All).await.unwrap();
+    assert_eq!(troupe.resources().len(), 1);
+    end(troupe).await;
+}
