@@ -11,6 +11,7 @@ use crate::actors::pump::{Mirroring, Stale};
 use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::error::RpcError;
 use crate::id::{AttemptId, ConnectionId};
+use crate::offer::OfferKind;
 use crate::policy::catalogue::Definition;
 use crate::policy::routing::{Completion, Dispatch, Over};
 use crate::protocol::{Era, Mirrors};
@@ -108,6 +109,7 @@ impl ServerState {
             }
             self.mirroring.stale.push((dispatch, error));
         }
+        self.relist.insert(OfferKind::Tool);
         self.relist_at = Some(now);
     }
 
