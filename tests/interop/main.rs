@@ -2,8 +2,8 @@
 //!
 //! | server | on | over | era | where |
 //! | --- | --- | --- | --- | --- |
-//! | server-everything | TypeScript SDK | stdio | legacy | `stdio`, `together` |
-//! | | | Streamable HTTP | legacy | `http`, `together` |
+//! | server-everything | TypeScript SDK | stdio | legacy | `stdio`, `asking`, `together` |
+//! | | | Streamable HTTP | legacy | `http`, `asking`, `together` |
 //! | server-filesystem | TypeScript SDK | stdio | legacy | `stdio`, `together` |
 //! | mcp-server-time | Python SDK 2 | stdio, Streamable HTTP | both | `stdio`, `http`, `together` |
 //! | an older mcp-server-time | Python SDK 1 | stdio, WebSocket | legacy | `stdio`, `websocket`, `together` |
@@ -13,6 +13,7 @@
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+mod asking;
 #[path = "../common/mod.rs"]
 mod common;
 mod http;
