@@ -11,7 +11,7 @@ mod harness;
 use std::process::ExitCode;
 use std::time::{Duration, Instant as WallClock};
 
-use harness::report::{Cell, Report, Spread, Table};
+use harness::report::{Bound, Cell, Kind, Limit, Report, Spread, Table};
 use mcp_troupe::event::ServerStatus;
 use mcp_troupe::testkit::{Fault, FaultProxy, Script, ScriptedServer, Target, inject};
 use mcp_troupe::{
@@ -72,6 +72,19 @@ async fn main() -> ExitCode {
     }
     let mut report = Report::new("faults");
     report.table(table);
+    eprintln!("a storm of list changes");
+    let (calm, stormy, ratio) = storm().await;
+    let columns = &["p99 µs, calm", "p99 µs, in the storm", "ratio"];
+    let mut table = Table::new("a server that says 1,000 times a second that its tools changed", columns);
+    table.row(vec![Cell::Spread(calm, 0), Cell::Spread(stormy, 0), Cell::Spread(ratio, 2)]);
+    report.table(table);
+    report.bound(Bound {
+        what: "p99 in the storm over p99 in the calm".to_owned(),
+        limit: Limit::AtMost(1.5),
+        aim: None,
+        measured: ratio.median,
+        kind: Kind::Time,
+    });
     report.finish()
 }
 
@@ -308,4 +321,46 @@ async fn killed_child(measured: Measured) -> Row {
         Measured::NextAnswer => "SIGKILL to the next answer, of a new process",
     };
     Row { fault: "a child process is killed", measured, times }
+}
+
+/// Calls of one stretch of the storm.
+const STORM_CALLS: usize = 20_000;
+
+/// A server says a thousand times a second that its tools changed: what that does to the slowest calls, in stretches that
+/// alternate with calm ones.
+async fn storm() -> (Spread, Spread, Spread) {
+    let server = server().await;
+    let troupe = ready(server.url()).await;
+    let (mut calm, mut stormy, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..7 {
+        let quiet = slowest(&troupe).await;
+        let mut beat = tokio::time::interval(Duration::from_millis(1));
+        let storm = async {
+            loop {
+                beat.tick().await;
+                server.announce_tools();
+            }
+        };
+        let loud = tokio::select! {
+            () = storm => unreachable!("a storm does not end by itself"),
+            loud = slowest(&troupe) => loud,
+        };
+        calm.push(quiet.as_secs_f64() * 1e6);
+        stormy.push(loud.as_secs_f64() * 1e6);
+        ratios.push(loud.as_secs_f64() / quiet.as_secs_f64());
+    }
+    troupe.shutdown().await;
+    (Spread::of(calm), Spread::of(stormy), Spread::of(ratios))
+}
+
+/// The latency that one of a hundred calls exceeds, one call after the other.
+async fn slowest(troupe: &Troupe) -> Duration {
+    let mut latencies = Vec::with_capacity(STORM_CALLS);
+    for _ in 0..STORM_CALLS {
+        let begun = WallClock::now();
+        troupe.call(echo()).await.expect("an answer");
+        latencies.push(begun.elapsed());
+    }
+    latencies.sort_unstable();
+    latencies[STORM_CALLS * 99 / 100]
 }

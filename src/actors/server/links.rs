@@ -19,7 +19,7 @@ use crate::id::{AttemptId, ConnectionId};
 use crate::offer::{Kinds, OfferKind};
 use crate::policy::catalogue::{Definition, Offer, differences};
 use crate::policy::routing::Completion;
-use crate::protocol::Session;
+use crate::protocol::{Era, Session};
 use crate::protocol::listing::{Listed, ListedEntry, Listing, SkippedEntry};
 
 /// Bounds of the time after which a server that tells of no changes is listed again, whatever it says of its lists.
@@ -276,6 +276,8 @@ impl ServerState {
             self.announce(transition);
         }
         if was_ready && !self.pool.is_ready() {
+            // What comes back may have more, or less, than what went.
+            self.ledger().known.take_if(|known| known.era == Era::Modern);
             self.hope_until = Some(now + hope_after_loss(&*self.connector));
         }
         self.last_error = Some(reason);
