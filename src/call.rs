@@ -155,6 +155,13 @@ impl Selector {
         Self { server: Some(server.as_str().to_owned()), ..Self::default() }
     }
 
+    /// Whether it picks a server of this id, this group and these tags.
+    pub(crate) fn picks(&self, id: &ServerId, group: &GroupId, tags: &[String]) -> bool {
+        self.server.as_ref().is_none_or(|server| id.as_str() == server)
+            && self.group.as_ref().is_none_or(|wanted| group.as_str() == wanted)
+            && self.tags.iter().all(|tag| tags.contains(tag))
+    }
+
     /// The selector in words, for errors.
     pub(crate) fn describe(&self) -> String {
         let mut parts = Vec::new();

@@ -90,8 +90,9 @@ pub use secret::Secret;
 pub use stats::{ServerInfo, Stats};
 pub use token::TokenProvider;
 pub use troupe::{
-    BreakerControl, CallFuture, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease, NotReady,
-    Readiness, ReplaceError, StartError, Subscription, Troupe, TroupeBuilder, UnknownServer,
+    Answers, AnyFailure, BreakerControl, CallAnyError, CallFuture, ConfigFileError, ConfigWatch, DrainError,
+    EventStream, Lease, NotReady, Readiness, ReplaceError, StartError, Subscription, Troupe, TroupeBuilder,
+    UnknownServer,
 };
 
 /// How a server is chosen among replicas: the built-in strategies, and what hosts need to add their own.

@@ -171,6 +171,10 @@ pub(crate) struct RosterEntry {
     pub info: ServerInfo,
     /// Its actor, if it has one.
     pub actor: Option<ActorRef<ServerMsg>>,
+    /// What it offers, as far as that is known.
+    pub offer: Option<Offer>,
+    /// It was removed, and finishes what it has.
+    pub leaving: bool,
 }
 
 /// Where a member stands with its supervisor.
@@ -880,10 +884,12 @@ impl RegistryState {
 
     /// Publishes the roster to the handles.
     fn show(&self) {
-        let entries = self
-            .members
-            .values()
-            .map(|member| RosterEntry { info: member.info(), actor: member.alive().cloned() });
+        let entries = self.members.values().map(|member| RosterEntry {
+            info: member.info(),
+            actor: member.alive().cloned(),
+            offer: member.offer.clone(),
+            leaving: matches!(member.phase, Phase::Leaving(_)),
+        });
         let (complete, configuration) = (self.complete, self.configuration);
         let (entries, catalogue) = (entries.collect(), self.catalogue.clone());
         let roster = Roster { told: true, complete, configuration, entries, catalogue };

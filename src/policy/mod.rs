@@ -19,4 +19,5 @@ pub mod reload;
 pub mod restart;
 pub mod retry;
 pub mod routing;
+pub mod selection;
 pub mod strategy;

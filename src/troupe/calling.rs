@@ -85,6 +85,12 @@ impl CallFuture {
             (answer, ..) => Some(answer),
         }
     }
+
+    /// Its time began `at` another moment than that of its first poll: it shares a deadline with other calls.
+    pub(super) fn begun(mut self, at: Instant) -> Self {
+        self.started = Some(at);
+        self
+    }
 }
 
 impl Future for CallFuture {
@@ -94,8 +100,7 @@ impl Future for CallFuture {
         loop {
             let answer = match std::mem::replace(&mut self.progress, Progress::Over) {
                 Progress::Made { id, call, stage, patience } => {
-                    let started = Instant::now();
-                    self.started = Some(started);
+                    let started = *self.started.get_or_insert_with(Instant::now);
                     self.progress = Trip { id, started, until: started + patience, stage }.begin(call);
                     continue;
                 }

@@ -3,6 +3,7 @@
 mod builder;
 mod calling;
 mod checking;
+mod fanout;
 mod following;
 mod lease;
 mod offers;
@@ -40,6 +41,7 @@ use rounds::Rounds;
 
 pub use builder::{StartError, TroupeBuilder};
 pub use calling::CallFuture;
+pub use fanout::{Answers, AnyFailure, CallAnyError};
 pub use following::{ConfigFileError, ConfigWatch};
 pub use lease::Lease;
 pub use offers::Subscription;

@@ -184,7 +184,12 @@ impl Catalogue {
         self.tools.resolve(name, group, self.collisions, admits)
     }
 
-    /// The same of a prompt.
+    /// Every tool that `name` may mean, one for each group that offers it, whatever is said of collisions.
+    pub(crate) fn meanings(&self, name: &str, group: Option<&str>) -> Vec<&Tool> {
+        self.tools.meanings(name, group)
+    }
+
+    /// What a prompt's name means, as [`resolve`](Self::resolve) says it of a tool's.
     pub(crate) fn resolve_prompt(
         &self,
         name: &str,
@@ -302,6 +307,21 @@ mod tests {
             let catalogue = merged(collisions);
             assert_eq!(found(catalogue.resolve("read", None, |tool| tool.group == "alpha")), "alpha/read");
         }
+    }
+
+    #[test]
+    fn a_name_means_one_tool_of_each_group_that_offers_it() {
+        let catalogue = merged(Collisions::First);
+        let meanings = |name: &str, group| -> Vec<String> {
+            catalogue.meanings(name, group).into_iter().map(shelf::qualified).collect()
+        };
+        assert_eq!(meanings("read", None), ["beta/read", "alpha/read"]);
+        assert_eq!(meanings("read", Some("alpha")), ["alpha/read"]);
+        assert_eq!(meanings("alpha/read", None), ["alpha/read"]);
+        assert_eq!(meanings("alpha__read", None), ["alpha/read"]);
+        assert!(meanings("alpha__read", Some("beta")).is_empty());
+        assert!(meanings("beta/read", Some("alpha")).is_empty());
+        assert!(meanings("raed", None).is_empty());
     }
 
     #[test]

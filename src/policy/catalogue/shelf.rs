@@ -189,6 +189,23 @@ impl<E: Entry> Shelf<E> {
         }
     }
 
+    /// Everything that `name` may mean, one for each group that offers it, see
+    /// [`Catalogue::meanings`](super::Catalogue::meanings).
+    pub fn meanings(&self, name: &str, group: Option<&str>) -> Vec<&E> {
+        let (bare, group) = match name.split_once('/').filter(|_| E::KIND.is_named()) {
+            Some((within, bare)) if group.is_none_or(|group| group == within) => (bare, Some(within)),
+            Some(_) => return Vec::new(),
+            None => (name, group),
+        };
+        let admitted = |place: &usize| {
+            let entry = &self.entries[*place];
+            group.is_none_or(|group| *entry.group() == group).then_some(entry)
+        };
+        let places = self.by_name.get(bare).map(Vec::as_slice).unwrap_or_default();
+        let named: Vec<&E> = places.iter().filter_map(admitted).collect();
+        if named.is_empty() { self.by_exposed.get(name).and_then(admitted).into_iter().collect() } else { named }
+    }
+
     fn unknown(&self, name: &str) -> Resolution<'_, E> {
         if !E::KIND.is_named() {
             return Resolution::Unknown { near: Vec::new() };

@@ -433,9 +433,5 @@ impl<P, S> Routing<P, S> {
 
 /// Whether a server matches a selector.
 pub(super) fn selected<S>(view: &View<S>, selector: &Selector) -> bool {
-    let Selector { server, group, tags } = selector;
-    !view.leaving
-        && server.as_ref().is_none_or(|server| view.spec.id.as_str() == server)
-        && group.as_ref().is_none_or(|group| view.spec.group.as_str() == group)
-        && tags.iter().all(|tag| view.spec.tags.contains(tag))
+    !view.leaving && selector.picks(&view.spec.id, &view.spec.group, &view.spec.tags)
 }
