@@ -84,6 +84,7 @@ pub use event::Event;
 pub use json::RawJson;
 pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool};
 pub use policy::classify::classify;
+pub use policy::plan::{Plan, PlanError, PlanOutcome, StepOutcome};
 pub use question::{Elicited, Question};
 pub use refusal::{Refusal, RefusalKind};
 pub use secret::Secret;

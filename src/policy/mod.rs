@@ -14,6 +14,7 @@ pub mod membership;
 #[cfg(test)]
 mod models;
 mod names;
+pub mod plan;
 pub mod pool;
 pub mod reload;
 pub mod restart;
