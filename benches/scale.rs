@@ -25,7 +25,7 @@ use harness::child::{EchoProcess, serve_if_asked};
 use harness::pure::{Turn, alternate};
 use harness::report::{Bound, Cell, Kind, Limit, Report, Spread, Table};
 use harness::system::{on_processor, open_files_max, resident};
-use mcp_troupe::testkit::bench::Names;
+use mcp_troupe::testkit::bench::{Library, Names};
 use mcp_troupe::{Call, Readiness, Server, Troupe};
 use tokio::runtime::{Builder, Runtime};
 
@@ -176,6 +176,7 @@ fn compare() -> ExitCode {
     idling(&mut report);
     calling(&mut report);
     looking_up(&mut report);
+    searching(&mut report);
     report.finish()
 }
 
@@ -316,5 +317,51 @@ fn looking_up(report: &mut Report) {
     let mut table = Table::new("to find a tool by its name", &["tools", "ns", "growth"]);
     table.row(vec![TOOLS.into(), Cell::Spread(timed[0].nanoseconds(), 0), Cell::Nothing]);
     table.row(vec![(MANY * TOOLS).into(), Cell::Spread(timed[1].nanoseconds(), 0), Cell::Spread(growth, 2)]);
+    report.table(table);
+}
+
+/// Questions: a usual one, one that every tool answers a little, and one that is as long as may be.
+const QUESTIONS: [(&str, &str); 3] = [
+    ("a few words", "read a csv file"),
+    ("words of every tool", "return the text of one entry on a page with its path"),
+    (
+        "the longest",
+        "read write list delete search create update fetch copy move compare export import validate archive restore file csv table \
+         issue repository message calendar user page image invoice branch ticket folder path text",
+    ),
+];
+
+/// What it costs to find tools by what they do: an index, made once for each catalogue, and then each search.
+fn searching(report: &mut Report) {
+    let library = Library::new(MANY, TOOLS);
+    let index = library.index();
+    let make = Box::new(|| {
+        black_box(library.index());
+    }) as Turn<'_>;
+    let search = |query: &'static str| {
+        let index = &index;
+        Box::new(move || assert!(black_box(index).finds(query) > 0, "there are some")) as Turn<'_>
+    };
+    let searches = QUESTIONS.iter().map(|(_, query)| search(query));
+    let timed = alternate(std::iter::once(make).chain(searches).collect());
+    let columns = ["tools", "what", "tools found", "ms"];
+    let mut table = Table::new("to find tools by what they do", &columns);
+    let milliseconds = |place: usize| {
+        let Spread { median, min, max } = timed[place].nanoseconds();
+        Spread { median: median / 1e6, min: min / 1e6, max: max / 1e6 }
+    };
+    let tools = MANY * TOOLS;
+    table.row(vec![tools.into(), "the index".into(), Cell::Nothing, Cell::Spread(milliseconds(0), 1)]);
+    for (place, (what, query)) in (1..).zip(QUESTIONS) {
+        let found = index.finds(query);
+        table.row(vec![tools.into(), what.into(), found.into(), Cell::Spread(milliseconds(place), 2)]);
+        report.bound(Bound {
+            what: format!("{tools} tools: milliseconds of a search, {what}"),
+            limit: Limit::AtMost(5.0),
+            aim: None,
+            measured: milliseconds(place).median,
+            kind: Kind::Time,
+        });
+    }
     report.table(table);
 }

@@ -24,7 +24,7 @@ use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
@@ -40,6 +40,7 @@ use crate::id::{Incarnation, ServerId};
 use crate::policy::catalogue::{Catalogue, Offer, ServerOffer};
 use crate::policy::restart::{Decision, RestartPolicy};
 use crate::policy::routing::Standing;
+use crate::policy::search::SearchIndex;
 use crate::stats::ServerInfo;
 use crate::transport::{self, Connector};
 
@@ -163,6 +164,8 @@ pub(crate) struct Roster {
     /// By server id.
     pub entries: Vec<RosterEntry>,
     pub catalogue: Arc<Catalogue>,
+    /// The index over the catalogue: made by whoever searches first, the same whoever that is.
+    pub index: Arc<OnceCell<Arc<SearchIndex>>>,
 }
 
 /// One server of the roster.
@@ -262,6 +265,8 @@ pub(crate) struct RegistryState {
     /// Lives that were replaced and finish what they have.
     retiring: Vec<Retiring>,
     catalogue: Arc<Catalogue>,
+    /// The index over it, if anybody has searched.
+    index: Arc<OnceCell<Arc<SearchIndex>>>,
     configuration: u64,
     roster: watch::Sender<Arc<Roster>>,
     /// Members whose standing changed since the last publication.
@@ -301,6 +306,7 @@ impl Actor for RegistryActor {
             members: BTreeMap::new(),
             retiring: Vec::new(),
             catalogue: Arc::new(Catalogue::empty()),
+            index: Arc::default(),
             configuration,
             roster,
             changed: BTreeSet::new(),
@@ -867,6 +873,7 @@ impl RegistryState {
                 })
             });
             self.catalogue = Arc::new(Catalogue::merge(version, listed, self.context.settings.collisions));
+            self.index = Arc::default();
             self.context.to_router(RouterMsg::Catalogue(self.catalogue.clone()));
         }
         for server in std::mem::take(&mut self.changed) {
@@ -891,8 +898,8 @@ impl RegistryState {
             leaving: matches!(member.phase, Phase::Leaving(_)),
         });
         let (complete, configuration) = (self.complete, self.configuration);
-        let (entries, catalogue) = (entries.collect(), self.catalogue.clone());
-        let roster = Roster { told: true, complete, configuration, entries, catalogue };
+        let (entries, catalogue, index) = (entries.collect(), self.catalogue.clone(), self.index.clone());
+        let roster = Roster { told: true, complete, configuration, entries, catalogue, index };
         self.roster.send_replace(Arc::new(roster));
     }
 }

@@ -13,6 +13,7 @@ use crate::id::{AttemptId, CallId, ConnectionId, GroupId, Incarnation, ServerId}
 use crate::json::RawJson;
 use crate::policy::catalogue::{Catalogue, Definition, Offer, Resolution, ServerOffer};
 use crate::policy::routing::{Answer, CancelReason, Completion, Dispatch, Outlet, Routing, Standing};
+use crate::policy::search::SearchIndex;
 use crate::policy::strategy::Strategies;
 use crate::protocol::envelope::{Incoming, decode};
 
@@ -195,5 +196,81 @@ impl Names {
     /// Whether the name means one tool.
     pub fn finds(&self, name: &str) -> bool {
         matches!(self.0.resolve(name, None, |_| true), Resolution::Found(_))
+    }
+}
+
+/// What the tools of [`Library`] do, and to what.
+const VERBS: [&str; 20] = [
+    "read", "write", "list", "delete", "search", "create", "update", "fetch", "copy", "move", "compare",
+    "export", "import", "validate", "archive", "restore", "share", "rename", "count", "merge",
+];
+const NOUNS: [&str; 20] = [
+    "file",
+    "csv",
+    "table",
+    "issue",
+    "repository",
+    "message",
+    "calendar",
+    "user",
+    "page",
+    "image",
+    "invoice",
+    "branch",
+    "ticket",
+    "folder",
+    "query",
+    "report",
+    "contact",
+    "channel",
+    "dashboard",
+    "comment",
+];
+
+/// A catalogue of tools that say what they do, as servers do that people wrote.
+pub struct Library(Catalogue);
+
+impl Library {
+    /// So many servers, each a group of its own, with so many tools each.
+    pub fn new(servers: usize, tools: usize) -> Self {
+        let offers = (0..servers).map(|number| {
+            let server = server_id(number);
+            let tool = |n: usize| Self::tool(number, n);
+            let group = GroupId::from(&server);
+            let tools = (0..tools).map(tool).collect();
+            ServerOffer { server, group, order: number, offer: Offer { tools, ..Offer::default() } }
+        });
+        Self(Catalogue::merge(1, offers, Collisions::default()))
+    }
+
+    fn tool(server: usize, number: usize) -> Definition {
+        let (verb, noun) =
+            (VERBS[(server + number) % VERBS.len()], NOUNS[(server / 7 + number * 3) % NOUNS.len()]);
+        let name = format!("{verb}_{noun}_{number}");
+        let description = format!(
+            "{verb}s one {noun} of the service {server} and returns what it found as text. Give the id or the path of the {noun}; an \
+             error says which {noun} was not there. Results come in pages of at most one hundred entries."
+        );
+        let definition = serde_json::json!({"name": name, "title": format!("{verb} {noun}"), "description": description,
+            "inputSchema": {"type": "object", "properties": {
+                "path": {"type": "string", "description": format!("where the {noun} is")},
+                "limit": {"type": "integer", "description": "how many entries to return at most"},
+                "encoding": {"type": "string", "description": "how text is written, such as utf8"}}}});
+        Definition { name, definition: RawJson::from_value(&definition).expect("JSON") }
+    }
+
+    /// Makes the index of its tools.
+    pub fn index(&self) -> Index {
+        Index(SearchIndex::of(&self.0))
+    }
+}
+
+/// The index of a [`Library`].
+pub struct Index(SearchIndex);
+
+impl Index {
+    /// How many tools a question may mean.
+    pub fn finds(&self, query: &str) -> usize {
+        self.0.search(query).len()
     }
 }

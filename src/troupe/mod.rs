@@ -9,6 +9,7 @@ mod lease;
 mod offers;
 mod planning;
 mod rounds;
+mod searching;
 mod stream;
 
 use std::fmt;

@@ -158,6 +158,11 @@ impl Catalogue {
         self.prompts.entries()
     }
 
+    /// The tool at a place.
+    pub(crate) fn tool(&self, index: usize) -> &Tool {
+        self.tools.at(index)
+    }
+
     /// The servers that offer the thing at a place.
     pub(crate) fn servers_of(&self, kind: OfferKind, index: usize) -> &[ServerId] {
         match kind {

@@ -130,6 +130,11 @@ impl<E: Entry> Shelf<E> {
         self.entries.iter()
     }
 
+    /// The one at a place.
+    pub fn at(&self, index: usize) -> &E {
+        &self.entries[index]
+    }
+
     /// The servers of the one at a place.
     pub fn servers_of(&self, index: usize) -> &[ServerId] {
         self.entries[index].servers()

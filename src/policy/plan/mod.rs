@@ -233,7 +233,7 @@ fn cycle(steps: &[Checked]) -> Option<Vec<String>> {
     let mut open: Vec<usize> = steps.iter().map(|step| step.needs.len()).collect();
     let mut settled: Vec<usize> = (0..steps.len()).filter(|place| open[*place] == 0).collect();
     while let Some(former) = settled.pop() {
-        for (place, step) in steps.iter().enumerate().filter(|(_, step)| step.needs.contains(&former)) {
+        for (place, _) in steps.iter().enumerate().filter(|(_, step)| step.needs.contains(&former)) {
             open[place] -= 1;
             if open[place] == 0 {
                 settled.push(place);

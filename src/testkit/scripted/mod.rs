@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -152,6 +153,8 @@ struct Plan {
     refusal: Option<Refused>,
     /// Arguments that a tool wants mirrored, each with its header.
     mirrored: BTreeMap<String, Vec<(String, String)>>,
+    /// What the definitions of tools say beside their names, such as descriptions.
+    said: BTreeMap<String, Map<String, Value>>,
 }
 
 /// An HTTP answer without a message.
@@ -386,6 +389,15 @@ impl ScriptedBuilder {
         self
     }
 
+    /// A tool's definition has these members as well, or instead: a JSON object.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn says(mut self, tool: impl Into<String>, members: Value) -> Self {
+        self.plan.said.insert(tool.into(), object(members));
+        self
+    }
+
     /// Starts it on a free port of 127.0.0.1.
     ///
     /// # Panics
@@ -476,6 +488,7 @@ impl ScriptedServer {
                 deaf: false,
                 refusal: None,
                 mirrored: BTreeMap::new(),
+                said: BTreeMap::new(),
             },
             door: Door::Open,
             manners: Manners { subprotocol: true, pongs: true },
@@ -568,6 +581,17 @@ impl ScriptedServer {
         });
     }
 
+    /// Says something else of a tool from now on: its definition has these members, a JSON object.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn say(&self, tool: impl Into<String>, members: Value) {
+        let (tool, members) = (tool.into(), object(members));
+        self.plan.send_modify(|plan| {
+            plan.said.insert(tool, members);
+        });
+    }
+
     /// Drops every connection and refuses new ones. The port stays its own.
     ///
     /// # Panics
@@ -618,6 +642,13 @@ impl ScriptedServer {
         let mut observed = self.observed.subscribe();
         // The sender is this server itself.
         let _ = observed.wait_for(|observed| seen(observed)).await;
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        other => panic!("{other} is no object"),
     }
 }
 
