@@ -113,7 +113,8 @@ pub enum CallErrorKind {
     UnknownTool {
         /// Names that look alike, best first.
         near: Vec<String>,
-        /// Servers whose tools are not known yet, since they could not be reached.
+        /// Servers that might offer it: their tools are not known yet, since they could not be reached, or the tool is blocked,
+        /// since it is not what its pin says.
         missing: Vec<UnavailableServer>,
     },
     /// No server offers the prompt.

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::config::OnChange;
 use crate::duration::optional_ms;
 use crate::id::{ConnectionId, GroupId, Incarnation, ServerId, SourceId};
 use crate::offer::OfferKind;
+use crate::pin::Pin;
 
 /// Where a server stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -326,6 +328,33 @@ pub enum Event {
         uri: String,
         /// Why.
         reason: String,
+    },
+    /// What a server says of a tool is not what it said when the tool was pinned.
+    PinBroken {
+        /// The server.
+        server: ServerId,
+        /// The tool.
+        tool: String,
+        /// What it is pinned to.
+        pinned: Pin,
+        /// What its pin would be now.
+        now: Pin,
+        /// What follows.
+        on_change: OnChange,
+    },
+    /// A server whose tools are pinned offers one that is not.
+    ToolUnpinned {
+        /// The server.
+        server: ServerId,
+        /// The tool.
+        tool: String,
+    },
+    /// A server does not offer a tool that is pinned.
+    PinnedToolMissing {
+        /// The server.
+        server: ServerId,
+        /// The tool.
+        tool: String,
     },
     /// A peer sent something that is no valid message, or answers nothing that was asked.
     ProtocolViolation {

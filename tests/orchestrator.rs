@@ -267,3 +267,36 @@ async fn the_tour_ends_well() {
         assert!(shown.contains(part), "{part} is missing:\n{shown}");
     }
 }
+
+#[tokio::test]
+async fn pins_are_printed_and_hold_when_they_are_named() {
+    let server = echo().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pins.json");
+    let config = json!({
+        "mcpServers": {"s": {"url": server.url()}}, "troupe": {"pins": {"file": file, "onChange": "block"}}});
+    let config = config.to_string();
+    // A shell makes the file before the program runs.
+    std::fs::write(&file, "").unwrap();
+    let output = run("pin", &config, &[]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let pins: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(pins["servers"]["s"]["echo"].as_str().unwrap().starts_with("sha256:"), "{pins}");
+    let output = run("check", &config, &[]).await;
+    assert!(text(&output.stderr).contains("troupe.pins.file"), "{}", text(&output.stderr));
+    std::fs::write(&file, pins.to_string()).unwrap();
+    assert!(run("call", &config, &["echo"]).await.status.success());
+    server.say("echo", json!({"description": "another"}));
+    let output = run("call", &config, &["echo"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("its pin"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn nothing_is_pinned_while_a_server_is_down() {
+    let (good, refused) = (echo().await, ScriptedServer::builder().refuse_upgrade(503).start().await);
+    let config = json!({"mcpServers": {"good": {"url": good.url()}, "refused": {"url": refused.url()}}});
+    let output = run("pin", &config.to_string(), &["--wait", "200ms"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty() && text(&output.stderr).contains("nothing is pinned"));
+}

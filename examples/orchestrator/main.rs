@@ -33,6 +33,8 @@ enum Command {
     Tour,
     /// Print the merged catalogue of tools as JSON.
     Tools(Config),
+    /// Print the pins of all tools as JSON, for `pins.file` of the configuration: after somebody has looked at the tools.
+    Pin(Config),
     /// Say every mistake of a configuration, with its place; start nothing.
     Check(Config),
     /// Make one call; its result goes to stdout.
@@ -164,6 +166,7 @@ async fn run(command: Command) -> u8 {
             }
         },
         Command::Tools(config) => tools(&config).await,
+        Command::Pin(config) => pin(&config).await,
         Command::Check(config) => check(&config.config),
         Command::Call(args) => call(&args).await,
         Command::Load(args) => load::run(&args).await,
@@ -228,6 +231,38 @@ async fn tools(config: &Config) -> u8 {
     output::json(&tools);
     troupe.shutdown().await;
     if ready.is_ok() { 0 } else { FAILED }
+}
+
+async fn pin(config: &Config) -> u8 {
+    let mut file = match ConfigWatch::new(&config.config).read().await {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("{error}");
+            return MISUSED;
+        }
+    };
+    // The pins that are about to be made may not be there yet.
+    file.settings.pins = None;
+    let troupe = match Troupe::builder().config(file).start().await {
+        Ok(troupe) => troupe,
+        Err(error) => {
+            eprintln!("{}: {error}", config.config.display());
+            return MISUSED;
+        }
+    };
+    // Without the pins of a server that is down it would not be pinned any more.
+    let code = match troupe.ready_within(Readiness::All, config.wait).await {
+        Ok(()) => {
+            output::json(&troupe.pins().await);
+            0
+        }
+        Err(not_ready) => {
+            eprintln!("nothing is pinned: {not_ready}");
+            FAILED
+        }
+    };
+    troupe.shutdown().await;
+    code
 }
 
 async fn call(args: &CallArgs) -> u8 {

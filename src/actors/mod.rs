@@ -41,6 +41,7 @@ pub(crate) use tasks::{Alive, Tasks};
 use crate::config::Settings;
 use crate::event::Event;
 use crate::policy::classify::Classifier;
+use crate::policy::pins::Pinning;
 
 /// Who plays at the moment. Published by the root, so that handles and servers find a new router by themselves.
 #[derive(Clone, Default)]
@@ -64,6 +65,8 @@ pub(crate) struct Context {
     pub events: ActorRef<events::EventsMsg>,
     /// Bounds how many links are being opened at once. A gate, no state: nothing is decided by its value.
     pub dial_gate: Arc<Semaphore>,
+    /// What tools were when somebody looked at them, if anybody did.
+    pub pinning: Option<Arc<Pinning>>,
     pub classifier: Classifier,
     /// Who answers what servers ask.
     pub desk: questions::Desk,

@@ -32,6 +32,7 @@ use crate::discovery::SourceError;
 use crate::event::{Event, Origin};
 use crate::id::{ServerId, SourceId};
 use crate::policy::classify::Classifier;
+use crate::policy::pins::Pinning;
 use crate::policy::strategy::{Strategies, UnknownStrategy};
 use crate::stats::SourceStats;
 
@@ -107,6 +108,7 @@ pub(crate) struct RootArguments {
     pub sources: Vec<RegisteredSource>,
     /// The sources as the configuration describes them.
     pub described: Vec<SourceConfig>,
+    pub pinning: Option<Arc<Pinning>>,
     pub strategies: StrategiesFactory,
     pub classifier: Classifier,
     pub desk: Desk,
@@ -186,6 +188,7 @@ impl Actor for RootActor {
             registrations,
             sources,
             described,
+            pinning,
             strategies,
             classifier,
             desk,
@@ -202,6 +205,7 @@ impl Actor for RootActor {
             settings: settings.clone(),
             stage: stage.subscribe(),
             events: events.clone(),
+            pinning,
             classifier,
             desk,
             tasks,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::file::read_server;
-use super::{ConfigError, ConfigFile, ServerSpec, Settings};
+use super::{ConfigError, ConfigFile, PinSettings, ServerSpec, Settings};
 
 /// Mistakes that are looked for in one server, or in the settings: more would help nobody.
 const MISTAKES_MAX: usize = 50;
@@ -34,6 +34,8 @@ pub(crate) struct Knowing<'a> {
     pub server: &'a dyn Fn(&ServerSpec, &Settings) -> Result<(), ConfigError>,
     /// Whether there is such a strategy.
     pub strategy: &'a dyn Fn(&str) -> Result<(), ConfigError>,
+    /// Whether the pins can be read.
+    pub pins: &'a dyn Fn(&PinSettings) -> Result<(), ConfigError>,
 }
 
 /// Looks for every mistake. Without any, [`ConfigFile::parse`] takes the text.
@@ -60,6 +62,9 @@ pub(crate) fn mistakes(text: &str, knowing: &Knowing<'_>) -> Vec<Mistake> {
         settings.unwrap_or_default()
     });
     if let Err(error) = (knowing.strategy)(&settings.strategy) {
+        found.push(error.under("troupe"));
+    }
+    if let Some(Err(error)) = settings.pins.as_ref().map(knowing.pins) {
         found.push(error.under("troupe"));
     }
     let servers = whole.get("mcpServers").map(|servers| serde_json::from_str::<Entries<'_>>(servers.get()));
@@ -241,7 +246,7 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Vec<(usize, usize, String)> {
-        let knowing = Knowing { server: &|_, _| Ok(()), strategy: &|_| Ok(()) };
+        let knowing = Knowing { server: &|_, _| Ok(()), strategy: &|_| Ok(()), pins: &|_| Ok(()) };
         let mistakes = mistakes(text, &knowing).into_iter();
         mistakes.map(|mistake| (mistake.line, mistake.column, mistake.error.key)).collect()
     }

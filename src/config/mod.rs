@@ -7,6 +7,7 @@ mod expand;
 mod file;
 pub(crate) mod files;
 mod mistakes;
+mod pins;
 mod server;
 mod settings;
 mod source;
@@ -19,6 +20,7 @@ pub use file::ConfigFile;
 pub(crate) use file::servers_one_by_one;
 pub use mistakes::Mistake;
 pub(crate) use mistakes::{Knowing, mistakes};
+pub use pins::{OnChange, PinSettings};
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(crate) use server::BEARER;
 pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};

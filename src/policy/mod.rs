@@ -16,6 +16,7 @@ pub mod membership;
 #[cfg(test)]
 mod models;
 mod names;
+pub mod pins;
 pub mod plan;
 pub mod pool;
 pub mod reload;

@@ -111,10 +111,10 @@ mod tests {
     fn picked(call: &Call) -> Result<Vec<(String, Prospect)>, CallErrorKind> {
         let definition = RawJson::from_text("{}").unwrap();
         let offers = SERVERS.iter().enumerate().filter_map(|(order, given)| {
-            let tools = given.3?.iter().map(|name| Definition {
-                name: (*name).to_owned(),
-                definition: definition.clone(),
-            });
+            let tools = given
+                .3?
+                .iter()
+                .map(|name| Definition { name: (*name).to_owned(), definition: definition.clone() });
             let ServerInfo { id, group, .. } = info(given);
             let offer = Offer { tools: tools.collect(), ..Offer::default() };
             Some(ServerOffer { server: id, group, order, offer })

@@ -8,17 +8,18 @@ use rand::Rng;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{Inner, Troupe};
+use super::{Inner, Troupe, pinning};
 use crate::actors::questions::Desk;
 use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{RegisterError, RegisteredSource, RootActor, RootArguments, StrategiesFactory};
 use crate::actors::{Stage, Tasks};
-use crate::config::{ConfigError, ConfigFile, DiscoverySettings, Server, Settings, SourceConfig};
+use crate::config::{ConfigError, ConfigFile, DiscoverySettings, OnChange, Server, Settings, SourceConfig};
 use crate::discovery::{Source, source_named};
 use crate::error::RpcError;
 use crate::event::Origin;
 use crate::id::SourceId;
 use crate::policy::classify::{Classifier, classify};
+use crate::policy::pins::{Pinning, Pins};
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
 use crate::question::{Elicited, Handlers, Question, Root};
 use crate::transport::Connector;
@@ -64,6 +65,7 @@ pub struct TroupeBuilder {
     sources: Vec<GivenSource>,
     /// The sources that a configuration describes.
     described: Vec<SourceConfig>,
+    pinning: Option<Pinning>,
     seed: Option<u64>,
 }
 
@@ -77,6 +79,7 @@ impl TroupeBuilder {
             handlers: Handlers::default(),
             sources: Vec::new(),
             described: Vec::new(),
+            pinning: None,
             seed: None,
         }
     }
@@ -207,6 +210,13 @@ impl TroupeBuilder {
         self
     }
 
+    /// Compares what servers say of their tools with what they said when these pins were made; see [`Troupe::pins`]. In place of
+    /// those that the settings name.
+    pub fn pins(mut self, pins: Pins, on_change: OnChange) -> Self {
+        self.pinning = Some(Pinning { pins, on_change });
+        self
+    }
+
     /// Makes every random choice repeatable.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -217,7 +227,7 @@ impl TroupeBuilder {
     /// [`Troupe::ready`].
     ///
     /// # Errors
-    /// A mistake in the configuration, an id that stands twice, or an unknown strategy. A server that cannot be reached
+    /// A mistake in the configuration, an id that stands twice, pins that cannot be read, or an unknown strategy. A server that cannot be reached
     /// is no error.
     pub async fn start(self) -> Result<Troupe, StartError> {
         self.begin(None).await
@@ -232,8 +242,15 @@ impl TroupeBuilder {
     }
 
     async fn begin(self, supervisor: Option<ActorCell>) -> Result<Troupe, StartError> {
-        let Self { settings, servers, extra, classifier, handlers, sources, described, seed } = self;
+        let Self { settings, servers, extra, classifier, handlers, sources, described, pinning, seed } = self;
         settings.check().map_err(|error| error.under("troupe"))?;
+        let pinning = match (pinning, &settings.pins) {
+            (Some(given), _) => Some(given),
+            (None, Some(named)) => {
+                Some(pinning::read_aside(named).await.map_err(|error| error.under("troupe"))?)
+            }
+            (None, None) => None,
+        };
         let settings = Arc::new(settings);
         let strategies = strategies(extra, settings.strategy.clone())?;
         let desk = Desk {
@@ -265,6 +282,7 @@ impl TroupeBuilder {
             registrations,
             sources,
             described,
+            pinning: pinning.map(Arc::new),
             strategies,
             classifier,
             seed: seed.unwrap_or_else(|| rand::rng().next_u64()),

@@ -1,12 +1,13 @@
 //! Looks for every mistake of a `servers.json` without starting anything.
 
+use super::pinning;
 use crate::config::{ConfigError, ConfigFile, Knowing, Mistake, mistakes};
 use crate::policy::strategy::Strategies;
 use crate::transport;
 
 impl ConfigFile {
     /// Every mistake in the text of a `servers.json`, in its order: what [`parse`](Self::parse) refuses, addresses that no
-    /// transport takes, and a strategy that does not ship with this library. Nothing is started and nobody is asked.
+    /// transport takes, a strategy that does not ship with this library, and pins that cannot be read. Nothing is started and nobody is asked.
     ///
     /// ```
     /// let text = r#"{"mcpServers": {"a": {"url": "ws://h", "wieght": 1}}, "troupe": {"callTimeout": 30}}"#;
@@ -25,6 +26,7 @@ impl ConfigFile {
                 Ok(()) => Ok(()),
                 Err(error) => Err(ConfigError::new("strategy", error.to_string())),
             },
+            pins: &|settings| pinning::read(settings).map(|_| ()),
         };
         mistakes(text, &knowing)
     }

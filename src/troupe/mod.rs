@@ -7,6 +7,7 @@ mod fanout;
 mod following;
 mod lease;
 mod offers;
+mod pinning;
 mod planning;
 mod rounds;
 mod searching;

@@ -8,6 +8,7 @@ use rand::RngExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::pinned::compare;
 use super::{Connection, ServerMsg, ServerState, hope_after_loss};
 use crate::actors::connection::{ConnectionActor, ConnectionArguments, Ending};
 use crate::actors::listing::{self, Found};
@@ -18,6 +19,7 @@ use crate::event::{Event, ServerStatus};
 use crate::id::{AttemptId, ConnectionId};
 use crate::offer::{Kinds, OfferKind};
 use crate::policy::catalogue::{Definition, Offer, differences};
+use crate::policy::pins::Differences;
 use crate::policy::routing::Completion;
 use crate::protocol::{Era, Session};
 use crate::protocol::listing::{Listed, ListedEntry, Listing, SkippedEntry};
@@ -123,16 +125,26 @@ impl ServerState {
         let fetch = listing::fetch(queue, listings.collect(), self.spec.pool.list_timeout);
         self.relist_at = None;
         self.mirroring.listing();
+        let (server, pinning) = (self.spec.id.clone(), self.context.pinning.clone());
         let myself = myself.clone();
         self.listing = Some(self.context.tasks.spawn(async move {
-            let found = fetch.await;
+            let (found, unlike_pins) = compare(fetch.await, server, pinning).await;
             // A server actor that has ended lists again in its next life.
-            let _ = myself.cast(ServerMsg::Listed { connection, found });
+            let _ = myself.cast(ServerMsg::Listed { connection, found, unlike_pins });
         }));
     }
 
-    pub(super) fn listed(&mut self, connection: ConnectionId, found: Found, now: Instant) {
+    pub(super) fn listed(
+        &mut self,
+        connection: ConnectionId,
+        found: Found,
+        unlike_pins: Option<Differences>,
+        now: Instant,
+    ) {
         self.listing = None;
+        if let Some(differences) = unlike_pins {
+            self.pins.told(&self.context, &self.spec.id, differences);
+        }
         let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
         let mut offer = self.offer.clone().unwrap_or_default();
         offer.reads = declared.resources;
@@ -176,8 +188,13 @@ impl ServerState {
             self.context.emit(Event::EntrySkipped { server: server.clone(), kind, entry, reason });
         }
         let entries = listed.entries.into_iter();
-        let new: Arc<[Definition]> =
-            entries.map(|ListedEntry { name, definition }| Definition { name, definition }).collect();
+        let entries = entries.map(|ListedEntry { name, definition }| Definition { name, definition });
+        let (blocked, new): (Vec<_>, Vec<_>) = entries
+            .partition(|entry| kind == OfferKind::Tool && self.pins.blocks(&self.context, &entry.name));
+        if kind == OfferKind::Tool {
+            offer.blocked = blocked.into();
+        }
+        let new: Arc<[Definition]> = new.into();
         let (added, removed, changed) = differences(offer.of(kind), &new);
         if !(added.is_empty() && removed.is_empty() && changed.is_empty()) {
             self.context.emit(Event::OfferChanged { server, kind, added, removed, changed });

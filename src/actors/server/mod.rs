@@ -16,6 +16,7 @@ mod leases;
 mod links;
 mod listening;
 mod mirroring;
+mod pinned;
 mod report;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use self::listening::ListeningState;
 pub use self::listening::SubscribeError;
 pub(crate) use self::listening::{SUBSCRIPTIONS_MAX, Wanted};
 use self::mirroring::{MirroringState, Turn};
+use self::pinned::ToldOfPins;
 use super::Context;
 use super::alarm::Alarm;
 use super::connection::{ConnectionMsg, Ending};
@@ -50,6 +52,7 @@ use crate::id::{AttemptId, ConnectionId, Incarnation, ServerId};
 use crate::offer::Kinds;
 use crate::policy::catalogue::Offer;
 use crate::policy::leases::Leases;
+use crate::policy::pins::Differences;
 use crate::policy::pool::Pool;
 use crate::policy::routing::{CancelReason, Dispatch, Over, Standing};
 use crate::protocol::Session;
@@ -102,7 +105,7 @@ pub(crate) enum ServerMsg {
     /// By a connection's pump: what a turn brought. The answers go on to the router.
     Turn { connection: ConnectionId, report: Report },
     /// By the listing task: what the server offers, or why that is not known.
-    Listed { connection: ConnectionId, found: Found },
+    Listed { connection: ConnectionId, found: Found, unlike_pins: Option<Differences> },
     /// By a handle: a host subscribes to a resource.
     Subscribe { uri: String, port: oneshot::Sender<Result<(), SubscribeError>> },
     /// By a handle: a host's subscription ends.
@@ -195,6 +198,7 @@ pub(crate) struct ServerState {
     /// What is listed again, and when.
     relist: Kinds,
     relist_at: Option<Instant>,
+    pins: ToldOfPins,
     mirroring: MirroringState,
     listening: ListeningState,
     /// How long what was listed last stays fresh, where its lists say so.
@@ -253,6 +257,7 @@ impl Actor for ServerActor {
             listening: ListeningState::default(),
             fresh_for: None,
             relist_at: None,
+            pins: ToldOfPins::default(),
             hope_until: Some(now + hope),
             reported: None,
             refused: false,
@@ -322,7 +327,9 @@ impl Actor for ServerActor {
                     state.leaving(connection, reason, now);
                 }
             }
-            ServerMsg::Listed { connection, found } => state.listed(connection, found, now),
+            ServerMsg::Listed { connection, found, unlike_pins } => {
+                state.listed(connection, found, unlike_pins, now);
+            }
             ServerMsg::Subscribe { uri, port } => {
                 // Who asked may have left; then the subscription ends with its handle, which was never made.
                 let subscribed = state.subscribe(uri.clone());

@@ -41,6 +41,8 @@ pub struct Offer {
     pub prompts: Arc<[Definition]>,
     /// It has resources, listed or not.
     pub reads: bool,
+    /// Tools that it offers and that are left out, since what it says of them is not what their pins say.
+    pub blocked: Arc<[Definition]>,
 }
 
 impl Offer {
@@ -105,6 +107,8 @@ pub struct Catalogue {
     prompts: Shelf<Prompt>,
     /// Servers that have resources, listed or not.
     readers: HashSet<ServerId>,
+    /// Who offers a tool that was left out, by its name. Most catalogues have none.
+    blocked: BTreeMap<String, Vec<(GroupId, ServerId)>>,
 }
 
 impl Catalogue {
@@ -122,6 +126,12 @@ impl Catalogue {
         let mut servers: Vec<ServerOffer> = servers.into_iter().collect();
         servers.sort_by_key(|offer| offer.order);
         let readers = servers.iter().filter(|offer| offer.offer.reads);
+        let mut blocked: BTreeMap<String, Vec<(GroupId, ServerId)>> = BTreeMap::new();
+        for (offer, tool) in
+            servers.iter().flat_map(|offer| offer.offer.blocked.iter().map(move |tool| (offer, tool)))
+        {
+            blocked.entry(tool.name.clone()).or_default().push((offer.group.clone(), offer.server.clone()));
+        }
         Self {
             version,
             collisions,
@@ -130,6 +140,7 @@ impl Catalogue {
             templates: Shelf::merge(&servers),
             prompts: Shelf::merge(&servers),
             readers: readers.map(|offer| offer.server.clone()).collect(),
+            blocked,
         }
     }
 
@@ -176,6 +187,13 @@ impl Catalogue {
     /// Whether a server has resources, listed or not.
     pub(crate) fn reads(&self, server: &ServerId) -> bool {
         self.readers.contains(server)
+    }
+
+    /// Servers that offer a tool of this name, bare or qualified, and whose definition of it is not what its pin says.
+    pub(crate) fn blocked(&self, name: &str) -> impl Iterator<Item = &ServerId> {
+        let (group, bare) = name.split_once('/').map_or((None, name), |(group, bare)| (Some(group), bare));
+        let offering = self.blocked.get(bare).into_iter().flatten();
+        offering.filter(move |(of, _)| group.is_none_or(|group| *of == group)).map(|(_, server)| server)
     }
 
     /// What `name` means: a bare name, `group/tool`, or an exposed name; a bare one within `group`, if that is given. Of
@@ -349,6 +367,17 @@ mod tests {
         let exposed: Vec<&str> = catalogue.tools().map(|tool| tool.exposed.as_str()).collect();
         assert_ne!(exposed[0], exposed[1]);
         assert_eq!(found(catalogue.resolve(exposed[0], None, |_| true)), "g/a.b");
+    }
+
+    #[test]
+    fn a_tool_that_is_blocked_is_not_offered_and_it_is_known_why() {
+        let mut server = offer("b1", "beta", 0, &["read"]);
+        server.offer.blocked = offer("b1", "beta", 0, &["write"]).offer.tools;
+        let catalogue = Catalogue::merge(1, [server], Collisions::Error);
+        assert!(matches!(catalogue.resolve("write", None, |_| true), Resolution::Unknown { .. }));
+        let blocked = |name: &str| catalogue.blocked(name).map(ServerId::as_str).collect::<Vec<_>>();
+        assert_eq!((blocked("write"), blocked("beta/write")), (vec!["b1"], vec!["b1"]));
+        assert!(blocked("alpha/write").is_empty() && blocked("read").is_empty());
     }
 
     #[test]

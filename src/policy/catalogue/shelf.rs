@@ -208,7 +208,11 @@ impl<E: Entry> Shelf<E> {
         };
         let places = self.by_name.get(bare).map(Vec::as_slice).unwrap_or_default();
         let named: Vec<&E> = places.iter().filter_map(admitted).collect();
-        if named.is_empty() { self.by_exposed.get(name).and_then(admitted).into_iter().collect() } else { named }
+        if named.is_empty() {
+            self.by_exposed.get(name).and_then(admitted).into_iter().collect()
+        } else {
+            named
+        }
     }
 
     fn unknown(&self, name: &str) -> Resolution<'_, E> {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::placing::{NoRoute, selected};
 use super::{Routing, Sought};
 use crate::call::{Call, Completes, Request, Selector};
-use crate::error::CallErrorKind;
+use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::ServerId;
 use crate::offer::OfferKind;
 use crate::policy::catalogue::{Resolution, Resource, ResourceTemplate};
@@ -32,7 +32,8 @@ impl<P, S> Routing<P, S> {
                         Err(NoRoute::Never(CallErrorKind::AmbiguousTool { candidates }))
                     }
                     Resolution::Unknown { near } => {
-                        let missing = self.unlisted(now);
+                        let mut missing = self.unlisted(now);
+                        missing.extend(self.blocked(&call.tool));
                         Err(NoRoute::NotYet(CallErrorKind::UnknownTool { near, missing }))
                     }
                 }
@@ -62,6 +63,16 @@ impl<P, S> Routing<P, S> {
                 self.template(name, self.catalogue.resolve_template(name, group, offered), now)
             }
         }
+    }
+
+    /// Servers that offer the tool, and where it is left out since its pin is broken.
+    fn blocked(&self, tool: &str) -> impl Iterator<Item = UnavailableServer> {
+        let reason = "what it says of the tool is not what its pin says";
+        self.catalogue.blocked(tool).map(move |server| UnavailableServer {
+            server: server.clone(),
+            reason: reason.to_owned(),
+            retry_after: None,
+        })
     }
 
     /// Finds a resource by itself, by a template that its URI follows, or where the call says who has it.

@@ -1,0 +1,69 @@
+//! Tools that are not what their pins say: how they are found when they are listed, and told.
+
+use std::sync::Arc;
+
+use crate::actors::Context;
+use crate::actors::listing::Found;
+use crate::config::OnChange;
+use crate::event::Event;
+use crate::id::ServerId;
+use crate::offer::OfferKind;
+use crate::policy::pins::{Differences, Pinning};
+
+/// Compares the tools that were listed with their pins, if there are any. Beside the actors, since each is hashed.
+pub(super) async fn compare(
+    found: Found,
+    server: ServerId,
+    pinning: Option<Arc<Pinning>>,
+) -> (Found, Option<Differences>) {
+    let Some(pinning) = pinning else { return (found, None) };
+    let compared = tokio::task::spawn_blocking(move || {
+        let tools = found
+            .iter()
+            .find(|(kind, _)| *kind == OfferKind::Tool)
+            .and_then(|(_, listed)| listed.as_ref().ok());
+        let differences = tools.map(|listed| {
+            let entries = listed.entries.iter().map(|entry| (entry.name.as_str(), &entry.definition));
+            pinning.check(&server, entries)
+        });
+        (found, differences)
+    });
+    compared.await.unwrap_or_else(|error| {
+        let reason = format!("its tools could not be compared with their pins: {error}");
+        (vec![(OfferKind::Tool, Err(reason))], None)
+    })
+}
+
+/// What was told in this life; it is not told again with each listing.
+#[derive(Default)]
+pub(super) struct ToldOfPins(Differences);
+
+impl ToldOfPins {
+    /// Tells what is new.
+    pub fn told(&mut self, context: &Context, server: &ServerId, differences: Differences) {
+        let Some(pinning) = &context.pinning else { return };
+        let on_change = pinning.on_change;
+        let Differences { broken, unpinned, missing } = differences.beyond(&self.0);
+        for (tool, (pinned, now)) in broken {
+            match on_change {
+                OnChange::Warn | OnChange::Block => {
+                    tracing::warn!(%server, %tool, %pinned, %now, "a pinned tool has changed");
+                }
+                OnChange::Allow => {}
+            }
+            context.emit(Event::PinBroken { server: server.clone(), tool, pinned, now, on_change });
+        }
+        for tool in unpinned {
+            context.emit(Event::ToolUnpinned { server: server.clone(), tool });
+        }
+        for tool in missing {
+            context.emit(Event::PinnedToolMissing { server: server.clone(), tool });
+        }
+        self.0 = differences;
+    }
+
+    /// Whether a tool is left out.
+    pub fn blocks(&self, context: &Context, tool: &str) -> bool {
+        context.pinning.as_ref().is_some_and(|pinning| pinning.blocks()) && self.0.broken.contains_key(tool)
+    }
+}
