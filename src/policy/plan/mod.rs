@@ -227,16 +227,26 @@ struct Checked {
     reads: BTreeSet<usize>,
 }
 
+/// Those that wait for each step.
+fn dependents(steps: &[Checked]) -> Vec<Vec<usize>> {
+    let mut dependents = vec![Vec::new(); steps.len()];
+    for (place, step) in steps.iter().enumerate() {
+        step.needs.iter().for_each(|former| dependents[*former].push(place));
+    }
+    dependents
+}
+
 /// Steps that wait for each other, if there are any: each for the next.
 fn cycle(steps: &[Checked]) -> Option<Vec<String>> {
     // What waits for nothing unsettled can be taken out, again and again; what is left waits for each other, or for those.
     let mut open: Vec<usize> = steps.iter().map(|step| step.needs.len()).collect();
+    let dependents = dependents(steps);
     let mut settled: Vec<usize> = (0..steps.len()).filter(|place| open[*place] == 0).collect();
     while let Some(former) = settled.pop() {
-        for (place, _) in steps.iter().enumerate().filter(|(_, step)| step.needs.contains(&former)) {
-            open[place] -= 1;
-            if open[place] == 0 {
-                settled.push(place);
+        for dependent in &dependents[former] {
+            open[*dependent] -= 1;
+            if open[*dependent] == 0 {
+                settled.push(*dependent);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use serde_json::Value;
 
 use super::references::{self, Unfilled};
-use super::{Checked, Plan, PlanError, PlanOutcome, StepOutcome};
+use super::{Checked, Plan, PlanError, PlanOutcome, StepOutcome, dependents};
 use crate::call::{Call, Reply};
 use crate::error::CallError;
 
@@ -38,11 +38,10 @@ impl Progress {
     /// [`PlanError`] if the plan is none.
     pub fn of(plan: Plan, bytes_max: usize) -> Result<Self, PlanError> {
         let checked = plan.check()?;
-        let mut dependents = vec![Vec::new(); checked.len()];
+        let dependents = dependents(&checked);
         let mut readers = vec![0; checked.len()];
-        for (place, step) in checked.iter().enumerate() {
-            step.needs.iter().for_each(|former| dependents[*former].push(place));
-            step.reads.iter().for_each(|former| readers[*former] += 1);
+        for former in checked.iter().flat_map(|step| &step.reads) {
+            readers[*former] += 1;
         }
         let ready = (0..checked.len()).filter(|place| checked[*place].needs.is_empty()).collect();
         let steps = checked.into_iter().zip(dependents).zip(readers);

@@ -14,13 +14,14 @@ use self::words::{Form, Stems, each_word, is_stop_word};
 use super::catalogue::{Catalogue, Tool};
 use super::described::Described;
 
-/// Characters that are read of each text. Descriptions are untrusted and may have megabytes: what a tool does is said in the
-/// first thousand characters, and ten thousand tools must not hold more than some tens of megabytes.
+/// Characters that are read of each text. Texts are untrusted and may have megabytes: what a tool does is said in the first
+/// thousand characters, and of what one tool can make an index hold this is the bound.
 const NAME_CHARS_MAX: usize = 128;
 const TITLE_CHARS_MAX: usize = 128;
 const DESCRIPTION_CHARS_MAX: usize = 1_000;
-/// Of each parameter's name and description; there are at most 32 parameters.
+/// Of each parameter's name, of its description, and of those of all parameters together.
 const PARAMETER_CHARS_MAX: usize = 100;
+const PARAMETERS_CHARS_MAX: usize = 1_000;
 
 /// Of a question: it is a sentence, or what a model makes of one.
 const QUERY_CHARS_MAX: usize = 1_000;
@@ -137,10 +138,12 @@ impl SearchIndex {
             counting.read(place, TITLE, described.title.as_deref().unwrap_or_default(), TITLE_CHARS_MAX);
             let description = described.description.as_deref().unwrap_or_default();
             counting.read(place, DESCRIPTION, description, DESCRIPTION_CHARS_MAX);
-            for (name, description) in &described.parameters {
-                counting.read(place, PARAMETERS, name, PARAMETER_CHARS_MAX);
-                let description = description.as_deref().unwrap_or_default();
-                counting.read(place, PARAMETERS, description, PARAMETER_CHARS_MAX);
+            let mut left = PARAMETERS_CHARS_MAX;
+            let parameters = described.parameters.iter();
+            for text in parameters.flat_map(|(name, description)| [Some(name), description.as_ref()]).flatten() {
+                let read = text.chars().take(PARAMETER_CHARS_MAX.min(left)).count();
+                counting.read(place, PARAMETERS, text, read);
+                left -= read;
             }
         }
         let Counting { stems, terms, found, lengths, .. } = counting;
