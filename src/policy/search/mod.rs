@@ -140,7 +140,9 @@ impl SearchIndex {
             counting.read(place, DESCRIPTION, description, DESCRIPTION_CHARS_MAX);
             let mut left = PARAMETERS_CHARS_MAX;
             let parameters = described.parameters.iter();
-            for text in parameters.flat_map(|(name, description)| [Some(name), description.as_ref()]).flatten() {
+            for text in
+                parameters.flat_map(|(name, description)| [Some(name), description.as_ref()]).flatten()
+            {
                 let read = text.chars().take(PARAMETER_CHARS_MAX.min(left)).count();
                 counting.read(place, PARAMETERS, text, read);
                 left -= read;
