@@ -13,6 +13,9 @@ use crate::json::RawJson;
 /// Parameters of a tool that are read. A tool with more is described by its first ones well enough.
 const PARAMETERS_MAX: usize = 32;
 
+/// A name, and its description if there is one.
+pub type NamedText<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
+
 /// What a definition says.
 #[derive(Debug, Default, PartialEq)]
 pub struct Described<'a> {
@@ -21,7 +24,7 @@ pub struct Described<'a> {
     /// The description, for models.
     pub description: Option<Cow<'a, str>>,
     /// The parameters' names with their descriptions.
-    pub parameters: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>,
+    pub parameters: Vec<NamedText<'a>>,
     /// What it says of its effects.
     pub annotations: Annotations,
 }
@@ -110,7 +113,7 @@ struct Parameter<'a> {
     description: Option<&'a RawValue>,
 }
 
-fn of_schema(schema: &RawValue) -> Option<Vec<(Cow<'_, str>, Option<Cow<'_, str>>)>> {
+fn of_schema(schema: &RawValue) -> Option<Vec<NamedText<'_>>> {
     #[derive(Deserialize)]
     struct Schema<'a> {
         #[serde(borrow)]
@@ -122,7 +125,7 @@ fn of_schema(schema: &RawValue) -> Option<Vec<(Cow<'_, str>, Option<Cow<'_, str>
     Some(properties.into_iter().map(|(name, property)| (name, described(property))).collect())
 }
 
-fn of_list(list: &RawValue) -> Option<Vec<(Cow<'_, str>, Option<Cow<'_, str>>)>> {
+fn of_list(list: &RawValue) -> Option<Vec<NamedText<'_>>> {
     let parameters: Vec<&RawValue> = read(list)?;
     let parameters = parameters.into_iter().take(PARAMETERS_MAX).filter_map(read::<Parameter<'_>>);
     Some(parameters.filter_map(|p| Some((p.name.and_then(text)?, p.description.and_then(text)))).collect())

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Troupe;
 use crate::actors::registry::Roster;
-use crate::call::{Call, Reply};
+use crate::call::{Call, Reply, Request};
 use crate::error::{CallError, CallErrorKind, UnavailableServer};
 use crate::id::{RequestId, ServerId};
 use crate::policy::routing::Answer;
@@ -82,7 +82,7 @@ impl Troupe {
     ///
     /// # Errors
     /// Nobody was asked: [`CallErrorKind::NoMatch`] with the selector where it picks nobody who offers the tool,
-    /// [`CallErrorKind::UnknownTool`] where nobody offers it.
+    /// [`CallErrorKind::UnknownTool`] where nobody offers it, [`CallErrorKind::InvalidOptions`] where no tool is asked for.
     ///
     /// ```no_run
     /// # async fn example(troupe: mcp_troupe::Troupe) -> Result<(), mcp_troupe::CallError> {
@@ -166,6 +166,13 @@ impl<'a> FanOut<'a> {
     }
 
     fn pick(&self, roster: &Roster) -> Result<Vec<(ServerId, Prospect)>, CallErrorKind> {
+        match self.call.request {
+            Request::Tool => {}
+            Request::Resource | Request::Prompt | Request::Completion(_) => {
+                let reason = "only tools are called on several servers at once".to_owned();
+                return Err(CallErrorKind::InvalidOptions { reason });
+            }
+        }
         let staying = roster.entries.iter().filter(|entry| !entry.leaving);
         let servers = staying.map(|entry| {
             (&entry.info, if entry.offer.is_some() { Knowledge::Listed } else { Knowledge::Unlisted })
