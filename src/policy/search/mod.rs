@@ -122,7 +122,7 @@ impl Counting {
 }
 
 impl SearchIndex {
-    /// Reads every tool of a catalogue. Takes some ten microseconds for each.
+    /// Reads every tool of a catalogue. Takes some twenty microseconds for each.
     pub fn of(catalogue: &Catalogue) -> Self {
         let tools = catalogue.tools().len();
         let mut counting = Counting {
