@@ -58,6 +58,7 @@ pub mod error;
 pub mod event;
 pub mod id;
 mod json;
+mod news;
 pub mod offer;
 mod policy;
 mod protocol;
@@ -79,9 +80,10 @@ pub use protocol::fuzzing;
 pub use actors::server::SubscribeError;
 pub use call::{AttemptEnd, Call, InputRequired, OutcomeClass, Priority, Reply, ReplyError};
 pub use config::{Applied, ConfigError, ConfigFile, Dialect, EraChoice, Mistake, Server, Settings};
-pub use error::{CallError, CallErrorKind, Delivery, RpcError};
+pub use error::{CallError, CallErrorKind, Deadline, Delivery, RpcError};
 pub use event::Event;
 pub use json::RawJson;
+pub use news::{CallNews, LogLevel, LogMessage, Progress};
 pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool};
 pub use policy::classify::classify;
 pub use question::{Elicited, Question};
@@ -90,8 +92,8 @@ pub use secret::Secret;
 pub use stats::{ServerInfo, Stats};
 pub use token::TokenProvider;
 pub use troupe::{
-    BreakerControl, CallFuture, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease, NotReady,
-    Readiness, ReplaceError, StartError, Subscription, Troupe, TroupeBuilder, UnknownServer,
+    BreakerControl, CallFuture, CallStream, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease,
+    NotReady, Readiness, ReplaceError, StartError, Subscription, Troupe, TroupeBuilder, UnknownServer,
 };
 
 /// How a server is chosen among replicas: the built-in strategies, and what hosts need to add their own.

@@ -15,6 +15,7 @@ pub mod membership;
 mod models;
 mod names;
 pub mod pool;
+pub mod rate;
 pub mod reload;
 pub mod restart;
 pub mod retry;
