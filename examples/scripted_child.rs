@@ -7,7 +7,7 @@ use clap::Parser;
 use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
 use serde_json::json;
 
-/// Serves the tools `echo`, `hold` (never answers), `pids` (its own process id, and that of its child), `exit` (ends the
+/// Serves the tools `echo`, `steps` (reports three steps of progress, then is `echo`), `hold` (never answers), `pids` (its own process id, and that of its child), `exit` (ends the
 /// process with code 3) and `hang-up` (closes stdout and goes on living).
 #[derive(Parser)]
 struct Cli {
@@ -69,6 +69,7 @@ async fn main() -> ExitCode {
     let mut server = ScriptedServer::builder()
         .era(if cli.legacy { ScriptedEra::Legacy } else { ScriptedEra::Modern })
         .tool("echo", Script::Echo)
+        .tool("steps", Script::ProgressBefore { steps: 3, next: Script::Echo.into() })
         .tool("hold", Script::Hold)
         .tool("pids", Script::Reply(pids.to_string()))
         .tool("exit", Script::Cut)

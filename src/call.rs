@@ -12,6 +12,7 @@ use crate::error::RpcError;
 use crate::id::{ConnectionId, GroupId, Incarnation, RequestId, ServerId};
 use crate::json::RawJson;
 use crate::json::members::{members, string};
+use crate::news::LogLevel;
 use crate::refusal::Refusal;
 
 /// How urgent a call is. Orders the queue of calls that wait for a free slot.
@@ -204,6 +205,10 @@ pub struct Call {
     pub(crate) priority: Priority,
     pub(crate) affinity: Option<Affinity>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) log_level: Option<LogLevel>,
+    /// Its caller wants to hear what is told of it.
+    pub(crate) streamed: bool,
     pub(crate) idempotent: bool,
     pub(crate) hedged: bool,
     pub(crate) meta: Result<Option<RawJson>, String>,
@@ -279,6 +284,9 @@ impl Call {
             priority: Priority::default(),
             affinity: None,
             timeout: None,
+            idle_timeout: None,
+            log_level: None,
+            streamed: false,
             idempotent: false,
             hedged: false,
             meta: Ok(None),
@@ -341,6 +349,24 @@ impl Call {
         self
     }
 
+    /// Ends the call sooner where its server works on it and tells nothing of it for so long: progress and log messages
+    /// of the call start this time anew, those of any attempt that is under way; time in a queue does not count. The
+    /// deadline ([`timeout`](Self::timeout)) is never extended. A question that the server asks the host is no news of a
+    /// call, and the time that its answer takes counts. Asks the server for progress; one that reports none has
+    /// so long for its answer. Goes before the configured one (`callIdleTimeout`).
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Asks the server to log about this call from this level on, for [`Troupe::call_stream`](crate::Troupe::call_stream).
+    /// A modern server logs nothing unasked. A legacy one has one level for a whole connection, which others use as well:
+    /// it is not touched, and of what such a server logs the stream gets no messages below this level.
+    pub fn log_level(mut self, level: LogLevel) -> Self {
+        self.log_level = Some(level);
+        self
+    }
+
     /// Declares that repeating the call does no harm, so that it may be retried after its connection was lost.
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
@@ -355,7 +381,10 @@ impl Call {
         self.idempotent()
     }
 
-    /// Entries for the request's `_meta`, such as `traceparent`: anything that serialises to a JSON object.
+    /// Entries for the request's `_meta`, such as `traceparent`: anything that serialises to a JSON object. A
+    /// `progressToken` among them is left out: progress is asked for by
+    /// [`Troupe::call_stream`](crate::Troupe::call_stream) and [`idle_timeout`](Self::idle_timeout), under tokens of the
+    /// troupe's own.
     pub fn meta(mut self, meta: impl Serialize) -> Self {
         self.meta = object("_meta", RawJson::from_value(&meta));
         self

@@ -92,6 +92,25 @@ impl fmt::Display for UnavailableServer {
     }
 }
 
+/// The times that bound a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deadline {
+    /// That of the whole call, from its start to its answer.
+    Total,
+    /// That of silence: how long a server that works on it may tell nothing of it.
+    Idle,
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Total => "deadline",
+            Self::Idle => "idle deadline",
+        })
+    }
+}
+
 /// The ways in which a call ends without a result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -172,9 +191,11 @@ pub enum CallErrorKind {
         retry_after: Option<Duration>,
     },
     /// The deadline passed.
-    #[error("deadline of {} exceeded {}", rounded(*timeout), if *sent { "while the server worked" } else { "before a server was free" })]
+    #[error("{deadline} of {} exceeded {}", rounded(*timeout), if *sent { "while the server worked" } else { "before a server was free" })]
     DeadlineExceeded {
-        /// The time that the call was given.
+        /// Which one.
+        deadline: Deadline,
+        /// The time that it gave.
         timeout: Duration,
         /// Whether a server may have received it.
         sent: bool,
@@ -464,11 +485,11 @@ impl Serialize for CallError {
             }
             CallErrorKind::AmbiguousResource { groups } => map.serialize_entry("groups", groups)?,
             CallErrorKind::Unavailable { servers } => map.serialize_entry("servers", servers)?,
+            CallErrorKind::DeadlineExceeded { deadline, .. } => map.serialize_entry("deadline", deadline)?,
             CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
             | CallErrorKind::NoMatch { .. }
             | CallErrorKind::Overloaded { .. }
-            | CallErrorKind::DeadlineExceeded { .. }
             | CallErrorKind::ConnectionLost { .. }
             | CallErrorKind::ServerDown { .. }
             | CallErrorKind::LeaseEnded { .. }
@@ -527,6 +548,17 @@ mod tests {
         assert!(!after(1, unavailable).retryable());
         assert_eq!(after(1, rejected.clone()).outcome(), Delivery::Rejected);
         assert_eq!(after(2, rejected).outcome(), Delivery::Unknown);
+    }
+
+    #[test]
+    fn the_idle_deadline_says_that_it_is_the_one() {
+        let of = |deadline| {
+            error(CallErrorKind::DeadlineExceeded { deadline, timeout: Duration::from_secs(5), sent: true })
+        };
+        let (total, idle) = (of(Deadline::Total), of(Deadline::Idle));
+        assert!(total.to_string().contains(": deadline of 5s exceeded while the server worked"), "{total}");
+        assert!(idle.to_string().contains(": idle deadline of 5s exceeded"), "{idle}");
+        assert!(serde_json::to_string(&idle).unwrap().contains(r#""deadline":"idle""#));
     }
 
     #[test]

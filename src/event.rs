@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::config::OnChange;
 use crate::duration::optional_ms;
 use crate::id::{ConnectionId, GroupId, Incarnation, ServerId, SourceId};
+use crate::news::LogLevel;
 use crate::offer::OfferKind;
 use crate::pin::Pin;
 
@@ -364,6 +365,20 @@ pub enum Event {
         connection: ConnectionId,
         /// What it was.
         reason: String,
+    },
+    /// A server logged something that belongs to no call, or to one whose caller does not listen. Rate-limited.
+    ServerLogged {
+        /// The server.
+        server: ServerId,
+        /// How grave it is.
+        level: LogLevel,
+        /// Which part of the server says it: untrusted text.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        logger: Option<String>,
+        /// What it says, as text or JSON: untrusted, cut after 4 KiB.
+        text: String,
+        /// So many before it, of its connection, were not passed on.
+        missed: u64,
     },
     /// The router ended and was replaced; open calls were answered with `Interrupted`.
     RouterRestarted {

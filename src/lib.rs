@@ -58,6 +58,7 @@ pub mod error;
 pub mod event;
 pub mod id;
 mod json;
+mod news;
 pub mod offer;
 mod pin;
 mod policy;
@@ -80,9 +81,10 @@ pub use protocol::fuzzing;
 pub use actors::server::SubscribeError;
 pub use call::{AttemptEnd, Call, InputRequired, OutcomeClass, Priority, Reply, ReplyError};
 pub use config::{Applied, ConfigError, ConfigFile, Dialect, EraChoice, Mistake, OnChange, Server, Settings};
-pub use error::{CallError, CallErrorKind, Delivery, RpcError};
+pub use error::{CallError, CallErrorKind, Deadline, Delivery, RpcError};
 pub use event::Event;
 pub use json::RawJson;
+pub use news::{CallNews, LogLevel, LogMessage, Progress};
 pub use pin::{InvalidPin, Pin};
 pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool};
 pub use policy::classify::classify;
@@ -96,9 +98,9 @@ pub use secret::Secret;
 pub use stats::{ServerInfo, Stats};
 pub use token::TokenProvider;
 pub use troupe::{
-    Answers, AnyFailure, BreakerControl, CallAnyError, CallFuture, ConfigFileError, ConfigWatch, DrainError,
-    EventStream, Lease, NotReady, Readiness, ReplaceError, StartError, Subscription, Troupe, TroupeBuilder,
-    UnknownServer,
+    Answers, AnyFailure, BreakerControl, CallAnyError, CallFuture, CallStream, ConfigFileError, ConfigWatch,
+    DrainError, EventStream, Lease, NotReady, Readiness, ReplaceError, StartError, Subscription, Troupe,
+    TroupeBuilder, UnknownServer,
 };
 
 /// How a server is chosen among replicas: the built-in strategies, and what hosts need to add their own.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use common::{end, event, ready, start};
 use mcp_troupe::testkit::{Script, ScriptedServer};
-use mcp_troupe::{AnyFailure, Call, CallAnyError, CallErrorKind, Delivery, Event, Readiness, Server, Troupe};
+use mcp_troupe::{
+    AnyFailure, Call, CallAnyError, CallErrorKind, Deadline, Delivery, Event, Readiness, Server, Troupe,
+};
 use serde_json::json;
 
 async fn scripted(tool: &str, script: Script) -> ScriptedServer {
@@ -91,7 +93,7 @@ async fn one_deadline_is_that_of_all() {
     assert!(answers["a"].is_ok());
     for silent in ["b", "c"] {
         let kind = answers[silent].as_ref().unwrap_err().kind();
-        assert_eq!(*kind, CallErrorKind::DeadlineExceeded { timeout, sent: true });
+        assert_eq!(*kind, CallErrorKind::DeadlineExceeded { deadline: Deadline::Total, timeout, sent: true });
     }
     end(troupe).await;
 }

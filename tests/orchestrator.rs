@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use common::{example, example_path};
-use mcp_troupe::testkit::{Script, ScriptedServer};
+use mcp_troupe::testkit::{Script, ScriptedServer, Step};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncBufReadExt;
@@ -299,4 +299,39 @@ async fn nothing_is_pinned_while_a_server_is_down() {
     let output = run("pin", &config.to_string(), &["--wait", "200ms"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty() && text(&output.stderr).contains("nothing is pinned"));
+}
+
+#[tokio::test]
+async fn progress_and_log_messages_go_to_stderr_while_the_result_goes_to_stdout() {
+    let half = Step::Progress { progress: 1.0, total: Some(2.0), message: Some("half".into()) };
+    let log = Step::Log { level: "warning".into(), data: json!("slow disk") };
+    let steps = vec![half, log, Step::progress(2.0)];
+    let server = ScriptedServer::builder()
+        .http_events()
+        .tool("long", Script::Tell { steps, next: Script::Echo.into() })
+        .start()
+        .await;
+    let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
+    let output =
+        run("call", &servers, &["--progress", "--log-level", "warning", "long", r#"{"n": 1.50}"#]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "s: 1 of 2: half\ns: warning: \"slow disk\"\ns: 2\n");
+    assert!(text(&output.stdout).contains(r#""structuredContent":{"n": 1.50}"#), "{}", text(&output.stdout));
+    assert_eq!(server.observed().log_levels, ["warning"]);
+    let quiet = run("call", &servers, &["long"]).await;
+    assert!(quiet.status.success());
+    assert_eq!(text(&quiet.stderr), "");
+}
+
+#[tokio::test]
+async fn a_call_of_which_nothing_is_heard_ends_with_an_error_that_says_so() {
+    let server = ScriptedServer::builder().tool("silent", Script::Silence).start().await;
+    let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
+    let output = run("call", &servers, &["--idle-timeout", "50ms", "silent"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((&error["error"], &error["deadline"]), (&json!("deadline-exceeded"), &json!("idle")));
+    let wrong = run("call", &servers, &["--progress", "--log-level", "loud", "silent"]).await;
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("emergency"), "{}", text(&wrong.stderr));
 }

@@ -13,7 +13,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mcp_troupe::{Call, ConfigFile, ConfigWatch, Priority, Readiness, Troupe};
+use mcp_troupe::{
+    Call, CallError, CallNews, CallStream, ConfigFile, ConfigWatch, LogLevel, Priority, Readiness, Reply,
+    Troupe,
+};
 use serde_json::json;
 
 /// Many MCP servers as one dependable tool set.
@@ -82,6 +85,9 @@ struct Target {
     /// The deadline, such as 5s.
     #[arg(long, value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
+    /// How long the server may tell nothing of the call while it works on it, such as 20s.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    idle_timeout: Option<Duration>,
     /// The call may be repeated without harm.
     #[arg(long)]
     idempotent: bool,
@@ -116,6 +122,9 @@ impl Target {
         if let Some(timeout) = self.timeout {
             call = call.timeout(timeout);
         }
+        if let Some(timeout) = self.idle_timeout {
+            call = call.idle_timeout(timeout);
+        }
         if self.idempotent {
             call = call.idempotent();
         }
@@ -129,6 +138,19 @@ struct CallArgs {
     config: Config,
     #[command(flatten)]
     target: Target,
+    /// Print what the server tells of the call before its answer, progress and log messages, to stderr.
+    #[arg(long)]
+    progress: bool,
+    /// Ask the server to log about the call from this level on; goes with --progress.
+    #[arg(long, value_parser = level, requires = "progress")]
+    log_level: Option<LogLevel>,
+}
+
+fn level(name: &str) -> Result<LogLevel, String> {
+    LogLevel::named(name).ok_or_else(|| {
+        let names = LogLevel::ALL.map(LogLevel::name);
+        format!("no such level: name one of {}", names.join(", "))
+    })
 }
 
 /// Calls did not succeed.
@@ -270,7 +292,14 @@ async fn call(args: &CallArgs) -> u8 {
         Ok(troupe) => troupe,
         Err(code) => return code,
     };
-    let answer = troupe.call(args.target.call()).await;
+    let mut request = args.target.call();
+    if let Some(level) = args.log_level {
+        request = request.log_level(level);
+    }
+    let answer = match args.progress {
+        true => told(troupe.call_stream(request)).await,
+        false => troupe.call(request).await,
+    };
     let code = match answer {
         Ok(reply) => {
             println!("{}", reply.result);
@@ -283,4 +312,18 @@ async fn call(args: &CallArgs) -> u8 {
     };
     troupe.shutdown().await;
     code
+}
+
+/// Prints what is told of a call, a line each, until its answer.
+async fn told(mut stream: CallStream) -> Result<Reply, CallError> {
+    loop {
+        match stream.next().await {
+            Some(CallNews::Answer(answer)) => return answer,
+            Some(CallNews::Progress(progress)) => eprintln!("{}: {progress}", progress.server),
+            Some(CallNews::Log(log)) => eprintln!("{}: {}: {}", log.server, log.level, log.data),
+            Some(CallNews::Missed(missed)) => eprintln!("({missed} reports were missed)"),
+            Some(_) => {}
+            None => unreachable!("a stream ends with its answer"),
+        }
+    }
 }

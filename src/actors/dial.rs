@@ -215,7 +215,7 @@ async fn next_step(
             None => return Err(OpenError::Closed),
             Some(Err(error) | Ok(Inbound::Leaving(error))) => return Err(error.into()),
             Some(Ok(Inbound::Alive)) => {}
-            Some(Ok(Inbound::Message(frame))) => {
+            Some(Ok(Inbound::Message(frame) | Inbound::Beside { frame, .. })) => {
                 // A frame that is no message cannot move the handshake on; the timeout decides.
                 if let Err(malformed) = decode(frame, receive) {
                     noise.hear(malformed)?;

@@ -20,6 +20,7 @@ pub(crate) mod discovery;
 pub(crate) mod events;
 pub(crate) mod intake;
 mod ledger;
+pub(crate) mod listener;
 mod listing;
 mod pump;
 pub(crate) mod questions;

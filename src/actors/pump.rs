@@ -10,6 +10,8 @@
 //! It ends by closing its queue and draining it, so that every attempt it was given is reported: as lost, and whether
 //! it may have been sent.
 
+mod hearing;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::task::{Context as Poller, Poll};
@@ -21,6 +23,8 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
+pub(crate) use self::hearing::{Asides, Logged};
+use self::hearing::{Hearing, Unpassed};
 use super::dial::Opened;
 use super::questions::{Answered, Questions};
 use super::server::{SUBSCRIPTIONS_MAX, Wanted};
@@ -123,6 +127,8 @@ pub(crate) struct Report {
     pub listened: Vec<Listened>,
     /// The link takes no more requests, for this reason.
     pub leaving: Option<String>,
+    /// What was told beside answers; seldom anything.
+    pub asides: Option<Box<Asides>>,
 }
 
 impl Report {
@@ -140,6 +146,7 @@ impl Report {
             && self.updated.is_empty()
             && self.listened.is_empty()
             && self.leaving.is_none()
+            && self.asides.is_none()
     }
 }
 
@@ -161,6 +168,8 @@ enum Flight {
         permit: Permit,
         sent_at: Instant,
         spare: Option<Box<Dispatch>>,
+        /// What is heard of it beside its answer, if that is wanted.
+        hearing: Option<Box<Hearing>>,
     },
     List {
         port: ListPort,
@@ -174,6 +183,17 @@ enum Flight {
         uri: String,
         wanted: bool,
     },
+}
+
+/// Where a frame came.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Where all frames come.
+    Shared,
+    /// On the stream of the answer to this request.
+    StreamOf(u64),
+    /// As all that the peer has to say to this request.
+    AnswerTo(u64),
 }
 
 /// The answer to a question of the peer's, on its way.
@@ -214,6 +234,7 @@ pub(super) struct Pump<R> {
     heard: bool,
     misses: u32,
     garbage: u32,
+    unpassed: Unpassed,
     report: Report,
 }
 
@@ -227,8 +248,8 @@ impl<R: FnMut(Report)> Pump<R> {
         message_bytes_max: usize,
         report_to: R,
     ) -> Self {
-        let first = Instant::now() + liveness.ping_interval;
-        let mut ping = tokio::time::interval_at(first, liveness.ping_interval);
+        let now = Instant::now();
+        let mut ping = tokio::time::interval_at(now + liveness.ping_interval, liveness.ping_interval);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             link: opened.link,
@@ -253,6 +274,7 @@ impl<R: FnMut(Report)> Pump<R> {
             heard: true,
             misses: 0,
             garbage: 0,
+            unpassed: Unpassed::new(now),
             report: Report::default(),
         }
     }
@@ -351,14 +373,16 @@ impl<R: FnMut(Report)> Pump<R> {
     fn encode(&mut self, message: PumpMsg, now: Instant) -> Option<Outbound> {
         match message {
             PumpMsg::Call { dispatch, permit, mirroring } => {
-                let Dispatch { attempt, tool, call, bypass: _, over: _ } = dispatch;
+                let hearing = Hearing::of(&dispatch, now);
+                let Dispatch { attempt, tool, call, bypass: _, over: _, hears: _ } = dispatch;
                 if let Some(reason) = &self.leaving {
                     let end = AttemptEnd::ConnectionLost { reason: reason.clone(), sent: false };
                     self.finish(attempt, permit, end, Duration::ZERO);
                     return None;
                 }
                 let id = self.next_id;
-                let frame = self.session.encode_call(&mut self.frames, id, &tool, &call);
+                let token = hearing.is_some().then_some(id);
+                let frame = self.session.encode_call(&mut self.frames, id, &tool, &call, token);
                 if frame.len() > self.message_bytes_max {
                     let end = AttemptEnd::TooLarge { bytes: frame.len(), limit: self.message_bytes_max };
                     self.finish(attempt, permit, end, Duration::ZERO);
@@ -375,7 +399,7 @@ impl<R: FnMut(Report)> Pump<R> {
                         mirrors.map(|mirrors| mirrors.headers(call.right_args())).unwrap_or_default();
                     spare = again.map(Box::new);
                 }
-                self.in_flight.insert(id, Flight::Call { attempt, permit, sent_at: now, spare });
+                self.in_flight.insert(id, Flight::Call { attempt, permit, sent_at: now, spare, hearing });
                 Some(Outbound::Request { id, head, frame })
             }
             // They are said again over another link.
@@ -468,7 +492,7 @@ impl<R: FnMut(Report)> Pump<R> {
             CancelReason::AnsweredElsewhere => (AttemptEnd::Cancelled, "another server answered first"),
             CancelReason::DeadlineExceeded => (AttemptEnd::DeadlineExceeded, "deadline exceeded"),
         };
-        if let Some(Flight::Call { attempt, permit, sent_at, .. }) = self.in_flight.remove(&id) {
+        if let Some(Flight::Call { attempt, permit, sent_at, .. }) = self.land(id) {
             self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
         }
         Outbound::Cancel { id, frame: self.session.encode_cancel(id, words) }
@@ -510,8 +534,9 @@ impl<R: FnMut(Report)> Pump<R> {
                     let now = *now.get_or_insert_with(Instant::now);
                     match inbound {
                         Inbound::Alive => {}
-                        Inbound::Message(frame) => self.receive(frame, None, now)?,
-                        Inbound::Answer { id, frame } => self.receive(frame, Some(id), now)?,
+                        Inbound::Message(frame) => self.receive(frame, Place::Shared, now)?,
+                        Inbound::Beside { id, frame } => self.receive(frame, Place::StreamOf(id), now)?,
+                        Inbound::Answer { id, frame } => self.receive(frame, Place::AnswerTo(id), now)?,
                         Inbound::Failed { id, failure } => self.failed(id, failure, now),
                         Inbound::Leaving(error) => self.leave(error.to_string()),
                     }
@@ -521,8 +546,13 @@ impl<R: FnMut(Report)> Pump<R> {
         Ok(true)
     }
 
-    /// Reads a frame; one that is all the peer has to say to the request `to` ends it.
-    fn receive(&mut self, frame: Bytes, to: Option<u64>, now: Instant) -> Result<(), String> {
+    /// Reads a frame; one that is all the peer has to say to a request ends it.
+    fn receive(&mut self, frame: Bytes, place: Place, now: Instant) -> Result<(), String> {
+        let (to, on) = match place {
+            Place::Shared => (None, None),
+            Place::StreamOf(id) => (None, Some(id)),
+            Place::AnswerTo(id) => (Some(id), Some(id)),
+        };
         let mut received = Vec::new();
         let each = |incoming| match incoming {
             // The usual frame holds one response; the vector stays empty for it.
@@ -569,6 +599,8 @@ impl<R: FnMut(Report)> Pump<R> {
                             self.given_up(id);
                         }
                     }
+                    Notice::Progress => self.hear_progress(params.as_ref(), now),
+                    Notice::Log => self.hear_log(params.as_ref(), on, now),
                     Notice::Other => {}
                 },
                 Incoming::Response(_) | Incoming::Hollow { .. } => {}
@@ -607,9 +639,9 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             return;
         };
-        match self.in_flight.remove(&id) {
+        match self.land(id) {
             None => self.report.strays += 1,
-            Some(Flight::Call { attempt, permit, sent_at, spare }) => {
+            Some(Flight::Call { attempt, permit, sent_at, spare, hearing: _ }) => {
                 self.link.answered(id);
                 let end = match (response.outcome, spare) {
                     (Err(error), Some(spare)) if error.code == RpcError::HEADER_MISMATCH => {
@@ -642,7 +674,7 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// A request came to nothing while the link goes on.
     fn failed(&mut self, id: u64, failure: Failure, now: Instant) {
-        let Some(flight) = self.in_flight.remove(&id) else { return };
+        let Some(flight) = self.land(id) else { return };
         let (attempt, permit, sent_at) = match flight {
             Flight::Call { attempt, permit, sent_at, .. } => (attempt, permit, sent_at),
             Flight::List { port } => {
@@ -687,7 +719,7 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     fn invalid(&mut self, id: u64, reason: &str, now: Instant) {
-        match self.in_flight.remove(&id) {
+        match self.land(id) {
             None => self.report.strays += 1,
             Some(Flight::Call { attempt, permit, sent_at, .. }) => {
                 let end = AttemptEnd::InvalidResponse(reason.to_owned());
@@ -719,6 +751,7 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     fn send_report(&mut self) {
+        self.unpassed.add_to(&mut self.report);
         if !self.report.is_empty() {
             // Turns under load are alike.
             let next = Report::with_room(self.report.finished.len());
@@ -752,7 +785,8 @@ impl<R: FnMut(Report)> Pump<R> {
         let now = Instant::now();
         let mut in_flight: Vec<(u64, Flight)> = std::mem::take(&mut self.in_flight).into_iter().collect();
         in_flight.sort_unstable_by_key(|(id, _)| *id);
-        for (_, flight) in in_flight {
+        for (_, mut flight) in in_flight {
+            self.tell_missed(&mut flight);
             if let Flight::Call { attempt, permit, sent_at, .. } = flight {
                 let end = AttemptEnd::ConnectionLost { reason: ending.to_owned(), sent: true };
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));

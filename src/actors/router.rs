@@ -13,15 +13,17 @@ use tokio::time::Instant;
 use super::Context;
 use super::alarm::Alarm;
 use super::intake::{Arrival, Arrivals};
+use super::listener::Listener;
 use super::root::RootMsg;
 use super::server::ServerMsg;
 use crate::call::Call;
 use crate::config::{ServerSpec, Settings};
 use crate::event::ExitCause;
 use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, ServerId};
+use crate::news::CallNews;
 use crate::policy::catalogue::Catalogue;
 use crate::policy::routing::{
-    Answer, CancelReason, Completion, Dispatch, LeaseNews, Outlet, Routing, Standing,
+    Answer, CancelReason, Completion, Dispatch, LeaseNews, News, Outlet, Routing, Standing,
 };
 use crate::policy::strategy::Strategies;
 use crate::stats::RouterStats;
@@ -34,8 +36,22 @@ pub(crate) enum Word {
     Back(Arc<Call>),
 }
 
-/// Where a call's word goes.
-type Port = oneshot::Sender<Word>;
+/// Where a call's word goes, and what is told of it before that.
+pub(crate) struct Port {
+    pub word: oneshot::Sender<Word>,
+    /// Who hears the news of it, if anybody does.
+    pub listener: Option<Box<Listener>>,
+}
+
+impl Port {
+    /// The last that is said.
+    fn say(self, word: Word) {
+        // What the listener missed is told before.
+        drop(self.listener);
+        // A caller that left meanwhile has no use for it.
+        let _ = self.word.send(word);
+    }
+}
 
 /// A call on its way to the router. If it never gets there, it goes back.
 pub(crate) struct Submission {
@@ -56,8 +72,7 @@ impl Submission {
 impl Drop for Submission {
     fn drop(&mut self) {
         if let Some((call, port)) = self.call.take() {
-            // A caller that left meanwhile has no use for it.
-            let _ = port.send(Word::Back(call));
+            port.say(Word::Back(call));
         }
     }
 }
@@ -68,8 +83,8 @@ pub(crate) enum RouterMsg {
     Calls,
     /// By a handle: the caller left.
     Cancel(CallId),
-    /// By a server actor: attempts ended.
-    Completed { server: ServerId, incarnation: Incarnation, batch: Vec<Completion> },
+    /// By a server actor: something was heard of attempts, then attempts ended.
+    Completed { server: ServerId, incarnation: Incarnation, news: Vec<News>, batch: Vec<Completion> },
     /// By a server actor: it would not take a dispatch; nothing was sent.
     Refused { server: ServerId, incarnation: Incarnation, attempt: AttemptId },
     /// By a server actor: what became of a lease.
@@ -170,12 +185,17 @@ impl Hands {
 
 impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
     fn answer(&mut self, port: Port, answer: Answer) {
-        // A caller that left meanwhile needs no answer; its cancellation is under way.
-        let _ = port.send(Word::Answer(answer));
+        port.say(Word::Answer(answer));
     }
 
     fn hand_back(&mut self, port: Port, call: Arc<Call>) {
-        let _ = port.send(Word::Back(call));
+        port.say(Word::Back(call));
+    }
+
+    fn tell(&mut self, port: &mut Port, news: CallNews) {
+        if let Some(listener) = &mut port.listener {
+            listener.tell(news);
+        }
     }
 
     fn dispatch(&mut self, server: &ActorRef<ServerMsg>, dispatch: Dispatch) -> bool {
@@ -280,7 +300,10 @@ impl Actor for RouterActor {
         match message {
             RouterMsg::Calls => {}
             RouterMsg::Cancel(id) => routing.cancel(id, now, hands),
-            RouterMsg::Completed { server, incarnation, batch } => {
+            RouterMsg::Completed { server, incarnation, news, batch } => {
+                if !news.is_empty() {
+                    routing.heard(&server, incarnation, news, now, hands);
+                }
                 routing.completed(&server, incarnation, batch, now, hands);
             }
             RouterMsg::Refused { server, incarnation, attempt } => {

@@ -71,6 +71,7 @@ impl Settings {
         Self {
             strategy: new.strategy.clone(),
             call_timeout: new.call_timeout,
+            call_idle_timeout: new.call_idle_timeout,
             tool_timeouts: new.tool_timeouts.clone(),
             ejection_max: new.ejection_max,
             breaker: new.breaker.clone(),

@@ -21,6 +21,10 @@ pub struct Settings {
     /// Deadlines by tool name (bare or `group/tool`); they go before the server's and `call_timeout`.
     #[serde(deserialize_with = "duration::by_name", serialize_with = "duration::serialize_by_name")]
     pub tool_timeouts: BTreeMap<String, Duration>,
+    /// Ends a call sooner whose server works on it and tells nothing of it for so long; progress and log messages of the
+    /// call start this time anew. None by default: most servers tell nothing before they answer.
+    #[serde(deserialize_with = "duration::optional", serialize_with = "duration::serialize_optional")]
+    pub call_idle_timeout: Option<Duration>,
     /// What a bare tool name means that several groups offer.
     pub collisions: Collisions,
     /// Share of the servers that can take a call which breakers may hold back at once, 0 to 1: 1, all of them. With less,
@@ -312,6 +316,7 @@ impl Default for Settings {
         Self {
             strategy: "peak-ewma".to_owned(),
             call_timeout: Duration::from_secs(30),
+            call_idle_timeout: None,
             tool_timeouts: BTreeMap::new(),
             collisions: Collisions::default(),
             ejection_max: 1.0,
@@ -480,6 +485,9 @@ impl Settings {
         for (tool, timeout) in &self.tool_timeouts {
             positive(tool, timeout).map_err(|error| error.under("toolTimeouts"))?;
         }
+        if self.call_idle_timeout == Some(Duration::ZERO) {
+            return Err(ConfigError::new("callIdleTimeout", "must be more than 0; leave it out for none"));
+        }
         share("ejectionMax", self.ejection_max)?;
         positive("startConcurrency", &self.start_concurrency)?;
         positive("shutdownDrain", &self.shutdown_drain)?;
@@ -628,6 +636,8 @@ mod tests {
     fn a_deliberate_zero_is_refused_and_not_replaced() {
         let settings: Settings = serde_json::from_str(r#"{"callTimeout":"0s"}"#).unwrap();
         assert_eq!(settings.check().unwrap_err().key, "callTimeout");
+        let settings: Settings = serde_json::from_str(r#"{"callIdleTimeout":"0s"}"#).unwrap();
+        assert_eq!(settings.check().unwrap_err().key, "callIdleTimeout");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A call enters by [`Calls::open`] and leaves by [`Calls::settle`], which hands out its reply port exactly once. What
 //! comes later meets no entry. Deadlines, and the times at which a call wants something else (its next attempt, a
 //! hedge), stand in heaps beside the table; entries of calls that ended earlier are skipped when they come up, and
-//! swept out when they are more than the live ones.
+//! swept out when they are more than the live ones. The clock of a call that may not go unheard for long has one entry
+//! there, however often it is started anew: when that comes up it is seen whether the call was heard of since.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -49,8 +50,28 @@ pub struct OpenCall<P> {
     pub hedge: Option<Flight>,
     /// When the call wants something else than its end.
     pub wake_at: Option<Instant>,
+    /// Runs while servers work on it and tell nothing, where that has a limit.
+    pub idle: Option<Box<IdleClock>>,
     /// The servers that lost or failed earlier attempts, in order.
     pub lost_on: Vec<ServerId>,
+}
+
+/// The clock of a call that ends when nothing is heard of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdleClock {
+    /// How long nothing may be heard.
+    pub timeout: Duration,
+    /// When that is over; `None` before the first attempt.
+    until: Option<Instant>,
+    /// It has an entry among the times.
+    listed: bool,
+}
+
+impl IdleClock {
+    /// One that does not run yet.
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout, until: None, listed: false }
+    }
 }
 
 /// An attempt that a server works on.
@@ -60,6 +81,8 @@ pub struct Flight {
     pub server: usize,
     /// The number of the try.
     pub number: u32,
+    /// Which it is of the attempts that may have reached a server, from 1.
+    pub attempt: u32,
     /// When it was dispatched.
     pub since: Instant,
     /// It takes one of the server's shared slots; those of leases do not.
@@ -123,6 +146,7 @@ pub struct Calls<P> {
     open: FxHashMap<CallId, Box<OpenCall<P>>>,
     deadlines: Times,
     wakes: Times,
+    idles: Times,
 }
 
 /// Times of calls, the earliest first.
@@ -131,12 +155,13 @@ type Times = BinaryHeap<Reverse<(Instant, CallId)>>;
 impl<P> Calls<P> {
     /// An empty table.
     pub fn new() -> Self {
-        Self { open: FxHashMap::default(), deadlines: Times::new(), wakes: Times::new() }
+        let [deadlines, wakes, idles] = [const { Times::new() }; 3];
+        Self { open: FxHashMap::default(), deadlines, wakes, idles }
     }
 
     /// Enters a call.
     pub fn open(&mut self, id: CallId, call: Box<OpenCall<P>>) {
-        for times in [&mut self.deadlines, &mut self.wakes] {
+        for times in [&mut self.deadlines, &mut self.wakes, &mut self.idles] {
             if times.len() > 2 * self.open.len() + DEAD_TIMES_MAX {
                 times.retain(|Reverse((_, id))| self.open.contains_key(id));
             }
@@ -206,9 +231,45 @@ impl<P> Calls<P> {
         None
     }
 
-    /// When a deadline passes or a call wakes, at the earliest; may name a call which ended meanwhile.
+    /// A server works on the call from now on, or was heard of it: its time without a word begins anew.
+    pub fn stir(&mut self, id: CallId, now: Instant) {
+        let Some(idle) = self.open.get_mut(&id).and_then(|call| call.idle.as_mut()) else { return };
+        // A time beyond all clocks does not end.
+        idle.until = now.checked_add(idle.timeout);
+        if let Some(until) = idle.until.filter(|_| !idle.listed) {
+            idle.listed = true;
+            self.idles.push(Reverse((until, id)));
+        }
+    }
+
+    /// The next call that servers work on and of which nothing was heard for too long.
+    pub fn idle(&mut self, now: Instant) -> Option<CallId> {
+        while let Some(Reverse((at, id))) = self.idles.peek().copied() {
+            if at > now {
+                return None;
+            }
+            self.idles.pop();
+            let Some(call) = self.open.get_mut(&id) else { continue };
+            let in_flight = call.flights().next().is_some();
+            let Some(idle) = &mut call.idle else { continue };
+            idle.listed = false;
+            match idle.until.filter(|_| in_flight) {
+                // It waits: the next attempt starts the clock.
+                None => {}
+                Some(until) if until <= now => return Some(id),
+                Some(until) => {
+                    idle.listed = true;
+                    self.idles.push(Reverse((until, id)));
+                }
+            }
+        }
+        None
+    }
+
+    /// When a deadline passes, a call wakes or may have been silent for too long, at the earliest; may name a call which
+    /// ended, or was heard of, meanwhile.
     pub fn next_time(&self) -> Option<Instant> {
-        [&self.deadlines, &self.wakes]
+        [&self.deadlines, &self.wakes, &self.idles]
             .into_iter()
             .filter_map(|times| times.peek())
             .map(|Reverse((at, _))| *at)
@@ -254,6 +315,7 @@ pub(super) mod tests {
             avoid: None,
             hedge: None,
             wake_at: None,
+            idle: None,
             lost_on: Vec::new(),
         })
     }
@@ -276,6 +338,61 @@ pub(super) mod tests {
         calls.set_timeout(CallId(1), Duration::from_secs(5));
         assert_eq!(calls.expired(now + Duration::from_secs(2)), None);
         assert_eq!(calls.expired(now + Duration::from_secs(5)), Some(CallId(1)));
+    }
+
+    /// A call that a server works on and that may go unheard for `idle_ms`.
+    fn in_flight(started: Instant, idle_ms: u64) -> Box<OpenCall<u64>> {
+        let flight = Flight { server: 0, number: 1, attempt: 1, since: started, shared: true };
+        let idle = Some(Box::new(IdleClock::new(Duration::from_millis(idle_ms))));
+        let call = *call(started, Duration::from_secs(30));
+        Box::new(OpenCall { phase: Phase::InFlight(flight), idle, ..call })
+    }
+
+    #[test]
+    fn a_call_of_which_nothing_is_heard_is_idle_and_news_start_its_time_anew() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut calls = Calls::new();
+        calls.open(CallId(1), in_flight(now, 100));
+        calls.stir(CallId(1), now);
+        assert_eq!(calls.idle(at(99)), None);
+        calls.stir(CallId(1), at(99));
+        assert_eq!((calls.idle(at(100)), calls.next_time()), (None, Some(at(199))));
+        assert_eq!(calls.idle(at(198)), None);
+        assert_eq!(calls.idle(at(199)), Some(CallId(1)));
+    }
+
+    #[test]
+    fn a_call_that_waits_is_not_idle_and_its_next_attempt_has_all_of_the_time() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut calls = Calls::new();
+        calls.open(CallId(1), in_flight(now, 100));
+        calls.stir(CallId(1), now);
+        let phase = std::mem::replace(&mut calls.get_mut(CallId(1)).unwrap().phase, Phase::Delayed);
+        assert_eq!(calls.idle(at(500)), None);
+        calls.get_mut(CallId(1)).unwrap().phase = phase;
+        calls.stir(CallId(1), at(500));
+        assert_eq!((calls.idle(at(599)), calls.idle(at(600))), (None, Some(CallId(1))));
+    }
+
+    #[test]
+    fn a_call_without_a_limit_of_silence_has_no_such_time() {
+        let now = Instant::now();
+        let mut calls = Calls::new();
+        calls.open(CallId(1), Box::new(OpenCall { idle: None, ..*in_flight(now, 1) }));
+        calls.open(CallId(2), in_flight(now, u64::MAX));
+        (1..=2).for_each(|id| calls.stir(CallId(id), now));
+        assert_eq!(calls.idle(now + Duration::from_secs(29)), None);
+    }
+
+    #[test]
+    fn a_flood_of_news_leaves_one_entry_in_the_heap() {
+        let now = Instant::now();
+        let mut calls = Calls::new();
+        calls.open(CallId(1), in_flight(now, 100));
+        (0..100_000).for_each(|us| calls.stir(CallId(1), now + Duration::from_micros(us)));
+        assert_eq!(calls.idles.len(), 1);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod names;
 pub mod pins;
 pub mod plan;
 pub mod pool;
+pub mod rate;
 pub mod reload;
 pub mod restart;
 pub mod retry;

@@ -6,8 +6,10 @@ use serde_json::Value;
 use super::envelope::{Incoming, Response, decode};
 use super::handshake::{Handshake, Step};
 use super::listing::{Listing, Page};
+use super::notes::{LogNote, ProgressNote};
 use crate::config::{Dialect, EraChoice};
 use crate::json::RawJson;
+use crate::news::TEXT_BYTES_MAX;
 use crate::offer::OfferKind;
 
 /// Parts the frames of one input. It stands in no JSON text, so it cuts no valid frame.
@@ -28,6 +30,7 @@ pub fn check(input: &[u8]) {
         compare(frame, well_formed, &read);
         messages.extend(read);
     }
+    take_notes(&messages);
     converse(&messages);
 }
 
@@ -86,6 +89,18 @@ impl Saying {
             Incoming::Response(Response { id, outcome: Ok(result) }) => Self::Result(*id, whole(result)),
             Incoming::Response(Response { id, outcome: Err(_) }) => Self::Error(*id),
             Incoming::Hollow { id } => Self::Hollow(*id),
+        }
+    }
+}
+
+/// Reads what a peer tells of its work.
+fn take_notes(messages: &[Incoming]) {
+    for incoming in messages {
+        if let Incoming::Notification { params: Some(params), .. } = incoming {
+            let progress = ProgressNote::read(params).and_then(|note| note.message);
+            let logged = LogNote::read(params).map(|note| note.text());
+            let longest = progress.into_iter().chain(logged).map(|text| text.len()).max();
+            assert!(longest.unwrap_or_default() <= TEXT_BYTES_MAX, "what is kept is bounded");
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod fuzzing;
 pub mod handshake;
 pub mod listing;
 mod mirror;
+pub mod notes;
 mod session;
 
 pub use capabilities::Declared;

@@ -11,6 +11,7 @@ use crate::config::{BreakerSettings, Collisions, PoolSettings, Server, Settings}
 use crate::event::ServerStatus;
 use crate::id::{AttemptId, CallId, ConnectionId, GroupId, Incarnation, ServerId};
 use crate::json::RawJson;
+use crate::news::CallNews;
 use crate::policy::catalogue::{Catalogue, Definition, Offer, Resolution, ServerOffer};
 use crate::policy::routing::{Answer, CancelReason, Completion, Dispatch, Outlet, Routing, Standing};
 use crate::policy::search::SearchIndex;
@@ -74,6 +75,8 @@ impl Outlet<(), usize> for Stage {
         self.dispatched = Some((*server, dispatch.attempt));
         true
     }
+
+    fn tell(&mut self, (): &mut (), _: CallNews) {}
 
     fn release(&mut self, _: &usize, _: ConnectionId) {}
 

@@ -91,6 +91,13 @@ pub trait Link:
 pub enum Inbound {
     /// One message.
     Message(Bytes),
+    /// One message on the stream of the answer to a request: what it tells is about that request, if it names none.
+    Beside {
+        /// The request's id on this link.
+        id: u64,
+        /// The message.
+        frame: Bytes,
+    },
     /// All that the peer has to say to a request. An error in it may lack the id.
     Answer {
         /// The request's id on this link.

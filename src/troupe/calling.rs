@@ -16,16 +16,18 @@ use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
 use ractor::ActorRef;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::rounds::Rounds;
 use crate::actors::Stage;
 use crate::actors::intake::Arrival;
-use crate::actors::router::{RouterMsg, Submission, Word};
+use crate::actors::listener::Listener;
+use crate::actors::router::{Port, RouterMsg, Submission, Word};
 use crate::call::{Call, Reply};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{CallId, RequestId};
+use crate::news::CallNews;
 use crate::policy::routing::Answer;
 
 /// How a call is named whose router ended without a word of it. None does: it would be a fault of ours.
@@ -40,8 +42,11 @@ pub struct CallFuture {
     started: Option<Instant>,
 }
 
+/// Where the news of a call go, if anybody listens.
+pub(super) type NewsSender = Option<mpsc::Sender<CallNews>>;
+
 enum Progress {
-    Made { id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, patience: Duration },
+    Made { id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, patience: Duration, news: NewsSender },
     Placed { word: oneshot::Receiver<Word>, guard: CancelOnDrop, trip: Trip },
     InTurn(Pin<Box<dyn Future<Output = Answer> + Send>>),
     Over,
@@ -54,6 +59,7 @@ struct Trip {
     /// A call that no router takes is given up then.
     until: Instant,
     stage: watch::Receiver<Stage>,
+    news: NewsSender,
 }
 
 impl CallFuture {
@@ -63,8 +69,9 @@ impl CallFuture {
         call: Arc<Call>,
         stage: watch::Receiver<Stage>,
         patience: Duration,
+        news: NewsSender,
     ) -> Self {
-        Self { progress: Progress::Made { id, call, stage, patience }, rounds: None, started: None }
+        Self { progress: Progress::Made { id, call, stage, patience, news }, rounds: None, started: None }
     }
 
     /// The same, made again with the host's answers where a result asks back.
@@ -99,9 +106,9 @@ impl Future for CallFuture {
     fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
         loop {
             let answer = match std::mem::replace(&mut self.progress, Progress::Over) {
-                Progress::Made { id, call, stage, patience } => {
+                Progress::Made { id, call, stage, patience, news } => {
                     let started = *self.started.get_or_insert_with(Instant::now);
-                    self.progress = Trip { id, started, until: started + patience, stage }.begin(call);
+                    self.progress = Trip { id, started, until: started + patience, stage, news }.begin(call);
                     continue;
                 }
                 Progress::Placed { mut word, mut guard, trip } => match Pin::new(&mut word).poll(poller) {
@@ -167,7 +174,7 @@ impl Drop for CancelOnDrop {
 impl Trip {
     /// Hands a new call to the router of the moment.
     fn begin(self, call: Arc<Call>) -> Progress {
-        let (port, word) = oneshot::channel();
+        let (port, word) = port(&self.news);
         let arrival = Arrival { id: self.id, started: self.started, submission: Submission::new(call, port) };
         match submit(arrival, &self.stage) {
             Ok(router) => {
@@ -183,14 +190,14 @@ impl Trip {
     }
 
     async fn perform(self, mut call: Arc<Call>, mut former: Option<ActorRef<RouterMsg>>) -> Answer {
-        let Self { id, started, until, stage } = self;
+        let Self { id, started, until, stage, news } = self;
         loop {
             if let Some(former) = &former
                 && !tokio::time::timeout_at(until, another(former, &stage)).await.unwrap_or_default()
             {
                 return Err(unplaced(CallErrorKind::Closed, &call.tool));
             }
-            let (port, word) = oneshot::channel();
+            let (port, word) = port(&news);
             let arrival = Arrival { id, started, submission: Submission::new(call, port) };
             let Some(router) = submit_in_turn(arrival, stage.clone(), until).await else {
                 let tool = match word.await {
@@ -207,6 +214,13 @@ impl Trip {
             former = Some(router);
         }
     }
+}
+
+/// A port for one router, and where its word comes out.
+fn port(news: &NewsSender) -> (Port, oneshot::Receiver<Word>) {
+    let (word, said) = oneshot::channel();
+    let listener = news.clone().map(|news| Box::new(Listener::new(news)));
+    (Port { word, listener }, said)
 }
 
 /// What a router says of a call. It has a word for each, however it ends: its intake gives back what it never took, and its

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Troupe;
 use crate::actors::registry::Roster;
 use crate::call::{Call, Reply, Request};
-use crate::error::{CallError, CallErrorKind, UnavailableServer};
+use crate::error::{CallError, CallErrorKind, Deadline, UnavailableServer};
 use crate::id::{RequestId, ServerId};
 use crate::policy::routing::Answer;
 use crate::policy::selection::{Knowledge, Prospect, pick};
@@ -208,7 +208,11 @@ impl<'a> FanOut<'a> {
 
     async fn ask(&self, server: &ServerId) -> Answer {
         if self.begun + self.timeout <= Instant::now() {
-            let kind = CallErrorKind::DeadlineExceeded { timeout: self.timeout, sent: false };
+            let kind = CallErrorKind::DeadlineExceeded {
+                deadline: Deadline::Total,
+                timeout: self.timeout,
+                sent: false,
+            };
             return Err(self.error(kind, Some(server.clone())));
         }
         self.troupe.call(self.call.clone().server(server.as_str())).begun(self.begun).await

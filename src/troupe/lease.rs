@@ -1,6 +1,6 @@
 //! A leased connection, as its user holds it.
 
-use super::{CallFuture, Troupe};
+use super::{CallFuture, CallStream, Troupe};
 use crate::actors::server::ServerMsg;
 use crate::call::{Call, Errand, LeaseKey};
 use crate::error::{CallError, CallErrorKind};
@@ -41,6 +41,13 @@ impl Lease {
     pub fn call(&self, mut call: Call) -> CallFuture {
         call.errand = Errand::Leased(self.key.clone());
         self.troupe.call(call)
+    }
+
+    /// Calls a tool over the leased connection, as [`call`](Self::call), and tells what is told of it, as
+    /// [`Troupe::call_stream`].
+    pub fn call_stream(&self, mut call: Call) -> CallStream {
+        call.errand = Errand::Leased(self.key.clone());
+        self.troupe.call_stream(call)
     }
 }
 

@@ -12,6 +12,7 @@ mod planning;
 mod rounds;
 mod searching;
 mod stream;
+mod telling;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{ApplyError, RegisterError, RootMsg};
 use crate::actors::router::RouterMsg;
 use crate::actors::server::{BreakerOrder, ServerMsg};
-use crate::actors::{Stage, Tasks, ask};
+use crate::actors::{Stage, Tasks, ask, listener};
 use crate::call::Call;
 use crate::config::{Applied, ConfigError, ConfigFile, Server, Settings};
 use crate::error::CallError;
@@ -40,6 +41,7 @@ use crate::policy::strategy::UnknownStrategy;
 use crate::stats::{ServerInfo, ServerStats, Stats, Totals};
 use crate::transport::Connector;
 
+use calling::NewsSender;
 use rounds::Rounds;
 
 pub use builder::{StartError, TroupeBuilder};
@@ -49,6 +51,7 @@ pub use following::{ConfigFileError, ConfigWatch};
 pub use lease::Lease;
 pub use offers::Subscription;
 pub use stream::EventStream;
+pub use telling::CallStream;
 
 /// How long the figures of one server are waited for; an actor that answers later is shown without them.
 const FIGURES_WAIT: Duration = Duration::from_secs(1);
@@ -209,17 +212,58 @@ impl Troupe {
     /// A [`CallError`] says what happened, whether the call may have been carried out, and whether and when to try
     /// again. A tool that reports an error of its own is a [`Reply`](crate::Reply), see [`is_error`](crate::Reply::is_error).
     pub fn call(&self, call: Call) -> CallFuture {
-        let call = Arc::new(call);
-        let future = self.call_once(call.clone());
-        if self.0.desk.handlers.is_empty() { future } else { future.with_rounds(Rounds::new(self, call)) }
+        self.begin(call, None)
     }
 
-    /// The same, with a result that asks back as it is.
-    fn call_once(&self, call: Arc<Call>) -> CallFuture {
+    /// Calls a tool, and tells what its server tells of the call before it answers: progress, and log messages
+    /// ([`Call::log_level`]). The answer comes last, and once. Dropping the stream cancels the call, and the server is told.
+    ///
+    /// Progress comes over every transport, log messages of a call over Streamable HTTP alone, where they come with its
+    /// answer: elsewhere a log message names no request, and is told as [`Event::ServerLogged`](crate::Event::ServerLogged).
+    /// The tool-execute dialect has neither. Where the call is made once more, its progress begins anew.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use mcp_troupe::{Call, CallNews, LogLevel, Troupe};
+    ///
+    /// # async fn index(troupe: Troupe) {
+    /// let call = Call::tool("index").log_level(LogLevel::Warning);
+    /// let call = call.timeout(Duration::from_secs(600)).idle_timeout(Duration::from_secs(20));
+    /// let mut stream = troupe.call_stream(call);
+    /// while let Some(news) = stream.next().await {
+    ///     match news {
+    ///         CallNews::Progress(progress) => println!("{progress}"),
+    ///         CallNews::Log(log) => println!("{}: {}", log.level, log.data),
+    ///         CallNews::Missed(count) => println!("{count} reports were missed"),
+    ///         CallNews::Answer(Ok(reply)) => println!("{}", reply.result),
+    ///         CallNews::Answer(Err(error)) => eprintln!("{error}"),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn call_stream(&self, mut call: Call) -> CallStream {
+        call.streamed = true;
+        let (sender, news) = listener::channel();
+        CallStream::new(self.begin(call, Some(sender)), news)
+    }
+
+    fn begin(&self, call: Call, news: NewsSender) -> CallFuture {
+        let call = Arc::new(call);
+        let future = self.call_once(call.clone(), news.clone());
+        if self.0.desk.handlers.is_empty() {
+            return future;
+        }
+        future.with_rounds(Rounds::new(self, call, news))
+    }
+
+    /// A call with a result that asks back as it is.
+    fn call_once(&self, call: Arc<Call>, news: NewsSender) -> CallFuture {
         let id = CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed));
         let stage = self.0.stage.clone();
         let patience = call.timeout.unwrap_or_else(|| self.0.settings.borrow().call_timeout);
-        CallFuture::new(id, call, stage, patience)
+        CallFuture::new(id, call, stage, patience, news)
     }
 
     /// Leases a connection of a server, or of one server of a group: for exchanges that live on one connection, such as
@@ -383,8 +427,8 @@ impl Troupe {
     /// by `register` or `replace`, or a connector of its own, are kept; [`Applied::kept`] names those that the
     /// configuration names as well. A server that rests goes on to rest.
     ///
-    /// Of the settings `strategy`, `callTimeout`, `toolTimeouts`, `ejectionMax`, `breaker`, `pool`, `retry`,
-    /// `limits.serversMax` and `limits.openCallsMax` hold at once, for new calls and, where they concern servers, for these.
+    /// Of the settings `strategy`, `callTimeout`, `callIdleTimeout`, `toolTimeouts`, `ejectionMax`, `breaker`, `pool`,
+    /// `retry`, `limits.serversMax` and `limits.openCallsMax` hold at once, for new calls and, where they concern servers, for these.
     /// The others hold from the next start on: [`Applied::pending`] names those that differ.
     ///
     /// Two configurations at once are taken one after the other.

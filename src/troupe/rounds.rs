@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
 
+use super::calling::NewsSender;
 use super::{Inner, Troupe};
 use crate::call::{Call, InputRequired, Reply};
 use crate::error::{CallError, CallErrorKind, RpcError};
@@ -22,12 +23,14 @@ pub(super) struct Rounds {
     /// The troupe ends with its last handle, also where a call is under way.
     troupe: Weak<Inner>,
     call: Arc<Call>,
+    /// Who hears the news of it, in each round.
+    news: NewsSender,
 }
 
 impl Rounds {
     /// Of this call.
-    pub fn new(troupe: &Troupe, call: Arc<Call>) -> Self {
-        Self { troupe: Arc::downgrade(&troupe.0), call }
+    pub fn new(troupe: &Troupe, call: Arc<Call>, news: NewsSender) -> Self {
+        Self { troupe: Arc::downgrade(&troupe.0), call, news }
     }
 
     /// What a reply asks, if the host's handlers can answer all of it.
@@ -49,7 +52,7 @@ impl Rounds {
             let Some(troupe) = self.troupe.upgrade() else {
                 return Err(failed(&reply, CallErrorKind::Closed));
             };
-            let answer = Troupe(troupe).call_once(Arc::new(next)).await?;
+            let answer = Troupe(troupe).call_once(Arc::new(next), self.news.clone()).await?;
             reply = Reply {
                 duration: Instant::now().saturating_duration_since(started),
                 attempts: reply.attempts + answer.attempts,

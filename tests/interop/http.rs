@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::common::{end, event};
-use super::{everything_holds, is_modern, ready, servers, time_holds};
+use super::{everything_holds, is_modern, long_operation_holds, ready, servers, time_holds};
 
 #[tokio::test]
 async fn server_everything_answers_whether_its_era_is_probed_or_known() {
@@ -54,6 +54,15 @@ async fn mcp_server_time_answers_in_the_era_that_was_chosen_and_in_the_modern_on
     for (server, modern) in [("auto", true), ("modern", true), ("legacy", false)] {
         assert_eq!(is_modern(&time_holds(&troupe, server).await), modern, "{server}");
     }
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_long_operation_tells_its_progress_before_its_answer() {
+    let Some(npm) = servers::npm() else { return };
+    let everything = npm.everything_over_http().await;
+    let troupe = ready([Server::http("everything", everything.url())]).await;
+    long_operation_holds(&troupe).await;
     end(troupe).await;
 }
 

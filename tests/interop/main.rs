@@ -24,7 +24,7 @@ mod websocket;
 
 use std::time::Duration;
 
-use mcp_troupe::{Call, Readiness, Reply, ReplyError, Server, Troupe};
+use mcp_troupe::{Call, CallNews, Readiness, Reply, ReplyError, Server, Troupe};
 use serde_json::{Value, json};
 
 /// How long a server may take to start. An interpreter on a busy machine takes seconds.
@@ -53,6 +53,22 @@ async fn everything_holds(troupe: &Troupe, group: &str) {
     assert_eq!(weather.structured::<Value>().unwrap(), expected);
     let invalid = call(troupe, &format!("{group}/get-sum"), json!({"a": "two"})).await;
     assert!(refused(&invalid).contains("-32602"), "{}", invalid.result);
+}
+
+/// The progress of server-everything's long operation.
+async fn long_operation_holds(troupe: &Troupe) {
+    let long = Call::tool("trigger-long-running-operation").args(json!({"duration": 1, "steps": 4}));
+    let mut stream = troupe.call_stream(long);
+    let mut told = Vec::new();
+    let answer = loop {
+        match stream.next().await.unwrap() {
+            CallNews::Progress(progress) => told.push((progress.progress, progress.total)),
+            CallNews::Answer(answer) => break answer.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(told, [1.0, 2.0, 3.0, 4.0].map(|step| (step, Some(4.0))));
+    assert!(answer.text().unwrap().contains("completed"), "{}", answer.result);
 }
 
 /// The difference between two time zones, which the time server must know. It tells it as JSON in a text.

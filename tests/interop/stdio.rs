@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use mcp_troupe::{Call, CallErrorKind, EraChoice, Readiness};
+use mcp_troupe::{Call, CallErrorKind, Deadline, EraChoice, Readiness};
 use serde_json::json;
 
 use super::common::{end, kind, start_with};
-use super::{PATIENCE, call, everything_holds, is_modern, ready, refused, servers, time_holds};
+use super::{
+    PATIENCE, call, everything_holds, is_modern, long_operation_holds, ready, refused, servers, time_holds,
+};
 
 #[tokio::test]
 async fn server_everything_answers_whether_its_era_is_probed_or_known() {
@@ -98,6 +100,25 @@ async fn a_deadline_ends_a_long_call_and_the_server_goes_on() {
     assert!(matches!(kind(answer), CallErrorKind::DeadlineExceeded { sent: true, .. }));
     everything_holds(&troupe, "everything").await;
     assert_eq!(troupe.servers()[0].incarnation.0, 1);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_long_operation_tells_its_progress_before_its_answer() {
+    let Some(npm) = servers::npm() else { return };
+    let troupe = ready([npm.everything("progress").server("everything")]).await;
+    long_operation_holds(&troupe).await;
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_operation_of_which_nothing_is_heard_ends_at_its_idle_deadline() {
+    let Some(npm) = servers::npm() else { return };
+    let troupe = ready([npm.everything("idle").server("everything")]).await;
+    let long = Call::tool("trigger-long-running-operation").args(json!({"duration": 600, "steps": 1}));
+    let ended = kind(troupe.call(long.idle_timeout(Duration::from_millis(200))).await);
+    assert!(matches!(ended, CallErrorKind::DeadlineExceeded { deadline: Deadline::Idle, .. }), "{ended}");
+    everything_holds(&troupe, "everything").await;
     end(troupe).await;
 }
 

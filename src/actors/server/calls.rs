@@ -11,7 +11,7 @@ use crate::actors::router::RouterMsg;
 use crate::call::{AttemptEnd, OutcomeClass};
 use crate::event::Event;
 use crate::id::{AttemptId, ConnectionId};
-use crate::policy::routing::{CancelReason, Completion, Dispatch};
+use crate::policy::routing::{CancelReason, Completion, Dispatch, News};
 
 impl ServerState {
     /// Sends a call over the least loaded connection, or gives it back unsent.
@@ -76,8 +76,14 @@ impl ServerState {
 
     /// Counts what has ended, and passes it on to the router: when that places the next call, the place that the last one
     /// held is free. One message after the other, so that each wakes one actor: two at once would be shared out over the
-    /// threads of a runtime, which costs more than the work.
-    pub(super) fn finished(&mut self, connection: ConnectionId, finished: Vec<Finished>, now: Instant) {
+    /// threads of a runtime, which costs more than the work. News of calls go along, to be heard before their answers.
+    pub(super) fn finished(
+        &mut self,
+        connection: ConnectionId,
+        finished: Vec<Finished>,
+        news: Vec<News>,
+        now: Instant,
+    ) {
         let mut transitions = Vec::new();
         for Finished { permit, counts, completion } in &finished {
             let Completion { attempt, end, class, latency } = completion;
@@ -98,15 +104,19 @@ impl ServerState {
         let open =
             ended.filter(|ended| !matches!(ended.end, AttemptEnd::Cancelled | AttemptEnd::DeadlineExceeded));
         let batch: Vec<Completion> = open.collect();
-        if !batch.is_empty() {
-            self.tell_of_completed(batch);
+        if !batch.is_empty() || !news.is_empty() {
+            self.tell_router(news, batch);
         }
     }
 
     /// Tells the router how attempts ended.
     pub(super) fn tell_of_completed(&self, batch: Vec<Completion>) {
+        self.tell_router(Vec::new(), batch);
+    }
+
+    fn tell_router(&self, news: Vec<News>, batch: Vec<Completion>) {
         let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
-        self.context.to_router(RouterMsg::Completed { server, incarnation, batch });
+        self.context.to_router(RouterMsg::Completed { server, incarnation, news, batch });
     }
 
     pub(super) fn noted(&mut self, connection: ConnectionId, violations: Vec<String>, strays: u64) {

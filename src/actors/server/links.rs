@@ -21,8 +21,8 @@ use crate::offer::{Kinds, OfferKind};
 use crate::policy::catalogue::{Definition, Offer, differences};
 use crate::policy::pins::Differences;
 use crate::policy::routing::Completion;
-use crate::protocol::{Era, Session};
 use crate::protocol::listing::{Listed, ListedEntry, Listing, SkippedEntry};
+use crate::protocol::{Era, Session};
 
 /// Bounds of the time after which a server that tells of no changes is listed again, whatever it says of its lists.
 const RELIST_AFTER_MIN: Duration = Duration::from_secs(30);

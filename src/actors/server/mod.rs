@@ -12,6 +12,7 @@
 //! registry, which passes it on to the router. Its own crash is the registry's business; a broken link is not a crash.
 
 mod calls;
+mod hearing;
 mod leases;
 mod links;
 mod listening;
@@ -308,9 +309,19 @@ impl Actor for ServerActor {
             ServerMsg::Closed { connection, ending } => state.closed(connection, ending, now),
             ServerMsg::Gone { connection, reason } => state.closed(connection, reason.into(), now),
             ServerMsg::Turn { connection, report } => {
-                let Report { finished, stale, violations, strays, changed, updated, listened, leaving } =
-                    report;
-                state.finished(connection, finished, now);
+                let Report {
+                    finished,
+                    stale,
+                    violations,
+                    strays,
+                    changed,
+                    updated,
+                    listened,
+                    leaving,
+                    asides,
+                } = report;
+                let news = asides.map(|asides| state.overheard(*asides)).unwrap_or_default();
+                state.finished(connection, finished, news, now);
                 state.noted(connection, violations, strays);
                 if !changed.is_empty() {
                     state.relist.extend(changed);

@@ -5,7 +5,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 use tokio::time::Instant;
 
 use crate::id::CallId;
-use crate::policy::calls::{Calls, tests::call};
+use crate::policy::calls::{Calls, Flight, IdleClock, Phase, tests::call};
 
 use super::MS;
 
@@ -13,7 +13,15 @@ use super::MS;
 enum Step {
     Open {
         timeout: u64,
+        /// How long nothing may be heard of it.
+        idle: Option<u64>,
     },
+    /// A server works on it.
+    Fly(u64),
+    /// No server works on it.
+    Land(u64),
+    /// Something was heard of it.
+    Stir(u64),
     /// Any call may be settled, ended ones too.
     Settle(u64),
     SetTimeout(u64, u64),
@@ -27,8 +35,8 @@ enum Step {
 enum Told {
     Nothing,
     Settled(bool),
-    /// The calls that ran out of time and those that woke, by id.
-    Due(Vec<u64>, Vec<u64>),
+    /// The calls that ran out of time, those of which nothing was heard, and those that woke, by id.
+    Due(Vec<u64>, Vec<u64>, Vec<u64>),
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +44,16 @@ struct Open {
     started: u64,
     timeout: u64,
     wake_at: Option<u64>,
+    idle: Option<u64>,
+    in_flight: bool,
+    stirred: Option<u64>,
+}
+
+impl Open {
+    /// When it has been silent for too long.
+    fn idle_at(&self) -> Option<u64> {
+        self.in_flight.then_some(self.stirred? + self.idle?)
+    }
 }
 
 /// The open calls, with their times as they are.
@@ -71,7 +89,11 @@ impl ReferenceStateMachine for Table {
     fn transitions(table: &Self) -> BoxedStrategy<Step> {
         let id = 0..=table.opened;
         prop_oneof![
-            8 => (0u64..100).prop_map(|timeout| Step::Open { timeout }),
+            8 => (0u64..100, prop::option::of(1u64..50))
+                .prop_map(|(timeout, idle)| Step::Open { timeout, idle }),
+            6 => id.clone().prop_map(Step::Fly),
+            2 => id.clone().prop_map(Step::Land),
+            6 => id.clone().prop_map(Step::Stir),
             4 => id.clone().prop_map(Step::Settle),
             2 => (id.clone(), 0u64..200).prop_map(|(id, timeout)| Step::SetTimeout(id, timeout)),
             4 => (id, 0u64..100).prop_map(|(id, after)| Step::Wake(id, after)),
@@ -83,9 +105,25 @@ impl ReferenceStateMachine for Table {
     fn apply(mut table: Self, step: &Step) -> Self {
         table.told = Told::Nothing;
         match *step {
-            Step::Open { timeout } => {
-                table.open.insert(table.opened, Open { started: table.now, timeout, wake_at: None });
+            Step::Open { timeout, idle } => {
+                let started = table.now;
+                let open = Open { started, timeout, wake_at: None, idle, in_flight: false, stirred: None };
+                table.open.insert(table.opened, open);
                 table.opened += 1;
+            }
+            Step::Fly(id) => {
+                let now = table.now;
+                table.open.entry(id).and_modify(|open| {
+                    open.in_flight = true;
+                    open.stirred = Some(now);
+                });
+            }
+            Step::Land(id) => {
+                table.open.entry(id).and_modify(|open| open.in_flight = false);
+            }
+            Step::Stir(id) => {
+                let now = table.now;
+                table.open.entry(id).and_modify(|open| open.stirred = Some(now));
             }
             Step::Settle(id) => table.told = Told::Settled(table.settle(id)),
             Step::SetTimeout(id, timeout) => {
@@ -100,11 +138,13 @@ impl ReferenceStateMachine for Table {
                 let now = table.now;
                 let expired = table.which(|open| open.started + open.timeout <= now);
                 expired.iter().for_each(|id| assert!(table.settle(*id)));
+                let silent = table.which(|open| open.idle_at().is_some_and(|at| at <= now));
+                silent.iter().for_each(|id| assert!(table.settle(*id)));
                 let woken = table.which(|open| open.wake_at.is_some_and(|at| at <= now));
                 for id in &woken {
                     table.open.entry(*id).and_modify(|open| open.wake_at = None);
                 }
-                table.told = Told::Due(expired, woken);
+                table.told = Told::Due(expired, silent, woken);
             }
         }
         table
@@ -131,10 +171,25 @@ impl StateMachineTest for Test {
         let now = *start + MS(table.now);
         let mut told = Told::Nothing;
         match step {
-            Step::Open { timeout } => {
-                calls.open(CallId(*opened), call(now, MS(timeout)));
+            Step::Open { timeout, idle } => {
+                let mut open = call(now, MS(timeout));
+                open.idle = idle.map(|idle| Box::new(IdleClock::new(MS(idle))));
+                calls.open(CallId(*opened), open);
                 *opened += 1;
             }
+            Step::Fly(id) => {
+                if let Some(open) = calls.get_mut(CallId(id)) {
+                    let flight = Flight { server: 0, number: 1, attempt: 1, since: now, shared: true };
+                    open.phase = Phase::InFlight(flight);
+                }
+                calls.stir(CallId(id), now);
+            }
+            Step::Land(id) => {
+                if let Some(open) = calls.get_mut(CallId(id)) {
+                    open.phase = Phase::Delayed;
+                }
+            }
+            Step::Stir(id) => calls.stir(CallId(id), now),
             Step::Settle(id) => {
                 let settled = calls.settle(CallId(id)).is_some();
                 answered.extend(settled.then_some(id));
@@ -151,9 +206,17 @@ impl StateMachineTest for Test {
                 .collect();
                 answered.extend(&expired);
                 expired.sort_unstable();
+                let mut silent: Vec<u64> = std::iter::from_fn(|| {
+                    let id = calls.idle(now)?;
+                    assert!(calls.settle(id).is_some());
+                    Some(id.0)
+                })
+                .collect();
+                answered.extend(&silent);
+                silent.sort_unstable();
                 let mut woken: Vec<u64> = std::iter::from_fn(|| calls.woken(now).map(|id| id.0)).collect();
                 woken.sort_unstable();
-                told = Told::Due(expired, woken);
+                told = Told::Due(expired, silent, woken);
             }
         }
         assert_eq!(told, table.told);
@@ -163,7 +226,7 @@ impl StateMachineTest for Test {
     fn check_invariants(test: &Self, table: &Table) {
         assert_eq!(test.calls.len(), table.open.len());
         assert_eq!(test.answered.len() as u64, table.ended);
-        let times = |open: &Open| [Some(open.started + open.timeout), open.wake_at];
+        let times = |open: &Open| [Some(open.started + open.timeout), open.wake_at, open.idle_at()];
         if let Some(next) = table.open.values().flat_map(times).flatten().min() {
             let at = test.calls.next_time().expect("something is to come");
             assert!(at <= test.start + MS(next), "nothing is overslept");

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{CancelReason, Outlet, Routing};
 use crate::call::{AttemptEnd, OutcomeClass, Reply};
-use crate::error::{CallError, CallErrorKind};
+use crate::error::{CallError, CallErrorKind, Deadline};
 use crate::id::{AttemptId, CallId, Incarnation, ServerId};
 use crate::policy::calls::{Flight, OpenCall, Phase};
 
@@ -161,7 +161,12 @@ impl<P, S> Routing<P, S> {
         }
     }
 
-    fn answer_error(&mut self, call: OpenCall<P>, kind: CallErrorKind, out: &mut impl Outlet<P, S>) {
+    pub(super) fn answer_error(
+        &mut self,
+        call: OpenCall<P>,
+        kind: CallErrorKind,
+        out: &mut impl Outlet<P, S>,
+    ) {
         *self.counters.outcomes.entry(kind.name()).or_default() += 1;
         let tool = call.call.into_tool();
         let error = CallError::new(kind, call.request_id, tool, call.server, call.attempts);
@@ -180,10 +185,11 @@ impl<P, S> Routing<P, S> {
     pub fn tick(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
         while let Some(id) = self.calls.expired(now) {
             let Some(call) = self.settle(id, CancelReason::DeadlineExceeded, now, out) else { continue };
-            let kind =
-                CallErrorKind::DeadlineExceeded { timeout: call.timeout, sent: call.may_have_been_sent() };
+            let (timeout, sent) = (call.timeout, call.may_have_been_sent());
+            let kind = CallErrorKind::DeadlineExceeded { deadline: Deadline::Total, timeout, sent };
             self.answer_error(*call, kind, out);
         }
+        self.end_idle(now, out);
         while let Some(id) = self.calls.woken(now) {
             self.wake(id, now, out);
         }
@@ -216,7 +222,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Takes a call out of the table and out of wherever it waits, to be answered; servers that work on it are told.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         id: CallId,
         reason: CancelReason,
@@ -236,7 +242,7 @@ impl<P, S> Routing<P, S> {
                 }
             }
         }
-        for Flight { server, number, since, shared } in call.flights() {
+        for Flight { server, number, attempt: _, since, shared } in call.flights() {
             if let Some(view) = &mut self.views[server] {
                 view.released(shared);
                 let latency = now.saturating_duration_since(since);

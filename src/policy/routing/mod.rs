@@ -12,6 +12,7 @@
 //! that everything here is tested without a runtime.
 
 mod ending;
+mod hearing;
 mod leasing;
 mod placing;
 mod repeating;
@@ -33,6 +34,7 @@ use crate::call::{Call, Reply, Selector};
 use crate::config::{RetrySettings, ServerSpec, Settings};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, RequestId, ServerId};
+use crate::news::CallNews;
 use crate::offer::OfferKind;
 use crate::policy::affinity::AffinityTable;
 use crate::policy::calls::{Calls, OpenCall, Phase};
@@ -44,6 +46,7 @@ use crate::policy::strategy::{Strategies, UnknownStrategy};
 use crate::stats::{Outcomes, QueuedStats, RouterStats};
 
 pub use ending::Completion;
+pub use hearing::{Hears, News, Told};
 pub use leasing::LeaseNews;
 pub use roster::Standing;
 use roster::{RouteCandidates, View};
@@ -64,6 +67,8 @@ pub struct Dispatch {
     pub bypass: bool,
     /// The connection.
     pub over: Over,
+    /// What is wanted of the server beside the answer.
+    pub hears: Hears,
 }
 
 /// The connection that an attempt goes over.
@@ -98,6 +103,8 @@ pub trait Outlet<P, S> {
     fn dispatch(&mut self, server: &S, dispatch: Dispatch) -> bool;
     /// Ends a lease that nobody holds.
     fn release(&mut self, server: &S, connection: ConnectionId);
+    /// Tells a call that is open what a server says of it.
+    fn tell(&mut self, port: &mut P, news: CallNews);
     /// Calls an attempt off.
     fn cancel(&mut self, server: &S, attempt: AttemptId, reason: CancelReason);
 }
@@ -218,6 +225,7 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let timeout = self.configured_timeout(&call);
+        let idle = self.idle_clock(&call);
         let open = Box::new(OpenCall {
             port,
             tool: self.unresolved.clone(),
@@ -231,6 +239,7 @@ impl<P, S> Routing<P, S> {
             avoid: None,
             hedge: None,
             wake_at: None,
+            idle,
             lost_on: Vec::new(),
             call,
         });

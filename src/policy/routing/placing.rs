@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Dispatch, Outlet, Over, Route, RouteCandidates, RouteKey, Routing, Sought, View};
+use super::{Dispatch, Hears, Outlet, Over, Route, RouteCandidates, RouteKey, Routing, Sought, View};
 use crate::call::{Errand, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::{AttemptId, CallId};
@@ -300,7 +300,9 @@ impl<P, S> Routing<P, S> {
         call.tries += 1;
         call.server = Some(view.spec.id.clone());
         let attempt = AttemptId { call: id, number: call.tries };
-        let dispatch = Dispatch { attempt, tool: call.tool.clone(), call: call.call.clone(), bypass, over };
+        let hears = Hears::of(call);
+        let (tool, request) = (call.tool.clone(), call.call.clone());
+        let dispatch = Dispatch { attempt, tool, call: request, bypass, over, hears };
         let shared = over == Over::Shared;
         view.dispatched(shared);
         let taken = view.handle.as_ref().is_some_and(|handle| out.dispatch(handle, dispatch));
@@ -310,7 +312,12 @@ impl<P, S> Routing<P, S> {
             return None;
         }
         call.attempts += 1;
-        Some(Flight { server: place, number: attempt.number, since: now, shared })
+        let flight =
+            Flight { server: place, number: attempt.number, attempt: call.attempts, since: now, shared };
+        if hears != Hears::Answer {
+            self.calls.stir(id, now);
+        }
+        Some(flight)
     }
 
     /// The server that gets a call: the bound one, else the strategy's choice, else the one that lost it before.

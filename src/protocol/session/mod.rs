@@ -7,7 +7,8 @@
 //! | calling off | `notifications/cancelled` | the same | no word for it |
 //! | `_meta` | version, capabilities, client; then the host's | the host's | the host's |
 //!
-//! Arguments and the host's `_meta` are written as the host wrote them, byte by byte.
+//! Arguments and the host's entries for `_meta` are written as the host wrote them, byte by byte. A `progressToken` among
+//! those is left out: what a server reports under it could not be told from reports under one of ours.
 
 use std::sync::Arc;
 
@@ -20,11 +21,26 @@ use crate::config::Dialect;
 use crate::error::RpcError;
 use crate::json::RawJson;
 use crate::json::members::{each_member, members, string};
+use crate::news::LogLevel;
 use crate::offer::{Kinds, OfferKind};
 
 /// How the keys of `_meta` begin that belong to the protocol. In the modern era this client speaks for itself there: a
 /// host's entry would promise the server a version or a capability that nobody here keeps.
 const RESERVED_META: &str = "io.modelcontextprotocol/";
+
+/// The entry of `_meta` that asks for progress.
+const PROGRESS_TOKEN: &str = "progressToken";
+
+/// What a request says in its `_meta`, beside what the era wants.
+#[derive(Clone, Copy, Default)]
+struct RequestMeta<'a> {
+    /// The host's entries, a JSON object.
+    host: Option<&'a RawJson>,
+    /// Asks for progress under this token. The tool-execute dialect has no word for it.
+    progress_token: Option<u64>,
+    /// Asks for log messages from this level on. Only the modern era has a word for it.
+    log_level: Option<LogLevel>,
+}
 
 /// The era of MCP that a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,12 +165,22 @@ impl Session {
         }
     }
 
-    /// A call of something that the server calls `name`.
-    pub fn encode_call(&self, memory: &mut FrameMemory, id: u64, name: &str, call: &Call) -> Bytes {
+    /// A call of something that the server calls `name`. Progress is asked for under `progress`, where the dialect has a
+    /// word for it.
+    pub fn encode_call(
+        &self,
+        memory: &mut FrameMemory,
+        id: u64,
+        name: &str,
+        call: &Call,
+        progress: Option<u64>,
+    ) -> Bytes {
         let method = self.call_method(call.request);
-        let (args, meta, input) = (call.right_args(), call.right_meta(), call.input.as_deref());
+        let (args, input) = (call.right_args(), call.input.as_deref());
+        let (host, log_level) = (call.right_meta(), call.log_level);
+        let meta = RequestMeta { host, progress_token: progress, log_level };
         let args = args.map_or("{}", RawJson::as_str);
-        let host = meta.map_or(0, RawJson::len) + input.map_or(0, Input::len);
+        let host = host.map_or(0, RawJson::len) + input.map_or(0, Input::len);
         let room = name.len() + args.len() + host + self.0.meta.len() + 64;
         memory.frame(Writer::request_bytes(method, room), |writer| {
             writer.begin_request(id, method);
@@ -240,7 +266,7 @@ impl Session {
             writer.raw("]");
         }
         writer.raw("}");
-        self.write_meta(&mut writer, None);
+        self.write_meta(&mut writer, RequestMeta::default());
         writer.raw("}").finish()
     }
 
@@ -257,7 +283,7 @@ impl Session {
             Dialect::Mcp => {
                 let mut writer = Writer::notification("notifications/cancelled");
                 writer.raw(r#","params":{"requestId":"#).number(id).raw(r#","reason":"#).string(reason);
-                self.write_meta(&mut writer, None);
+                self.write_meta(&mut writer, RequestMeta::default());
                 Some(writer.raw("}").finish())
             }
         }
@@ -265,19 +291,29 @@ impl Session {
 
     /// Writes `_meta`: ours, and after it the host's entries. Of those, the modern era keeps the reserved ones out, so
     /// that no key stands there twice.
-    fn write_meta(&self, writer: &mut Writer, host: Option<&RawJson>) {
-        let ours = self.0.meta.as_str();
-        if ours.is_empty() {
-            if let Some(host) = host {
-                writer.raw(r#","_meta":"#).raw(host.as_str());
-            }
+    fn write_meta(&self, writer: &mut Writer, meta: RequestMeta<'_>) {
+        let Agreed { dialect, era, meta: ours, .. } = &*self.0;
+        let token = meta.progress_token.filter(|_| *dialect == Dialect::Mcp);
+        let level = meta.log_level.filter(|_| *era == Some(Era::Modern));
+        if ours.is_empty() && token.is_none() && meta.host.is_none() {
             return;
         }
         writer.raw(r#","_meta":{"#).raw(ours);
-        if let Some(host) = host {
+        let mut separator = if ours.is_empty() { "" } else { "," };
+        if let Some(token) = token {
+            writer.raw(separator).raw(r#""progressToken":"#).number(token);
+            separator = ",";
+        }
+        if let Some(level) = level {
+            writer.raw(separator).raw(r#""io.modelcontextprotocol/logLevel":"#).string(level.name());
+            separator = ",";
+        }
+        if let Some(host) = meta.host {
+            let reserved = |key: &str| *era == Some(Era::Modern) && key.starts_with(RESERVED_META);
             let written = each_member(host.as_str(), |key, value| {
-                if !key.starts_with(RESERVED_META) {
-                    writer.raw(",").string(key).raw(":").raw(value);
+                if !reserved(key) && key != PROGRESS_TOKEN {
+                    writer.raw(separator).string(key).raw(":").raw(value);
+                    separator = ",";
                 }
             });
             debug_assert!(written.is_ok(), "a call takes nothing but an object for its _meta");
@@ -341,6 +377,10 @@ pub enum Notice {
     Acknowledged,
     /// The server takes back a question, or gives up a request of ours.
     Cancelled,
+    /// How far a call has come.
+    Progress,
+    /// A message of the server's log.
+    Log,
     /// Nothing that is acted on.
     Other,
 }
@@ -355,6 +395,8 @@ impl Notice {
             "notifications/resources/updated" => Self::ResourceUpdated,
             "notifications/subscriptions/acknowledged" => Self::Acknowledged,
             "notifications/cancelled" => Self::Cancelled,
+            "notifications/progress" => Self::Progress,
+            "notifications/message" => Self::Log,
             _ => Self::Other,
         }
     }

@@ -27,9 +27,9 @@ fn raw(text: &str) -> RawJson {
 #[test]
 fn a_modern_call_carries_version_capabilities_and_client_and_after_them_the_hosts_entries() {
     let session = session(Dialect::Mcp, Some(Era::Modern));
-    let meta = json!({"traceparent": "00-1", "progressToken": 7.0});
+    let meta = json!({"traceparent": "00-1", "n": 7.0});
     let call = Call::tool("a name of the host's").args(json!({})).meta(&meta);
-    let frame = session.encode_call(&mut FrameMemory::default(), 7, "file.read", &call);
+    let frame = session.encode_call(&mut FrameMemory::default(), 7, "file.read", &call, None);
     let written = value(&frame);
     assert_eq!((written["jsonrpc"].as_str(), written["id"].as_u64()), (Some("2.0"), Some(7)));
     let params = &written["params"];
@@ -41,11 +41,11 @@ fn a_modern_call_carries_version_capabilities_and_client_and_after_them_the_host
             "io.modelcontextprotocol/clientCapabilities": {},
             "io.modelcontextprotocol/clientInfo": {"name": "mcp-troupe", "version": env!("CARGO_PKG_VERSION")},
             "traceparent": "00-1",
-            "progressToken": 7.0,
+            "n": 7.0,
         })
     );
     let text = std::str::from_utf8(&frame).unwrap();
-    assert!(text.contains(r#""progressToken":7.0"#), "{text}");
+    assert!(text.contains(r#""n":7.0"#), "{text}");
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_call_that_answers_carries_the_answers_and_the_state_to_the_letter() {
     let session = session(Dialect::Mcp, Some(Era::Modern));
     let params = |state: Option<&str>| {
         let call = Call::tool("t").input(json!({"k": {"action": "decline"}}), state.map(raw));
-        value(&session.encode_call(&mut FrameMemory::default(), 1, "t", &call))["params"].clone()
+        value(&session.encode_call(&mut FrameMemory::default(), 1, "t", &call, None))["params"].clone()
     };
     let answered = params(Some(r#""c3RhdGU=""#));
     assert_eq!(answered["inputResponses"], json!({"k": {"action": "decline"}}));
@@ -68,7 +68,7 @@ fn a_host_cannot_speak_for_the_client_in_a_modern_call() {
     let meta = raw(
         r#"{"io.modelcontextprotocol/protocolVersion":"9","a":1,"io.modelcontextprotocol\u002fclientCapabilities":{"roots":{}}}"#,
     );
-    let frame = session.encode_call(&mut FrameMemory::default(), 1, "t", &Call::tool("t").meta(&meta));
+    let frame = session.encode_call(&mut FrameMemory::default(), 1, "t", &Call::tool("t").meta(&meta), None);
     let text = std::str::from_utf8(&frame).unwrap();
     assert_eq!(text.matches("protocolVersion").count(), 1, "{text}");
     assert_eq!(text.matches("clientCapabilities").count(), 1, "{text}");
@@ -79,13 +79,46 @@ fn a_host_cannot_speak_for_the_client_in_a_modern_call() {
 fn a_legacy_call_carries_no_meta_but_the_hosts() {
     let session = session(Dialect::Mcp, Some(Era::Legacy));
     let call = json!({"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{}}});
-    assert_eq!(value(&session.encode_call(&mut FrameMemory::default(), 1, "t", &Call::tool("t"))), call);
+    assert_eq!(
+        value(&session.encode_call(&mut FrameMemory::default(), 1, "t", &Call::tool("t"), None)),
+        call
+    );
     let meta = raw(r#" { "a" : 1 } "#);
     assert_eq!(
-        value(&session.encode_call(&mut FrameMemory::default(), 1, "t", &Call::tool("t").meta(&meta)))["params"]
-            ["_meta"],
+        value(&session.encode_call(&mut FrameMemory::default(), 1, "t", &Call::tool("t").meta(&meta), None))
+            ["params"]["_meta"],
         json!({"a":1})
     );
+}
+
+#[test]
+fn a_call_asks_for_progress_and_log_messages_where_its_server_has_words_for_that() {
+    let call = Call::tool("t").log_level(LogLevel::Warning);
+    let asked = |session: &Session| {
+        let frame = session.encode_call(&mut FrameMemory::default(), 7, "t", &call, Some(7));
+        value(&frame)["params"]["_meta"].clone()
+    };
+    let [modern, legacy, other] = every_session().map(|session| asked(&session));
+    assert_eq!(modern["progressToken"], 7);
+    assert_eq!(modern["io.modelcontextprotocol/logLevel"], "warning");
+    assert_eq!(legacy, json!({"progressToken": 7}));
+    assert_eq!(other, Value::Null);
+}
+
+#[test]
+fn no_progress_token_but_ours_is_ever_written() {
+    let mut call = Call::tool("t");
+    call.meta = Ok(Some(raw(r#"{"progressToken":7,"a":1,"progress\u0054oken":8}"#)));
+    for session in every_session() {
+        for (token, expected) in [(None, Value::Null), (Some(9), json!(9))] {
+            let frame = session.encode_call(&mut FrameMemory::default(), 1, "t", &call, token);
+            let meta = value(&frame)["params"]["_meta"].clone();
+            assert_eq!(meta["a"], 1);
+            let expected = if session.era().is_some() { expected } else { Value::Null };
+            assert_eq!(meta["progressToken"], expected);
+            assert!(std::str::from_utf8(&frame).unwrap().matches("rogress").count() <= 1);
+        }
+    }
 }
 
 #[test]
@@ -112,7 +145,7 @@ fn the_tool_execute_dialect_has_its_own_words() {
     let call =
         json!({"jsonrpc":"2.0","id":1,"method":"tool.execute","params":{"name":"file.read","arguments":{}}});
     assert_eq!(
-        value(&session.encode_call(&mut FrameMemory::default(), 1, "file.read", &Call::tool("t"))),
+        value(&session.encode_call(&mut FrameMemory::default(), 1, "file.read", &Call::tool("t"), None)),
         call
     );
     assert_eq!(
@@ -169,7 +202,9 @@ fn a_servers_ping_is_answered_and_nothing_else_is_known() {
 #[test]
 fn only_what_is_acted_on_is_news() {
     assert_eq!(Notice::of("notifications/tools/list_changed"), Notice::ListChanged(OfferKind::Tool));
-    for other in ["notifications/progress", "notifications/tools/list", ""] {
+    assert_eq!(Notice::of("notifications/progress"), Notice::Progress);
+    assert_eq!(Notice::of("notifications/message"), Notice::Log);
+    for other in ["notifications/initialized", "notifications/tools/list", ""] {
         assert_eq!(Notice::of(other), Notice::Other);
     }
 }
@@ -213,7 +248,7 @@ proptest! {
         for session in every_session() {
             let mut call = Call::tool("t").raw_args(args.as_str());
             call.meta = Ok(meta.as_deref().map(raw));
-            let frame = session.encode_call(&mut FrameMemory::default(), id, &tool, &call);
+            let frame = session.encode_call(&mut FrameMemory::default(), id, &tool, &call, None);
             let mut seen = Vec::new();
             decode(frame, |incoming| seen.push(incoming)).unwrap();
             let Some(Incoming::Request { id: read, params: Some(params), .. }) = seen.pop() else { panic!() };

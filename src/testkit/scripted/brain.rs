@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, BoxStream, FuturesUnordered, SelectAll};
 use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::telling::Telling;
-use super::{Guest, Observed, Plan, Script, ScriptedEra};
+use super::{Guest, Observed, Plan, Script, ScriptedEra, Step};
 use crate::config::Dialect;
 use crate::transport::BoxFuture;
 
@@ -62,6 +62,8 @@ struct Meta {
     progress_token: Option<Value>,
     #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
     capabilities: Option<Value>,
+    #[serde(rename = "io.modelcontextprotocol/logLevel")]
+    log_level: Option<String>,
 }
 
 /// What follows a message.
@@ -69,6 +71,8 @@ pub(super) enum Act {
     Say(String),
     /// Says this later.
     Later(BoxFuture<'static, Vec<String>>),
+    /// Does one after the other as they come; none of them is another such.
+    InTurn(BoxStream<'static, Act>),
     /// A legacy client wants to be told of a resource, or no longer.
     Subscribe {
         uri: String,
@@ -103,7 +107,8 @@ pub(super) async fn serve(
             return;
         }
     }
-    let mut later = FuturesUnordered::new();
+    let seen = plan.clone();
+    let (mut later, mut in_turn) = (FuturesUnordered::new(), SelectAll::new());
     loop {
         tokio::select! { biased;
             changed = plan.changed() => {
@@ -128,13 +133,8 @@ pub(super) async fn serve(
                     return;
                 }
             }
-            frame = incoming.next(), if !plan.borrow().deaf => {
-                let Some(frame) = frame else { return };
-                let mut acts = answer(&frame, &plan, &guest);
-                for _ in 1..BATCH_MAX {
-                    let Some(Some(frame)) = incoming.next().now_or_never() else { break };
-                    acts.extend(answer(&frame, &plan, &guest));
-                }
+            acts = next_acts(&mut incoming, &mut in_turn, &seen, &guest) => {
+                let Some(acts) = acts else { return };
                 for act in acts {
                     match act {
                         Act::Say(text) => {
@@ -143,6 +143,7 @@ pub(super) async fn serve(
                             }
                         }
                         Act::Later(said) => later.push(said),
+                        Act::InTurn(acts) => in_turn.push(acts),
                         Act::Subscribe { uri, wanted } => telling.subscribe(uri, wanted),
                         Act::Listen { id, resources } => {
                             let acknowledged = telling.listen(id, resources);
@@ -164,6 +165,36 @@ pub(super) async fn serve(
                 }
             }
         }
+    }
+}
+
+/// What is to be done next: what messages call for, else what comes in turn, as much as is there of it: a client says only
+/// so much before it waits. `None` when the client has left.
+async fn next_acts(
+    incoming: &mut (impl Stream<Item = Bytes> + Unpin),
+    in_turn: &mut SelectAll<BoxStream<'static, Act>>,
+    plan: &watch::Receiver<Plan>,
+    guest: &Guest,
+) -> Option<Vec<Act>> {
+    let deaf = plan.borrow().deaf;
+    tokio::select! { biased;
+        frame = incoming.next(), if !deaf => {
+            let mut acts = answer(&frame?, plan, guest);
+            for _ in 1..BATCH_MAX {
+                let Some(Some(frame)) = incoming.next().now_or_never() else { break };
+                acts.extend(answer(&frame, plan, guest));
+            }
+            Some(acts)
+        }
+        act = in_turn.next(), if !in_turn.is_empty() => {
+            let mut acts = Vec::from_iter(act);
+            for _ in 1..BATCH_MAX {
+                let Some(Some(act)) = in_turn.next().now_or_never() else { break };
+                acts.push(act);
+            }
+            Some(acts)
+        }
+        else => std::future::pending().await,
     }
 }
 
@@ -253,6 +284,8 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
                     }
                     None => drop(observed.calls.insert(name.clone(), 1)),
                 }
+                observed.progress_asked += u64::from(params.meta.progress_token.is_some());
+                observed.log_levels.extend(params.meta.log_level);
                 if let Some(number) = params.meta.check {
                     observed.executed(number);
                 }
@@ -507,9 +540,7 @@ fn play(script: &Script, call: &Call<'_>, plan: &watch::Receiver<Plan>) -> Vec<A
         Script::ProgressBefore { steps, next } => {
             let progress = (1..=*steps).filter_map(|step| {
                 let token = call.progress_token.as_ref()?;
-                let params = json!({"progressToken": token, "progress": step, "total": steps});
-                let told = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params});
-                Some(Act::Say(told.to_string()))
+                Some(Act::Say(progress(token, step.into(), Some((*steps).into()), None)))
             });
             progress.chain(play(next, call, plan)).collect()
         }
@@ -549,6 +580,11 @@ fn play(script: &Script, call: &Call<'_>, plan: &watch::Receiver<Plan>) -> Vec<A
             };
             vec![Act::Say(call.respond(&result))]
         }
+        Script::Tell { steps, next } => {
+            let token = call.progress_token.clone();
+            let told = tell(steps.clone(), token, plan.clone(), call.releases);
+            vec![Act::InTurn(told.chain(in_turn(play(next, call, plan))).boxed())]
+        }
         Script::Sequence(scripts) => {
             let turn =
                 usize::try_from(call.before).unwrap_or(usize::MAX).min(scripts.len().saturating_sub(1));
@@ -572,6 +608,10 @@ fn delayed(delay: Duration, acts: Vec<Act>) -> Vec<Act> {
     for act in acts {
         match act {
             Act::Say(text) => texts.push(text),
+            Act::InTurn(acts) => {
+                let pause = stream::once(tokio::time::sleep(delay)).filter_map(async |()| None);
+                rest.push(Act::InTurn(pause.chain(acts).boxed()));
+            }
             Act::Later(_) | Act::Subscribe { .. } | Act::Listen { .. } | Act::Cut | Act::Break(_) => {
                 rest.push(act);
             }
@@ -584,4 +624,79 @@ fn delayed(delay: Duration, acts: Vec<Act>) -> Vec<Act> {
         })));
     }
     rest
+}
+
+/// A report of progress.
+fn progress(token: &Value, progress: f64, total: Option<f64>, message: Option<String>) -> String {
+    let mut params = json!({"progressToken": token, "progress": progress});
+    if let Some(total) = total {
+        params["total"] = total.into();
+    }
+    if let Some(message) = message {
+        params["message"] = message.into();
+    }
+    json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}).to_string()
+}
+
+/// What the steps of a script say, as it comes.
+fn tell(
+    steps: Vec<Step>,
+    token: Option<Value>,
+    plan: watch::Receiver<Plan>,
+    releases: u64,
+) -> impl Stream<Item = Act> + Send + 'static {
+    let mut holds = releases;
+    let steps = steps.into_iter().map(move |step| {
+        holds += u64::from(step == Step::Hold);
+        (step, holds)
+    });
+    stream::iter(steps).flat_map(move |(step, holds)| one_step(step, token.clone(), plan.clone(), holds))
+}
+
+/// What one step says. `holds` is the number of releases that a hold waits for.
+fn one_step(
+    step: Step,
+    token: Option<Value>,
+    mut plan: watch::Receiver<Plan>,
+    holds: u64,
+) -> BoxStream<'static, Act> {
+    let say = |text: Option<String>| stream::iter(text.map(Act::Say)).boxed();
+    match step {
+        Step::Progress { progress: done, total, message } => {
+            say(token.map(|token| progress(&token, done, total, message)))
+        }
+        Step::Flood(times) => {
+            let reports = (1..=times)
+                .filter_map(move |step| Some(Act::Say(progress(token.as_ref()?, step as f64, None, None))));
+            stream::iter(reports).boxed()
+        }
+        Step::Log { level, data } => {
+            let params = json!({"level": level, "data": data});
+            say(Some(
+                json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params}).to_string(),
+            ))
+        }
+        Step::Say(text) => say(Some(text)),
+        Step::Pause(delay) => stream::once(tokio::time::sleep(delay)).filter_map(async |()| None).boxed(),
+        Step::Hold => stream::once(async move {
+            // A plan that is gone lets go of nothing.
+            if plan.wait_for(|plan| plan.releases >= holds).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+        .filter_map(async |()| None)
+        .boxed(),
+    }
+}
+
+/// Acts as they come one after the other.
+pub(super) fn in_turn(acts: Vec<Act>) -> BoxStream<'static, Act> {
+    let each = |act| match act {
+        Act::Later(said) => stream::once(said).map(|said| stream::iter(said).map(Act::Say)).flatten().boxed(),
+        Act::InTurn(acts) => acts,
+        // Told over the stream for what it says unasked, to all who hold one.
+        Act::Subscribe { .. } | Act::Listen { .. } => stream::empty().boxed(),
+        Act::Say(_) | Act::Cut | Act::Break(_) => stream::iter([act]).boxed(),
+    };
+    stream::iter(acts).flat_map(each).boxed()
 }

@@ -303,38 +303,28 @@ async fn respond(acts: Vec<Act>, manners: HttpManners, mut watched: Watched) -> 
         let said = match acts.into_iter().next() {
             Some(Act::Say(said)) => Some(said),
             Some(Act::Later(later)) => later.await.into_iter().next(),
-            Some(Act::Subscribe { .. } | Act::Listen { .. } | Act::Cut | Act::Break(_)) | None => None,
+            Some(Act::Subscribe { .. } | Act::Listen { .. } | Act::Cut | Act::Break(_) | Act::InTurn(_))
+            | None => None,
         };
         let Some(said) = said else { return std::future::pending().await };
         watched.done();
         return Ok(text(StatusCode::OK, "application/json", &said));
     }
-    let state = (acts.into_iter(), Vec::<String>::new().into_iter(), watched);
-    let told = stream::unfold(state, |(mut acts, mut said, mut watched)| async move {
-        loop {
-            if let Some(message) = said.next() {
-                return Some((Ok(Frame::data(event(&message))), (acts, said, watched)));
+    let told = stream::unfold((brain::in_turn(acts), watched), |(mut acts, mut watched)| async move {
+        match acts.next().await {
+            Some(Act::Say(message)) => Some((Ok(Frame::data(event(&message))), (acts, watched))),
+            Some(Act::Break(message)) => {
+                let half = event(&message).slice(..message.len() / 2);
+                Some((Ok(Frame::data(half)), (brain::in_turn(vec![Act::Cut]), watched)))
             }
-            match acts.next() {
-                Some(Act::Say(message)) => {
-                    return Some((Ok(Frame::data(event(&message))), (acts, said, watched)));
-                }
-                Some(Act::Later(later)) => said = later.await.into_iter(),
-                // Told over the stream for what it says unasked, to all who hold one.
-                Some(Act::Subscribe { .. } | Act::Listen { .. }) => {}
-                Some(Act::Break(message)) => {
-                    let half = event(&message).slice(..message.len() / 2);
-                    acts = vec![Act::Cut].into_iter();
-                    return Some((Ok(Frame::data(half)), (acts, said, watched)));
-                }
-                Some(Act::Cut) => {
-                    watched.done();
-                    return Some((Err(io::ErrorKind::BrokenPipe.into()), (acts, said, watched)));
-                }
-                None => {
-                    watched.done();
-                    return None;
-                }
+            Some(Act::Cut) => {
+                watched.done();
+                Some((Err(io::ErrorKind::BrokenPipe.into()), (acts, watched)))
+            }
+            // Acts that come in turn hold no others.
+            Some(Act::Later(_) | Act::InTurn(_) | Act::Subscribe { .. } | Act::Listen { .. }) | None => {
+                watched.done();
+                None
             }
         }
     });

@@ -2,6 +2,7 @@
 
 mod brain;
 mod http;
+mod script;
 mod telling;
 mod wire;
 
@@ -24,95 +25,12 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
+pub use script::{Script, Step};
 use wire::Wire;
 
 use super::memory::{MemoryConnector, MemoryListener, pair};
 use crate::config::Dialect;
 use crate::transport::stdio::Lines;
-
-/// What a tool does when it is called.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Script {
-    /// Answers with its arguments, as structured content and as text.
-    #[default]
-    Echo,
-    /// Answers with the number of its connection, counted from 1, as structured content.
-    Connection,
-    /// Answers with this result, which is JSON.
-    Reply(String),
-    /// Does the other after a while.
-    After(Duration, Box<Script>),
-    /// Answers with a JSON-RPC error.
-    Error {
-        /// Its code.
-        code: i64,
-        /// Its message.
-        message: String,
-    },
-    /// Answers with a result that says that the tool failed.
-    ToolError(String),
-    /// Never answers.
-    Silence,
-    /// Answers another request, which nobody made.
-    WrongId,
-    /// Answers with id null.
-    NullId,
-    /// Answers twice.
-    Double,
-    /// Answers with neither result nor error.
-    Hollow,
-    /// Sends a frame that is no JSON, and then no answer.
-    Garbage,
-    /// Drops the connection without a close frame.
-    Cut,
-    /// Answers when the test calls [`ScriptedServer::release`].
-    Hold,
-    /// Sends a part of its answer's frame, then drops the connection. In memory, where a message is whole, it only drops
-    /// the connection.
-    Break,
-    /// Sends a notification so many times, then does the other.
-    NotifyBefore {
-        /// Its method.
-        method: String,
-        /// How many times.
-        times: usize,
-        /// What follows.
-        next: Box<Script>,
-    },
-    /// Reports so many steps of progress, if the call asks for that, then does the other.
-    ProgressBefore {
-        /// How many.
-        steps: u32,
-        /// What follows.
-        next: Box<Script>,
-    },
-    /// Asks the client something in the middle of the call, as legacy servers do, and answers with what it says
-    /// (`{"result": …}` or `{"error": …}`) as structured content.
-    Ask {
-        /// The method of the question.
-        method: String,
-        /// Its params, which are JSON.
-        params: String,
-    },
-    /// Asks, and takes the question back at once; then answers with its arguments.
-    AskAndTakeBack {
-        /// The method of the question.
-        method: String,
-        /// Its params, which are JSON.
-        params: String,
-    },
-    /// Answers with a result that asks, as modern servers do; and where the call brings answers along, with what it brings
-    /// (`{"responses": …, "state": …}`) as structured content.
-    AskBack {
-        /// The requests by key, which are JSON.
-        requests: String,
-        /// What it wants back, which is JSON.
-        state: Option<String>,
-    },
-    /// Does one after the other, call by call; the last for all that follow.
-    Sequence(Vec<Script>),
-}
 
 /// Which eras a scripted server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +124,10 @@ const NUMBERS_MAX: usize = 1 << 28;
 pub struct Observed {
     /// Calls, by tool.
     pub calls: BTreeMap<String, u64>,
+    /// Calls that asked for progress.
+    pub progress_asked: u64,
+    /// Levels from which on calls asked for log messages, in order.
+    pub log_levels: Vec<String>,
     /// Ids of requests that were called off.
     pub cancelled: Vec<u64>,
     /// Methods of the handshakes, in order.

@@ -175,7 +175,12 @@ impl HttpLink {
 
     fn take(&mut self, errand: Errand, heard: Heard) {
         match (errand, heard) {
-            (_, Heard::Message(frame)) => self.heard.push_back(Inbound::Message(frame)),
+            (Errand::Request { id, .. }, Heard::Message(frame)) => {
+                self.heard.push_back(Inbound::Beside { id, frame });
+            }
+            (Errand::Notice | Errand::Listen, Heard::Message(frame)) => {
+                self.heard.push_back(Inbound::Message(frame));
+            }
             (_, Heard::Session(session)) => self.bearings.session = Some(session),
             (Errand::Request { id, .. }, Heard::Answer(frame)) => {
                 if self.under_way.remove(&id).is_some() {

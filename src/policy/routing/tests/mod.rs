@@ -1,3 +1,4 @@
+mod hearing;
 mod leasing;
 mod once;
 mod repeating;
@@ -23,6 +24,7 @@ struct Script {
     handed_back: Vec<(u64, Arc<Call>)>,
     dispatched: Vec<(String, Dispatch)>,
     cancelled: Vec<(String, AttemptId, CancelReason)>,
+    told: Vec<(u64, CallNews)>,
     released: Vec<(String, ConnectionId)>,
     /// Servers whose actor is gone.
     gone: Vec<String>,
@@ -43,6 +45,10 @@ impl Outlet<u64, String> for Script {
 
     fn hand_back(&mut self, port: u64, call: Arc<Call>) {
         self.handed_back.push((port, call));
+    }
+
+    fn tell(&mut self, port: &mut u64, news: CallNews) {
+        self.told.push((*port, news));
     }
 
     fn release(&mut self, server: &String, connection: ConnectionId) {

@@ -1,0 +1,97 @@
+//! Where the news of one call go: a bounded queue that its stream reads.
+
+use tokio::sync::mpsc;
+
+use crate::news::CallNews;
+
+/// News that wait to be read. A caller that does something else for a while misses nothing of a server that reports some
+/// steps a second; beyond it what it misses is counted.
+pub(crate) const WAITING_MAX: usize = 256;
+
+/// The router's end. However it ends, what was missed is told last: a place of the queue is kept for that.
+pub(crate) struct Listener {
+    news: mpsc::Sender<CallNews>,
+    /// News that found no place, which has not been told yet.
+    missed: u64,
+}
+
+/// A queue for the news of one call.
+pub(crate) fn channel() -> (mpsc::Sender<CallNews>, mpsc::Receiver<CallNews>) {
+    mpsc::channel(WAITING_MAX + 1)
+}
+
+impl Listener {
+    /// Of a queue into which nobody else puts anything.
+    pub fn new(news: mpsc::Sender<CallNews>) -> Self {
+        Self { news, missed: 0 }
+    }
+
+    /// Puts news into the queue, or counts them where it has no room.
+    pub fn tell(&mut self, news: CallNews) {
+        if self.missed > 0 && self.has_room() {
+            self.tell_missed();
+        }
+        if self.has_room() {
+            // The caller may have left; its cancellation is under way.
+            let _ = self.news.try_send(news);
+        } else {
+            self.missed += match news {
+                CallNews::Missed(missed) => missed,
+                CallNews::Progress(_) | CallNews::Log(_) | CallNews::Answer(_) => 1,
+            };
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.news.capacity() > 1
+    }
+
+    fn tell_missed(&mut self) {
+        let _ = self.news.try_send(CallNews::Missed(std::mem::take(&mut self.missed)));
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.missed > 0 {
+            self.tell_missed();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(news: &mut mpsc::Receiver<CallNews>) -> Vec<u64> {
+        std::iter::from_fn(|| news.try_recv().ok())
+            .map(|news| match news {
+                CallNews::Missed(missed) => missed,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_finds_no_place_is_counted_and_told_at_its_place() {
+        let (sender, mut news) = channel();
+        let mut listener = Listener::new(sender);
+        // The numbers stand for news.
+        (1..=WAITING_MAX as u64 + 7).for_each(|_| listener.tell(CallNews::Missed(1)));
+        for _ in 0..3 {
+            assert!(news.try_recv().is_ok());
+        }
+        listener.tell(CallNews::Missed(100));
+        assert_eq!(told(&mut news)[WAITING_MAX - 3..], [7, 100]);
+    }
+
+    #[test]
+    fn what_was_missed_is_told_at_the_end_even_where_nobody_read_anything() {
+        let (sender, mut news) = channel();
+        let mut listener = Listener::new(sender);
+        (0..10_000).for_each(|_| listener.tell(CallNews::Missed(1)));
+        drop(listener);
+        let told = told(&mut news);
+        assert_eq!((told.len(), told.iter().sum::<u64>()), (WAITING_MAX + 1, 10_000));
+    }
+}

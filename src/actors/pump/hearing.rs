@@ -1,0 +1,199 @@
+//! What a peer tells beside its answers: progress and log messages, of calls that want them.
+//!
+//! A call that wants news gives its id as the token for progress, which so is unique on the link. A log message names no
+//! request: it is a call's only where it came on the stream of that call's answer, and otherwise the server's. Each call
+//! and each link passes on so many a second; what comes beyond that is counted. So a flood costs its reading and no more,
+//! and fills no mailbox.
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::{Flight, Pump, Report};
+use crate::id::AttemptId;
+use crate::json::RawJson;
+use crate::news::LogLevel;
+use crate::policy::rate::{Allowance, Rate};
+use crate::policy::routing::{Dispatch, Hears, News, Told};
+use crate::protocol::notes::{LogNote, ProgressNote};
+
+/// What one attempt may tell. Nobody reads a thousand reports a second, and a burst is as long as what a stream holds.
+const NEWS: Rate = Rate::per_second(1_000, 256);
+
+/// Log messages of a server that belong to no call and are passed on; a stack trace of some lines passes whole.
+const LOGS: Rate = Rate::per_second(50, 100);
+
+/// Reports of nothing but strays: figures may be a little late, a flood of strays must not become one of messages.
+const STRAYS: Rate = Rate::per_second(10, 10);
+
+/// The largest log message that is handed to a call, in bytes: a call's stream may hold many of them.
+const LOG_BYTES_MAX: usize = 64 << 10;
+
+/// What is heard of one attempt that wants news.
+pub(super) struct Hearing {
+    hears: Hears,
+    log_level: Option<LogLevel>,
+    allowance: Allowance,
+    /// The last progress.
+    progress: Option<f64>,
+    /// News that were not passed on, which has not been told yet.
+    missed: u64,
+}
+
+impl Hearing {
+    /// Of an attempt, if it wants any.
+    pub fn of(dispatch: &Dispatch, now: Instant) -> Option<Box<Self>> {
+        (dispatch.hears != Hears::Answer).then(|| {
+            Box::new(Self {
+                hears: dispatch.hears,
+                log_level: dispatch.call.log_level,
+                allowance: Allowance::new(NEWS, now),
+                progress: None,
+                missed: 0,
+            })
+        })
+    }
+
+    /// Adds to `asides` what was told of `attempt`, as far as that is wanted and may pass.
+    fn pass(
+        &mut self,
+        attempt: AttemptId,
+        told: Option<Told>,
+        stirs: bool,
+        asides: &mut Option<Box<Asides>>,
+        now: Instant,
+    ) {
+        let told = told.filter(|_| self.hears == Hears::News);
+        if told.is_none() && !stirs {
+            return;
+        }
+        if self.allowance.take(now) {
+            // None before: a flood that does not pass leaves nothing to report.
+            let news = &mut asides.get_or_insert_default().news;
+            news.extend(self.tell_missed(attempt));
+            news.push(News { attempt, told, stirs });
+        } else if told.is_some() {
+            self.missed += 1;
+        }
+    }
+
+    /// How many were not passed on since that was told last.
+    fn tell_missed(&mut self, attempt: AttemptId) -> Option<News> {
+        let missed = std::mem::take(&mut self.missed);
+        (missed > 0).then_some(News { attempt, told: Some(Told::Missed(missed)), stirs: false })
+    }
+}
+
+/// A log message of the server's that belongs to no call.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    pub note: LogNote,
+    /// So many before it were not passed on.
+    pub missed: u64,
+}
+
+/// What a turn brought beside answers.
+#[derive(Debug, Default)]
+pub(crate) struct Asides {
+    /// Of calls, in their order.
+    pub news: Vec<News>,
+    /// Of the server.
+    pub logs: Vec<Logged>,
+    /// Progress that belongs to no call, or does not grow, and what could not be read.
+    pub strays: u64,
+}
+
+/// What a link has heard that was not passed on.
+pub(super) struct Unpassed {
+    strays: u64,
+    strays_alone: Allowance,
+    logs: u64,
+    logs_allowed: Allowance,
+}
+
+impl Unpassed {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            strays: 0,
+            strays_alone: Allowance::new(STRAYS, now),
+            logs: 0,
+            logs_allowed: Allowance::new(LOGS, now),
+        }
+    }
+
+    /// Adds the strays to a report that is sent anyway, or is worth sending for them.
+    pub fn add_to(&mut self, report: &mut Report) {
+        if self.strays > 0 && (!report.is_empty() || self.strays_alone.take(Instant::now())) {
+            report.asides.get_or_insert_default().strays += std::mem::take(&mut self.strays);
+        }
+    }
+}
+
+/// What is heard of the call that is the request `id`, if it wants any news.
+fn hearing_of(in_flight: &mut FxHashMap<u64, Flight>, id: u64) -> Option<(AttemptId, &mut Hearing)> {
+    match in_flight.get_mut(&id)? {
+        Flight::Call { attempt, hearing, .. } => Some((*attempt, hearing.as_deref_mut()?)),
+        Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. } => None,
+    }
+}
+
+impl<R: FnMut(Report)> Pump<R> {
+    /// The peer tells how far it has come with a call.
+    pub(super) fn hear_progress(&mut self, params: Option<&RawJson>, now: Instant) {
+        let Some(note) = params.and_then(ProgressNote::read) else { return self.unpassed.strays += 1 };
+        let hearing = note.token.and_then(|token| hearing_of(&mut self.in_flight, token));
+        let Some((attempt, hearing)) = hearing else { return self.unpassed.strays += 1 };
+        // What does not grow is told as it came, and keeps no call alive.
+        let grows = hearing.progress.is_none_or(|before| note.progress > before);
+        if grows {
+            hearing.progress = Some(note.progress);
+        } else {
+            self.unpassed.strays += 1;
+        }
+        hearing.pass(attempt, Some(Told::Progress(note)), grows, &mut self.report.asides, now);
+    }
+
+    /// The peer logs something, on the stream of the answer to the request `on` or on none.
+    pub(super) fn hear_log(&mut self, params: Option<&RawJson>, on: Option<u64>, now: Instant) {
+        let Some(note) = params.and_then(LogNote::read) else { return self.unpassed.strays += 1 };
+        let hearing = on.and_then(|id| hearing_of(&mut self.in_flight, id));
+        let Some((attempt, hearing)) = hearing else { return self.hear_log_of_server(note, now) };
+        match hearing.hears {
+            Hears::News => {
+                let wanted = hearing.log_level.is_none_or(|least| note.level >= least);
+                let fits = note.data.len() <= LOG_BYTES_MAX;
+                hearing.missed += u64::from(wanted && !fits);
+                let told = (wanted && fits).then_some(Told::Log(note));
+                hearing.pass(attempt, told, true, &mut self.report.asides, now);
+            }
+            Hears::Signs | Hears::Answer => {
+                hearing.pass(attempt, None, true, &mut self.report.asides, now);
+                self.hear_log_of_server(note, now);
+            }
+        }
+    }
+
+    fn hear_log_of_server(&mut self, note: LogNote, now: Instant) {
+        if self.unpassed.logs_allowed.take(now) {
+            let missed = std::mem::take(&mut self.unpassed.logs);
+            self.report.asides.get_or_insert_default().logs.push(Logged { note, missed });
+        } else {
+            self.unpassed.logs += 1;
+        }
+    }
+
+    /// Takes a request out of flight. What was missed of it is told before its end.
+    pub(super) fn land(&mut self, id: u64) -> Option<Flight> {
+        let mut flight = self.in_flight.remove(&id)?;
+        self.tell_missed(&mut flight);
+        Some(flight)
+    }
+
+    /// Tells what was not passed on of a request that ends.
+    pub(super) fn tell_missed(&mut self, flight: &mut Flight) {
+        if let Flight::Call { attempt, hearing: Some(hearing), .. } = flight
+            && let Some(missed) = hearing.tell_missed(*attempt)
+        {
+            self.report.asides.get_or_insert_default().news.push(missed);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What servers tell of calls before they answer, and calls of which they tell nothing.
+
+use tokio::time::Instant;
+
+use super::{CancelReason, Outlet, Routing};
+use crate::call::{Call, Errand};
+use crate::error::{CallErrorKind, Deadline};
+use crate::id::{AttemptId, Incarnation, ServerId};
+use crate::news::{CallNews, LogMessage, Progress};
+use crate::policy::calls::{Flight, IdleClock, OpenCall};
+use crate::protocol::notes::{LogNote, ProgressNote};
+
+/// What is wanted of a server beside its answer. What is not wanted is not asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hears {
+    /// Nothing.
+    Answer,
+    /// Signs that it works on the call, whatever they say.
+    Signs,
+    /// All that it tells of the call.
+    News,
+}
+
+impl Hears {
+    /// What is wanted for a call.
+    pub(super) fn of<P>(call: &OpenCall<P>) -> Self {
+        if call.call.streamed {
+            Self::News
+        } else if call.idle.is_some() {
+            Self::Signs
+        } else {
+            Self::Answer
+        }
+    }
+}
+
+/// What a server tells of a call.
+#[derive(Debug)]
+pub enum Told {
+    /// How far it has come.
+    Progress(ProgressNote),
+    /// What it logs.
+    Log(LogNote),
+    /// So many of these were not passed on.
+    Missed(u64),
+}
+
+impl Told {
+    /// As the caller hears it.
+    fn of(self, server: ServerId, attempt: u32) -> CallNews {
+        match self {
+            Self::Progress(ProgressNote { token: _, progress, total, message }) => {
+                CallNews::Progress(Progress { server, attempt, progress, total, message })
+            }
+            Self::Log(LogNote { level, logger, data }) => {
+                CallNews::Log(LogMessage { server, attempt, level, logger, data })
+            }
+            Self::Missed(missed) => CallNews::Missed(missed),
+        }
+    }
+}
+
+/// Something that was heard of an attempt.
+#[derive(Debug)]
+pub struct News {
+    /// Which attempt.
+    pub attempt: AttemptId,
+    /// What is told to the caller, if it listens.
+    pub told: Option<Told>,
+    /// It shows that the server works on the call.
+    pub stirs: bool,
+}
+
+impl<P, S> Routing<P, S> {
+    /// Something was heard of attempts of a server. What is about one that is over is passed over.
+    pub fn heard(
+        &mut self,
+        server: &ServerId,
+        incarnation: Incarnation,
+        batch: Vec<News>,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
+        let Some(place) = self.place_of(server, incarnation) else { return };
+        for News { attempt, told, stirs } in batch {
+            let Some(call) = self.calls.get_mut(attempt.call) else { continue };
+            let mut flights = call.flights();
+            let of = |flight: &Flight| (flight.server, flight.number) == (place, attempt.number);
+            let Some(flight) = flights.find(of) else { continue };
+            if let Some(told) = told {
+                out.tell(&mut call.port, told.of(server.clone(), flight.attempt));
+            }
+            if stirs {
+                self.calls.stir(attempt.call, now);
+            }
+        }
+    }
+
+    /// The clock of a call that may not go unheard for long. To open a connection for a lease is no such work.
+    pub(super) fn idle_clock(&self, call: &Call) -> Option<Box<IdleClock>> {
+        let timeout = call.idle_timeout.or(self.settings.call_idle_timeout);
+        timeout.filter(|_| call.errand != Errand::Lease).map(|timeout| Box::new(IdleClock::new(timeout)))
+    }
+
+    /// Ends every call of which nothing was heard for too long.
+    pub(super) fn end_idle(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+        while let Some(id) = self.calls.idle(now) {
+            let Some(call) = self.settle(id, CancelReason::DeadlineExceeded, now, out) else { continue };
+            let timeout = call.idle.as_ref().map_or(call.timeout, |idle| idle.timeout);
+            let sent = call.may_have_been_sent();
+            let kind = CallErrorKind::DeadlineExceeded { deadline: Deadline::Idle, timeout, sent };
+            self.answer_error(*call, kind, out);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! One call with all that is told of it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context as Poller, Poll};
+
+use futures_util::Stream;
+use tokio::sync::mpsc;
+
+use super::CallFuture;
+use crate::call::Reply;
+use crate::error::CallError;
+use crate::news::CallNews;
+
+/// What is told of one call as it comes, and at last its answer; see [`Troupe::call_stream`](super::Troupe::call_stream).
+/// Dropping it cancels the call, and the server is told.
+///
+/// It holds 256 reports and log messages that were not read; of what comes beyond them, and of more than a
+/// thousand in a second, [`CallNews::Missed`] says how many were lost, at the place where they were; only of a call that ends
+/// without its server's answer the last of these counts may be lacking. The answer waits however long it takes to be read.
+#[must_use = "a call that is not awaited is cancelled"]
+pub struct CallStream {
+    news: mpsc::Receiver<CallNews>,
+    call: Call,
+}
+
+enum Call {
+    Open(CallFuture),
+    Answered(Result<Reply, CallError>),
+    Over,
+}
+
+impl CallStream {
+    /// Of a call whose news come out at `news`. Nothing is done before it is polled.
+    pub(super) fn new(call: CallFuture, news: mpsc::Receiver<CallNews>) -> Self {
+        Self { news, call: Call::Open(call) }
+    }
+
+    /// What is told next; `None` after the answer. May be dropped at any time without losing anything.
+    pub async fn next(&mut self) -> Option<CallNews> {
+        std::future::poll_fn(|poller| self.poll(poller)).await
+    }
+
+    /// The answer alone; what is told before is passed over.
+    ///
+    /// # Errors
+    /// As [`Troupe::call`](super::Troupe::call).
+    ///
+    /// # Panics
+    /// If the answer was read before.
+    pub async fn answer(mut self) -> Result<Reply, CallError> {
+        loop {
+            match self.next().await {
+                Some(CallNews::Answer(answer)) => return answer,
+                Some(CallNews::Progress(_) | CallNews::Log(_) | CallNews::Missed(_)) => {}
+                None => panic!("a call was asked for its answer after that"),
+            }
+        }
+    }
+
+    fn poll(&mut self, poller: &mut Poller<'_>) -> Poll<Option<CallNews>> {
+        if let Call::Open(call) = &mut self.call
+            && let Poll::Ready(answer) = Pin::new(call).poll(poller)
+        {
+            self.call = Call::Answered(answer);
+        }
+        if let Call::Open(_) = self.call {
+            // Its other end is the call's: while that is open there is something to wait for.
+            return self.news.poll_recv(poller);
+        }
+        // What was told before the answer is there by the time that the answer is. It is not waited for: a task that has
+        // used up its time would take the news for late.
+        if let Ok(news) = self.news.try_recv() {
+            return Poll::Ready(Some(news));
+        }
+        match std::mem::replace(&mut self.call, Call::Over) {
+            Call::Answered(answer) => Poll::Ready(Some(CallNews::Answer(answer))),
+            Call::Open(_) | Call::Over => Poll::Ready(None),
+        }
+    }
+}
+
+impl Stream for CallStream {
+    type Item = CallNews;
+
+    fn poll_next(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Option<CallNews>> {
+        self.poll(poller)
+    }
+}
+
+impl fmt::Debug for CallStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallStream")
+    }
+}

@@ -1,0 +1,50 @@
+//! What servers tell of a call before its answer, and calls of which they tell nothing.
+
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod floods;
+mod idle;
+mod logs;
+mod progress;
+
+use mcp_troupe::testkit::{Script, Step};
+use mcp_troupe::{CallError, CallNews, CallStream, Reply};
+
+/// A tool that does these, then echoes.
+fn telling(steps: impl Into<Vec<Step>>) -> Script {
+    Script::Tell { steps: steps.into(), next: Script::Echo.into() }
+}
+
+/// All that is told of a call: its news as text, and its answer, which comes last and once.
+async fn heard(mut stream: CallStream) -> (Vec<String>, Result<Reply, CallError>) {
+    let mut news = Vec::new();
+    loop {
+        match stream.next().await.expect("the answer comes before the end") {
+            CallNews::Answer(answer) => {
+                assert!(stream.next().await.is_none(), "something came after the answer");
+                return (news, answer);
+            }
+            told => news.push(text(&told)),
+        }
+    }
+}
+
+fn text(news: &CallNews) -> String {
+    match news {
+        CallNews::Progress(progress) => format!("{}/{} {progress}", progress.server, progress.attempt),
+        CallNews::Log(log) => format!("{}/{} {} {}", log.server, log.attempt, log.level, log.data),
+        CallNews::Missed(missed) => format!("{missed} missed"),
+        other => panic!("{other:?} is no news"),
+    }
+}
+
+/// How many reports were told, and how many missed.
+fn account(news: &[String]) -> (u64, u64) {
+    let missed = |text: &String| text.strip_suffix(" missed").map(|count| count.parse::<u64>().unwrap());
+    let lost: u64 = news.iter().filter_map(missed).sum();
+    let told = news.iter().filter(|text| missed(text).is_none()).count();
+    (told as u64, lost)
+}
