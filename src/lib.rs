@@ -84,14 +84,16 @@ pub use event::Event;
 pub use json::RawJson;
 pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool};
 pub use policy::classify::classify;
+pub use policy::response_cache::CachedKind;
 pub use question::{Elicited, Question};
 pub use refusal::{Refusal, RefusalKind};
 pub use secret::Secret;
 pub use stats::{ServerInfo, Stats};
 pub use token::TokenProvider;
 pub use troupe::{
-    BreakerControl, CallFuture, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease, NotReady,
-    Readiness, ReplaceError, StartError, Subscription, Troupe, TroupeBuilder, UnknownServer,
+    BreakerControl, CacheControl, CacheError, Cached, CallFuture, ConfigFileError, ConfigWatch, DrainError,
+    EventStream, Lease, NotReady, Readiness, ReplaceError, StartError, Subscription, Troupe, TroupeBuilder,
+    UnknownCachedTool, UnknownServer,
 };
 
 /// How a server is chosen among replicas: the built-in strategies, and what hosts need to add their own.

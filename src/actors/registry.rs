@@ -28,16 +28,18 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
+use super::cache::CacheMsg;
 use super::ledger::Ledger;
 use super::root::RootMsg;
 use super::router::RouterMsg;
 use super::server::{ServerActor, ServerArguments, ServerMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Alive, Context};
-use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings};
+use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings, ToolName};
 use crate::event::{Event, ExitCause, Origin, ServerStatus};
-use crate::id::{Incarnation, ServerId};
-use crate::policy::catalogue::{Catalogue, Offer, ServerOffer};
+use crate::id::{GroupId, Incarnation, ServerId};
+use crate::policy::catalogue::{Catalogue, Offer, ServerOffer, differences};
+use crate::policy::response_cache::Sweep;
 use crate::policy::restart::{Decision, RestartPolicy};
 use crate::policy::routing::Standing;
 use crate::stats::ServerInfo;
@@ -171,6 +173,26 @@ pub(crate) struct RosterEntry {
     pub info: ServerInfo,
     /// Its actor, if it has one.
     pub actor: Option<ActorRef<ServerMsg>>,
+    /// Its tools are known.
+    pub listed: bool,
+    /// The deadline of calls to it that name none.
+    pub timeout: Option<Duration>,
+}
+
+impl Roster {
+    /// Whether the catalogue has everything that there is: each server in service has told its tools.
+    pub fn all_listed(&self) -> bool {
+        let resting =
+            |entry: &RosterEntry| matches!(entry.info.status, ServerStatus::Draining | ServerStatus::Stopped);
+        let listed = self.entries.iter().all(|entry| entry.listed || resting(entry));
+        self.told && self.complete && listed
+    }
+
+    /// The server of this id.
+    pub fn entry(&self, server: &ServerId) -> Option<&RosterEntry> {
+        let place = self.entries.binary_search_by(|entry| entry.info.id.cmp(server)).ok()?;
+        self.entries.get(place)
+    }
 }
 
 /// Where a member stands with its supervisor.
@@ -343,7 +365,11 @@ impl Actor for RegistryActor {
             }
             RegistryMsg::Offer { server, incarnation, offer } => {
                 if let Some(member) = state.current(&server, incarnation) {
-                    member.offer = Some(offer);
+                    let former = member.offer.replace(offer.clone());
+                    let group = member.registration.spec.group.clone();
+                    if let Some(former) = former {
+                        state.clear_changed(&group, &former, &offer);
+                    }
                     state.offers_changed = true;
                     state.changed.insert(server);
                 }
@@ -483,6 +509,14 @@ impl RegistryState {
         self.context.to_router(RouterMsg::Amended(spec));
         self.offers_changed = true;
         self.changed.insert(server);
+    }
+
+    /// What a server of a group offers is not what it was: what it answered may not be either.
+    fn clear_changed(&self, group: &GroupId, former: &Offer, offer: &Offer) {
+        let (_, removed, changed) = differences(&former.tools, &offer.tools);
+        let stale = removed.into_iter().chain(changed);
+        let sweeps = stale.map(|tool| Sweep::Tool(ToolName { group: Some(group.clone()), tool }));
+        self.context.stage.borrow().tell_cache(CacheMsg::Changed(sweeps.collect()));
     }
 
     /// A life that was replaced is over.
@@ -859,6 +893,7 @@ impl RegistryState {
                     server: spec.id.clone(),
                     group: spec.group.clone(),
                     order: spec.order,
+                    trusted: spec.trusted,
                     offer,
                 })
             });
@@ -880,10 +915,12 @@ impl RegistryState {
 
     /// Publishes the roster to the handles.
     fn show(&self) {
-        let entries = self
-            .members
-            .values()
-            .map(|member| RosterEntry { info: member.info(), actor: member.alive().cloned() });
+        let entries = self.members.values().map(|member| RosterEntry {
+            info: member.info(),
+            actor: member.alive().cloned(),
+            listed: member.offer.is_some(),
+            timeout: member.registration.spec.timeout,
+        });
         let (complete, configuration) = (self.complete, self.configuration);
         let (entries, catalogue) = (entries.collect(), self.catalogue.clone());
         let roster = Roster { told: true, complete, configuration, entries, catalogue };

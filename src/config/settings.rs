@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, DiscoverySettings, duration};
+use super::{CacheSettings, ConfigError, DiscoverySettings, duration};
 
 /// All settings of a troupe. `Settings::default()` is what the README's table shows.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -54,6 +54,8 @@ pub struct Settings {
     pub affinity: AffinitySettings,
     /// Repeated attempts.
     pub retry: RetrySettings,
+    /// Kept results.
+    pub cache: CacheSettings,
     /// How far the answers of sources of servers are believed.
     pub discovery: DiscoverySettings,
     /// Limits on sizes and tables.
@@ -325,6 +327,7 @@ impl Default for Settings {
             mailbox: MailboxSettings::default(),
             affinity: AffinitySettings::default(),
             retry: RetrySettings::default(),
+            cache: CacheSettings::default(),
             discovery: DiscoverySettings::default(),
             limits: LimitSettings::default(),
         }
@@ -492,6 +495,7 @@ impl Settings {
         positive("affinity.ttl", &self.affinity.ttl)?;
         positive("affinity.capacity", &self.affinity.capacity)?;
         self.retry.check().map_err(|error| error.under("retry"))?;
+        self.cache.check().map_err(|error| error.under("cache"))?;
         self.discovery.check().map_err(|error| error.under("discovery"))?;
         positive("limits.messageBytesMax", &self.limits.message_bytes_max)?;
         positive("limits.toolsMax", &self.limits.tools_max)?;

@@ -16,6 +16,7 @@ mod models;
 mod names;
 pub mod pool;
 pub mod reload;
+pub mod response_cache;
 pub mod restart;
 pub mod retry;
 pub mod routing;

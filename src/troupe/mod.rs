@@ -1,6 +1,7 @@
 //! The handle that hosts hold.
 
 mod builder;
+mod caching;
 mod calling;
 mod checking;
 mod following;
@@ -19,6 +20,7 @@ use ractor::ActorRef;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::actors::cache::CacheMsg;
 use crate::actors::events::EventsMsg;
 use crate::actors::questions::Desk;
 use crate::actors::registry::{Registration, Roster};
@@ -39,6 +41,7 @@ use crate::transport::Connector;
 use rounds::Rounds;
 
 pub use builder::{StartError, TroupeBuilder};
+pub use caching::{CacheControl, CacheError, Cached, UnknownCachedTool};
 pub use calling::CallFuture;
 pub use following::{ConfigFileError, ConfigWatch};
 pub use lease::Lease;
@@ -261,10 +264,23 @@ impl Troupe {
             }
         };
         let sources = tokio::time::timeout(FIGURES_WAIT, ask(&self.0.root, RootMsg::Sources));
-        let (servers, router, sources) = tokio::join!(servers, routed, sources);
+        let cache = self.0.stage.borrow().cache.clone();
+        let cache = async {
+            match cache {
+                Some(cache) => ask(&cache, CacheMsg::Stats).await.ok(),
+                None => None,
+            }
+        };
+        let (servers, router, sources, cache) = tokio::join!(servers, routed, sources, cache);
         let sources = sources.ok().and_then(Result::ok).unwrap_or_default();
         let totals = Totals::over(&servers);
-        Stats { servers, router: router.unwrap_or_default(), sources, totals }
+        Stats {
+            servers,
+            router: router.unwrap_or_default(),
+            sources,
+            cache: cache.unwrap_or_default(),
+            totals,
+        }
     }
 
     /// Adds a server.
@@ -410,6 +426,11 @@ impl Troupe {
     /// The circuit breaker of a server.
     pub fn breaker(&self, server: impl Into<String>) -> BreakerControl<'_> {
         BreakerControl { troupe: self, server: server.into() }
+    }
+
+    /// The response cache.
+    pub fn cache(&self) -> CacheControl<'_> {
+        CacheControl { troupe: self }
     }
 
     /// Ends the troupe in order: new calls are refused, open ones may finish for the configured drain, the rest is

@@ -381,7 +381,7 @@ fn offers(
 }
 
 fn page(plan: &Plan, cursor: Option<&str>) -> Value {
-    let Plan { tools, page_size, mirrored, .. } = plan;
+    let Plan { tools, page_size, mirrored, read_only, .. } = plan;
     let from: usize = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
     let to = from.saturating_add(*page_size).min(tools.len());
     let schema = |name: &String| {
@@ -396,7 +396,13 @@ fn page(plan: &Plan, cursor: Option<&str>) -> Value {
         .keys()
         .skip(from)
         .take(*page_size)
-        .map(|name| json!({"name": name, "inputSchema": schema(name)}))
+        .map(|name| {
+            let mut tool = json!({"name": name, "inputSchema": schema(name)});
+            if read_only.contains(name) {
+                tool["annotations"] = json!({"readOnlyHint": true});
+            }
+            tool
+        })
         .collect();
     let mut page = json!({"tools": listed});
     if to < tools.len() {

@@ -152,6 +152,8 @@ struct Plan {
     refusal: Option<Refused>,
     /// Arguments that a tool wants mirrored, each with its header.
     mirrored: BTreeMap<String, Vec<(String, String)>>,
+    /// Tools that are said to change nothing.
+    read_only: BTreeSet<String>,
 }
 
 /// An HTTP answer without a message.
@@ -386,6 +388,12 @@ impl ScriptedBuilder {
         self
     }
 
+    /// Says of a tool that it changes nothing (`readOnlyHint`).
+    pub fn read_only(mut self, tool: impl Into<String>) -> Self {
+        self.plan.read_only.insert(tool.into());
+        self
+    }
+
     /// Starts it on a free port of 127.0.0.1.
     ///
     /// # Panics
@@ -476,6 +484,7 @@ impl ScriptedServer {
                 deaf: false,
                 refusal: None,
                 mirrored: BTreeMap::new(),
+                read_only: BTreeSet::new(),
             },
             door: Door::Open,
             manners: Manners { subprotocol: true, pongs: true },
