@@ -26,8 +26,8 @@ use crate::error::CallError;
 use crate::event::Event;
 use crate::id::CallId;
 use crate::policy::response_cache::{
-    Asked, Fetched, FlightId, Kept, Place, Port, ResponseCache, Rules, Shared, Sweep, Terms, Verdict, Wanted,
-    is_own, judge,
+    Asked, Fetched, FlightId, Kept, Place, Port, ResponseCache, Rules, Shared, Sweep, Terms, UnknownRule,
+    Verdict, Wanted, is_own, judge,
 };
 use crate::policy::routing::Answer;
 use crate::stats::CacheStats;
@@ -160,8 +160,8 @@ pub(crate) struct CacheState {
     tasks: Tasks,
     /// Requests for results that were given out stale.
     refreshing: HashMap<FlightId, OwnedTask>,
-    /// Rules for tools that nobody offers, as far as they were told.
-    unknown: BTreeSet<String>,
+    /// Tools of rules that were offered once, or were told to be unknown.
+    settled: BTreeSet<String>,
     draining: bool,
     alarm: Alarm,
     _look: OwnedTask,
@@ -196,7 +196,7 @@ impl Actor for CacheActor {
             stage,
             roster,
             refreshing: HashMap::new(),
-            unknown: BTreeSet::new(),
+            settled: BTreeSet::new(),
             draining: false,
             alarm: Alarm::new(tasks.clone()),
             tasks,
@@ -238,7 +238,7 @@ impl Actor for CacheActor {
             }
             CacheMsg::Roster => state.find_unknown(),
             CacheMsg::Rules => {
-                state.unknown.clear();
+                state.settled.clear();
                 // What was kept by other rules may not be kept by these.
                 state.clear_out(&Sweep::Everything, now);
                 state.find_unknown();
@@ -329,16 +329,20 @@ impl CacheState {
         entries
     }
 
-    /// Tells rules for tools that nobody offers, once every server has told what it offers.
+    /// Tells rules for tools that nobody offers, once every server has told what it offers. A tool that leaves with its server
+    /// is no mistake.
     fn find_unknown(&mut self) {
         let Some(caching) = self.stage.borrow().caching.clone() else { return };
         let roster = self.roster.borrow_and_update().clone();
+        let unknown = caching.rules.unknown(&roster.catalogue);
+        let offered = |tool: &String| unknown.iter().all(|rule| rule.tool != *tool);
+        self.settled.extend(caching.rules.named().filter(offered));
         if !roster.all_listed() {
             return;
         }
-        for rule in caching.rules.unknown(&roster.catalogue) {
-            if self.unknown.insert(rule.tool.clone()) {
-                self.emit(Event::CacheRuleUnknown { tool: rule.tool, near: rule.near });
+        for UnknownRule { tool, near } in unknown {
+            if self.settled.insert(tool.clone()) {
+                self.emit(Event::CacheRuleUnknown { tool, near });
             }
         }
     }

@@ -180,12 +180,12 @@ pub(crate) struct RosterEntry {
 }
 
 impl Roster {
-    /// Whether the catalogue has everything that there is: each server in service has told its tools.
+    /// Whether the catalogue has everything that there is: there are servers, and each in service has told its tools.
     pub fn all_listed(&self) -> bool {
         let resting =
             |entry: &RosterEntry| matches!(entry.info.status, ServerStatus::Draining | ServerStatus::Stopped);
         let listed = self.entries.iter().all(|entry| entry.listed || resting(entry));
-        self.told && self.complete && listed
+        self.told && self.complete && listed && !self.entries.is_empty()
     }
 
     /// The server of this id.

@@ -139,6 +139,11 @@ impl Rules {
         meant.map(|(_, sweep)| sweep.clone()).collect()
     }
 
+    /// Every tool that a rule names, as it names it.
+    pub fn named(&self) -> impl Iterator<Item = String> {
+        self.named.iter().map(ToolName::to_string)
+    }
+
     /// The rules for tools that nobody offers.
     pub fn unknown(&self, catalogue: &Catalogue) -> Vec<UnknownRule> {
         let unknown = self.named.iter().filter_map(|name| {
