@@ -84,7 +84,7 @@ async fn fault_e8_nothing_outlives_a_change_of_its_tool_or_its_server() {
     troupe.replace(Server::websocket("s", other.url())).await.unwrap();
     event(&mut events, cleared).await;
     // The next life serves the tools it knows until it has listed its own.
-    event(&mut events, |event| matches!(event, Event::ToolsChanged { .. })).await;
+    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
     while troupe.stats().await.cache.entries == 0 {
         version(&troupe).await;
     }
