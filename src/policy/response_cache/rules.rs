@@ -263,7 +263,7 @@ mod tests {
         )
         .unwrap();
         let swept = Sweep::Tool(ToolName::parse("files/file.read").unwrap());
-        assert_eq!(sweeps(&rules, "files/file.write"), [swept.clone()]);
+        assert_eq!(sweeps(&rules, "files/file.write"), std::slice::from_ref(&swept));
         assert_eq!(sweeps(&rules, "db/insert"), []);
         // Whoever it was may have been the one.
         assert_eq!(rules.sweeps_of_name("file.write", None).len(), 2);
