@@ -395,8 +395,8 @@ impl Troupe {
     /// configuration names as well. A server that rests goes on to rest.
     ///
     /// Of the settings `strategy`, `callTimeout`, `toolTimeouts`, `ejectionMax`, `breaker`, `pool`, `retry`,
-    /// `cache.tools`, `cache.trustedTtl`, `cache.entryBytesMax`, `limits.serversMax` and `limits.openCallsMax` hold at once, for new calls and, where they concern servers, for these.
-    /// The others hold from the next start on: [`Applied::pending`] names those that differ.
+    /// `cache.tools`, `cache.trustedTtl`, `cache.entryBytesMax`, `limits.serversMax` and `limits.openCallsMax` hold at once,
+    /// for new calls and, where they concern servers, for these. The others hold from the next start on: [`Applied::pending`] names those that differ.
     ///
     /// Two configurations at once are taken one after the other.
     ///
