@@ -102,6 +102,18 @@ pub(crate) struct Affinity {
     pub strict: bool,
 }
 
+/// What a call has to do with the response cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum CacheUse {
+    /// As its tool's rule says.
+    #[default]
+    Usual,
+    /// Its result is fetched, and kept.
+    Refresh,
+    /// None.
+    Bypass,
+}
+
 /// A leased connection, as its user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeaseKey {
@@ -211,6 +223,8 @@ pub struct Call {
     pub(crate) streamed: bool,
     pub(crate) idempotent: bool,
     pub(crate) hedged: bool,
+    pub(crate) cache: CacheUse,
+    pub(crate) identity: Option<String>,
     pub(crate) meta: Result<Option<RawJson>, String>,
     /// Answers to what an earlier result asked.
     pub(crate) input: Option<Box<Input>>,
@@ -289,6 +303,8 @@ impl Call {
             streamed: false,
             idempotent: false,
             hedged: false,
+            cache: CacheUse::default(),
+            identity: None,
             meta: Ok(None),
             input: None,
         }
@@ -381,6 +397,25 @@ impl Call {
         self.idempotent()
     }
 
+    /// For whom it is made, such as a user of the host's: results that are kept by identity are shared only among calls with
+    /// the same one. It stays in the troupe.
+    pub fn identity(mut self, identity: impl Into<String>) -> Self {
+        self.identity = Some(identity.into());
+        self
+    }
+
+    /// Neither takes a kept result nor waits for an equal call, and its own result is not kept.
+    pub fn bypass_cache(mut self) -> Self {
+        self.cache = CacheUse::Bypass;
+        self
+    }
+
+    /// Takes no kept result; its own is kept, where results of its tool are.
+    pub fn refresh(mut self) -> Self {
+        self.cache = CacheUse::Refresh;
+        self
+    }
+
     /// Entries for the request's `_meta`, such as `traceparent`: anything that serialises to a JSON object. A
     /// `progressToken` among them is left out: progress is asked for by
     /// [`Troupe::call_stream`](crate::Troupe::call_stream) and [`idle_timeout`](Self::idle_timeout), under tokens of the
@@ -456,11 +491,12 @@ pub struct Reply {
     /// From the call to its answer, with queueing and retries.
     #[serde(rename = "duration_us", serialize_with = "micros")]
     pub duration: Duration,
-    /// Attempts that were made, this one included.
+    /// Attempts that were made, this one included; 0 if it was `cached`.
     pub attempts: u32,
     /// The servers that lost or failed earlier attempts, in order.
     pub lost_on: Vec<ServerId>,
-    /// Whether it came from the cache.
+    /// Whether another call fetched the result: it was kept, or that call was equal to this one and under way. Then `server`
+    /// and `tool` are those of that call; request id and duration are always this one's.
     pub cached: bool,
     /// The lease that was asked for.
     #[serde(skip)]

@@ -362,6 +362,13 @@ impl CallError {
         self
     }
 
+    /// The error of another call that met a call of `tool` in place of a request of its own.
+    pub(crate) fn shared_with(&self, tool: &str) -> Self {
+        let Details { kind, server, attempts, lost_on, .. } = &*self.0;
+        let own = Self::new(kind.clone(), RequestId::random(), tool, server.clone(), *attempts);
+        own.lost_on(lost_on.clone())
+    }
+
     /// What happened.
     pub fn kind(&self) -> &CallErrorKind {
         &self.0.kind

@@ -390,6 +390,26 @@ pub enum Event {
         /// How it ended.
         cause: ExitCause,
     },
+    /// The cache ended and was replaced; what was kept is lost, and no call.
+    CacheRestarted {
+        /// How it ended.
+        cause: ExitCause,
+    },
+    /// Kept results were dropped: by the host, or since servers, tools or rules changed. What calls clear is not told one by
+    /// one, see [`CacheStats::invalidations`](crate::stats::CacheStats::invalidations).
+    CacheCleared {
+        /// What was cleared, in words.
+        what: String,
+        /// How many results that were.
+        entries: usize,
+    },
+    /// Every server has told its tools, and none offers this one, which a rule of the cache names.
+    CacheRuleUnknown {
+        /// The tool as the rule names it.
+        tool: String,
+        /// Names that look alike, best first.
+        near: Vec<String>,
+    },
     /// A source found a server, and it joined.
     ServerDiscovered {
         /// The server.

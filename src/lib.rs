@@ -91,6 +91,7 @@ pub use policy::classify::classify;
 pub use policy::filter::{Hint, ToolFilter};
 pub use policy::pins::Pins;
 pub use policy::plan::{Plan, PlanError, PlanOutcome, StepOutcome};
+pub use policy::response_cache::CachedKind;
 pub use policy::search::ToolMatch;
 pub use question::{Elicited, Question};
 pub use refusal::{Refusal, RefusalKind};
@@ -98,9 +99,9 @@ pub use secret::Secret;
 pub use stats::{ServerInfo, Stats};
 pub use token::TokenProvider;
 pub use troupe::{
-    Answers, AnyFailure, BreakerControl, CallAnyError, CallFuture, CallStream, ConfigFileError, ConfigWatch,
-    DrainError, EventStream, Lease, NotReady, Readiness, ReplaceError, StartError, Subscription, Troupe,
-    TroupeBuilder, UnknownServer,
+    Answers, AnyFailure, BreakerControl, CacheControl, CacheError, Cached, CallAnyError, CallFuture,
+    CallStream, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease, NotReady, Readiness,
+    ReplaceError, StartError, Subscription, Troupe, TroupeBuilder, UnknownCachedTool, UnknownServer,
 };
 
 /// How a server is chosen among replicas: the built-in strategies, and what hosts need to add their own.

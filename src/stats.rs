@@ -24,6 +24,8 @@ pub struct Stats {
     pub router: RouterStats,
     /// The sources of servers, in their order.
     pub sources: Vec<SourceStats>,
+    /// The response cache.
+    pub cache: CacheStats,
     /// Sums over the servers.
     pub totals: Totals,
 }
@@ -234,6 +236,30 @@ pub struct SourceStats {
     pub failures: u32,
     /// Restarts of its actor, ever.
     pub restarts: u64,
+}
+
+/// The response cache, since its actor's last start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// Calls that were answered with a fresh result that was kept.
+    pub hits: u64,
+    /// Calls that might have been answered so and made their request.
+    pub misses: u64,
+    /// Calls that were answered with a stale result.
+    pub stale_served: u64,
+    /// Calls that waited for the request of an equal one.
+    pub coalesced: u64,
+    /// Results that were kept.
+    pub stored: u64,
+    /// Results that had to go for want of room.
+    pub evictions: u64,
+    /// How often results were cleared: by calls that write, by changes of servers and tools, by the host.
+    pub invalidations: u64,
+    /// Results that are kept. Those that were cleared or are too old may count for up to a minute.
+    pub entries: usize,
+    /// Their bytes, with those of their keys.
+    pub bytes: usize,
 }
 
 /// Sums over the servers.

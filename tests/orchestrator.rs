@@ -69,6 +69,23 @@ async fn servers_that_a_source_names_are_called_and_a_mistake_in_a_source_names_
 }
 
 #[tokio::test]
+async fn a_rule_of_the_cache_for_a_tool_that_nobody_offers_is_a_mistake() {
+    let server = echo().await;
+    let of = |tool: &str| {
+        let rules = json!({tool: {"ttl": "5s"}});
+        json!({"mcpServers": {"s": {"url": server.url()}}, "troupe": {"cache": {"tools": rules}}}).to_string()
+    };
+    let output = run("tools", &of("ehco"), &[]).await;
+    assert_eq!(output.status.code(), Some(2));
+    let told = text(&output.stderr);
+    assert!(told.contains(r#"the tool "ehco", which no server offers: did you mean echo?"#), "{told}");
+    assert_eq!(run("tools", &of("echo"), &[]).await.status.code(), Some(0));
+    let output = run("check", &of("s/e cho"), &[]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("troupe.cache.tools.s/e cho"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
 async fn servers_that_are_child_processes_are_started_called_and_ended() {
     let child = example_path("scripted_child");
     let servers = json!({"mcpServers": {

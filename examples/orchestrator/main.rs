@@ -237,6 +237,10 @@ async fn tools(config: &Config) -> u8 {
     if let Err(not_ready) = &ready {
         eprintln!("{not_ready}");
     }
+    let unknown = troupe.cache().unknown_tools();
+    for rule in &unknown {
+        eprintln!("{}: {rule}", config.config.display());
+    }
     let tools: Vec<_> = troupe
         .tools()
         .iter()
@@ -252,7 +256,11 @@ async fn tools(config: &Config) -> u8 {
         .collect();
     output::json(&tools);
     troupe.shutdown().await;
-    if ready.is_ok() { 0 } else { FAILED }
+    match (ready, unknown.is_empty()) {
+        (_, false) => MISUSED,
+        (Ok(()), true) => 0,
+        (Err(_), true) => FAILED,
+    }
 }
 
 async fn pin(config: &Config) -> u8 {

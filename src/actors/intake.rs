@@ -49,6 +49,38 @@ pub(crate) struct Arrivals {
     taken: Vec<Arrival>,
 }
 
+/// Tells the router that the caller left, unless the answer came first.
+pub(crate) struct CancelOnDrop {
+    router: ActorRef<RouterMsg>,
+    id: Option<CallId>,
+}
+
+impl CancelOnDrop {
+    /// For a call that the router was handed.
+    pub fn new(router: ActorRef<RouterMsg>, id: CallId) -> Self {
+        Self { router, id: Some(id) }
+    }
+
+    /// The router.
+    pub fn router(&self) -> &ActorRef<RouterMsg> {
+        &self.router
+    }
+
+    /// The answer came.
+    pub fn disarm(&mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            // A router that has ended knows no calls.
+            let _ = self.router.cast(RouterMsg::Cancel(id));
+        }
+    }
+}
+
 /// Both sides of one router's intake.
 pub(crate) fn intake() -> (Intake, Arrivals) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);

@@ -7,6 +7,7 @@
 //! │  └─ ServerActor …          pool, breaker, figures of one server
 //! │     └─ ConnectionActor …   one link: dial, handshake, pump
 //! ├─ RouterActor               open calls, queues, strategy
+//! ├─ CacheActor                kept results, calls that wait for equal ones; nobody depends on it
 //! └─ DiscoveryActor …          the look at one source of servers; depends on none of the others
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 mod alarm;
 mod ask;
+pub(crate) mod cache;
 pub(crate) mod connection;
 mod dial;
 pub(crate) mod discovery;
@@ -53,6 +55,10 @@ pub(crate) struct Stage {
     pub intake: Option<intake::Intake>,
     /// The current events actor.
     pub events: Option<ActorRef<events::EventsMsg>>,
+    /// Which calls the cache has to do with; none if no tool's results are kept.
+    pub caching: Option<Arc<cache::Caching>>,
+    /// The current cache actor. One that has just ended is no less use than none: calls make their own way.
+    pub cache: Option<ActorRef<cache::CacheMsg>>,
     /// The current registry, for the testkit's faults.
     #[cfg(feature = "testkit")]
     pub registry: Option<ActorRef<registry::RegistryMsg>>,
@@ -75,6 +81,24 @@ pub(crate) struct Context {
     pub tasks: Tasks,
     /// The source of every random choice.
     pub seed: u64,
+}
+
+impl Stage {
+    /// Hands a call to the router, which is returned.
+    ///
+    /// # Errors
+    /// The call, if there is none now, or no room.
+    pub fn submit(&self, arrival: intake::Arrival) -> Result<ActorRef<router::RouterMsg>, intake::Arrival> {
+        let Self { router: Some(router), intake: Some(intake), .. } = self else { return Err(arrival) };
+        intake.submit(router, arrival).map(|()| router.clone())
+    }
+
+    /// Tells the cache. One that has ended keeps nothing that would have to be cleared.
+    pub fn tell_cache(&self, message: cache::CacheMsg) {
+        if let Some(cache) = &self.cache {
+            let _ = cache.cast(message);
+        }
+    }
 }
 
 impl Context {

@@ -28,16 +28,18 @@ use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
+use super::cache::CacheMsg;
 use super::ledger::Ledger;
 use super::root::RootMsg;
 use super::router::RouterMsg;
 use super::server::{ServerActor, ServerArguments, ServerMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Alive, Context};
-use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings};
+use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings, ToolName};
 use crate::event::{Event, ExitCause, Origin, ServerStatus};
-use crate::id::{Incarnation, ServerId};
-use crate::policy::catalogue::{Catalogue, Offer, ServerOffer};
+use crate::id::{GroupId, Incarnation, ServerId};
+use crate::policy::catalogue::{Catalogue, Offer, ServerOffer, differences};
+use crate::policy::response_cache::Sweep;
 use crate::policy::restart::{Decision, RestartPolicy};
 use crate::policy::routing::Standing;
 use crate::policy::search::SearchIndex;
@@ -178,6 +180,24 @@ pub(crate) struct RosterEntry {
     pub offer: Option<Offer>,
     /// It was removed, and finishes what it has.
     pub leaving: bool,
+    /// The deadline of calls to it that name none.
+    pub timeout: Option<Duration>,
+}
+
+impl Roster {
+    /// Whether the catalogue has everything that there is: there are servers, and each in service has told its tools.
+    pub fn all_listed(&self) -> bool {
+        let resting =
+            |entry: &RosterEntry| matches!(entry.info.status, ServerStatus::Draining | ServerStatus::Stopped);
+        let listed = self.entries.iter().all(|entry| entry.offer.is_some() || resting(entry));
+        self.told && self.complete && listed && !self.entries.is_empty()
+    }
+
+    /// The server of this id.
+    pub fn entry(&self, server: &ServerId) -> Option<&RosterEntry> {
+        let place = self.entries.binary_search_by(|entry| entry.info.id.cmp(server)).ok()?;
+        self.entries.get(place)
+    }
 }
 
 /// Where a member stands with its supervisor.
@@ -353,7 +373,11 @@ impl Actor for RegistryActor {
             }
             RegistryMsg::Offer { server, incarnation, offer } => {
                 if let Some(member) = state.current(&server, incarnation) {
-                    member.offer = Some(offer);
+                    let former = member.offer.replace(offer.clone());
+                    let group = member.registration.spec.group.clone();
+                    if let Some(former) = former {
+                        state.clear_changed(&group, &former, &offer);
+                    }
                     state.offers_changed = true;
                     state.changed.insert(server);
                 }
@@ -493,6 +517,14 @@ impl RegistryState {
         self.context.to_router(RouterMsg::Amended(spec));
         self.offers_changed = true;
         self.changed.insert(server);
+    }
+
+    /// What a server of a group offers is not what it was: what it answered may not be either.
+    fn clear_changed(&self, group: &GroupId, former: &Offer, offer: &Offer) {
+        let (_, removed, changed) = differences(&former.tools, &offer.tools);
+        let stale = removed.into_iter().chain(changed);
+        let sweeps = stale.map(|tool| Sweep::Tool(ToolName { group: Some(group.clone()), tool }));
+        self.context.stage.borrow().tell_cache(CacheMsg::Changed(sweeps.collect()));
     }
 
     /// A life that was replaced is over.
@@ -869,6 +901,7 @@ impl RegistryState {
                     server: spec.id.clone(),
                     group: spec.group.clone(),
                     order: spec.order,
+                    trusted: spec.trusted,
                     offer,
                 })
             });
@@ -896,6 +929,7 @@ impl RegistryState {
             actor: member.alive().cloned(),
             offer: member.offer.clone(),
             leaving: matches!(member.phase, Phase::Leaving(_)),
+            timeout: member.registration.spec.timeout,
         });
         let (complete, configuration) = (self.complete, self.configuration);
         let (entries, catalogue, index) = (entries.collect(), self.catalogue.clone(), self.index.clone());

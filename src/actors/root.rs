@@ -2,8 +2,8 @@
 //!
 //! Its children depend on each other in their order, so it restarts them `rest_for_one`: the end of the events actor
 //! ends the registry and the router, the end of the registry ends the router, the end of the router ends nothing else.
-//! The registrations are kept here, so that none is lost with the registry. Sources of servers have an actor each, which
-//! depends on none of the others.
+//! The registrations are kept here, so that none is lost with the registry. The cache depends on none of the others and none
+//! on it, and so does the actor that each source of servers has.
 
 mod sources;
 
@@ -17,6 +17,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::cache::{CacheActor, CacheArguments, CacheMsg, Caching};
 use super::discovery::Census;
 #[cfg(feature = "testkit")]
 use super::discovery::DiscoveryMsg;
@@ -29,10 +30,11 @@ use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Context, Stage, Tasks};
 use crate::config::{Applied, ConfigFile, Settings, SourceConfig};
 use crate::discovery::SourceError;
-use crate::event::{Event, Origin};
-use crate::id::{ServerId, SourceId};
+use crate::event::{Event, ExitCause, Origin};
+use crate::id::{GroupId, ServerId, SourceId};
 use crate::policy::classify::Classifier;
 use crate::policy::pins::Pinning;
+use crate::policy::response_cache::Sweep;
 use crate::policy::strategy::{Strategies, UnknownStrategy};
 use crate::stats::SourceStats;
 
@@ -140,6 +142,7 @@ struct Cast {
     registry: ActorRef<RegistryMsg>,
     router: ActorRef<RouterMsg>,
     intake: Intake,
+    cache: ActorRef<CacheMsg>,
     context: Context,
 }
 
@@ -165,6 +168,8 @@ pub(crate) struct RootState {
     seed: u64,
     stage: watch::Sender<Stage>,
     roster: watch::Sender<Arc<Roster>>,
+    /// Which calls the cache has to do with, by the present settings.
+    caching: Option<Arc<Caching>>,
     cast: Cast,
     ending: Ending,
     restarts: VecDeque<Instant>,
@@ -214,6 +219,7 @@ impl Actor for RootActor {
         let beginning = registrations.iter().map(|registration| (registration.clone(), false)).collect();
         let registry = start_registry(&myself, &context, beginning, sources.complete(), 0, &roster).await?;
         let (router, intake) = start_router(&myself, &context, &strategies).await?;
+        let cache = start_cache(&myself, &context, &roster).await?;
         let registered = registrations
             .into_iter()
             .map(|registration| (registration.spec.id.clone(), Registered::new(registration)));
@@ -227,8 +233,9 @@ impl Actor for RootActor {
             strategies,
             seed,
             stage,
+            caching: Caching::new(&context.settings, roster.subscribe()),
             roster,
-            cast: Cast { events, registry, router, intake, context },
+            cast: Cast { events, registry, router, intake, cache, context },
             ending: Ending::No,
             restarts: VecDeque::new(),
         };
@@ -302,6 +309,9 @@ impl Actor for RootActor {
             state.await_sources(&myself);
             return Ok(());
         }
+        if child == state.cast.cache.get_id() {
+            return state.cache_ended(&myself, cause, now).await;
+        }
         let Cast { events, registry, router, .. } = &state.cast;
         let (from, event) = if child == router.get_id() {
             (Child::Router, Event::RouterRestarted { cause })
@@ -328,6 +338,7 @@ impl Actor for RootActor {
         state.stage.send_replace(Stage::default());
         state.sources.end().await;
         stop_or_kill(state.cast.router.get_cell(), STOP_GRACE).await;
+        stop_or_kill(state.cast.cache.get_cell(), STOP_GRACE).await;
         stop_or_kill(state.cast.registry.get_cell(), 4 * STOP_GRACE).await;
         let interrupted = match state.ending {
             Ending::Drained { interrupted } => interrupted,
@@ -387,19 +398,65 @@ async fn start_router(
     Ok((router, intake))
 }
 
+async fn start_cache(
+    myself: &ActorRef<RootMsg>,
+    context: &Context,
+    roster: &watch::Sender<Arc<Roster>>,
+) -> Result<ActorRef<CacheMsg>, ActorProcessingErr> {
+    let arguments = CacheArguments {
+        settings: context.settings.clone(),
+        stage: context.stage.clone(),
+        roster: roster.subscribe(),
+        tasks: context.tasks.clone(),
+    };
+    let (cache, _) = CacheActor::spawn_linked(None, CacheActor, arguments, myself.get_cell()).await?;
+    Ok(cache)
+}
+
 impl RootState {
     /// Publishes who plays, then lets the registry introduce itself to the router.
     fn enter(&self) {
-        let Cast { events, registry, router, intake, .. } = &self.cast;
+        self.publish();
+        // A registry that has just ended is about to be replaced.
+        let _ = self.cast.registry.cast(RegistryMsg::RouterUp);
+    }
+
+    /// Publishes who plays.
+    fn publish(&self) {
+        let Cast { events, router, intake, cache, .. } = &self.cast;
         self.stage.send_replace(Stage {
             router: Some(router.clone()),
             intake: Some(intake.clone()),
             events: Some(events.clone()),
+            caching: self.caching.clone(),
+            cache: Some(cache.clone()),
             #[cfg(feature = "testkit")]
-            registry: Some(registry.clone()),
+            registry: Some(self.cast.registry.clone()),
         });
-        // A registry that has just ended is about to be replaced.
-        let _ = registry.cast(RegistryMsg::RouterUp);
+    }
+
+    /// The cache ended: calls that wait in it make their own way, and another one begins with nothing.
+    async fn cache_ended(
+        &mut self,
+        myself: &ActorRef<RootMsg>,
+        cause: ExitCause,
+        now: Instant,
+    ) -> Result<(), ActorProcessingErr> {
+        match self.ending {
+            Ending::No => {}
+            Ending::Draining | Ending::Drained { .. } => return Ok(()),
+        }
+        self.grant_restart(now)?;
+        self.cast.cache = start_cache(myself, &self.cast.context, &self.roster).await?;
+        self.publish();
+        self.cast.context.emit(Event::CacheRestarted { cause });
+        Ok(())
+    }
+
+    /// What the servers of a group said may no longer be so.
+    fn clear_group(&self, group: &GroupId) {
+        // A cache that has ended keeps nothing.
+        let _ = self.cast.cache.cast(CacheMsg::Changed(vec![Sweep::Group(group.clone())]));
     }
 
     /// Counts a restart, or gives up: the children of the root end all the time.
@@ -433,6 +490,8 @@ impl RootState {
         // Those that were leaving have left with the registry.
         let mut left: Vec<ServerId> = Vec::new();
         if from <= Child::Registry {
+            // What its servers told meanwhile is lost with it.
+            let _ = self.cast.cache.cast(CacheMsg::Changed(vec![Sweep::Everything]));
             // Dials of the former registry's servers ended with them; their places at the gate are free.
             let leaving = self.registered.iter().filter(|(_, registered)| registered.leaving);
             left = leaving.map(|(server, _)| server.clone()).collect();
@@ -479,7 +538,8 @@ impl RootState {
 
     fn replace(&mut self, registration: Registration) -> bool {
         let Some(registered) = self.staying(&registration.spec.id) else { return false };
-        registered.registration = registration.clone();
+        let former = std::mem::replace(&mut registered.registration, registration.clone());
+        self.clear_group(&former.spec.group);
         let server = registration.spec.id.clone();
         let _ = self.cast.registry.cast(RegistryMsg::Replace(registration));
         // A server that a source found is the host's from now on.
@@ -516,6 +576,8 @@ impl RootState {
         match self.registered.get_mut(&server) {
             Some(registered) if !registered.leaving => {
                 registered.leaving = true;
+                let group = registered.registration.spec.group.clone();
+                self.clear_group(&group);
                 let _ = self.cast.registry.cast(RegistryMsg::Unregister(server));
                 true
             }
@@ -563,6 +625,7 @@ impl RootState {
                 let until = Instant::now() + self.settings.shutdown_drain;
                 // A router that has just ended has answered everything; its end is told, and ends the draining.
                 let _ = self.cast.router.cast(RouterMsg::Drain { until });
+                let _ = self.cast.cache.cast(CacheMsg::Drain);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{LimitSettings, Settings};
+use super::{CacheSettings, LimitSettings, Settings};
 use crate::id::ServerId;
 
 /// What became of a new configuration.
@@ -77,6 +77,12 @@ impl Settings {
             breaker: new.breaker.clone(),
             pool: new.pool.clone(),
             retry: new.retry.clone(),
+            cache: CacheSettings {
+                tools: new.cache.tools.clone(),
+                trusted_ttl: new.cache.trusted_ttl,
+                entry_bytes_max: new.cache.entry_bytes_max,
+                ..self.cache.clone()
+            },
             limits: LimitSettings {
                 servers_max: new.limits.servers_max,
                 open_calls_max: new.limits.open_calls_max,

@@ -224,6 +224,8 @@ struct WrittenServer {
     #[serde(default)]
     priority: u16,
     #[serde(default)]
+    trusted: bool,
+    #[serde(default)]
     metadata: BTreeMap<String, String>,
     #[serde(default)]
     dialect: Dialect,
@@ -343,6 +345,7 @@ impl WrittenServer {
         server.tags = self.tags;
         server.weight = self.weight.unwrap_or(server.weight);
         server.priority = self.priority;
+        server.trusted = self.trusted;
         server.metadata = self.metadata;
         server.dialect = self.dialect;
         server.era = self.era;

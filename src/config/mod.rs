@@ -1,6 +1,7 @@
 //! Plain configuration data: what a host or a `servers.json` may say, its defaults, and its checks.
 
 mod applied;
+mod cache;
 mod discovery;
 mod duration;
 mod expand;
@@ -15,6 +16,8 @@ mod tls;
 mod wire;
 
 pub use applied::Applied;
+pub(crate) use cache::ToolName;
+pub use cache::{CacheRule, CacheScope, CacheSettings};
 pub use discovery::DiscoverySettings;
 pub use file::ConfigFile;
 pub(crate) use file::servers_one_by_one;

@@ -214,6 +214,7 @@ pub struct Server {
     pub(crate) tags: Vec<String>,
     pub(crate) weight: u32,
     pub(crate) priority: u16,
+    pub(crate) trusted: bool,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) dialect: Dialect,
     pub(crate) era: EraChoice,
@@ -276,6 +277,7 @@ impl Server {
             tags: Vec::new(),
             weight: 100,
             priority: 0,
+            trusted: false,
             metadata: BTreeMap::new(),
             dialect: Dialect::default(),
             era: EraChoice::default(),
@@ -307,6 +309,13 @@ impl Server {
     /// and to others only while none of these is up.
     pub fn priority(mut self, priority: u16) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// What it says of its tools (`readOnlyHint`) is believed where a setting asks for that, see
+    /// [`CacheSettings::trusted_ttl`](super::CacheSettings::trusted_ttl). What other servers say decides nothing.
+    pub fn trusted(mut self) -> Self {
+        self.trusted = true;
         self
     }
 
@@ -480,6 +489,7 @@ impl Server {
             tags,
             weight: self.weight,
             priority: self.priority,
+            trusted: self.trusted,
             metadata: self.metadata,
             dialect: self.dialect,
             era: self.era,
@@ -503,6 +513,7 @@ pub(crate) struct ServerSpec {
     pub tags: Vec<String>,
     pub weight: u32,
     pub priority: u16,
+    pub trusted: bool,
     pub metadata: BTreeMap<String, String>,
     pub dialect: Dialect,
     pub era: EraChoice,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, DiscoverySettings, PinSettings, duration};
+use super::{CacheSettings, ConfigError, DiscoverySettings, PinSettings, duration};
 
 /// All settings of a troupe. `Settings::default()` is what the README's table shows.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -60,6 +60,8 @@ pub struct Settings {
     pub retry: RetrySettings,
     /// Pins of tool definitions: none, so that nothing is checked.
     pub pins: Option<PinSettings>,
+    /// Kept results.
+    pub cache: CacheSettings,
     /// How far the answers of sources of servers are believed.
     pub discovery: DiscoverySettings,
     /// Limits on sizes and tables.
@@ -333,6 +335,7 @@ impl Default for Settings {
             affinity: AffinitySettings::default(),
             retry: RetrySettings::default(),
             pins: None,
+            cache: CacheSettings::default(),
             discovery: DiscoverySettings::default(),
             limits: LimitSettings::default(),
         }
@@ -506,6 +509,7 @@ impl Settings {
         if let Some(pins) = &self.pins {
             pins.check().map_err(|error| error.under("pins"))?;
         }
+        self.cache.check().map_err(|error| error.under("cache"))?;
         self.discovery.check().map_err(|error| error.under("discovery"))?;
         positive("limits.messageBytesMax", &self.limits.message_bytes_max)?;
         positive("limits.toolsMax", &self.limits.tools_max)?;

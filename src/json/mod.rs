@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+pub(crate) mod canonical;
 pub(crate) mod members;
 pub(crate) mod scan;
 
@@ -49,6 +50,11 @@ impl RawJson {
     pub(crate) fn trusted(bytes: Bytes) -> Self {
         debug_assert!(serde_json::from_slice::<&RawValue>(&bytes).is_ok());
         Self(bytes)
+    }
+
+    /// The same text in bytes of its own: a slice keeps the whole frame in memory that it was taken from.
+    pub(crate) fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
     }
 
     /// The JSON text.

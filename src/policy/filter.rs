@@ -133,6 +133,7 @@ mod tests {
         let offers = offers.into_iter().enumerate().map(|(order, (server, group, tools))| ServerOffer {
             server: ServerId::new(server).unwrap(),
             group: GroupId::new(group).unwrap(),
+            trusted: false,
             order,
             offer: Offer { tools: tools.into(), ..Offer::default() },
         });

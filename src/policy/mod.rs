@@ -21,6 +21,7 @@ pub mod plan;
 pub mod pool;
 pub mod rate;
 pub mod reload;
+pub mod response_cache;
 pub mod restart;
 pub mod retry;
 pub mod routing;

@@ -136,6 +136,7 @@ impl Round {
                 server,
                 group,
                 order: number,
+                trusted: false,
                 offer: Offer { tools: tools.clone(), ..Offer::default() },
             });
         }
@@ -186,7 +187,13 @@ impl Names {
             let tool = |n| Definition { name: Self::name(number, n), definition: definition.clone() };
             let group = GroupId::from(&server);
             let tools = (0..tools).map(tool).collect();
-            ServerOffer { server, group, order: number, offer: Offer { tools, ..Offer::default() } }
+            ServerOffer {
+                server,
+                group,
+                order: number,
+                trusted: false,
+                offer: Offer { tools, ..Offer::default() },
+            }
         });
         Self(Catalogue::merge(1, offers, Collisions::default()))
     }
@@ -241,7 +248,8 @@ impl Library {
             let tool = |n: usize| Self::tool(number, n);
             let group = GroupId::from(&server);
             let tools = (0..tools).map(tool).collect();
-            ServerOffer { server, group, order: number, offer: Offer { tools, ..Offer::default() } }
+            let offer = Offer { tools, ..Offer::default() };
+            ServerOffer { server, group, order: number, trusted: false, offer }
         });
         Self(Catalogue::merge(1, offers, Collisions::default()))
     }

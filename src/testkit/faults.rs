@@ -4,6 +4,7 @@ use ractor::{ActorCell, ActorRef, Message};
 
 use crate::Troupe;
 use crate::actors::ask;
+use crate::actors::cache::CacheMsg;
 use crate::actors::connection::ConnectionMsg;
 use crate::actors::discovery::DiscoveryMsg;
 use crate::actors::registry::RegistryMsg;
@@ -31,6 +32,8 @@ pub enum Target {
     Registry,
     /// The events actor, and with it everything below the root.
     Events,
+    /// The cache.
+    Cache,
     /// The actor that watches this source of servers.
     Source(String),
 }
@@ -88,6 +91,9 @@ pub async fn inject(troupe: &Troupe, target: Target, fault: Fault) -> Result<(),
         Target::Source(source) => source_actor(troupe, source)
             .await
             .is_some_and(|actor| strike(&actor, fault, [Some(DiscoveryMsg::Panic), None])),
+        Target::Cache => {
+            troupe.stage().cache.is_some_and(|actor| strike(&actor, fault, [Some(CacheMsg::Panic), None]))
+        }
         Target::Events => troupe.stage().events.is_some_and(|actor| strike(&actor, fault, [None, None])),
     };
     if struck { Ok(()) } else { Err(NoSuchActor(target)) }

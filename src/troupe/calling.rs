@@ -19,9 +19,10 @@ use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::caching::Detour;
 use super::rounds::Rounds;
 use crate::actors::Stage;
-use crate::actors::intake::Arrival;
+use crate::actors::intake::{Arrival, CancelOnDrop};
 use crate::actors::listener::Listener;
 use crate::actors::router::{Port, RouterMsg, Submission, Word};
 use crate::call::{Call, Reply};
@@ -53,12 +54,12 @@ enum Progress {
 }
 
 /// What a call keeps from one router to the next.
-struct Trip {
-    id: CallId,
-    started: Instant,
+pub(super) struct Trip {
+    pub id: CallId,
+    pub started: Instant,
     /// A call that no router takes is given up then.
     until: Instant,
-    stage: watch::Receiver<Stage>,
+    pub stage: watch::Receiver<Stage>,
     news: NewsSender,
 }
 
@@ -121,7 +122,7 @@ impl Future for CallFuture {
                         match said {
                             Ok(Word::Answer(answer)) => answer,
                             Ok(Word::Back(call)) => {
-                                self.progress = trip.go_on(call, Some(guard.router.clone()));
+                                self.progress = trip.go_on(call, Some(guard.router().clone()));
                                 continue;
                             }
                             Err(_) => Err(unplaced(CallErrorKind::Interrupted, UNNAMED)),
@@ -150,36 +151,20 @@ impl fmt::Debug for CallFuture {
     }
 }
 
-/// Tells the router that the caller left, unless the answer came first.
-struct CancelOnDrop {
-    router: ActorRef<RouterMsg>,
-    id: Option<CallId>,
-}
-
-impl CancelOnDrop {
-    fn disarm(&mut self) {
-        self.id = None;
-    }
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            // A router that has ended knows no calls.
-            let _ = self.router.cast(RouterMsg::Cancel(id));
-        }
-    }
-}
-
 impl Trip {
-    /// Hands a new call to the router of the moment.
+    /// Hands a new call to the router of the moment, or to the cache, where that has to do with it.
     fn begin(self, call: Arc<Call>) -> Progress {
+        let stage = self.stage.borrow();
+        if let Some(detour) = stage.caching.as_ref().and_then(|caching| Detour::of(&call, caching, &stage)) {
+            drop(stage);
+            return Progress::InTurn(Box::pin(detour.perform(self, call)));
+        }
         let (port, word) = port(&self.news);
         let arrival = Arrival { id: self.id, started: self.started, submission: Submission::new(call, port) };
-        match submit(arrival, &self.stage) {
-            Ok(router) => {
-                Progress::Placed { word, guard: CancelOnDrop { router, id: Some(self.id) }, trip: self }
-            }
+        let submitted = stage.submit(arrival);
+        drop(stage);
+        match submitted {
+            Ok(router) => Progress::Placed { word, guard: CancelOnDrop::new(router, self.id), trip: self },
             Err(arrival) => self.go_on(arrival.submission.withdraw(), None),
         }
     }
@@ -189,7 +174,12 @@ impl Trip {
         Progress::InTurn(Box::pin(self.perform(call, former)))
     }
 
-    async fn perform(self, mut call: Arc<Call>, mut former: Option<ActorRef<RouterMsg>>) -> Answer {
+    /// The call's way to its answer without the cache; from a router that had it, to another one.
+    pub(super) async fn perform(
+        self,
+        mut call: Arc<Call>,
+        mut former: Option<ActorRef<RouterMsg>>,
+    ) -> Answer {
         let Self { id, started, until, stage, news } = self;
         loop {
             if let Some(former) = &former
@@ -226,20 +216,10 @@ fn port(news: &NewsSender) -> (Port, oneshot::Receiver<Word>) {
 /// What a router says of a call. It has a word for each, however it ends: its intake gives back what it never took, and its
 /// state says what became of the rest. None would be a fault of ours, which still leaves no caller waiting.
 async fn word_of(router: &ActorRef<RouterMsg>, id: CallId, word: oneshot::Receiver<Word>) -> Option<Word> {
-    let mut guard = CancelOnDrop { router: router.clone(), id: Some(id) };
+    let mut guard = CancelOnDrop::new(router.clone(), id);
     let said = word.await.ok();
     guard.disarm();
     said
-}
-
-/// Hands a call to the router of the moment, which is returned.
-///
-/// # Errors
-/// The call, if there is none now, or no room.
-fn submit(arrival: Arrival, stage: &watch::Receiver<Stage>) -> Result<ActorRef<RouterMsg>, Arrival> {
-    let stage = stage.borrow();
-    let Stage { router: Some(router), intake: Some(intake), .. } = &*stage else { return Err(arrival) };
-    intake.submit(router, arrival).map(|()| router.clone())
 }
 
 /// The same; waits for a router and for room. None when the troupe has ended.

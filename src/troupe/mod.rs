@@ -1,6 +1,7 @@
 //! The handle that hosts hold.
 
 mod builder;
+mod caching;
 mod calling;
 mod checking;
 mod fanout;
@@ -24,6 +25,7 @@ use ractor::ActorRef;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::actors::cache::CacheMsg;
 use crate::actors::events::EventsMsg;
 use crate::actors::questions::Desk;
 use crate::actors::registry::{Registration, Roster};
@@ -45,6 +47,7 @@ use calling::NewsSender;
 use rounds::Rounds;
 
 pub use builder::{StartError, TroupeBuilder};
+pub use caching::{CacheControl, CacheError, Cached, UnknownCachedTool};
 pub use calling::CallFuture;
 pub use fanout::{Answers, AnyFailure, CallAnyError};
 pub use following::{ConfigFileError, ConfigWatch};
@@ -310,10 +313,23 @@ impl Troupe {
             }
         };
         let sources = tokio::time::timeout(FIGURES_WAIT, ask(&self.0.root, RootMsg::Sources));
-        let (servers, router, sources) = tokio::join!(servers, routed, sources);
+        let cache = self.0.stage.borrow().cache.clone();
+        let cache = async {
+            match cache {
+                Some(cache) => ask(&cache, CacheMsg::Stats).await.ok(),
+                None => None,
+            }
+        };
+        let (servers, router, sources, cache) = tokio::join!(servers, routed, sources, cache);
         let sources = sources.ok().and_then(Result::ok).unwrap_or_default();
         let totals = Totals::over(&servers);
-        Stats { servers, router: router.unwrap_or_default(), sources, totals }
+        Stats {
+            servers,
+            router: router.unwrap_or_default(),
+            sources,
+            cache: cache.unwrap_or_default(),
+            totals,
+        }
     }
 
     /// Adds a server.
@@ -428,8 +444,9 @@ impl Troupe {
     /// configuration names as well. A server that rests goes on to rest.
     ///
     /// Of the settings `strategy`, `callTimeout`, `callIdleTimeout`, `toolTimeouts`, `ejectionMax`, `breaker`, `pool`,
-    /// `retry`, `limits.serversMax` and `limits.openCallsMax` hold at once, for new calls and, where they concern servers, for these.
-    /// The others hold from the next start on: [`Applied::pending`] names those that differ.
+    /// `retry`, `cache.tools`, `cache.trustedTtl`, `cache.entryBytesMax`, `limits.serversMax` and `limits.openCallsMax` hold
+    /// at once, for new calls and, where they concern servers, for these. The others hold from the next start on:
+    /// [`Applied::pending`] names those that differ.
     ///
     /// Two configurations at once are taken one after the other.
     ///
@@ -459,6 +476,11 @@ impl Troupe {
     /// The circuit breaker of a server.
     pub fn breaker(&self, server: impl Into<String>) -> BreakerControl<'_> {
         BreakerControl { troupe: self, server: server.into() }
+    }
+
+    /// The response cache.
+    pub fn cache(&self) -> CacheControl<'_> {
+        CacheControl { troupe: self }
     }
 
     /// Ends the troupe in order: new calls are refused, open ones may finish for the configured drain, the rest is

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::{Ending, RootState};
+use crate::actors::cache::{CacheMsg, Caching};
 use crate::actors::registry::{Registration, RegistryMsg};
 use crate::actors::router::RouterMsg;
 use crate::config::{Applied, ConfigError, ConfigFile, ServerSpec, Settings};
@@ -146,10 +147,11 @@ impl RootState {
             return;
         }
         let Some(registered) = self.staying(&spec.id) else { return };
-        registered.registration.spec = Arc::new(spec);
+        let former = std::mem::replace(&mut registered.registration.spec, Arc::new(spec));
         // A server that a source found is the configuration's from now on.
         registered.registration.origin = Origin::Configured;
         let registration = registered.registration.clone();
+        self.clear_group(&former.group);
         // As above.
         let _ = self.cast.registry.cast(RegistryMsg::Amend(registration));
     }
@@ -165,12 +167,19 @@ impl RootState {
         if settings == *self.settings {
             return;
         }
+        let rules = settings.cache != self.settings.cache;
         let strategy = (settings.strategy != self.settings.strategy).then(|| settings.strategy.clone());
         self.settings = Arc::new(settings);
         self.cast.context.settings = self.settings.clone();
         self.settings_shown.send_replace(self.settings.clone());
         // A router that has just ended is replaced by one that is given them.
         let _ = self.cast.router.cast(RouterMsg::Settings(self.settings.clone()));
+        // Deadlines are among what it tells.
+        self.caching = Caching::new(&self.settings, self.roster.subscribe());
+        self.publish();
+        if rules {
+            let _ = self.cast.cache.cast(CacheMsg::Rules);
+        }
         if let Some(strategy) = strategy {
             self.cast.context.emit(Event::StrategyChanged { strategy });
         }

@@ -4,6 +4,7 @@
 //! never takes a name away from the first, and a bare name that several groups offer is settled by the configuration.
 //! The same holds for resources, their templates and prompts.
 
+mod effect;
 mod entries;
 mod shelf;
 mod template;
@@ -16,6 +17,7 @@ use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
 use crate::offer::OfferKind;
 
+pub use effect::Effect;
 pub use entries::{Prompt, Resource, ResourceTemplate, Tool};
 use shelf::Shelf;
 
@@ -76,6 +78,8 @@ pub struct ServerOffer {
     pub group: GroupId,
     /// Its place among the registrations.
     pub order: usize,
+    /// What it says of its tools is believed.
+    pub trusted: bool,
     /// What it offers.
     pub offer: Offer,
 }
@@ -109,6 +113,8 @@ pub struct Catalogue {
     readers: HashSet<ServerId>,
     /// Who offers a tool that was left out, by its name. Most catalogues have none.
     blocked: BTreeMap<String, Vec<(GroupId, ServerId)>>,
+    /// What is believed of each tool, by its place; none where no server is trusted.
+    effects: Vec<Effect>,
 }
 
 impl Catalogue {
@@ -132,10 +138,12 @@ impl Catalogue {
         {
             blocked.entry(tool.name.clone()).or_default().push((offer.group.clone(), offer.server.clone()));
         }
+        let tools = Shelf::merge(&servers);
         Self {
             version,
             collisions,
-            tools: Shelf::merge(&servers),
+            effects: effect::of(&tools, &servers),
+            tools,
             resources: Shelf::merge(&servers),
             templates: Shelf::merge(&servers),
             prompts: Shelf::merge(&servers),
@@ -152,6 +160,11 @@ impl Catalogue {
     /// All tools, by group and name.
     pub fn tools(&self) -> impl ExactSizeIterator<Item = &Tool> {
         self.tools.entries()
+    }
+
+    /// What is believed of a tool's effect.
+    pub(crate) fn effect(&self, tool: &Tool) -> Effect {
+        self.effects.get(tool.index).copied().unwrap_or_default()
     }
 
     /// All resources that servers list, by group and URI.
@@ -284,6 +297,7 @@ mod tests {
             server: ServerId::new(server).unwrap(),
             group: GroupId::new(group).unwrap(),
             order,
+            trusted: false,
             offer: Offer { tools: tools.collect(), ..Offer::default() },
         }
     }
@@ -402,6 +416,7 @@ mod tests {
             server: ServerId::new(server).unwrap(),
             group: GroupId::new(server).unwrap(),
             order: 0,
+            trusted: false,
             offer: Offer {
                 resources: listed(resources),
                 templates: listed(templates),

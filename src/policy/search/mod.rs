@@ -231,6 +231,7 @@ mod tests {
         let offer = ServerOffer {
             server: ServerId::new("s").unwrap(),
             group: GroupId::new("g").unwrap(),
+            trusted: false,
             order: 0,
             offer: Offer { tools: tools.collect(), ..Offer::default() },
         };

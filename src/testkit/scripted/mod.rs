@@ -320,6 +320,13 @@ impl ScriptedBuilder {
         self
     }
 
+    /// Says of a tool that it changes nothing (`readOnlyHint`).
+    pub fn read_only(mut self, tool: impl Into<String>) -> Self {
+        let hint = object(serde_json::json!({"annotations": {"readOnlyHint": true}}));
+        self.plan.said.entry(tool.into()).or_default().extend(hint);
+        self
+    }
+
     /// Starts it on a free port of 127.0.0.1.
     ///
     /// # Panics

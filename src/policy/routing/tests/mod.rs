@@ -116,6 +116,7 @@ impl House {
                 server: id(server),
                 group: crate::id::GroupId::new(group).unwrap(),
                 order,
+                trusted: false,
                 offer: Offer { tools: tools.collect(), ..Offer::default() },
             });
         }

@@ -1,0 +1,371 @@
+//! CacheActor: owns the results that are kept, and the calls that wait for the request of an equal one.
+//!
+//! It depends on nobody and nobody on it: a call asks it before it goes to the router, and where it has ended, at whatever
+//! moment, the call goes to the router by itself. Its death loses what was kept, and no call. Judgement is
+//! [`ResponseCache`]'s.
+//!
+//! The one thing that it starts by itself is a request for a result that was given out stale: the very call that was answered
+//! so, which makes its request after its answer.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::alarm::Alarm;
+use super::intake::{Arrival, CancelOnDrop};
+use super::registry::Roster;
+use super::router::{Submission, Word};
+use super::tasks::OwnedTask;
+use super::{Stage, Tasks};
+use crate::call::Call;
+use crate::config::Settings;
+use crate::error::CallError;
+use crate::event::Event;
+use crate::id::CallId;
+use crate::policy::response_cache::{
+    Asked, Fetched, FlightId, Kept, Place, Port, ResponseCache, Rules, Shared, Sweep, Terms, UnknownRule,
+    Verdict, Wanted, is_own, judge,
+};
+use crate::policy::routing::Answer;
+use crate::stats::CacheStats;
+
+/// What handles need to tell which calls the cache has to do with: an immutable snapshot.
+pub(crate) struct Caching {
+    pub rules: Rules,
+    pub settings: Arc<Settings>,
+    pub roster: watch::Receiver<Arc<Roster>>,
+}
+
+impl Caching {
+    /// None if no tool's results are kept.
+    pub fn new(settings: &Arc<Settings>, roster: watch::Receiver<Arc<Roster>>) -> Option<Arc<Self>> {
+        let rules = Rules::new(&settings.cache)?;
+        Some(Arc::new(Self { rules, settings: settings.clone(), roster }))
+    }
+
+    /// What may be done with an answer, and a copy of it that holds no more memory than it shows.
+    fn fetched(&self, terms: &Terms, answer: &Answer) -> Option<Fetched> {
+        let reply = match answer {
+            Ok(reply) => reply,
+            Err(error) if is_own(error.kind()) => return None,
+            Err(error) => return Some(Fetched::Failed(error.clone())),
+        };
+        let fits = reply.result.len() <= self.settings.cache.entry_bytes_max;
+        let (verdict, result) = match judge(terms, &reply.result) {
+            Verdict::Keep(_) | Verdict::KeepForEveryone(_) if !fits => (Verdict::Share, reply.result.clone()),
+            keep @ (Verdict::Keep(_) | Verdict::KeepForEveryone(_)) => (keep, reply.result.detached()),
+            other @ (Verdict::Share | Verdict::Alone) => (other, reply.result.clone()),
+        };
+        let (server, group, tool) = (reply.server.clone(), reply.group.clone(), reply.tool.as_str().into());
+        Some(Fetched::Answer(Kept { server, group, tool, result }, verdict))
+    }
+}
+
+/// The duty to make a request that others may wait for. Dropped without a report, it passes on to one of those.
+pub(crate) struct Lead {
+    flight: Option<FlightId>,
+    cache: ActorRef<CacheMsg>,
+}
+
+impl Lead {
+    fn new(flight: FlightId, cache: &ActorRef<CacheMsg>) -> Self {
+        Self { flight: Some(flight), cache: cache.clone() }
+    }
+
+    /// The request has its answer.
+    pub fn report(mut self, caching: &Caching, terms: &Terms, answer: &Answer) {
+        let Some(fetched) = caching.fetched(terms, answer) else { return };
+        if let Some(flight) = self.flight.take() {
+            // A cache that has ended has nobody waiting.
+            let _ = self.cache.cast(CacheMsg::Finished { flight, fetched: Box::new(fetched) });
+        }
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            let _ = self.cache.cast(CacheMsg::Abandoned(flight));
+        }
+    }
+}
+
+/// What a call that asked is told, once.
+pub(crate) enum CacheWord {
+    /// The answer.
+    Answer(Kept),
+    /// The error of an equal call.
+    Failed(CallError),
+    /// It makes the request, for itself and for others.
+    Lead(Lead),
+    /// It makes its request for itself.
+    Alone,
+}
+
+/// A call that asks.
+pub(crate) struct Asking {
+    pub wanted: Wanted,
+    /// The call itself: its request is made when it was answered with a stale result.
+    pub call: (CallId, Arc<Call>),
+    pub caching: Arc<Caching>,
+}
+
+/// What the cache is told.
+pub(crate) enum CacheMsg {
+    /// By a handle: a call asks.
+    Ask { asking: Box<Asking>, port: oneshot::Sender<CacheWord> },
+    /// By who leads: the answer.
+    Finished { flight: FlightId, fetched: Box<Fetched> },
+    /// By who leads: it left without one.
+    Abandoned(FlightId),
+    /// By a handle: is there a stale answer in place of this error?
+    Excuse { place: Place, terms: Terms, error: CallError, port: oneshot::Sender<Option<Kept>> },
+    /// By a handle: a call was, or may have been, carried out that clears these.
+    Wrote(Vec<Sweep>),
+    /// By the root and by server actors: servers or tools changed.
+    Changed(Vec<Sweep>),
+    /// By a handle: the host clears. Answered with the number of results.
+    Clear { sweep: Sweep, port: oneshot::Sender<usize> },
+    /// By the look at the roster: it changed.
+    Roster,
+    /// By the root: the rules changed.
+    Rules,
+    /// By the root: the troupe is shutting down. New calls are the router's to refuse.
+    Drain,
+    /// By a handle: the figures.
+    Stats(oneshot::Sender<CacheStats>),
+    /// By the alarm.
+    Due,
+    /// By the testkit: panic in this handler.
+    #[cfg(feature = "testkit")]
+    Panic,
+}
+
+/// What the cache is started with.
+pub(crate) struct CacheArguments {
+    pub settings: Arc<Settings>,
+    pub stage: watch::Receiver<Stage>,
+    pub roster: watch::Receiver<Arc<Roster>>,
+    pub tasks: Tasks,
+}
+
+/// The cache's state.
+pub(crate) struct CacheState {
+    cache: ResponseCache<oneshot::Sender<CacheWord>>,
+    stage: watch::Receiver<Stage>,
+    roster: watch::Receiver<Arc<Roster>>,
+    tasks: Tasks,
+    /// Requests for results that were given out stale.
+    refreshing: HashMap<FlightId, OwnedTask>,
+    /// Tools of rules that were offered once, or were told to be unknown.
+    settled: BTreeSet<String>,
+    draining: bool,
+    alarm: Alarm,
+    _look: OwnedTask,
+}
+
+impl Port for oneshot::Sender<CacheWord> {
+    fn is_closed(&self) -> bool {
+        oneshot::Sender::is_closed(self)
+    }
+}
+
+/// Keeps results; see the module's page.
+pub(crate) struct CacheActor;
+
+impl Actor for CacheActor {
+    type Msg = CacheMsg;
+    type State = CacheState;
+    type Arguments = CacheArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<CacheMsg>,
+        arguments: CacheArguments,
+    ) -> Result<CacheState, ActorProcessingErr> {
+        let CacheArguments { settings, stage, roster, tasks } = arguments;
+        let mut seen = roster.clone();
+        let look = tasks.spawn(async move {
+            while myself.cast(CacheMsg::Roster).is_ok() && seen.changed().await.is_ok() {}
+        });
+        Ok(CacheState {
+            cache: ResponseCache::new(&settings.cache, settings.limits.open_calls_max),
+            stage,
+            roster,
+            refreshing: HashMap::new(),
+            settled: BTreeSet::new(),
+            draining: false,
+            alarm: Alarm::new(tasks.clone()),
+            tasks,
+            _look: look,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<CacheMsg>,
+        message: CacheMsg,
+        state: &mut CacheState,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = Instant::now();
+        match message {
+            CacheMsg::Ask { asking, port } => state.ask(&myself, *asking, port, now),
+            CacheMsg::Finished { flight, fetched } => {
+                state.refreshing.remove(&flight);
+                state.finished(flight, *fetched, now);
+            }
+            CacheMsg::Abandoned(flight) => {
+                state.refreshing.remove(&flight);
+                if let Some(port) = state.cache.abandoned(flight) {
+                    // If that one has left too, the lead is dropped here and passes on by the same way.
+                    let _ = port.send(CacheWord::Lead(Lead::new(flight, &myself)));
+                }
+            }
+            CacheMsg::Excuse { place, terms, error, port } => {
+                let _ = port.send(state.cache.excused(&place, &terms, &error, now));
+            }
+            CacheMsg::Wrote(sweeps) => sweeps.iter().for_each(|sweep| state.cache.clear(sweep)),
+            CacheMsg::Changed(sweeps) => {
+                for sweep in sweeps {
+                    state.clear_out(&sweep, now);
+                }
+            }
+            CacheMsg::Clear { sweep, port } => {
+                let _ = port.send(state.clear_out(&sweep, now));
+            }
+            CacheMsg::Roster => state.find_unknown(),
+            CacheMsg::Rules => {
+                state.settled.clear();
+                // What was kept by other rules may not be kept by these.
+                state.clear_out(&Sweep::Everything, now);
+                state.find_unknown();
+            }
+            CacheMsg::Drain => {
+                state.draining = true;
+                state.refreshing.clear();
+            }
+            CacheMsg::Stats(port) => {
+                let _ = port.send(state.cache.stats());
+            }
+            CacheMsg::Due => {
+                state.alarm.rang();
+                state.cache.tick(now);
+            }
+            #[cfg(feature = "testkit")]
+            CacheMsg::Panic => panic!("ordered by the testkit"),
+        }
+        state.alarm.set(state.cache.next_time(), &myself, || CacheMsg::Due);
+        Ok(())
+    }
+}
+
+impl CacheState {
+    fn ask(
+        &mut self,
+        myself: &ActorRef<CacheMsg>,
+        asking: Asking,
+        port: oneshot::Sender<CacheWord>,
+        now: Instant,
+    ) {
+        let Asking { wanted, call, caching } = asking;
+        let terms = wanted.terms;
+        // A caller that left meanwhile needs no word. A lead that it does not get passes on by its drop.
+        if self.draining {
+            let _ = port.send(CacheWord::Alone);
+            return;
+        }
+        let _ = match self.cache.ask(wanted, port, now) {
+            Asked::Hit(port, kept) => port.send(CacheWord::Answer(kept)),
+            Asked::Lead(port, flight) => port.send(CacheWord::Lead(Lead::new(flight, myself))),
+            Asked::Alone(port) => port.send(CacheWord::Alone),
+            Asked::Follow => Ok(()),
+            Asked::Stale(port, kept, flight) => {
+                let lead = Lead::new(flight, myself);
+                // In this order: a call that makes its request here makes none itself, and its id is used once.
+                port.send(CacheWord::Answer(kept)).map(|()| self.refresh(flight, lead, call, caching, terms))
+            }
+        };
+    }
+
+    /// Fetches a result anew in the background.
+    fn refresh(
+        &mut self,
+        flight: FlightId,
+        lead: Lead,
+        (id, call): (CallId, Arc<Call>),
+        caching: Arc<Caching>,
+        terms: Terms,
+    ) {
+        let stage = self.stage.clone();
+        let task = self.tasks.spawn(async move {
+            if let Some(answer) = request(id, call, stage).await {
+                lead.report(&caching, &terms, &answer);
+            }
+        });
+        self.refreshing.insert(flight, task);
+    }
+
+    fn finished(&mut self, flight: FlightId, fetched: Fetched, now: Instant) {
+        let (ports, shared) = self.cache.finished(flight, fetched, now);
+        for port in ports {
+            // A caller that left meanwhile needs no answer.
+            let _ = port.send(match &shared {
+                Shared::Answer(kept) => CacheWord::Answer(kept.clone()),
+                Shared::Failed(error) => CacheWord::Failed(error.clone()),
+                Shared::Nothing => CacheWord::Alone,
+            });
+        }
+    }
+
+    /// Clears out, and tells subscribers where there was something.
+    fn clear_out(&mut self, sweep: &Sweep, now: Instant) -> usize {
+        let entries = self.cache.clear_out(sweep, now);
+        if entries > 0 {
+            self.emit(Event::CacheCleared { what: sweep.to_string(), entries });
+        }
+        entries
+    }
+
+    /// Tells rules for tools that nobody offers, once every server has told what it offers. A tool that leaves with its server
+    /// is no mistake.
+    fn find_unknown(&mut self) {
+        let Some(caching) = self.stage.borrow().caching.clone() else { return };
+        let roster = self.roster.borrow_and_update().clone();
+        let unknown = caching.rules.unknown(&roster.catalogue);
+        let offered = |tool: &String| unknown.iter().all(|rule| rule.tool != *tool);
+        self.settled.extend(caching.rules.named().filter(offered));
+        if !roster.all_listed() {
+            return;
+        }
+        for UnknownRule { tool, near } in unknown {
+            if self.settled.insert(tool.clone()) {
+                self.emit(Event::CacheRuleUnknown { tool, near });
+            }
+        }
+    }
+
+    fn emit(&self, event: Event) {
+        if let Some(events) = &self.stage.borrow().events {
+            // No events actor means that the troupe is ending; nobody is left to be told.
+            let _ = events.cast(super::events::EventsMsg::Emit(event));
+        }
+    }
+}
+
+/// Makes a request that nobody waits for. None if no router takes it, or the router ends before a server has seen it: it
+/// is made again when the result is asked for again.
+async fn request(id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>) -> Option<Answer> {
+    let (port, word) = oneshot::channel();
+    let arrival = Arrival { id, started: Instant::now(), submission: Submission::unheard(call, port) };
+    let submitted = stage.borrow().submit(arrival);
+    let mut guard = CancelOnDrop::new(submitted.ok()?, id);
+    let said = word.await;
+    guard.disarm();
+    match said {
+        Ok(Word::Answer(answer)) => Some(answer),
+        Ok(Word::Back(_)) | Err(_) => None,
+    }
+}

@@ -1,0 +1,228 @@
+//! Which results may be kept, for how long, and for whom.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::positive;
+use super::{ConfigError, duration};
+use crate::id::GroupId;
+
+/// The longest name of a tool, as in MCP.
+const TOOL_BYTES_MAX: usize = 128;
+
+/// The response cache. Nothing is kept of a tool that is not named here, unless a `trusted` server calls it read-only and
+/// [`trusted_ttl`](Self::trusted_ttl) is set: a call that writes must never be answered from a cache.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct CacheSettings {
+    /// Tools whose results are kept, by name (bare or `group/tool`, which goes before): none.
+    pub tools: BTreeMap<String, CacheRule>,
+    /// How long results are kept of tools that all their servers call read-only (`readOnlyHint`), where all these are
+    /// [`trusted`](crate::Server::trusted); none: they are not kept. A call of any other tool of the group clears them.
+    #[serde(deserialize_with = "duration::optional", serialize_with = "duration::serialize_optional")]
+    pub trusted_ttl: Option<Duration>,
+    /// Results that are kept: 1,000.
+    pub entries_max: usize,
+    /// Bytes of the results that are kept and of their keys, all together: 64 MiB.
+    pub bytes_max: usize,
+    /// A larger result is handed on and not kept: 1 MiB, so that a few large ones do not push out all others.
+    pub entry_bytes_max: usize,
+}
+
+/// How long the results of one tool are kept, and for whom.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct CacheRule {
+    /// How long a result is fresh: 10 min.
+    #[serde(with = "duration")]
+    pub ttl: Duration,
+    /// How long after that it is still given out while it is fetched anew in the background: not at all.
+    #[serde(deserialize_with = "duration::optional", serialize_with = "duration::serialize_optional")]
+    pub stale_while_revalidate: Option<Duration>,
+    /// How long after `ttl` it is given out where no server can answer: not at all.
+    #[serde(deserialize_with = "duration::optional", serialize_with = "duration::serialize_optional")]
+    pub stale_if_error: Option<Duration>,
+    /// Who shares a result.
+    pub scope: CacheScope,
+    /// Tools (bare or `group/tool`) whose calls make the kept results wrong: each that was, or may have been, carried out
+    /// clears them. A bare name means the tool in every group.
+    pub cleared_by: Vec<String>,
+}
+
+/// Who shares a kept result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheScope {
+    /// All callers.
+    #[default]
+    Shared,
+    /// Calls with the same affinity key; calls without one are not cached.
+    Affinity,
+    /// Calls with the same [`identity`](crate::Call::identity); calls without one are not cached.
+    Identity,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            tools: BTreeMap::new(),
+            trusted_ttl: None,
+            entries_max: 1_000,
+            bytes_max: 64 << 20,
+            entry_bytes_max: 1 << 20,
+        }
+    }
+}
+
+impl Default for CacheRule {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(600),
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            scope: CacheScope::default(),
+            cleared_by: Vec::new(),
+        }
+    }
+}
+
+/// A tool as the operator names it: in one group, or in all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ToolName {
+    pub group: Option<GroupId>,
+    pub tool: String,
+}
+
+impl ToolName {
+    /// Reads `tool` or `group/tool`; says what is wrong with anything else.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let (group, tool) = match name.split_once('/') {
+            Some((group, tool)) => (Some(GroupId::new(group).map_err(|error| error.to_string())?), tool),
+            None => (None, name),
+        };
+        if tool.is_empty() || tool.len() > TOOL_BYTES_MAX {
+            return Err(format!("{name:?} names no tool: its name is empty or longer than 128 characters"));
+        }
+        if !tool.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
+            return Err(format!(
+                "{name:?} names no tool: only letters, digits, '_', '.' and '-' are allowed"
+            ));
+        }
+        Ok(Self { group, tool: tool.to_owned() })
+    }
+
+    /// Whether both can mean the same tool.
+    fn meets(&self, other: &Self) -> bool {
+        let alike = self.group == other.group || self.group.is_none() || other.group.is_none();
+        alike && self.tool == other.tool
+    }
+}
+
+impl std::fmt::Display for ToolName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.group {
+            Some(group) => write!(f, "{group}/{}", self.tool),
+            None => f.write_str(&self.tool),
+        }
+    }
+}
+
+impl CacheSettings {
+    /// Checks every value; the error names the first key that is wrong. Whether there are such tools is known only when the
+    /// servers have told theirs, see [`Event::CacheRuleUnknown`](crate::Event::CacheRuleUnknown).
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut readers = Vec::with_capacity(self.tools.len());
+        for (name, rule) in &self.tools {
+            let at = |error: ConfigError| error.under(name).under("tools");
+            let reader =
+                ToolName::parse(name).map_err(|reason| ConfigError::new(name, reason).under("tools"))?;
+            rule.check().map_err(at)?;
+            readers.push(reader);
+        }
+        for (name, rule) in &self.tools {
+            for (index, writer) in rule.cleared_by.iter().enumerate() {
+                let at = |reason| ConfigError::new(format!("tools.{name}.clearedBy[{index}]"), reason);
+                let writer = ToolName::parse(writer).map_err(at)?;
+                if let Some(reader) = readers.iter().find(|reader| reader.meets(&writer)) {
+                    let reason = format!(
+                        "the results of {reader} are kept: a call that is answered from the cache is not carried out"
+                    );
+                    return Err(at(reason));
+                }
+            }
+        }
+        if self.trusted_ttl == Some(Duration::ZERO) {
+            return Err(ConfigError::new("trustedTtl", "must be more than 0; leave it out to keep none"));
+        }
+        positive("entriesMax", &self.entries_max)?;
+        positive("bytesMax", &self.bytes_max)?;
+        positive("entryBytesMax", &self.entry_bytes_max)?;
+        if self.entry_bytes_max > self.bytes_max {
+            let reason = format!("{} is more than bytesMax ({})", self.entry_bytes_max, self.bytes_max);
+            return Err(ConfigError::new("entryBytesMax", reason));
+        }
+        Ok(())
+    }
+}
+
+impl CacheRule {
+    /// Checks every value; the error names the first key that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        positive("ttl", &self.ttl)?;
+        for (key, window) in
+            [("staleWhileRevalidate", self.stale_while_revalidate), ("staleIfError", self.stale_if_error)]
+        {
+            if window == Some(Duration::ZERO) {
+                return Err(ConfigError::new(key, "must be more than 0; leave it out for none"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str) -> Result<(), ConfigError> {
+        serde_json::from_str::<CacheSettings>(json).unwrap().check()
+    }
+
+    #[test]
+    fn fault_e8_a_time_to_live_of_zero_is_refused_and_not_replaced() {
+        assert_eq!(check(r#"{"tools":{"t":{"ttl":"0s"}}}"#).unwrap_err().key, "tools.t.ttl");
+        assert_eq!(check(r#"{"trustedTtl":"0s"}"#).unwrap_err().key, "trustedTtl");
+        let zero = r#"{"tools":{"t":{"staleIfError":"0s"}}}"#;
+        assert_eq!(check(zero).unwrap_err().key, "tools.t.staleIfError");
+    }
+
+    #[test]
+    fn names_that_can_be_no_tools_are_mistakes() {
+        for name in ["", "a b", "g/", "g h/t", "g/t/u"] {
+            let text = format!(r#"{{"tools":{{"{name}":{{}}}}}}"#);
+            assert_eq!(check(&text).unwrap_err().key, format!("tools.{name}"));
+            let text = format!(r#"{{"tools":{{"t":{{"clearedBy":["w","{name}"]}}}}}}"#);
+            assert_eq!(check(&text).unwrap_err().key, "tools.t.clearedBy[1]");
+        }
+        assert_eq!(check(r#"{"tools":{"g/t":{},"file.read":{"clearedBy":["w","g/w"]}}}"#), Ok(()));
+    }
+
+    #[test]
+    fn a_tool_cannot_be_kept_and_clear_others() {
+        for (reader, writer) in [("r", "r"), ("g/r", "r"), ("r", "g/r"), ("g/r", "g/r")] {
+            let text = format!(r#"{{"tools":{{"{reader}":{{}},"t":{{"clearedBy":["{writer}"]}}}}}}"#);
+            assert_eq!(check(&text).unwrap_err().key, "tools.t.clearedBy[0]", "{text}");
+        }
+        assert_eq!(check(r#"{"tools":{"g/r":{},"t":{"clearedBy":["h/r"]}}}"#), Ok(()));
+    }
+
+    #[test]
+    fn one_entry_cannot_be_larger_than_all() {
+        assert_eq!(check(r#"{"bytesMax":10}"#).unwrap_err().key, "entryBytesMax");
+        assert_eq!(check(r#"{"bytesMax":10,"entryBytesMax":10}"#), Ok(()));
+    }
+}

@@ -1,0 +1,284 @@
+//! What the settings say of each tool, in a shape that is quickly asked: most calls only learn here that they are none of the
+//! cache's business.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::clearing::Sweep;
+use super::key::CachedKind;
+use crate::config::{CacheRule, CacheScope, CacheSettings, ToolName};
+use crate::id::GroupId;
+use crate::policy::catalogue::{Catalogue, Effect, Resolution, Tool};
+
+/// How long an answer is kept, and what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lifetime {
+    /// It is fresh for so long.
+    pub ttl: Duration,
+    /// For so long after that it is given out while it is fetched anew.
+    pub while_revalidate: Duration,
+    /// For so long after its freshness it is given out where no server can answer.
+    pub if_error: Duration,
+}
+
+/// By whose word an answer is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terms {
+    /// The operator's rule for its tool.
+    Ruled(Lifetime),
+    /// The hint of a trusted server.
+    Hinted(Lifetime),
+    /// The answer's own.
+    Declared,
+}
+
+impl Terms {
+    /// By whose word answers of a kind are kept: those of tools by a rule or a hint, if there is one; others say it themselves.
+    pub fn of(kind: CachedKind, reading: Option<Reading>) -> Option<Self> {
+        match kind {
+            CachedKind::Tool => reading.map(|reading| reading.terms),
+            CachedKind::Resource | CachedKind::Prompt => Some(Self::Declared),
+        }
+    }
+}
+
+/// A tool whose results are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    pub terms: Terms,
+    pub scope: CacheScope,
+}
+
+/// A rule for a tool that no server offers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnknownRule {
+    /// The tool as the rule names it.
+    pub tool: String,
+    /// Names that look alike, best first.
+    pub near: Vec<String>,
+}
+
+/// What is said of the tools of one bare name: of one group's, or of all.
+type OfName<T> = Vec<(Option<GroupId>, T)>;
+
+/// The cache settings of tools.
+#[derive(Debug, Default)]
+pub struct Rules {
+    readers: HashMap<String, OfName<Reading>>,
+    writers: HashMap<String, OfName<Sweep>>,
+    hinted: Option<Reading>,
+    /// Every tool that a rule names.
+    named: Vec<ToolName>,
+}
+
+/// What a rule says that is not written.
+fn lifetime(rule: &CacheRule) -> Lifetime {
+    Lifetime {
+        ttl: rule.ttl,
+        while_revalidate: rule.stale_while_revalidate.unwrap_or_default(),
+        if_error: rule.stale_if_error.unwrap_or_default(),
+    }
+}
+
+impl Rules {
+    /// The rules of settings that were checked. None if no tool's results are kept.
+    pub fn new(settings: &CacheSettings) -> Option<Self> {
+        let mut rules = Self::default();
+        for (name, rule) in &settings.tools {
+            // Names were checked; one that is none can match no tool.
+            let Ok(reader) = ToolName::parse(name) else { continue };
+            let sweep = Sweep::Tool(reader.clone());
+            for writer in rule.cleared_by.iter().filter_map(|writer| ToolName::parse(writer).ok()) {
+                let sweeps = rules.writers.entry(writer.tool.clone()).or_default();
+                sweeps.push((writer.group.clone(), sweep.clone()));
+                rules.named.push(writer);
+            }
+            let reading = Reading { terms: Terms::Ruled(lifetime(rule)), scope: rule.scope };
+            let readings = rules.readers.entry(reader.tool.clone()).or_default();
+            readings.push((reader.group.clone(), reading));
+            rules.named.push(reader);
+        }
+        rules.hinted = settings.trusted_ttl.map(|ttl| Reading {
+            terms: Terms::Hinted(Lifetime { ttl, ..Lifetime::default() }),
+            scope: CacheScope::Shared,
+        });
+        rules.named.sort();
+        rules.named.dedup();
+        (!rules.readers.is_empty() || rules.hinted.is_some()).then_some(rules)
+    }
+
+    /// Whether, and how, the results of a tool are kept. A rule for its group goes before one for all, and both before hints.
+    pub fn reading(&self, tool: &Tool, effect: Effect) -> Option<Reading> {
+        let readings = self.readers.get(&*tool.name).map(Vec::as_slice).unwrap_or_default();
+        let of = |wanted: Option<&GroupId>| {
+            readings.iter().find(|(group, _)| group.as_ref() == wanted).map(|(_, reading)| *reading)
+        };
+        let ruled = of(Some(&tool.group)).or_else(|| of(None));
+        ruled.or_else(|| self.hinted.filter(|_| effect == Effect::Reads))
+    }
+
+    /// What a call of a tool clears.
+    pub fn sweeps(&self, tool: &Tool, effect: Effect) -> Vec<Sweep> {
+        if self.reading(tool, effect).is_some() {
+            return Vec::new();
+        }
+        let mut sweeps = self.sweeps_of_name(&tool.name, Some(&tool.group));
+        if effect == Effect::Writes && self.hinted.is_some() {
+            sweeps.push(Sweep::Hinted(tool.group.clone()));
+        }
+        sweeps
+    }
+
+    /// What a call clears of which only the name is known, and the group, if the call named it.
+    pub fn sweeps_of_name(&self, tool: &str, group: Option<&GroupId>) -> Vec<Sweep> {
+        let writers = self.writers.get(tool).map(Vec::as_slice).unwrap_or_default();
+        let meant = writers.iter().filter(|(of, _)| {
+            let (Some(of), Some(group)) = (of, group) else { return true };
+            of == group
+        });
+        meant.map(|(_, sweep)| sweep.clone()).collect()
+    }
+
+    /// Every tool that a rule names, as it names it.
+    pub fn named(&self) -> impl Iterator<Item = String> {
+        self.named.iter().map(ToolName::to_string)
+    }
+
+    /// The rules for tools that nobody offers.
+    pub fn unknown(&self, catalogue: &Catalogue) -> Vec<UnknownRule> {
+        let unknown = self.named.iter().filter_map(|name| {
+            let group = name.group.as_ref().map(GroupId::as_str);
+            match catalogue.resolve(&name.tool, group, |_| true) {
+                Resolution::Found(_) | Resolution::Several(_) | Resolution::Ambiguous(_) => None,
+                Resolution::Unknown { near } => Some(UnknownRule { tool: name.to_string(), near }),
+            }
+        });
+        unknown.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Collisions;
+    use crate::id::ServerId;
+    use crate::json::RawJson;
+    use crate::policy::catalogue::{Definition, Offer, ServerOffer};
+
+    /// Tools whose names begin with `get` are read-only by their own word.
+    fn offer(group: &str, trusted: bool, tools: &[&str]) -> ServerOffer {
+        let tools = tools.iter().map(|name| Definition {
+            name: (*name).to_owned(),
+            definition: RawJson::from_text(format!(
+                r#"{{"annotations":{{"readOnlyHint":{}}}}}"#,
+                name.starts_with("get")
+            ))
+            .unwrap(),
+        });
+        ServerOffer {
+            server: ServerId::new(group).unwrap(),
+            group: GroupId::new(group).unwrap(),
+            order: 0,
+            trusted,
+            offer: Offer { tools: tools.collect(), ..Offer::default() },
+        }
+    }
+
+    fn catalogue() -> Catalogue {
+        let offers = [
+            offer("files", false, &["file.read", "file.write", "get.size"]),
+            offer("db", true, &["get.rows", "insert", "file.read"]),
+        ];
+        Catalogue::merge(1, offers, Collisions::Error)
+    }
+
+    fn tool(name: &str) -> (Tool, Effect) {
+        let catalogue = catalogue();
+        match catalogue.resolve(name, None, |_| true) {
+            Resolution::Found(tool) => (tool.clone(), catalogue.effect(tool)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn reading(rules: &Rules, name: &str) -> Option<Reading> {
+        let (tool, effect) = tool(name);
+        rules.reading(&tool, effect)
+    }
+
+    fn sweeps(rules: &Rules, name: &str) -> Vec<Sweep> {
+        let (tool, effect) = tool(name);
+        rules.sweeps(&tool, effect)
+    }
+
+    fn rules(json: &str) -> Option<Rules> {
+        let settings: CacheSettings = serde_json::from_str(json).unwrap();
+        settings.check().unwrap();
+        Rules::new(&settings)
+    }
+
+    fn ttl(reading: Option<Reading>) -> Option<u64> {
+        match reading?.terms {
+            Terms::Ruled(lifetime) | Terms::Hinted(lifetime) => Some(lifetime.ttl.as_secs()),
+            Terms::Declared => None,
+        }
+    }
+
+    #[test]
+    fn fault_e1_nothing_is_kept_that_was_not_named() {
+        assert!(rules("{}").is_none());
+        let rules = rules(r#"{"tools":{"file.read":{}}}"#).unwrap();
+        assert!(reading(&rules, "files/file.read").is_some());
+        for name in ["files/file.write", "files/get.size", "db/get.rows", "db/insert"] {
+            assert_eq!(reading(&rules, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_rule_for_one_group_goes_before_that_for_all_and_both_before_hints() {
+        let rules = rules(
+            r#"{"trustedTtl":"9s","tools":{"file.read":{"ttl":"1s"},"db/file.read":{"ttl":"2s"},
+                "db/get.rows":{"ttl":"3s"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(ttl(reading(&rules, "files/file.read")), Some(1));
+        assert_eq!(ttl(reading(&rules, "db/file.read")), Some(2));
+        assert_eq!(ttl(reading(&rules, "db/get.rows")), Some(3));
+    }
+
+    #[test]
+    fn hints_count_where_the_server_is_trusted_and_others_clear() {
+        let rules = rules(r#"{"trustedTtl":"9s"}"#).unwrap();
+        assert_eq!(ttl(reading(&rules, "db/get.rows")), Some(9));
+        assert_eq!(reading(&rules, "files/get.size"), None);
+        let db = GroupId::new("db").unwrap();
+        assert_eq!(sweeps(&rules, "db/insert"), [Sweep::Hinted(db)]);
+        assert_eq!(sweeps(&rules, "db/get.rows"), []);
+        assert_eq!(sweeps(&rules, "files/file.write"), []);
+    }
+
+    #[test]
+    fn fault_e2_a_tool_clears_what_names_it() {
+        let rules = rules(
+            r#"{"tools":{"files/file.read":{"clearedBy":["file.write"]},"size":{"clearedBy":["db/file.write"]}}}"#,
+        )
+        .unwrap();
+        let swept = Sweep::Tool(ToolName::parse("files/file.read").unwrap());
+        assert_eq!(sweeps(&rules, "files/file.write"), std::slice::from_ref(&swept));
+        assert_eq!(sweeps(&rules, "db/insert"), []);
+        // Whoever it was may have been the one.
+        assert_eq!(rules.sweeps_of_name("file.write", None).len(), 2);
+        assert_eq!(rules.sweeps_of_name("file.write", Some(&GroupId::new("x").unwrap())), [swept]);
+    }
+
+    #[test]
+    fn rules_for_tools_that_nobody_offers_are_found_with_near_names() {
+        let rules = rules(
+            r#"{"tools":{"file.raed":{"clearedBy":["files/file.write","db/file.write"]},"file.read":{}}}"#,
+        )
+        .unwrap();
+        let unknown = rules.unknown(&catalogue());
+        let names: Vec<&str> = unknown.iter().map(|rule| rule.tool.as_str()).collect();
+        assert_eq!(names, ["file.raed", "db/file.write"]);
+        assert!(unknown[0].near.contains(&"db/file.read".to_owned()), "{:?}", unknown[0]);
+    }
+}

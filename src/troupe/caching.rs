@@ -1,0 +1,365 @@
+//! Calls that the cache has to do with, and the host's face of it.
+//!
+//! ```text
+//! of a tool whose results are kept:  ask ──▶ the answer, or an error that an equal call met
+//!                                     │ ──▶ lead ──▶ the router ──▶ report, to those who wait as well
+//!                                     └──▶ the router: no cache at the moment, or it would not help
+//! of a tool that clears:             the router ──▶ clear, unless it was surely not carried out
+//! ```
+//!
+//! What the cache holds is never needed: at every moment of its death a call goes on to the router, with the time it has left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::Troupe;
+use super::calling::Trip;
+use crate::actors::cache::{Asking, CacheMsg, CacheWord, Caching, Lead};
+use crate::actors::registry::Roster;
+use crate::actors::{Stage, ask};
+use crate::call::{CacheUse, Call, Errand, Reply, Request};
+use crate::config::{CacheScope, ToolName};
+use crate::error::{CallError, CallErrorKind, Deadline, Delivery};
+use crate::id::{GroupId, RequestId};
+use crate::json::canonical::canonical;
+use crate::policy::catalogue::{Catalogue, Resolution, Tool};
+use crate::policy::response_cache::{
+    CachedKind, Demand, Kept, Place, Question, Sweep, Terms, UnknownRule, Wanted, Whose, excuses,
+};
+use crate::policy::routing::Answer;
+
+/// Calls with larger arguments are not looked up: they are hardly made twice, and to compare them costs more than a hop.
+const ARGUMENTS_BYTES_MAX: usize = 64 << 10;
+
+/// The way of a call that the cache has to do with.
+pub(super) enum Detour {
+    /// Its result may be kept already.
+    Read { wanted: Box<Wanted>, timeout: Duration, caching: Arc<Caching> },
+    /// It clears.
+    Write { clears: Clears, caching: Arc<Caching> },
+}
+
+/// What a call clears.
+pub(super) enum Clears {
+    /// These.
+    These(Vec<Sweep>),
+    /// Nobody offers its tool yet; what it was is known when it has ended.
+    Unsure,
+}
+
+impl Detour {
+    /// None for a call that the cache has nothing to do with, which is found out without an allocation.
+    pub fn of(call: &Call, caching: &Arc<Caching>, stage: &Stage) -> Option<Self> {
+        match (&call.errand, call.request) {
+            (Errand::Tool | Errand::Leased(_), Request::Tool) => {}
+            // A lease is no tool, and the rules are about tools.
+            (Errand::Lease, _) | (_, Request::Resource | Request::Prompt | Request::Completion(_)) => {
+                return None;
+            }
+        }
+        let roster = caching.roster.borrow();
+        let resolved = roster.catalogue.resolve(&call.tool, call.selector.group.as_deref(), |_| true);
+        if let Resolution::Found(tool) = &resolved
+            && let Some(reading) = caching.rules.reading(tool, roster.catalogue.effect(tool))
+        {
+            stage.cache.as_ref()?;
+            let terms = Terms::of(CachedKind::Tool, Some(reading))?;
+            let place = place(call, tool, reading.scope)?;
+            let demand = match call.cache {
+                CacheUse::Usual => Demand::Usual,
+                CacheUse::Refresh => Demand::Fetched,
+                CacheUse::Bypass => return None,
+            };
+            let wanted = Box::new(Wanted { place, terms, priority: call.priority, demand });
+            let timeout = deadline(call, tool, caching, &roster);
+            return Some(Self::Read { wanted, timeout, caching: caching.clone() });
+        }
+        let clears = match resolved {
+            Resolution::Found(tool) => {
+                Clears::These(caching.rules.sweeps(tool, roster.catalogue.effect(tool)))
+            }
+            Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown { .. } => Clears::Unsure,
+        };
+        match &clears {
+            Clears::These(sweeps) if sweeps.is_empty() => None,
+            Clears::These(_) | Clears::Unsure => Some(Self::Write { clears, caching: caching.clone() }),
+        }
+    }
+
+    /// The call's way to its answer.
+    pub async fn perform(self, trip: Trip, call: Arc<Call>) -> Answer {
+        match self {
+            Self::Read { wanted, timeout, caching } => read(*wanted, timeout, caching, trip, call).await,
+            Self::Write { clears, caching } => write(clears, caching, trip, call).await,
+        }
+    }
+}
+
+/// Where the result of a call is kept; none if it cannot be told from others.
+fn place(call: &Call, tool: &Tool, scope: CacheScope) -> Option<Place> {
+    match call.errand {
+        Errand::Tool => {}
+        // What a lease sees is its holder's.
+        Errand::Leased(_) | Errand::Lease => return None,
+    }
+    let whose = match scope {
+        CacheScope::Shared => Whose::Everyone,
+        CacheScope::Affinity => Whose::Affinity(call.affinity.as_ref()?.key.clone()),
+        CacheScope::Identity => Whose::Identity(Some(call.identity.clone()?)),
+    };
+    // It has the answers of one caller in it; or its caller wants to hear of the work, which a kept result has none of.
+    if call.input.is_some() || call.streamed {
+        return None;
+    }
+    // A call that is wrong is refused by the router.
+    call.meta.as_ref().ok()?;
+    let arguments = match call.args.as_ref().ok()? {
+        None => String::new(),
+        Some(args) if args.len() > ARGUMENTS_BYTES_MAX => return None,
+        Some(args) => canonical(args).ok()?,
+    };
+    let question = Question {
+        kind: CachedKind::Tool,
+        group: tool.group.clone(),
+        name: tool.name.clone(),
+        selector: call.selector.clone(),
+        arguments,
+    };
+    Some(Place { question: Arc::new(question), whose })
+}
+
+/// The time of a call, as the router would find it.
+fn deadline(call: &Call, tool: &Tool, caching: &Caching, roster: &Roster) -> Duration {
+    let settings = &caching.settings;
+    let of_tool = || settings.tool_timeouts.get(&call.tool).copied();
+    let of_servers = || tool.servers.iter().filter_map(|server| roster.entry(server)?.timeout).max();
+    call.timeout.or_else(of_tool).or_else(of_servers).unwrap_or(settings.call_timeout)
+}
+
+async fn read(
+    wanted: Wanted,
+    timeout: Duration,
+    caching: Arc<Caching>,
+    trip: Trip,
+    call: Arc<Call>,
+) -> Answer {
+    let Some(cache) = trip.stage.borrow().cache.clone() else { return trip.perform(call, None).await };
+    let (place, terms, started) = (wanted.place.clone(), wanted.terms, trip.started);
+    let stage = trip.stage.clone();
+    let asking = Asking { wanted, call: (trip.id, call.clone()), caching: caching.clone() };
+    let asked = ask(&cache, |port| CacheMsg::Ask { asking: Box::new(asking), port });
+    let answer = match timeout_at(started + timeout, asked).await {
+        Ok(Ok(CacheWord::Answer(kept))) => return Ok(reply(kept, started)),
+        Ok(Ok(CacheWord::Failed(error))) => return Err(error.shared_with(&call.tool)),
+        Ok(Ok(CacheWord::Lead(lead))) => lead_on(lead, &caching, &terms, trip, call).await,
+        // It ended, or would not help.
+        Ok(Ok(CacheWord::Alone) | Err(_)) => trip.perform(call, None).await,
+        Err(_) => {
+            let kind = CallErrorKind::DeadlineExceeded { deadline: Deadline::Total, timeout, sent: true };
+            Err(CallError::new(kind, RequestId::random(), call.tool.clone(), None, 0))
+        }
+    };
+    match answer {
+        Err(error) if excuses(error.kind()) && excusable(&terms) => {
+            match excuse(&stage, place, terms, error.clone()).await {
+                Some(kept) => Ok(reply(kept, started)),
+                None => Err(error),
+            }
+        }
+        answer => answer,
+    }
+}
+
+/// Makes the request that others may wait for. Dropped on the way, it passes the lead on.
+async fn lead_on(lead: Lead, caching: &Caching, terms: &Terms, trip: Trip, call: Arc<Call>) -> Answer {
+    let answer = trip.perform(call, None).await;
+    lead.report(caching, terms, &answer);
+    answer
+}
+
+/// Whether a stale result may take the place of an error.
+fn excusable(terms: &Terms) -> bool {
+    match terms {
+        Terms::Ruled(lifetime) | Terms::Hinted(lifetime) => !lifetime.if_error.is_zero(),
+        Terms::Declared => false,
+    }
+}
+
+async fn excuse(
+    stage: &watch::Receiver<Stage>,
+    place: Place,
+    terms: Terms,
+    error: CallError,
+) -> Option<Kept> {
+    let cache = stage.borrow().cache.clone()?;
+    ask(&cache, |port| CacheMsg::Excuse { place, terms, error, port }).await.ok()?
+}
+
+/// A fresh reply with a result that another call has fetched.
+fn reply(kept: Kept, started: Instant) -> Reply {
+    let Kept { server, group, tool, result } = kept;
+    Reply {
+        request_id: RequestId::random(),
+        server,
+        group,
+        tool: tool.to_string(),
+        result,
+        duration: Instant::now().saturating_duration_since(started),
+        attempts: 0,
+        lost_on: Vec::new(),
+        cached: true,
+        lease: None,
+    }
+}
+
+async fn write(clears: Clears, caching: Arc<Caching>, trip: Trip, call: Arc<Call>) -> Answer {
+    let stage = trip.stage.clone();
+    let mut guard = ClearOnDrop { clears, caching, call: call.clone(), stage, harmless: false };
+    let answer = trip.perform(call, None).await;
+    guard.harmless = match &answer {
+        Ok(_) => false,
+        Err(error) => match error.outcome() {
+            Delivery::NotSent | Delivery::Rejected => true,
+            Delivery::Unknown | Delivery::Failed => false,
+        },
+    };
+    answer
+}
+
+/// Clears what a call has made wrong, before its caller learns that it has ended. A caller who leaves does not know whether
+/// it was carried out, so then it clears as well.
+struct ClearOnDrop {
+    clears: Clears,
+    caching: Arc<Caching>,
+    call: Arc<Call>,
+    stage: watch::Receiver<Stage>,
+    /// It was surely not carried out.
+    harmless: bool,
+}
+
+impl Drop for ClearOnDrop {
+    fn drop(&mut self) {
+        if self.harmless {
+            return;
+        }
+        let sweeps = match std::mem::replace(&mut self.clears, Clears::Unsure) {
+            Clears::These(sweeps) => sweeps,
+            Clears::Unsure => self.sweeps_of_all_meant(),
+        };
+        if !sweeps.is_empty() {
+            self.stage.borrow().tell_cache(CacheMsg::Wrote(sweeps));
+        }
+    }
+}
+
+impl ClearOnDrop {
+    /// What all tools clear that the call may have meant.
+    fn sweeps_of_all_meant(&self) -> Vec<Sweep> {
+        let (Caching { rules, roster, .. }, call) = (&*self.caching, &self.call);
+        let (roster, group) = (roster.borrow(), call.selector.group.as_deref());
+        let mut sweeps = Vec::new();
+        let catalogue: &Catalogue = &roster.catalogue;
+        let of = |tool: &Tool| rules.sweeps(tool, catalogue.effect(tool));
+        match catalogue.resolve(&call.tool, group, |_| true) {
+            Resolution::Found(tool) => sweeps.extend(of(tool)),
+            Resolution::Several(tools) => sweeps.extend(tools.into_iter().flat_map(of)),
+            Resolution::Ambiguous(names) => {
+                for name in names {
+                    if let Resolution::Found(tool) = catalogue.resolve(&name, None, |_| true) {
+                        sweeps.extend(of(tool));
+                    }
+                }
+            }
+            // Its server may be gone by now.
+            Resolution::Unknown { .. } => {
+                if let Ok(name) = ToolName::parse(&call.tool) {
+                    sweeps.extend(rules.sweeps_of_name(&name.tool, name.group.as_ref()));
+                }
+            }
+        }
+        sweeps
+    }
+}
+
+/// What is kept and may be cleared by order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cached {
+    /// Everything.
+    Everything,
+    /// All results of requests of this kind.
+    Kind(CachedKind),
+    /// The results of this group's servers.
+    Group(String),
+    /// The results of this tool: its bare name, for all groups, or `group/tool`.
+    Tool(String),
+}
+
+/// Why nothing was cleared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// What was named can be no group or tool.
+    #[error("{0}")]
+    NoName(String),
+    /// There is no cache at the moment: it is restarted and has nothing, or the troupe has ended.
+    #[error("there is no cache at the moment, and so nothing kept")]
+    Gone,
+}
+
+/// A rule of the cache that can have no effect; see [`CacheControl::unknown_tools`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("troupe.cache names the tool {tool:?}, which no server offers{}", near_names(near))]
+#[non_exhaustive]
+pub struct UnknownCachedTool {
+    /// The tool as the rule names it.
+    pub tool: String,
+    /// Names that look alike, best first.
+    pub near: Vec<String>,
+}
+
+fn near_names(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!(": did you mean {}?", near.join(", ")) }
+}
+
+/// Orders to the response cache.
+#[derive(Debug)]
+pub struct CacheControl<'a> {
+    pub(super) troupe: &'a Troupe,
+}
+
+impl CacheControl<'_> {
+    /// Drops kept results, and says how many. Requests that are under way are answered and not kept.
+    ///
+    /// # Errors
+    /// A name that can be none, or no cache at the moment.
+    pub async fn clear(&self, what: Cached) -> Result<usize, CacheError> {
+        let sweep = match what {
+            Cached::Everything => Sweep::Everything,
+            Cached::Kind(kind) => Sweep::Kind(kind),
+            Cached::Group(group) => {
+                let group = GroupId::new(group).map_err(|error| CacheError::NoName(error.to_string()))?;
+                Sweep::Group(group)
+            }
+            Cached::Tool(tool) => Sweep::Tool(ToolName::parse(&tool).map_err(CacheError::NoName)?),
+        };
+        let cache = self.troupe.0.stage.borrow().cache.clone().ok_or(CacheError::Gone)?;
+        ask(&cache, |port| CacheMsg::Clear { sweep, port }).await.map_err(|_| CacheError::Gone)
+    }
+
+    /// The tools that rules of the cache name and no server offers: mistakes that nobody can see before the servers have told
+    /// their tools. None while one of them has yet to; [`Event::CacheRuleUnknown`](crate::Event::CacheRuleUnknown) tells them
+    /// when all have.
+    pub fn unknown_tools(&self) -> Vec<UnknownCachedTool> {
+        let Some(caching) = self.troupe.0.stage.borrow().caching.clone() else { return Vec::new() };
+        let roster = self.troupe.0.roster.borrow().clone();
+        if !roster.all_listed() {
+            return Vec::new();
+        }
+        let unknown = caching.rules.unknown(&roster.catalogue).into_iter();
+        unknown.map(|UnknownRule { tool, near }| UnknownCachedTool { tool, near }).collect()
+    }
+}
