@@ -40,6 +40,8 @@ enum Command {
     Pin(Config),
     /// Say every mistake of a configuration, with its place; start nothing.
     Check(Config),
+    /// Print the JSON schema of `servers.json`, for editors.
+    Schema,
     /// Make one call; its result goes to stdout.
     Call(CallArgs),
     /// Make calls as fast as they are answered, and account for every one.
@@ -190,6 +192,10 @@ async fn run(command: Command) -> u8 {
         Command::Tools(config) => tools(&config).await,
         Command::Pin(config) => pin(&config).await,
         Command::Check(config) => check(&config.config),
+        Command::Schema => {
+            output::json(&ConfigFile::schema());
+            0
+        }
         Command::Call(args) => call(&args).await,
         Command::Load(args) => load::run(&args).await,
         Command::Announce(args) => announce::run(&args).await,
