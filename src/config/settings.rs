@@ -39,7 +39,7 @@ pub struct Settings {
     pub shutdown_drain: Duration,
     /// How long the host's handler may take for a question of a server's: 5 min, as somebody may have to be asked. The call
     /// that it belongs to has a deadline of its own.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub question_timeout: Duration,
     /// Events that one subscriber may leave unread before it loses some and is told how many: 1,024.
     pub events_capacity: usize,

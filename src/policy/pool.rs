@@ -247,6 +247,8 @@ impl<W: Copy + Eq + Hash> Pool<W> {
         PoolStats {
             total: self.connections.len(),
             ready: self.ready(),
+            busy: self.connections.values().filter(|c| c.is_ready() && c.in_flight > 0).count(),
+            max: self.settings.max,
             in_flight: self.in_flight(),
             leased: 0,
         }
