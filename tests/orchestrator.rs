@@ -8,7 +8,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use common::{example, example_path};
+use common::{example, example_path, servers_json};
 use mcp_troupe::testkit::{Script, ScriptedServer, Step};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ fn orchestrator() -> Command {
 fn config(text: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("servers.json");
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, servers_json(text)).unwrap();
     (folder, file)
 }
 

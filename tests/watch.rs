@@ -124,7 +124,7 @@ attempts 1.2M · mean 12ms · 0 retried, 0 hedged, 0 refused · 0 late · 0 boun
 └ found         failing      2 servers · answered 1m 1s ago · 4 failed · next i…
     /etc/mcp · permission denied
   events
-    1h 1m ago  files-001: connection 9 lost: reset by peer [2J worse
+    1h 1m ago  files-001: connection lost: reset by peer [2J worse
     1h 1m ago  files-001: breaker closed → open: 5 failures in a row
 ";
     assert_eq!(picture, expected);
@@ -224,5 +224,9 @@ async fn a_server_that_is_gone_is_forgotten_and_events_are_kept_up_to_a_bound() 
     story.keep(&stats.servers);
     assert!(story.of(&gone).is_none() && story.of(kept).is_some());
     let last: Vec<&str> = story.last(usize::MAX).map(|told| told.words.as_str()).collect();
-    assert_eq!((last.len(), last[99]), (100, "connection 9 lost: 999"));
+    assert_eq!((last.len(), last[99]), (100, "connection lost: 999"));
+    // What happens again is one line, and the newest.
+    story.tell(&lost(gone.clone(), "990"), begun);
+    let last: Vec<_> = story.last(100).collect();
+    assert_eq!((last.len(), last[99].words.as_str(), last[99].times), (100, "connection lost: 990", 2));
 }

@@ -174,7 +174,8 @@ fn looks(source: &SourceStats) -> String {
 pub fn events(snapshot: &Snapshot, most: usize) -> Vec<Line<'static>> {
     let told = snapshot.story.last(most).map(|told| {
         let ago = span(snapshot.at.saturating_duration_since(told.at));
-        Line::from(vec![Span::raw(format!("  {ago:>7} ago  {}: {}", told.whom, told.words))])
+        let times = if told.times > 1 { format!(" ({} times)", told.times) } else { String::new() };
+        Line::from(vec![Span::raw(format!("  {ago:>7} ago  {}: {}{times}", told.whom, told.words))])
     });
     std::iter::once(Line::styled("  events", Style::new().bold())).chain(told).collect()
 }

@@ -13,7 +13,7 @@ use super::words;
 /// Events that are kept: more than a screen shows.
 const EVENTS_MAX: usize = 100;
 
-/// Something that happened, in words.
+/// Something that happened, in words; what happens again takes the place of what was told before.
 #[derive(Clone)]
 pub struct Told {
     /// When.
@@ -22,6 +22,8 @@ pub struct Told {
     pub whom: String,
     /// What happened.
     pub words: String,
+    /// How often, as far as it is remembered.
+    pub times: u32,
 }
 
 /// What is remembered of one server.
@@ -44,7 +46,10 @@ impl Story {
     /// Takes an event in.
     pub fn tell(&mut self, event: &Event, at: Instant) {
         let (whom, words) = words::event(event);
-        let told = Told { at, whom, words };
+        // A server that is dialled again and again has three lines of the picture, not all.
+        let same = self.events.iter().position(|told| told.whom == whom && told.words == words);
+        let before = same.and_then(|place| self.events.remove(place)).map_or(0, |told| told.times);
+        let told = Told { at, whom, words, times: before.saturating_add(1) };
         if let Some(server) = subject(event) {
             let memory = self.servers.entry(server.clone()).or_default();
             memory.last = Some(told.clone());

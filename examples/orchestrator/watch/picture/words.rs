@@ -55,27 +55,25 @@ pub fn several(count: usize, thing: &str) -> String {
 /// Whom an event is about, and what happened.
 pub fn event(event: &Event) -> (String, String) {
     let troupe = || "troupe".to_owned();
-    let again =
-        |wait: &Option<Duration>| wait.map_or(String::new(), |wait| format!("; again in {}", span(wait)));
     match event {
         Event::ServerRegistered { server, group } => {
             (server.to_string(), format!("joined, of group {group}"))
         }
         Event::ServerUnregistered { server } => (server.to_string(), "left".to_owned()),
-        Event::ServerStatusChanged { server, from, to, reason, retry_in, .. } => {
+        Event::ServerStatusChanged { server, from, to, reason, .. } => {
             // What begins anew tells the reason of what was before.
             let reason = reason.as_ref().filter(|_| *to != ServerStatus::Connecting);
             let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
-            (server.to_string(), format!("{from} → {to}{reason}{}", again(retry_in)))
+            (server.to_string(), format!("{from} → {to}{reason}"))
         }
-        Event::ServerDown { server, incarnation, cause, restart_in, .. } => {
-            (server.to_string(), format!("life {incarnation} is over, {cause}{}", again(restart_in)))
+        Event::ServerDown { server, incarnation, cause, .. } => {
+            (server.to_string(), format!("life {incarnation} is over, {cause}"))
         }
-        Event::ConnectionOpened { server, connection, version, .. } => {
-            (server.to_string(), format!("connection {connection} opened {version}").trim_end().to_owned())
+        Event::ConnectionOpened { server, version, .. } => {
+            (server.to_string(), format!("connection opened {version}").trim_end().to_owned())
         }
-        Event::ConnectionLost { server, connection, reason } => {
-            (server.to_string(), format!("connection {connection} lost: {reason}"))
+        Event::ConnectionLost { server, reason, .. } => {
+            (server.to_string(), format!("connection lost: {reason}"))
         }
         Event::BreakerChanged { server, transition } => {
             let (from, to, reason) = (transition.from, transition.to, transition.reason);
@@ -109,9 +107,7 @@ pub fn event(event: &Event) -> (String, String) {
         Event::RecordSkipped { source, record, reason } => {
             (source.to_string(), format!("record {record} skipped: {reason}"))
         }
-        Event::DiscoveryFailed { source, reason, retry_in } => {
-            (source.to_string(), format!("no answer: {reason}{}", again(retry_in)))
-        }
+        Event::DiscoveryFailed { source, reason, .. } => (source.to_string(), format!("no answer: {reason}")),
         Event::DiscoveryDoubted { source, known } => {
             (source.to_string(), format!("names none of the {known} that are known; not believed yet"))
         }
