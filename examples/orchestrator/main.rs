@@ -172,7 +172,19 @@ fn main() -> ExitCode {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,audit=off,rmcp=error"));
     let cli = Cli::parse();
     // Where the terminal shows a picture, a log would be written across it.
-    let shown = matches!(&cli.command, Some(Command::Watch(args)) if args.is_live());
+    let shown = match &cli.command {
+        Some(Command::Watch(args)) => args.is_live(),
+        Some(Command::Load(args)) => args.watch && std::io::stdout().is_terminal(),
+        Some(
+            Command::Tour
+            | Command::Tools(_)
+            | Command::Check(_)
+            | Command::Schema
+            | Command::Call(_)
+            | Command::Announce(_),
+        )
+        | None => false,
+    };
     let logs = if shown && std::io::stderr().is_terminal() {
         BoxMakeWriter::new(std::io::sink)
     } else {

@@ -6,14 +6,16 @@
 mod picture;
 mod screen;
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use futures_util::FutureExt;
 use mcp_troupe::{EventStream, Readiness, Troupe};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::signals::interrupted;
@@ -25,6 +27,15 @@ const FIGURES_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The width where none is known: that of the terminals which the picture is made for.
 const USUAL_WIDTH: u16 = 80;
+
+/// Why the picture ended by itself.
+#[derive(Debug, thiserror::Error)]
+enum ScreenError {
+    #[error("the terminal cannot be used: {0}")]
+    Unusable(std::io::Error),
+    #[error("the picture cannot be drawn: {0}")]
+    Broken(tokio::task::JoinError),
+}
 
 #[derive(Args)]
 pub struct WatchArgs {
@@ -50,17 +61,12 @@ pub async fn run(args: &WatchArgs) -> u8 {
         Ok(troupe) => troupe,
         Err(code) => return code,
     };
-    let watched = Watched {
-        title: args.config.config.display().to_string(),
-        events: troupe.events(),
-        story: Story::default(),
-        begun: Instant::now(),
-    };
+    let watched = Watched::new(&troupe, &args.config.config);
     let code = if args.is_live() {
-        match watched.live(&troupe).await {
+        match watched.live(&troupe, interrupted()).await {
             Ok(()) => 0,
             Err(error) => {
-                eprintln!("the terminal cannot be used: {error}; --once needs none");
+                eprintln!("{error}; --once needs no terminal");
                 FAILED
             }
         }
@@ -72,6 +78,32 @@ pub async fn run(args: &WatchArgs) -> u8 {
     };
     troupe.shutdown().await;
     code
+}
+
+/// Does some work, and shows the picture meanwhile where stdout is a terminal. Who leaves the picture lets the work go on.
+/// None if the command was interrupted.
+pub async fn during<T>(troupe: &Troupe, config: &Path, work: impl Future<Output = T>) -> Option<T> {
+    let (over, until) = oneshot::channel::<Infallible>();
+    let work = async move {
+        let done = tokio::select! { biased;
+            () = interrupted() => None,
+            done = work => Some(done),
+        };
+        drop(over);
+        done
+    };
+    if !std::io::stdout().is_terminal() {
+        return work.await;
+    }
+    let watched = Watched::new(troupe, config);
+    let over = async {
+        let _ = until.await;
+    };
+    let (done, shown) = tokio::join!(work, watched.live(troupe, over));
+    if let Err(error) = shown {
+        eprintln!("{error}");
+    }
+    done
 }
 
 impl WatchArgs {
@@ -90,6 +122,15 @@ struct Watched {
 }
 
 impl Watched {
+    fn new(troupe: &Troupe, config: &Path) -> Self {
+        Self {
+            title: config.display().to_string(),
+            events: troupe.events(),
+            story: Story::default(),
+            begun: Instant::now(),
+        }
+    }
+
     /// One picture, of now.
     async fn once(mut self, troupe: &Troupe) -> Snapshot {
         while let Some(Some(event)) = self.events.next().now_or_never() {
@@ -111,14 +152,14 @@ impl Watched {
         }
     }
 
-    /// Pictures until somebody leaves, or the troupe has ended.
-    async fn live(mut self, troupe: &Troupe) -> std::io::Result<()> {
+    /// Pictures until somebody leaves, `until` comes, or the troupe has ended.
+    async fn live(mut self, troupe: &Troupe, until: impl Future<Output = ()>) -> Result<(), ScreenError> {
         let look = Look::wanted(std::env::var_os("NO_COLOR"));
         let (newest, snapshots) = watch::channel(Arc::new(self.snapshot(troupe).await));
         let mut screen = tokio::task::spawn_blocking(move || screen::show(snapshots, look));
         let left = {
             let mut ended = std::pin::pin!(async {
-                tokio::select! { left = &mut screen => Some(left), () = interrupted() => None }
+                tokio::select! { left = &mut screen => Some(left), () = until => None }
             });
             let mut ticks = tokio::time::interval(FIGURES_INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -146,6 +187,9 @@ impl Watched {
             Some(left) => left,
             None => screen.await,
         };
-        left.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        match left {
+            Ok(shown) => shown.map_err(ScreenError::Unusable),
+            Err(error) => Err(ScreenError::Broken(error)),
+        }
     }
 }
