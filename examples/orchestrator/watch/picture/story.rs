@@ -89,8 +89,10 @@ fn subject(event: &Event) -> Option<&ServerId> {
         | Event::ConnectionOpened { server, .. }
         | Event::ConnectionLost { server, .. }
         | Event::BreakerChanged { server, .. }
-        | Event::ToolsChanged { server, .. }
-        | Event::ToolSkipped { server, .. }
+        | Event::OfferChanged { server, .. }
+        | Event::EntrySkipped { server, .. }
+        | Event::ResourceUpdated { server, .. }
+        | Event::SubscriptionFailed { server, .. }
         | Event::ProtocolViolation { server, .. }
         | Event::ServerDiscovered { server, .. }
         | Event::ServerMoved { server, .. }

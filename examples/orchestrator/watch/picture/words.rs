@@ -79,15 +79,19 @@ pub fn event(event: &Event) -> (String, String) {
             let (from, to, reason) = (transition.from, transition.to, transition.reason);
             (server.to_string(), format!("breaker {from} → {to}: {reason}"))
         }
-        Event::ToolsChanged { server, added, removed, changed } => {
+        Event::OfferChanged { server, kind, added, removed, changed } => {
             let numbers = [("new", added), ("gone", removed), ("changed", changed)];
-            let numbers = numbers.iter().filter(|(_, tools)| !tools.is_empty());
+            let numbers = numbers.iter().filter(|(_, names)| !names.is_empty());
             let numbers: Vec<String> =
-                numbers.map(|(what, tools)| format!("{} {what}", tools.len())).collect();
-            (server.to_string(), format!("tools: {}", numbers.join(", ")))
+                numbers.map(|(what, names)| format!("{} {what}", names.len())).collect();
+            (server.to_string(), format!("{kind}s: {}", numbers.join(", ")))
         }
-        Event::ToolSkipped { server, tool, reason } => {
-            (server.to_string(), format!("tool {tool} left out: {reason}"))
+        Event::EntrySkipped { server, kind, entry, reason } => {
+            (server.to_string(), format!("{kind} {entry} left out: {reason}"))
+        }
+        Event::ResourceUpdated { server, uri } => (server.to_string(), format!("resource {uri} changed")),
+        Event::SubscriptionFailed { server, uri, reason } => {
+            (server.to_string(), format!("does not tell of changes of {uri}: {reason}"))
         }
         Event::ProtocolViolation { server, reason, .. } => {
             (server.to_string(), format!("violation: {reason}"))
