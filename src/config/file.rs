@@ -207,7 +207,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
 // The schema knows no aliases by itself, and nothing of what is read only to be refused with a reason.
 #[cfg_attr(
     feature = "schema",
-    schemars(extend("enum" = ["websocket", "ws", "stdio", "http", "streamable-http", "streamableHttp"]))
+    schemars(
+        rename = "ServerType",
+        extend("enum" = ["websocket", "ws", "stdio", "http", "streamable-http", "streamableHttp"])
+    )
 )]
 enum Kind {
     #[serde(rename = "websocket", alias = "ws")]
@@ -223,7 +226,7 @@ enum Kind {
 /// One server: where it is, and what differs from the troupe's settings.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(transform = schema::one_way_to_reach_it))]
+#[cfg_attr(feature = "schema", schemars(rename = "Server", transform = schema::one_way_to_reach_it))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct WrittenServer {
     /// How it is reached; told by `url` or `command` unless said.

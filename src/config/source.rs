@@ -93,7 +93,10 @@ pub struct TlsConfig {
 /// The kinds of places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(extend("enum" = ["file", "static", "dns", "consul", "etcd"])))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(rename = "SourceType", extend("enum" = ["file", "static", "dns", "consul", "etcd"]))
+)]
 #[serde(rename_all = "kebab-case")]
 enum Kind {
     #[serde(alias = "static")]
@@ -127,7 +130,7 @@ impl Kind {
 /// A source of servers.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(transform = keys_of_their_kind))]
+#[cfg_attr(feature = "schema", schemars(rename = "Source", transform = keys_of_their_kind))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct WrittenSource {
     /// What kind of source it is.

@@ -282,6 +282,15 @@ mod tests {
     }
 
     #[test]
+    fn figures_tell_what_is_open_what_is_busy_and_the_most_that_there_may_be() {
+        let mut pool = ready(settings(1, 4, 256, 1), 2, Instant::now());
+        pool.opening(ConnectionId(2));
+        assert!(pool.reserve(1).is_some());
+        let stats = pool.stats();
+        assert_eq!((stats.total, stats.ready, stats.busy, stats.max, stats.in_flight), (3, 2, 1, 4, 1));
+    }
+
+    #[test]
     fn fault_f2_a_connection_counts_from_the_moment_it_is_opened() {
         let mut pool: Pool<u32> = Pool::new(settings(2, 2, 8, 1));
         assert_eq!(pool.wanted(), 2);
