@@ -179,6 +179,7 @@ fn main() -> ExitCode {
             Command::Tour
             | Command::Tools(_)
             | Command::Check(_)
+            | Command::Pin(_)
             | Command::Schema
             | Command::Call(_)
             | Command::Announce(_),

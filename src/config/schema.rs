@@ -264,6 +264,8 @@ pub(super) mod tests {
                 json!({"type": "consul", "url": "http://h", "service": "s"}),
                 json!({"type": "etcd", "endpoints": ["http://h"], "prefix": "p"}),
             ]
+        } else if properties.contains_key("onChange") {
+            vec![json!({"file": "pins.json"})]
         } else {
             vec![json!({})]
         };

@@ -96,6 +96,9 @@ fn subject(event: &Event) -> Option<&ServerId> {
         | Event::ProtocolViolation { server, .. }
         | Event::ServerDiscovered { server, .. }
         | Event::ServerMoved { server, .. }
+        | Event::PinBroken { server, .. }
+        | Event::ToolUnpinned { server, .. }
+        | Event::PinnedToolMissing { server, .. }
         | Event::ServerWithdrawn { server, .. } => Some(server),
         _ => None,
     }

@@ -93,6 +93,13 @@ pub fn event(event: &Event) -> (String, String) {
         Event::SubscriptionFailed { server, uri, reason } => {
             (server.to_string(), format!("does not tell of changes of {uri}: {reason}"))
         }
+        Event::PinBroken { server, tool, .. } => {
+            (server.to_string(), format!("tool {tool} is not what it was pinned to"))
+        }
+        Event::ToolUnpinned { server, tool } => (server.to_string(), format!("tool {tool} is not pinned")),
+        Event::PinnedToolMissing { server, tool } => {
+            (server.to_string(), format!("the pinned tool {tool} is missing"))
+        }
         Event::ProtocolViolation { server, reason, .. } => {
             (server.to_string(), format!("violation: {reason}"))
         }
