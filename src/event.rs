@@ -190,6 +190,22 @@ pub enum TransitionReason {
     Ordered,
 }
 
+impl fmt::Display for TransitionReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConsecutiveFailures { count } => write!(f, "{count} failures in a row"),
+            Self::FailureRatio { ratio } => write!(f, "{:.0} % of the calls failed", ratio * 100.0),
+            Self::SlowCallRatio { ratio } => write!(f, "{:.0} % of the calls were slow", ratio * 100.0),
+            Self::ProbeFailed => f.write_str("a call that was let through failed"),
+            Self::ProbesTimedOut => f.write_str("the calls that were let through did not end in time"),
+            Self::ProbesSucceeded => f.write_str("the calls that were let through succeeded"),
+            Self::OpenTimeElapsed => f.write_str("the opening is over"),
+            Self::Reconnected => f.write_str("the server was reached again"),
+            Self::Ordered => f.write_str("the host ordered it"),
+        }
+    }
+}
+
 /// A change of a breaker's state.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct BreakerTransition {

@@ -37,6 +37,7 @@
 //! - `consul`, `dns`, `etcd`: servers named there, see [`discovery`]; `etcd` needs `protoc` at build time.
 //! - `testkit`: faults of the troupe's own actors, a scripted MCP server, in-memory links and a simulation of balancing, for
 //!   tests.
+//! - `schema`: the JSON schema of `servers.json`, [`ConfigFile::schema`].
 //! - `full`: all of them.
 //!
 //! [Model Context Protocol]: https://modelcontextprotocol.io

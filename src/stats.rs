@@ -132,6 +132,10 @@ pub struct PoolStats {
     pub total: usize,
     /// Connections that are usable.
     pub ready: usize,
+    /// Usable ones that have requests in flight.
+    pub busy: usize,
+    /// The most that there may be.
+    pub max: usize,
     /// Requests in flight.
     pub in_flight: usize,
     /// Connections beside these that are leased.

@@ -8,7 +8,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use common::{example, example_path};
+use common::{example, example_path, servers_json};
 use mcp_troupe::testkit::{Script, ScriptedServer, Step};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ fn orchestrator() -> Command {
 fn config(text: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("servers.json");
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, servers_json(text)).unwrap();
     (folder, file)
 }
 
@@ -153,6 +153,39 @@ async fn a_check_says_every_mistake_with_its_place() {
     }
     let good = run("check", r#"{"mcpServers":{"a":{"command":"no-such-program"}}}"#, &[]).await;
     assert_eq!((good.status.code(), text(&good.stderr)), (Some(0), String::new()));
+}
+
+#[tokio::test]
+async fn one_picture_of_the_tree_is_plain_text_and_shows_why_a_server_is_down() {
+    let (good, mut refused) = (echo().await, echo().await);
+    refused.stop_listening().await;
+    let servers = json!({"mcpServers": {"good": {"url": good.url()}, "refused": {"url": refused.url()}}});
+    for arguments in [["--wait", "2s", "--once"], ["--wait", "2s", "--width=100"]] {
+        let output = run("watch", &servers.to_string(), &arguments).await;
+        let (shown, told) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!((output.status.code(), told.as_str()), (Some(0), ""), "{shown}");
+        let after = |name: &str| -> Vec<&str> {
+            shown.lines().skip_while(|line| !line.starts_with(name)).take(2).collect()
+        };
+        assert!(
+            shown.starts_with("mcp-troupe · ") && shown.contains("servers  2: 1 ready, 1 not"),
+            "{shown}"
+        );
+        assert!(after("├ good")[0].contains("ready           1        0 closed     1/0/5"), "{shown}");
+        assert!(after("└ refused")[1].contains("Connection refused"), "{shown}");
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_schema_is_printed_and_judges_files_as_the_parser_does() {
+    let output = orchestrator().arg("schema").output().await.unwrap();
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &schema), (Some(0), &mcp_troupe::ConfigFile::schema()));
+    let file = json!({"$schema": "./servers.schema.json", "mcpServers": {"s": {"url": "ws://h"}}});
+    assert!(jsonschema::is_valid(&schema, &file));
+    let checked = run("check", &file.to_string(), &[]).await;
+    assert_eq!((checked.status.code(), text(&checked.stderr)), (Some(0), String::new()));
 }
 
 #[tokio::test]

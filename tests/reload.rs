@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{echo, end, event, kind};
+use common::{echo, end, event, kind, servers_json};
 use mcp_troupe::event::{BreakerState, ServerStatus};
 use mcp_troupe::testkit::{AnswerChecker, Fault, Script, ScriptedServer, Target, inject};
 use mcp_troupe::{ApplyError, Call, CallErrorKind, ConfigFile, Event, Readiness, Server, Settings, Troupe};
@@ -16,7 +16,7 @@ async fn scripted() -> ScriptedServer {
 }
 
 fn file(servers: Value, settings: Value) -> ConfigFile {
-    ConfigFile::parse(&json!({"mcpServers": servers, "troupe": settings}).to_string()).unwrap()
+    ConfigFile::parse(&servers_json(json!({"mcpServers": servers, "troupe": settings}))).unwrap()
 }
 
 /// A troupe that plays a configuration, all of it ready.

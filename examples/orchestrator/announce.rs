@@ -45,7 +45,7 @@ pub async fn run(args: &AnnounceArgs) -> u8 {
     };
     let server = &args.server;
     announcement
-        .keep(interrupted(), |news| match news {
+        .keep(crate::signals::interrupted(), |news| match news {
             AnnouncementNews::Made => println!("{server} is announced"),
             AnnouncementNews::Lost { error, retry_in } => {
                 eprintln!("{server} is not announced: {error}; again in {retry_in:?}");
@@ -82,22 +82,4 @@ fn announcement(args: &AnnounceArgs) -> Result<mcp_troupe::discovery::Announceme
     };
     let record = Record::parse(args.record.as_bytes()).map_err(|error| format!("record: {error}"))?;
     Announcement::named(source, &args.server, record, args.ttl).map_err(|error| error.to_string())
-}
-
-/// Waits for the signal to end.
-#[cfg(any(feature = "consul", feature = "etcd"))]
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminated) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminated.recv() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
 }

@@ -40,6 +40,9 @@ pub struct LoadArgs {
     /// Take a changed configuration file, and on SIGHUP the file as it is, without losing a call.
     #[arg(long)]
     reload: bool,
+    /// Show the supervision tree meanwhile, in place of the progress.
+    #[arg(long)]
+    pub watch: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -135,7 +138,18 @@ pub async fn run(args: &LoadArgs) -> u8 {
         }
     };
     let begun = Instant::now();
-    let total = play(&troupe, args, begun).await;
+    let playing = play(&troupe, args, begun);
+    let total = if args.watch {
+        match crate::watch::during(&troupe, &args.config.config, playing).await {
+            Some(total) => total,
+            None => {
+                troupe.shutdown().await;
+                return FAILED;
+            }
+        }
+    } else {
+        playing.await
+    };
     let elapsed = Instant::now().saturating_duration_since(begun).as_secs_f64();
     let mut report = report(&total, elapsed);
     if let Some(reloading) = reloading {
@@ -166,7 +180,7 @@ async fn play(troupe: &Troupe, args: &LoadArgs, begun: Instant) -> Account {
         callers.spawn(async move { one_caller(&troupe, &target, until, &progress).await });
     }
     drop(progress);
-    let bar = tokio::spawn(show_progress(seen, args.calls, args.duration, begun, args.json));
+    let bar = tokio::spawn(show_progress(seen, args.calls, args.duration, begun, args.json || args.watch));
     let mut total = Account::new();
     while let Some(account) = callers.join_next().await {
         match account {

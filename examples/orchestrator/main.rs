@@ -6,8 +6,11 @@ mod output;
 mod reload;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod signals;
 mod tour;
+mod watch;
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +21,7 @@ use mcp_troupe::{
     Troupe,
 };
 use serde_json::json;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// Many MCP servers as one dependable tool set.
 #[derive(Parser)]
@@ -40,10 +44,14 @@ enum Command {
     Pin(Config),
     /// Say every mistake of a configuration, with its place; start nothing.
     Check(Config),
+    /// Print the JSON schema of `servers.json`, for editors.
+    Schema,
     /// Make one call; its result goes to stdout.
     Call(CallArgs),
     /// Make calls as fast as they are answered, and account for every one.
     Load(load::LoadArgs),
+    /// Watch the supervision tree, live: status, breakers, pools, latencies, events. Logs are shown only with `2>FILE`.
+    Watch(watch::WatchArgs),
     /// Announce a server in a directory until interrupted.
     Announce(announce::AnnounceArgs),
 }
@@ -162,8 +170,28 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         // The servers of the tour refuse on purpose; what they refuse is shown where it happens.
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,audit=off,rmcp=error"));
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
     let cli = Cli::parse();
+    // Where the terminal shows a picture, a log would be written across it.
+    let shown = match &cli.command {
+        Some(Command::Watch(args)) => args.is_live(),
+        Some(Command::Load(args)) => args.watch && std::io::stdout().is_terminal(),
+        Some(
+            Command::Tour
+            | Command::Tools(_)
+            | Command::Check(_)
+            | Command::Pin(_)
+            | Command::Schema
+            | Command::Call(_)
+            | Command::Announce(_),
+        )
+        | None => false,
+    };
+    let logs = if shown && std::io::stderr().is_terminal() {
+        BoxMakeWriter::new(std::io::sink)
+    } else {
+        BoxMakeWriter::new(std::io::stderr)
+    };
+    tracing_subscriber::fmt().with_writer(logs).with_env_filter(filter).init();
     let mut builder = if cli.current_thread {
         tokio::runtime::Builder::new_current_thread()
     } else {
@@ -190,8 +218,13 @@ async fn run(command: Command) -> u8 {
         Command::Tools(config) => tools(&config).await,
         Command::Pin(config) => pin(&config).await,
         Command::Check(config) => check(&config.config),
+        Command::Schema => {
+            output::json(&ConfigFile::schema());
+            0
+        }
         Command::Call(args) => call(&args).await,
         Command::Load(args) => load::run(&args).await,
+        Command::Watch(args) => watch::run(&args).await,
         Command::Announce(args) => announce::run(&args).await,
     }
 }

@@ -15,6 +15,7 @@ const TOOL_BYTES_MAX: usize = 128;
 /// The response cache. Nothing is kept of a tool that is not named here, unless a `trusted` server calls it read-only and
 /// [`trusted_ttl`](Self::trusted_ttl) is set: a call that writes must never be answered from a cache.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CacheSettings {
@@ -22,7 +23,7 @@ pub struct CacheSettings {
     pub tools: BTreeMap<String, CacheRule>,
     /// How long results are kept of tools that all their servers call read-only (`readOnlyHint`), where all these are
     /// [`trusted`](crate::Server::trusted); none: they are not kept. A call of any other tool of the group clears them.
-    #[serde(deserialize_with = "duration::optional", serialize_with = "duration::serialize_optional")]
+    #[serde(with = "duration::OptionalText")]
     pub trusted_ttl: Option<Duration>,
     /// Results that are kept: 1,000.
     pub entries_max: usize,
@@ -34,17 +35,18 @@ pub struct CacheSettings {
 
 /// How long the results of one tool are kept, and for whom.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CacheRule {
     /// How long a result is fresh: 10 min.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub ttl: Duration,
     /// How long after that it is still given out while it is fetched anew in the background: not at all.
-    #[serde(deserialize_with = "duration::optional", serialize_with = "duration::serialize_optional")]
+    #[serde(with = "duration::OptionalText")]
     pub stale_while_revalidate: Option<Duration>,
     /// How long after `ttl` it is given out where no server can answer: not at all.
-    #[serde(deserialize_with = "duration::optional", serialize_with = "duration::serialize_optional")]
+    #[serde(with = "duration::OptionalText")]
     pub stale_if_error: Option<Duration>,
     /// Who shares a result.
     pub scope: CacheScope,
@@ -55,6 +57,7 @@ pub struct CacheRule {
 
 /// Who shares a kept result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum CacheScope {
     /// All callers.

@@ -12,29 +12,30 @@ use super::{BackoffSettings, ConfigError, duration};
 /// A source that fails changes nothing, however long: its servers have breakers and connections that know better whether
 /// they live. So only an answer removes a server.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct DiscoverySettings {
     /// How long a server may be missing from the answers before it leaves. None: what its source advises, which is nothing
     /// for directories that answer in full, and 30 s for DNS, where an answer may name only some.
-    #[serde(deserialize_with = "duration::optional", serialize_with = "duration::serialize_optional")]
+    #[serde(with = "duration::OptionalText")]
     pub removal_grace: Option<Duration>,
     /// Answers in a row that must name no server before the known ones leave: 3. A token that expired, a wrong prefix and
     /// a directory that was emptied by mistake look the same.
     pub empty_answers: u32,
     /// How long they must name none: 10 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub empty_after: Duration,
     /// Changes of what is said of one server within the window; more are held back: 10.
     pub flaps_max: u32,
     /// That window: 60 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub flap_window: Duration,
     /// How long a server that changes too often must stay as it is before the change is carried out: 30 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub flap_hold: Duration,
     /// How long a source may take for an answer that it does not wait for: 10 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub answer_timeout: Duration,
     /// Delays after failed answers: 500 ms to 30 s.
     pub backoff: BackoffSettings,

@@ -1,4 +1,7 @@
 //! Durations as people write them: `30s`, `1m 30s`, `250ms`.
+//!
+//! How a field is written is said by a type, as in `#[serde(with = "duration::Text")]`: so what reads it is also what tells the
+//! schema about it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,59 +9,129 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A duration written as text.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Written(#[serde(deserialize_with = "deserialize")] Duration);
+/// What a written duration looks like. All that it matches is read; so are spaces in odd places, which it does not match.
+#[cfg(feature = "schema")]
+pub(super) const PATTERN: &str = concat!(
+    r"^\s*(?:[0-9]+(?:\.[0-9]+)?\s*(?:",
+    "nanos|nsec|ns|usec|us|µs|millis|msec|ms|seconds|second|secs|sec|s|minutes|minute|mins|min|m|",
+    "hours|hour|hrs|hr|h|days|day|d|weeks|week|wks|wk|w|months|month|M|years|year|yrs|yr|y",
+    r")\s*)+$",
+);
 
-/// Reads `30s` and refuses bare numbers, whose unit nobody could tell.
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Given {
-        Text(String),
-        Other(serde_json::Value),
-    }
-    match Given::deserialize(deserializer)? {
-        Given::Text(text) => humantime::parse_duration(text.trim()).map_err(|error| {
-            D::Error::custom(format!("{text:?} is no duration ({error}): write it as \"30s\""))
-        }),
-        Given::Other(other) => {
-            Err(D::Error::custom(format!("{other} is no duration: write it with its unit, as \"30s\"")))
-        }
-    }
-}
+/// A duration, written as text.
+pub struct Text;
 
-/// Writes `30s`.
-pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_duration(*duration))
-}
-
-/// The same for a duration that may be absent.
-pub fn serialize_optional<S: Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    duration.map(|duration| humantime::format_duration(duration).to_string()).serialize(serializer)
-}
+/// The same for a duration that may be absent or null.
+pub struct OptionalText;
 
 /// The same for durations by name.
-pub fn serialize_by_name<S: Serializer>(
-    durations: &BTreeMap<String, Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(
-        durations.iter().map(|(name, duration)| (name, humantime::format_duration(*duration).to_string())),
-    )
+pub struct TextByName;
+
+/// A duration that was written as text.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Written(#[serde(with = "Text")] Duration);
+
+impl Text {
+    /// Reads `30s` and refuses bare numbers, whose unit nobody could tell.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            Text(String),
+            Other(serde_json::Value),
+        }
+        match Given::deserialize(deserializer)? {
+            Given::Text(text) => humantime::parse_duration(text.trim()).map_err(|error| {
+                D::Error::custom(format!("{text:?} is no duration ({error}): write it as \"30s\""))
+            }),
+            Given::Other(other) => {
+                Err(D::Error::custom(format!("{other} is no duration: write it with its unit, as \"30s\"")))
+            }
+        }
+    }
+
+    /// Writes `30s`.
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*duration))
+    }
 }
 
-/// Reads a duration that may be absent or null.
-pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    Ok(Option::<Written>::deserialize(deserializer)?.map(|written| written.0))
+impl OptionalText {
+    /// Reads what may be absent.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Written>::deserialize(deserializer)?.map(|written| written.0))
+    }
+
+    /// Writes it, or null.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        duration.map(|duration| humantime::format_duration(duration).to_string()).serialize(serializer)
+    }
 }
 
-/// Reads durations by name.
-pub fn by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Duration>, D::Error> {
-    let written = BTreeMap::<String, Written>::deserialize(deserializer)?;
-    Ok(written.into_iter().map(|(name, written)| (name, written.0)).collect())
+impl TextByName {
+    /// Reads an object of durations.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<String, Duration>, D::Error> {
+        let written = BTreeMap::<String, Written>::deserialize(deserializer)?;
+        Ok(written.into_iter().map(|(name, written)| (name, written.0)).collect())
+    }
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(
+        durations: &BTreeMap<String, Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let written = |duration: &Duration| humantime::format_duration(*duration).to_string();
+        serializer.collect_map(durations.iter().map(|(name, duration)| (name, written(duration))))
+    }
+}
+
+#[cfg(feature = "schema")]
+mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{BTreeMap, OptionalText, PATTERN, Text, TextByName};
+
+    impl JsonSchema for Text {
+        fn schema_name() -> Cow<'static, str> {
+            "Duration".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            let meaning = "A duration with its unit, such as 30s, 250ms or 1m 30s.";
+            json_schema!({"type": "string", "pattern": PATTERN, "description": meaning})
+        }
+    }
+
+    impl JsonSchema for OptionalText {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            Option::<Text>::schema_name()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            Option::<Text>::json_schema(generator)
+        }
+    }
+
+    impl JsonSchema for TextByName {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            BTreeMap::<String, Text>::schema_name()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            BTreeMap::<String, Text>::json_schema(generator)
+        }
+    }
 }

@@ -11,6 +11,8 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::expand::{Lookup, expand};
 use super::mistakes::read_value;
+#[cfg(feature = "schema")]
+use super::schema::{self, Reference};
 use super::source::WrittenSource;
 use super::{
     BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, ProxyChoice, Server, Settings,
@@ -107,6 +109,8 @@ pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigEr
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Written {
+        #[serde(rename = "$schema")]
+        _schema: Option<String>,
         #[serde(rename = "mcpServers")]
         servers: InOrder<Box<serde_json::value::RawValue>>,
     }
@@ -129,13 +133,21 @@ pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigEr
     Ok(servers.collect())
 }
 
+/// The `servers.json` of mcp-troupe: the `mcpServers` file of MCP clients, with keys of our own.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct Written {
+pub(super) struct Written {
+    /// Where the schema of this file is, for editors.
+    #[serde(rename = "$schema")]
+    _schema: Option<String>,
+    /// The servers, by the ids that the operator gives them.
     #[serde(rename = "mcpServers")]
     servers: InOrder<WrittenServer>,
+    /// The sources of servers; their order settles whose an id is that several name.
     #[serde(default)]
     discovery: Vec<WrittenSource>,
+    /// The settings.
     #[serde(default)]
     troupe: Settings,
 }
@@ -160,7 +172,7 @@ impl ServerKeys {
 }
 
 /// Servers in the file's order; a JSON map would silently keep the last of two equal ids.
-struct InOrder<T>(Vec<(String, T)>);
+pub(super) struct InOrder<T>(Vec<(String, T)>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -191,6 +203,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
 
 /// How a server is reached, where it is said and not told by `url` or `command`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+// The schema knows no aliases by itself, and nothing of what is read only to be refused with a reason.
+#[cfg_attr(
+    feature = "schema",
+    schemars(
+        rename = "ServerType",
+        extend("enum" = ["websocket", "ws", "stdio", "http", "streamable-http", "streamableHttp"])
+    )
+)]
 enum Kind {
     #[serde(rename = "websocket", alias = "ws")]
     WebSocket,
@@ -202,43 +223,71 @@ enum Kind {
     Sse,
 }
 
+/// One server: where it is, and what differs from the troupe's settings.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Server", transform = schema::one_way_to_reach_it))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WrittenServer {
+pub(super) struct WrittenServer {
+    /// How it is reached; told by `url` or `command` unless said.
     #[serde(rename = "type")]
     kind: Option<Kind>,
+    /// Where it is: `http://`, `https://`, `ws://` or `wss://`, without user info.
     url: Option<String>,
+    /// Headers of the WebSocket upgrade request, or of every HTTP request. Values may be `${env:NAME}` or `${file:PATH}`.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<BTreeMap<String, Reference>>"))]
     headers: Option<BTreeMap<String, Secret>>,
+    /// The token of their header `Authorization: Bearer`, such as `${env:NAME}` or `${file:PATH}`.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Reference>"))]
     bearer: Option<Secret>,
+    /// The WebSocket subprotocol that is offered: `auto`, `none`, a name or a list of names.
     subprotocol: Option<WrittenSubprotocol>,
+    /// Whether HTTP requests go through a proxy.
     proxy: Option<ProxyChoice>,
+    /// How a server at `wss` or `https` is verified, and the certificate that it is shown.
     tls: Option<TlsOptions>,
+    /// Instead of `url`: the program of a stdio server, a path or a name in `PATH`.
     command: Option<String>,
+    /// Its arguments; no shell reads them.
     args: Option<Vec<String>>,
+    /// Variables on top of the few that it inherits. Values may be `${env:NAME}` or `${file:PATH}`.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<BTreeMap<String, Reference>>"))]
     env: Option<BTreeMap<String, Secret>>,
+    /// The folder that it runs in; the host's unless said.
     cwd: Option<PathBuf>,
+    /// Servers of one group are replicas of each other; its id unless said.
     group: Option<String>,
+    /// Calls can select by them.
     #[serde(default)]
     tags: Vec<String>,
+    /// Its share of the calls beside its replicas', 1 to 1000: 100.
     weight: Option<u32>,
+    /// As in DNS: replicas of a higher number are asked only while all of a lower one are down.
     #[serde(default)]
     priority: u16,
+    /// Texts by name, shown with the server.
     #[serde(default)]
     trusted: bool,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
+    /// The vocabulary that it speaks.
     #[serde(default)]
     dialect: Dialect,
+    /// The era of MCP that it speaks.
     #[serde(default)]
     era: EraChoice,
-    #[serde(default, deserialize_with = "duration::optional")]
+    /// Deadline of calls to it.
+    #[serde(default, with = "duration::OptionalText")]
     timeout: Option<Duration>,
+    /// Pool settings of its own; what they leave out has its default, not what the troupe's say.
     pool: Option<PoolSettings>,
+    /// Breaker settings of its own; what they leave out has its default, not what the troupe's say.
     breaker: Option<BreakerSettings>,
 }
 
 /// `"auto"`, `"none"`, one name or a list of names.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 enum WrittenSubprotocol {
     One(String),
@@ -387,13 +436,20 @@ impl WrittenServer {
 mod tests {
     use super::*;
 
+    /// Reads a file of the tests, which the schema judges as the parser does.
+    fn parse(text: &str) -> Result<ConfigFile, ConfigError> {
+        #[cfg(feature = "schema")]
+        schema::tests::agrees(&schema::tests::validator(), text);
+        ConfigFile::parse(text)
+    }
+
     fn mistake(text: &str) -> ConfigError {
-        ConfigFile::parse(text).unwrap_err()
+        parse(text).unwrap_err()
     }
 
     #[test]
     fn the_file_of_other_clients_is_read_as_it_is() {
-        let file = ConfigFile::parse(
+        let file = parse(
             r#"{"mcpServers":{"b":{"url":"ws://h:1","headers":{"Authorization":"Bearer x"}},"a":{"url":"wss://h"}}}"#,
         )
         .unwrap();
@@ -416,7 +472,7 @@ mod tests {
 
     #[test]
     fn sources_are_read_in_their_order_with_their_kinds_as_names() {
-        let file = ConfigFile::parse(
+        let file = parse(
             r#"{"mcpServers":{}, "discovery":[
                 {"type":"file","path":"servers.d","interval":"5s"},
                 {"type":"etcd","endpoints":["http://h:1"],"prefix":"/p/","user":"u","password":"s3cret",
@@ -468,7 +524,7 @@ mod tests {
 
     #[test]
     fn a_command_makes_a_stdio_server_with_one_process() {
-        let file = ConfigFile::parse(
+        let file = parse(
             r#"{"mcpServers":{
                 "a": {"command": "npx", "args": ["-y", "x"], "env": {"TOKEN": "t"}, "cwd": "/srv"},
                 "b": {"type": "stdio", "command": "b", "pool": {"handshakeTimeout": "60s"}},
@@ -529,11 +585,10 @@ mod tests {
             r#"{"url":"https://h/mcp","type":"http"}"#,
             r#"{"url":"https://h/mcp","type":"streamable-http","proxy":"none"}"#,
         ] {
-            let file = ConfigFile::parse(&format!(r#"{{"mcpServers":{{"a":{written}}}}}"#)).unwrap();
+            let file = parse(&format!(r#"{{"mcpServers":{{"a":{written}}}}}"#)).unwrap();
             assert_eq!(file.servers, [Server::http("a", "https://h/mcp")], "{written}");
         }
-        let file =
-            ConfigFile::parse(r#"{"mcpServers":{"a":{"url":"http://h","proxy":"environment"}}}"#).unwrap();
+        let file = parse(r#"{"mcpServers":{"a":{"url":"http://h","proxy":"environment"}}}"#).unwrap();
         assert_eq!(file.servers, [Server::http("a", "http://h").proxy(ProxyChoice::Environment)]);
     }
 

@@ -9,6 +9,8 @@ mod file;
 pub(crate) mod files;
 mod mistakes;
 mod pins;
+#[cfg(feature = "schema")]
+mod schema;
 mod server;
 mod settings;
 mod source;

@@ -9,6 +9,7 @@ use super::ConfigError;
 /// What follows where a tool's definition is not what its pin says. The event [`PinBroken`](crate::Event::PinBroken) does in
 /// any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OnChange {
     /// A warning in the log; the tool stays.
@@ -22,6 +23,7 @@ pub enum OnChange {
 
 /// Where the pins are, and what follows from a change.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct PinSettings {

@@ -34,6 +34,7 @@ pub enum SubprotocolChoice {
 
 /// Whether HTTP requests go through a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyChoice {
     /// They go to the server itself, whatever the environment says.

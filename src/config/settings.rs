@@ -9,6 +9,7 @@ use super::{CacheSettings, ConfigError, DiscoverySettings, PinSettings, duration
 
 /// All settings of a troupe. `Settings::default()` is what the README's table shows.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Settings {
@@ -16,14 +17,14 @@ pub struct Settings {
     /// or one that the host added. Default `peak-ewma`: the only one that is both load-aware and failure-aware.
     pub strategy: String,
     /// Deadline of a call that names none, whose tool and server name none: 30 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub call_timeout: Duration,
     /// Deadlines by tool name (bare or `group/tool`); they go before the server's and `call_timeout`.
-    #[serde(deserialize_with = "duration::by_name", serialize_with = "duration::serialize_by_name")]
+    #[serde(with = "duration::TextByName")]
     pub tool_timeouts: BTreeMap<String, Duration>,
     /// Ends a call sooner whose server works on it and tells nothing of it for so long; progress and log messages of the
     /// call start this time anew. None by default: most servers tell nothing before they answer.
-    #[serde(deserialize_with = "duration::optional", serialize_with = "duration::serialize_optional")]
+    #[serde(with = "duration::OptionalText")]
     pub call_idle_timeout: Option<Duration>,
     /// What a bare tool name means that several groups offer.
     pub collisions: Collisions,
@@ -34,11 +35,11 @@ pub struct Settings {
     /// stampede. One that takes longer than half a second (a stdio server: five) no longer counts.
     pub start_concurrency: usize,
     /// How long shutdown waits for open calls before it ends them: 30 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub shutdown_drain: Duration,
     /// How long the host's handler may take for a question of a server's: 5 min, as somebody may have to be asked. The call
     /// that it belongs to has a deadline of its own.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub question_timeout: Duration,
     /// Events that one subscriber may leave unread before it loses some and is told how many: 1,024.
     pub events_capacity: usize,
@@ -70,6 +71,7 @@ pub struct Settings {
 
 /// What a bare tool name means that several groups offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Collisions {
     /// An error that lists the candidates: two groups may mean different things by one name.
@@ -83,6 +85,7 @@ pub enum Collisions {
 
 /// Whether a breaker guards, and whether it acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum BreakerMode {
     /// Counts outcomes and opens.
@@ -96,6 +99,7 @@ pub enum BreakerMode {
 
 /// The circuit breaker of one server.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BreakerSettings {
@@ -108,35 +112,36 @@ pub struct BreakerSettings {
     /// Calls in the monitoring period below which no ratio opens it: 20, so that two bad calls of three do not.
     pub minimum_calls: u32,
     /// A successful call that takes longer counts as slow; none by default, since tools differ by orders of magnitude.
-    #[serde(deserialize_with = "duration::optional", serialize_with = "duration::serialize_optional")]
+    #[serde(with = "duration::OptionalText")]
     pub slow_call: Option<Duration>,
     /// Share of slow calls in the monitoring period that opens it, 0 to 1: 0.9.
     pub slow_call_ratio: f64,
     /// The window of the ratios, in ten buckets: 300 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub monitoring_period: Duration,
     /// Successes that close a half-open breaker: 2.
     pub success_threshold: u32,
     /// Calls that a half-open breaker lets through at once: 2.
     pub half_open_permits: u32,
     /// How long half-open waits for its permits' outcomes before it opens again: 30 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub half_open_timeout: Duration,
     /// How long the first opening lasts: 30 s. It doubles with each trip that follows.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub open_for: Duration,
     /// The longest opening: 5 min.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub open_for_max: Duration,
     /// Random share by which an opening may be longer, 0 to 1: 0.1, so that breakers of many hosts do not close as one.
     pub jitter: f64,
     /// A closed stretch this long forgets earlier trips: 5 min.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub quiet_period: Duration,
 }
 
 /// The connection pool of one server.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct PoolSettings {
@@ -150,64 +155,67 @@ pub struct PoolSettings {
     /// a connection one request at a time.
     pub busy_at: usize,
     /// A connection beyond `min` that was idle this long is closed: 5 min.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub idle_timeout: Duration,
     /// Leases at once, each a connection beside those above: 16.
     pub leases_max: usize,
     /// A lease that was unused this long ends: 60 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub lease_idle_timeout: Duration,
     /// Limit for opening the link: 5 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub connect_timeout: Duration,
     /// Limit for the handshake after that: 10 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub handshake_timeout: Duration,
     /// How long the probe for the modern era waits for its answer: 2 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub probe_timeout: Duration,
     /// Limit for listing the tools, all pages together: 10 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub list_timeout: Duration,
 }
 
 /// How lost links are noticed.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct LivenessSettings {
     /// A link from which nothing was heard this long is pinged: 10 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub ping_interval: Duration,
     /// Intervals of silence that make it dead: 2.
     pub misses_max: u32,
     /// A write that the peer does not take within this time makes it dead: 10 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub write_timeout: Duration,
 }
 
 /// Exponential delays with jitter.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BackoffSettings {
     /// The first delay: 100 ms.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub min: Duration,
     /// The longest delay: 30 s. There is no last attempt.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub max: Duration,
     /// What each delay is multiplied with: 2.
     pub factor: f64,
     /// Random share of the delay, 0 to 1: 0.5 means half to all of it.
     pub jitter: f64,
     /// A good stretch this long starts again at `min`: 10 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub reset_after: Duration,
 }
 
 /// Which ends of a server actor are followed by a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartKind {
     /// Every end that nobody asked for.
@@ -221,6 +229,7 @@ pub enum RestartKind {
 
 /// Restarts of server actors that crashed.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RestartSettings {
@@ -229,23 +238,24 @@ pub struct RestartSettings {
     /// Restarts within the window; one more quarantines the server: 10.
     pub restarts_max: u32,
     /// The sliding window: 60 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub window: Duration,
     /// How long a quarantined server waits for its next start: 60 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub quarantine: Duration,
     /// Delays between restarts; the default starts at 10 ms, since a crash of ours is no load on the peer.
     pub backoff: BackoffSettings,
     /// How often a server actor is asked for a sign of life: 5 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub ping_interval: Duration,
     /// A server actor silent for longer is stopped, then killed: 15 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub ping_timeout: Duration,
 }
 
 /// Queues of calls that wait for a free slot.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct MailboxSettings {
@@ -257,11 +267,12 @@ pub struct MailboxSettings {
 
 /// Sticky calls.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct AffinitySettings {
     /// A binding unused this long is forgotten: 30 min.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub ttl: Duration,
     /// Bindings that are kept; the longest unused goes first: 10,000.
     pub capacity: usize,
@@ -269,6 +280,7 @@ pub struct AffinitySettings {
 
 /// Repeated attempts.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RetrySettings {
@@ -282,7 +294,7 @@ pub struct RetrySettings {
     /// Retries per second that are always allowed, so that a quiet troupe can retry at all: 1.
     pub budget_min_per_second: u32,
     /// The window of the budget: 10 s.
-    #[serde(with = "duration")]
+    #[serde(with = "duration::Text")]
     pub budget_window: Duration,
     /// Tools (bare or `group/tool`) that the operator declares safe to repeat.
     pub idempotent_tools: Vec<String>,
@@ -294,6 +306,7 @@ pub struct RetrySettings {
 
 /// Limits on sizes and tables.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct LimitSettings {

@@ -76,6 +76,7 @@ pub enum Place {
 
 /// TLS to a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct TlsConfig {
@@ -91,6 +92,11 @@ pub struct TlsConfig {
 
 /// The kinds of places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(rename = "SourceType", extend("enum" = ["file", "static", "dns", "consul", "etcd"]))
+)]
 #[serde(rename_all = "kebab-case")]
 enum Kind {
     #[serde(alias = "static")]
@@ -121,33 +127,75 @@ impl Kind {
     }
 }
 
+/// A source of servers.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "Source", transform = keys_of_their_kind))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct WrittenSource {
+    /// What kind of source it is.
     #[serde(rename = "type")]
     kind: Kind,
+    /// Its name; its type unless said.
     name: Option<String>,
+    /// `file`: a file of servers, or a folder of them.
     path: Option<PathBuf>,
-    #[serde(default, deserialize_with = "duration::optional")]
+    /// `file`: how often it is read; a second unless said.
+    #[serde(default, with = "duration::OptionalText")]
     interval: Option<Duration>,
+    /// `dns`: the name of SRV records.
     srv: Option<String>,
+    /// `dns`: the name of addresses, with `port`.
     host: Option<String>,
+    /// `dns`: the port of the addresses of `host`.
     port: Option<u16>,
+    /// `dns`: name servers with their ports, unless those of the system.
     name_servers: Option<Vec<SocketAddr>>,
+    /// `consul`: the agent, `http://` or `https://`.
     url: Option<String>,
+    /// `consul`: the service.
     service: Option<String>,
+    /// `consul`: the ACL token.
     token: Option<Secret>,
+    /// `consul`: the datacenter, unless the agent's.
     datacenter: Option<String>,
+    /// `consul`: tags that instances must have.
     tags: Option<Vec<String>>,
+    /// `etcd`: the members of one cluster.
     endpoints: Option<Vec<String>>,
+    /// `etcd`: the prefix of the keys.
     prefix: Option<String>,
+    /// `etcd`: who signs in, with `password`.
     user: Option<String>,
+    /// `etcd`: the password of `user`.
     password: Option<Secret>,
+    /// `consul` and `etcd`: how the directory is reached over TLS.
     tls: Option<TlsConfig>,
+    /// All but `file`: what records leave out, as a record.
     defaults: Option<serde_json::Value>,
+    /// All but `file`: headers that each of its servers is sent.
     #[serde(default)]
     headers: BTreeMap<String, Secret>,
+    /// How far its answers are believed, unless as `troupe.discovery` says.
     rules: Option<DiscoverySettings>,
+}
+
+/// Tells the schema which keys belong to which kind.
+#[cfg(feature = "schema")]
+fn keys_of_their_kind(schema: &mut schemars::Schema) {
+    let kinds = [Kind::File, Kind::Dns, Kind::Consul, Kind::Etcd];
+    let keys: std::collections::BTreeSet<&str> = kinds.iter().flat_map(|kind| kind.keys()).copied().collect();
+    let rules = kinds.map(|kind| {
+        let strangers = keys.iter().filter(|key| !kind.keys().contains(key));
+        // Null is the same as none.
+        let refused: serde_json::Map<_, _> =
+            strangers.map(|key| (key.to_string(), serde_json::json!({"type": "null"}))).collect();
+        serde_json::json!({
+            "if": {"properties": {"type": {"const": kind.name()}}},
+            "then": {"properties": refused},
+        })
+    });
+    schema.insert("allOf".to_owned(), rules.to_vec().into());
 }
 
 impl WrittenSource {

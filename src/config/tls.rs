@@ -18,6 +18,7 @@ use super::ConfigError;
 /// # drop(server);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct TlsOptions {
     pub(crate) ca_file: Option<PathBuf>,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The vocabulary of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Dialect {
     /// The Model Context Protocol.
@@ -15,6 +16,7 @@ pub enum Dialect {
 
 /// Which era of MCP a server is taken to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum EraChoice {
     /// Found by a probe, which costs a fresh server one round trip.

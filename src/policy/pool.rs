@@ -247,6 +247,8 @@ impl<W: Copy + Eq + Hash> Pool<W> {
         PoolStats {
             total: self.connections.len(),
             ready: self.ready(),
+            busy: self.connections.values().filter(|c| c.is_ready() && c.in_flight > 0).count(),
+            max: self.settings.max,
             in_flight: self.in_flight(),
             leased: 0,
         }
@@ -277,6 +279,15 @@ mod tests {
             pool.opened(id, now);
         }
         pool
+    }
+
+    #[test]
+    fn figures_tell_what_is_open_what_is_busy_and_the_most_that_there_may_be() {
+        let mut pool = ready(settings(1, 4, 256, 1), 2, Instant::now());
+        pool.opening(ConnectionId(2));
+        assert!(pool.reserve(1).is_some());
+        let stats = pool.stats();
+        assert_eq!((stats.total, stats.ready, stats.busy, stats.max, stats.in_flight), (3, 2, 1, 4, 1));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::process::Stdio;
 
 use mcp_troupe::testkit::{living_actors, living_tasks};
 use mcp_troupe::{
-    Call, CallError, CallErrorKind, Event, EventStream, Readiness, Reply, Server, Settings, Troupe,
+    Call, CallError, CallErrorKind, ConfigFile, Event, EventStream, Readiness, Reply, Server, Settings,
+    Troupe,
 };
 
 /// Where an example is as a program, which a plain `cargo test` builds beside the tests.
@@ -28,6 +29,16 @@ pub fn example(name: &str) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(example_path(name));
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
+}
+
+/// The text of a `servers.json`, which the schema takes if the parser does.
+pub fn servers_json(text: impl ToString) -> String {
+    let text = text.to_string();
+    if ConfigFile::parse(&text).is_ok() {
+        let file = serde_json::from_str(&text).unwrap();
+        assert!(jsonschema::is_valid(&ConfigFile::schema(), &file), "the schema refuses {text}");
+    }
+    text
 }
 
 /// A troupe of these servers, all of them ready.

@@ -11,7 +11,7 @@ use mcp_troupe::{ConfigFile, Event, Readiness, Settings, Troupe};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::common::{echo, end, event, example};
+use super::common::{echo, end, event, example, servers_json};
 use super::directory::{Certificates, Program, free_port, installed, skip, until};
 use super::{plays, prompt, scripted, source, stands};
 
@@ -333,7 +333,7 @@ async fn a_wrong_user_or_password_is_one_clear_status_and_the_right_one_reads() 
 fn announcer(etcd: &Etcd, folder: &TempDir, server: &ScriptedServer) -> tokio::process::Command {
     let config = folder.path().join("servers.json");
     let source = json!({"type": "etcd", "endpoints": [etcd.url()], "prefix": PREFIX});
-    std::fs::write(&config, json!({"mcpServers": {}, "discovery": [source]}).to_string()).unwrap();
+    std::fs::write(&config, servers_json(json!({"mcpServers": {}, "discovery": [source]}))).unwrap();
     let record = json!({"url": server.url(), "group": "echo"}).to_string();
     let mut command = example("orchestrator");
     command.arg("announce").arg("--config").arg(config).args(["--ttl", "3s", "a", &record]);

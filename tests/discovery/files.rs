@@ -10,7 +10,7 @@ use mcp_troupe::testkit::ScriptedServer;
 use mcp_troupe::{Event, Readiness, Troupe};
 use serde_json::json;
 
-use super::common::{echo, end, event};
+use super::common::{echo, end, event, servers_json};
 use super::{plays, prompt, scripted, stands};
 
 /// Writes a file as careful programs do: whole, or not at all.
@@ -23,7 +23,7 @@ fn write(path: &Path, text: &str) {
 fn servers(servers: &[(&str, &ScriptedServer)]) -> String {
     let entries =
         servers.iter().map(|(id, server)| (id.to_string(), json!({"url": server.url(), "group": "echo"})));
-    json!({"mcpServers": entries.collect::<serde_json::Map<_, _>>()}).to_string()
+    servers_json(json!({"mcpServers": entries.collect::<serde_json::Map<_, _>>()}))
 }
 
 async fn watching(path: &Path) -> Troupe {

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use super::common::example;
+use super::common::{example, servers_json};
 use super::raw::{Do, RawServer, answer, modern};
 
 /// Lists the tools of a server by the orchestrator, in an environment with this proxy.
@@ -10,7 +10,7 @@ async fn list(server: &str, key: &str, proxy: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("servers.json");
     let file = format!(r#"{{"mcpServers":{{"s":{{"url":"{server}/mcp"{key}}}}}}}"#);
-    std::fs::write(&config, file).unwrap();
+    std::fs::write(&config, servers_json(file)).unwrap();
     let mut command = example("orchestrator");
     command.env("HTTP_PROXY", proxy).env("http_proxy", proxy).env_remove("NO_PROXY").env_remove("no_proxy");
     command.args(["tools", "--config"]).arg(&config).output().await.unwrap()

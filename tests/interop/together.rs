@@ -6,7 +6,7 @@ use mcp_troupe::testkit::{Script, ScriptedServer};
 use mcp_troupe::{Call, CallErrorKind, ConfigFile, Readiness, Troupe};
 use serde_json::{Value, json};
 
-use super::common::{end, example, kind};
+use super::common::{end, example, kind, servers_json};
 use super::{PATIENCE, call, everything_holds, servers, time_holds};
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn all_of_them_are_one_tool_set() {
         },
         "troupe": {"pool": {"handshakeTimeout": "60s"}},
     });
-    let file = ConfigFile::parse(&file.to_string()).unwrap();
+    let file = ConfigFile::parse(&servers_json(file)).unwrap();
     let troupe = Troupe::builder().config(file).start().await.unwrap();
     troupe.ready_within(Readiness::All, PATIENCE).await.unwrap();
     everything_holds(&troupe, "everything-stdio").await;
@@ -61,7 +61,7 @@ async fn the_orchestrator_takes_an_unchanged_file_of_one_stdio_one_http_and_one_
         "socket": {"url": socket.url()},
     }});
     let path = folder.path().join("servers.json");
-    std::fs::write(&path, file.to_string()).unwrap();
+    std::fs::write(&path, servers_json(file)).unwrap();
     let run = async |arguments: &[&str]| -> Output {
         let (command, rest) = arguments.split_first().unwrap();
         example("orchestrator").arg(command).arg("--config").arg(&path).args(rest).output().await.unwrap()

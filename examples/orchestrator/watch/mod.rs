@@ -1,0 +1,195 @@
+//! `watch`: the supervision tree, live or once.
+//!
+//! The picture is a pure function of a snapshot. A task collects snapshots, four a second; a thread of its own shows the newest
+//! of them and hears the keys, so a terminal that takes nothing holds up that thread alone.
+
+mod picture;
+mod screen;
+
+use std::convert::Infallible;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::FutureExt;
+use mcp_troupe::{EventStream, Readiness, Troupe};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::signals::interrupted;
+use crate::{Config, FAILED, start};
+use picture::{Look, Snapshot, Story};
+
+/// How often the figures are asked for: often enough to look alive, seldom enough to cost the troupe nothing.
+const FIGURES_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The width where none is known: that of the terminals which the picture is made for.
+const USUAL_WIDTH: u16 = 80;
+
+/// Why the picture ended by itself.
+#[derive(Debug, thiserror::Error)]
+enum ScreenError {
+    #[error("the terminal cannot be used: {0}")]
+    Unusable(std::io::Error),
+    #[error("the picture cannot be drawn: {0}")]
+    Broken(tokio::task::JoinError),
+}
+
+#[derive(Args)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    config: Config,
+    /// Wait for the servers, print one picture as plain text, and end; so it is where stdout is no terminal.
+    #[arg(long)]
+    once: bool,
+    /// Columns of that picture; those of the terminal unless said, and 80 without one.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(20..=1000))]
+    width: Option<u16>,
+}
+
+impl WatchArgs {
+    /// Whether the terminal is taken, with all that is written to it.
+    pub fn is_live(&self) -> bool {
+        !self.once && std::io::stdout().is_terminal()
+    }
+}
+
+pub async fn run(args: &WatchArgs) -> u8 {
+    let troupe = match start(&args.config.config).await {
+        Ok(troupe) => troupe,
+        Err(code) => return code,
+    };
+    let watched = Watched::new(&troupe, &args.config.config);
+    let code = if args.is_live() {
+        match watched.live(&troupe, interrupted()).await {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("{error}; --once needs no terminal");
+                FAILED
+            }
+        }
+    } else {
+        // Servers that are down are shown as such; they are no reason to show nothing.
+        let _ = troupe.ready_within(Readiness::All, args.config.wait).await;
+        print!("{}", picture::plain(&watched.once(&troupe).await, args.columns()));
+        0
+    };
+    troupe.shutdown().await;
+    code
+}
+
+/// Does some work, and shows the picture meanwhile where stdout is a terminal. Who leaves the picture lets the work go on.
+/// None if the command was interrupted.
+pub async fn during<T>(troupe: &Troupe, config: &Path, work: impl Future<Output = T>) -> Option<T> {
+    let (over, until) = oneshot::channel::<Infallible>();
+    let work = async move {
+        let done = tokio::select! { biased;
+            () = interrupted() => None,
+            done = work => Some(done),
+        };
+        drop(over);
+        done
+    };
+    if !std::io::stdout().is_terminal() {
+        return work.await;
+    }
+    let watched = Watched::new(troupe, config);
+    let over = async {
+        let _ = until.await;
+    };
+    let (done, shown) = tokio::join!(work, watched.live(troupe, over));
+    if let Err(error) = shown {
+        eprintln!("{error}");
+    }
+    done
+}
+
+impl WatchArgs {
+    fn columns(&self) -> u16 {
+        let of_terminal = || std::io::stdout().is_terminal().then(ratatui::crossterm::terminal::size)?.ok();
+        self.width.or_else(|| of_terminal().map(|(columns, _)| columns)).unwrap_or(USUAL_WIDTH)
+    }
+}
+
+/// A troupe, and what has been heard of it.
+struct Watched {
+    title: String,
+    events: EventStream,
+    story: Story,
+    begun: Instant,
+}
+
+impl Watched {
+    fn new(troupe: &Troupe, config: &Path) -> Self {
+        Self {
+            title: config.display().to_string(),
+            events: troupe.events(),
+            story: Story::default(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// One picture, of now.
+    async fn once(mut self, troupe: &Troupe) -> Snapshot {
+        while let Some(Some(event)) = self.events.next().now_or_never() {
+            self.story.tell(&event, Instant::now());
+        }
+        self.snapshot(troupe).await
+    }
+
+    async fn snapshot(&mut self, troupe: &Troupe) -> Snapshot {
+        let stats = troupe.stats().await;
+        self.story.keep(&stats.servers);
+        Snapshot {
+            title: self.title.clone(),
+            stats,
+            servers: troupe.servers(),
+            story: self.story.clone(),
+            begun: self.begun,
+            at: Instant::now(),
+        }
+    }
+
+    /// Pictures until somebody leaves, `until` comes, or the troupe has ended.
+    async fn live(mut self, troupe: &Troupe, until: impl Future<Output = ()>) -> Result<(), ScreenError> {
+        let look = Look::wanted(std::env::var_os("NO_COLOR"));
+        let (newest, snapshots) = watch::channel(Arc::new(self.snapshot(troupe).await));
+        let mut screen = tokio::task::spawn_blocking(move || screen::show(snapshots, look));
+        let left = {
+            let mut ended = std::pin::pin!(async {
+                tokio::select! { left = &mut screen => Some(left), () = until => None }
+            });
+            let mut ticks = tokio::time::interval(FIGURES_INTERVAL);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! { biased;
+                    left = &mut ended => break left,
+                    _ = ticks.tick() => {}
+                    event = self.events.next() => match event {
+                        Some(event) => {
+                            self.story.tell(&event, Instant::now());
+                            continue;
+                        }
+                        None => break None,
+                    },
+                }
+                // An actor that is silent is waited for here, and nobody waits for that.
+                tokio::select! { biased;
+                    left = &mut ended => break left,
+                    snapshot = self.snapshot(troupe) => newest.send_replace(Arc::new(snapshot)),
+                };
+            }
+        };
+        drop(newest);
+        let left = match left {
+            Some(left) => left,
+            None => screen.await,
+        };
+        match left {
+            Ok(shown) => shown.map_err(ScreenError::Unusable),
+            Err(error) => Err(ScreenError::Broken(error)),
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The JSON schema of `servers.json`, for editors and checks.
+//!
+//! It is derived from the types that read the file, so a key that is read is in it, with its meaning and its default. What
+//! serde reads by code of its own is told here. Where the schema cannot say what the parser knows (a sum of two keys, a strategy of
+//! the host's) it lets pass; what it refuses the parser
+//! refuses too, but for an object that is written as a list of its values.
+
+use std::borrow::Cow;
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, Transform};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::ConfigFile;
+use super::file::{InOrder, Written};
+use crate::id::ID_BYTES_MAX;
+use crate::secret::Secret;
+
+/// A value that may stand elsewhere: texts, `$${` for `${` itself, and `${…}` of the two kinds that there are.
+const REFERENCE: &str = r"^(?:[^$]|\$+[^${]|\$\$+\{|\$\{(?:env|file):[^}]+\})*\$*$";
+
+impl ConfigFile {
+    /// The JSON schema (2020-12) of a `servers.json`, with the meaning of each key and its default. What it refuses,
+    /// [`parse`](Self::parse) refuses; it cannot tell every mistake that [`mistakes`](Self::mistakes) tells.
+    ///
+    /// ```
+    /// let schema = mcp_troupe::ConfigFile::schema();
+    /// assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    /// assert_eq!(schema["required"], serde_json::json!(["mcpServers"]));
+    /// ```
+    pub fn schema() -> serde_json::Value {
+        let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
+        let mut schema = generator.into_root_schema_for::<Written>();
+        RecursiveTransform(largest_number).transform(&mut schema);
+        schema.insert("title".to_owned(), "servers.json of mcp-troupe".into());
+        schema.to_value()
+    }
+}
+
+/// Numbers of 32 bits have a largest one, as shorter ones have.
+fn largest_number(schema: &mut Schema) {
+    if schema.get("format").is_some_and(|format| format == "uint32") {
+        schema.insert("maximum".to_owned(), u32::MAX.into());
+    }
+}
+
+/// A server has a `url` or a `command`.
+pub(super) fn one_way_to_reach_it(schema: &mut Schema) {
+    // Null is the same as none.
+    let ways = ["url", "command"]
+        .map(|key| serde_json::json!({"required": [key], "properties": {key: {"type": "string"}}}));
+    schema.insert("oneOf".to_owned(), ways.to_vec().into());
+}
+
+/// A secret that may be written as a reference to where it stands.
+pub(super) struct Reference;
+
+impl JsonSchema for Reference {
+    fn schema_name() -> Cow<'static, str> {
+        "Reference".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let meaning = "A text in which ${env:NAME} stands for a variable of the environment, ${file:PATH} for what is in \
+                       a file, and $${ for ${ itself.";
+        json_schema!({"type": "string", "pattern": REFERENCE, "description": meaning})
+    }
+}
+
+impl JsonSchema for Secret {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string"})
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for InOrder<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Servers".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "propertyNames": {"pattern": format!("^[A-Za-z0-9_.-]{{1,{ID_BYTES_MAX}}}$")},
+            "additionalProperties": generator.subschema_for::<T>(),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeSet;
+
+    use jsonschema::Validator;
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::config::{ConfigError, duration};
+
+    pub fn validator() -> Validator {
+        jsonschema::validator_for(&ConfigFile::schema()).unwrap()
+    }
+
+    /// Whether the mistake is one of what keys there are and of which type: all of those are the schema's business.
+    fn is_of_form(error: &ConfigError) -> bool {
+        let forms = [
+            "unknown field",
+            "unknown variant",
+            "invalid type",
+            "invalid value",
+            "missing field",
+            "did not match any variant",
+            "is no duration",
+            "is no string",
+            "does not belong to a source",
+        ];
+        forms.iter().any(|form| error.reason.contains(form))
+    }
+
+    /// What the parser takes the schema takes; a key or a type that the parser refuses the schema refuses as well.
+    pub fn agrees(schema: &Validator, text: &str) {
+        let Ok(file) = serde_json::from_str::<Value>(text) else { return };
+        let valid = schema.is_valid(&file);
+        match ConfigFile::parse(text) {
+            Ok(_) => assert!(valid, "the schema alone refuses {text}"),
+            Err(error) if is_of_form(&error) => assert!(!valid, "the parser alone refuses {text}: {error}"),
+            Err(_) => {}
+        }
+    }
+
+    #[test]
+    fn the_configurations_of_the_readme_are_valid() {
+        let readme = include_str!("../../README.md");
+        let blocks = readme.split("```json\n").skip(1).filter_map(|block| block.split("```").next());
+        let files: Vec<Value> = blocks
+            .map(|block| serde_json::from_str::<Value>(block).unwrap())
+            .filter(|file| file.get("mcpServers").is_some())
+            .collect();
+        assert!(files.len() >= 2, "they are no longer found");
+        for file in files {
+            assert!(validator().is_valid(&file), "{file}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_all_of_them_are_told() {
+        let schema = ConfigFile::schema();
+        let defaults = serde_json::to_value(crate::config::Settings::default()).unwrap();
+        assert!(validator().is_valid(&json!({"mcpServers": {}, "troupe": defaults})));
+        assert_eq!(schema["properties"]["troupe"]["default"], defaults);
+    }
+
+    /// What a place of a file may hold.
+    struct Walk<'a> {
+        schema: &'a Value,
+        validator: Validator,
+        places: usize,
+    }
+
+    impl Walk<'_> {
+        /// Follows references, and passes by the null of what may be absent.
+        fn resolved<'s>(&'s self, mut node: &'s Value) -> &'s Value {
+            loop {
+                let present = node["anyOf"].as_array().and_then(|ways| {
+                    let mut present = ways.iter().filter(|way| way["type"] != "null");
+                    present.next().filter(|_| present.next().is_none())
+                });
+                node = match (node["$ref"].as_str(), present) {
+                    (Some(reference), _) => self.schema.pointer(&reference[1..]).unwrap(),
+                    (None, Some(present)) => present,
+                    (None, None) => return node,
+                };
+            }
+        }
+
+        /// Holds a place against the parser, and all places below it. `file` puts a value there.
+        fn compare(&mut self, node: &Value, file: &dyn Fn(Value) -> Value) {
+            self.places += 1;
+            let node = self.resolved(node).clone();
+            for value in [
+                json!(null),
+                json!(true),
+                json!(1.5),
+                json!(-1),
+                json!(1),
+                json!(1_u64 << 33),
+                json!("?"),
+                json!("1s"),
+                json!([]),
+                json!([0]),
+                json!(["?"]),
+                json!({}),
+                json!({"?": 0}),
+            ] {
+                // serde takes a list of its values for an object.
+                if value.is_array() && !node["properties"].is_null() {
+                    continue;
+                }
+                agrees(&self.validator, &file(value).to_string());
+            }
+            if let Some(properties) = node["properties"].as_object() {
+                let told: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+                assert_eq!(expected(&file(json!({"?": 0}))), told.into_iter().map(str::to_owned).collect());
+                for base in bases(properties) {
+                    for (key, property) in properties {
+                        let within = |value: Value| {
+                            let mut object = base.clone();
+                            object.insert(key.clone(), value);
+                            file(object.into())
+                        };
+                        self.compare(property, &within);
+                    }
+                }
+            } else if node["additionalProperties"].is_object() {
+                self.compare(&node["additionalProperties"], &|value| file(json!({"a": value})));
+            }
+            if node["items"].is_object() {
+                self.compare(&node["items"], &|value| file(json!([value])));
+            }
+            let variants = node["oneOf"].as_array().into_iter().flatten().map(|variant| &variant["const"]);
+            let variants: BTreeSet<String> = variants
+                .chain(node["enum"].as_array().into_iter().flatten())
+                .filter_map(|name| name.as_str().map(str::to_owned))
+                .collect();
+            if !variants.is_empty() {
+                // Read only to be refused with a reason.
+                let known = expected(&file(json!("?"))).into_iter().filter(|name| name != "sse");
+                assert_eq!(known.collect::<BTreeSet<_>>(), variants);
+            }
+        }
+    }
+
+    /// What the parser says that it would have known there.
+    fn expected(file: &Value) -> BTreeSet<String> {
+        let error = ConfigFile::parse(&file.to_string()).unwrap_err();
+        let (_, names) = error.reason.split_once("expected").unwrap();
+        names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    /// What an object needs beside the key that is looked at: one of each kind that there is.
+    fn bases(properties: &Map<String, Value>) -> Vec<Map<String, Value>> {
+        let bases = if properties.contains_key("mcpServers") {
+            vec![json!({"mcpServers": {}})]
+        } else if properties.contains_key("command") {
+            vec![json!({"url": "ws://h"}), json!({"url": "https://h"}), json!({"command": "x"})]
+        } else if properties.contains_key("srv") {
+            vec![
+                json!({"type": "file", "path": "p"}),
+                json!({"type": "dns", "srv": "h"}),
+                json!({"type": "dns", "host": "h", "port": 1}),
+                json!({"type": "consul", "url": "http://h", "service": "s"}),
+                json!({"type": "etcd", "endpoints": ["http://h"], "prefix": "p"}),
+            ]
+        } else if properties.contains_key("onChange") {
+            vec![json!({"file": "pins.json"})]
+        } else {
+            vec![json!({})]
+        };
+        bases.into_iter().filter_map(|base| base.as_object().cloned()).collect()
+    }
+
+    #[test]
+    fn the_schema_has_each_key_that_the_parser_knows_and_agrees_with_it_on_every_type() {
+        let schema = ConfigFile::schema();
+        let mut walk = Walk { schema: &schema, validator: validator(), places: 0 };
+        walk.compare(&schema, &|file| file);
+        assert!(walk.places > 300, "only {} places were seen", walk.places);
+    }
+
+    #[test]
+    fn references_to_secrets_are_told_from_what_is_none() {
+        let pattern = regex_of(REFERENCE);
+        for (text, good) in [
+            ("", true),
+            ("plain $5 and {}", true),
+            ("Bearer ${env:TOKEN}", true),
+            ("${file:/run/secrets/a}${env:B}$", true),
+            ("$${HOME} $$${", true),
+            ("${TOKEN}", false),
+            ("${env:}", false),
+            ("${env:TOKEN", false),
+            ("x${vault:a}", false),
+        ] {
+            assert_eq!(pattern(text), good, "{text}");
+        }
+    }
+
+    fn regex_of(pattern: &'static str) -> impl Fn(&str) -> bool {
+        let schema = json!({"pattern": pattern});
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        move |text| validator.is_valid(&json!(text))
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_that_looks_like_a_duration_is_one(
+            text in "[ 0-9.]{0,3}([0-9]{1,3} ?(ns|µs|ms|sec?|min|mns|h|hrs?|days?|wks?|M|yr|y|x|) ?){0,3}",
+        ) {
+            match humantime::parse_duration(text.trim()) {
+                // How large a number and how exact a fraction may be is beyond a pattern.
+                Ok(_) | Err(humantime::DurationError::NumberOverflow) => {}
+                Err(error) => prop_assert!(!regex_of(duration::PATTERN)(&text), "{text:?}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn durations_as_people_write_them_are_valid() {
+        let looks_right = regex_of(duration::PATTERN);
+        for unit in [
+            "nanos", "nsec", "ns", "usec", "us", "µs", "millis", "msec", "ms", "seconds", "second", "secs",
+            "sec", "s", "minutes", "minute", "min", "mins", "m", "hours", "hour", "hr", "hrs", "h", "days",
+            "day", "d", "weeks", "week", "wk", "wks", "w", "months", "month", "M", "years", "year", "yr",
+            "yrs", "y",
+        ] {
+            for text in
+                [format!("3{unit}"), format!("3 {unit} "), format!("1h 2{unit}"), format!("1h20{unit}")]
+            {
+                assert!(humantime::parse_duration(&text).is_ok() && looks_right(&text), "{text}");
+            }
+        }
+        for text in ["", "3", "s", "3 apples", "-3s", "3s4", "1.s", "0x3s"] {
+            assert!(humantime::parse_duration(text).is_err() && !looks_right(text), "{text}");
+        }
+    }
+}
