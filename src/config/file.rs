@@ -265,9 +265,10 @@ pub(super) struct WrittenServer {
     /// As in DNS: replicas of a higher number are asked only while all of a lower one are down.
     #[serde(default)]
     priority: u16,
-    /// Texts by name, shown with the server.
+    /// Whether what it says of its tools, such as that they only read, is believed.
     #[serde(default)]
     trusted: bool,
+    /// Texts by name, shown with the server.
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     /// The vocabulary that it speaks.

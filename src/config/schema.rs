@@ -146,7 +146,11 @@ pub(super) mod tests {
         let readme = include_str!("../../README.md");
         let blocks = readme.split("```json\n").skip(1).filter_map(|block| block.split("```").next());
         let files: Vec<Value> = blocks
-            .map(|block| serde_json::from_str::<Value>(block).unwrap())
+            // Some show one key beside `mcpServers`.
+            .map(|block| match block.trim_start().starts_with('{') {
+                true => serde_json::from_str::<Value>(block).unwrap(),
+                false => serde_json::from_str(&format!("{{\"mcpServers\":{{}},{block}}}")).unwrap(),
+            })
             .filter(|file| file.get("mcpServers").is_some())
             .collect();
         assert!(files.len() >= 2, "they are no longer found");

@@ -99,6 +99,7 @@ fn subject(event: &Event) -> Option<&ServerId> {
         | Event::PinBroken { server, .. }
         | Event::ToolUnpinned { server, .. }
         | Event::PinnedToolMissing { server, .. }
+        | Event::ServerLogged { server, .. }
         | Event::ServerWithdrawn { server, .. } => Some(server),
         _ => None,
     }

@@ -100,11 +100,21 @@ pub fn event(event: &Event) -> (String, String) {
         Event::PinnedToolMissing { server, tool } => {
             (server.to_string(), format!("the pinned tool {tool} is missing"))
         }
+        Event::ServerLogged { server, level, text, .. } => {
+            (server.to_string(), format!("logs {level}: {text}"))
+        }
         Event::ProtocolViolation { server, reason, .. } => {
             (server.to_string(), format!("violation: {reason}"))
         }
         Event::RouterRestarted { cause } => (troupe(), format!("router restarted: {cause}")),
         Event::RegistryRestarted { cause } => (troupe(), format!("registry restarted: {cause}")),
+        Event::CacheRestarted { cause } => (troupe(), format!("cache restarted: {cause}")),
+        Event::CacheCleared { what, entries } => {
+            (troupe(), format!("cache: {} cleared, of {what}", several(*entries, "result")))
+        }
+        Event::CacheRuleUnknown { tool, .. } => {
+            (troupe(), format!("cache: nobody offers {tool}, which has a rule"))
+        }
         Event::ServerDiscovered { server, source, endpoint } => {
             (server.to_string(), format!("found by {source} at {endpoint}"))
         }
