@@ -8,12 +8,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::duration::micros;
 use crate::error::RpcError;
 use crate::id::{ConnectionId, GroupId, Incarnation, RequestId, ServerId};
 use crate::json::RawJson;
 use crate::json::members::{members, string};
 use crate::news::LogLevel;
 use crate::refusal::Refusal;
+use crate::spans::SharedSpan;
+use crate::trace_context::{InvalidTraceContext, TraceContext};
 
 /// How urgent a call is. Orders the queue of calls that wait for a free slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
@@ -146,6 +149,18 @@ pub(crate) enum Request {
     Completion(Completes),
 }
 
+impl Request {
+    /// A short, stable name, for spans and counters.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Resource => "resource",
+            Self::Prompt => "prompt",
+            Self::Completion(_) => "completion",
+        }
+    }
+}
+
 /// What the argument belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Completes {
@@ -228,6 +243,10 @@ pub struct Call {
     pub(crate) meta: Result<Option<RawJson>, String>,
     /// Answers to what an earlier result asked.
     pub(crate) input: Option<Box<Input>>,
+    /// Joins `meta` when the call is made.
+    trace: Option<Box<TraceContext>>,
+    /// The parent of its attempts' spans, where somebody listens.
+    pub(crate) span: Option<SharedSpan>,
 }
 
 /// Answers to what a result asked, sent with the call that is made again.
@@ -307,6 +326,8 @@ impl Call {
             identity: None,
             meta: Ok(None),
             input: None,
+            trace: None,
+            span: None,
         }
     }
 
@@ -416,7 +437,8 @@ impl Call {
         self
     }
 
-    /// Entries for the request's `_meta`, such as `traceparent`: anything that serialises to a JSON object. A
+    /// Entries for the request's `_meta`: anything that serialises to a JSON object. The entries of W3C's trace context have
+    /// setters of their own, such as [`traceparent`](Self::traceparent), which go before those that are given here. A
     /// `progressToken` among them is left out: progress is asked for by
     /// [`Troupe::call_stream`](crate::Troupe::call_stream) and [`idle_timeout`](Self::idle_timeout), under tokens of the
     /// troupe's own.
@@ -444,6 +466,42 @@ impl Call {
     pub(crate) fn answering(mut self, responses: RawJson, state: Option<RawJson>) -> Self {
         self.input = Some(Box::new(Input { responses, state }));
         self
+    }
+
+    /// The span that the server's work belongs to, as W3C's `traceparent` says it: written into the request's `_meta`, so
+    /// that the server can join the trace. One of another form is reported by the call, as
+    /// [`InvalidTraceContext`](crate::CallErrorKind::InvalidTraceContext).
+    pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
+        self.trace.get_or_insert_default().set_traceparent(traceparent.into());
+        self
+    }
+
+    /// What tracing systems note beside the [`traceparent`](Self::traceparent), as W3C's `tracestate` says it.
+    pub fn tracestate(mut self, tracestate: impl Into<String>) -> Self {
+        self.trace.get_or_insert_default().set_tracestate(tracestate.into());
+        self
+    }
+
+    /// What goes along with the trace, as W3C's `baggage` says it: the server reads it.
+    pub fn baggage(mut self, baggage: impl Into<String>) -> Self {
+        self.trace.get_or_insert_default().set_baggage(baggage.into());
+        self
+    }
+
+    /// The call as it is made: with everything that goes into its `_meta`.
+    pub(crate) fn sealed(mut self) -> Self {
+        if let (Some(trace), Ok(meta)) = (&self.trace, &self.meta)
+            && trace.mistake().is_none()
+        {
+            let joined = trace.joined(meta.as_ref());
+            self.meta = joined.map(Some).map_err(|error| format!("_meta is no JSON object: {error}"));
+        }
+        self
+    }
+
+    /// What is wrong with the entries of its trace context.
+    pub(crate) fn trace_mistake(&self) -> Option<InvalidTraceContext> {
+        self.trace.as_ref()?.mistake()
     }
 
     /// The tool as the host named it. An attempt may still hold the call where the answer is not that attempt's.
@@ -489,7 +547,7 @@ pub struct Reply {
     /// The result as the server sent it, unread; in the tool-execute dialect without its envelope.
     pub result: RawJson,
     /// From the call to its answer, with queueing and retries.
-    #[serde(rename = "duration_us", serialize_with = "micros")]
+    #[serde(rename = "duration_us", serialize_with = "us")]
     pub duration: Duration,
     /// Attempts that were made, this one included; 0 if it was `cached`.
     pub attempts: u32,
@@ -503,8 +561,8 @@ pub struct Reply {
     pub(crate) lease: Option<LeaseKey>,
 }
 
-fn micros<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+fn us<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(micros(*duration))
 }
 
 /// What kind of result it is, in its server's words; none where it does not say.

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::duration::{millis, optional_ms, rounded};
 use crate::event::ExitCause;
-use crate::id::{RequestId, ServerId};
+use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
 use crate::refusal::{Refusal, RefusalKind};
 
@@ -126,6 +126,14 @@ pub enum CallErrorKind {
     InvalidOptions {
         /// How.
         reason: String,
+    },
+    /// An entry of the call's trace context is not what W3C says.
+    #[error("invalid {entry}: {reason}")]
+    InvalidTraceContext {
+        /// `traceparent`, `tracestate` or `baggage`.
+        entry: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// No server offers the tool.
     #[error("unknown tool{}{}", near_names(near), unlisted(missing))]
@@ -268,6 +276,7 @@ impl CallErrorKind {
         match self {
             Self::InvalidArguments { .. } => "invalid-arguments",
             Self::InvalidOptions { .. } => "invalid-options",
+            Self::InvalidTraceContext { .. } => "invalid-trace-context",
             Self::UnknownTool { .. } => "unknown-tool",
             Self::UnknownPrompt { .. } => "unknown-prompt",
             Self::UnknownResource { .. } => "unknown-resource",
@@ -298,6 +307,7 @@ impl CallErrorKind {
         match self {
             Self::InvalidArguments { .. }
             | Self::InvalidOptions { .. }
+            | Self::InvalidTraceContext { .. }
             | Self::UnknownTool { .. }
             | Self::UnknownPrompt { .. }
             | Self::UnknownResource { .. }
@@ -339,6 +349,7 @@ struct Details {
     kind: CallErrorKind,
     request_id: RequestId,
     tool: String,
+    group: Option<GroupId>,
     server: Option<ServerId>,
     attempts: u32,
     lost_on: Vec<ServerId>,
@@ -353,7 +364,14 @@ impl CallError {
         server: Option<ServerId>,
         attempts: u32,
     ) -> Self {
-        Self(Box::new(Details { kind, request_id, tool: tool.into(), server, attempts, lost_on: Vec::new() }))
+        let (tool, lost_on) = (tool.into(), Vec::new());
+        Self(Box::new(Details { kind, request_id, tool, group: None, server, attempts, lost_on }))
+    }
+
+    /// The same with the group of the tool.
+    pub(crate) fn of_group(mut self, group: Option<GroupId>) -> Self {
+        self.0.group = group;
+        self
     }
 
     /// The same with the servers that lost or failed earlier attempts.
@@ -382,6 +400,11 @@ impl CallError {
     /// The tool as the call named it.
     pub fn tool(&self) -> &str {
         &self.0.tool
+    }
+
+    /// The group that offers the tool, if there was one to choose.
+    pub fn group(&self) -> Option<&GroupId> {
+        self.0.group.as_ref()
     }
 
     /// The server of the last attempt, if there was one.
@@ -422,6 +445,7 @@ impl CallError {
             }
             CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
+            | CallErrorKind::InvalidTraceContext { .. }
             | CallErrorKind::UnknownTool { .. }
             | CallErrorKind::UnknownPrompt { .. }
             | CallErrorKind::UnknownResource { .. }
@@ -451,7 +475,7 @@ impl CallError {
     }
 
     fn sentence(&self) -> String {
-        let Details { kind, request_id, tool, server, attempts, lost_on: _ } = &*self.0;
+        let Details { kind, request_id, tool, group: _, server, attempts, lost_on: _ } = &*self.0;
         let place = server.as_ref().map(|server| format!(" on {server}")).unwrap_or_default();
         let unknown = match self.outcome() {
             Delivery::Unknown => ", outcome unknown",
@@ -469,6 +493,9 @@ impl Serialize for CallError {
         map.serialize_entry("message", &self.0.kind.to_string())?;
         map.serialize_entry("request_id", self.request_id())?;
         map.serialize_entry("tool", self.tool())?;
+        if let Some(group) = self.group() {
+            map.serialize_entry("group", group)?;
+        }
         map.serialize_entry("server", &self.server())?;
         map.serialize_entry("attempts", &self.attempts())?;
         if !self.0.lost_on.is_empty() {
@@ -495,6 +522,7 @@ impl Serialize for CallError {
             CallErrorKind::DeadlineExceeded { deadline, .. } => map.serialize_entry("deadline", deadline)?,
             CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
+            | CallErrorKind::InvalidTraceContext { .. }
             | CallErrorKind::NoMatch { .. }
             | CallErrorKind::Overloaded { .. }
             | CallErrorKind::ConnectionLost { .. }

@@ -33,6 +33,19 @@ pub enum ServerStatus {
     Stopped,
 }
 
+impl ServerStatus {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Connecting,
+        Self::Ready,
+        Self::Disconnected,
+        Self::Restarting,
+        Self::Quarantined,
+        Self::Draining,
+        Self::Stopped,
+    ];
+}
+
 impl fmt::Display for ServerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -144,6 +157,12 @@ pub enum BreakerState {
     MetricsOnly,
 }
 
+impl BreakerState {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Closed, Self::Open, Self::HalfOpen, Self::ForcedOpen, Self::Disabled, Self::MetricsOnly];
+}
+
 impl fmt::Display for BreakerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -202,6 +221,23 @@ impl fmt::Display for TransitionReason {
             Self::OpenTimeElapsed => f.write_str("the opening is over"),
             Self::Reconnected => f.write_str("the server was reached again"),
             Self::Ordered => f.write_str("the host ordered it"),
+        }
+    }
+}
+
+impl TransitionReason {
+    /// A short, stable name of the reason, for counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ConsecutiveFailures { .. } => "consecutive-failures",
+            Self::FailureRatio { .. } => "failure-ratio",
+            Self::SlowCallRatio { .. } => "slow-call-ratio",
+            Self::ProbeFailed => "probe-failed",
+            Self::ProbesTimedOut => "probes-timed-out",
+            Self::ProbesSucceeded => "probes-succeeded",
+            Self::OpenTimeElapsed => "open-time-elapsed",
+            Self::Reconnected => "reconnected",
+            Self::Ordered => "ordered",
         }
     }
 }
@@ -396,15 +432,45 @@ pub enum Event {
         /// So many before it, of its connection, were not passed on.
         missed: u64,
     },
-    /// The router ended and was replaced; open calls were answered with `Interrupted`.
+    /// Calls were refused since too many waited, or because the server had as many leases as it may have. Told when it
+    /// begins, and then once a second with what came together.
+    CallsShed {
+        /// The group of their tool; none for calls whose tool was not looked up, and beyond 256 tools in one second.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        group: Option<GroupId>,
+        /// Their tool; none as above.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tool: Option<String>,
+        /// How many.
+        calls: u64,
+        /// The limit that was reached.
+        limit: usize,
+    },
+    /// A server answered what nobody waited for: a call that had ended, or none that was made. Told when it begins, and
+    /// then gathered: the server's actor and the router, which see different ones of them, each tell at most once a second.
+    LateAnswers {
+        /// The server.
+        server: ServerId,
+        /// How many.
+        answers: u64,
+    },
+    /// The router ended and was replaced.
     RouterRestarted {
         /// How it ended.
         cause: ExitCause,
+        /// Open calls that a server may have seen; they were answered with `Interrupted`.
+        interrupted: usize,
+        /// Open calls that no server had seen; they went on to the next router.
+        handed_back: usize,
     },
     /// The registry ended and was replaced, and with it all server actors and the router.
     RegistryRestarted {
         /// How it ended.
         cause: ExitCause,
+        /// Open calls that a server may have seen; they were answered with `Interrupted`.
+        interrupted: usize,
+        /// Open calls that no server had seen; they went on to the next router.
+        handed_back: usize,
     },
     /// The cache ended and was replaced; what was kept is lost, and no call.
     CacheRestarted {

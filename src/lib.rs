@@ -35,6 +35,7 @@
 //! - `stdio` (default): the stdio transport, servers as child processes.
 //! - `websocket` (default): the WebSocket transport, with rustls for `wss`.
 //! - `consul`, `dns`, `etcd`: servers named there, see [`discovery`]; `etcd` needs `protoc` at build time.
+//! - `metrics`: figures for the host's metrics, see [`observability`].
 //! - `testkit`: faults of the troupe's own actors, a scripted MCP server, in-memory links and a simulation of balancing, for
 //!   tests.
 //! - `schema`: the JSON schema of `servers.json`, [`ConfigFile::schema`].
@@ -60,6 +61,7 @@ pub mod event;
 pub mod id;
 mod json;
 mod news;
+pub mod observability;
 pub mod offer;
 mod pin;
 mod policy;
@@ -67,10 +69,12 @@ mod protocol;
 pub mod question;
 mod refusal;
 mod secret;
+mod spans;
 pub mod stats;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod token;
+mod trace_context;
 pub mod transport;
 mod troupe;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
-use crate::duration::optional_ms;
+use crate::duration::{micros, optional_ms};
 use crate::event::{BreakerState, Origin, ServerStatus, SourceStatus};
 use crate::id::{GroupId, Incarnation, ServerId, SourceId};
 
@@ -309,5 +309,5 @@ impl Totals {
 }
 
 fn us<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+    serializer.serialize_u64(micros(*duration))
 }

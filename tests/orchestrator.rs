@@ -12,7 +12,7 @@ use common::{example, example_path, servers_json};
 use mcp_troupe::testkit::{Script, ScriptedServer, Step};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::AsyncBufReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 fn orchestrator() -> Command {
@@ -306,6 +306,50 @@ async fn a_hangup_reads_the_file_again_and_a_broken_one_is_refused_whole() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((report["ok"].as_u64(), report["reloads"].as_u64()), (Some(2000), Some(0)), "{report}");
     assert_eq!(b.observed().accepted, 0);
+}
+
+#[tokio::test]
+async fn prometheus_scrapes_a_load_while_it_runs() {
+    let a = echo().await;
+    let (_folder, file) = config(&json!({"mcpServers": {"a": {"url": a.url()}}}).to_string());
+    let mut load = orchestrator()
+        .args(["load", "--metrics", "127.0.0.1:0", "--config"])
+        .arg(file)
+        .args(["echo", "--calls", "1000000000", "--concurrency", "2"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = tokio::io::BufReader::new(load.stderr.take().unwrap()).lines();
+    let line = told.next_line().await.unwrap().unwrap();
+    let address = line.strip_prefix("metrics at http://").and_then(|line| line.strip_suffix("/metrics"));
+    let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+    let counted = r#"mcp_troupe_calls_total{request="tool",group="a",tool="echo",outcome="ok"}"#;
+    let page = loop {
+        let page = scrape(&address).await;
+        if page.contains(counted) {
+            break page;
+        }
+    };
+    for shown in [
+        "# TYPE mcp_troupe_call_duration_seconds histogram",
+        r#"mcp_troupe_call_duration_seconds_bucket{request="tool",group="a",tool="echo",le="0.001"}"#,
+        "# HELP mcp_troupe_calls_total Calls that ended.",
+        r#"mcp_troupe_server_up{server="a"} 1"#,
+    ] {
+        assert!(page.contains(shown), "{shown} is missing:\n{page}");
+    }
+    load.kill().await.unwrap();
+}
+
+/// What is served there, headers included.
+async fn scrape(address: &str) -> String {
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut page = String::new();
+    socket.read_to_string(&mut page).await.unwrap();
+    page
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::metrics::MetricsArgs;
 use crate::reload::Reloading;
 use crate::{Config, FAILED, Target, output, start_from};
 
@@ -46,6 +47,8 @@ pub struct LoadArgs {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 /// What one caller saw, and what all of them saw together.
@@ -120,6 +123,9 @@ enum Until {
 }
 
 pub async fn run(args: &LoadArgs) -> u8 {
+    if let Err(code) = args.metrics.serve() {
+        return code;
+    }
     let mut watch = ConfigWatch::new(&args.config.config);
     let troupe = match start_from(&mut watch, &args.config.config).await {
         Ok(troupe) => troupe,

@@ -2,6 +2,7 @@
 
 mod announce;
 mod load;
+mod metrics;
 mod output;
 mod reload;
 #[path = "../servers/mod.rs"]

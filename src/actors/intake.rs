@@ -114,6 +114,11 @@ impl Intake {
 }
 
 impl Arrivals {
+    /// How many calls wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Takes out what waits, in its order.
     pub fn take(&mut self, router: &ActorRef<RouterMsg>, mut each: impl FnMut(Arrival)) {
         // Before the queue is looked at: a call that comes after the look is announced anew.

@@ -24,6 +24,7 @@ pub(crate) mod intake;
 mod ledger;
 pub(crate) mod listener;
 mod listing;
+pub(crate) mod meters;
 mod pump;
 pub(crate) mod questions;
 pub(crate) mod registry;
@@ -32,6 +33,7 @@ pub(crate) mod router;
 pub(crate) mod server;
 mod supervision;
 mod tasks;
+mod watching;
 
 use std::sync::Arc;
 

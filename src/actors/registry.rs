@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use super::alarm::Alarm;
 use super::cache::CacheMsg;
 use super::ledger::Ledger;
+use super::meters::RegistryMeters;
 use super::root::RootMsg;
 use super::router::RouterMsg;
 use super::server::{ServerActor, ServerArguments, ServerMsg};
@@ -431,8 +432,9 @@ impl Actor for RegistryActor {
         let actors = actors.map(|actor| actor.get_cell());
         // A server stops its connections within its own grace.
         join_all(actors.map(|actor| stop_or_kill(actor, 2 * STOP_GRACE))).await;
-        for member in state.members.values_mut() {
+        for (server, member) in &mut state.members {
             member.standing.status = ServerStatus::Stopped;
+            RegistryMeters::stands(server, ServerStatus::Stopped);
         }
         state.show();
         Ok(())
@@ -466,6 +468,7 @@ impl RegistryState {
             suspected: false,
             registration,
         };
+        RegistryMeters::stands(&spec.id, member.standing.status);
         self.members.insert(spec.id.clone(), member);
         self.context.emit(Event::ServerRegistered { server: spec.id.clone(), group: spec.group.clone() });
         if paused {
@@ -693,6 +696,7 @@ impl RegistryState {
             return;
         }
         self.members.remove(server);
+        RegistryMeters::left(server);
         // Without a root the whole troupe is ending.
         let _ = self.root.cast(RootMsg::Forgotten(server.clone()));
         self.changed.remove(server);
@@ -756,6 +760,7 @@ impl RegistryState {
         if from == standing.status {
             return;
         }
+        RegistryMeters::stands(server, standing.status);
         self.context.emit(Event::ServerStatusChanged {
             server: server.clone(),
             incarnation,
@@ -789,6 +794,9 @@ impl RegistryState {
             Decision::Quarantine { after } => (ServerStatus::Quarantined, Some(now + after)),
             Decision::Leave => (ServerStatus::Stopped, None),
         };
+        if until.is_some() {
+            RegistryMeters::restarted(server);
+        }
         let former = member.standing.status;
         member.standing = Standing {
             status,

@@ -27,7 +27,7 @@ use super::questions::Desk;
 use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster};
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
-use super::{Context, Stage, Tasks};
+use super::{Context, Stage, Tasks, meters};
 use crate::config::{Applied, ConfigFile, Settings, SourceConfig};
 use crate::discovery::SourceError;
 use crate::event::{Event, ExitCause, Origin};
@@ -35,6 +35,7 @@ use crate::id::{GroupId, ServerId, SourceId};
 use crate::policy::classify::Classifier;
 use crate::policy::pins::Pinning;
 use crate::policy::response_cache::Sweep;
+use crate::policy::routing::Abandoned;
 use crate::policy::strategy::{Strategies, UnknownStrategy};
 use crate::stats::SourceStats;
 
@@ -143,6 +144,8 @@ struct Cast {
     router: ActorRef<RouterMsg>,
     intake: Intake,
     cache: ActorRef<CacheMsg>,
+    /// What the router says of its calls when it ends.
+    last_word: oneshot::Receiver<Abandoned>,
     context: Context,
 }
 
@@ -218,7 +221,7 @@ impl Actor for RootActor {
         };
         let beginning = registrations.iter().map(|registration| (registration.clone(), false)).collect();
         let registry = start_registry(&myself, &context, beginning, sources.complete(), 0, &roster).await?;
-        let (router, intake) = start_router(&myself, &context, &strategies).await?;
+        let (router, intake, last_word) = start_router(&myself, &context, &strategies).await?;
         let cache = start_cache(&myself, &context, &roster).await?;
         let registered = registrations
             .into_iter()
@@ -235,7 +238,7 @@ impl Actor for RootActor {
             stage,
             caching: Caching::new(&context.settings, roster.subscribe()),
             roster,
-            cast: Cast { events, registry, router, intake, cache, context },
+            cast: Cast { events, registry, router, intake, last_word, cache, context },
             ending: Ending::No,
             restarts: VecDeque::new(),
         };
@@ -313,12 +316,12 @@ impl Actor for RootActor {
             return state.cache_ended(&myself, cause, now).await;
         }
         let Cast { events, registry, router, .. } = &state.cast;
-        let (from, event) = if child == router.get_id() {
-            (Child::Router, Event::RouterRestarted { cause })
+        let from = if child == router.get_id() {
+            Child::Router
         } else if child == registry.get_id() {
-            (Child::Registry, Event::RegistryRestarted { cause })
+            Child::Registry
         } else if child == events.get_id() {
-            (Child::Events, Event::RegistryRestarted { cause })
+            Child::Events
         } else {
             // One of an earlier cast, which was stopped on purpose.
             return Ok(());
@@ -328,8 +331,12 @@ impl Actor for RootActor {
             return myself.cast(RootMsg::Drained { interrupted: 0 }).map_err(Into::into);
         }
         state.grant_restart(now)?;
-        state.restart(&myself, from).await?;
-        state.cast.context.emit(event);
+        let Abandoned { interrupted, handed_back } = state.restart(&myself, from).await?;
+        meters::router_restarted();
+        state.cast.context.emit(match from {
+            Child::Router => Event::RouterRestarted { cause, interrupted, handed_back },
+            Child::Registry | Child::Events => Event::RegistryRestarted { cause, interrupted, handed_back },
+        });
         Ok(())
     }
 
@@ -387,15 +394,16 @@ async fn start_router(
     myself: &ActorRef<RootMsg>,
     context: &Context,
     strategies: &StrategiesFactory,
-) -> Result<(ActorRef<RouterMsg>, Intake), ActorProcessingErr> {
+) -> Result<(ActorRef<RouterMsg>, Intake, oneshot::Receiver<Abandoned>), ActorProcessingErr> {
     let (intake, arrivals) = intake();
+    let (last_word, heard) = oneshot::channel();
     let (context, root) = (context.clone(), myself.clone());
     let mut strategies = strategies();
     // The settings' strategy was there when it was chosen; without it the default one plays.
     let _ = strategies.select(&context.settings.strategy);
-    let arguments = RouterArguments { context, root, strategies, arrivals };
+    let arguments = RouterArguments { context, root, strategies, arrivals, last_word };
     let (router, _) = RouterActor::spawn_linked(None, RouterActor, arguments, myself.get_cell()).await?;
-    Ok((router, intake))
+    Ok((router, intake, heard))
 }
 
 async fn start_cache(
@@ -471,8 +479,12 @@ impl RootState {
         Ok(())
     }
 
-    /// Replaces a child and those that depend on it.
-    async fn restart(&mut self, myself: &ActorRef<RootMsg>, from: Child) -> Result<(), ActorProcessingErr> {
+    /// Replaces a child and those that depend on it. Returns what became of the calls of the former router.
+    async fn restart(
+        &mut self,
+        myself: &ActorRef<RootMsg>,
+        from: Child,
+    ) -> Result<Abandoned, ActorProcessingErr> {
         self.seed = self.seed.wrapping_add(1);
         // The router first: its calls are answered before their servers go.
         if from < Child::Router {
@@ -506,11 +518,14 @@ impl RootState {
                 start_registry(myself, context, registrations, complete, self.configuration, &self.roster)
                     .await?;
         }
-        (self.cast.router, self.cast.intake) =
-            start_router(myself, &self.cast.context, &self.strategies).await?;
+        let next = start_router(myself, &self.cast.context, &self.strategies).await?;
+        let last_word;
+        (self.cast.router, self.cast.intake, last_word) = next;
+        // It was said when the former router's state was dropped, before its end was told.
+        let abandoned = std::mem::replace(&mut self.cast.last_word, last_word).try_recv();
         self.enter();
         left.iter().for_each(|server| self.room_for(server));
-        Ok(())
+        Ok(abandoned.unwrap_or_default())
     }
 
     fn register(&mut self, registration: Registration) -> Result<(), RegisterError> {

@@ -5,6 +5,7 @@
 //! it to the next router; one that a server may have seen is interrupted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus};
 use tokio::sync::oneshot;
@@ -14,8 +15,10 @@ use super::Context;
 use super::alarm::Alarm;
 use super::intake::{Arrival, Arrivals};
 use super::listener::Listener;
+use super::meters::RouterMeters;
 use super::root::RootMsg;
 use super::server::ServerMsg;
+use super::watching::{AttemptSpans, LateAnswers, ShedCalls};
 use crate::call::Call;
 use crate::config::{ServerSpec, Settings};
 use crate::event::ExitCause;
@@ -23,7 +26,8 @@ use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, ServerId};
 use crate::news::CallNews;
 use crate::policy::catalogue::Catalogue;
 use crate::policy::routing::{
-    Answer, CancelReason, Completion, Dispatch, LeaseNews, News, Outlet, Routing, Standing,
+    Abandoned, Answer, CancelReason, Completion, Dispatch, LeaseNews, News, Outlet, Routing, Settled,
+    Standing,
 };
 use crate::policy::strategy::Strategies;
 use crate::stats::RouterStats;
@@ -146,6 +150,8 @@ pub(crate) struct RouterArguments {
     pub root: ActorRef<RootMsg>,
     pub strategies: Strategies,
     pub arrivals: Arrivals,
+    /// Where it says what became of its calls when it ends.
+    pub last_word: oneshot::Sender<Abandoned>,
 }
 
 /// The router's state.
@@ -155,20 +161,35 @@ pub(crate) struct RouterState {
     arrivals: Arrivals,
     root: ActorRef<RootMsg>,
     alarm: Alarm,
+    last_word: Option<oneshot::Sender<Abandoned>>,
     /// Set while shutting down: when the remaining calls are ended.
     drain_until: Option<Instant>,
 }
 
 /// Carries out what the routing decides. What goes to one server in one turn goes in one message: calls are gathered, and sent
 /// when the turn is done, or before something else is said to their server.
-#[derive(Default)]
 struct Hands {
     dispatches: Vec<(ActorRef<ServerMsg>, Vec<Dispatch>)>,
     /// Calls of the last message: turns under load are alike.
     usual: usize,
+    spans: AttemptSpans,
+    shed: ShedCalls,
+    late: LateAnswers,
+    meters: RouterMeters,
 }
 
 impl Hands {
+    fn new(context: Context) -> Self {
+        Self {
+            dispatches: Vec::new(),
+            usual: 0,
+            spans: AttemptSpans::default(),
+            shed: ShedCalls::new(context.clone()),
+            late: LateAnswers::new(context),
+            meters: RouterMeters::new(),
+        }
+    }
+
     /// Sends every server what is gathered for it.
     fn send_all(&mut self) {
         for (server, batch) in self.dispatches.drain(..) {
@@ -229,6 +250,28 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         // A server that has ended works on nothing.
         let _ = server.cast(ServerMsg::Cancel { attempt, reason });
     }
+
+    fn began(&mut self, attempt: AttemptId, call: &Call, server: &ServerId) {
+        self.spans.began(attempt, call, server);
+    }
+
+    fn ended(&mut self, attempt: AttemptId, outcome: &'static str, latency: Duration) {
+        self.spans.ended(attempt, outcome, latency);
+    }
+
+    fn settled(&mut self, settled: &Settled<'_>) {
+        self.meters.settled(settled);
+    }
+
+    fn shed(&mut self, shed: &Settled<'_>, limit: usize, now: Instant) {
+        self.shed.count(shed, limit, now);
+        self.meters.shed(shed);
+    }
+
+    fn late(&mut self, server: &ServerId, answers: u64, now: Instant) {
+        self.late.count(server, answers, now);
+        self.meters.late(server, answers);
+    }
 }
 
 /// A router that was killed, or panicked.
@@ -241,8 +284,14 @@ impl Drop for RouterState {
 impl RouterState {
     /// The router ends: every caller is told.
     fn abandon(&mut self) {
-        self.routing.abandon(Instant::now(), &mut self.hands);
+        let mut abandoned = self.routing.abandon(Instant::now(), &mut self.hands);
         self.hands.send_all();
+        if let Some(last_word) = self.last_word.take() {
+            // These go back to their handles by themselves.
+            abandoned.handed_back += self.arrivals.waiting();
+            // A root that has ended asks nothing.
+            let _ = last_word.send(abandoned);
+        }
     }
 
     /// Submits the calls that wait in the intake.
@@ -283,11 +332,12 @@ impl Actor for RouterActor {
         _: ActorRef<RouterMsg>,
         arguments: RouterArguments,
     ) -> Result<RouterState, ActorProcessingErr> {
-        let RouterArguments { context, root, strategies, arrivals } = arguments;
-        let routing = Routing::new(context.settings, strategies, context.seed);
-        let alarm = Alarm::new(context.tasks);
-        let hands = Hands::default();
-        Ok(RouterState { routing, hands, arrivals, root, alarm, drain_until: None })
+        let RouterArguments { context, root, strategies, arrivals, last_word } = arguments;
+        let routing = Routing::new(context.settings.clone(), strategies, context.seed);
+        let alarm = Alarm::new(context.tasks.clone());
+        let hands = Hands::new(context);
+        let last_word = Some(last_word);
+        Ok(RouterState { routing, hands, arrivals, root, alarm, last_word, drain_until: None })
     }
 
     async fn handle(
@@ -357,8 +407,14 @@ impl Actor for RouterActor {
             RouterMsg::Panic => panic!("ordered by the testkit"),
         }
         state.hands.send_all();
+        let RouterState { routing, hands, .. } = state;
+        let Hands { shed, late, meters, .. } = hands;
+        shed.tell_due(now);
+        late.tell_due(now);
+        meters.turned(now, || routing.figures());
+        let told = [shed.due_at(), late.due_at(), meters.due_at()];
         state.finish_draining(now);
-        let next = [state.routing.next_time(), state.drain_until].into_iter().flatten().min();
+        let next = [state.routing.next_time(), state.drain_until].into_iter().chain(told).flatten().min();
         state.alarm.set(next, &myself, || RouterMsg::Due);
         Ok(())
     }

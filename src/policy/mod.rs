@@ -28,3 +28,4 @@ pub mod routing;
 pub mod search;
 pub mod selection;
 pub mod strategy;
+pub mod tally;

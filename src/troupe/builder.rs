@@ -12,7 +12,7 @@ use super::{Inner, Troupe, pinning};
 use crate::actors::questions::Desk;
 use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{RegisterError, RegisteredSource, RootActor, RootArguments, StrategiesFactory};
-use crate::actors::{Stage, Tasks};
+use crate::actors::{Stage, Tasks, meters};
 use crate::config::{ConfigError, ConfigFile, DiscoverySettings, OnChange, Server, Settings, SourceConfig};
 use crate::discovery::{Source, source_named};
 use crate::error::RpcError;
@@ -290,6 +290,7 @@ impl TroupeBuilder {
             stage,
             roster,
         };
+        meters::describe();
         let started = match supervisor {
             Some(supervisor) => Actor::spawn_linked(None, RootActor, arguments, supervisor).await,
             None => Actor::spawn(None, RootActor, arguments).await,

@@ -30,6 +30,7 @@ use crate::error::{CallError, CallErrorKind};
 use crate::id::{CallId, RequestId};
 use crate::news::CallNews;
 use crate::policy::routing::Answer;
+use crate::spans::CallSpan;
 
 /// How a call is named whose router ended without a word of it. None does: it would be a fault of ours.
 const UNNAMED: &str = "a call";
@@ -41,6 +42,7 @@ pub struct CallFuture {
     /// Where the host answers servers: what a result that asks back needs.
     rounds: Option<Box<Rounds>>,
     started: Option<Instant>,
+    span: CallSpan,
 }
 
 /// Where the news of a call go, if anybody listens.
@@ -72,7 +74,14 @@ impl CallFuture {
         patience: Duration,
         news: NewsSender,
     ) -> Self {
-        Self { progress: Progress::Made { id, call, stage, patience, news }, rounds: None, started: None }
+        let progress = Progress::Made { id, call, stage, patience, news };
+        Self { progress, rounds: None, started: None, span: CallSpan::none() }
+    }
+
+    /// The same, whose answer ends this span.
+    pub(super) fn under(mut self, span: CallSpan) -> Self {
+        self.span = span;
+        self
     }
 
     /// The same, made again with the host's answers where a result asks back.
@@ -99,12 +108,8 @@ impl CallFuture {
         self.started = Some(at);
         self
     }
-}
 
-impl Future for CallFuture {
-    type Output = Result<Reply, CallError>;
-
-    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
+    fn poll_answer(&mut self, poller: &mut Poller<'_>) -> Poll<Answer> {
         loop {
             let answer = match std::mem::replace(&mut self.progress, Progress::Over) {
                 Progress::Made { id, call, stage, patience, news } => {
@@ -142,6 +147,18 @@ impl Future for CallFuture {
                 return Poll::Ready(answer);
             }
         }
+    }
+}
+
+impl Future for CallFuture {
+    type Output = Result<Reply, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
+        let polled = self.poll_answer(poller);
+        if let Poll::Ready(answer) = &polled {
+            self.span.end(answer);
+        }
+        polled
     }
 }
 

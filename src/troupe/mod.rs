@@ -40,6 +40,7 @@ use crate::event::{BreakerTransition, Origin, ServerStatus};
 use crate::id::{CallId, ServerId};
 use crate::policy::catalogue::Tool;
 use crate::policy::strategy::UnknownStrategy;
+use crate::spans::CallSpan;
 use crate::stats::{ServerInfo, ServerStats, Stats, Totals};
 use crate::transport::Connector;
 
@@ -253,8 +254,10 @@ impl Troupe {
     }
 
     fn begin(&self, call: Call, news: NewsSender) -> CallFuture {
+        let mut call = call.sealed();
+        let span = CallSpan::begin(&mut call);
         let call = Arc::new(call);
-        let future = self.call_once(call.clone(), news.clone());
+        let future = self.call_once(call.clone(), news.clone()).under(span);
         if self.0.desk.handlers.is_empty() {
             return future;
         }

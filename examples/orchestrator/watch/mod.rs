@@ -18,6 +18,7 @@ use mcp_troupe::{EventStream, Readiness, Troupe};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::metrics::MetricsArgs;
 use crate::signals::interrupted;
 use crate::{Config, FAILED, start};
 use picture::{Look, Snapshot, Story};
@@ -41,6 +42,8 @@ enum ScreenError {
 pub struct WatchArgs {
     #[command(flatten)]
     config: Config,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     /// Wait for the servers, print one picture as plain text, and end; so it is where stdout is no terminal.
     #[arg(long)]
     once: bool,
@@ -57,6 +60,9 @@ impl WatchArgs {
 }
 
 pub async fn run(args: &WatchArgs) -> u8 {
+    if let Err(code) = args.metrics.serve() {
+        return code;
+    }
     let troupe = match start(&args.config.config).await {
         Ok(troupe) => troupe,
         Err(code) => return code,

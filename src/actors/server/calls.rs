@@ -13,6 +13,20 @@ use crate::event::Event;
 use crate::id::{AttemptId, ConnectionId};
 use crate::policy::routing::{CancelReason, Completion, Dispatch, News};
 
+/// Whether the server may have received an attempt that ended so.
+fn was_sent(end: &AttemptEnd) -> bool {
+    match end {
+        AttemptEnd::ConnectionLost { sent, .. } => *sent,
+        AttemptEnd::TooLarge { .. } => false,
+        AttemptEnd::Result(_)
+        | AttemptEnd::Rpc(_)
+        | AttemptEnd::Refused(_)
+        | AttemptEnd::InvalidResponse(_)
+        | AttemptEnd::DeadlineExceeded
+        | AttemptEnd::Cancelled => true,
+    }
+}
+
 impl ServerState {
     /// Sends a call over the least loaded connection, or gives it back unsent.
     pub(super) fn dispatch(&mut self, dispatch: Dispatch, turn: Turn, now: Instant) {
@@ -93,6 +107,7 @@ impl ServerState {
             let ServerState { carried, rng, .. } = self;
             let Some(ledger) = &mut carried.ledger else { continue };
             ledger.count(end.name());
+            self.meters.attempted(end.name(), was_sent(end).then_some(*latency));
             if *class == OutcomeClass::Success {
                 ledger.latency.record(*latency);
             }
@@ -119,9 +134,17 @@ impl ServerState {
         self.context.to_router(RouterMsg::Completed { server, incarnation, news, batch });
     }
 
-    pub(super) fn noted(&mut self, connection: ConnectionId, violations: Vec<String>, strays: u64) {
+    pub(super) fn noted(
+        &mut self,
+        connection: ConnectionId,
+        violations: Vec<String>,
+        strays: u64,
+        now: Instant,
+    ) {
         if strays > 0 {
             *self.ledger().outcomes.entry("late-answer").or_default() += strays;
+            self.late.count(&self.spec.id, strays, now);
+            self.meters.late(strays);
         }
         for reason in violations {
             let server = self.spec.id.clone();

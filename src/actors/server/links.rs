@@ -325,6 +325,8 @@ impl ServerState {
         }
         let batch = attempts.into_iter().map(|attempt| {
             self.carried.ledger.iter_mut().for_each(|ledger| ledger.count("connection-lost"));
+            // When it was sent, its connection alone knew.
+            self.meters.attempted("connection-lost", None);
             let end = AttemptEnd::ConnectionLost { reason: reason.to_owned(), sent };
             let class = (self.context.classifier)(&end);
             Completion { attempt, end, class, latency: Duration::ZERO }

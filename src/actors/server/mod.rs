@@ -43,10 +43,12 @@ use super::alarm::Alarm;
 use super::connection::{ConnectionMsg, Ending};
 use super::ledger::Ledger;
 use super::listing::Found;
+use super::meters::ServerMeters;
 use super::pump::{PumpMsg, Report};
 use super::registry::RegistryMsg;
 use super::supervision::{STOP_GRACE, exit_of};
 use super::tasks::OwnedTask;
+use super::watching::LateAnswers;
 use crate::config::ServerSpec;
 use crate::event::{BreakerTransition, Event};
 use crate::id::{AttemptId, ConnectionId, Incarnation, ServerId};
@@ -211,6 +213,9 @@ pub(crate) struct ServerState {
     /// The router holds a refusal against this server, which the next report lifts.
     refused: bool,
     drain_until: Option<Instant>,
+    /// Answers that nobody waited for.
+    late: LateAnswers,
+    meters: ServerMeters,
     alarm: Alarm,
     rng: SmallRng,
 }
@@ -232,6 +237,7 @@ impl Actor for ServerActor {
         let mut ledger = Box::new(ledger);
         let now = Instant::now();
         ledger.breaker.inherit(now);
+        let meters = ServerMeters::new(&spec.id, ledger.breaker.state());
         let hope = if incarnation == Incarnation::FIRST {
             spec.pool.connect_timeout + spec.pool.handshake_timeout + spec.pool.list_timeout
         } else {
@@ -263,6 +269,8 @@ impl Actor for ServerActor {
             reported: None,
             refused: false,
             drain_until: None,
+            late: LateAnswers::new(context.clone()),
+            meters,
             alarm: Alarm::new(context.tasks.clone()),
             rng: SmallRng::seed_from_u64(seed.finish()),
             context,
@@ -322,7 +330,7 @@ impl Actor for ServerActor {
                 } = report;
                 let news = asides.map(|asides| state.overheard(*asides)).unwrap_or_default();
                 state.finished(connection, finished, news, now);
-                state.noted(connection, violations, strays);
+                state.noted(connection, violations, strays, now);
                 if !changed.is_empty() {
                     state.relist.extend(changed);
                     state.relist_at.get_or_insert(now + RELIST_DELAY);
@@ -424,6 +432,7 @@ impl ServerState {
         if let Some(transition) = transition {
             self.announce(transition);
         }
+        self.late.tell_due(now);
         self.tend_leases(myself, now).await?;
         if let Some(until) = self.drain_until {
             let idle = self.pool.in_flight() == 0 && self.leases.len() == 0 && self.mirroring.is_idle();
@@ -444,6 +453,8 @@ impl ServerState {
             }
             self.listen(now);
         }
+        let (pool, leases) = (&self.pool, &self.leases);
+        self.meters.connected(|| pool.stats().ready + leases.len());
         self.report(now);
         let due = [
             self.carried.ledger.as_ref().and_then(|ledger| ledger.breaker.wake_at()),
@@ -454,12 +465,15 @@ impl ServerState {
             self.hope_until.filter(|at| *at > now),
             self.listening.wake_at().filter(|at| *at > now),
             self.drain_until,
+            self.late.due_at(),
         ];
         self.alarm.set(due.into_iter().flatten().min(), myself, || ServerMsg::Due);
         Ok(())
     }
 
-    fn announce(&self, transition: BreakerTransition) {
+    fn announce(&mut self, transition: BreakerTransition) {
+        let state = self.ledger().breaker.state();
+        self.meters.transition(&transition, state);
         self.context.emit(Event::BreakerChanged { server: self.spec.id.clone(), transition });
     }
 

@@ -80,6 +80,7 @@ pub fn is_own(kind: &CallErrorKind) -> bool {
     match kind {
         CallErrorKind::InvalidArguments { .. }
         | CallErrorKind::InvalidOptions { .. }
+        | CallErrorKind::InvalidTraceContext { .. }
         | CallErrorKind::DeadlineExceeded { .. } => true,
         CallErrorKind::UnknownTool { .. }
         | CallErrorKind::AmbiguousTool { .. }
@@ -122,6 +123,7 @@ pub fn excuses(kind: &CallErrorKind) -> bool {
         },
         CallErrorKind::InvalidArguments { .. }
         | CallErrorKind::InvalidOptions { .. }
+        | CallErrorKind::InvalidTraceContext { .. }
         | CallErrorKind::UnknownTool { .. }
         | CallErrorKind::AmbiguousTool { .. }
         | CallErrorKind::UnknownPrompt { .. }

@@ -2,11 +2,13 @@
 
 use tokio::time::Instant;
 
-use super::{CancelReason, Outlet, Routing};
-use crate::call::{AttemptEnd, OutcomeClass, Reply};
+use super::{CancelReason, Outlet, Routing, Settled};
+use crate::call::{AttemptEnd, OutcomeClass, Reply, Request};
 use crate::error::{CallError, CallErrorKind, Deadline};
-use crate::id::{AttemptId, CallId, Incarnation, ServerId};
+use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
 use crate::policy::calls::{Flight, OpenCall, Phase};
+use crate::policy::catalogue::Resolution;
+use crate::spans::NOT_TAKEN;
 
 /// The end of one attempt, as the connection reports it.
 #[derive(Debug)]
@@ -21,6 +23,15 @@ pub struct Completion {
     pub latency: std::time::Duration,
 }
 
+/// What became of the calls of a routing that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Abandoned {
+    /// Calls that were answered with `Interrupted`.
+    pub interrupted: usize,
+    /// Calls that no server has seen, and that the next routing gets.
+    pub handed_back: usize,
+}
+
 impl<P, S> Routing<P, S> {
     /// Attempts of a server ended.
     pub fn completed(
@@ -33,6 +44,7 @@ impl<P, S> Routing<P, S> {
     ) {
         let Some(place) = self.place_of(server, incarnation) else {
             self.counters.late_answers += batch.len() as u64;
+            out.late(server, batch.len() as u64, now);
             return;
         };
         for completion in batch {
@@ -45,8 +57,12 @@ impl<P, S> Routing<P, S> {
         let Completion { attempt, end, class, latency } = completion;
         let Some(landed) = self.land(place, attempt) else {
             self.counters.late_answers += 1;
+            if let Some(view) = &self.views[place] {
+                out.late(&view.spec.id, 1, now);
+            }
             return;
         };
+        out.ended(attempt, end.name(), latency);
         if let Some(view) = &mut self.views[place] {
             // A server that refuses at once for a reason of its own is no fast one.
             let moves = matches!(&end, AttemptEnd::Refused(refusal) if refusal.moves());
@@ -94,9 +110,8 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(place) = self.place_of(server, incarnation) else { return };
-        if self.land(place, attempt).is_none() {
-            return;
-        }
+        let Some(landed) = self.land(place, attempt) else { return };
+        out.ended(attempt, NOT_TAKEN, now.saturating_duration_since(landed.since));
         if let Some(view) = &mut self.views[place] {
             view.refused();
         }
@@ -133,13 +148,16 @@ impl<P, S> Routing<P, S> {
             self.affinity.bind(&affinity.key, &view.spec.group, &view.spec.id, now);
         }
         *self.counters.outcomes.entry("ok").or_default() += 1;
+        let settled = self.settled(&call, Some(&view.spec.group), "ok", now);
+        out.settled(&settled);
+        let duration = settled.duration;
         let reply = Reply {
             request_id: call.request_id,
             server: view.spec.id.clone(),
             group: view.spec.group.clone(),
             tool: if *call.tool == *call.call.tool { call.call.into_tool() } else { call.tool.to_string() },
             result,
-            duration: now.saturating_duration_since(call.started),
+            duration,
             attempts: call.attempts,
             lost_on: call.lost_on,
             cached: false,
@@ -157,7 +175,7 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         if let Some(call) = self.settle(id, CancelReason::AnsweredElsewhere, now, out) {
-            self.answer_error(*call, kind, out);
+            self.answer_error(*call, kind, now, out);
         }
     }
 
@@ -165,18 +183,58 @@ impl<P, S> Routing<P, S> {
         &mut self,
         call: OpenCall<P>,
         kind: CallErrorKind,
+        now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
+        let group = self.group_of(&call);
         *self.counters.outcomes.entry(kind.name()).or_default() += 1;
+        let settled = self.settled(&call, group.as_ref(), kind.name(), now);
+        out.settled(&settled);
+        if let CallErrorKind::Overloaded { limit, .. } = kind {
+            out.shed(&settled, limit, now);
+        }
         let tool = call.call.into_tool();
         let error = CallError::new(kind, call.request_id, tool, call.server, call.attempts);
-        out.answer(call.port, Err(error.lost_on(call.lost_on)));
+        out.answer(call.port, Err(error.of_group(group).lost_on(call.lost_on)));
+    }
+
+    /// The group of a call's tool, if it was resolved.
+    fn group_of(&self, call: &OpenCall<P>) -> Option<GroupId> {
+        let place = call.server.as_ref().and_then(|server| self.places.get(server));
+        if let Some(view) = place.and_then(|place| self.views[*place].as_ref()) {
+            return Some(view.spec.group.clone());
+        }
+        if call.tool.is_empty() || call.call.request != Request::Tool {
+            return None;
+        }
+        match self.catalogue.resolve(&call.call.tool, call.call.selector.group.as_deref(), |_| true) {
+            Resolution::Found(tool) => Some(tool.group.clone()),
+            Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown { .. } => None,
+        }
+    }
+
+    /// A call that is over, for those who watch.
+    pub(super) fn settled<'a>(
+        &'a self,
+        call: &'a OpenCall<P>,
+        group: Option<&'a GroupId>,
+        outcome: &'static str,
+        now: Instant,
+    ) -> Settled<'a> {
+        let tool = match call.call.request {
+            Request::Tool => &call.tool,
+            Request::Resource | Request::Prompt | Request::Completion(_) => &self.unresolved,
+        };
+        let duration = now.saturating_duration_since(call.started);
+        Settled { request: call.call.request, group, tool, outcome, duration }
     }
 
     /// The caller left: the call is taken out, and the peer told.
     pub fn cancel(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
-        if self.settle(id, CancelReason::CallerLeft, now, out).is_some() {
+        if let Some(call) = self.settle(id, CancelReason::CallerLeft, now, out) {
+            let group = self.group_of(&call);
             *self.counters.outcomes.entry("cancelled").or_default() += 1;
+            out.settled(&self.settled(&call, group.as_ref(), "cancelled", now));
         }
     }
 
@@ -187,7 +245,7 @@ impl<P, S> Routing<P, S> {
             let Some(call) = self.settle(id, CancelReason::DeadlineExceeded, now, out) else { continue };
             let (timeout, sent) = (call.timeout, call.may_have_been_sent());
             let kind = CallErrorKind::DeadlineExceeded { deadline: Deadline::Total, timeout, sent };
-            self.answer_error(*call, kind, out);
+            self.answer_error(*call, kind, now, out);
         }
         self.end_idle(now, out);
         while let Some(id) = self.calls.woken(now) {
@@ -202,23 +260,27 @@ impl<P, S> Routing<P, S> {
         for id in &open {
             let Some(call) = self.settle(*id, CancelReason::CallerLeft, now, out) else { continue };
             let kind = CallErrorKind::ShuttingDown { sent: call.may_have_been_sent() };
-            self.answer_error(*call, kind, out);
+            self.answer_error(*call, kind, now, out);
         }
         open.len()
     }
 
     /// This routing ends and another one takes its place: calls that no server has seen are handed back, the others are
-    /// interrupted.
-    pub fn abandon(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+    /// interrupted. Returns how many there were of either.
+    pub fn abandon(&mut self, now: Instant, out: &mut impl Outlet<P, S>) -> Abandoned {
         self.draining = true;
+        let mut abandoned = Abandoned::default();
         for id in self.calls.idle_first() {
             let Some(call) = self.settle(id, CancelReason::CallerLeft, now, out) else { continue };
             if call.may_have_been_sent() {
-                self.answer_error(*call, CallErrorKind::Interrupted, out);
+                abandoned.interrupted += 1;
+                self.answer_error(*call, CallErrorKind::Interrupted, now, out);
             } else {
+                abandoned.handed_back += 1;
                 out.hand_back(call.port, call.call);
             }
         }
+        abandoned
     }
 
     /// Takes a call out of the table and out of wherever it waits, to be answered; servers that work on it are told.
@@ -246,6 +308,7 @@ impl<P, S> Routing<P, S> {
             if let Some(view) = &mut self.views[server] {
                 view.released(shared);
                 let latency = now.saturating_duration_since(since);
+                out.ended(AttemptId { call: id, number }, reason.outcome(), latency);
                 match reason {
                     CancelReason::DeadlineExceeded => {
                         view.load.observe(latency, OutcomeClass::Failure, now);

@@ -109,7 +109,7 @@ impl<P, S> Routing<P, S> {
             let timeout = call.idle.as_ref().map_or(call.timeout, |idle| idle.timeout);
             let sent = call.may_have_been_sent();
             let kind = CallErrorKind::DeadlineExceeded { deadline: Deadline::Idle, timeout, sent };
-            self.answer_error(*call, kind, out);
+            self.answer_error(*call, kind, now, out);
         }
     }
 }

@@ -30,6 +30,17 @@ pub enum LeaseNews {
     },
 }
 
+impl LeaseNews {
+    /// The outcome of the attempt that it is about.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Granted(_) => "ok",
+            Self::Exhausted { .. } => "overloaded",
+            Self::Ended { .. } => "lease-ended",
+        }
+    }
+}
+
 impl<P, S> Routing<P, S> {
     /// Sends a call over its lease, or fails it.
     pub(super) fn place_on_lease(
@@ -103,7 +114,11 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(place) = self.place_of(server, incarnation) else { return };
-        let landed = self.land(place, attempt).is_some();
+        let landed = self.land(place, attempt);
+        if let Some(flight) = landed {
+            out.ended(attempt, news.outcome(), now.saturating_duration_since(flight.since));
+        }
+        let landed = landed.is_some();
         let id = attempt.call;
         match news {
             LeaseNews::Granted(connection) => {
@@ -114,13 +129,16 @@ impl<P, S> Routing<P, S> {
                     return view.handle.iter().for_each(|handle| out.release(handle, connection));
                 };
                 *self.counters.outcomes.entry("ok").or_default() += 1;
+                let settled = self.settled(&call, Some(&view.spec.group), "ok", now);
+                out.settled(&settled);
+                let duration = settled.duration;
                 let reply = Reply {
                     request_id: call.request_id,
                     server: server.clone(),
                     group: view.spec.group.clone(),
                     tool: call.call.into_tool(),
                     result: RawJson::null(),
-                    duration: now.saturating_duration_since(call.started),
+                    duration,
                     attempts: call.attempts,
                     lost_on: call.lost_on,
                     cached: false,

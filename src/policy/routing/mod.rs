@@ -30,10 +30,10 @@ use rand::rngs::SmallRng;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::call::{Call, Reply, Selector};
+use crate::call::{Call, Reply, Request, Selector};
 use crate::config::{RetrySettings, ServerSpec, Settings};
 use crate::error::{CallError, CallErrorKind};
-use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, RequestId, ServerId};
+use crate::id::{AttemptId, CallId, ConnectionId, GroupId, Incarnation, RequestId, ServerId};
 use crate::news::CallNews;
 use crate::offer::OfferKind;
 use crate::policy::affinity::AffinityTable;
@@ -44,8 +44,9 @@ use crate::policy::mailbox::Mailbox;
 use crate::policy::retry::RetryBudget;
 use crate::policy::strategy::{Strategies, UnknownStrategy};
 use crate::stats::{Outcomes, QueuedStats, RouterStats};
+use crate::trace_context::InvalidTraceContext;
 
-pub use ending::Completion;
+pub use ending::{Abandoned, Completion};
 pub use hearing::{Hears, News, Told};
 pub use leasing::LeaseNews;
 pub use roster::Standing;
@@ -93,6 +94,16 @@ pub enum CancelReason {
     AnsweredElsewhere,
 }
 
+impl CancelReason {
+    /// The outcome of the attempt that is called off.
+    fn outcome(self) -> &'static str {
+        match self {
+            Self::CallerLeft | Self::AnsweredElsewhere => "cancelled",
+            Self::DeadlineExceeded => "deadline-exceeded",
+        }
+    }
+}
+
 /// Carries out what the routing decides. `P` is where an answer goes, `S` how a server is reached.
 pub trait Outlet<P, S> {
     /// Gives a call its one answer.
@@ -107,6 +118,53 @@ pub trait Outlet<P, S> {
     fn tell(&mut self, port: &mut P, news: CallNews);
     /// Calls an attempt off.
     fn cancel(&mut self, server: &S, attempt: AttemptId, reason: CancelReason);
+
+    // What it is told beside, for those who watch. Nothing follows from it.
+
+    /// A server has an attempt of a call.
+    fn began(&mut self, _attempt: AttemptId, _call: &Call, _server: &ServerId) {}
+    /// An attempt that [`began`](Self::began) is over.
+    fn ended(&mut self, _attempt: AttemptId, _outcome: &'static str, _latency: Duration) {}
+    /// A call is over.
+    fn settled(&mut self, _settled: &Settled<'_>) {}
+    /// A call was refused since too many wait, by this limit.
+    fn shed(&mut self, _shed: &Settled<'_>, _limit: usize, _now: Instant) {}
+    /// So many answers of a server came when nobody waited for them.
+    fn late(&mut self, _server: &ServerId, _answers: u64, _now: Instant) {}
+}
+
+/// A call that is over, as those who watch see it.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "metrics alone read all of it"))]
+pub struct Settled<'a> {
+    /// What it asks of a server.
+    pub request: Request,
+    /// The group of its tool, if it was found.
+    pub group: Option<&'a GroupId>,
+    /// Its tool's name on the servers; empty if it was not found, or asks for no tool: what else a call names may be the
+    /// caller's invention.
+    pub tool: &'a Arc<str>,
+    /// How it ended: `ok`, or the name of its error.
+    pub outcome: &'static str,
+    /// From the call to its end.
+    pub duration: Duration,
+}
+
+/// The figures that change from call to call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Calls without an answer.
+    pub open: usize,
+    /// Those of them that wait for a server.
+    pub queued: QueuedStats,
+    /// As in [`RouterStats`].
+    pub retries: u64,
+    /// As in [`RouterStats`].
+    pub hedges: u64,
+    /// As in [`RouterStats`].
+    pub hedges_won: u64,
+    /// As in [`RouterStats`].
+    pub retries_refused: u64,
 }
 
 /// Servers that can take the same calls, and the calls that wait for one of them.
@@ -252,7 +310,7 @@ impl<P, S> Routing<P, S> {
         } else {
             let wrong = open.call.args.as_ref().err().or(open.call.meta.as_ref().err());
             let wrong = wrong.map(|reason| CallErrorKind::InvalidArguments { reason: reason.clone() });
-            wrong.or_else(|| self.wrong_options(&open.call))
+            wrong.or_else(|| wrong_trace(&open.call)).or_else(|| self.wrong_options(&open.call))
         };
         self.calls.open(id, open);
         self.budget.deposit(now);
@@ -471,8 +529,8 @@ impl<P, S> Routing<P, S> {
         self.calls.next_time()
     }
 
-    /// The figures of this moment.
-    pub fn stats(&mut self, now: Instant) -> RouterStats {
+    /// Those of the figures that change from call to call.
+    pub fn figures(&self) -> Figures {
         let mut queued = self.parked.waiting();
         for route in self.waiting.iter().map(|route| &self.routes[*route]) {
             let QueuedStats { high, normal, low } = route.waiting.waiting();
@@ -480,18 +538,31 @@ impl<P, S> Routing<P, S> {
             queued.normal += normal;
             queued.low += low;
         }
+        let Counters { retries, hedges, hedges_won, retries_refused, .. } = self.counters;
+        Figures { open: self.calls.len(), queued, retries, hedges, hedges_won, retries_refused }
+    }
+
+    /// The figures of this moment.
+    pub fn stats(&mut self, now: Instant) -> RouterStats {
+        let Figures { open, queued, retries, hedges, hedges_won, retries_refused } = self.figures();
         RouterStats {
             strategy: self.strategies.active_name().to_owned(),
-            open_calls: self.calls.len(),
+            open_calls: open,
             queued,
             in_flight: self.views.iter().flatten().map(|view| view.in_flight).sum(),
             affinity_bindings: self.affinity.len(now),
-            retries: self.counters.retries,
-            hedges: self.counters.hedges,
-            hedges_won: self.counters.hedges_won,
-            retries_refused: self.counters.retries_refused,
+            retries,
+            hedges,
+            hedges_won,
+            retries_refused,
             late_answers: self.counters.late_answers,
             outcomes: self.counters.outcomes.clone(),
         }
     }
+}
+
+/// What is wrong with a call's trace context.
+fn wrong_trace(call: &Call) -> Option<CallErrorKind> {
+    let InvalidTraceContext { entry, reason } = call.trace_mistake()?;
+    Some(CallErrorKind::InvalidTraceContext { entry, reason })
 }

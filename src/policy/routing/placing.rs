@@ -312,6 +312,7 @@ impl<P, S> Routing<P, S> {
             return None;
         }
         call.attempts += 1;
+        out.began(attempt, &call.call, &view.spec.id);
         let flight =
             Flight { server: place, number: attempt.number, attempt: call.attempts, since: now, shared };
         if hears != Hears::Answer {

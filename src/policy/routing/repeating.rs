@@ -244,7 +244,8 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         for attempt in self.attempts_at(place) {
-            if self.land(place, attempt).is_some() {
+            if let Some(landed) = self.land(place, attempt) {
+                out.ended(attempt, "server-down", now.saturating_duration_since(landed.since));
                 let kind = CallErrorKind::ServerDown { cause: cause.clone(), sent: true };
                 self.lost(attempt.call, place, kind, now, out);
             }

@@ -48,8 +48,8 @@ struct Params<'a> {
     input_responses: Option<&'a RawValue>,
     #[serde(borrow, default)]
     request_state: Option<&'a RawValue>,
-    #[serde(rename = "_meta", default)]
-    meta: Meta,
+    #[serde(rename = "_meta", borrow, default)]
+    meta: Option<&'a RawValue>,
 }
 
 /// The part of `_meta` that is read.
@@ -210,7 +210,9 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
         return Vec::new();
     };
     let params = asked.params.unwrap_or_default();
-    if let Some(declared) = params.capabilities.as_ref().or(params.meta.capabilities.as_ref()) {
+    let meta = params.meta.map_or("{}", RawValue::get);
+    let read: Meta = serde_json::from_str(meta).unwrap_or_default();
+    if let Some(declared) = params.capabilities.as_ref().or(read.capabilities.as_ref()) {
         observed.send_modify(|observed| observed.declared = Some(declared.clone()));
     }
     if method == "notifications/cancelled" {
@@ -284,9 +286,9 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
                     }
                     None => drop(observed.calls.insert(name.clone(), 1)),
                 }
-                observed.progress_asked += u64::from(params.meta.progress_token.is_some());
-                observed.log_levels.extend(params.meta.log_level);
-                if let Some(number) = params.meta.check {
+                observed.progress_asked += u64::from(read.progress_token.is_some());
+                observed.log_levels.extend(read.log_level);
+                if let Some(number) = read.check {
                     observed.executed(number);
                 }
             });
@@ -299,11 +301,12 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
                             id,
                             name: &name,
                             arguments,
+                            meta,
                             before,
                             dialect: now.dialect,
                             connection: guest.number,
                             releases: now.releases,
-                            progress_token: params.meta.progress_token,
+                            progress_token: read.progress_token,
                             responses: params.input_responses.map(RawValue::get),
                             state: params.request_state.map(RawValue::get),
                             observed,
@@ -452,6 +455,7 @@ struct Call<'a> {
     id: &'a str,
     name: &'a str,
     arguments: &'a str,
+    meta: &'a str,
     /// Calls of the tool before this one.
     before: u64,
     dialect: Dialect,
@@ -514,6 +518,10 @@ fn play(script: &Script, call: &Call<'_>, plan: &watch::Receiver<Plan>) -> Vec<A
     };
     match script {
         Script::Echo => vec![Act::Say(echo())],
+        Script::Meta => {
+            let result = format!(r#"{{"content":[],"structuredContent":{}}}"#, call.meta);
+            vec![Act::Say(call.respond(&result))]
+        }
         Script::Connection => {
             let result = json!({"content": [], "structuredContent": {"connection": call.connection}});
             vec![Act::Say(call.respond(&result.to_string()))]

@@ -9,6 +9,8 @@ pub enum Script {
     /// Answers with its arguments, as structured content and as text.
     #[default]
     Echo,
+    /// Answers with the `_meta` of its call, as structured content.
+    Meta,
     /// Answers with the number of its connection, counted from 1, as structured content.
     Connection,
     /// Answers with this result, which is JSON.

@@ -1,5 +1,6 @@
 //! Figures and events in words, and words in the room that there is.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use mcp_troupe::Event;
@@ -48,8 +49,8 @@ pub fn span(duration: Duration) -> String {
 }
 
 /// Some of one thing, or of several.
-pub fn several(count: usize, thing: &str) -> String {
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+pub fn several(count: impl Display + PartialEq + From<u8>, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1_u8.into() { "" } else { "s" })
 }
 
 /// Whom an event is about, and what happened.
@@ -106,8 +107,19 @@ pub fn event(event: &Event) -> (String, String) {
         Event::ProtocolViolation { server, reason, .. } => {
             (server.to_string(), format!("violation: {reason}"))
         }
-        Event::RouterRestarted { cause } => (troupe(), format!("router restarted: {cause}")),
-        Event::RegistryRestarted { cause } => (troupe(), format!("registry restarted: {cause}")),
+        Event::CallsShed { tool, calls, limit, .. } => {
+            let of = tool.as_deref().unwrap_or("several tools");
+            (troupe(), format!("{} of {of} shed: {limit} wait", several(*calls, "call")))
+        }
+        Event::LateAnswers { server, answers } => {
+            (server.to_string(), format!("{} that nobody waited for", several(*answers, "answer")))
+        }
+        Event::RouterRestarted { cause, interrupted, .. } => {
+            (troupe(), format!("router restarted: {cause}; {} interrupted", several(*interrupted, "call")))
+        }
+        Event::RegistryRestarted { cause, interrupted, .. } => {
+            (troupe(), format!("registry restarted: {cause}; {} interrupted", several(*interrupted, "call")))
+        }
         Event::CacheRestarted { cause } => (troupe(), format!("cache restarted: {cause}")),
         Event::CacheCleared { what, entries } => {
             (troupe(), format!("cache: {} cleared, of {what}", several(*entries, "result")))

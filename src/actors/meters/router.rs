@@ -1,0 +1,166 @@
+//! The router's figures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::names;
+use crate::call::Request;
+use crate::id::{GroupId, ServerId};
+use crate::policy::routing::{Figures, Settled};
+
+/// Tools that have series of their own. A server that renames its tools again and again must not fill the host's memory
+/// and its monitoring; calls of the tools beyond count without a name.
+const TOOLS_MAX: usize = 10_000;
+
+/// How often gauges are written while something happens: to count what waits may take as long as placing a call.
+const GAUGES_EVERY: Duration = Duration::from_millis(100);
+
+/// The handles that the router writes to. What it writes to for each call is looked up and not named.
+pub(crate) struct RouterMeters {
+    tools: FxHashMap<ToolKey, ToolMeters>,
+    late: FxHashMap<ServerId, Counter>,
+    retries: Counter,
+    hedges: Counter,
+    hedges_won: Counter,
+    retries_refused: Counter,
+    open: Gauge,
+    high: Gauge,
+    normal: Gauge,
+    low: Gauge,
+    /// As they were written last.
+    written: Figures,
+    /// Gauges are not written before this.
+    next: Instant,
+    /// Something has happened since they were written.
+    stale: bool,
+}
+
+/// A tool of a group, or everything else of a kind of request.
+type ToolKey = (Request, Option<GroupId>, Arc<str>);
+
+struct ToolMeters {
+    key: ToolKey,
+    duration: Histogram,
+    /// The few that occur, by outcome.
+    outcomes: Vec<(&'static str, Counter)>,
+    shed: Option<Counter>,
+}
+
+impl ToolMeters {
+    fn new(key: ToolKey) -> Self {
+        let duration = histogram!(names::CALL_DURATION, labels(&key));
+        Self { key, duration, outcomes: Vec::new(), shed: None }
+    }
+
+    fn ended(&mut self, outcome: &'static str, duration: Duration) {
+        self.duration.record(duration);
+        let known = self.outcomes.iter().find(|(known, _)| *known == outcome);
+        match known {
+            Some((_, counter)) => counter.increment(1),
+            None => {
+                let mut labels = labels(&self.key);
+                labels.push(Label::new("outcome", outcome));
+                let counter = counter!(names::CALLS, labels);
+                counter.increment(1);
+                self.outcomes.push((outcome, counter));
+            }
+        }
+    }
+
+    fn shed(&mut self) {
+        let key = &self.key;
+        self.shed.get_or_insert_with(|| counter!(names::SHED_CALLS, labels(key))).increment(1);
+    }
+}
+
+fn labels((request, group, tool): &ToolKey) -> Vec<Label> {
+    let group = group.as_ref().map(GroupId::to_string).unwrap_or_default();
+    let request = Label::new("request", request.name());
+    vec![request, Label::new("group", group), Label::new("tool", tool.to_string())]
+}
+
+impl RouterMeters {
+    pub fn new() -> Self {
+        let queued = |priority: &'static str| gauge!(names::QUEUED_CALLS, "priority" => priority);
+        Self {
+            tools: FxHashMap::default(),
+            late: FxHashMap::default(),
+            retries: counter!(names::RETRIES),
+            hedges: counter!(names::HEDGES),
+            hedges_won: counter!(names::HEDGES_WON),
+            retries_refused: counter!(names::RETRIES_REFUSED),
+            open: gauge!(names::OPEN_CALLS),
+            high: queued("high"),
+            normal: queued("normal"),
+            low: queued("low"),
+            written: Figures::default(),
+            next: Instant::now(),
+            stale: false,
+        }
+    }
+
+    /// A call is over.
+    pub fn settled(&mut self, settled: &Settled<'_>) {
+        self.tool(settled).ended(settled.outcome, settled.duration);
+    }
+
+    /// A call was refused since too many wait.
+    pub fn shed(&mut self, settled: &Settled<'_>) {
+        self.tool(settled).shed();
+    }
+
+    /// Answers of a server came when nobody waited for them.
+    pub fn late(&mut self, server: &ServerId, answers: u64) {
+        if let Some(counter) = self.late.get(server) {
+            return counter.increment(answers);
+        }
+        let counter = counter!(names::LATE_ANSWERS, "server" => server.to_string());
+        counter.increment(answers);
+        self.late.insert(server.clone(), counter);
+    }
+
+    /// The router has done what it had to do.
+    pub fn turned(&mut self, now: Instant, figures: impl FnOnce() -> Figures) {
+        self.stale = now < self.next;
+        if self.stale {
+            return;
+        }
+        self.next = now + GAUGES_EVERY;
+        let (former, figures) = (self.written, figures());
+        self.written = figures;
+        self.open.set(figures.open as f64);
+        self.high.set(figures.queued.high as f64);
+        self.normal.set(figures.queued.normal as f64);
+        self.low.set(figures.queued.low as f64);
+        self.retries.increment(figures.retries - former.retries);
+        self.hedges.increment(figures.hedges - former.hedges);
+        self.hedges_won.increment(figures.hedges_won - former.hedges_won);
+        self.retries_refused.increment(figures.retries_refused - former.retries_refused);
+    }
+
+    /// When the figures are to be written, if they are not what they were.
+    pub fn due_at(&self) -> Option<Instant> {
+        self.stale.then_some(self.next)
+    }
+
+    fn tool(&mut self, Settled { request, group, tool, .. }: &Settled<'_>) -> &mut ToolMeters {
+        let mut key = (*request, group.cloned(), Arc::clone(tool));
+        if self.tools.len() >= TOOLS_MAX && !self.tools.contains_key(&key) {
+            key.2 = "".into();
+        }
+        self.tools.entry(key).or_insert_with_key(|key| ToolMeters::new(key.clone()))
+    }
+}
+
+/// Nothing is open at a router that has ended; the next one counts from nothing.
+impl Drop for RouterMeters {
+    fn drop(&mut self) {
+        for gauge in [&self.open, &self.high, &self.normal, &self.low] {
+            gauge.set(0.0);
+        }
+    }
+}
