@@ -40,10 +40,11 @@ pub(crate) struct Caching {
 }
 
 impl Caching {
-    /// None if no tool's results are kept.
+    /// None if nothing is kept.
     pub fn new(settings: &Arc<Settings>, roster: watch::Receiver<Arc<Roster>>) -> Option<Arc<Self>> {
-        let rules = Rules::new(&settings.cache)?;
-        Some(Arc::new(Self { rules, settings: settings.clone(), roster }))
+        let rules = Rules::new(&settings.cache);
+        let keeps = settings.cache.declared || !rules.is_empty();
+        keeps.then(|| Arc::new(Self { rules, settings: settings.clone(), roster }))
     }
 
     /// What may be done with an answer, and a copy of it that holds no more memory than it shows.

@@ -39,8 +39,9 @@ use super::{Alive, Context};
 use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings, ToolName};
 use crate::event::{Event, ExitCause, Origin, ServerStatus};
 use crate::id::{GroupId, Incarnation, ServerId};
+use crate::offer::OfferKind;
 use crate::policy::catalogue::{Catalogue, Offer, ServerOffer, differences};
-use crate::policy::response_cache::Sweep;
+use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::restart::{Decision, RestartPolicy};
 use crate::policy::routing::Standing;
 use crate::policy::search::SearchIndex;
@@ -526,7 +527,11 @@ impl RegistryState {
     fn clear_changed(&self, group: &GroupId, former: &Offer, offer: &Offer) {
         let (_, removed, changed) = differences(&former.tools, &offer.tools);
         let stale = removed.into_iter().chain(changed);
-        let sweeps = stale.map(|tool| Sweep::Tool(ToolName { group: Some(group.clone()), tool }));
+        let tools = stale.map(|tool| Sweep::Tool(ToolName { group: Some(group.clone()), tool }));
+        let others = [(CachedKind::Resource, OfferKind::Resource), (CachedKind::Prompt, OfferKind::Prompt)];
+        let others = others.into_iter().filter(|(_, of)| former.of(*of) != offer.of(*of));
+        let others = others.map(|(kind, _)| Sweep::Of { kind, group: group.clone(), name: None });
+        let sweeps = tools.chain(others);
         self.context.stage.borrow().tell_cache(CacheMsg::Changed(sweeps.collect()));
     }
 

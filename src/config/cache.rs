@@ -25,6 +25,9 @@ pub struct CacheSettings {
     /// [`trusted`](crate::Server::trusted); none: they are not kept. A call of any other tool of the group clears them.
     #[serde(with = "duration::OptionalText")]
     pub trusted_ttl: Option<Duration>,
+    /// Whether resources and prompts are kept for as long as their servers say (`ttlMs`, a day at most), by those for whom
+    /// they say (`cacheScope`), until a server tells of a change: yes. Those that say nothing are not kept.
+    pub declared: bool,
     /// Results that are kept: 1,000.
     pub entries_max: usize,
     /// Bytes of the results that are kept and of their keys, all together: 64 MiB.
@@ -74,6 +77,7 @@ impl Default for CacheSettings {
         Self {
             tools: BTreeMap::new(),
             trusted_ttl: None,
+            declared: true,
             entries_max: 1_000,
             bytes_max: 64 << 20,
             entry_bytes_max: 1 << 20,

@@ -23,7 +23,7 @@ use crate::actors::{Stage, ask};
 use crate::call::{CacheUse, Call, Errand, Reply, Request};
 use crate::config::{CacheScope, ToolName};
 use crate::error::{CallError, CallErrorKind, Deadline, Delivery};
-use crate::id::{GroupId, RequestId};
+use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::canonical::canonical;
 use crate::policy::catalogue::{Catalogue, Resolution, Tool};
 use crate::policy::response_cache::{
@@ -54,11 +54,18 @@ impl Detour {
     /// None for a call that the cache has nothing to do with, which is found out without an allocation.
     pub fn of(call: &Call, caching: &Arc<Caching>, stage: &Stage) -> Option<Self> {
         match (&call.errand, call.request) {
+            (Errand::Tool | Errand::Leased(_), Request::Tool) if caching.rules.is_empty() => return None,
             (Errand::Tool | Errand::Leased(_), Request::Tool) => {}
-            // A lease is no tool, and the rules are about tools.
-            (Errand::Lease, _) | (_, Request::Resource | Request::Prompt | Request::Completion(_)) => {
-                return None;
+            (Errand::Tool, Request::Resource) => {
+                return Self::declared(call, CachedKind::Resource, caching, stage);
             }
+            (Errand::Tool, Request::Prompt) => {
+                return Self::declared(call, CachedKind::Prompt, caching, stage);
+            }
+            // A lease is no tool, and what is seen on one is its holder's.
+            (Errand::Lease, _)
+            | (Errand::Leased(_), Request::Resource | Request::Prompt)
+            | (_, Request::Completion(_)) => return None,
         }
         let roster = caching.roster.borrow();
         let resolved = roster.catalogue.resolve(&call.tool, call.selector.group.as_deref(), |_| true);
@@ -67,15 +74,10 @@ impl Detour {
         {
             stage.cache.as_ref()?;
             let terms = Terms::of(CachedKind::Tool, Some(reading))?;
-            let place = place(call, tool, reading.scope)?;
-            let demand = match call.cache {
-                CacheUse::Usual => Demand::Usual,
-                CacheUse::Refresh => Demand::Fetched,
-                CacheUse::Bypass => return None,
-            };
-            let wanted = Box::new(Wanted { place, terms, priority: call.priority, demand });
-            let timeout = deadline(call, tool, caching, &roster);
-            return Some(Self::Read { wanted, timeout, caching: caching.clone() });
+            let named = (CachedKind::Tool, &tool.group, &tool.name);
+            let place = place(call, named, reading.scope)?;
+            let timeout = deadline(call, &tool.servers, caching, &roster);
+            return Self::read(call, place, terms, timeout, caching);
         }
         let clears = match resolved {
             Resolution::Found(tool) => {
@@ -89,6 +91,61 @@ impl Detour {
         }
     }
 
+    /// The way of a call whose result itself says how long it may be kept.
+    fn declared(call: &Call, kind: CachedKind, caching: &Arc<Caching>, stage: &Stage) -> Option<Self> {
+        if !caching.settings.cache.declared {
+            return None;
+        }
+        stage.cache.as_ref()?;
+        let roster = caching.roster.borrow();
+        let (catalogue, group) = (&roster.catalogue, call.selector.group.as_deref());
+        let (name, group, servers): (Arc<str>, _, _) = match kind {
+            CachedKind::Resource => match catalogue.resolve_resource(&call.tool, group, |_| true) {
+                Resolution::Found(resource) => (resource.uri.clone(), &resource.group, &resource.servers),
+                Resolution::Several(_) | Resolution::Ambiguous(_) => return None,
+                Resolution::Unknown { .. } => {
+                    match catalogue.resolve_by_template(&call.tool, group, |_| true) {
+                        Resolution::Found(template) => {
+                            (call.tool.as_str().into(), &template.group, &template.servers)
+                        }
+                        Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown { .. } => {
+                            return None;
+                        }
+                    }
+                }
+            },
+            CachedKind::Prompt => match catalogue.resolve_prompt(&call.tool, group, |_| true) {
+                Resolution::Found(prompt) => (prompt.name.clone(), &prompt.group, &prompt.servers),
+                Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown { .. } => {
+                    return None;
+                }
+            },
+            CachedKind::Tool => return None,
+        };
+        let terms = Terms::of(kind, None)?;
+        let mut place = place(call, (kind, group, &name), CacheScope::Shared)?;
+        // Until its answer says otherwise it is the caller's own.
+        place.whose = Whose::Identity(call.identity.clone());
+        let timeout = deadline(call, servers, caching, &roster);
+        Self::read(call, place, terms, timeout, caching)
+    }
+
+    fn read(
+        call: &Call,
+        place: Place,
+        terms: Terms,
+        timeout: Duration,
+        caching: &Arc<Caching>,
+    ) -> Option<Self> {
+        let demand = match call.cache {
+            CacheUse::Usual => Demand::Usual,
+            CacheUse::Refresh => Demand::Fetched,
+            CacheUse::Bypass => return None,
+        };
+        let wanted = Box::new(Wanted { place, terms, priority: call.priority, demand });
+        Some(Self::Read { wanted, timeout, caching: caching.clone() })
+    }
+
     /// The call's way to its answer.
     pub async fn perform(self, trip: Trip, call: Arc<Call>) -> Answer {
         match self {
@@ -99,7 +156,11 @@ impl Detour {
 }
 
 /// Where the result of a call is kept; none if it cannot be told from others.
-fn place(call: &Call, tool: &Tool, scope: CacheScope) -> Option<Place> {
+fn place(
+    call: &Call,
+    (kind, group, name): (CachedKind, &GroupId, &Arc<str>),
+    scope: CacheScope,
+) -> Option<Place> {
     match call.errand {
         Errand::Tool => {}
         // What a lease sees is its holder's.
@@ -122,9 +183,9 @@ fn place(call: &Call, tool: &Tool, scope: CacheScope) -> Option<Place> {
         Some(args) => canonical(args).ok()?,
     };
     let question = Question {
-        kind: CachedKind::Tool,
-        group: tool.group.clone(),
-        name: tool.name.clone(),
+        kind,
+        group: group.clone(),
+        name: name.clone(),
         selector: call.selector.clone(),
         arguments,
     };
@@ -132,10 +193,10 @@ fn place(call: &Call, tool: &Tool, scope: CacheScope) -> Option<Place> {
 }
 
 /// The time of a call, as the router would find it.
-fn deadline(call: &Call, tool: &Tool, caching: &Caching, roster: &Roster) -> Duration {
+fn deadline(call: &Call, servers: &[ServerId], caching: &Caching, roster: &Roster) -> Duration {
     let settings = &caching.settings;
     let of_tool = || settings.tool_timeouts.get(&call.tool).copied();
-    let of_servers = || tool.servers.iter().filter_map(|server| roster.entry(server)?.timeout).max();
+    let of_servers = || servers.iter().filter_map(|server| roster.entry(server)?.timeout).max();
     call.timeout.or_else(of_tool).or_else(of_servers).unwrap_or(settings.call_timeout)
 }
 

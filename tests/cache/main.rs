@@ -8,6 +8,7 @@ mod common;
 
 mod clearing;
 mod deaths;
+mod declared;
 mod flights;
 mod keeping;
 mod staleness;

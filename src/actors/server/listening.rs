@@ -12,11 +12,13 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use super::ServerState;
+use crate::actors::cache::CacheMsg;
 use crate::actors::pump::{Listened, PumpMsg};
 use crate::event::Event;
 use crate::id::ConnectionId;
 use crate::offer::Kinds;
 use crate::offer::OfferKind;
+use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::protocol::Era;
 
 /// Bounds of the wait before a server that ended its telling is asked again.
@@ -107,8 +109,16 @@ impl ServerState {
         }
     }
 
-    /// What came unasked: updates of resources that somebody subscribed to are told, the others are not.
+    /// What came unasked: updates of resources that somebody subscribed to are told, the others are not. What is kept of any
+    /// of them is no longer right.
     pub(super) fn updated(&mut self, uris: BTreeSet<String>) {
+        if uris.is_empty() {
+            return;
+        }
+        let (kind, group) = (CachedKind::Resource, &self.spec.group);
+        let sweeps =
+            uris.iter().map(|uri| Sweep::Of { kind, group: group.clone(), name: Some(uri.as_str().into()) });
+        self.context.stage.borrow().tell_cache(CacheMsg::Changed(sweeps.collect()));
         for uri in uris {
             if self.ledger().subscriptions.contains_key(&uri) {
                 self.context.emit(Event::ResourceUpdated { server: self.spec.id.clone(), uri });

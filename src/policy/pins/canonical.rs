@@ -1,85 +1,22 @@
-//! The canonical form of a tool's definition: the same bytes for the same meaning (RFC 8785, JSON Canonicalization Scheme).
-
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+//! What of a tool's definition a pin is about, as one text for one meaning.
 
 use crate::json::RawJson;
+use crate::json::canonical::canonical;
+use crate::json::members::{given, members};
 
-/// The members that a pin is about: what a model or a host goes by.
-const PINNED: [&str; 5] = ["name", "description", "inputSchema", "outputSchema", "annotations"];
+/// The members that a pin is about, sorted: what a model or a host goes by.
+const PINNED: [&str; 5] = ["annotations", "description", "inputSchema", "name", "outputSchema"];
 
-/// The bytes that stand for a definition. Keys are sorted, numbers and characters have one spelling; members without a value are as
-/// those that are not there. What readers may understand differently has no canonical form (a key that stands twice, a number
-/// beyond 64 bits): it stands for itself, letter by letter.
-pub fn canonical(definition: &RawJson) -> Vec<u8> {
-    let as_written = || definition.as_bytes().to_vec();
-    let Ok(Strict(Value::Object(mut members))) = definition.parse::<Strict>() else { return as_written() };
-    members.retain(|member, value| PINNED.contains(&member.as_str()) && !value.is_null());
-    serde_json_canonicalizer::to_vec(&members).unwrap_or_else(|_| as_written())
-}
-
-/// A value without a key that stands twice in one object: of those a parser takes one, and another parser the other.
-struct Strict(Value);
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Strict;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-
-            fn visit_unit<E>(self) -> Result<Strict, E> {
-                Ok(Strict(Value::Null))
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-
-            fn visit_i64<E>(self, value: i64) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-
-            fn visit_u64<E>(self, value: u64) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-
-            fn visit_f64<E>(self, value: f64) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-
-            fn visit_str<E>(self, value: &str) -> Result<Strict, E> {
-                Ok(Strict(value.into()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Strict, A::Error> {
-                let mut read = Vec::new();
-                while let Some(Strict(value)) = values.next_element()? {
-                    read.push(value);
-                }
-                Ok(Strict(Value::Array(read)))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Strict, A::Error> {
-                let mut read = Map::new();
-                while let Some((key, Strict(value))) = members.next_entry::<String, Strict>()? {
-                    if read.insert(key, value).is_some() {
-                        return Err(A::Error::custom("a key stands twice"));
-                    }
-                }
-                Ok(Strict(Value::Object(read)))
-            }
-        }
-
-        deserializer.deserialize_any(Reader)
-    }
+/// The text that stands for a definition: the canonical one of what a pin is about, where members without a value are as those
+/// that are not there. What readers may understand differently (a key that stands twice) has no canonical text: it stands for
+/// itself, letter by letter.
+pub fn canonical_definition(definition: &RawJson) -> String {
+    let as_written = || definition.as_str().to_owned();
+    let Ok(whole) = canonical(definition) else { return as_written() };
+    let Ok(found) = members(&whole, PINNED) else { return as_written() };
+    let pinned = PINNED.into_iter().zip(found);
+    let pinned = pinned.filter_map(|(name, value)| Some(format!("\"{name}\":{}", given(value)?)));
+    format!("{{{}}}", pinned.collect::<Vec<_>>().join(","))
 }
 
 #[cfg(test)]
@@ -87,7 +24,7 @@ mod tests {
     use super::*;
 
     fn form(text: &str) -> String {
-        String::from_utf8(canonical(&RawJson::from_text(text).unwrap())).unwrap()
+        canonical_definition(&RawJson::from_text(text).unwrap())
     }
 
     #[test]
@@ -110,7 +47,6 @@ mod tests {
             assert_eq!(written(number), r#"{"inputSchema":{"minimum":1}}"#, "{number}");
         }
         assert_eq!(written("-0.0"), written("0"));
-        assert_eq!(written("1e21"), r#"{"inputSchema":{"minimum":1e+21}}"#);
         assert_ne!(written("1"), written("\"1\""));
     }
 
@@ -138,7 +74,6 @@ mod tests {
         for odd in [
             r#"{"description":"good","description":"evil"}"#,
             r#"{"inputSchema":{"a":{"description":"evil","description":"good"}}}"#,
-            r#"{"inputSchema":{"minimum":1e400}}"#,
             r#""file.read""#,
         ] {
             assert_eq!(form(odd), odd);

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::canonical::canonical_definition;
 use super::catalogue::Definition;
 use crate::config::OnChange;
 use crate::id::ServerId;
@@ -21,7 +22,7 @@ const VERSION: u32 = 1;
 
 /// The pin of a definition.
 fn pin_of(definition: &RawJson) -> Pin {
-    Pin::new(Sha256::digest(canonical::canonical(definition)).into())
+    Pin::new(Sha256::digest(canonical_definition(definition)).into())
 }
 
 /// What the tools of each pinned server were. A plain value: written and read as JSON, with a version. A server that it does not

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::key::{CachedKind, Question};
 use super::rules::Terms;
@@ -26,6 +27,12 @@ pub enum Sweep {
     Kind(CachedKind),
     Group(GroupId),
     Tool(ToolName),
+    /// The resource or prompt of this name in this group, or all of its kind there.
+    Of {
+        kind: CachedKind,
+        group: GroupId,
+        name: Option<Arc<str>>,
+    },
     /// What is kept by the word of this group's servers.
     Hinted(GroupId),
 }
@@ -37,6 +44,8 @@ impl fmt::Display for Sweep {
             Self::Kind(kind) => write!(f, "all {kind}"),
             Self::Group(group) => write!(f, "the group {group}"),
             Self::Tool(tool) => write!(f, "the tool {tool}"),
+            Self::Of { kind, group, name: None } => write!(f, "all {kind} of {group}"),
+            Self::Of { group, name: Some(name), .. } => write!(f, "{name} of {group}"),
             Self::Hinted(group) => write!(f, "what {group} says it only reads"),
         }
     }
@@ -52,6 +61,8 @@ pub struct Clearings {
     hinted: HashMap<GroupId, Moment>,
     /// By name first, so that to look one up needs no copy of it.
     tools: HashMap<String, HashMap<Option<GroupId>, Moment>>,
+    /// By kind, group and name, or by kind and group alone.
+    others: HashMap<(CachedKind, GroupId, Option<Arc<str>>), Moment>,
 }
 
 impl Clearings {
@@ -75,12 +86,17 @@ impl Clearings {
             Sweep::Hinted(group) => {
                 self.hinted.insert(group.clone(), at);
             }
+            Sweep::Of { kind, group, name } => {
+                self.others.insert((*kind, group.clone(), name.clone()), at);
+            }
             Sweep::Tool(ToolName { group, tool }) => {
                 self.tools.entry(tool.clone()).or_default().insert(group.clone(), at);
             }
         }
-        let names =
-            self.groups.len() + self.hinted.len() + self.tools.values().map(HashMap::len).sum::<usize>();
+        let names = self.groups.len()
+            + self.hinted.len()
+            + self.others.len()
+            + self.tools.values().map(HashMap::len).sum::<usize>();
         if names > NAMES_MAX {
             self.note(&Sweep::Everything);
         }
@@ -96,7 +112,15 @@ impl Clearings {
         let tool = self.tools.get(&**name).filter(|_| *kind == CachedKind::Tool);
         let tool = tool.into_iter().flatten().filter(|(of, _)| of.as_ref().is_none_or(|of| of == group));
         let cleared = [Some(&self.everything), self.kinds.get(kind), self.groups.get(group), hinted];
-        cleared.into_iter().flatten().chain(tool.map(|(_, at)| at)).all(|at| *at < begun)
+        let of = |name: Option<&Arc<str>>| match kind {
+            CachedKind::Tool => None,
+            CachedKind::Resource | CachedKind::Prompt => {
+                self.others.get(&(*kind, group.clone(), name.cloned()))
+            }
+        };
+        let others = [of(None), of(Some(name))];
+        let cleared = cleared.into_iter().chain(others).flatten();
+        cleared.chain(tool.map(|(_, at)| at)).all(|at| *at < begun)
     }
 }
 
@@ -112,6 +136,26 @@ mod tests {
 
     fn group(name: &str) -> GroupId {
         GroupId::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_resource_is_cleared_by_itself_or_with_all_of_its_group() {
+        let (uri, other) =
+            (question(CachedKind::Resource, "a", "x:1"), question(CachedKind::Resource, "a", "x:2"));
+        let elsewhere = question(CachedKind::Resource, "b", "x:1");
+        let mut clearings = Clearings::default();
+        let before = clearings.next();
+        let of = |name: Option<&str>| Sweep::Of {
+            kind: CachedKind::Resource,
+            group: group("a"),
+            name: name.map(Into::into),
+        };
+        clearings.note(&of(Some("x:1")));
+        let spared = |clearings: &Clearings, question| clearings.spare(question, &Terms::Declared, before);
+        assert!(!spared(&clearings, &uri) && spared(&clearings, &other) && spared(&clearings, &elsewhere));
+        clearings.note(&of(None));
+        assert!(!spared(&clearings, &other) && spared(&clearings, &elsewhere));
+        assert!(spared(&clearings, &question(CachedKind::Prompt, "a", "x:2")));
     }
 
     #[test]

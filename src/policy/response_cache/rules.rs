@@ -81,8 +81,8 @@ fn lifetime(rule: &CacheRule) -> Lifetime {
 }
 
 impl Rules {
-    /// The rules of settings that were checked. None if no tool's results are kept.
-    pub fn new(settings: &CacheSettings) -> Option<Self> {
+    /// The rules of settings that were checked.
+    pub fn new(settings: &CacheSettings) -> Self {
         let mut rules = Self::default();
         for (name, rule) in &settings.tools {
             // Names were checked; one that is none can match no tool.
@@ -104,7 +104,12 @@ impl Rules {
         });
         rules.named.sort();
         rules.named.dedup();
-        (!rules.readers.is_empty() || rules.hinted.is_some()).then_some(rules)
+        rules
+    }
+
+    /// Whether no tool's results are kept.
+    pub fn is_empty(&self) -> bool {
+        self.readers.is_empty() && self.hinted.is_none()
     }
 
     /// Whether, and how, the results of a tool are kept. A rule for its group goes before one for all, and both before hints.
@@ -213,7 +218,7 @@ mod tests {
     fn rules(json: &str) -> Option<Rules> {
         let settings: CacheSettings = serde_json::from_str(json).unwrap();
         settings.check().unwrap();
-        Rules::new(&settings)
+        Some(Rules::new(&settings)).filter(|rules| !rules.is_empty())
     }
 
     fn ttl(reading: Option<Reading>) -> Option<u64> {
