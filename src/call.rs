@@ -98,6 +98,9 @@ impl AttemptEnd {
     }
 }
 
+/// The longest deadline: as good as none, and still a time that can be calculated with.
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Keeps calls with one key on one server of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Affinity {
@@ -380,9 +383,9 @@ impl Call {
         self
     }
 
-    /// The deadline, from now to the answer, with queueing and retries. Goes before every configured one.
+    /// The deadline, from now to the answer, with queueing and retries: a year at most. Goes before every configured one.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.timeout = Some(timeout.min(TIMEOUT_MAX));
         self
     }
 

@@ -39,6 +39,14 @@ async fn a_call_is_answered_in_both_eras_and_in_the_tool_execute_dialect() {
 }
 
 #[tokio::test]
+async fn a_deadline_beyond_all_times_is_as_good_as_none() {
+    let server = echo_server().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    assert!(troupe.call(echo().timeout(std::time::Duration::MAX)).await.is_ok());
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn arguments_and_results_pass_through_byte_for_byte() {
     let result = r#"{"z": 1.000000000000000000010, "a":[1e400, "\u00e9"], "content":[]}"#;
     let server = ScriptedServer::builder().tool("odd", Script::Reply(result.into())).start().await;

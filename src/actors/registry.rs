@@ -15,6 +15,9 @@
 //! quarantined, never given up. The next life begins only when the last one's state is gone, which its ledger's arrival
 //! proves.
 
+mod registration;
+mod roster;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -27,6 +30,9 @@ use rand::rngs::SmallRng;
 use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::time::Instant;
 
+pub(crate) use self::registration::Registration;
+pub(crate) use self::roster::{Roster, RosterEntry};
+use super::Context;
 use super::alarm::Alarm;
 use super::cache::CacheMsg;
 use super::ledger::Ledger;
@@ -35,9 +41,8 @@ use super::root::RootMsg;
 use super::router::RouterMsg;
 use super::server::{ServerActor, ServerArguments, ServerMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
-use super::{Alive, Context};
-use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings, ToolName};
-use crate::event::{Event, ExitCause, Origin, ServerStatus};
+use crate::config::ToolName;
+use crate::event::{Event, ExitCause, ServerStatus};
 use crate::id::{GroupId, Incarnation, ServerId};
 use crate::offer::OfferKind;
 use crate::policy::catalogue::{Catalogue, Offer, ServerOffer, differences};
@@ -46,65 +51,10 @@ use crate::policy::restart::{Decision, RestartPolicy};
 use crate::policy::routing::Standing;
 use crate::policy::search::SearchIndex;
 use crate::stats::ServerInfo;
-use crate::transport::{self, Connector};
 
 /// How long the registry waits for a dead life's ledger. It comes when the state is dropped, within microseconds; a
 /// state that is never dropped must not keep its server down.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(1);
-
-/// A server to play: its description, the way to it, and where it comes from.
-#[derive(Clone)]
-pub(crate) struct Registration {
-    pub spec: Arc<ServerSpec>,
-    pub connector: Arc<dyn Connector>,
-    pub origin: Origin,
-}
-
-impl Registration {
-    /// Checks a server and finds the way to it, unless the host gives one. A task that the way has of its own counts as `alive`.
-    pub fn of(
-        server: Server,
-        connector: Option<Arc<dyn Connector>>,
-        settings: &Settings,
-        order: usize,
-        origin: Origin,
-        alive: Alive,
-    ) -> Result<Self, ConfigError> {
-        let spec = server.settle(&settings.pool, &settings.breaker, order)?;
-        match connector {
-            Some(connector) => Ok(Self { spec: Arc::new(spec), connector, origin }),
-            None => Self::reached(spec, settings, origin, alive),
-        }
-    }
-
-    /// Finds the way to a server. A task that the way has of its own counts as `alive`.
-    pub fn reached(
-        spec: ServerSpec,
-        settings: &Settings,
-        origin: Origin,
-        alive: Alive,
-    ) -> Result<Self, ConfigError> {
-        let connector = transport::connector(&spec, settings, Box::new(alive)).map_err(|error| {
-            ConfigError::new(format!("{}.{}", spec.id, error.key(&spec)), error.to_string())
-        })?;
-        Ok(Self { spec: Arc::new(spec), connector, origin })
-    }
-
-    /// Whether connections that were opened for the one serve the other.
-    pub fn reaches_alike(&self, other: &Self) -> bool {
-        let same_way = match (&self.spec.endpoint, &other.spec.endpoint) {
-            (Endpoint::Custom, Endpoint::Custom) => Arc::ptr_eq(&self.connector, &other.connector),
-            (one, another) => one == another,
-        };
-        same_way && self.spec.reaches_alike(&other.spec)
-    }
-}
-
-impl PartialEq for Registration {
-    fn eq(&self, other: &Self) -> bool {
-        self.origin == other.origin && self.spec == other.spec && self.reaches_alike(other)
-    }
-}
 
 /// What the registry is told.
 pub(crate) enum RegistryMsg {
@@ -154,52 +104,6 @@ pub(crate) struct RegistryArguments {
     /// The number of the configuration that they come from.
     pub configuration: u64,
     pub roster: watch::Sender<Arc<Roster>>,
-}
-
-/// Which servers there are, as one immutable snapshot.
-#[derive(Clone, Default)]
-pub(crate) struct Roster {
-    /// A registry has spoken; before that nobody knows which servers there are.
-    pub told: bool,
-    /// No source has yet to answer for the first time.
-    pub complete: bool,
-    /// The number of the configuration that it shows: how many were applied.
-    pub configuration: u64,
-    /// By server id.
-    pub entries: Vec<RosterEntry>,
-    pub catalogue: Arc<Catalogue>,
-    /// The index over the catalogue: made by whoever searches first, the same whoever that is.
-    pub index: Arc<OnceCell<Arc<SearchIndex>>>,
-}
-
-/// One server of the roster.
-#[derive(Clone)]
-pub(crate) struct RosterEntry {
-    pub info: ServerInfo,
-    /// Its actor, if it has one.
-    pub actor: Option<ActorRef<ServerMsg>>,
-    /// What it offers, as far as that is known.
-    pub offer: Option<Offer>,
-    /// It was removed, and finishes what it has.
-    pub leaving: bool,
-    /// The deadline of calls to it that name none.
-    pub timeout: Option<Duration>,
-}
-
-impl Roster {
-    /// Whether the catalogue has everything that there is: there are servers, and each in service has told its tools.
-    pub fn all_listed(&self) -> bool {
-        let resting =
-            |entry: &RosterEntry| matches!(entry.info.status, ServerStatus::Draining | ServerStatus::Stopped);
-        let listed = self.entries.iter().all(|entry| entry.offer.is_some() || resting(entry));
-        self.told && self.complete && listed && !self.entries.is_empty()
-    }
-
-    /// The server of this id.
-    pub fn entry(&self, server: &ServerId) -> Option<&RosterEntry> {
-        let place = self.entries.binary_search_by(|entry| entry.info.id.cmp(server)).ok()?;
-        self.entries.get(place)
-    }
 }
 
 /// Where a member stands with its supervisor.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::settings::deadline;
 use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions};
 use crate::id::{GroupId, ServerId};
 use crate::secret::Secret;
@@ -444,8 +445,8 @@ impl Server {
             let reason = format!("{} is not between 1 and {WEIGHT_MAX}", self.weight);
             return Err(ConfigError::new(at("weight"), reason));
         }
-        if self.timeout == Some(Duration::ZERO) {
-            return Err(ConfigError::new(at("timeout"), "must be more than 0"));
+        if let Some(timeout) = self.timeout {
+            deadline(&at("timeout"), timeout)?;
         }
         if let Some(tag) = self.tags.iter().find(|tag| tag.is_empty() || tag.len() > crate::id::ID_BYTES_MAX)
         {

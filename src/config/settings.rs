@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{CacheSettings, ConfigError, DiscoverySettings, PinSettings, duration};
+use crate::call::TIMEOUT_MAX;
 
 /// All settings of a troupe. `Settings::default()` is what the README's table shows.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -476,6 +477,12 @@ pub(super) fn positive<T: PartialEq + Default>(key: &str, value: &T) -> Result<(
     if *value == T::default() { Err(ConfigError::new(key, "must be more than 0")) } else { Ok(()) }
 }
 
+/// Refuses a deadline of calls that nothing could keep, and one that cannot be calculated with.
+pub(super) fn deadline(key: &str, value: Duration) -> Result<(), ConfigError> {
+    positive(key, &value)?;
+    if value <= TIMEOUT_MAX { Ok(()) } else { Err(ConfigError::new(key, "must be a year at most")) }
+}
+
 /// Refuses a share outside 0 to 1.
 fn share(key: &str, value: f64) -> Result<(), ConfigError> {
     if (0.0..=1.0).contains(&value) {
@@ -497,9 +504,9 @@ fn ordered<T: PartialOrd + std::fmt::Debug>(low: (&str, T), high: (&str, T)) -> 
 impl Settings {
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        positive("callTimeout", &self.call_timeout)?;
+        deadline("callTimeout", self.call_timeout)?;
         for (tool, timeout) in &self.tool_timeouts {
-            positive(tool, timeout).map_err(|error| error.under("toolTimeouts"))?;
+            deadline(tool, *timeout).map_err(|error| error.under("toolTimeouts"))?;
         }
         if self.call_idle_timeout == Some(Duration::ZERO) {
             return Err(ConfigError::new("callIdleTimeout", "must be more than 0; leave it out for none"));
@@ -655,6 +662,12 @@ mod tests {
         assert_eq!(settings.check().unwrap_err().key, "callTimeout");
         let settings: Settings = serde_json::from_str(r#"{"callIdleTimeout":"0s"}"#).unwrap();
         assert_eq!(settings.check().unwrap_err().key, "callIdleTimeout");
+    }
+
+    #[test]
+    fn a_deadline_is_a_time_that_can_be_calculated_with() {
+        let settings = Settings { call_timeout: Duration::MAX, ..Settings::default() };
+        assert_eq!(settings.check().unwrap_err().key, "callTimeout");
     }
 
     #[test]

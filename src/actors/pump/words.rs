@@ -1,0 +1,125 @@
+//! What the pump is told, and what it tells.
+
+use std::collections::BTreeSet;
+
+use tokio::sync::oneshot;
+
+use super::hearing::Asides;
+use crate::actors::server::Wanted;
+use crate::call::OutcomeClass;
+use crate::error::RpcError;
+use crate::id::AttemptId;
+use crate::json::RawJson;
+use crate::offer::{Kinds, OfferKind};
+use crate::policy::breaker::Permit;
+use crate::policy::routing::{CancelReason, Completion, Dispatch};
+use crate::protocol::Mirrors;
+use crate::transport::Failure;
+
+/// What the pump is asked to do.
+pub(crate) enum PumpMsg {
+    /// Send a call.
+    Call { dispatch: Dispatch, permit: Permit, mirroring: Option<Box<Mirroring>> },
+    /// Call an attempt off, and tell the peer.
+    Cancel { attempt: AttemptId, reason: CancelReason },
+    /// Call off everything: the router that asked for it is gone.
+    CancelAll,
+    /// Ask a modern server to tell of these changes, in place of what it was asked before.
+    Listen(Wanted),
+    /// Ask a legacy server to tell of changes of a resource, or no longer.
+    Subscribe { uri: String, wanted: bool },
+    /// Fetch one page of a list.
+    List { kind: OfferKind, cursor: Option<String>, port: ListPort },
+}
+
+/// What a call needs where its arguments may have to be mirrored into headers.
+pub(crate) struct Mirroring {
+    /// What is mirrored; nothing for most tools.
+    pub mirrors: Option<Mirrors>,
+    /// The call once more, in case the server finds that the tool was another one when it was listed.
+    pub spare: Option<Dispatch>,
+}
+
+/// A call that the server refused, without carrying it out, since its tool is not as it was listed.
+#[derive(Debug)]
+pub(crate) struct Stale {
+    pub dispatch: Dispatch,
+    pub permit: Permit,
+    /// What the server said.
+    pub error: RpcError,
+}
+
+/// Where a page of the tool list goes.
+pub(crate) type ListPort = oneshot::Sender<Result<RawJson, ListFailure>>;
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListFailure {
+    /// The server answered with an error.
+    #[error("{0}")]
+    Rpc(RpcError),
+    /// The request came to nothing.
+    #[error("{0}")]
+    Failed(Failure),
+}
+
+/// A finished attempt, and the permit of the server's breaker that it went under.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub permit: Permit,
+    /// How it counts for the breaker.
+    pub counts: OutcomeClass,
+    pub completion: Completion,
+}
+
+/// What the pump reports after a turn, to the server actor.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub finished: Vec<Finished>,
+    /// Oddities of the peer, in words.
+    pub violations: Vec<String>,
+    /// Answers that nobody waits for.
+    pub strays: u64,
+    /// Calls that wait for a new tool list.
+    pub stale: Vec<Stale>,
+    /// Lists of the peer's that changed.
+    pub changed: Kinds,
+    /// Resources that changed.
+    pub updated: BTreeSet<String>,
+    /// What became of wishes to be told of changes.
+    pub listened: Vec<Listened>,
+    /// The link takes no more requests, for this reason.
+    pub leaving: Option<String>,
+    /// What was told beside answers; seldom anything.
+    pub asides: Option<Box<Asides>>,
+}
+
+impl Report {
+    /// An empty one with room for as many attempts as usual.
+    pub(super) fn with_room(finished: usize) -> Self {
+        Self { finished: Vec::with_capacity(finished), ..Self::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.finished.is_empty()
+            && self.stale.is_empty()
+            && self.violations.is_empty()
+            && self.strays == 0
+            && self.changed.is_empty()
+            && self.updated.is_empty()
+            && self.listened.is_empty()
+            && self.leaving.is_none()
+            && self.asides.is_none()
+    }
+}
+
+/// What became of a wish to be told of changes.
+#[derive(Debug)]
+pub(crate) enum Listened {
+    /// The peer tells.
+    Acknowledged,
+    /// It tells no longer; or never did, where it has not acknowledged.
+    Ended { acknowledged: bool },
+    /// It does not tell of this resource.
+    Refused { uri: String, reason: String },
+}

@@ -1,0 +1,62 @@
+//! A server to play, and what makes another one of it.
+
+use std::sync::Arc;
+
+use crate::actors::Alive;
+use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings};
+use crate::event::Origin;
+use crate::transport::{self, Connector};
+
+/// A server to play: its description, the way to it, and where it comes from.
+#[derive(Clone)]
+pub(crate) struct Registration {
+    pub spec: Arc<ServerSpec>,
+    pub connector: Arc<dyn Connector>,
+    pub origin: Origin,
+}
+
+impl Registration {
+    /// Checks a server and finds the way to it, unless the host gives one. A task that the way has of its own counts as `alive`.
+    pub fn of(
+        server: Server,
+        connector: Option<Arc<dyn Connector>>,
+        settings: &Settings,
+        order: usize,
+        origin: Origin,
+        alive: Alive,
+    ) -> Result<Self, ConfigError> {
+        let spec = server.settle(&settings.pool, &settings.breaker, order)?;
+        match connector {
+            Some(connector) => Ok(Self { spec: Arc::new(spec), connector, origin }),
+            None => Self::reached(spec, settings, origin, alive),
+        }
+    }
+
+    /// Finds the way to a server. A task that the way has of its own counts as `alive`.
+    pub fn reached(
+        spec: ServerSpec,
+        settings: &Settings,
+        origin: Origin,
+        alive: Alive,
+    ) -> Result<Self, ConfigError> {
+        let connector = transport::connector(&spec, settings, Box::new(alive)).map_err(|error| {
+            ConfigError::new(format!("{}.{}", spec.id, error.key(&spec)), error.to_string())
+        })?;
+        Ok(Self { spec: Arc::new(spec), connector, origin })
+    }
+
+    /// Whether connections that were opened for the one serve the other.
+    pub fn reaches_alike(&self, other: &Self) -> bool {
+        let same_way = match (&self.spec.endpoint, &other.spec.endpoint) {
+            (Endpoint::Custom, Endpoint::Custom) => Arc::ptr_eq(&self.connector, &other.connector),
+            (one, another) => one == another,
+        };
+        same_way && self.spec.reaches_alike(&other.spec)
+    }
+}
+
+impl PartialEq for Registration {
+    fn eq(&self, other: &Self) -> bool {
+        self.origin == other.origin && self.spec == other.spec && self.reaches_alike(other)
+    }
+}

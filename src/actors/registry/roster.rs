@@ -1,0 +1,60 @@
+//! What handles see of the servers: one immutable snapshot, published by the registry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::ActorRef;
+use tokio::sync::OnceCell;
+
+use crate::actors::server::ServerMsg;
+use crate::event::ServerStatus;
+use crate::id::ServerId;
+use crate::policy::catalogue::{Catalogue, Offer};
+use crate::policy::search::SearchIndex;
+use crate::stats::ServerInfo;
+
+/// Which servers there are, as one immutable snapshot.
+#[derive(Clone, Default)]
+pub(crate) struct Roster {
+    /// A registry has spoken; before that nobody knows which servers there are.
+    pub told: bool,
+    /// No source has yet to answer for the first time.
+    pub complete: bool,
+    /// The number of the configuration that it shows: how many were applied.
+    pub configuration: u64,
+    /// By server id.
+    pub entries: Vec<RosterEntry>,
+    pub catalogue: Arc<Catalogue>,
+    /// The index over the catalogue: made by whoever searches first, the same whoever that is.
+    pub index: Arc<OnceCell<Arc<SearchIndex>>>,
+}
+
+/// One server of the roster.
+#[derive(Clone)]
+pub(crate) struct RosterEntry {
+    pub info: ServerInfo,
+    /// Its actor, if it has one.
+    pub actor: Option<ActorRef<ServerMsg>>,
+    /// What it offers, as far as that is known.
+    pub offer: Option<Offer>,
+    /// It was removed, and finishes what it has.
+    pub leaving: bool,
+    /// The deadline of calls to it that name none.
+    pub timeout: Option<Duration>,
+}
+
+impl Roster {
+    /// Whether the catalogue has everything that there is: there are servers, and each in service has told its tools.
+    pub fn all_listed(&self) -> bool {
+        let resting =
+            |entry: &RosterEntry| matches!(entry.info.status, ServerStatus::Draining | ServerStatus::Stopped);
+        let listed = self.entries.iter().all(|entry| entry.offer.is_some() || resting(entry));
+        self.told && self.complete && listed && !self.entries.is_empty()
+    }
+
+    /// The server of this id.
+    pub fn entry(&self, server: &ServerId) -> Option<&RosterEntry> {
+        let place = self.entries.binary_search_by(|entry| entry.info.id.cmp(server)).ok()?;
+        self.entries.get(place)
+    }
+}
