@@ -175,6 +175,7 @@ impl ServerState {
         }
         self.offer = Some(offer);
         self.ledger().reconnect.good(now);
+        self.listening.reconsider();
         if let Some(ttl) = ttl {
             self.list_again_after(ttl, now);
         }

@@ -60,6 +60,8 @@ impl Wanted {
 #[derive(Default)]
 pub(super) struct ListeningState {
     told: Option<(ConnectionId, Wanted)>,
+    /// What was asked for is what is wanted: to find that out anew after each message would cost more than most of them.
+    settled: bool,
     /// It does not know `subscriptions/listen`.
     deaf: bool,
     failures: u32,
@@ -80,6 +82,12 @@ impl ListeningState {
     /// A connection takes no more requests, or is over.
     pub fn lost(&mut self, connection: ConnectionId) {
         self.told.take_if(|(over, _)| *over == connection);
+        self.settled = false;
+    }
+
+    /// What is wanted may have changed.
+    pub fn reconsider(&mut self) {
+        self.settled = false;
     }
 }
 
@@ -95,6 +103,7 @@ impl ServerState {
             return Err(SubscribeError::TooMany(SUBSCRIPTIONS_MAX));
         }
         *subscriptions.entry(uri).or_default() += 1;
+        self.listening.reconsider();
         Ok(())
     }
 
@@ -105,6 +114,7 @@ impl ServerState {
             *holders -= 1;
             if *holders == 0 {
                 subscriptions.remove(uri);
+                self.listening.reconsider();
             }
         }
     }
@@ -153,7 +163,8 @@ impl ServerState {
 
     /// Asks for what is wanted, if that is not what was asked for last.
     pub(super) fn listen(&mut self, now: Instant) {
-        if self.offer.is_none() || self.listening.again_at.is_some_and(|at| at > now) {
+        let waits = self.listening.again_at.is_some_and(|at| at > now);
+        if self.listening.settled || self.offer.is_none() || waits {
             return;
         }
         self.listening.again_at = None;
@@ -166,13 +177,14 @@ impl ServerState {
             let told = OfferKind::ALL.into_iter().filter(|kind| known.declared.tells(*kind));
             told.for_each(|kind| wanted.changes.insert(kind));
             if self.listening.deaf {
+                self.listening.settled = true;
                 return;
             }
         }
         let over = match &self.listening.told {
-            Some((_, told)) if *told == wanted => return,
+            Some((_, told)) if *told == wanted => return self.listening.settled = true,
             Some((over, _)) => Some(*over),
-            None if wanted.is_empty() => return,
+            None if wanted.is_empty() => return self.listening.settled = true,
             None => {
                 let usable =
                     |held: &&super::Connection| held.queue.is_some() && !held.closing && !held.leased;
@@ -195,6 +207,7 @@ impl ServerState {
         };
         if said {
             self.listening.told = Some((over, wanted));
+            self.listening.settled = true;
         } else {
             // Its queue is full of calls: soon again.
             self.listening.again_at = Some(now + AGAIN_AFTER_MIN);

@@ -73,102 +73,44 @@ pub struct Prompt {
     pub servers: Vec<ServerId>,
 }
 
-impl Entry for Tool {
-    const KIND: OfferKind = OfferKind::Tool;
+/// Makes a thing of the catalogue of a struct, which is called as its kind: its name stands in the field `$name`, its other
+/// name, if it has one, in `$exposed`.
+macro_rules! entry {
+    ($kind:ident, $name:ident $(, $exposed:ident)?) => {
+        impl Entry for $kind {
+            const KIND: OfferKind = OfferKind::$kind;
 
-    fn of(merged: Merged) -> Self {
-        let Merged { index, group, name, exposed, definition, servers } = merged;
-        Self { index, group, name, exposed, definition, servers }
-    }
+            fn of(merged: Merged) -> Self {
+                Self {
+                    index: merged.index,
+                    group: merged.group,
+                    $name: merged.name,
+                    $($exposed: merged.exposed,)?
+                    definition: merged.definition,
+                    servers: merged.servers,
+                }
+            }
 
-    fn group(&self) -> &GroupId {
-        &self.group
-    }
+            fn group(&self) -> &GroupId {
+                &self.group
+            }
 
-    fn name(&self) -> &Arc<str> {
-        &self.name
-    }
+            fn name(&self) -> &Arc<str> {
+                &self.$name
+            }
 
-    fn exposed(&self) -> Option<&str> {
-        Some(&self.exposed)
-    }
+            fn exposed(&self) -> Option<&str> {
+                None$(.or(Some(&*self.$exposed)))?
+            }
 
-    fn servers(&self) -> &[ServerId] {
-        &self.servers
-    }
+            fn servers(&self) -> &[ServerId] {
+                &self.servers
+            }
+        }
+    };
 }
 
-impl Entry for Prompt {
-    const KIND: OfferKind = OfferKind::Prompt;
-
-    fn of(merged: Merged) -> Self {
-        let Merged { index, group, name, exposed, definition, servers } = merged;
-        Self { index, group, name, exposed, definition, servers }
-    }
-
-    fn group(&self) -> &GroupId {
-        &self.group
-    }
-
-    fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    fn exposed(&self) -> Option<&str> {
-        Some(&self.exposed)
-    }
-
-    fn servers(&self) -> &[ServerId] {
-        &self.servers
-    }
-}
-
-impl Entry for Resource {
-    const KIND: OfferKind = OfferKind::Resource;
-
-    fn of(merged: Merged) -> Self {
-        let Merged { index, group, name, definition, servers, .. } = merged;
-        Self { index, group, uri: name, definition, servers }
-    }
-
-    fn group(&self) -> &GroupId {
-        &self.group
-    }
-
-    fn name(&self) -> &Arc<str> {
-        &self.uri
-    }
-
-    fn exposed(&self) -> Option<&str> {
-        None
-    }
-
-    fn servers(&self) -> &[ServerId] {
-        &self.servers
-    }
-}
-
-impl Entry for ResourceTemplate {
-    const KIND: OfferKind = OfferKind::ResourceTemplate;
-
-    fn of(merged: Merged) -> Self {
-        let Merged { index, group, name, definition, servers, .. } = merged;
-        Self { index, group, template: name, definition, servers }
-    }
-
-    fn group(&self) -> &GroupId {
-        &self.group
-    }
-
-    fn name(&self) -> &Arc<str> {
-        &self.template
-    }
-
-    fn exposed(&self) -> Option<&str> {
-        None
-    }
-
-    fn servers(&self) -> &[ServerId] {
-        &self.servers
-    }
-}
+entry!(Tool, name, exposed);
+entry!(Prompt, name, exposed);
+entry!(Resource, uri);
+entry!(ResourceTemplate, template);
