@@ -131,9 +131,10 @@ async fn post(
             (false, Some(_)) => {}
         }
     }
+    // From before it is seen to be asked.
+    let mut telling = Telling::new(&plan.borrow());
     let acts = brain::answer(&body, &plan, guest);
     if let [Act::Listen { id, resources }] = acts.as_slice() {
-        let mut telling = Telling::new(&plan.borrow());
         let acknowledged = telling.listen(id.clone(), resources.clone());
         return Ok(events(tell(plan, telling, vec![acknowledged])));
     }
