@@ -77,9 +77,11 @@ pub async fn run(args: &WatchArgs) -> u8 {
             }
         }
     } else {
-        // Servers that are down are shown as such; they are no reason to show nothing.
-        let _ = troupe.ready_within(Readiness::All, args.config.wait).await;
-        print!("{}", picture::plain(&watched.once(&troupe).await, args.columns()));
+        let ready = async {
+            // Servers that are down are shown as such; they are no reason to show nothing.
+            let _ = troupe.ready_within(Readiness::All, args.config.wait).await;
+        };
+        print!("{}", picture::plain(&watched.once(&troupe, ready).await, args.columns()));
         0
     };
     troupe.shutdown().await;
@@ -137,8 +139,18 @@ impl Watched {
         }
     }
 
-    /// One picture, of now.
-    async fn once(mut self, troupe: &Troupe) -> Snapshot {
+    /// One picture, when `ready` has come; what happens until then is heard as it happens.
+    async fn once(mut self, troupe: &Troupe, ready: impl Future<Output = ()>) -> Snapshot {
+        let mut ready = std::pin::pin!(ready);
+        loop {
+            tokio::select! { biased;
+                () = &mut ready => break,
+                event = self.events.next() => match event {
+                    Some(event) => self.story.tell(&event, Instant::now()),
+                    None => break,
+                },
+            }
+        }
         while let Some(Some(event)) = self.events.next().now_or_never() {
             self.story.tell(&event, Instant::now());
         }
