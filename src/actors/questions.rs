@@ -118,6 +118,10 @@ impl Questions {
 
     /// The next answer that is ready.
     pub fn poll(&mut self, poller: &mut Poller<'_>) -> Option<(RawJson, Answered)> {
+        // Most servers ask nothing, and links turn often.
+        if self.running.is_empty() {
+            return None;
+        }
         loop {
             match self.running.poll_join_next(poller) {
                 Poll::Ready(Some(Ok((id, answered)))) => {
