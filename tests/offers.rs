@@ -12,6 +12,7 @@ use mcp_troupe::offer::OfferKind;
 use mcp_troupe::testkit::{Fault, Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Target, inject};
 use mcp_troupe::{Call, CallErrorKind, Event, Readiness, Reply, Server, SubscribeError, Troupe};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 fn library() -> ScriptedBuilder {
     ScriptedServer::builder()
@@ -204,6 +205,21 @@ async fn a_server_that_tells_of_no_changes_is_listed_again_when_its_lists_are_no
     event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
     assert_eq!(server.observed().listings, before + 1);
     assert_eq!(troupe.tools().len(), 2);
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_told_is_not_left_until_lists_are_no_longer_fresh() {
+    let builder = library().era(ScriptedEra::Legacy).tells_changes().fresh_for(Duration::from_secs(3600));
+    let (server, connector) = builder.start_in_memory();
+    let troupe = Troupe::builder().server_via(Server::custom("s"), connector).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let (mut events, begun) = (troupe.events(), Instant::now());
+    server.set_script("new", Script::Echo);
+    server.announce_tools();
+    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    let waited = Instant::now().saturating_duration_since(begun);
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
     end(troupe).await;
 }
 

@@ -149,14 +149,14 @@ impl ServerState {
         let mut offer = self.offer.clone().unwrap_or_default();
         offer.reads = declared.resources;
         let mut failed = None;
-        let mut ttl: Option<Duration> = None;
+        let (mut fresh, mut ttl): (Option<Duration>, Option<Duration>) = (None, None);
         for (kind, listed) in found {
             match listed {
                 Ok(listed) => {
                     if !declared.tells(kind) || self.listening.is_deaf() {
                         ttl = [ttl, listed.ttl].into_iter().flatten().min();
                     }
-                    self.fresh_for = [self.fresh_for, listed.ttl].into_iter().flatten().min();
+                    fresh = [fresh, listed.ttl].into_iter().flatten().min();
                     self.take_list(kind, listed, &mut offer);
                 }
                 Err(reason) if kind == OfferKind::Tool => failed = Some(reason),
@@ -164,6 +164,7 @@ impl ServerState {
                 Err(reason) => tracing::warn!(server = %self.spec.id, %reason, "not listed"),
             }
         }
+        self.fresh_for = fresh.or(self.fresh_for);
         if let Some(reason) = failed {
             return self.not_listed(connection, reason, now);
         }
@@ -220,8 +221,13 @@ impl ServerState {
     fn list_again_after(&mut self, ttl: Duration, now: Instant) {
         let wait = ttl.max(RELIST_AFTER_MIN).min(RELIST_AFTER_MAX);
         let jitter = wait.mul_f64(self.rng.random_range(0.0..RELIST_JITTER));
-        self.relist = Kinds::all();
-        self.relist_at.get_or_insert(now + wait + jitter);
+        self.plan_listing(Kinds::all(), now + wait + jitter);
+    }
+
+    /// Plans to list these again, with what is planned already, at the earlier of both times.
+    pub(super) fn plan_listing(&mut self, kinds: Kinds, at: Instant) {
+        self.relist.extend(kinds);
+        self.relist_at = Some(self.relist_at.map_or(at, |planned| planned.min(at)));
     }
 
     /// The server tells of no changes after all.

@@ -11,7 +11,7 @@ use crate::actors::pump::{Mirroring, Stale};
 use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::error::RpcError;
 use crate::id::{AttemptId, ConnectionId};
-use crate::offer::OfferKind;
+use crate::offer::{Kinds, OfferKind};
 use crate::policy::catalogue::Definition;
 use crate::policy::routing::{Completion, Dispatch, Over};
 use crate::protocol::{Era, Mirrors};
@@ -109,8 +109,9 @@ impl ServerState {
             }
             self.mirroring.stale.push((dispatch, error));
         }
-        self.relist.insert(OfferKind::Tool);
-        self.relist_at = Some(now);
+        let mut tools = Kinds::default();
+        tools.insert(OfferKind::Tool);
+        self.plan_listing(tools, now);
     }
 
     /// A new list is there: what waited for it is tried once more.

@@ -332,8 +332,7 @@ impl Actor for ServerActor {
                 state.finished(connection, finished, news, now);
                 state.noted(connection, violations, strays, now);
                 if !changed.is_empty() {
-                    state.relist.extend(changed);
-                    state.relist_at.get_or_insert(now + RELIST_DELAY);
+                    state.plan_listing(changed, now + RELIST_DELAY);
                 }
                 state.updated(updated);
                 for news in listened {
