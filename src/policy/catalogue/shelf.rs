@@ -99,17 +99,19 @@ impl<E: Entry> Shelf<E> {
             }
         }
         let mut seen: HashMap<String, usize> = HashMap::new();
-        for entry in merged.values() {
+        for entry in merged.values().filter(|_| E::KIND.is_named()) {
             *seen.entry(names::exposed(entry.group.as_str(), &entry.name, false)).or_default() += 1;
         }
         let mut shelf = Self { group_order, ..Self::default() };
         for (index, mut merged) in merged.into_values().enumerate() {
             merged.index = index;
             merged.servers.sort();
-            let plain = names::exposed(merged.group.as_str(), &merged.name, false);
-            let ambiguous = seen.get(&plain).is_some_and(|count| *count > 1);
-            merged.exposed =
-                if ambiguous { names::exposed(merged.group.as_str(), &merged.name, true) } else { plain };
+            if E::KIND.is_named() {
+                let plain = names::exposed(merged.group.as_str(), &merged.name, false);
+                let ambiguous = seen.get(&plain).is_some_and(|count| *count > 1);
+                merged.exposed =
+                    if ambiguous { names::exposed(merged.group.as_str(), &merged.name, true) } else { plain };
+            }
             let entry = E::of(merged);
             shelf.by_name.entry(entry.name().clone()).or_default().push(index);
             shelf.by_group.entry(entry.group().clone()).or_default().insert(entry.name().clone(), index);
