@@ -99,20 +99,10 @@ impl Detour {
         stage.cache.as_ref()?;
         let roster = caching.roster.borrow();
         let (catalogue, group) = (&roster.catalogue, call.selector.group.as_deref());
-        let (name, group, servers): (Arc<str>, _, _) = match kind {
-            CachedKind::Resource => match catalogue.resolve_resource(&call.tool, group, |_| true) {
-                Resolution::Found(resource) => (resource.uri.clone(), &resource.group, &resource.servers),
-                Resolution::Several(_) | Resolution::Ambiguous(_) => return None,
-                Resolution::Unknown { .. } => {
-                    match catalogue.resolve_by_template(&call.tool, group, |_| true) {
-                        Resolution::Found(template) => {
-                            (call.tool.as_str().into(), &template.group, &template.servers)
-                        }
-                        Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown { .. } => {
-                            return None;
-                        }
-                    }
-                }
+        let (name, group, servers): (Arc<str>, &GroupId, &[ServerId]) = match kind {
+            CachedKind::Resource => match catalogue.holders(&call.tool, group).as_slice() {
+                [(group, servers)] => (call.tool.as_str().into(), *group, *servers),
+                [] | [_, ..] => return None,
             },
             CachedKind::Prompt => match catalogue.resolve_prompt(&call.tool, group, |_| true) {
                 Resolution::Found(prompt) => (prompt.name.clone(), &prompt.group, &prompt.servers),

@@ -11,7 +11,7 @@ use crate::actors::server::{ServerMsg, SubscribeError};
 use crate::call::Call;
 use crate::event::ServerStatus;
 use crate::id::ServerId;
-use crate::policy::catalogue::{Catalogue, Prompt, Resolution, Resource, ResourceTemplate};
+use crate::policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate};
 
 impl Troupe {
     /// What the servers offer at this moment, as one immutable snapshot: tools, resources, templates and prompts. What a
@@ -115,19 +115,8 @@ impl Troupe {
     /// The servers that list a resource, or a template that it follows.
     fn servers_of(&self, uri: &str) -> Vec<ServerId> {
         let catalogue = self.catalogue();
-        let listed = match catalogue.resolve_resource(uri, None, |_| true) {
-            Resolution::Found(resource) => resource.servers.clone(),
-            Resolution::Several(resources) => resources.iter().flat_map(|one| one.servers.clone()).collect(),
-            Resolution::Ambiguous(_) | Resolution::Unknown { .. } => Vec::new(),
-        };
-        if !listed.is_empty() {
-            return listed;
-        }
-        match catalogue.resolve_by_template(uri, None, |_| true) {
-            Resolution::Found(template) => template.servers.clone(),
-            Resolution::Several(templates) => templates.iter().flat_map(|one| one.servers.clone()).collect(),
-            Resolution::Ambiguous(_) | Resolution::Unknown { .. } => Vec::new(),
-        }
+        let holders = catalogue.holders(uri, None);
+        holders.into_iter().flat_map(|(_, servers)| servers.to_vec()).collect()
     }
 }
 

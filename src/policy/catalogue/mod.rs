@@ -255,6 +255,25 @@ impl Catalogue {
         self.templates.resolve(template, group, self.collisions, admits)
     }
 
+    /// Who has a resource, by the lists or else by the templates: one group with its servers, or several where they are
+    /// balanced over; nobody where that is not settled.
+    pub(crate) fn holders(&self, uri: &str, group: Option<&str>) -> Vec<(&GroupId, &[ServerId])> {
+        match self.resolve_resource(uri, group, |_| true) {
+            Resolution::Found(resource) => vec![(&resource.group, &resource.servers)],
+            Resolution::Several(resources) => {
+                resources.into_iter().map(|one| (&one.group, one.servers.as_slice())).collect()
+            }
+            Resolution::Ambiguous(_) => Vec::new(),
+            Resolution::Unknown { .. } => match self.resolve_by_template(uri, group, |_| true) {
+                Resolution::Found(template) => vec![(&template.group, &template.servers)],
+                Resolution::Several(templates) => {
+                    templates.into_iter().map(|one| (&one.group, one.servers.as_slice())).collect()
+                }
+                Resolution::Ambiguous(_) | Resolution::Unknown { .. } => Vec::new(),
+            },
+        }
+    }
+
     /// The template that a URI follows which nobody lists.
     pub(crate) fn resolve_by_template(
         &self,
