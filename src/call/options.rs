@@ -1,0 +1,77 @@
+//! What a call says beside what it asks for.
+
+use crate::id::{GroupId, ServerId};
+use crate::json::RawJson;
+
+/// Keeps calls with one key on one server of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Affinity {
+    pub key: String,
+    pub strict: bool,
+}
+
+/// What a call has to do with the response cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum CacheUse {
+    /// As its tool's rule says.
+    #[default]
+    Usual,
+    /// Its result is fetched, and kept.
+    Refresh,
+    /// None.
+    Bypass,
+}
+
+/// Which servers a call may go to, besides offering the tool.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Selector {
+    pub server: Option<String>,
+    pub group: Option<String>,
+    /// All of them must be among the server's tags.
+    pub tags: Vec<String>,
+}
+
+impl Selector {
+    /// Only this server.
+    pub(crate) fn server(server: &ServerId) -> Self {
+        Self { server: Some(server.as_str().to_owned()), ..Self::default() }
+    }
+
+    /// Whether it picks a server of this id, this group and these tags.
+    pub(crate) fn picks(&self, id: &ServerId, group: &GroupId, tags: &[String]) -> bool {
+        self.server.as_ref().is_none_or(|server| id.as_str() == server)
+            && self.group.as_ref().is_none_or(|wanted| group.as_str() == wanted)
+            && self.tags.iter().all(|tag| tags.contains(tag))
+    }
+
+    /// The selector in words, for errors.
+    pub(crate) fn describe(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(server) = &self.server {
+            parts.push(format!("server {server}"));
+        }
+        if let Some(group) = &self.group {
+            parts.push(format!("group {group}"));
+        }
+        if !self.tags.is_empty() {
+            parts.push(format!("tags {}", self.tags.join(", ")));
+        }
+        if parts.is_empty() { "any server".to_owned() } else { parts.join(", ") }
+    }
+}
+
+/// Answers to what a result asked, sent with the call that is made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Input {
+    /// By the keys of what was asked.
+    pub responses: RawJson,
+    /// What the server wants back as it gave it.
+    pub state: Option<RawJson>,
+}
+
+impl Input {
+    /// The size of its text in bytes.
+    pub fn len(&self) -> usize {
+        self.responses.len() + self.state.as_ref().map_or(0, RawJson::len)
+    }
+}
