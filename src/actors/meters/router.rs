@@ -21,7 +21,11 @@ const GAUGES_EVERY: Duration = Duration::from_millis(100);
 
 /// The handles that the router writes to. What it writes to for each call is looked up and not named.
 pub(crate) struct RouterMeters {
-    tools: FxHashMap<ToolKey, ToolMeters>,
+    /// Of a tool of a group, or of everything else of a kind of request; each at the place that is kept below.
+    tools: Vec<ToolMeters>,
+    groups: FxHashMap<GroupId, Places>,
+    /// What was not found in any group.
+    groupless: Places,
     late: FxHashMap<ServerId, Counter>,
     retries: Counter,
     hedges: Counter,
@@ -39,11 +43,37 @@ pub(crate) struct RouterMeters {
     stale: bool,
 }
 
-/// A tool of a group, or everything else of a kind of request.
-type ToolKey = (Request, Option<GroupId>, Arc<str>);
+/// Where the meters of one group are.
+#[derive(Default)]
+struct Places {
+    tools: FxHashMap<Arc<str>, usize>,
+    /// Of the requests for other things.
+    others: FxHashMap<Request, usize>,
+}
+
+impl Places {
+    fn get(&self, request: Request, tool: &str) -> Option<usize> {
+        match request {
+            Request::Tool => self.tools.get(tool).copied(),
+            Request::Resource | Request::Prompt | Request::Completion(_) => {
+                self.others.get(&request).copied()
+            }
+        }
+    }
+
+    fn set(&mut self, request: Request, tool: Arc<str>, place: usize) {
+        match request {
+            Request::Tool => self.tools.insert(tool, place),
+            Request::Resource | Request::Prompt | Request::Completion(_) => {
+                self.others.insert(request, place)
+            }
+        };
+    }
+}
 
 struct ToolMeters {
-    key: ToolKey,
+    /// What they are told by.
+    labels: Vec<Label>,
     duration: Histogram,
     /// The few that occur, by outcome.
     outcomes: Vec<(&'static str, Counter)>,
@@ -51,9 +81,9 @@ struct ToolMeters {
 }
 
 impl ToolMeters {
-    fn new(key: ToolKey) -> Self {
-        let duration = histogram!(names::CALL_DURATION, labels(&key));
-        Self { key, duration, outcomes: Vec::new(), shed: None }
+    fn new(labels: Vec<Label>) -> Self {
+        let duration = histogram!(names::CALL_DURATION, labels.clone());
+        Self { labels, duration, outcomes: Vec::new(), shed: None }
     }
 
     fn ended(&mut self, outcome: &'static str, duration: Duration) {
@@ -62,7 +92,7 @@ impl ToolMeters {
         match known {
             Some((_, counter)) => counter.increment(1),
             None => {
-                let mut labels = labels(&self.key);
+                let mut labels = self.labels.clone();
                 labels.push(Label::new("outcome", outcome));
                 let counter = counter!(names::CALLS, labels);
                 counter.increment(1);
@@ -72,22 +102,18 @@ impl ToolMeters {
     }
 
     fn shed(&mut self) {
-        let key = &self.key;
-        self.shed.get_or_insert_with(|| counter!(names::SHED_CALLS, labels(key))).increment(1);
+        let labels = &self.labels;
+        self.shed.get_or_insert_with(|| counter!(names::SHED_CALLS, labels.clone())).increment(1);
     }
-}
-
-fn labels((request, group, tool): &ToolKey) -> Vec<Label> {
-    let group = group.as_ref().map(GroupId::to_string).unwrap_or_default();
-    let request = Label::new("request", request.name());
-    vec![request, Label::new("group", group), Label::new("tool", tool.to_string())]
 }
 
 impl RouterMeters {
     pub fn new() -> Self {
         let queued = |priority: &'static str| gauge!(names::QUEUED_CALLS, "priority" => priority);
         Self {
-            tools: FxHashMap::default(),
+            tools: Vec::new(),
+            groups: FxHashMap::default(),
+            groupless: Places::default(),
             late: FxHashMap::default(),
             retries: counter!(names::RETRIES),
             hedges: counter!(names::HEDGES),
@@ -147,12 +173,35 @@ impl RouterMeters {
         self.stale.then_some(self.next)
     }
 
-    fn tool(&mut self, Settled { request, group, tool, .. }: &Settled<'_>) -> &mut ToolMeters {
-        let mut key = (*request, group.cloned(), Arc::clone(tool));
-        if self.tools.len() >= TOOLS_MAX && !self.tools.contains_key(&key) {
-            key.2 = "".into();
+    fn tool(&mut self, settled: &Settled<'_>) -> &mut ToolMeters {
+        let places = match settled.group {
+            Some(group) => self.groups.get(group),
+            None => Some(&self.groupless),
+        };
+        let place = places.and_then(|places| places.get(settled.request, settled.tool));
+        let place = place.unwrap_or_else(|| self.new_tool(settled));
+        &mut self.tools[place]
+    }
+
+    /// The place of one that has none yet.
+    fn new_tool(&mut self, Settled { request, group, tool, .. }: &Settled<'_>) -> usize {
+        let tool = if self.tools.len() < TOOLS_MAX { Arc::clone(tool) } else { "".into() };
+        let places = match group {
+            Some(group) => self.groups.entry((*group).clone()).or_default(),
+            None => &mut self.groupless,
+        };
+        if let Some(place) = places.get(*request, &tool) {
+            return place;
         }
-        self.tools.entry(key).or_insert_with_key(|key| ToolMeters::new(key.clone()))
+        let place = self.tools.len();
+        let group = group.map(GroupId::to_string).unwrap_or_default();
+        self.tools.push(ToolMeters::new(vec![
+            Label::new("request", request.name()),
+            Label::new("group", group),
+            Label::new("tool", tool.to_string()),
+        ]));
+        places.set(*request, tool, place);
+        place
     }
 }
 
