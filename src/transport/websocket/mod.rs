@@ -18,7 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::SubProtocolError;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{
@@ -324,15 +325,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Outbound> for WebSocketLink<T> {
     }
 
     fn start_send(mut self: Pin<&mut Self>, item: Outbound) -> Result<(), LinkError> {
-        let text = |frame: Bytes| {
-            Utf8Bytes::try_from(frame)
-                .map(Message::Text)
-                .map_err(|_| LinkError::Protocol("a message of ours is not UTF-8".to_owned()))
-        };
+        // A whole text message. Ours are JSON that was written here, and need no look whether they are UTF-8.
+        let text = |frame: Bytes| Message::Frame(Frame::message(frame, OpCode::Data(Data::Text), true));
         let message = match item {
             Outbound::Request { frame, .. }
             | Outbound::Notice(frame)
-            | Outbound::Cancel { frame: Some(frame), .. } => text(frame)?,
+            | Outbound::Cancel { frame: Some(frame), .. } => text(frame),
             Outbound::Cancel { frame: None, .. } => return Ok(()),
             Outbound::Ping => Message::Ping(Bytes::new()),
         };
