@@ -36,6 +36,7 @@ mod tasks;
 mod watching;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::sync::{Semaphore, watch};
@@ -55,6 +56,8 @@ pub(crate) struct Stage {
     pub router: Option<ActorRef<router::RouterMsg>>,
     /// The way of calls to it.
     pub intake: Option<intake::Intake>,
+    /// How long calls that name no deadline wait for a router, where there is none at the moment. No time, where none is to come.
+    pub patience: Duration,
     /// The current events actor.
     pub events: Option<ActorRef<events::EventsMsg>>,
     /// Which calls the cache has to do with; none if no tool's results are kept.

@@ -435,6 +435,7 @@ impl RootState {
         self.stage.send_replace(Stage {
             router: Some(router.clone()),
             intake: Some(intake.clone()),
+            patience: self.settings.call_timeout,
             events: Some(events.clone()),
             caching: self.caching.clone(),
             cache: Some(cache.clone()),

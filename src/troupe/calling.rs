@@ -13,7 +13,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
-use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -49,7 +48,7 @@ pub struct CallFuture {
 pub(super) type NewsSender = Option<mpsc::Sender<CallNews>>;
 
 enum Progress {
-    Made { id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, patience: Duration, news: NewsSender },
+    Made { id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, news: NewsSender },
     Placed { word: oneshot::Receiver<Word>, guard: CancelOnDrop, trip: Trip },
     InTurn(Pin<Box<dyn Future<Output = Answer> + Send>>),
     Over,
@@ -59,22 +58,14 @@ enum Progress {
 pub(super) struct Trip {
     pub id: CallId,
     pub started: Instant,
-    /// A call that no router takes is given up then.
-    until: Instant,
     pub stage: watch::Receiver<Stage>,
     news: NewsSender,
 }
 
 impl CallFuture {
-    /// Nothing is done before it is polled; its time begins then. A call that no router takes is given up after `patience`.
-    pub(super) fn new(
-        id: CallId,
-        call: Arc<Call>,
-        stage: watch::Receiver<Stage>,
-        patience: Duration,
-        news: NewsSender,
-    ) -> Self {
-        let progress = Progress::Made { id, call, stage, patience, news };
+    /// Nothing is done before it is polled; its time begins then.
+    pub(super) fn new(id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, news: NewsSender) -> Self {
+        let progress = Progress::Made { id, call, stage, news };
         Self { progress, rounds: None, started: None, span: CallSpan::none() }
     }
 
@@ -112,9 +103,9 @@ impl CallFuture {
     fn poll_answer(&mut self, poller: &mut Poller<'_>) -> Poll<Answer> {
         loop {
             let answer = match std::mem::replace(&mut self.progress, Progress::Over) {
-                Progress::Made { id, call, stage, patience, news } => {
+                Progress::Made { id, call, stage, news } => {
                     let started = *self.started.get_or_insert_with(Instant::now);
-                    self.progress = Trip { id, started, until: started + patience, stage, news }.begin(call);
+                    self.progress = Trip { id, started, stage, news }.begin(call);
                     continue;
                 }
                 Progress::Placed { mut word, mut guard, trip } => match Pin::new(&mut word).poll(poller) {
@@ -197,7 +188,9 @@ impl Trip {
         mut call: Arc<Call>,
         mut former: Option<ActorRef<RouterMsg>>,
     ) -> Answer {
-        let Self { id, started, until, stage, news } = self;
+        let Self { id, started, stage, news } = self;
+        // A call that no router takes is given up at its deadline.
+        let until = started + call.timeout.unwrap_or_else(|| stage.borrow().patience);
         loop {
             if let Some(former) = &former
                 && !tokio::time::timeout_at(until, another(former, &stage)).await.unwrap_or_default()

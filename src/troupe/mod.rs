@@ -257,19 +257,17 @@ impl Troupe {
         let mut call = call.sealed();
         let span = CallSpan::begin(&mut call);
         let call = Arc::new(call);
-        let future = self.call_once(call.clone(), news.clone()).under(span);
         if self.0.desk.handlers.is_empty() {
-            return future;
+            return self.call_once(call, news).under(span);
         }
-        future.with_rounds(Rounds::new(self, call, news))
+        let rounds = Rounds::new(self, call.clone(), news.clone());
+        self.call_once(call, news).under(span).with_rounds(rounds)
     }
 
     /// A call with a result that asks back as it is.
     fn call_once(&self, call: Arc<Call>, news: NewsSender) -> CallFuture {
         let id = CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed));
-        let stage = self.0.stage.clone();
-        let patience = call.timeout.unwrap_or_else(|| self.0.settings.borrow().call_timeout);
-        CallFuture::new(id, call, stage, patience, news)
+        CallFuture::new(id, call, self.0.stage.clone(), news)
     }
 
     /// Leases a connection of a server, or of one server of a group: for exchanges that live on one connection, such as
