@@ -10,14 +10,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use attempt::{AttemptEnd, OutcomeClass};
-pub(crate) use options::{Affinity, CacheUse, Input, Selector};
+use options::SomeOptions;
+pub(crate) use options::{Affinity, CacheUse, Input, Options, Selector};
 pub use reply::{InputRequired, Reply, ReplyError};
 
 use crate::id::{ConnectionId, Incarnation, ServerId};
 use crate::json::RawJson;
 use crate::news::LogLevel;
 use crate::spans::SharedSpan;
-use crate::trace_context::{InvalidTraceContext, TraceContext};
+use crate::trace_context::InvalidTraceContext;
 
 /// How urgent a call is. Orders the queue of calls that wait for a free slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
@@ -54,7 +55,7 @@ pub(crate) enum Errand {
     /// A tool, wherever the troupe sends it.
     Tool,
     /// A tool, on this connection and no other.
-    Leased(LeaseKey),
+    Leased(Box<LeaseKey>),
     /// A lease of the server, or of one of the group, that the call's `tool` names.
     Lease,
 }
@@ -113,23 +114,13 @@ pub struct Call {
     pub(crate) errand: Errand,
     /// The arguments, or what is wrong with them; told when the call is made.
     pub(crate) args: Result<Option<RawJson>, String>,
-    pub(crate) selector: Selector,
     pub(crate) priority: Priority,
-    pub(crate) affinity: Option<Affinity>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) log_level: Option<LogLevel>,
     /// Its caller wants to hear what is told of it.
     pub(crate) streamed: bool,
     pub(crate) idempotent: bool,
     pub(crate) hedged: bool,
-    pub(crate) cache: CacheUse,
-    pub(crate) identity: Option<String>,
-    pub(crate) meta: Result<Option<RawJson>, String>,
-    /// Answers to what an earlier result asked.
-    pub(crate) input: Option<Box<Input>>,
-    /// Joins `meta` when the call is made.
-    trace: Option<Box<TraceContext>>,
+    options: SomeOptions,
     /// The parent of its attempts' spans, where somebody listens.
     pub(crate) span: Option<SharedSpan>,
 }
@@ -182,22 +173,24 @@ impl Call {
             request,
             errand: Errand::Tool,
             args: Ok(None),
-            selector: Selector::default(),
             priority: Priority::default(),
-            affinity: None,
             timeout: None,
-            idle_timeout: None,
-            log_level: None,
             streamed: false,
             idempotent: false,
             hedged: false,
-            cache: CacheUse::default(),
-            identity: None,
-            meta: Ok(None),
-            input: None,
-            trace: None,
+            options: SomeOptions::default(),
             span: None,
         }
+    }
+
+    /// What it says beside, and what is usual for the rest.
+    pub(crate) fn options(&self) -> &Options {
+        self.options.get()
+    }
+
+    /// To say something beside.
+    pub(crate) fn options_mut(&mut self) -> &mut Options {
+        self.options.get_mut()
     }
 
     /// The arguments: anything that serialises to a JSON object. What does not is reported by the call.
@@ -214,20 +207,21 @@ impl Call {
 
     /// Only this server.
     pub fn server(mut self, server: impl Into<String>) -> Self {
-        self.selector.server = Some(server.into());
+        self.options_mut().selector.server = Some(server.into());
         self
     }
 
     /// Only servers of this group.
     pub fn group(mut self, group: impl Into<String>) -> Self {
-        self.selector.group = Some(group.into());
+        self.options_mut().selector.group = Some(group.into());
         self
     }
 
     /// Only servers with this tag; several calls ask for several tags.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.selector.tags.push(tag.into());
-        self.selector.tags.sort();
+        let tags = &mut self.options_mut().selector.tags;
+        tags.push(tag.into());
+        tags.sort();
         self
     }
 
@@ -239,13 +233,13 @@ impl Call {
 
     /// Prefers the server that last answered a call with this key; another one where that is not admitting.
     pub fn affinity(mut self, key: impl Into<String>) -> Self {
-        self.affinity = Some(Affinity { key: key.into(), strict: false });
+        self.options_mut().affinity = Some(Affinity { key: key.into(), strict: false });
         self
     }
 
     /// Like [`affinity`](Self::affinity), but fails where the bound server takes no calls.
     pub fn strict_affinity(mut self, key: impl Into<String>) -> Self {
-        self.affinity = Some(Affinity { key: key.into(), strict: true });
+        self.options_mut().affinity = Some(Affinity { key: key.into(), strict: true });
         self
     }
 
@@ -261,7 +255,7 @@ impl Call {
     /// call, and the time that its answer takes counts. Asks the server for progress; one that reports none has
     /// so long for its answer. Goes before the configured one (`callIdleTimeout`).
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.idle_timeout = Some(timeout);
+        self.options_mut().idle_timeout = Some(timeout);
         self
     }
 
@@ -269,7 +263,7 @@ impl Call {
     /// A modern server logs nothing unasked. A legacy one has one level for a whole connection, which others use as well:
     /// it is not touched, and of what such a server logs the stream gets no messages below this level.
     pub fn log_level(mut self, level: LogLevel) -> Self {
-        self.log_level = Some(level);
+        self.options_mut().log_level = Some(level);
         self
     }
 
@@ -290,19 +284,19 @@ impl Call {
     /// For whom it is made, such as a user of the host's: results that are kept by identity are shared only among calls with
     /// the same one. It stays in the troupe.
     pub fn identity(mut self, identity: impl Into<String>) -> Self {
-        self.identity = Some(identity.into());
+        self.options_mut().identity = Some(identity.into());
         self
     }
 
     /// Neither takes a kept result nor waits for an equal call, and its own result is not kept.
     pub fn bypass_cache(mut self) -> Self {
-        self.cache = CacheUse::Bypass;
+        self.options_mut().cache = CacheUse::Bypass;
         self
     }
 
     /// Takes no kept result; its own is kept, where results of its tool are.
     pub fn refresh(mut self) -> Self {
-        self.cache = CacheUse::Refresh;
+        self.options_mut().cache = CacheUse::Refresh;
         self
     }
 
@@ -312,7 +306,7 @@ impl Call {
     /// [`Troupe::call_stream`](crate::Troupe::call_stream) and [`idle_timeout`](Self::idle_timeout), under tokens of the
     /// troupe's own.
     pub fn meta(mut self, meta: impl Serialize) -> Self {
-        self.meta = object("_meta", RawJson::from_value(&meta));
+        self.options_mut().meta = object("_meta", RawJson::from_value(&meta));
         self
     }
 
@@ -333,7 +327,7 @@ impl Call {
 
     /// The same with an object that is known to be one.
     pub(crate) fn answering(mut self, responses: RawJson, state: Option<RawJson>) -> Self {
-        self.input = Some(Box::new(Input { responses, state }));
+        self.options_mut().input = Some(Input { responses, state });
         self
     }
 
@@ -341,36 +335,38 @@ impl Call {
     /// that the server can join the trace. One of another form is reported by the call, as
     /// [`InvalidTraceContext`](crate::CallErrorKind::InvalidTraceContext).
     pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
-        self.trace.get_or_insert_default().set_traceparent(traceparent.into());
+        self.options_mut().trace.get_or_insert_default().set_traceparent(traceparent.into());
         self
     }
 
     /// What tracing systems note beside the [`traceparent`](Self::traceparent), as W3C's `tracestate` says it.
     pub fn tracestate(mut self, tracestate: impl Into<String>) -> Self {
-        self.trace.get_or_insert_default().set_tracestate(tracestate.into());
+        self.options_mut().trace.get_or_insert_default().set_tracestate(tracestate.into());
         self
     }
 
     /// What goes along with the trace, as W3C's `baggage` says it: the server reads it.
     pub fn baggage(mut self, baggage: impl Into<String>) -> Self {
-        self.trace.get_or_insert_default().set_baggage(baggage.into());
+        self.options_mut().trace.get_or_insert_default().set_baggage(baggage.into());
         self
     }
 
     /// The call as it is made: with everything that goes into its `_meta`.
     pub(crate) fn sealed(mut self) -> Self {
-        if let (Some(trace), Ok(meta)) = (&self.trace, &self.meta)
+        let Options { trace, meta, .. } = self.options();
+        if let (Some(trace), Ok(meta)) = (trace, meta)
             && trace.mistake().is_none()
         {
             let joined = trace.joined(meta.as_ref());
-            self.meta = joined.map(Some).map_err(|error| format!("_meta is no JSON object: {error}"));
+            self.options_mut().meta =
+                joined.map(Some).map_err(|error| format!("_meta is no JSON object: {error}"));
         }
         self
     }
 
     /// What is wrong with the entries of its trace context.
     pub(crate) fn trace_mistake(&self) -> Option<InvalidTraceContext> {
-        self.trace.as_ref()?.mistake()
+        self.options().trace.as_ref()?.mistake()
     }
 
     /// The tool as the host named it. An attempt may still hold the call where the answer is not that attempt's.
@@ -385,7 +381,7 @@ impl Call {
 
     /// The same of the entries for `_meta`.
     pub(crate) fn right_meta(&self) -> Option<&RawJson> {
-        self.meta.as_ref().ok().and_then(Option::as_ref)
+        self.options().meta.as_ref().ok().and_then(Option::as_ref)
     }
 }
 

@@ -1,7 +1,60 @@
 //! What a call says beside what it asks for.
 
+use std::time::Duration;
+
 use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
+use crate::news::LogLevel;
+use crate::trace_context::TraceContext;
+
+/// What most calls leave as it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub selector: Selector,
+    pub affinity: Option<Affinity>,
+    pub idle_timeout: Option<Duration>,
+    pub log_level: Option<LogLevel>,
+    pub cache: CacheUse,
+    pub identity: Option<String>,
+    /// Entries for `_meta`, or what is wrong with them; told when the call is made.
+    pub meta: Result<Option<RawJson>, String>,
+    /// Answers to what an earlier result asked.
+    pub input: Option<Input>,
+    /// Joins `meta` when the call is made.
+    pub trace: Option<TraceContext>,
+}
+
+impl Options {
+    /// Nothing is said.
+    const USUAL: Self = Self {
+        selector: Selector { server: None, group: None, tags: Vec::new() },
+        affinity: None,
+        idle_timeout: None,
+        log_level: None,
+        cache: CacheUse::Usual,
+        identity: None,
+        meta: Ok(None),
+        input: None,
+        trace: None,
+    };
+}
+
+/// The options behind one pointer, and none where nothing is said: so a call is small where it is moved.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SomeOptions(Option<Box<Options>>);
+
+impl SomeOptions {
+    /// What is said, and what is usual for the rest.
+    pub fn get(&self) -> &Options {
+        static USUAL: Options = Options::USUAL;
+        self.0.as_deref().unwrap_or(&USUAL)
+    }
+
+    /// To say something.
+    pub fn get_mut(&mut self) -> &mut Options {
+        self.0.get_or_insert_with(|| Box::new(Options::USUAL))
+    }
+}
 
 /// Keeps calls with one key on one server of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -39,7 +39,7 @@ pub struct Reply {
     pub cached: bool,
     /// The lease that was asked for.
     #[serde(skip)]
-    pub(crate) lease: Option<LeaseKey>,
+    pub(crate) lease: Option<Box<LeaseKey>>,
 }
 
 fn us<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -127,7 +127,7 @@ mod tests {
             })
             .collect();
         let servers = infos.iter().map(|(info, knowledge)| (info, *knowledge));
-        let picked = pick(&catalogue, servers, &call.tool, &call.selector)?;
+        let picked = pick(&catalogue, servers, &call.tool, &call.options().selector)?;
         Ok(picked.into_iter().map(|(id, prospect)| (id.to_string(), prospect)).collect())
     }
 

@@ -268,7 +268,7 @@ impl Book {
 
 /// The call, with its number for the server.
 fn numbered(call: Call, number: usize) -> Call {
-    let meta = match &call.meta {
+    let meta = match &call.options().meta {
         Ok(meta) => meta.as_ref().map(RawJson::parse::<serde_json::Map<_, _>>),
         // The call fails for it.
         Err(_) => return call,

@@ -68,7 +68,8 @@ impl Detour {
             | (_, Request::Completion(_)) => return None,
         }
         let roster = caching.roster.borrow();
-        let resolved = roster.catalogue.resolve(&call.tool, call.selector.group.as_deref(), |_| true);
+        let resolved =
+            roster.catalogue.resolve(&call.tool, call.options().selector.group.as_deref(), |_| true);
         if let Resolution::Found(tool) = &resolved
             && let Some(reading) = caching.rules.reading(tool, roster.catalogue.effect(tool))
         {
@@ -98,7 +99,7 @@ impl Detour {
         }
         stage.cache.as_ref()?;
         let roster = caching.roster.borrow();
-        let (catalogue, group) = (&roster.catalogue, call.selector.group.as_deref());
+        let (catalogue, group) = (&roster.catalogue, call.options().selector.group.as_deref());
         let (name, group, servers): (Arc<str>, &GroupId, &[ServerId]) = match kind {
             CachedKind::Resource => match catalogue.holders(&call.tool, group).as_slice() {
                 [(group, servers)] => (call.tool.as_str().into(), *group, *servers),
@@ -115,7 +116,7 @@ impl Detour {
         let terms = Terms::of(kind, None)?;
         let mut place = place(call, (kind, group, &name), CacheScope::Shared)?;
         // Until its answer says otherwise it is the caller's own.
-        place.whose = Whose::Identity(call.identity.clone());
+        place.whose = Whose::Identity(call.options().identity.clone());
         let timeout = deadline(call, servers, caching, &roster);
         Self::read(call, place, terms, timeout, caching)
     }
@@ -127,7 +128,7 @@ impl Detour {
         timeout: Duration,
         caching: &Arc<Caching>,
     ) -> Option<Self> {
-        let demand = match call.cache {
+        let demand = match call.options().cache {
             CacheUse::Usual => Demand::Usual,
             CacheUse::Refresh => Demand::Fetched,
             CacheUse::Bypass => return None,
@@ -158,15 +159,15 @@ fn place(
     }
     let whose = match scope {
         CacheScope::Shared => Whose::Everyone,
-        CacheScope::Affinity => Whose::Affinity(call.affinity.as_ref()?.key.clone()),
-        CacheScope::Identity => Whose::Identity(Some(call.identity.clone()?)),
+        CacheScope::Affinity => Whose::Affinity(call.options().affinity.as_ref()?.key.clone()),
+        CacheScope::Identity => Whose::Identity(Some(call.options().identity.clone()?)),
     };
     // It has the answers of one caller in it; or its caller wants to hear of the work, which a kept result has none of.
-    if call.input.is_some() || call.streamed {
+    if call.options().input.is_some() || call.streamed {
         return None;
     }
     // A call that is wrong is refused by the router.
-    call.meta.as_ref().ok()?;
+    call.options().meta.as_ref().ok()?;
     let arguments = match call.args.as_ref().ok()? {
         None => String::new(),
         Some(args) if args.len() > ARGUMENTS_BYTES_MAX => return None,
@@ -176,7 +177,7 @@ fn place(
         kind,
         group: group.clone(),
         name: name.clone(),
-        selector: call.selector.clone(),
+        selector: call.options().selector.clone(),
         arguments,
     };
     Some(Place { question: Arc::new(question), whose })
@@ -310,7 +311,7 @@ impl ClearOnDrop {
     /// What all tools clear that the call may have meant.
     fn sweeps_of_all_meant(&self) -> Vec<Sweep> {
         let (Caching { rules, roster, .. }, call) = (&*self.caching, &self.call);
-        let (roster, group) = (roster.borrow(), call.selector.group.as_deref());
+        let (roster, group) = (roster.borrow(), call.options().selector.group.as_deref());
         let mut sweeps = Vec::new();
         let catalogue: &Catalogue = &roster.catalogue;
         let of = |tool: &Tool| rules.sweeps(tool, catalogue.effect(tool));

@@ -150,7 +150,7 @@ impl<'a> FanOut<'a> {
             call.timeout.or_else(of_tool).unwrap_or(settings.call_timeout)
         };
         call.timeout = Some(timeout);
-        call.affinity = None;
+        call.options_mut().affinity = None;
         Self { troupe, call, begun: Instant::now(), timeout }
     }
 
@@ -177,13 +177,13 @@ impl<'a> FanOut<'a> {
         let servers = staying.map(|entry| {
             (&entry.info, if entry.offer.is_some() { Knowledge::Listed } else { Knowledge::Unlisted })
         });
-        pick(&roster.catalogue, servers, &self.call.tool, &self.call.selector)
+        pick(&roster.catalogue, servers, &self.call.tool, &self.call.options().selector)
     }
 
     /// Why nobody was asked, by what is known now.
     fn nobody(&self) -> CallError {
         let roster = self.roster();
-        let selector = self.call.selector.describe();
+        let selector = self.call.options().selector.describe();
         let kind = self.pick(&roster).err().unwrap_or(CallErrorKind::NoMatch { selector });
         self.error(kind, None)
     }

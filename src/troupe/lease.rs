@@ -13,7 +13,7 @@ use crate::id::{RequestId, ServerId};
 #[derive(Debug)]
 pub struct Lease {
     troupe: Troupe,
-    key: LeaseKey,
+    key: Box<LeaseKey>,
 }
 
 impl Lease {

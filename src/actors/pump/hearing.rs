@@ -45,7 +45,7 @@ impl Hearing {
         (dispatch.hears != Hears::Answer).then(|| {
             Box::new(Self {
                 hears: dispatch.hears,
-                log_level: dispatch.call.log_level,
+                log_level: dispatch.call.options().log_level,
                 allowance: Allowance::new(NEWS, now),
                 progress: None,
                 missed: 0,

@@ -138,13 +138,13 @@ impl<P, S> Routing<P, S> {
         if call.flights().any(|other| other.number < landed.number) {
             self.counters.hedges_won += 1;
         }
-        let Some(call) = self.settle(id, CancelReason::AnsweredElsewhere, now, out) else { return };
+        let Some(mut call) = self.settle(id, CancelReason::AnsweredElsewhere, now, out) else { return };
         let Some(view) = &self.views[landed.server] else { return };
         if self.is_hedged(&call) {
             let latency = now.saturating_duration_since(landed.since);
             self.hedge_delays.observe(&view.spec.group, &call.tool, latency, now);
         }
-        if let Some(affinity) = &call.call.affinity {
+        if let Some(affinity) = &call.call.options().affinity {
             self.affinity.bind(&affinity.key, &view.spec.group, &view.spec.id, now);
         }
         *self.counters.outcomes.entry("ok").or_default() += 1;
@@ -153,7 +153,12 @@ impl<P, S> Routing<P, S> {
         let duration = settled.duration;
         let reply = Reply {
             request_id: call.request_id,
-            server: view.spec.id.clone(),
+            // It went there last, unless a hedge did.
+            server: call
+                .server
+                .take()
+                .filter(|last| *last == view.spec.id)
+                .unwrap_or_else(|| view.spec.id.clone()),
             group: view.spec.group.clone(),
             tool: if *call.tool == *call.call.tool { call.call.into_tool() } else { call.tool.to_string() },
             result,
@@ -207,7 +212,8 @@ impl<P, S> Routing<P, S> {
         if call.tool.is_empty() || call.call.request != Request::Tool {
             return None;
         }
-        match self.catalogue.resolve(&call.call.tool, call.call.selector.group.as_deref(), |_| true) {
+        match self.catalogue.resolve(&call.call.tool, call.call.options().selector.group.as_deref(), |_| true)
+        {
             Resolution::Found(tool) => Some(tool.group.clone()),
             Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown { .. } => None,
         }

@@ -98,7 +98,7 @@ impl<P, S> Routing<P, S> {
 
     /// The clock of a call that may not go unheard for long. To open a connection for a lease is no such work.
     pub(super) fn idle_clock(&self, call: &Call) -> Option<Box<IdleClock>> {
-        let timeout = call.idle_timeout.or(self.settings.call_idle_timeout);
+        let timeout = call.options().idle_timeout.or(self.settings.call_idle_timeout);
         timeout.filter(|_| call.errand != Errand::Lease).map(|timeout| Box::new(IdleClock::new(timeout)))
     }
 

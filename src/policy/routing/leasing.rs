@@ -142,7 +142,7 @@ impl<P, S> Routing<P, S> {
                     attempts: call.attempts,
                     lost_on: call.lost_on,
                     cached: false,
-                    lease: Some(LeaseKey { server: server.clone(), incarnation, connection }),
+                    lease: Some(Box::new(LeaseKey { server: server.clone(), incarnation, connection })),
                 };
                 out.answer(call.port, Ok(reply));
             }

@@ -308,7 +308,7 @@ impl<P, S> Routing<P, S> {
             let limit = self.settings.limits.open_calls_max;
             Some(CallErrorKind::Overloaded { waiting: self.calls.len(), limit, retry_after: None })
         } else {
-            let wrong = open.call.args.as_ref().err().or(open.call.meta.as_ref().err());
+            let wrong = open.call.args.as_ref().err().or(open.call.options().meta.as_ref().err());
             let wrong = wrong.map(|reason| CallErrorKind::InvalidArguments { reason: reason.clone() });
             wrong.or_else(|| wrong_trace(&open.call)).or_else(|| self.wrong_options(&open.call))
         };

@@ -85,8 +85,8 @@ impl<P, S> Routing<P, S> {
                 .route(RouteKey { sought: Sought::Server, selector })
                 .map_err(|_| NoRoute::NotYet(CallErrorKind::NoMatch { selector: selector_or }));
         }
-        let (sought, name) = self.resolve(&call.call, &call.call.selector, now)?;
-        let selector = call.call.selector.clone();
+        let (sought, name) = self.resolve(&call.call, &call.call.options().selector, now)?;
+        let selector = call.call.options().selector.clone();
         if let Some(call) = self.calls.get_mut(id) {
             call.tool = name;
         }
@@ -217,7 +217,7 @@ impl<P, S> Routing<P, S> {
     /// The server that a strict affinity ties the call to, if it is bound.
     fn strictly_bound(&mut self, id: CallId, route: usize, now: Instant) -> Option<usize> {
         let call = self.calls.get(id)?;
-        let affinity = call.call.affinity.as_ref().filter(|affinity| affinity.strict)?;
+        let affinity = call.call.options().affinity.as_ref().filter(|affinity| affinity.strict)?;
         let first = self.views[*self.routes[route].servers.first()?].as_ref()?;
         let server = self.affinity.bound(&affinity.key, &first.spec.group, now)?;
         self.places.get(&server).copied().filter(|place| self.routes[route].servers.contains(place))
@@ -326,7 +326,7 @@ impl<P, S> Routing<P, S> {
         let call = self.calls.get(id)?;
         let Route { servers, set, .. } = &self.routes[route];
         let mut key = None;
-        if let Some(affinity) = &call.call.affinity {
+        if let Some(affinity) = &call.call.options().affinity {
             key = Some(hash_key(&affinity.key));
             let group = &self.views[*servers.first()?].as_ref()?.spec.group;
             let bound = self.affinity.bound(&affinity.key, group, now);

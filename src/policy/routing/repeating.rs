@@ -188,7 +188,7 @@ impl<P, S> Routing<P, S> {
     /// Sets the time for a hedge of a call that was just dispatched for the first time.
     pub(super) fn plan_hedge(&mut self, id: CallId, route: usize, place: usize, now: Instant) {
         let (Some(call), Some(view)) = (self.calls.get(id), &self.views[place]) else { return };
-        let bound = call.call.affinity.as_ref().is_some_and(|affinity| affinity.strict);
+        let bound = call.call.options().affinity.as_ref().is_some_and(|affinity| affinity.strict);
         if call.attempts > 1 || bound || self.routes[route].servers.len() < 2 || !self.is_hedged(call) {
             return;
         }

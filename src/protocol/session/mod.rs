@@ -176,8 +176,8 @@ impl Session {
         progress: Option<u64>,
     ) -> Bytes {
         let method = self.call_method(call.request);
-        let (args, input) = (call.right_args(), call.input.as_deref());
-        let (host, log_level) = (call.right_meta(), call.log_level);
+        let (args, input) = (call.right_args(), call.options().input.as_ref());
+        let (host, log_level) = (call.right_meta(), call.options().log_level);
         let meta = RequestMeta { host, progress_token: progress, log_level };
         let args = args.map_or("{}", RawJson::as_str);
         let host = host.map_or(0, RawJson::len) + input.map_or(0, Input::len);

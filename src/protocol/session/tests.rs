@@ -108,7 +108,7 @@ fn a_call_asks_for_progress_and_log_messages_where_its_server_has_words_for_that
 #[test]
 fn no_progress_token_but_ours_is_ever_written() {
     let mut call = Call::tool("t");
-    call.meta = Ok(Some(raw(r#"{"progressToken":7,"a":1,"progress\u0054oken":8}"#)));
+    call.options_mut().meta = Ok(Some(raw(r#"{"progressToken":7,"a":1,"progress\u0054oken":8}"#)));
     for session in every_session() {
         for (token, expected) in [(None, Value::Null), (Some(9), json!(9))] {
             let frame = session.encode_call(&mut FrameMemory::default(), 1, "t", &call, token);
@@ -247,7 +247,7 @@ proptest! {
     ) {
         for session in every_session() {
             let mut call = Call::tool("t").raw_args(args.as_str());
-            call.meta = Ok(meta.as_deref().map(raw));
+            call.options_mut().meta = Ok(meta.as_deref().map(raw));
             let frame = session.encode_call(&mut FrameMemory::default(), id, &tool, &call, None);
             let mut seen = Vec::new();
             decode(frame, |incoming| seen.push(incoming)).unwrap();

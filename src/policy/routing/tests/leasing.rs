@@ -17,7 +17,7 @@ impl House {
     }
 
     /// A lease of server `a`.
-    fn leased(&mut self) -> LeaseKey {
+    fn leased(&mut self) -> Box<LeaseKey> {
         let call = self.lease("a");
         let (server, attempt) = self.last();
         self.news(&server, attempt, LeaseNews::Granted(LINE));
@@ -26,7 +26,7 @@ impl House {
 
     fn call_on(&mut self, lease: &LeaseKey) -> u64 {
         let mut call = Call::tool("t").idempotent();
-        call.errand = Errand::Leased(lease.clone());
+        call.errand = Errand::Leased(Box::new(lease.clone()));
         self.call(call)
     }
 
