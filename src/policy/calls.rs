@@ -127,11 +127,15 @@ impl<P> OpenCall<P> {
     /// The attempt `number` on the server at `place` is over; another one takes its place in `phase`, if there is one.
     /// `None` if no such attempt is in flight.
     pub fn land(&mut self, place: usize, number: u32) -> Option<Flight> {
-        let landed = self.flights().find(|flight| (flight.server, flight.number) == (place, number))?;
-        let other = self.flights().find(|flight| *flight != landed);
-        self.hedge = None;
-        self.phase = other.map_or(Phase::New, Phase::InFlight);
-        Some(landed)
+        let is_it = |flight: &Flight| (flight.server, flight.number) == (place, number);
+        if let Some(hedge) = self.hedge.take_if(|hedge| is_it(hedge)) {
+            return Some(hedge);
+        }
+        let Phase::InFlight(landed) = self.phase else { return None };
+        is_it(&landed).then(|| {
+            self.phase = self.hedge.take().map_or(Phase::New, Phase::InFlight);
+            landed
+        })
     }
 
     /// Whether a server may have received it.

@@ -114,8 +114,9 @@ fn malformed(fault: Fault) -> Malformed {
 
 /// Reads one message, which is a part of `frame`.
 fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
-    let names = ["id", "method", "params", "result", "error"];
-    let [id, method, params, result, error] = members(text, names).map_err(malformed)?;
+    // The usual ones first.
+    let names = ["id", "result", "error", "method", "params"];
+    let [id, result, error, method, params] = members(text, names).map_err(malformed)?;
     let id = given(id);
     if let Some(method) = given(method) {
         let method =
@@ -199,7 +200,7 @@ pub(crate) struct Writer(BytesMut);
 
 impl Writer {
     /// A request, as far as its method; `room` is for what follows.
-    pub fn request(id: u64, method: &str, room: usize) -> Self {
+    pub fn request(id: u64, method: &'static str, room: usize) -> Self {
         let mut writer = Self(BytesMut::with_capacity(Self::request_bytes(method, room)));
         writer.begin_request(id, method);
         writer
@@ -211,8 +212,9 @@ impl Writer {
     }
 
     /// Begins a request.
-    pub fn begin_request(&mut self, id: u64, method: &str) -> &mut Self {
-        self.raw(r#"{"jsonrpc":"2.0","id":"#).number(id).raw(r#","method":"#).string(method)
+    pub fn begin_request(&mut self, id: u64, method: &'static str) -> &mut Self {
+        // Methods of ours have nothing in them that is escaped.
+        self.raw(r#"{"jsonrpc":"2.0","id":"#).number(id).raw(r#","method":""#).raw(method).raw("\"")
     }
 
     /// Begins a notification.
@@ -466,9 +468,9 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read_back(id in any::<u64>(), method in ".*", text in ".*") {
+        fn what_is_written_is_read_back(id in any::<u64>(), method in prop::sample::select(vec!["tools/call", "ping"]), text in ".*") {
             let args = serde_json::to_string(&serde_json::json!({"text": text})).unwrap();
-            let frame = Writer::request(id, &method, args.len()).raw(r#","params":"#).raw(&args).finish();
+            let frame = Writer::request(id, method, args.len()).raw(r#","params":"#).raw(&args).finish();
             let mut seen = Vec::new();
             decode(frame, |incoming| seen.push(incoming)).unwrap();
             let Incoming::Request { id: read, method: asked, params } = seen.remove(0) else { panic!() };
