@@ -121,6 +121,8 @@ pub(super) struct Pump<R> {
     incident: u64,
     /// Something was written since the last flush.
     dirty: bool,
+    /// The link had nothing more when it was asked last, and wakes the task when it has.
+    link_waits: bool,
     /// Runs while the peer does not take what was written.
     write_deadline: Option<Pin<Box<Sleep>>>,
     ping: Interval,
@@ -162,6 +164,7 @@ impl<R: FnMut(Report)> Pump<R> {
             leaving: None,
             incident: 0,
             dirty: false,
+            link_waits: false,
             write_deadline: None,
             ping,
             heard: true,
@@ -182,6 +185,7 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     fn poll(&mut self, poller: &mut Poller<'_>) -> Poll<String> {
+        self.link_waits = false;
         for _ in 0..TURNS_PER_POLL {
             match self.turn(poller) {
                 Ok(true) => {}
@@ -193,17 +197,19 @@ impl<R: FnMut(Report)> Pump<R> {
         Poll::Pending
     }
 
-    /// One turn. Says whether it got anywhere, or how the link ended.
+    /// One turn. Says whether another one may get any further, or how the link ended.
     fn turn(&mut self, poller: &mut Poller<'_>) -> Result<bool, String> {
-        let mut moved = self.take_requests(poller);
+        let taken = self.take_requests(poller);
         while let Some((id, answered)) = self.questions.poll(poller) {
             self.notices.push_back(answer_of(&id, &answered));
         }
-        moved |= self.write(poller)?;
+        let written = self.write(poller)?;
         self.flush(poller)?;
+        // What was written may have to be set going.
+        self.link_waits &= !written;
         let read = self.read(poller);
         self.send_report();
-        moved |= read?;
+        let unfinished = read?;
         self.check_liveness(poller)?;
         if self.closing && self.outbox.is_empty() && self.has_answered() {
             return Err("closed in order".to_owned());
@@ -213,7 +219,7 @@ impl<R: FnMut(Report)> Pump<R> {
         {
             return Err(reason.clone());
         }
-        Ok(moved)
+        Ok(taken || written || unfinished)
     }
 
     /// Whether nothing is in flight that ends by itself.
@@ -414,33 +420,48 @@ impl<R: FnMut(Report)> Pump<R> {
         }
     }
 
-    /// Reads every frame that is already there, up to the turn's share.
+    /// Reads every frame that is already there, up to the turn's share. Says whether the next turn has to go on with what
+    /// was read: with everything but answers, and where there may be more.
     fn read(&mut self, poller: &mut Poller<'_>) -> Result<bool, String> {
+        if self.link_waits {
+            return Ok(false);
+        }
         let mut now = None;
+        let mut unfinished = false;
         for _ in 0..FRAMES_PER_TURN {
             match self.link.poll_next_unpin(poller) {
-                Poll::Pending => return Ok(now.is_some()),
+                Poll::Pending => {
+                    self.link_waits = true;
+                    return Ok(unfinished);
+                }
                 Poll::Ready(None) => return Err("the server closed the connection".to_owned()),
                 Poll::Ready(Some(Err(error))) => return Err(error.to_string()),
                 Poll::Ready(Some(Ok(inbound))) => {
                     self.heard = true;
                     let now = *now.get_or_insert_with(Instant::now);
-                    match inbound {
-                        Inbound::Alive => {}
+                    unfinished |= match inbound {
+                        Inbound::Alive => false,
                         Inbound::Message(frame) => self.receive(frame, Place::Shared, now)?,
                         Inbound::Beside { id, frame } => self.receive(frame, Place::StreamOf(id), now)?,
                         Inbound::Answer { id, frame } => self.receive(frame, Place::AnswerTo(id), now)?,
-                        Inbound::Failed { id, failure } => self.failed(id, failure, now),
-                        Inbound::Leaving(error) => self.leave(error.to_string()),
-                    }
+                        Inbound::Failed { id, failure } => {
+                            self.failed(id, failure, now);
+                            true
+                        }
+                        Inbound::Leaving(error) => {
+                            self.leave(error.to_string());
+                            true
+                        }
+                    };
                 }
             }
         }
         Ok(true)
     }
 
-    /// Reads a frame; one that is all the peer has to say to a request ends it.
-    fn receive(&mut self, frame: Bytes, place: Place, now: Instant) -> Result<(), String> {
+    /// Reads a frame; one that is all the peer has to say to a request ends it. Says whether there was anything but answers
+    /// in it.
+    fn receive(&mut self, frame: Bytes, place: Place, now: Instant) -> Result<bool, String> {
         let (to, on) = match place {
             Place::Shared => (None, None),
             Place::StreamOf(id) => (None, Some(id)),
@@ -462,6 +483,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 decoded.as_ref().err().map_or("it holds no response".to_owned(), Malformed::to_string);
             self.invalid(id, &reason, now);
         }
+        let more = !received.is_empty();
         for incoming in received {
             match incoming {
                 Incoming::Request { id, method, params } => {
@@ -511,7 +533,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 }
             }
         }
-        Ok(())
+        Ok(more)
     }
 
     /// The peer gives up a request of ours: it may do so with what it was asked to tell, and answers all others.
