@@ -176,12 +176,7 @@ impl<W: Copy + Eq + Hash> Pool<W> {
 
     /// How many connections to open now: what is missing to the minimum; else one, if all are busy and none is on its way.
     pub fn wanted(&self) -> usize {
-        let counted = self.connections.values().filter(|connection| connection.counts()).count();
-        let room = self.settings.max.saturating_sub(counted);
         let missing = self.below_min();
-        if missing > 0 {
-            return missing.min(room);
-        }
         let busy = |connection: &Connection| match connection.phase {
             Phase::Ready { .. } => {
                 connection.in_flight > self.settings.busy_at
@@ -191,7 +186,14 @@ impl<W: Copy + Eq + Hash> Pool<W> {
             Phase::Opening => false,
             Phase::Closing | Phase::Leaving => true,
         };
-        if self.is_ready() && self.connections.values().all(busy) { room.min(1) } else { 0 }
+        let wanted = match missing {
+            // The usual answer, found first: this is asked after each message.
+            0 if !self.connections.values().all(busy) || !self.is_ready() => return 0,
+            0 => 1,
+            missing => missing,
+        };
+        let counted = self.connections.values().filter(|connection| connection.counts()).count();
+        wanted.min(self.settings.max.saturating_sub(counted))
     }
 
     /// How many connections are missing to the minimum, those on their way counted as there.
@@ -203,6 +205,9 @@ impl<W: Copy + Eq + Hash> Pool<W> {
     /// Connections to close since they were idle for too long, the longest idle first. Leaves the minimum of ready ones.
     pub fn surplus(&self, now: Instant) -> Vec<ConnectionId> {
         let beyond_min = self.ready().saturating_sub(self.settings.min);
+        if beyond_min == 0 {
+            return Vec::new();
+        }
         let mut idle: Vec<(Instant, ConnectionId)> = self
             .connections
             .iter()

@@ -60,10 +60,12 @@ impl<K: Hash + Eq + Clone + Ord> Tally<K> {
 
     /// What was gathered and is to be told now. A key that was quiet meanwhile is forgotten, and told at once the next
     /// time.
+    #[inline]
     pub fn due(&mut self, now: Instant) -> Vec<(K, u64)> {
-        if self.due_at.is_none_or(|at| at > now) {
-            return Vec::new();
-        }
+        if self.due_at.is_none_or(|at| at > now) { Vec::new() } else { self.tell(now) }
+    }
+
+    fn tell(&mut self, now: Instant) -> Vec<(K, u64)> {
         let mut told = Vec::new();
         self.rows.retain(|key, row| {
             if row.told_at + GATHERED_FOR > now {

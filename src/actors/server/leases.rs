@@ -30,6 +30,9 @@ impl ServerState {
         myself: &ActorRef<ServerMsg>,
         now: Instant,
     ) -> Result<(), ActorProcessingErr> {
+        if self.leases.len() == 0 {
+            return Ok(());
+        }
         for connection in self.leases.opening() {
             if !self.connections.contains_key(&connection) {
                 self.open(myself, connection, true).await?;

@@ -453,7 +453,7 @@ impl ServerState {
             self.listen(now);
         }
         let (pool, leases) = (&self.pool, &self.leases);
-        self.meters.connected(|| pool.stats().ready + leases.len());
+        self.meters.connected(|| pool.ready() + leases.len());
         self.report(now);
         let due = [
             self.carried.ledger.as_ref().and_then(|ledger| ledger.breaker.wake_at()),
