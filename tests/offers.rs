@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::{end, event, kind, ready, start};
@@ -165,6 +166,23 @@ async fn a_subscription_outlives_its_connection_and_the_life_of_its_servers_acto
         }
         end(troupe).await;
     }
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_dropped_between_two_lives_of_its_servers_actor_has_ended() {
+    let server = library().era(ScriptedEra::Legacy).tells_changes().start().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let dropped = troupe.subscribe_at("s", "file:///a.txt").await.unwrap();
+    let _held = troupe.subscribe_at("s", "file:///b.txt").await.unwrap();
+    let asked = |requests: &BTreeMap<String, u64>| requests.get("resources/subscribe").copied();
+    server.wait_for(|observed| asked(&observed.requests) == Some(2)).await;
+    inject(&troupe, Target::server("s"), Fault::Kill).await.unwrap();
+    drop(dropped);
+    server.wait_for(|observed| asked(&observed.requests) > Some(2)).await;
+    // What was asked in the same breath has arrived before this.
+    troupe.read_resource("file:///a.txt").await.unwrap();
+    assert_eq!(asked(&server.observed().requests), Some(3));
+    end(troupe).await;
 }
 
 #[tokio::test]

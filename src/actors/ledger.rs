@@ -1,6 +1,7 @@
 //! What outlives a server actor: its breaker, its figures, its backoff, what it learned of the peer.
 
 use std::collections::BTreeMap;
+use std::sync::Weak;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -19,6 +20,11 @@ const EWMA_ALPHA: f64 = 0.3;
 /// Latencies above this are counted as this: no call lasts longer than an hour.
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
 
+/// What the handle of a subscription holds. Its end is seen wherever somebody looks: an order to end it could come to a life
+/// that is over.
+#[derive(Debug)]
+pub(crate) struct Held;
+
 /// Handed from one life of a server actor to the next, by way of the registry, so that a crash loop resets nothing.
 #[derive(Clone)]
 pub(crate) struct Ledger {
@@ -28,8 +34,8 @@ pub(crate) struct Ledger {
     pub latency: Latencies,
     /// Found by the first handshake; later ones need not ask.
     pub known: Option<Known>,
-    /// Resources that hosts subscribed to, with the number of handles.
-    pub subscriptions: BTreeMap<String, usize>,
+    /// Resources that hosts subscribed to, with the handles that hold them.
+    pub subscriptions: BTreeMap<String, Vec<Weak<Held>>>,
     /// The number of the next connection; never used twice, so that a report of an old one is recognised.
     pub next_connection: u64,
 }
@@ -53,6 +59,16 @@ impl Ledger {
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
         id
+    }
+
+    /// Forgets subscriptions that no handle holds. Says whether there were any.
+    pub fn forget_ended_subscriptions(&mut self) -> bool {
+        let before = self.subscriptions.len();
+        self.subscriptions.retain(|_, handles| {
+            handles.retain(|handle| handle.strong_count() > 0);
+            !handles.is_empty()
+        });
+        self.subscriptions.len() < before
     }
 
     /// Counts the end of an attempt.

@@ -21,7 +21,7 @@ mod dial;
 pub(crate) mod discovery;
 pub(crate) mod events;
 pub(crate) mod intake;
-mod ledger;
+pub(crate) mod ledger;
 pub(crate) mod listener;
 mod listing;
 pub(crate) mod meters;

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{CallFuture, Troupe};
 use crate::actors::ask;
+use crate::actors::ledger::Held;
 use crate::actors::server::{ServerMsg, SubscribeError};
 use crate::call::Call;
 use crate::event::ServerStatus;
@@ -102,7 +103,10 @@ impl Troupe {
                 let order = |port| ServerMsg::Subscribe { uri: uri.clone(), port };
                 // An actor that ends at this moment is followed by another one.
                 if let Ok(subscribed) = ask(&actor, order).await {
-                    return subscribed.map(|()| Subscription { troupe: self.clone(), server, uri });
+                    return subscribed.map(|held| {
+                        let held = Some(held);
+                        Subscription { troupe: self.clone(), server, uri, held }
+                    });
                 }
             }
             match timeout_at(until, roster.changed()).await {
@@ -126,6 +130,7 @@ pub struct Subscription {
     troupe: Troupe,
     server: ServerId,
     uri: String,
+    held: Option<Arc<Held>>,
 }
 
 impl Subscription {
@@ -148,9 +153,11 @@ impl fmt::Debug for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        // First, so that whoever looks sees it.
+        self.held = None;
         if let Some(actor) = self.troupe.server_actor(self.server.as_str()) {
-            // One that is between two lives, or gone, goes on to be told or ends; what is told nobody asked about.
-            let _ = actor.cast(ServerMsg::Unsubscribe(std::mem::take(&mut self.uri)));
+            // A life that is over is followed by one that looks by itself.
+            let _ = actor.cast(ServerMsg::Unsubscribe);
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::ServerState;
 use crate::actors::cache::CacheMsg;
+use crate::actors::ledger::Held;
 use crate::actors::pump::{Listened, PumpMsg};
 use crate::event::Event;
 use crate::id::ConnectionId;
@@ -92,8 +93,8 @@ impl ListeningState {
 }
 
 impl ServerState {
-    /// A host subscribes to a resource.
-    pub(super) fn subscribe(&mut self, uri: String) -> Result<(), SubscribeError> {
+    /// A host subscribes to a resource, for as long as it holds what it gets.
+    pub(super) fn subscribe(&mut self, uri: String) -> Result<Arc<Held>, SubscribeError> {
         let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
         if !declared.subscribe {
             return Err(SubscribeError::Unsupported(self.spec.id.to_string()));
@@ -102,20 +103,16 @@ impl ServerState {
         if subscriptions.len() >= SUBSCRIPTIONS_MAX && !subscriptions.contains_key(&uri) {
             return Err(SubscribeError::TooMany(SUBSCRIPTIONS_MAX));
         }
-        *subscriptions.entry(uri).or_default() += 1;
+        let held = Arc::new(Held);
+        subscriptions.entry(uri).or_default().push(Arc::downgrade(&held));
         self.listening.reconsider();
-        Ok(())
+        Ok(held)
     }
 
-    /// A host's subscription ends.
-    pub(super) fn unsubscribe(&mut self, uri: &str) {
-        let subscriptions = &mut self.ledger().subscriptions;
-        if let Some(holders) = subscriptions.get_mut(uri) {
-            *holders -= 1;
-            if *holders == 0 {
-                subscriptions.remove(uri);
-                self.listening.reconsider();
-            }
+    /// A host may hold a subscription no longer.
+    pub(super) fn unsubscribe(&mut self) {
+        if self.ledger().forget_ended_subscriptions() {
+            self.listening.reconsider();
         }
     }
 
@@ -129,6 +126,7 @@ impl ServerState {
         let sweeps =
             uris.iter().map(|uri| Sweep::Of { kind, group: group.clone(), name: Some(uri.as_str().into()) });
         self.context.stage.borrow().tell_cache(CacheMsg::Changed(sweeps.collect()));
+        self.unsubscribe();
         for uri in uris {
             if self.ledger().subscriptions.contains_key(&uri) {
                 self.context.emit(Event::ResourceUpdated { server: self.spec.id.clone(), uri });
@@ -169,6 +167,8 @@ impl ServerState {
         }
         self.listening.again_at = None;
         let Some(known) = self.ledger().known else { return };
+        // Some may have ended between two lives.
+        self.ledger().forget_ended_subscriptions();
         let mut wanted = Wanted {
             resources: Arc::new(self.ledger().subscriptions.keys().cloned().collect()),
             ..Wanted::default()

@@ -41,7 +41,7 @@ use self::pinned::ToldOfPins;
 use super::Context;
 use super::alarm::Alarm;
 use super::connection::{ConnectionMsg, Ending};
-use super::ledger::Ledger;
+use super::ledger::{Held, Ledger};
 use super::listing::Found;
 use super::meters::ServerMeters;
 use super::pump::{PumpMsg, Report};
@@ -110,9 +110,9 @@ pub(crate) enum ServerMsg {
     /// By the listing task: what the server offers, or why that is not known.
     Listed { connection: ConnectionId, found: Found, unlike_pins: Option<Differences> },
     /// By a handle: a host subscribes to a resource.
-    Subscribe { uri: String, port: oneshot::Sender<Result<(), SubscribeError>> },
-    /// By a handle: a host's subscription ends.
-    Unsubscribe(String),
+    Subscribe { uri: String, port: oneshot::Sender<Result<Arc<Held>, SubscribeError>> },
+    /// By a handle: a host's subscription ended.
+    Unsubscribe,
     /// By the lease's user, or by the router where there is none: a lease ends.
     Release(ConnectionId),
     /// By the registry: a sign of life is wanted.
@@ -349,14 +349,12 @@ impl Actor for ServerActor {
                 state.listed(connection, found, unlike_pins, now);
             }
             ServerMsg::Subscribe { uri, port } => {
-                // Who asked may have left; then the subscription ends with its handle, which was never made.
-                let subscribed = state.subscribe(uri.clone());
-                let made = subscribed.is_ok();
-                if port.send(subscribed).is_err() && made {
-                    state.unsubscribe(&uri);
+                // Who asked may have left; then the subscription ends at once.
+                if port.send(state.subscribe(uri)).is_err() {
+                    state.unsubscribe();
                 }
             }
-            ServerMsg::Unsubscribe(uri) => state.unsubscribe(&uri),
+            ServerMsg::Unsubscribe => state.unsubscribe(),
             ServerMsg::Ping => {
                 let (server, incarnation) = (state.spec.id.clone(), state.incarnation);
                 let _ = state.registry.cast(RegistryMsg::Pong { server, incarnation });
