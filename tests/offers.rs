@@ -192,6 +192,14 @@ async fn a_subscription_that_cannot_be_is_one_typed_error() {
     let unsupported = troupe.subscribe("file:///a.txt").await.unwrap_err();
     assert_eq!(unsupported, SubscribeError::Unsupported("s".into()));
     end(troupe).await;
+
+    let both = [library().start().await, library().start().await];
+    let servers = both.iter().zip(["a", "b"]).map(|(server, id)| Server::websocket(id, server.url()));
+    let troupe = ready(servers).await;
+    let ambiguous = troupe.subscribe("file:///a.txt").await.unwrap_err();
+    let (uri, groups) = ("file:///a.txt".into(), vec!["a".into(), "b".into()]);
+    assert_eq!(ambiguous, SubscribeError::Ambiguous { uri, groups });
+    end(troupe).await;
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ impl Detour {
         let roster = caching.roster.borrow();
         let (catalogue, group) = (&roster.catalogue, call.options().selector.group.as_deref());
         let (name, group, servers): (Arc<str>, &GroupId, &[ServerId]) = match kind {
-            CachedKind::Resource => match catalogue.holders(&call.tool, group).as_slice() {
+            CachedKind::Resource => match catalogue.holders(&call.tool, group).ok()?.as_slice() {
                 [(group, servers)] => (call.tool.as_str().into(), *group, *servers),
                 [] | [_, ..] => return None,
             },

@@ -66,7 +66,7 @@ impl Troupe {
     /// Of several servers that have the resource the first ready one is asked, by id.
     ///
     /// # Errors
-    /// [`SubscribeError`] if no server has it, or that server takes no subscriptions. A server that refuses later is told as
+    /// [`SubscribeError`] if no server has it or several groups do, or if that server takes no subscriptions. A server that refuses later is told as
     /// [`Event::SubscriptionFailed`](crate::Event::SubscriptionFailed).
     pub async fn subscribe(&self, uri: impl Into<String>) -> Result<Subscription, SubscribeError> {
         let uri = uri.into();
@@ -83,18 +83,18 @@ impl Troupe {
         uri: impl Into<String>,
     ) -> Result<Subscription, SubscribeError> {
         let server = ServerId::new(server).map_err(|_| SubscribeError::NoServer(server.to_owned()))?;
-        self.subscribe_where(uri.into(), |_| vec![server.clone()]).await
+        self.subscribe_where(uri.into(), |_| Ok(vec![server.clone()])).await
     }
 
     async fn subscribe_where(
         &self,
         uri: String,
-        servers: impl Fn(&Self) -> Vec<ServerId>,
+        servers: impl Fn(&Self) -> Result<Vec<ServerId>, SubscribeError>,
     ) -> Result<Subscription, SubscribeError> {
         let until = Instant::now() + self.0.settings.borrow().call_timeout;
         let mut roster = self.0.roster.clone();
         loop {
-            let wanted = servers(self);
+            let wanted = servers(self)?;
             let actor = roster.borrow_and_update().entries.iter().find_map(|entry| {
                 let ready = entry.info.status == ServerStatus::Ready && wanted.contains(&entry.info.id);
                 Some((entry.info.id.clone(), entry.actor.clone().filter(|_| ready)?))
@@ -117,10 +117,11 @@ impl Troupe {
     }
 
     /// The servers that list a resource, or a template that it follows.
-    fn servers_of(&self, uri: &str) -> Vec<ServerId> {
+    fn servers_of(&self, uri: &str) -> Result<Vec<ServerId>, SubscribeError> {
         let catalogue = self.catalogue();
-        let holders = catalogue.holders(uri, None);
-        holders.into_iter().flat_map(|(_, servers)| servers.to_vec()).collect()
+        let ambiguous = |groups| SubscribeError::Ambiguous { uri: uri.to_owned(), groups };
+        let holders = catalogue.holders(uri, None).map_err(ambiguous)?;
+        Ok(holders.into_iter().flat_map(|(_, servers)| servers.to_vec()).collect())
     }
 }
 

@@ -36,6 +36,14 @@ pub enum SubscribeError {
     /// No server lists it, or none of that id is up, within the time that a call may take.
     #[error("no server that has {0} is ready")]
     NoServer(String),
+    /// Several groups have it; [`subscribe_at`](crate::Troupe::subscribe_at) names a server.
+    #[error("several groups have {uri}: name a server of one of {}", groups.join(", "))]
+    Ambiguous {
+        /// The resource.
+        uri: String,
+        /// The groups to choose from.
+        groups: Vec<String>,
+    },
     /// The server takes no subscriptions.
     #[error("the server {0} takes no subscriptions")]
     Unsupported(String),

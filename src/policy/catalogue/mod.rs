@@ -117,6 +117,9 @@ pub struct Catalogue {
     effects: Vec<Effect>,
 }
 
+/// A group that has a thing, and its servers that do.
+pub(crate) type Holders<'a> = (&'a GroupId, &'a [ServerId]);
+
 impl Catalogue {
     /// Nothing.
     pub(crate) fn empty() -> Self {
@@ -256,22 +259,26 @@ impl Catalogue {
     }
 
     /// Who has a resource, by the lists or else by the templates: one group with its servers, or several where they are
-    /// balanced over; nobody where that is not settled.
-    pub(crate) fn holders(&self, uri: &str, group: Option<&str>) -> Vec<(&GroupId, &[ServerId])> {
-        match self.resolve_resource(uri, group, |_| true) {
+    /// balanced over.
+    ///
+    /// # Errors
+    /// The groups, where it is not settled which of them is meant.
+    pub(crate) fn holders(&self, uri: &str, group: Option<&str>) -> Result<Vec<Holders<'_>>, Vec<String>> {
+        Ok(match self.resolve_resource(uri, group, |_| true) {
             Resolution::Found(resource) => vec![(&resource.group, &resource.servers)],
             Resolution::Several(resources) => {
                 resources.into_iter().map(|one| (&one.group, one.servers.as_slice())).collect()
             }
-            Resolution::Ambiguous(_) => Vec::new(),
+            Resolution::Ambiguous(groups) => return Err(groups),
             Resolution::Unknown { .. } => match self.resolve_by_template(uri, group, |_| true) {
                 Resolution::Found(template) => vec![(&template.group, &template.servers)],
                 Resolution::Several(templates) => {
                     templates.into_iter().map(|one| (&one.group, one.servers.as_slice())).collect()
                 }
-                Resolution::Ambiguous(_) | Resolution::Unknown { .. } => Vec::new(),
+                Resolution::Ambiguous(groups) => return Err(groups),
+                Resolution::Unknown { .. } => Vec::new(),
             },
-        }
+        })
     }
 
     /// The template that a URI follows which nobody lists.
