@@ -15,6 +15,9 @@
 //! quarantined, never given up. The next life begins only when the last one's state is gone, which its ledger's arrival
 //! proves.
 
+mod lives;
+mod member;
+mod membership;
 mod registration;
 mod roster;
 
@@ -30,6 +33,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::time::Instant;
 
+use self::member::{Member, Phase, Retiring};
 pub(crate) use self::registration::Registration;
 pub(crate) use self::roster::{Roster, RosterEntry};
 use super::Context;
@@ -39,18 +43,16 @@ use super::ledger::Ledger;
 use super::meters::RegistryMeters;
 use super::root::RootMsg;
 use super::router::RouterMsg;
-use super::server::{ServerActor, ServerArguments, ServerMsg};
+use super::server::ServerMsg;
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use crate::config::ToolName;
-use crate::event::{Event, ExitCause, ServerStatus};
+use crate::event::ServerStatus;
 use crate::id::{GroupId, Incarnation, ServerId};
 use crate::offer::OfferKind;
 use crate::policy::catalogue::{Catalogue, Offer, ServerOffer, differences};
 use crate::policy::response_cache::{CachedKind, Sweep};
-use crate::policy::restart::{Decision, RestartPolicy};
 use crate::policy::routing::Standing;
 use crate::policy::search::SearchIndex;
-use crate::stats::ServerInfo;
 
 /// How long the registry waits for a dead life's ledger. It comes when the state is dropped, within microseconds; a
 /// state that is never dropped must not keep its server down.
@@ -104,83 +106,6 @@ pub(crate) struct RegistryArguments {
     /// The number of the configuration that they come from.
     pub configuration: u64,
     pub roster: watch::Sender<Arc<Roster>>,
-}
-
-/// Where a member stands with its supervisor.
-enum Phase {
-    Alive(ActorRef<ServerMsg>),
-    Waiting {
-        until: Instant,
-        ended_at: Instant,
-        handed_over: bool,
-    },
-    /// Drained by order of the host; those who wait for its rest are told.
-    Paused {
-        actor: Option<ActorRef<ServerMsg>>,
-        tell: Vec<oneshot::Sender<()>>,
-    },
-    Leaving(Option<ActorRef<ServerMsg>>),
-}
-
-/// One server as its supervisor sees it.
-struct Member {
-    registration: Registration,
-    incarnation: Incarnation,
-    phase: Phase,
-    restart: RestartPolicy,
-    standing: Standing,
-    offer: Option<Offer>,
-    ledger: Ledger,
-    /// When the life that is drained, or leaves, ends at the latest.
-    finish_by: Instant,
-    /// When its actor last showed a sign of life.
-    heard_at: Instant,
-    /// It was asked to stop because it was silent; the next time it is killed.
-    suspected: bool,
-}
-
-impl Member {
-    fn actor(&self) -> Option<&ActorRef<ServerMsg>> {
-        match &self.phase {
-            Phase::Alive(actor) | Phase::Leaving(Some(actor)) | Phase::Paused { actor: Some(actor), .. } => {
-                Some(actor)
-            }
-            Phase::Waiting { .. } | Phase::Leaving(None) | Phase::Paused { actor: None, .. } => None,
-        }
-    }
-
-    fn alive(&self) -> Option<&ActorRef<ServerMsg>> {
-        match &self.phase {
-            Phase::Alive(actor) => Some(actor),
-            Phase::Waiting { .. } | Phase::Paused { .. } | Phase::Leaving(_) => None,
-        }
-    }
-
-    fn info(&self) -> ServerInfo {
-        let spec = &self.registration.spec;
-        ServerInfo {
-            id: spec.id.clone(),
-            group: spec.group.clone(),
-            tags: spec.tags.clone(),
-            origin: self.registration.origin.clone(),
-            metadata: spec.metadata.clone(),
-            endpoint: self.registration.connector.endpoint(),
-            status: self.standing.status,
-            reason: self.standing.reason.clone(),
-            retry_at: self.standing.retry_at,
-            incarnation: self.incarnation,
-            restarts: self.restart.total(),
-            tools: self.offer.as_ref().map_or(0, |offer| offer.tools.len()),
-        }
-    }
-}
-
-/// A life that was replaced.
-struct Retiring {
-    server: ServerId,
-    incarnation: Incarnation,
-    actor: ActorRef<ServerMsg>,
-    finish_by: Instant,
 }
 
 /// The registry's state.
@@ -352,81 +277,6 @@ impl RegistryState {
         self.members.get_mut(server).filter(|member| member.incarnation == incarnation)
     }
 
-    async fn register(
-        &mut self,
-        myself: &ActorRef<RegistryMsg>,
-        registration: Registration,
-        paused: bool,
-        now: Instant,
-    ) -> Result<(), ActorProcessingErr> {
-        let spec = registration.spec.clone();
-        let settings = &self.context.settings;
-        let member = Member {
-            incarnation: Incarnation::FIRST,
-            phase: Phase::Waiting { until: now, ended_at: now, handed_over: true },
-            restart: RestartPolicy::new(settings.restart.clone()),
-            standing: Standing::beginning(),
-            offer: None,
-            ledger: Ledger::new(&spec, settings),
-            finish_by: now,
-            heard_at: now,
-            suspected: false,
-            registration,
-        };
-        RegistryMeters::stands(&spec.id, member.standing.status);
-        self.members.insert(spec.id.clone(), member);
-        self.context.emit(Event::ServerRegistered { server: spec.id.clone(), group: spec.group.clone() });
-        if paused {
-            return self.rest(&spec.id, now);
-        }
-        self.start(myself, &spec.id, Incarnation::FIRST, false, now).await
-    }
-
-    /// Gives a server another description, and with it another life.
-    async fn replace(
-        &mut self,
-        myself: &ActorRef<RegistryMsg>,
-        registration: Registration,
-        now: Instant,
-    ) -> Result<(), ActorProcessingErr> {
-        let server = registration.spec.id.clone();
-        let Some(member) = self.members.get_mut(&server) else { return Ok(()) };
-        let fresh = Ledger::new(&registration.spec, &self.context.settings);
-        // The figures are the server's; what was learned of the former endpoint is not.
-        let Ledger { outcomes, latency, next_connection, subscriptions, .. } = member.ledger.clone();
-        member.ledger = Ledger { outcomes, latency, next_connection, subscriptions, ..fresh };
-        member.registration = registration;
-        self.changed.insert(server.clone());
-        let retiring = match &member.phase {
-            Phase::Alive(actor) => Some((actor.clone(), member.incarnation)),
-            Phase::Waiting { .. } => None,
-            // One that rests begins with the new description when it is resumed.
-            Phase::Paused { .. } | Phase::Leaving(_) => return Ok(()),
-        };
-        let next = member.incarnation.next();
-        let until = now + self.context.settings.shutdown_drain;
-        let beside = retiring.is_some();
-        if let Some((actor, incarnation)) = retiring.clone() {
-            self.retiring.push(Retiring { server: server.clone(), incarnation, actor, finish_by: until });
-        }
-        self.start(myself, &server, next, beside, now).await?;
-        if let Some((actor, _)) = retiring {
-            self.context.to_router(RouterMsg::Finish { actor, until });
-        }
-        Ok(())
-    }
-
-    /// Gives a server another description and leaves its actor and its connections alone.
-    fn amend(&mut self, registration: Registration) {
-        let server = registration.spec.id.clone();
-        let Some(member) = self.members.get_mut(&server) else { return };
-        let spec = registration.spec.clone();
-        member.registration = registration;
-        self.context.to_router(RouterMsg::Amended(spec));
-        self.offers_changed = true;
-        self.changed.insert(server);
-    }
-
     /// What a server of a group offers is not what it was: what it answered may not be either.
     fn clear_changed(&self, group: &GroupId, former: &Offer, offer: &Offer) {
         let (_, removed, changed) = differences(&former.tools, &offer.tools);
@@ -437,181 +287,6 @@ impl RegistryState {
         let others = others.map(|(kind, _)| Sweep::Of { kind, group: group.clone(), name: None });
         let sweeps = tools.chain(others);
         self.context.stage.borrow().tell_cache(CacheMsg::Changed(sweeps.collect()));
-    }
-
-    /// A life that was replaced is over.
-    fn retired(&mut self, index: usize) {
-        let Retiring { server, incarnation, .. } = self.retiring.swap_remove(index);
-        self.context.to_router(RouterMsg::Retired { server: server.clone(), incarnation });
-        if self.members.get(&server).is_some_and(|member| matches!(member.phase, Phase::Leaving(None))) {
-            self.forget(&server);
-        }
-    }
-
-    /// Takes a server out of service.
-    fn drain(&mut self, server: &ServerId, until: Instant, port: oneshot::Sender<()>, now: Instant) {
-        let Some(member) = self.members.get_mut(server) else { return };
-        member.finish_by = until;
-        let mut finishing = None;
-        match &mut member.phase {
-            Phase::Alive(actor) => {
-                finishing = Some(actor.clone());
-                member.phase = Phase::Paused { actor: Some(actor.clone()), tell: vec![port] };
-            }
-            Phase::Paused { actor: Some(actor), tell } => {
-                let actor = actor.clone();
-                tell.push(port);
-                return self.context.to_router(RouterMsg::Finish { actor, until });
-            }
-            Phase::Waiting { .. } => {
-                member.phase = Phase::Paused { actor: None, tell: Vec::new() };
-                let _ = port.send(());
-            }
-            // It rests already, or is leaving: the port's end says so.
-            Phase::Paused { actor: None, .. } | Phase::Leaving(_) => {
-                let _ = port.send(());
-                return;
-            }
-        }
-        let status = if member.actor().is_some() { ServerStatus::Draining } else { ServerStatus::Stopped };
-        self.stand_aside(server, status, now);
-        if let Some(actor) = finishing {
-            self.context.to_router(RouterMsg::Finish { actor, until });
-        }
-    }
-
-    /// Sets a server aside: the router is told at once, since no actor of it will.
-    fn stand_aside(&mut self, server: &ServerId, status: ServerStatus, now: Instant) {
-        let Some(member) = self.members.get_mut(server) else { return };
-        let reason = match member.phase {
-            Phase::Leaving(_) => "it was removed",
-            Phase::Alive(_) | Phase::Waiting { .. } | Phase::Paused { .. } => "it was drained",
-        };
-        let former = member.standing.status;
-        member.standing = Standing {
-            status,
-            hopeful: false,
-            listed: member.offer.is_some(),
-            slots: 0,
-            reason: Some(reason.to_owned()),
-            ..Standing::beginning()
-        };
-        let (incarnation, standing) = (member.incarnation, member.standing.clone());
-        self.context.to_router(RouterMsg::Standing {
-            server: server.clone(),
-            incarnation,
-            standing: standing.clone(),
-        });
-        self.tell_status(server, incarnation, former, &standing, now);
-        self.changed.insert(server.clone());
-    }
-
-    /// Registers a server that rests.
-    fn rest(&mut self, server: &ServerId, now: Instant) -> Result<(), ActorProcessingErr> {
-        let Some(member) = self.members.get_mut(server) else { return Ok(()) };
-        member.phase = Phase::Paused { actor: None, tell: Vec::new() };
-        self.context.to_router(RouterMsg::Joined {
-            spec: member.registration.spec.clone(),
-            incarnation: member.incarnation,
-            actor: None,
-            standing: member.standing.clone(),
-        });
-        self.stand_aside(server, ServerStatus::Stopped, now);
-        Ok(())
-    }
-
-    /// Puts a server that rests, or is about to, back into service.
-    async fn resume(
-        &mut self,
-        myself: &ActorRef<RegistryMsg>,
-        server: &ServerId,
-        now: Instant,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(member) = self.members.get_mut(server) else { return Ok(()) };
-        let Phase::Paused { actor, .. } = &member.phase else { return Ok(()) };
-        let beside = actor.is_some();
-        if let Some(actor) = actor.clone() {
-            let (incarnation, finish_by) = (member.incarnation, member.finish_by);
-            self.retiring.push(Retiring { server: server.clone(), incarnation, actor, finish_by });
-        }
-        let next = member.incarnation.next();
-        self.start(myself, server, next, beside, now).await
-    }
-
-    /// Begins a life, in place of one that has ended or `beside` one that retires.
-    async fn start(
-        &mut self,
-        myself: &ActorRef<RegistryMsg>,
-        server: &ServerId,
-        incarnation: Incarnation,
-        beside: bool,
-        now: Instant,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(member) = self.members.get_mut(server) else { return Ok(()) };
-        let arguments = ServerArguments {
-            context: self.context.clone(),
-            spec: member.registration.spec.clone(),
-            connector: member.registration.connector.clone(),
-            incarnation,
-            registry: myself.clone(),
-            ledger: member.ledger.clone(),
-            offer: member.offer.clone(),
-        };
-        let (actor, _) = ServerActor::spawn_linked(None, ServerActor, arguments, myself.get_cell()).await?;
-        let former = member.standing.status;
-        member.incarnation = incarnation;
-        member.phase = Phase::Alive(actor.clone());
-        member.heard_at = now;
-        member.suspected = false;
-        member.standing = Standing { listed: member.offer.is_some(), ..Standing::beginning() };
-        let (spec, standing) = (member.registration.spec.clone(), member.standing.clone());
-        self.context.to_router(if beside {
-            RouterMsg::Replaced { spec, incarnation, actor: Some(actor), standing }
-        } else {
-            RouterMsg::Joined { spec, incarnation, actor: Some(actor), standing }
-        });
-        let standing = member.standing.clone();
-        self.tell_status(server, incarnation, former, &standing, now);
-        self.changed.insert(server.clone());
-        Ok(())
-    }
-
-    fn unregister(&mut self, server: &ServerId, now: Instant) {
-        let Some(member) = self.members.get_mut(server) else { return };
-        let alive = member.alive().cloned();
-        let actor = member.actor().cloned();
-        let gone = actor.is_none();
-        member.phase = Phase::Leaving(actor);
-        self.offers_changed = true;
-        self.context.to_router(RouterMsg::Leaving(server.clone()));
-        if let Some(actor) = alive {
-            let until = now + self.context.settings.shutdown_drain;
-            member.finish_by = until;
-            self.context.to_router(RouterMsg::Finish { actor, until });
-        }
-        if gone {
-            self.forget(server);
-        } else {
-            self.stand_aside(server, ServerStatus::Draining, now);
-        }
-    }
-
-    fn forget(&mut self, server: &ServerId) {
-        if self.retiring.iter().any(|life| life.server == *server) {
-            // Its id is free when the last of its lives is over.
-            if let Some(member) = self.members.get_mut(server) {
-                member.phase = Phase::Leaving(None);
-            }
-            return;
-        }
-        self.members.remove(server);
-        RegistryMeters::left(server);
-        // Without a root the whole troupe is ending.
-        let _ = self.root.cast(RootMsg::Forgotten(server.clone()));
-        self.changed.remove(server);
-        self.context.to_router(RouterMsg::Left(server.clone()));
-        self.context.emit(Event::ServerUnregistered { server: server.clone() });
-        self.offers_changed = true;
     }
 
     /// A new router: it is told every member at once, and the rest with the next publication.
@@ -644,106 +319,6 @@ impl RegistryState {
             let _ = actor.cast(ServerMsg::CancelAll);
         }
     }
-
-    fn reported(&mut self, server: &ServerId, incarnation: Incarnation, standing: Standing, now: Instant) {
-        let Some(member) = self.current(server, incarnation) else { return };
-        if member.alive().is_none() {
-            return;
-        }
-        let former = std::mem::replace(&mut member.standing, standing.clone()).status;
-        if standing.status == ServerStatus::Ready && former != ServerStatus::Ready {
-            member.restart.ready(now);
-        }
-        self.tell_status(server, incarnation, former, &standing, now);
-        self.changed.insert(server.clone());
-    }
-
-    fn tell_status(
-        &self,
-        server: &ServerId,
-        incarnation: Incarnation,
-        from: ServerStatus,
-        standing: &Standing,
-        now: Instant,
-    ) {
-        if from == standing.status {
-            return;
-        }
-        RegistryMeters::stands(server, standing.status);
-        self.context.emit(Event::ServerStatusChanged {
-            server: server.clone(),
-            incarnation,
-            from,
-            to: standing.status,
-            reason: standing.reason.clone(),
-            retry_in: standing.retry_at.map(|at| at.saturating_duration_since(now)),
-        });
-    }
-
-    /// A server's actor ended: the router is told, and the policy decides what follows.
-    fn ended(&mut self, server: &ServerId, cause: ExitCause, now: Instant) {
-        let Some(member) = self.members.get_mut(server) else { return };
-        if let Phase::Leaving(_) = member.phase {
-            return self.forget(server);
-        }
-        if let Phase::Paused { actor, tell } = &mut member.phase {
-            *actor = None;
-            for port in std::mem::take(tell) {
-                // Whoever waited may have left.
-                let _ = port.send(());
-            }
-            let (incarnation, standing) = (member.incarnation, member.standing.clone());
-            self.context.to_router(RouterMsg::Down { server: server.clone(), incarnation, cause, standing });
-            return self.stand_aside(server, ServerStatus::Stopped, now);
-        }
-        let incarnation = member.incarnation;
-        let decision = member.restart.decide(&cause, now, &mut self.rng);
-        let (status, until) = match decision {
-            Decision::Restart { after } => (ServerStatus::Restarting, Some(now + after)),
-            Decision::Quarantine { after } => (ServerStatus::Quarantined, Some(now + after)),
-            Decision::Leave => (ServerStatus::Stopped, None),
-        };
-        if until.is_some() {
-            RegistryMeters::restarted(server);
-        }
-        let former = member.standing.status;
-        member.standing = Standing {
-            status,
-            // The first restarts follow within milliseconds.
-            hopeful: matches!(decision, Decision::Restart { after } if after < Duration::from_secs(1)),
-            listed: member.offer.is_some(),
-            slots: 0,
-            reason: Some(format!("its actor ended: {cause}")),
-            retry_at: until,
-            ..Standing::beginning()
-        };
-        member.phase = match until {
-            Some(until) => Phase::Waiting { until, ended_at: now, handed_over: false },
-            None => {
-                self.offers_changed = true;
-                Phase::Leaving(None)
-            }
-        };
-        let standing = member.standing.clone();
-        let restarts_in_window = member.restart.in_window(now);
-        self.context.to_router(RouterMsg::Down {
-            server: server.clone(),
-            incarnation,
-            cause: cause.clone(),
-            standing: standing.clone(),
-        });
-        self.context.emit(Event::ServerDown {
-            server: server.clone(),
-            incarnation,
-            cause,
-            restarts_in_window,
-            restart_in: until.map(|until| until.saturating_duration_since(now)),
-        });
-        self.tell_status(server, incarnation, former, &standing, now);
-        self.changed.insert(server.clone());
-    }
-
-    // === upkeep ===
 
     async fn tend(&mut self, myself: &ActorRef<RegistryMsg>, now: Instant) -> Result<(), ActorProcessingErr> {
         let due: Vec<(ServerId, Incarnation)> = self
@@ -778,28 +353,6 @@ impl RegistryState {
         let next = restarts.chain([self.next_ping]).min();
         self.alarm.set(next, myself, || RegistryMsg::Due);
         Ok(())
-    }
-
-    /// Dead-man's switch: a server actor that shows no sign of life is stopped, then killed.
-    fn ping(&mut self, now: Instant) {
-        let settings = &self.context.settings.restart;
-        self.next_ping = now + settings.ping_interval;
-        for member in self.members.values_mut() {
-            let Phase::Alive(actor) = &member.phase else { continue };
-            let silent = now.saturating_duration_since(member.heard_at) > settings.ping_timeout;
-            match (silent, member.suspected) {
-                (false, _) => {
-                    // One that has just ended is about to be restarted.
-                    let _ = actor.cast(ServerMsg::Ping);
-                }
-                (true, false) => {
-                    tracing::error!(server = %member.registration.spec.id, "silent: stopped");
-                    member.suspected = true;
-                    actor.stop(None);
-                }
-                (true, true) => actor.kill(),
-            }
-        }
     }
 
     /// Tells the router and the handles what has changed: the catalogue first, so that a server never stands ready
