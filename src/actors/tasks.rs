@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -30,10 +31,8 @@ impl Tasks {
     /// Starts `future`.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> OwnedTask {
         let alive = self.alive();
-        OwnedTask(tokio::spawn(async move {
-            future.await;
-            drop(alive);
-        }))
+        // Not a block that awaits it, which would have room for it twice.
+        OwnedTask(tokio::spawn(future.map(move |()| drop(alive))))
     }
 
     /// Waits until none is left.

@@ -35,7 +35,7 @@ impl ServerState {
         }
         for connection in self.leases.opening() {
             if !self.connections.contains_key(&connection) {
-                self.open(myself, connection, true).await?;
+                Box::pin(self.open(myself, connection, true)).await?;
             }
         }
         for connection in self.leases.expired(now) {

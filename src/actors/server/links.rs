@@ -47,7 +47,8 @@ impl ServerState {
         for _ in 0..self.pool.wanted() {
             let connection = self.ledger().connection();
             self.pool.opening(connection);
-            self.open(myself, connection, false).await?;
+            // In a box of its own, seldom needed: the future of each message would have room for it.
+            Box::pin(self.open(myself, connection, false)).await?;
         }
         Ok(())
     }

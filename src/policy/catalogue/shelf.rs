@@ -102,10 +102,11 @@ impl<E: Entry> Shelf<E> {
         for entry in merged.values().filter(|_| E::KIND.is_named()) {
             *seen.entry(names::exposed(entry.group.as_str(), &entry.name, false)).or_default() += 1;
         }
-        let mut shelf = Self { group_order, ..Self::default() };
+        let mut shelf = Self { group_order, entries: Vec::with_capacity(merged.len()), ..Self::default() };
         for (index, mut merged) in merged.into_values().enumerate() {
             merged.index = index;
             merged.servers.sort();
+            merged.servers.shrink_to_fit();
             if E::KIND.is_named() {
                 let plain = names::exposed(merged.group.as_str(), &merged.name, false);
                 let ambiguous = seen.get(&plain).is_some_and(|count| *count > 1);
