@@ -147,7 +147,7 @@ impl Reply {
 
     /// What the server asks before it gives a result: where the host has handlers for all of it
     /// ([`TroupeBuilder::on_elicitation`](crate::TroupeBuilder::on_elicitation) and its kin) they have answered, and this
-    /// is not seen. Otherwise the call is made again with [`Call::input`]. None for every other result.
+    /// is not seen. Otherwise the call is made again with [`Call::input`](crate::Call::input). None for every other result.
     pub fn input_required(&self) -> Option<InputRequired> {
         if result_type(&self.result)? != "input_required" {
             return None;
