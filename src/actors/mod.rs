@@ -60,7 +60,7 @@ pub(crate) struct Stage {
     pub patience: Duration,
     /// The current events actor.
     pub events: Option<ActorRef<events::EventsMsg>>,
-    /// Which calls the cache has to do with; none if no tool's results are kept.
+    /// Which calls the cache has to do with; none if nothing is kept.
     pub caching: Option<Arc<cache::Caching>>,
     /// The current cache actor. One that has just ended is no less use than none: calls make their own way.
     pub cache: Option<ActorRef<cache::CacheMsg>>,

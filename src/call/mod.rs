@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use attempt::{AttemptEnd, OutcomeClass};
-use options::SomeOptions;
 pub(crate) use options::{Affinity, CacheUse, Input, Options, Selector};
 pub use reply::{InputRequired, Reply, ReplyError};
 
@@ -120,7 +119,8 @@ pub struct Call {
     pub(crate) streamed: bool,
     pub(crate) idempotent: bool,
     pub(crate) hedged: bool,
-    options: SomeOptions,
+    /// Behind one pointer, and none where nothing is said: so a call is small where it is moved.
+    options: Option<Box<Options>>,
     /// The parent of its attempts' spans, where somebody listens.
     pub(crate) span: Option<SharedSpan>,
 }
@@ -178,19 +178,20 @@ impl Call {
             streamed: false,
             idempotent: false,
             hedged: false,
-            options: SomeOptions::default(),
+            options: None,
             span: None,
         }
     }
 
     /// What it says beside, and what is usual for the rest.
     pub(crate) fn options(&self) -> &Options {
-        self.options.get()
+        static USUAL: Options = Options::USUAL;
+        self.options.as_deref().unwrap_or(&USUAL)
     }
 
     /// To say something beside.
     pub(crate) fn options_mut(&mut self) -> &mut Options {
-        self.options.get_mut()
+        self.options.get_or_insert_with(|| Box::new(Options::USUAL))
     }
 
     /// The arguments: anything that serialises to a JSON object. What does not is reported by the call.

@@ -26,7 +26,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// Nothing is said.
-    const USUAL: Self = Self {
+    pub const USUAL: Self = Self {
         selector: Selector { server: None, group: None, tags: Vec::new() },
         affinity: None,
         idle_timeout: None,
@@ -39,23 +39,6 @@ impl Options {
     };
 }
 
-/// The options behind one pointer, and none where nothing is said: so a call is small where it is moved.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SomeOptions(Option<Box<Options>>);
-
-impl SomeOptions {
-    /// What is said, and what is usual for the rest.
-    pub fn get(&self) -> &Options {
-        static USUAL: Options = Options::USUAL;
-        self.0.as_deref().unwrap_or(&USUAL)
-    }
-
-    /// To say something.
-    pub fn get_mut(&mut self) -> &mut Options {
-        self.0.get_or_insert_with(|| Box::new(Options::USUAL))
-    }
-}
-
 /// Keeps calls with one key on one server of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Affinity {
@@ -64,10 +47,9 @@ pub(crate) struct Affinity {
 }
 
 /// What a call has to do with the response cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CacheUse {
     /// As its tool's rule says.
-    #[default]
     Usual,
     /// Its result is fetched, and kept.
     Refresh,

@@ -66,8 +66,8 @@ impl Troupe {
     /// Of several servers that have the resource the first ready one is asked, by id.
     ///
     /// # Errors
-    /// [`SubscribeError`] if no server has it or several groups do, or if that server takes no subscriptions. A server that refuses later is told as
-    /// [`Event::SubscriptionFailed`](crate::Event::SubscriptionFailed).
+    /// [`SubscribeError`] if no server has it or several groups do, or if that server takes no subscriptions. A server that
+    /// refuses later is told as [`Event::SubscriptionFailed`](crate::Event::SubscriptionFailed).
     pub async fn subscribe(&self, uri: impl Into<String>) -> Result<Subscription, SubscribeError> {
         let uri = uri.into();
         self.subscribe_where(uri.clone(), |troupe| troupe.servers_of(&uri)).await
