@@ -186,12 +186,12 @@ impl<W: Copy + Eq + Hash> Pool<W> {
             Phase::Opening => false,
             Phase::Closing | Phase::Leaving => true,
         };
-        let wanted = match missing {
-            // The usual answer, found first: this is asked after each message.
-            0 if !self.connections.values().all(busy) || !self.is_ready() => return 0,
-            0 => 1,
-            missing => missing,
-        };
+        let all_busy = || self.is_ready() && self.connections.values().all(busy);
+        let wanted = if missing > 0 { missing } else { usize::from(all_busy()) };
+        if wanted == 0 {
+            // The usual answer: this is asked after each message.
+            return 0;
+        }
         let counted = self.connections.values().filter(|connection| connection.counts()).count();
         wanted.min(self.settings.max.saturating_sub(counted))
     }
