@@ -354,10 +354,7 @@ impl Troupe {
         server: Server,
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<(), RegisterError> {
-        let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
-        let (settings, origin) = (self.0.settings.borrow().clone(), Origin::Registered);
-        let alive = self.0.tasks.alive();
-        let registration = Registration::of(server, connector, &settings, order, origin, alive)?;
+        let registration = self.registration(server, connector)?;
         ask(&self.0.root, |port| RootMsg::Register { registration, port })
             .await
             .unwrap_or(Err(RegisterError::Closed))
@@ -382,15 +379,39 @@ impl Troupe {
     /// # Errors
     /// A wrong description, or [`ReplaceError::Unknown`] if no server of that id is registered.
     pub async fn replace(&self, server: Server) -> Result<(), ReplaceError> {
+        self.replace_by(server, None).await
+    }
+
+    /// Replaces a server by one that is reached through a connector of the host's own.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub async fn replace_via(&self, server: Server, connector: impl Connector) -> Result<(), ReplaceError> {
+        self.replace_by(server, Some(Arc::new(connector))).await
+    }
+
+    async fn replace_by(
+        &self,
+        server: Server,
+        connector: Option<Arc<dyn Connector>>,
+    ) -> Result<(), ReplaceError> {
         let id = server.id().to_owned();
-        let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
-        let (settings, origin) = (self.0.settings.borrow().clone(), Origin::Registered);
-        let alive = self.0.tasks.alive();
-        let registration = Registration::of(server, None, &settings, order, origin, alive)?;
+        let registration = self.registration(server, connector)?;
         match ask(&self.0.root, |port| RootMsg::Replace { registration, port }).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(UnknownServer(id).into()),
         }
+    }
+
+    /// What the root needs to play a server.
+    fn registration(
+        &self,
+        server: Server,
+        connector: Option<Arc<dyn Connector>>,
+    ) -> Result<Registration, ConfigError> {
+        let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
+        let settings = self.0.settings.borrow().clone();
+        Registration::of(server, connector, &settings, order, Origin::Registered, self.0.tasks.alive())
     }
 
     /// Takes a server out of service and keeps it registered: it gets no new calls, finishes those it has, and closes its

@@ -10,7 +10,9 @@
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+mod network;
 mod plan;
+mod users;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

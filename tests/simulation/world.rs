@@ -1,40 +1,43 @@
 //! One run: a host with the troupe and its callers, a host for each server, and the network between them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_troupe::testkit::{AnswerChecker, Entrance, Script, ScriptedServer, inject, living_actors};
-use mcp_troupe::transport::websocket::{WebSocketConnector, WebSocketOptions};
-use mcp_troupe::transport::{BoxFuture, Connector, DialError, Link};
-use mcp_troupe::{Call, Priority, Readiness, Server, Settings, Troupe};
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
+use mcp_troupe::testkit::{
+    AnswerChecker, Fault, Script, ScriptedEra, ScriptedServer, Target, inject, living_actors,
+};
+use mcp_troupe::{Call, Event, Readiness, Server, Settings, Troupe};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_local};
 use turmoil::Sim;
-use turmoil::net::{TcpListener, TcpStream};
+use turmoil::net::TcpListener;
 
-use super::plan::{FAULTS, Plan, SERVERS, Step, Trouble, name};
+use super::network::{Dialer, Line, PORT, Way};
+use super::plan::{FAULTS, Order, PROCESS, Plan, SERVERS, SESSIONS, Step, Trouble, name};
+use super::users::{
+    LONG, Leased, RESOURCE, Subscriptions, caller, carry_out, lease_user, patient_caller,
+};
 
 /// The host of the troupe.
 const TROUPE: &str = "troupe";
 
-/// The port of every server.
-const PORT: u16 = 80;
-
 /// Callers, each with one call at a time.
 const CALLERS: u64 = 4;
 
+/// Users of leases, each with one lease at a time.
+const LEASE_USERS: u64 = 2;
+
 /// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// After the last fault everything is ready within this time: a crash loop's quarantine, and the longest opening of a
 /// breaker, are over by then.
 const LIVENESS: Duration = Duration::from_secs(10);
 
-const MS: fn(u64) -> Duration = Duration::from_millis;
+/// Milliseconds.
+pub const MS: fn(u64) -> Duration = Duration::from_millis;
 
 /// How a run went.
 pub struct Run {
@@ -44,15 +47,16 @@ pub struct Run {
     pub answered: u64,
 }
 
+/// What is told of a run, line by line.
 #[derive(Clone)]
-struct Trace {
+pub struct Trace {
     lines: Rc<RefCell<Vec<String>>>,
     /// Sees each line as it comes.
     follow: fn(&str),
 }
 
 impl Trace {
-    fn note(&self, line: impl std::fmt::Display) {
+    pub fn note(&self, line: impl std::fmt::Display) {
         self.note_at(turmoil::sim_elapsed().unwrap_or_default(), line);
     }
 
@@ -63,38 +67,8 @@ impl Trace {
     }
 }
 
-/// Dials within the simulated network.
-struct Dialer {
-    host: String,
-    websocket: WebSocketConnector,
-}
-
-impl Dialer {
-    fn to(host: String) -> Self {
-        let options = WebSocketOptions {
-            url: format!("ws://{host}"),
-            message_bytes_max: 1 << 20,
-            ..WebSocketOptions::default()
-        };
-        Self { host, websocket: WebSocketConnector::new(options).unwrap() }
-    }
-}
-
-impl Connector for Dialer {
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Link>, DialError>> {
-        Box::pin(async move {
-            let stream = TcpStream::connect((self.host.as_str(), PORT)).await?;
-            self.websocket.over(stream).await
-        })
-    }
-
-    fn endpoint(&self) -> String {
-        self.websocket.endpoint()
-    }
-}
-
 /// Settings with times as short as the run: the defaults would outlast it.
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.call_timeout = PATIENCE;
     settings.liveness.ping_interval = MS(500);
@@ -112,129 +86,219 @@ fn settings() -> Settings {
     settings
 }
 
+/// A server, and what befalls it.
+struct World {
+    server: ScriptedServer,
+    line: Arc<Line>,
+    /// Drops the connections that are open.
+    cut: Notify,
+    /// It takes no second connection.
+    single: Cell<bool>,
+}
+
 /// Runs a seed to its end; `follow` sees each line of its trace as it comes.
 ///
 /// # Panics
-/// When a call is lost, doubled, late or untrue, or something is not ready again in time.
+/// When a call is lost, doubled, late or untrue, a lease meets another one, or something is not ready again in time.
 pub fn simulate(seed: u64, follow: fn(&str)) -> Run {
-    let Plan { latencies, steps, strikes } = Plan::of(seed);
-    let servers: Rc<Vec<ScriptedServer>> = Rc::new((0..SERVERS).map(server).collect());
-    let cuts: Vec<Arc<Notify>> = (0..SERVERS).map(|_| Arc::default()).collect();
+    let Plan { latencies, legacy, pools, steps, strikes, orders } = Plan::of(seed);
+    let worlds: Vec<Rc<World>> = legacy.iter().enumerate().map(|(n, legacy)| world(n, *legacy)).collect();
     let trace = Trace { lines: Rc::default(), follow };
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
-        .simulation_duration(FAULTS + PATIENCE + LIVENESS + LIVENESS)
+        .simulation_duration(FAULTS + LONG + PATIENCE + LIVENESS + LIVENESS)
         .tick_duration(MS(2))
         .enable_random_order()
         .build();
-    for (number, server) in servers.iter().enumerate() {
-        let (entrance, cut) = (server.entrance(), cuts[number].clone());
-        sim.host(name(number), move || listen(entrance.clone(), cut.clone()));
+    for (number, world) in worlds.iter().enumerate().filter(|(number, _)| *number != PROCESS) {
+        let world = world.clone();
+        sim.host(name(number), move || listen(world.clone()));
     }
-    let answered = Rc::new(RefCell::new(0));
-    let on_stage = play(seed, strikes, servers.clone(), trace.clone(), answered.clone());
+    let answered = Rc::new(Cell::new(0));
+    let done = answered.clone();
+    let on_stage = play(seed, pools, strikes, orders, worlds.clone(), trace.clone());
     sim.client(TROUPE, async move {
-        on_stage.await;
+        done.set(on_stage.await);
         Ok(())
     });
-    for (number, latency) in latencies.iter().enumerate() {
+    for (number, latency) in latencies.iter().enumerate().filter(|(number, _)| *number != PROCESS) {
         sim.set_link_latency(TROUPE, name(number), *latency);
     }
     let mut steps = steps.into_iter().peekable();
     while !sim.step().unwrap() {
         while let Some((_, step)) = steps.next_if(|(at, _)| *at <= sim.elapsed()) {
             trace.note_at(sim.elapsed(), format_args!("{step:?}"));
-            apply(&step, &mut sim, &latencies, &cuts);
+            apply(&step, &mut sim, &latencies, &worlds);
         }
     }
-    let (trace, answered) = (trace.lines.take(), answered.take());
-    Run { trace, answered }
+    Run { trace: trace.lines.take(), answered: answered.get() }
 }
 
 /// The servers differ: in their pace, and in what they offer beside `echo`.
-fn server(number: usize) -> ScriptedServer {
+fn world(number: usize, legacy: bool) -> Rc<World> {
     let pace = MS(5 * number as u64);
-    ScriptedServer::builder().tool("echo", Script::After(pace, Script::Echo.into())).build()
+    let server = ScriptedServer::builder()
+        .tool("echo", Script::After(pace, Script::Echo.into()))
+        .tool("connection", Script::Connection)
+        .tool("long", Script::After(LONG, Script::Echo.into()))
+        .resource(RESOURCE, "0")
+        .tells_changes()
+        .era(if legacy { ScriptedEra::Legacy } else { ScriptedEra::Modern })
+        .build();
+    Rc::new(World { server, line: Arc::default(), cut: Notify::new(), single: Cell::new(false) })
 }
 
 /// Serves connections; a cut drops those that are open.
-async fn listen(entrance: Entrance, cut: Arc<Notify>) -> turmoil::Result {
+async fn listen(world: Rc<World>) -> turmoil::Result {
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     let mut guests = JoinSet::new();
     loop {
         tokio::select! { biased;
-            () = cut.notified() => guests.abort_all(),
+            () = world.cut.notified() => guests.abort_all(),
             accepted = listener.accept() => {
-                guests.spawn(entrance.clone().admit(accepted?.0));
+                let (stream, _) = accepted?;
+                if !(world.single.get() && world.server.observed().connections > 0) {
+                    guests.spawn(world.server.entrance().admit(stream));
+                }
             }
         }
     }
 }
 
-fn apply(step: &Step, sim: &mut Sim<'_>, latencies: &[Duration], cuts: &[Arc<Notify>]) {
+fn apply(step: &Step, sim: &mut Sim<'_>, latencies: &[Duration], worlds: &[Rc<World>]) {
     match step {
         Step::Begin(trouble, server) => {
-            let host = name(*server);
+            let (host, world) = (name(*server), &worlds[*server]);
             match trouble {
                 Trouble::Partition => sim.partition(TROUPE, host),
                 Trouble::Deafen => sim.partition_oneway(TROUPE, host),
                 Trouble::Mute => sim.partition_oneway(host, TROUPE),
                 Trouble::Hold => sim.hold(TROUPE, host),
                 Trouble::Slow(latency) => sim.set_link_latency(TROUPE, host, *latency),
+                Trouble::Crawl(bytes) => world.line.crawl(*bytes),
+                Trouble::Single => world.single.set(true),
+                Trouble::Neglect(method) => world.server.neglect(*method, u64::MAX),
                 Trouble::Crash => sim.crash(host),
             }
         }
         Step::End(trouble, server) => {
-            let host = name(*server);
+            let (host, world) = (name(*server), &worlds[*server]);
             match trouble {
                 Trouble::Partition | Trouble::Deafen | Trouble::Mute => sim.repair(TROUPE, host),
                 Trouble::Hold => sim.release(TROUPE, host),
                 Trouble::Slow(_) => sim.set_link_latency(TROUPE, host, latencies[*server]),
+                Trouble::Crawl(_) => world.line.crawl(0),
+                Trouble::Single => world.single.set(false),
+                Trouble::Neglect(method) => world.server.attend(method),
                 Trouble::Crash if sim.is_host_running(host.as_str()) => {}
                 Trouble::Crash => sim.bounce(host),
             }
         }
-        Step::Cut(server) => cuts[*server].notify_one(),
+        // A process has no listener that could be told.
+        Step::Cut(server) if *server == PROCESS => worlds[*server].server.cut_all(),
+        Step::Cut(server) => worlds[*server].cut.notify_one(),
+        Step::NeglectOnce(method, server) => worlds[*server].server.neglect(*method, 1),
+        Step::Forget(server) => worlds[*server].line.forget_sessions(),
+        Step::BreakOff(server) => worlds[*server].line.break_next(),
     }
 }
 
-/// What happens on the troupe's host.
+/// What the troupe's host has.
+pub struct Stage {
+    pub troupe: Troupe,
+    pub subscriptions: Rc<Subscriptions>,
+    pub trace: Trace,
+    worlds: Vec<Rc<World>>,
+    pools: Vec<(usize, usize)>,
+}
+
+impl Stage {
+    /// A server's description, and the way to it.
+    pub fn server(&self, number: usize) -> (Server, Dialer) {
+        described(number, self.pools[number], &self.worlds[number])
+    }
+
+    /// Registers a server, unless it is registered.
+    pub async fn register(&self, number: usize) -> Result<(), String> {
+        let (described, way) = self.server(number);
+        self.troupe.register_via(described, way).await.map_err(|error| error.to_string())
+    }
+}
+
+fn described(number: usize, (min, max): (usize, usize), world: &World) -> (Server, Dialer) {
+    let mut pool = settings().pool;
+    (pool.min, pool.max) = (min, max);
+    let way = match number {
+        SESSIONS => Way::Sessions(name(number)),
+        PROCESS => Way::Process(world.server.entrance()),
+        _ => Way::Network(name(number)),
+    };
+    let group = if number < SESSIONS { "replicas".to_owned() } else { name(number) };
+    (Server::custom(name(number)).group(group).pool(pool), Dialer::new(way, world.line.clone()))
+}
+
+/// What happens on the troupe's host. Returns how many calls were answered with a result.
 async fn play(
     seed: u64,
-    strikes: Vec<(Duration, mcp_troupe::testkit::Target, mcp_troupe::testkit::Fault)>,
-    servers: Rc<Vec<ScriptedServer>>,
+    pools: Vec<(usize, usize)>,
+    strikes: Vec<(Duration, Target, Fault)>,
+    orders: Vec<(Duration, Order)>,
+    worlds: Vec<Rc<World>>,
     trace: Trace,
-    answered: Rc<RefCell<u64>>,
-) {
+) -> u64 {
     let settings = settings();
-    let builder =
-        (0..SERVERS).fold(Troupe::builder().settings(settings.clone()).seed(seed), |builder, number| {
-            let group = if number + 1 < SERVERS { "replicas" } else { "alone" };
-            builder.server_via(Server::custom(name(number)).group(group), Dialer::to(name(number)))
-        });
+    let mut builder = Troupe::builder().settings(settings.clone()).seed(seed);
+    for (number, world) in worlds.iter().enumerate() {
+        let (described, way) = described(number, pools[number], world);
+        builder = builder.server_via(described, way);
+    }
     let troupe = builder.start().await.unwrap();
     let checker = AnswerChecker::new(&troupe, &settings);
+    let subscriptions = Rc::new(Subscriptions::default());
+    let stage =
+        Rc::new(Stage { troupe: troupe.clone(), subscriptions: subscriptions.clone(), trace, worlds, pools });
+    let trace = &stage.trace;
 
     let mut events = troupe.events();
-    let told = trace.clone();
-    let listener = tokio::task::spawn_local(async move {
+    let (told, noted) = (trace.clone(), subscriptions.clone());
+    let listener = spawn_local(async move {
         while let Some(event) = events.next().await {
             told.note(format_args!("{event:?}"));
+            if let Event::ResourceUpdated { server, .. } = &event {
+                noted.note(server.as_str());
+            }
         }
     });
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|n| tokio::task::spawn_local(caller(seed ^ (n << 32), checker.clone(), trace.clone())))
-        .collect();
+    let leased = Leased::default();
+    let mut users = Vec::new();
+    for n in 0..CALLERS {
+        users.push(spawn_local(caller(seed ^ (n << 32), checker.clone(), leased.clone(), trace.clone())));
+    }
+    users.push(spawn_local(patient_caller(checker.clone(), trace.clone())));
+    for n in 0..LEASE_USERS {
+        let seed = seed ^ ((CALLERS + n) << 32);
+        users.push(spawn_local(lease_user(n, seed, troupe.clone(), leased.clone(), trace.clone())));
+    }
+    users.push(spawn_local(subscriptions.clone().hold(troupe.clone(), trace.clone())));
+    for (at, order) in orders {
+        let stage = stage.clone();
+        users.push(spawn_local(async move {
+            wait_until(at).await;
+            carry_out(order, stage).await;
+        }));
+    }
     for (at, target, fault) in strikes {
-        tokio::time::sleep(at.saturating_sub(turmoil::sim_elapsed().unwrap())).await;
+        wait_until(at).await;
         let struck = inject(&troupe, target.clone(), fault).await.is_ok();
         trace.note(format_args!("{fault:?} {target:?}: {struck}"));
     }
-    for caller in callers {
-        caller.await.unwrap();
+    for user in users {
+        user.await.unwrap();
     }
+    wait_until(FAULTS).await;
     trace.note("every caller has its answers");
     assert_eq!(checker.open_calls(), 0);
+    restore(&stage).await;
 
     let within = |what| format!("{what} within {LIVENESS:?} of the last fault");
     let healing = async {
@@ -245,41 +309,45 @@ async fn play(
                 tokio::time::sleep(MS(50)).await;
             }
             trace.note(format_args!("{} answers", name(number)));
+            hear_of_changes(number, &stage).await;
+            trace.note(format_args!("{} tells of changes", name(number)));
         }
     };
     tokio::time::timeout(LIVENESS, healing)
         .await
-        .unwrap_or_else(|_| panic!("{}", within("all answer again")));
+        .unwrap_or_else(|_| panic!("{}", within("all answer and tell of changes again")));
     troupe.shutdown().await;
     assert_eq!(living_actors(&troupe), 0, "actors were left behind");
     listener.await.unwrap();
-    let tally = checker.verdict(servers.iter()).unwrap_or_else(|violations| panic!("{violations}"));
+    let servers = stage.worlds.iter().map(|world| &world.server);
+    let tally = checker.verdict(servers).unwrap_or_else(|violations| panic!("{violations}"));
     trace.note(format_args!("{tally:?}"));
-    *answered.borrow_mut() = tally.ok;
+    tally.ok
 }
 
-/// Calls until the faults are over.
-async fn caller(seed: u64, checker: AnswerChecker, trace: Trace) {
-    let mut rng = SmallRng::seed_from_u64(seed);
-    while turmoil::sim_elapsed().unwrap() < FAULTS {
-        tokio::time::sleep(MS(rng.random_range(1..100))).await;
-        let mut call = Call::tool("echo").priority(Priority::ALL[rng.random_range(0..3)]);
-        call = match rng.random_range(0..4) {
-            0 => call.group("alone"),
-            1 => call.server(name(rng.random_range(0..SERVERS))),
-            _ => call.group("replicas"),
-        };
-        call = match rng.random_range(0..3) {
-            0 => call.idempotent(),
-            1 => call.timeout(MS(rng.random_range(1..1_000))),
-            _ => call,
-        };
-        let number = checker.calls();
-        match checker.call(call).await {
-            Ok(reply) => trace.note(format_args!("call {number}: {} after {}", reply.server, reply.attempts)),
-            Err(error) => {
-                trace.note(format_args!("call {number}: {} ({:?})", error.kind().name(), error.outcome()));
-            }
-        }
+async fn wait_until(at: Duration) {
+    tokio::time::sleep(at.saturating_sub(turmoil::sim_elapsed().unwrap())).await;
+}
+
+/// What orders that came between each other have left undone.
+async fn restore(stage: &Stage) {
+    for number in 0..SERVERS {
+        // It is registered, or it rests for nobody any more: then there is nothing to do.
+        let _ = stage.register(number).await;
+        let _ = stage.troupe.resume(&name(number)).await;
+        let _ = stage.troupe.breaker(name(number)).reset().await;
+    }
+}
+
+/// A subscription that is held tells of changes again.
+async fn hear_of_changes(number: usize, stage: &Stage) {
+    let (server, subscriptions) = (&stage.worlds[number].server, &stage.subscriptions);
+    subscriptions.subscribe(&stage.troupe, number, &stage.trace).await;
+    subscriptions.was_told(number);
+    let mut state = 0;
+    while !subscriptions.was_told(number) {
+        state += 1;
+        server.update_resource(RESOURCE, state.to_string());
+        tokio::time::sleep(MS(100)).await;
     }
 }

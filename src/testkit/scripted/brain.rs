@@ -220,6 +220,9 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
     }
     let Some(id) = asked.id.map(RawValue::get) else { return Vec::new() };
     let now = plan.borrow();
+    if neglects(&now, observed, &method) {
+        return Vec::new();
+    }
     match (now.dialect, now.era, method.as_str()) {
         (Dialect::Mcp, ScriptedEra::Modern, "server/discover") => {
             shake_hands(observed, method);
@@ -319,6 +322,17 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
         }
         _ => vec![Act::Say(error(id, -32601, &format!("unknown method {method}")))],
     }
+}
+
+/// Whether a request of this method is one of those that are left without an answer.
+fn neglects(plan: &Plan, observed: &watch::Sender<Observed>, method: &str) -> bool {
+    let Some(most) = plan.neglected.get(method) else { return false };
+    let so_far = observed.borrow().neglected.get(method).copied().unwrap_or_default();
+    let neglected = so_far < *most;
+    if neglected {
+        observed.send_modify(|observed| *observed.neglected.entry(method.to_owned()).or_default() += 1);
+    }
+    neglected
 }
 
 fn shake_hands(observed: &watch::Sender<Observed>, method: String) {

@@ -67,6 +67,8 @@ struct Plan {
     announcements: u64,
     /// Reads nothing any more, and so answers no ping either.
     deaf: bool,
+    /// How many requests of each method are left without an answer, ever.
+    neglected: BTreeMap<String, u64>,
     /// Over HTTP: answers every request so.
     refusal: Option<Refused>,
     /// Arguments that a tool wants mirrored, each with its header.
@@ -144,6 +146,8 @@ pub struct Observed {
     pub accepted: u64,
     /// How often each call of an [`AnswerChecker`](super::AnswerChecker) arrived, by its number.
     pub executions: Vec<u8>,
+    /// Requests that were left without an answer as [`ScriptedServer::neglect`] orders, by method.
+    pub neglected: BTreeMap<String, u64>,
     /// Sessions that are known, over HTTP.
     pub sessions: BTreeSet<String>,
     /// Sessions ever.
@@ -415,6 +419,7 @@ impl ScriptedServer {
                 releases: 0,
                 announcements: 0,
                 deaf: false,
+                neglected: BTreeMap::new(),
                 refusal: None,
                 mirrored: BTreeMap::new(),
                 said: BTreeMap::new(),
@@ -485,6 +490,22 @@ impl ScriptedServer {
     /// Stops reading: no message is answered any more, and no ping.
     pub fn go_deaf(&self) {
         self.plan.send_modify(|plan| plan.deaf = true);
+    }
+
+    /// Leaves so many more requests of this method without an answer. Calls of tools are answered by their scripts.
+    pub fn neglect(&self, method: impl Into<String>, times: u64) {
+        let method = method.into();
+        let so_far = self.observed.borrow().neglected.get(&method).copied().unwrap_or_default();
+        self.plan.send_modify(|plan| {
+            plan.neglected.insert(method, so_far.saturating_add(times));
+        });
+    }
+
+    /// Answers every request of this method again.
+    pub fn attend(&self, method: &str) {
+        self.plan.send_modify(|plan| {
+            plan.neglected.remove(method);
+        });
     }
 
     /// Over HTTP: answers every request with this status and these headers from now on.
