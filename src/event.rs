@@ -409,14 +409,17 @@ pub enum Event {
         /// The tool.
         tool: String,
     },
-    /// A peer sent something that is no valid message, or answers nothing that was asked.
+    /// A peer sent something that is no valid message, or answers nothing that was asked. Told when it begins, and then
+    /// once a second with what came together.
     ProtocolViolation {
         /// The server.
         server: ServerId,
-        /// The connection.
+        /// The connection: of several, that of the first.
         connection: ConnectionId,
-        /// What it was.
+        /// What it was: of several, the first. It may hold untrusted text, cut after 4 KiB.
         reason: String,
+        /// How many there were since the last that was told.
+        violations: u64,
     },
     /// A server logged something that belongs to no call, or to one whose caller does not listen. Rate-limited.
     ServerLogged {

@@ -25,6 +25,7 @@ use super::server::ServerMsg;
 use super::tasks::OwnedTask;
 use crate::config::ServerSpec;
 use crate::id::ConnectionId;
+use crate::news::{TEXT_BYTES_MAX, cut};
 use crate::protocol::Known;
 use crate::transport::Connector;
 
@@ -82,6 +83,7 @@ impl Actor for ConnectionActor {
 
 /// How a connection ended, or why it never came to be.
 pub(crate) struct Ending {
+    /// Cut: it may be in the server's words, and goes with events, standings and the errors of calls.
     pub reason: String,
     /// When the server wants to be asked again, if it said so.
     pub retry_after: Option<Duration>,
@@ -89,7 +91,7 @@ pub(crate) struct Ending {
 
 impl From<String> for Ending {
     fn from(reason: String) -> Self {
-        Self { reason, retry_after: None }
+        Self { reason: cut(reason, TEXT_BYTES_MAX), retry_after: None }
     }
 }
 
@@ -118,9 +120,9 @@ async fn live(arguments: ConnectionArguments) -> Ending {
     };
     let opened = match dial.open().await {
         Ok(opened) => opened,
-        Err(error) => return Ending { reason: error.to_string(), retry_after: error.retry_after() },
+        Err(error) => return Ending { retry_after: error.retry_after(), ..Ending::from(error.to_string()) },
     };
-    // Each request in flight may be followed by its cancellation; a few more places hold listings.
+    // Each request in flight may be followed by its cancellation; a few more places hold listings and the word to close.
     let (queue, requests) = mpsc::channel(2 * spec.pool.in_flight_max + 16);
     let session = opened.session.clone();
     if server.cast(ServerMsg::Opened { connection, session, queue }).is_err() {

@@ -5,16 +5,30 @@
 //! read, the result stays a slice of its frame.
 //!
 //! Where each request travels alone, one may fail while the link goes on; and a link that is leaving takes no more of them,
-//! but those under way come to their own ends before the pump ends.
+//! but those under way come to their own ends before the pump ends. One that was asked to close waits for its calls
+//! alone: each of them ends, since it has a deadline and can be called off until then. Everything else that is open
+//! may never be answered, and is let go.
 //!
 //! It ends by closing its queue and draining it, so that every attempt it was given is reported: as lost, and whether
 //! it may have been sent.
+//!
+//! | what a peer makes grow | how far |
+//! | --- | --- |
+//! | answers to what it asks | reading stops ([`notices`]); so many of one frame |
+//! | oddities, answers to nothing | a count and the first words ([`oddities`]) |
+//! | reports of what came unasked | so many a second ([`unasked`]) |
+//! | names of resources that changed | so many, then *more* |
+//! | progress, log messages | so many a second ([`hearing`]) |
+//! | requests that it never answers | calls have deadlines; of listings and subscriptions old ones are forgotten |
 
 mod hearing;
+mod notices;
+mod oddities;
+mod stall;
+mod unasked;
 mod words;
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
@@ -22,10 +36,15 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 pub(crate) use self::hearing::{Asides, Logged};
 use self::hearing::{Hearing, Unpassed};
+use self::notices::Notices;
+use self::oddities::Noise;
+pub(crate) use self::oddities::Violations;
+use self::stall::{Reading, Stall};
+use self::unasked::Unasked;
 pub(crate) use self::words::{Finished, ListFailure, ListPort, Listened, Mirroring, PumpMsg, Report, Stale};
 use super::dial::Opened;
 use super::questions::{Answered, Questions};
@@ -36,12 +55,13 @@ use crate::duration::rounded;
 use crate::error::RpcError;
 use crate::id::AttemptId;
 use crate::json::RawJson;
+use crate::news::{TEXT_BYTES_MAX, cut};
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
 use crate::protocol::envelope::{FrameMemory, Incoming, Malformed, Response, decode, decode_answer};
 use crate::protocol::{
-    LISTEN_METHOD, Notice, Session, cancelled_id, encode_answer, subscribe_method, updated_uri,
+    LISTEN_METHOD, Notice, Session, cancelled_id, encode_answer, own_request, subscribe_method, updated_uri,
 };
 use crate::transport::{Failure, Head, Inbound, Link, Outbound};
 
@@ -51,8 +71,15 @@ const FRAMES_PER_TURN: usize = 256;
 /// Turns before the task yields to others on its thread.
 const TURNS_PER_POLL: usize = 8;
 
-/// Frames in a row that are no messages before the link is given up: a peer that speaks another language.
-const GARBAGE_MAX: u32 = 16;
+/// Requests in one frame that are answered. A batch that holds more is no way to ask: one frame could fill the memory
+/// with answers.
+const ASKED_PER_FRAME_MAX: usize = 256;
+
+/// The longest id of a peer's request, in bytes: it is said back with the answer, and common ones have some dozens.
+const ASKED_ID_BYTES_MAX: usize = 4 << 10;
+
+/// Subscriptions under way, each to be told of a resource or no longer. Of older ones no answer is to be expected.
+const SUBSCRIBING_MAX: usize = 2 * SUBSCRIPTIONS_MAX;
 
 /// A request that waits for its answer.
 enum Flight {
@@ -111,9 +138,13 @@ pub(super) struct Pump<R> {
     in_flight: FxHashMap<u64, Flight>,
     /// Taken from the queue, not yet written.
     outbox: VecDeque<PumpMsg>,
-    /// Frames of our own that go before the outbox: answers to the peer, cancellations, pings.
-    notices: VecDeque<Outbound>,
-    /// The queue's senders are gone: the link closes when the last answer is in.
+    /// Frames of our own that go before the outbox.
+    notices: Notices,
+    /// Requests to subscribe that may be in flight.
+    subscribing: usize,
+    /// The queue's senders are gone.
+    queue_ended: bool,
+    /// It was asked to close, or nobody is left who could ask: it ends with its last call.
     closing: bool,
     /// The link takes no more requests, for this reason: it closes when the last call has come to its end.
     leaving: Option<String>,
@@ -123,13 +154,15 @@ pub(super) struct Pump<R> {
     dirty: bool,
     /// The link had nothing more when it was asked last, and wakes the task when it has.
     link_waits: bool,
-    /// Runs while the peer does not take what was written.
-    write_deadline: Option<Pin<Box<Sleep>>>,
+    /// Messages that the link took.
+    written: u64,
+    stall: Stall,
     ping: Interval,
     heard: bool,
     misses: u32,
-    garbage: u32,
+    noise: Noise,
     unpassed: Unpassed,
+    unasked: Unasked,
     report: Report,
 }
 
@@ -159,18 +192,22 @@ impl<R: FnMut(Report)> Pump<R> {
             frames: FrameMemory::default(),
             in_flight: FxHashMap::default(),
             outbox: VecDeque::new(),
-            notices: VecDeque::new(),
+            notices: Notices::default(),
+            subscribing: 0,
+            queue_ended: false,
             closing: false,
             leaving: None,
             incident: 0,
             dirty: false,
             link_waits: false,
-            write_deadline: None,
+            written: 0,
+            stall: Stall::default(),
             ping,
             heard: true,
             misses: 0,
-            garbage: 0,
+            noise: Noise::new(now),
             unpassed: Unpassed::new(now),
+            unasked: Unasked::new(now),
             report: Report::default(),
         }
     }
@@ -201,14 +238,16 @@ impl<R: FnMut(Report)> Pump<R> {
     fn turn(&mut self, poller: &mut Poller<'_>) -> Result<bool, String> {
         let taken = self.take_requests(poller);
         while let Some((id, answered)) = self.questions.poll(poller) {
-            self.notices.push_back(answer_of(&id, &answered));
+            self.notices.push(answer_of(&id, &answered));
         }
         let written = self.write(poller)?;
         self.flush(poller)?;
         // What was written may have to be set going.
         self.link_waits &= !written;
         let read = self.read(poller);
-        self.send_report();
+        if self.report_is_due(poller) {
+            self.send_report();
+        }
         let unfinished = read?;
         self.check_liveness(poller)?;
         if self.closing && self.outbox.is_empty() && self.has_answered() {
@@ -229,15 +268,30 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// Takes what is queued, unless earlier requests still wait for the peer to read.
     fn take_requests(&mut self, poller: &mut Poller<'_>) -> bool {
-        if self.closing || !self.outbox.is_empty() {
+        if self.queue_ended || !self.outbox.is_empty() {
             return false;
         }
         // It is empty: only its memory is moved.
         let mut batch = Vec::from(std::mem::take(&mut self.outbox));
         let taken = self.queue.poll_recv_many(poller, &mut batch, FRAMES_PER_TURN);
         self.outbox = batch.into();
-        self.closing = taken == Poll::Ready(0);
+        if taken == Poll::Ready(0) {
+            self.queue_ended = true;
+            self.close();
+        }
         taken.is_ready()
+    }
+
+    /// Ends with the last call that is under way.
+    fn close(&mut self) {
+        self.closing = true;
+        self.let_go_of_all_but_calls();
+    }
+
+    /// What is no call may never be answered, and is begun anew over another link.
+    fn let_go_of_all_but_calls(&mut self) {
+        self.in_flight.retain(|_, flight| matches!(flight, Flight::Call { .. }));
+        self.subscribing = 0;
     }
 
     /// Writes notices, then requests, for as long as the link takes them.
@@ -255,12 +309,13 @@ impl<R: FnMut(Report)> Pump<R> {
                 }
                 Poll::Ready(ready) => ready.map_err(|error| error.to_string())?,
             }
-            let outbound = match self.notices.pop_front() {
+            let outbound = match self.notices.pop() {
                 Some(notice) => Some(notice),
                 None => self.outbox.pop_front().and_then(|message| self.encode(message, now)),
             };
             if let Some(outbound) = outbound {
                 self.link.start_send_unpin(outbound).map_err(|error| error.to_string())?;
+                self.written += 1;
                 self.dirty = true;
             }
             moved = true;
@@ -301,8 +356,12 @@ impl<R: FnMut(Report)> Pump<R> {
                 self.in_flight.insert(id, Flight::Call { attempt, permit, sent_at: now, spare, hearing });
                 Some(Outbound::Request { id, head, frame })
             }
+            PumpMsg::Close => {
+                self.close();
+                None
+            }
             // They are said again over another link.
-            PumpMsg::Listen(_) | PumpMsg::Subscribe { .. } if self.leaving.is_some() => None,
+            PumpMsg::Listen(_) | PumpMsg::Subscribe { .. } if self.closing || self.leaving.is_some() => None,
             PumpMsg::Listen(wanted) => {
                 self.stop_listening();
                 let id = self.next_id;
@@ -312,13 +371,14 @@ impl<R: FnMut(Report)> Pump<R> {
                 Some(Outbound::Request { id, head: Head::of(LISTEN_METHOD), frame })
             }
             PumpMsg::Subscribe { uri, wanted } => {
+                self.forget_subscribing();
                 let id = self.next_id;
                 self.next_id += 1;
                 let frame = self.session.encode_subscribe(id, &uri, wanted);
                 self.in_flight.insert(id, Flight::Subscribe { uri, wanted });
                 Some(Outbound::Request { id, head: Head::of(subscribe_method(wanted)), frame })
             }
-            PumpMsg::List { port, .. } if self.leaving.is_some() => {
+            PumpMsg::List { port, .. } if self.closing || self.leaving.is_some() => {
                 // Without an answer the listing fails as it does for a lost connection.
                 drop(port);
                 None
@@ -348,7 +408,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 ids.sort_unstable();
                 for id in ids {
                     let cancel = self.call_off(id, CancelReason::CallerLeft, now);
-                    self.notices.push_back(cancel);
+                    self.notices.push(cancel);
                 }
                 None
             }
@@ -359,8 +419,20 @@ impl<R: FnMut(Report)> Pump<R> {
     fn forget_listings(&mut self) {
         let over = |flight: &Flight| matches!(flight, Flight::List { port } if port.is_closed());
         for (id, _) in self.in_flight.extract_if(|_, flight| over(flight)) {
-            self.notices.push_back(Outbound::Cancel { id, frame: None });
+            self.notices.push(Outbound::Cancel { id, frame: None });
         }
+    }
+
+    /// Counts one more request to subscribe. Of a server that answers none, no more are kept than hosts can want.
+    fn forget_subscribing(&mut self) {
+        if self.subscribing >= SUBSCRIBING_MAX {
+            let subscribing = |flight: &Flight| matches!(flight, Flight::Subscribe { .. });
+            for (id, _) in self.in_flight.extract_if(|_, flight| subscribing(flight)) {
+                self.notices.push(Outbound::Cancel { id, frame: None });
+            }
+            self.subscribing = 0;
+        }
+        self.subscribing += 1;
     }
 
     /// Calls off what the peer was asked to tell.
@@ -368,7 +440,7 @@ impl<R: FnMut(Report)> Pump<R> {
         let telling = |flight: &Flight| matches!(flight, Flight::Listen { .. });
         for (id, _) in self.in_flight.extract_if(|_, flight| telling(flight)) {
             let frame = self.session.encode_cancel(id, "another subscription takes its place");
-            self.notices.push_back(Outbound::Cancel { id, frame });
+            self.notices.push(Outbound::Cancel { id, frame });
         }
     }
 
@@ -380,6 +452,7 @@ impl<R: FnMut(Report)> Pump<R> {
     /// A subscription was answered.
     fn subscribed(&mut self, uri: String, wanted: bool, outcome: Result<(), String>) {
         if let (true, Err(reason)) = (wanted, outcome) {
+            let reason = cut(reason, TEXT_BYTES_MAX);
             self.report.listened.push(Listened::Refused { uri, reason });
         }
     }
@@ -406,16 +479,21 @@ impl<R: FnMut(Report)> Pump<R> {
             Poll::Ready(flushed) => {
                 flushed.map_err(|error| error.to_string())?;
                 self.dirty = false;
-                self.write_deadline = None;
+                self.stall.over();
                 Ok(())
             }
             Poll::Pending => {
                 let limit = self.liveness.write_timeout;
-                let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-                match deadline.as_mut().poll(poller) {
-                    Poll::Pending => Ok(()),
-                    Poll::Ready(()) => Err(format!("the server has read nothing for {}", rounded(limit))),
+                let taken = self.link.taken().unwrap_or(self.written);
+                match self.stall.watch(taken, limit, poller) {
+                    // A ping that waits behind all this has not been heard by anybody yet.
+                    Reading::Moves => self.heard = true,
+                    Reading::Rests => {}
+                    Reading::Stopped => {
+                        return Err(format!("the server has read nothing for {}", rounded(limit)));
+                    }
                 }
+                Ok(())
             }
         }
     }
@@ -423,7 +501,8 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Reads every frame that is already there, up to the turn's share. Says whether the next turn has to go on with what
     /// was read: with everything but answers, and where there may be more.
     fn read(&mut self, poller: &mut Poller<'_>) -> Result<bool, String> {
-        if self.link_waits {
+        // Who does not read what it is answered is not asked what more it wants.
+        if self.link_waits || self.notices.are_many() {
             return Ok(false);
         }
         let mut now = None;
@@ -453,6 +532,9 @@ impl<R: FnMut(Report)> Pump<R> {
                             true
                         }
                     };
+                    if self.notices.are_many() {
+                        break;
+                    }
                 }
             }
         }
@@ -460,19 +542,31 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     /// Reads a frame; one that is all the peer has to say to a request ends it. Says whether there was anything but answers
-    /// in it.
+    /// in it. Its messages are taken as they are read: a vector of them could be many times larger than the frame.
     fn receive(&mut self, frame: Bytes, place: Place, now: Instant) -> Result<bool, String> {
         let (to, on) = match place {
             Place::Shared => (None, None),
             Place::StreamOf(id) => (None, Some(id)),
             Place::AnswerTo(id) => (Some(id), Some(id)),
         };
-        let mut received = Vec::new();
+        let mut asked = 0;
+        let mut more = false;
         let each = |incoming| match incoming {
-            // The usual frame holds one response; the vector stays empty for it.
             Incoming::Response(response) => self.answer(response, now),
             Incoming::Hollow { id } => self.invalid(id, "it has neither result nor error", now),
-            Incoming::Request { .. } | Incoming::Notification { .. } => received.push(incoming),
+            Incoming::Foreign { id, outcome: _ } => {
+                self.report.strays += 1;
+                self.report.violations.note(|| oddities::foreign_answer(&id));
+            }
+            Incoming::Request { id, method, params } => {
+                more = true;
+                asked += 1;
+                self.asked(asked, id, &method, params);
+            }
+            Incoming::Notification { method, params } => {
+                more = true;
+                self.told(&method, params.as_ref(), on, now);
+            }
         };
         let decoded = match to {
             None => decode(frame, each),
@@ -483,62 +577,66 @@ impl<R: FnMut(Report)> Pump<R> {
                 decoded.as_ref().err().map_or("it holds no response".to_owned(), Malformed::to_string);
             self.invalid(id, &reason, now);
         }
-        let more = !received.is_empty();
-        for incoming in received {
-            match incoming {
-                Incoming::Request { id, method, params } => {
-                    let answered = self.questions.ask(id, &method, params);
-                    self.notices.extend(answered.map(|(id, answered)| answer_of(&id, &answered)));
-                }
-                Incoming::Notification { method, params } => match Notice::of(&method) {
-                    Notice::ListChanged(kind) => self.report.changed.insert(kind),
-                    Notice::ResourceUpdated => {
-                        let uri = params.as_ref().and_then(updated_uri);
-                        // More in one turn than there can be subscriptions are of resources that nobody asked about.
-                        self.report
-                            .updated
-                            .extend(uri.filter(|_| self.report.updated.len() < SUBSCRIPTIONS_MAX));
-                    }
-                    Notice::Acknowledged => {
-                        // A peer tells one thing at a time, and bridges rewrite the id that it names.
-                        for flight in self.in_flight.values_mut() {
-                            if let Flight::Listen { acknowledged } = flight {
-                                *acknowledged = true;
-                                self.report.listened.push(Listened::Acknowledged);
-                            }
-                        }
-                    }
-                    Notice::Cancelled => {
-                        if let Some(id) = params.as_ref().and_then(cancelled_id) {
-                            self.questions.take_back(id);
-                            self.given_up(id);
-                        }
-                    }
-                    Notice::Progress => self.hear_progress(params.as_ref(), now),
-                    Notice::Log => self.hear_log(params.as_ref(), on, now),
-                    Notice::Other => {}
-                },
-                Incoming::Response(_) | Incoming::Hollow { .. } => {}
-            }
-        }
         match decoded {
-            Ok(()) => self.garbage = 0,
+            Ok(()) => self.noise.message_came(),
             // Its request has ended with it.
             Err(_) if to.is_some() => {}
             Err(malformed) => {
-                self.garbage += 1;
-                self.report.violations.push(malformed.to_string());
-                if self.garbage >= GARBAGE_MAX {
-                    return Err(format!("{GARBAGE_MAX} frames in a row were no messages"));
-                }
+                self.report.violations.note(|| malformed.to_string());
+                self.noise.hear(now)?;
             }
         }
         Ok(more)
     }
 
+    /// The peer asks, in its frame as the `nth`.
+    fn asked(&mut self, nth: usize, id: RawJson, method: &str, params: Option<RawJson>) {
+        if nth > ASKED_PER_FRAME_MAX {
+            let words = || format!("more than {ASKED_PER_FRAME_MAX} requests in one frame: they are not answered");
+            return self.report.violations.note(words);
+        }
+        if id.len() > ASKED_ID_BYTES_MAX {
+            let words = || format!("a request whose id is over {ASKED_ID_BYTES_MAX} bytes: it is not answered");
+            return self.report.violations.note(words);
+        }
+        if let Some((id, answered)) = self.questions.ask(id, method, params) {
+            self.notices.push(answer_of(&id, &answered));
+        }
+    }
+
+    /// The peer tells something, on the stream of the answer to the request `on` or on none.
+    fn told(&mut self, method: &str, params: Option<&RawJson>, on: Option<u64>, now: Instant) {
+        match Notice::of(method) {
+            Notice::ListChanged(kind) => self.report.changed.insert(kind),
+            Notice::ResourceUpdated => {
+                if let Some(uri) = params.and_then(updated_uri) {
+                    self.report.note_update(uri);
+                }
+            }
+            Notice::Acknowledged => {
+                // A peer tells one thing at a time, and bridges rewrite the id that it names.
+                for flight in self.in_flight.values_mut() {
+                    if let Flight::Listen { acknowledged: acknowledged @ false } = flight {
+                        *acknowledged = true;
+                        self.report.listened.push(Listened::Acknowledged);
+                    }
+                }
+            }
+            Notice::Cancelled => {
+                if let Some(id) = params.and_then(cancelled_id) {
+                    self.questions.take_back(id);
+                    self.given_up(id);
+                }
+            }
+            Notice::Progress => self.hear_progress(params, now),
+            Notice::Log => self.hear_log(params, on, now),
+            Notice::Other => {}
+        }
+    }
+
     /// The peer gives up a request of ours: it may do so with what it was asked to tell, and answers all others.
     fn given_up(&mut self, id: &str) {
-        let Ok(id) = id.parse::<u64>() else { return };
+        let Some(id) = own_request(id) else { return };
         if let Some(Flight::Listen { acknowledged }) = self.in_flight.get(&id) {
             let acknowledged = *acknowledged;
             self.in_flight.remove(&id);
@@ -550,7 +648,7 @@ impl<R: FnMut(Report)> Pump<R> {
         let Some(id) = response.id else {
             // An error without an id answers nobody in particular; a welcome is no error.
             if let Err(error) = response.outcome {
-                self.report.violations.push(format!("an error that names no request: {error}"));
+                self.report.violations.note(|| oddities::error_to_nobody(error));
             }
             return;
         };
@@ -627,7 +725,7 @@ impl<R: FnMut(Report)> Pump<R> {
     /// another one.
     fn leave(&mut self, reason: String) {
         if self.leaving.is_none() {
-            self.in_flight.retain(|_, flight| matches!(flight, Flight::Call { .. }));
+            self.let_go_of_all_but_calls();
             self.report.leaving = Some(reason.clone());
             self.leaving = Some(reason);
         }
@@ -665,6 +763,12 @@ impl<R: FnMut(Report)> Pump<R> {
         self.report.finished.push(Finished { permit, counts, completion });
     }
 
+    /// Whether the report has something in it that is sent now, and not together with what comes a little later.
+    fn report_is_due(&mut self, poller: &mut Poller<'_>) -> bool {
+        self.unpassed.add_to(&mut self.report);
+        !self.report.is_empty() && (self.report.is_asked_for() || self.unasked.may_pass(poller))
+    }
+
     fn send_report(&mut self) {
         self.unpassed.add_to(&mut self.report);
         if !self.report.is_empty() {
@@ -689,7 +793,10 @@ impl<R: FnMut(Report)> Pump<R> {
                 let silent = self.liveness.ping_interval * (self.misses + 1);
                 return Err(format!("the server has not answered pings for {}", rounded(silent)));
             }
-            self.notices.push_back(Outbound::Ping);
+            // While others wait, the time that the peer takes for them is watched.
+            if self.notices.is_empty() {
+                self.notices.push(Outbound::Ping);
+            }
             poller.waker().wake_by_ref();
         }
         Ok(())

@@ -17,6 +17,9 @@ use crate::id::ServerId;
 use crate::json::RawJson;
 use crate::question::{Handlers, Question, QuestionKind};
 
+/// Tasks for each question that may be asked at once, those included that are ending.
+const TASKS_PER_QUESTION_MAX: usize = 4;
+
 /// What the host says to a question.
 pub(crate) type Answered = Result<RawJson, RpcError>;
 
@@ -95,10 +98,14 @@ impl Questions {
             Ok(question) => question,
             Err(refusal) => return Some((id, Err(refusal))),
         };
-        if self.asked.len() >= self.desk.questions_max {
+        // One that was taken back still has its task for a moment: who asks and takes back in a row gathers those.
+        let tasks_max = TASKS_PER_QUESTION_MAX.saturating_mul(self.desk.questions_max);
+        if self.asked.len() >= self.desk.questions_max || self.running.len() >= tasks_max {
             let words = "this client is busy with other questions of this server";
             return Some((id, Err(refusal(RpcError::INTERNAL_ERROR, words))));
         }
+        // In bytes of its own: the answer may wait long, and would keep the whole frame.
+        let id = id.detached();
         let (desk, alive, asked_as) = (self.desk.clone(), self.alive.clone(), id.clone());
         let task = self.running.spawn(async move {
             let answered = desk.answer(question).await;

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::Context;
+use super::pump::Violations;
 use crate::call::Call;
 use crate::event::Event;
-use crate::id::{AttemptId, GroupId, ServerId};
+use crate::id::{AttemptId, ConnectionId, GroupId, ServerId};
 use crate::policy::routing::Settled;
 use crate::policy::tally::Tally;
 use crate::spans;
@@ -128,6 +129,58 @@ impl Drop for LateAnswers {
     fn drop(&mut self) {
         for (server, answers) in self.tally.take() {
             self.tell(server, answers);
+        }
+    }
+}
+
+/// What a server should not have sent.
+pub(super) struct ToldViolations {
+    context: Context,
+    server: ServerId,
+    tally: Tally<()>,
+    /// The connection and the words of the first that was not told yet.
+    first: Option<(ConnectionId, String)>,
+}
+
+impl ToldViolations {
+    pub fn new(context: Context, server: ServerId) -> Self {
+        Self { context, server, tally: Tally::new(), first: None }
+    }
+
+    /// Counts what came over a connection.
+    pub fn count(&mut self, connection: ConnectionId, violations: Violations, now: Instant) {
+        let Violations { count, first } = violations;
+        self.first.get_or_insert((connection, first));
+        if self.tally.count((), count, now) {
+            self.tell(count);
+        }
+    }
+
+    /// Tells what is due.
+    pub fn tell_due(&mut self, now: Instant) {
+        for ((), violations) in self.tally.due(now) {
+            self.tell(violations);
+        }
+    }
+
+    /// When there is something to tell, at the earliest.
+    pub fn due_at(&self) -> Option<Instant> {
+        self.tally.due_at()
+    }
+
+    fn tell(&mut self, violations: u64) {
+        if let Some((connection, reason)) = self.first.take() {
+            let server = self.server.clone();
+            self.context.emit(Event::ProtocolViolation { server, connection, reason, violations });
+        }
+    }
+}
+
+/// What was not told yet is told when the actor ends.
+impl Drop for ToldViolations {
+    fn drop(&mut self) {
+        for ((), violations) in self.tally.take() {
+            self.tell(violations);
         }
     }
 }

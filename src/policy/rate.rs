@@ -33,6 +33,12 @@ impl Allowance {
         Self { rate, full_at: now }
     }
 
+    /// When another one may happen, at the earliest.
+    pub fn next_at(&self, now: Instant) -> Instant {
+        let spent = self.full_at.saturating_duration_since(now);
+        now + spent.saturating_sub(self.rate.interval * (self.rate.burst - 1))
+    }
+
     /// Whether another one may happen now; if so it is counted.
     pub fn take(&mut self, now: Instant) -> bool {
         let full_at = self.full_at.max(now);
@@ -62,6 +68,17 @@ mod tests {
         assert_eq!(taken(&mut allowance, start + Duration::from_millis(99)), 0);
         assert_eq!(taken(&mut allowance, start + Duration::from_millis(100)), 1);
         assert_eq!(taken(&mut allowance, start + Duration::from_millis(300)), 2);
+    }
+
+    #[test]
+    fn another_one_may_happen_when_it_says() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(RATE, start);
+        assert_eq!(allowance.next_at(start), start);
+        taken(&mut allowance, start);
+        let at = allowance.next_at(start);
+        assert_eq!(at, start + Duration::from_millis(100));
+        assert!(!allowance.take(at - Duration::from_millis(1)) && allowance.take(at));
     }
 
     #[test]

@@ -12,6 +12,9 @@
 //! | a result | a response: the result |
 //! | only an id of ours | hollow |
 //! | none of these | malformed |
+//!
+//! An id of ours is a whole number: `7`, and `7.0`, which is the same one. `"7"` is a text and no request of ours; what
+//! answers it is told apart, since its caller waits in vain. A byte order mark before a message is passed over.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -20,11 +23,24 @@ use crate::json::RawJson;
 use crate::json::members::{each_element, given, members, string};
 use crate::json::scan::Fault;
 
+/// What programs on .NET and PowerShell write before their first line, unless they are told not to.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Whole numbers from here on have neighbours that a floating-point number cannot tell apart.
+const EXACT_BELOW: f64 = (1_u64 << 53) as f64;
+
 /// What a frame says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// An answer to a request of ours.
     Response(Response),
+    /// An answer to an id that we never give: a text, a fraction, an object.
+    Foreign {
+        /// The id as the peer wrote it.
+        id: RawJson,
+        /// What it says.
+        outcome: Result<RawJson, RpcError>,
+    },
     /// An answer to a request of ours that has neither result nor error.
     Hollow {
         /// The id of the request.
@@ -51,7 +67,7 @@ pub enum Incoming {
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// The id of our request; none where it is null, missing, or of a kind that we never give.
+    /// The id of our request; none where it is null or missing.
     pub id: Option<u64>,
     /// The result, a slice of the frame; or the error. Where a peer sends both, the error counts.
     pub outcome: Result<RawJson, RpcError>,
@@ -74,6 +90,7 @@ pub fn decode(frame: Bytes, mut each: impl FnMut(Incoming)) -> Result<(), Malfor
     // Once for the whole frame; the parser need not check its slices again.
     let text = std::str::from_utf8(&frame)
         .map_err(|error| Malformed { reason: format!("no UTF-8 at byte {}", error.valid_up_to()) })?;
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     if !text.trim_ascii_start().starts_with('[') {
         return message(&frame, text).map(each);
     }
@@ -93,14 +110,16 @@ pub fn decode(frame: Bytes, mut each: impl FnMut(Incoming)) -> Result<(), Malfor
     if empty { Err(Malformed { reason: "an empty batch".to_owned() }) } else { judged }
 }
 
-/// Reads a frame that is all a peer has to say to the request `to`: an error in it that names no request is its answer.
+/// Reads a frame that is all a peer has to say to the request `to`: an error in it that names no request of ours is its
+/// answer, since servers make ids up for errors that they have before they have read the request.
 ///
 /// # Errors
 /// As [`decode`].
 pub fn decode_answer(frame: Bytes, to: u64, mut each: impl FnMut(Incoming)) -> Result<(), Malformed> {
     decode(frame, |incoming| {
         each(match incoming {
-            Incoming::Response(Response { id: None, outcome: Err(error) }) => {
+            Incoming::Response(Response { id: None, outcome: Err(error) })
+            | Incoming::Foreign { outcome: Err(error), .. } => {
                 Incoming::Response(Response { id: Some(to), outcome: Err(error) })
             }
             other => other,
@@ -136,12 +155,25 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
             return own_id(id).map(|id| Incoming::Hollow { id }).ok_or_else(none);
         }
     };
-    Ok(Incoming::Response(Response { id: own_id(id), outcome }))
+    Ok(match (id, own_id(id)) {
+        (Some(id), None) => Incoming::Foreign { id: slice_of(frame, id), outcome },
+        (_, id) => Incoming::Response(Response { id, outcome }),
+    })
 }
 
 /// An id, if it is of the kind that we give.
 fn own_id(id: Option<&str>) -> Option<u64> {
-    id.and_then(|id| id.parse().ok())
+    id.and_then(own_number)
+}
+
+/// The number that a peer means by `written`, if it is one that we could have given: also where it writes every number
+/// with a fraction, or with an exponent.
+pub(super) fn own_number(written: &str) -> Option<u64> {
+    written.parse().ok().or_else(|| {
+        let number = serde_json::from_str::<f64>(written).ok()?;
+        // In this range the conversion loses nothing.
+        ((0.0..EXACT_BELOW).contains(&number) && number.fract() == 0.0).then_some(number as u64)
+    })
 }
 
 /// The part of the frame that `raw` borrows, shared and not copied.
@@ -318,10 +350,32 @@ mod tests {
 
     #[test]
     fn an_id_that_we_never_gave_is_no_id() {
-        for id in ["null", "\"7\"", "-1", "1.5", "18446744073709551616", "{}"] {
-            assert_eq!(response(&format!(r#"{{"id":{id},"result":1}}"#)).id, None, "{id}");
+        for id in ["\"7\"", "-1", "1.5", "18446744073709551616", "1e300", "{}", "true"] {
+            let read = one(&format!(r#"{{"id":{id},"result":1}}"#));
+            let Incoming::Foreign { id: told, outcome: Ok(_) } = read else { panic!("{id}: {read:?}") };
+            assert_eq!(told.as_str(), id);
         }
+        assert_eq!(response(r#"{"id":null,"result":1}"#).id, None);
         assert_eq!(response(r#"{"result":{"version":"1.0.0"}}"#).id, None);
+    }
+
+    #[test]
+    fn an_id_is_the_number_that_it_means_however_that_is_written() {
+        for id in ["7", "7.0", "7.000", "7e0", "70e-1", "0.7E1"] {
+            assert_eq!(response(&format!(r#"{{"id":{id},"result":1}}"#)).id, Some(7), "{id}");
+            assert_eq!(one(&format!(r#"{{"id":{id}}}"#)), Incoming::Hollow { id: 7 });
+        }
+        assert_eq!(response(r#"{"id":9007199254740993,"result":1}"#).id, Some(9_007_199_254_740_993));
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_a_message_is_passed_over() {
+        let frame = Bytes::from("\u{feff}{\"id\":7,\"result\":{\"a\":1}}");
+        let mut seen = None;
+        decode(frame.clone(), |incoming| seen = Some(incoming)).unwrap();
+        let Some(Incoming::Response(Response { id: Some(7), outcome: Ok(result) })) = seen else { panic!() };
+        assert_eq!(result.as_str(), r#"{"a":1}"#);
+        assert_eq!(all("\u{feff}[{\"id\":1,\"result\":1},{\"id\":2,\"result\":1}]").0.len(), 2);
     }
 
     #[test]
@@ -383,6 +437,7 @@ mod tests {
             }
         };
         assert_eq!(answered(r#"{"id":null,"error":{"code":-32000,"message":""}}"#), Some(7));
+        assert_eq!(answered(r#"{"id":"server-error","error":{"code":-32600,"message":""}}"#), Some(7));
         assert_eq!(answered(r#"{"id":9,"error":{"code":-32000,"message":""}}"#), Some(9));
         assert_eq!(answered(r#"{"id":null,"result":{}}"#), None);
     }

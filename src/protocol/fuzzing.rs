@@ -53,6 +53,7 @@ enum Saying {
     Notification(String, Option<Value>),
     Result(Option<u64>, Value),
     Error(Option<u64>),
+    Foreign(Value),
     Hollow(u64),
 }
 
@@ -61,7 +62,7 @@ impl Saying {
     fn of(value: &Value) -> Option<Self> {
         let members = value.as_object()?;
         let given = |name| members.get(name).filter(|member| !member.is_null());
-        let own_id = given("id").and_then(Value::as_u64);
+        let own_id = given("id").and_then(own_id);
         if let Some(method) = given("method") {
             let (method, params) = (method.as_str()?.to_owned(), given("params").cloned());
             return Some(match given("id") {
@@ -70,6 +71,9 @@ impl Saying {
             });
         }
         match (given("error"), members.get("result")) {
+            (Some(_), _) | (None, Some(_)) if own_id.is_none() && given("id").is_some() => {
+                given("id").cloned().map(Self::Foreign)
+            }
             (Some(_), _) => Some(Self::Error(own_id)),
             (None, Some(result)) => Some(Self::Result(own_id, result.clone())),
             (None, None) => own_id.map(Self::Hollow),
@@ -88,9 +92,16 @@ impl Saying {
             }
             Incoming::Response(Response { id, outcome: Ok(result) }) => Self::Result(*id, whole(result)),
             Incoming::Response(Response { id, outcome: Err(_) }) => Self::Error(*id),
+            Incoming::Foreign { id, outcome: _ } => Self::Foreign(whole(id)),
             Incoming::Hollow { id } => Self::Hollow(*id),
         }
     }
+}
+
+/// The id of ours that a whole value is.
+fn own_id(id: &Value) -> Option<u64> {
+    let whole = |number: f64| number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number);
+    id.as_u64().or_else(|| id.as_f64().filter(|number| whole(*number)).map(|number| number as u64))
 }
 
 /// Reads what a peer tells of its work.
@@ -144,6 +155,7 @@ fn result_of(incoming: &Incoming) -> Option<&RawJson> {
     match incoming {
         Incoming::Response(Response { outcome: Ok(result), .. }) => Some(result),
         Incoming::Response(_)
+        | Incoming::Foreign { .. }
         | Incoming::Hollow { .. }
         | Incoming::Request { .. }
         | Incoming::Notification { .. } => None,

@@ -16,7 +16,9 @@ mod session;
 pub use capabilities::Declared;
 pub(crate) use mirror::Mirrors;
 pub use session::{Era, Known, Notice, Session};
-pub(crate) use session::{LISTEN_METHOD, cancelled_id, encode_answer, subscribe_method, updated_uri};
+pub(crate) use session::{
+    LISTEN_METHOD, cancelled_id, encode_answer, own_request, subscribe_method, updated_uri,
+};
 
 /// The modern version that is spoken.
 pub(crate) const MODERN_VERSION: &str = "2026-07-28";

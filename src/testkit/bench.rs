@@ -32,7 +32,10 @@ pub fn read(frame: Bytes) -> usize {
     let mut bytes = 0;
     let read = decode(frame, |incoming| match incoming {
         Incoming::Response(response) => bytes += response.outcome.map_or(0, |result| result.len()),
-        Incoming::Hollow { .. } | Incoming::Request { .. } | Incoming::Notification { .. } => {}
+        Incoming::Foreign { .. }
+        | Incoming::Hollow { .. }
+        | Incoming::Request { .. }
+        | Incoming::Notification { .. } => {}
     });
     read.map_or(0, |()| bytes)
 }

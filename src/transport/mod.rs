@@ -76,6 +76,13 @@ pub trait Link:
     /// was not answered is of no interest any more.
     fn agreed(&mut self, _version: &str) {}
 
+    /// How much of what was written the peer's side has taken so far, in a unit of the link's own. While this grows, a
+    /// flush that takes long is that of a slow line and not of a peer that has stopped reading. None where the link cannot
+    /// tell: then each message that it takes counts.
+    fn taken(&self) -> Option<u64> {
+        None
+    }
+
     /// A request was answered: nothing more is expected of it.
     fn answered(&mut self, _id: u64) {}
 

@@ -22,9 +22,6 @@ const NEWS: Rate = Rate::per_second(1_000, 256);
 /// Log messages of a server that belong to no call and are passed on; a stack trace of some lines passes whole.
 const LOGS: Rate = Rate::per_second(50, 100);
 
-/// Reports of nothing but strays: figures may be a little late, a flood of strays must not become one of messages.
-const STRAYS: Rate = Rate::per_second(10, 10);
-
 /// The largest log message that is handed to a call, in bytes: a call's stream may hold many of them.
 const LOG_BYTES_MAX: usize = 64 << 10;
 
@@ -86,7 +83,10 @@ impl Hearing {
 /// A log message of the server's that belongs to no call.
 #[derive(Debug)]
 pub(crate) struct Logged {
-    pub note: LogNote,
+    pub level: LogLevel,
+    pub logger: Option<String>,
+    /// What it says, cut.
+    pub text: String,
     /// So many before it were not passed on.
     pub missed: u64,
 }
@@ -105,7 +105,6 @@ pub(crate) struct Asides {
 /// What a link has heard that was not passed on.
 pub(super) struct Unpassed {
     strays: u64,
-    strays_alone: Allowance,
     logs: u64,
     logs_allowed: Allowance,
 }
@@ -114,15 +113,14 @@ impl Unpassed {
     pub fn new(now: Instant) -> Self {
         Self {
             strays: 0,
-            strays_alone: Allowance::new(STRAYS, now),
             logs: 0,
             logs_allowed: Allowance::new(LOGS, now),
         }
     }
 
-    /// Adds the strays to a report that is sent anyway, or is worth sending for them.
+    /// Adds the strays to a report.
     pub fn add_to(&mut self, report: &mut Report) {
-        if self.strays > 0 && (!report.is_empty() || self.strays_alone.take(Instant::now())) {
+        if self.strays > 0 {
             report.asides.get_or_insert_default().strays += std::mem::take(&mut self.strays);
         }
     }
@@ -162,7 +160,9 @@ impl<R: FnMut(Report)> Pump<R> {
                 let wanted = hearing.log_level.is_none_or(|least| note.level >= least);
                 let fits = note.data.len() <= LOG_BYTES_MAX;
                 hearing.missed += u64::from(wanted && !fits);
-                let told = (wanted && fits).then_some(Told::Log(note));
+                // In bytes of its own: it waits in the call's stream, and would keep the whole frame there.
+                let own = |note: LogNote| LogNote { data: note.data.detached(), ..note };
+                let told = (wanted && fits).then(|| Told::Log(own(note)));
                 hearing.pass(attempt, told, true, &mut self.report.asides, now);
             }
             Hears::Signs | Hears::Answer => {
@@ -175,7 +175,9 @@ impl<R: FnMut(Report)> Pump<R> {
     fn hear_log_of_server(&mut self, note: LogNote, now: Instant) {
         if self.unpassed.logs_allowed.take(now) {
             let missed = std::mem::take(&mut self.unpassed.logs);
-            self.report.asides.get_or_insert_default().logs.push(Logged { note, missed });
+            let text = note.text();
+            let logged = Logged { level: note.level, logger: note.logger, text, missed };
+            self.report.asides.get_or_insert_default().logs.push(logged);
         } else {
             self.unpassed.logs += 1;
         }
@@ -184,6 +186,9 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Takes a request out of flight. What was missed of it is told before its end.
     pub(super) fn land(&mut self, id: u64) -> Option<Flight> {
         let mut flight = self.in_flight.remove(&id)?;
+        if let Flight::Subscribe { .. } = flight {
+            self.subscribing = self.subscribing.saturating_sub(1);
+        }
         self.tell_missed(&mut flight);
         Some(flight)
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio::sync::oneshot;
 
 use super::hearing::Asides;
+use super::oddities::Violations;
 use crate::actors::server::Wanted;
 use crate::call::OutcomeClass;
 use crate::error::RpcError;
@@ -30,6 +31,8 @@ pub(crate) enum PumpMsg {
     Subscribe { uri: String, wanted: bool },
     /// Fetch one page of a list.
     List { kind: OfferKind, cursor: Option<String>, port: ListPort },
+    /// End when the calls that are under way have ended; they can still be called off.
+    Close,
 }
 
 /// What a call needs where its arguments may have to be mirrored into headers.
@@ -76,8 +79,8 @@ pub(crate) struct Finished {
 #[derive(Default)]
 pub(crate) struct Report {
     pub finished: Vec<Finished>,
-    /// Oddities of the peer, in words.
-    pub violations: Vec<String>,
+    /// Oddities of the peer.
+    pub violations: Violations,
     /// Answers that nobody waits for.
     pub strays: u64,
     /// Calls that wait for a new tool list.
@@ -85,7 +88,7 @@ pub(crate) struct Report {
     /// Lists of the peer's that changed.
     pub changed: Kinds,
     /// Resources that changed.
-    pub updated: BTreeSet<String>,
+    pub updated: Updated,
     /// What became of wishes to be told of changes.
     pub listened: Vec<Listened>,
     /// The link takes no more requests, for this reason.
@@ -103,14 +106,33 @@ impl Report {
     pub(super) fn is_empty(&self) -> bool {
         self.finished.is_empty()
             && self.stale.is_empty()
-            && self.violations.is_empty()
+            && self.violations.count == 0
             && self.strays == 0
             && self.changed.is_empty()
-            && self.updated.is_empty()
+            && self.updated.uris.is_empty()
+            && !self.updated.beyond
             && self.listened.is_empty()
             && self.leaving.is_none()
             && self.asides.is_none()
     }
+
+    /// Whether there is something in it that our own requests bound, or a rate of its own: it is sent at once.
+    pub(super) fn is_asked_for(&self) -> bool {
+        let asides = |asides: &Asides| !(asides.news.is_empty() && asides.logs.is_empty());
+        !(self.finished.is_empty() && self.stale.is_empty() && self.listened.is_empty())
+            || self.leaving.is_some()
+            || self.asides.as_deref().is_some_and(asides)
+    }
+}
+
+/// Resources of the peer's that changed.
+#[derive(Debug, Default)]
+pub(crate) struct Updated {
+    pub uris: BTreeSet<String>,
+    /// Their size together.
+    pub(super) bytes: usize,
+    /// More changed than are named: of each it may be said.
+    pub beyond: bool,
 }
 
 /// What became of a wish to be told of changes.

@@ -6,10 +6,9 @@ use tokio::time::Instant;
 
 use super::ServerState;
 use super::mirroring::Turn;
-use crate::actors::pump::{Finished, PumpMsg};
+use crate::actors::pump::{Finished, PumpMsg, Violations};
 use crate::actors::router::RouterMsg;
 use crate::call::{AttemptEnd, OutcomeClass};
-use crate::event::Event;
 use crate::id::{AttemptId, ConnectionId};
 use crate::policy::routing::{CancelReason, Completion, Dispatch, News};
 
@@ -137,7 +136,7 @@ impl ServerState {
     pub(super) fn noted(
         &mut self,
         connection: ConnectionId,
-        violations: Vec<String>,
+        violations: Violations,
         strays: u64,
         now: Instant,
     ) {
@@ -146,9 +145,9 @@ impl ServerState {
             self.late.count(&self.spec.id, strays, now);
             self.meters.late(strays);
         }
-        for reason in violations {
-            let server = self.spec.id.clone();
-            self.context.emit(Event::ProtocolViolation { server, connection, reason });
+        if violations.count > 0 {
+            *self.ledger().outcomes.entry("protocol-violation").or_default() += violations.count;
+            self.violations.count(connection, violations, now);
         }
     }
 }

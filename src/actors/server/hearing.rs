@@ -2,7 +2,9 @@
 
 use super::ServerState;
 use crate::actors::pump::{Asides, Logged};
+use crate::actors::cache::CacheMsg;
 use crate::event::Event;
+use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::routing::News;
 
 impl ServerState {
@@ -12,11 +14,16 @@ impl ServerState {
         if strays > 0 {
             *self.ledger().outcomes.entry("stray-notice").or_default() += strays;
         }
-        for Logged { note, missed } in logs {
-            let (server, text) = (self.spec.id.clone(), note.text());
-            let (level, logger) = (note.level, note.logger);
+        for Logged { level, logger, text, missed } in logs {
+            let server = self.spec.id.clone();
             self.context.emit(Event::ServerLogged { server, level, logger, text, missed });
         }
         news
+    }
+
+    /// More resources changed than can be named: nothing that is kept of any is right for certain.
+    pub(super) fn updated_beyond(&self) {
+        let sweep = Sweep::Of { kind: CachedKind::Resource, group: self.spec.group.clone(), name: None };
+        self.context.stage.borrow().tell_cache(CacheMsg::Changed(vec![sweep]));
     }
 }

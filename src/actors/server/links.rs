@@ -242,7 +242,8 @@ impl ServerState {
     pub(super) fn dismiss(&mut self, connection: ConnectionId) {
         if let Some(held) = self.connections.get_mut(&connection) {
             held.closing = true;
-            held.queue = None;
+            // There is a place for it. Where there is none after all, the end of its queue says the same.
+            held.queue.take_if(|queue| queue.try_send(PumpMsg::Close).is_err());
             self.pool.closing(connection);
             self.listening.lost(connection);
         }

@@ -48,7 +48,7 @@ use super::pump::{PumpMsg, Report};
 use super::registry::RegistryMsg;
 use super::supervision::{STOP_GRACE, exit_of};
 use super::tasks::OwnedTask;
-use super::watching::LateAnswers;
+use super::watching::{LateAnswers, ToldViolations};
 use crate::config::ServerSpec;
 use crate::event::{BreakerTransition, Event};
 use crate::id::{AttemptId, ConnectionId, Incarnation, ServerId};
@@ -152,7 +152,8 @@ pub(crate) struct ServerArguments {
 /// One connection as the server actor holds it.
 struct Connection {
     actor: ActorRef<ConnectionMsg>,
-    /// Present from the handshake on, until the connection is asked to end.
+    /// Present from the handshake on. What is asked to end can still be told that a call is called off: else a peer
+    /// that never answers it would keep the connection for ever.
     queue: Option<mpsc::Sender<PumpMsg>>,
     /// It was asked to end: its end is no loss.
     closing: bool,
@@ -215,6 +216,8 @@ pub(crate) struct ServerState {
     drain_until: Option<Instant>,
     /// Answers that nobody waited for.
     late: LateAnswers,
+    /// What it should not have sent.
+    violations: ToldViolations,
     meters: ServerMeters,
     alarm: Alarm,
     rng: SmallRng,
@@ -270,6 +273,7 @@ impl Actor for ServerActor {
             refused: false,
             drain_until: None,
             late: LateAnswers::new(context.clone()),
+            violations: ToldViolations::new(context.clone(), spec.id.clone()),
             meters,
             alarm: Alarm::new(context.tasks.clone()),
             rng: SmallRng::seed_from_u64(seed.finish()),
@@ -334,7 +338,10 @@ impl Actor for ServerActor {
                 if !changed.is_empty() {
                     state.plan_listing(changed, now + RELIST_DELAY);
                 }
-                state.updated(updated);
+                if updated.beyond {
+                    state.updated_beyond();
+                }
+                state.updated(updated.uris);
                 for news in listened {
                     state.listened(connection, news, now);
                 }
@@ -430,6 +437,7 @@ impl ServerState {
             self.announce(transition);
         }
         self.late.tell_due(now);
+        self.violations.tell_due(now);
         self.tend_leases(myself, now).await?;
         if let Some(until) = self.drain_until {
             let idle = self.pool.in_flight() == 0 && self.leases.len() == 0 && self.mirroring.is_idle();
@@ -438,7 +446,9 @@ impl ServerState {
             }
         } else {
             self.open_connections(myself, now).await?;
-            for connection in self.pool.surplus(now) {
+            // The connection of a listing would end in the middle of it.
+            let surplus = if self.listing.is_none() { self.pool.surplus(now) } else { Vec::new() };
+            for connection in surplus {
                 self.dismiss(connection);
             }
             if self.relist_at.is_some_and(|at| at <= now) && self.listing.is_none() {
@@ -463,6 +473,7 @@ impl ServerState {
             self.listening.wake_at().filter(|at| *at > now),
             self.drain_until,
             self.late.due_at(),
+            self.violations.due_at(),
         ];
         self.alarm.set(due.into_iter().flatten().min(), myself, || ServerMsg::Due);
         Ok(())

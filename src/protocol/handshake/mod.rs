@@ -219,7 +219,7 @@ impl Handshake {
     pub fn receive(&mut self, incoming: Incoming) -> Step {
         match incoming {
             Incoming::Request { id, method, .. } => Step::Answer(early_answer(&id, &method)),
-            Incoming::Notification { .. } | Incoming::Hollow { .. } => Step::Wait,
+            Incoming::Notification { .. } | Incoming::Hollow { .. } | Incoming::Foreign { .. } => Step::Wait,
             Incoming::Response(Response { id, outcome }) => self.answered(id, outcome),
         }
     }

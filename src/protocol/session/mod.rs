@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::envelope::{FrameMemory, Writer, slice_of};
+use super::envelope::{FrameMemory, Writer, own_number, slice_of};
 use super::{Declared, MODERN_VERSION};
 use crate::call::{Call, Completes, Input, Request};
 use crate::config::Dialect;
@@ -406,6 +406,11 @@ impl Notice {
 pub(crate) fn updated_uri(params: &RawJson) -> Option<String> {
     let [uri] = members(params.as_str(), ["uri"]).ok()?;
     string(uri?)
+}
+
+/// The id of ours that is written so, if it is one.
+pub(crate) fn own_request(id: &str) -> Option<u64> {
+    own_number(id)
 }
 
 /// The id that a `notifications/cancelled` names, as it is written.

@@ -20,7 +20,7 @@ use futures_util::stream::{self, BoxStream};
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::time::{sleep, timeout};
@@ -42,6 +42,9 @@ const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
 /// How long a server may take to take a notice. Only the one that ends the handshake is of consequence.
 const NOTICE_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of a notice for which it may take a second more: the host's answers may be large, and lines slow.
+const NOTICE_BYTES_PER_SECOND: u64 = 64 << 10;
 
 /// How long the end of a body is waited for after its answer: in general it follows at once.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -181,6 +184,11 @@ impl Exchange {
     }
 }
 
+/// How long a server may take to take a notice of so many bytes.
+fn notice_max(bytes: u64) -> Duration {
+    NOTICE_MAX + Duration::from_secs(bytes / NOTICE_BYTES_PER_SECOND)
+}
+
 type Next = ((Errand, Heard), (Running, Option<oneshot::Receiver<Answered>>));
 
 /// Waits until an exchange is called off, or its answer is in.
@@ -226,9 +234,10 @@ impl Running {
             }
             Stage::Ask(request) => {
                 let request = std::mem::take(&mut **request);
+                let bytes = request.body().size_hint().lower();
                 let asked = self.exchange.client.request(request);
                 let answer = match self.exchange.errand {
-                    Errand::Notice => timeout(NOTICE_MAX, asked)
+                    Errand::Notice => timeout(notice_max(bytes), asked)
                         .await
                         .unwrap_or_else(|_| Err(Unanswered::Broken("it was not taken in time".to_owned()))),
                     Errand::Request { .. } | Errand::Listen => asked.await,

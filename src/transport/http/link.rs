@@ -69,11 +69,16 @@ pub(super) struct HttpLink {
     stance: Stance,
     welcome: Welcome,
     exchanges: SelectAll<BoxStream<'static, (Errand, Heard)>>,
+    /// Those of notices. They bring no messages, and so move on also while nobody takes any: who takes none may be waiting
+    /// for them.
+    telling: SelectAll<BoxStream<'static, (Errand, Heard)>>,
     /// The requests that wait for an answer, each with the way to call it off. The pool bounds them; held back here, a
     /// request would hold back the cancellations that make room for it.
     under_way: FxHashMap<u64, oneshot::Sender<Answered>>,
     /// How many notices are under way.
     notices: usize,
+    /// How many are done with.
+    told: u64,
     /// Ends the stream of what the server says unasked.
     listening: Option<oneshot::Sender<Answered>>,
     heard: VecDeque<Inbound>,
@@ -93,8 +98,10 @@ impl HttpLink {
             stance: Stance::Opening,
             welcome: Welcome::None,
             exchanges: SelectAll::new(),
+            telling: SelectAll::new(),
             under_way: FxHashMap::default(),
             notices: 0,
+            told: 0,
             listening: None,
             heard: VecDeque::new(),
             unwelcome: None,
@@ -161,7 +168,7 @@ impl HttpLink {
         }
         self.notices += 1;
         let request = Self::post(&exchange, frame);
-        self.exchanges.push(exchange.run(request, None));
+        self.telling.push(exchange.run(request, None));
     }
 
     /// Asks for the stream of what the server says unasked.
@@ -220,6 +227,7 @@ impl HttpLink {
     /// A notice is done with. What becomes of most is of no interest; the one that ends the handshake must be taken.
     fn noticed(&mut self, taken: Result<(), LinkError>) {
         self.notices = self.notices.saturating_sub(1);
+        self.told += 1;
         if self.welcome != Welcome::UnderWay {
             return;
         }
@@ -248,6 +256,9 @@ impl HttpLink {
 
     /// Moves the exchanges on for as long as there is room for what they bring.
     fn stir(&mut self, poller: &mut Context<'_>) {
+        while let Poll::Ready(Some((errand, heard))) = self.telling.poll_next_unpin(poller) {
+            self.take(errand, heard);
+        }
         while self.heard.len() < HELD_MAX {
             match self.exchanges.poll_next_unpin(poller) {
                 Poll::Ready(Some((errand, heard))) => self.take(errand, heard),
@@ -262,6 +273,7 @@ impl HttpLink {
         self.under_way.clear();
         self.listening = None;
         self.exchanges.clear();
+        self.telling.clear();
         let Some((client, tasks)) = self.client.take() else { return Box::pin(async {}) };
         Box::pin(async move {
             if let Some(exchange) = farewell {
@@ -302,9 +314,14 @@ impl Link for HttpLink {
         }
     }
 
+    fn taken(&self) -> Option<u64> {
+        // Requests are written by tasks of their own, each at its pace; what can be waited for here is notices.
+        Some(self.told)
+    }
+
     fn answered(&mut self, id: u64) {
         if let Some(release) = self.under_way.remove(&id) {
-            let beside = self.notices + usize::from(self.listening.is_some());
+            let beside = usize::from(self.listening.is_some());
             let draining = self.exchanges.len().saturating_sub(self.under_way.len() + beside);
             if draining <= DRAINING_MAX {
                 // One that has ended by itself needs no word.

@@ -38,6 +38,8 @@ pub(super) struct StdioLink {
     /// Until it is closed.
     pipes: Option<(FramedWrite<ChildStdin, Lines>, FramedRead<ChildStdout, Lines>)>,
     message_bytes_max: usize,
+    /// Bytes that were put into the buffer of stdin, ever.
+    buffered: u64,
     /// The way to the keeper.
     orders: mpsc::Sender<Order>,
     /// Who starts the next process of this server waits until it has no receiver.
@@ -67,6 +69,7 @@ impl StdioLink {
         Self {
             pipes: Some((stdin, stdout)),
             message_bytes_max,
+            buffered: 0,
             orders,
             endings,
             end: End::Awaited(exit),
@@ -163,6 +166,11 @@ impl Link for StdioLink {
         false
     }
 
+    fn taken(&self) -> Option<u64> {
+        let waiting = self.pipes.as_ref().map_or(0, |(stdin, _)| stdin.write_buffer().len());
+        Some(self.buffered.saturating_sub(waiting as u64))
+    }
+
     fn hold(&mut self, token: Box<dyn Any + Send>) {
         // A keeper that has ended leaves nothing to wait for.
         let _ = self.orders.try_send(Order::Hold(token));
@@ -219,8 +227,11 @@ impl Sink<Outbound> for StdioLink {
             | Outbound::Cancel { frame: Some(frame), .. } => frame,
             Outbound::Cancel { frame: None, .. } | Outbound::Ping => return Ok(()),
         };
-        let Some(stdin) = link.stdin() else { return Ok(()) };
-        let sent = Poll::Ready(stdin.start_send(frame));
+        let Some(mut stdin) = link.stdin() else { return Ok(()) };
+        let before = stdin.write_buffer().len();
+        let sent = Poll::Ready(stdin.as_mut().start_send(frame));
+        let added = stdin.write_buffer().len().saturating_sub(before);
+        link.buffered += added as u64;
         // It is only buffered; what fails is told by the reading side.
         let _ = link.written(sent);
         Ok(())

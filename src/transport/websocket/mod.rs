@@ -15,6 +15,7 @@ use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use http::{Request, StatusCode, Uri};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::SubProtocolError;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
@@ -23,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, O
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{
-    Connector as TlsConnector, WebSocketStream, client_async_with_config, connect_async_tls_with_config,
+    Connector as TlsConnector, WebSocketStream, client_async_tls_with_config, client_async_with_config,
 };
 
 use crate::config::{SubprotocolChoice, TlsOptions};
@@ -33,8 +34,11 @@ use super::address::{self, shown};
 use super::tokens::{Lent, Tokens};
 use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound, tls};
 
+mod counted;
 #[cfg(test)]
 mod tests;
+
+use counted::{Count, Counted};
 
 /// The subprotocol of MCP over WebSocket.
 const SUBPROTOCOL: &str = "mcp";
@@ -170,10 +174,21 @@ impl WebSocketConnector {
             None => TlsConnector::Plain,
         };
         let config = config(self.message_bytes_max);
-        let no_delay = true;
+        let stream = TcpStream::connect(self.address()).await.map_err(WsError::Io)?;
+        stream.set_nodelay(true).map_err(WsError::Io)?;
+        let (stream, taken) = Counted::new(stream);
         let (socket, _) =
-            connect_async_tls_with_config(request, Some(config), no_delay, Some(connector)).await?;
-        Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max }))
+            client_async_tls_with_config(request, stream, Some(config), Some(connector)).await?;
+        Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max, taken }))
+    }
+
+    /// Where to connect to.
+    fn address(&self) -> (&str, u16) {
+        // That there is a host was made sure of.
+        let host = self.uri.host().unwrap_or_default();
+        let port = if self.tls.is_some() { 443 } else { 80 };
+        // An address of IPv6 stands in brackets in a URL, and without them everywhere else.
+        (host.trim_start_matches('[').trim_end_matches(']'), self.uri.port_u16().unwrap_or(port))
     }
 
     /// Dials with the subprotocol, and once more without if the server knows none.
@@ -204,9 +219,10 @@ impl WebSocketConnector {
         };
         let request = self.request(self.offer().as_deref(), lent.as_ref())?;
         let config = config(self.message_bytes_max);
+        let (stream, taken) = Counted::new(stream);
         let (socket, _) =
             client_async_with_config(request, stream, Some(config)).await.map_err(dial_error)?;
-        Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max }))
+        Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max, taken }))
     }
 }
 
@@ -266,11 +282,17 @@ fn dial_error(error: WsError) -> DialError {
 struct WebSocketLink<T> {
     socket: WebSocketStream<T>,
     message_bytes_max: usize,
+    /// Bytes that the stream has taken.
+    taken: Count,
 }
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for WebSocketLink<T> {
     fn pings(&self) -> bool {
         true
+    }
+
+    fn taken(&self) -> Option<u64> {
+        Some(self.taken.get())
     }
 }
 
