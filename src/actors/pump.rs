@@ -805,6 +805,10 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Reports everything that was given to this link as lost.
     async fn lose_everything(&mut self, ending: &str) {
         let now = Instant::now();
+        // The link may take its time to close: until then the server actor would offer it calls, which it cannot take.
+        if !self.closing && self.leaving.is_none() {
+            self.report.leaving = Some(ending.to_owned());
+        }
         let mut in_flight: Vec<(u64, Flight)> = std::mem::take(&mut self.in_flight).into_iter().collect();
         in_flight.sort_unstable_by_key(|(id, _)| *id);
         for (_, mut flight) in in_flight {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use mcp_troupe::testkit::{
     AnswerChecker, Fault, Script, ScriptedEra, ScriptedServer, Target, inject, living_actors,
 };
-use mcp_troupe::{Call, Event, Readiness, Server, Settings, Troupe};
+use mcp_troupe::event::ServerStatus;
+use mcp_troupe::{Call, Event, Readiness, RegisterError, Server, Settings, Troupe};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_local};
 use turmoil::Sim;
@@ -71,6 +72,7 @@ impl Trace {
 pub fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.call_timeout = PATIENCE;
+    settings.shutdown_drain = MS(2_000);
     settings.liveness.ping_interval = MS(500);
     settings.liveness.write_timeout = MS(1_000);
     settings.pool.connect_timeout = MS(1_000);
@@ -218,10 +220,19 @@ impl Stage {
         described(number, self.pools[number], &self.worlds[number])
     }
 
-    /// Registers a server, unless it is registered.
+    /// Registers a server that leaves, once it has left. Another order may do so first.
     pub async fn register(&self, number: usize) -> Result<(), String> {
-        let (described, way) = self.server(number);
-        self.troupe.register_via(described, way).await.map_err(|error| error.to_string())
+        loop {
+            let (described, way) = self.server(number);
+            let registered = self.troupe.register_via(described, way).await;
+            let leaves = self.troupe.servers().into_iter().any(|server| {
+                server.id.as_str() == name(number) && server.status == ServerStatus::Draining
+            });
+            match registered {
+                Err(RegisterError::AlreadyRegistered(_)) if leaves => tokio::time::sleep(MS(50)).await,
+                done => return done.map_err(|error| error.to_string()),
+            }
+        }
     }
 }
 
@@ -332,8 +343,7 @@ async fn wait_until(at: Duration) {
 /// What orders that came between each other have left undone.
 async fn restore(stage: &Stage) {
     for number in 0..SERVERS {
-        // It is registered, or it rests for nobody any more: then there is nothing to do.
-        let _ = stage.register(number).await;
+        // It does not rest: then there is nothing to do.
         let _ = stage.troupe.resume(&name(number)).await;
         let _ = stage.troupe.breaker(name(number)).reset().await;
     }
