@@ -11,6 +11,7 @@ use crate::actors::router::RouterMsg;
 use crate::call::{AttemptEnd, OutcomeClass};
 use crate::event::Event;
 use crate::id::{AttemptId, ConnectionId};
+use crate::news;
 use crate::policy::routing::{CancelReason, Completion, Dispatch, News};
 
 /// Whether the server may have received an attempt that ended so.
@@ -148,6 +149,7 @@ impl ServerState {
         }
         for reason in violations {
             let server = self.spec.id.clone();
+            let reason = news::reason(reason);
             self.context.emit(Event::ProtocolViolation { server, connection, reason });
         }
     }
