@@ -257,6 +257,12 @@ pub struct BreakerTransition {
     pub open_for: Option<Duration>,
 }
 
+/// Whether a number says nothing.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// Something that happened in the troupe.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
@@ -354,14 +360,18 @@ pub enum Event {
         removed: Vec<String>,
         /// Names whose definition differs.
         changed: Vec<String>,
+        /// So many names beyond those: an event has room for 64 KiB of them.
+        #[serde(skip_serializing_if = "is_zero")]
+        more: usize,
     },
-    /// An entry of a list was left out of the catalogue.
+    /// An entry of a list was left out of the catalogue, and was not when the list was fetched before. Of one list a hundred
+    /// are told; of the others their number.
     EntrySkipped {
         /// The server.
         server: ServerId,
         /// What kind of thing it is.
         kind: OfferKind,
-        /// Its name or URI, or its place in the list where it has none.
+        /// Its name or URI, or its place in the list where it has none; `42 more` for those that are not told one by one.
         entry: String,
         /// Why.
         reason: String,

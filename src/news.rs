@@ -13,6 +13,10 @@ use crate::json::RawJson;
 /// stack trace, and still little where many wait to be read.
 pub(crate) const TEXT_BYTES_MAX: usize = 4096;
 
+/// The longest reason that is kept of what a server says in an error, in bytes. A reason is copied into events, standings
+/// and the error of every call that its server's group cannot take, so it is a sentence and no stack trace.
+pub(crate) const REASON_BYTES_MAX: usize = 1024;
+
 /// What is told of one call, in its order. [`Answer`](Self::Answer) comes last, and once.
 ///
 /// MCP knows no partial results: a tool's result comes whole, with the answer. A server that has something to show
@@ -144,11 +148,46 @@ impl fmt::Display for LogLevel {
     }
 }
 
+/// A reason as it is kept: the beginning of what `told` says, marked where it goes on.
+///
+/// What lies beyond the limit is never copied, so that a large error costs no more than a small one.
+pub(crate) fn reason(told: impl fmt::Display) -> String {
+    let mut kept = Beginning { text: String::new(), bytes: REASON_BYTES_MAX - ELLIPSIS.len() };
+    // An error says that there is more.
+    if fmt::write(&mut kept, format_args!("{told}")).is_err() {
+        kept.text.push_str(ELLIPSIS);
+    }
+    kept.text
+}
+
+/// Marks a text that goes on.
+const ELLIPSIS: &str = "…";
+
+/// Takes the first `bytes` of what is written, and fails when there is more.
+struct Beginning {
+    text: String,
+    bytes: usize,
+}
+
+impl fmt::Write for Beginning {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        let room = self.bytes - self.text.len();
+        let taken = beginning(piece, room);
+        self.text.push_str(taken);
+        if taken.len() < piece.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// The longest beginning of a text that has at most `bytes`, and no broken character.
+pub(crate) fn beginning(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
+
 /// A text of a server's, cut where it is longer than `bytes`.
 pub(crate) fn cut(mut text: String, bytes: usize) -> String {
     if text.len() > bytes {
-        let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-        text.truncate(end);
+        text.truncate(beginning(&text, bytes).len());
         text.shrink_to_fit();
     }
     text
@@ -172,6 +211,15 @@ mod tests {
     fn a_text_is_cut_between_its_characters() {
         assert_eq!(cut("grün".into(), 3), "gr");
         assert_eq!(cut("grün".into(), 5), "grün");
+    }
+
+    #[test]
+    fn a_reason_is_whole_or_its_beginning_and_says_which() {
+        let fits = "x".repeat(REASON_BYTES_MAX - ELLIPSIS.len());
+        assert_eq!(reason(&fits), fits);
+        let told = reason(format_args!("{}: {}", "ü".repeat(100), "ü".repeat(8 << 20)));
+        assert!(told.len() <= REASON_BYTES_MAX && told.capacity() <= 2 * REASON_BYTES_MAX, "{}", told.len());
+        assert!(told.starts_with("üü") && told.ends_with("ü…"), "{told}");
     }
 
     #[test]

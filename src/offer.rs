@@ -55,6 +55,16 @@ impl Kinds {
         other.iter().for_each(|kind| self.insert(kind));
     }
 
+    /// Takes one out.
+    pub fn remove(&mut self, kind: OfferKind) {
+        self.0[kind as usize] = false;
+    }
+
+    /// Whether it has one.
+    pub fn has(self, kind: OfferKind) -> bool {
+        self.0[kind as usize]
+    }
+
     /// Whether it has none.
     pub fn is_empty(self) -> bool {
         self == Self::default()

@@ -26,8 +26,8 @@ use crate::error::CallError;
 use crate::event::Event;
 use crate::id::CallId;
 use crate::policy::response_cache::{
-    Asked, Fetched, FlightId, Kept, Place, Port, ResponseCache, Rules, Shared, Sweep, Terms, UnknownRule,
-    Verdict, Wanted, is_own, judge,
+    Asked, Dropped, Fetched, FlightId, Kept, Place, Port, ResponseCache, Rules, Shared, Sweep, Terms,
+    UnknownRule, Verdict, Wanted, is_own, judge,
 };
 use crate::policy::routing::Answer;
 use crate::stats::CacheStats;
@@ -126,7 +126,8 @@ pub(crate) enum CacheMsg {
     Excuse { place: Place, terms: Terms, error: CallError, port: oneshot::Sender<Option<Kept>> },
     /// By a handle: a call was, or may have been, carried out that clears these.
     Wrote(Vec<Sweep>),
-    /// By the root and by server actors: servers or tools changed.
+    /// By the root, the registry and server actors: servers, tools or resources changed. From each server at most as often as
+    /// [`Updates`](crate::policy::updates::Updates) tells; noted at once, whatever is kept.
     Changed(Vec<Sweep>),
     /// By a handle: the host clears. Answered with the number of results.
     Clear { sweep: Sweep, port: oneshot::Sender<usize> },
@@ -193,7 +194,7 @@ impl Actor for CacheActor {
             while myself.cast(CacheMsg::Roster).is_ok() && seen.changed().await.is_ok() {}
         });
         Ok(CacheState {
-            cache: ResponseCache::new(&settings.cache, settings.limits.open_calls_max),
+            cache: ResponseCache::new(&settings.cache, settings.limits.open_calls_max, Instant::now()),
             stage,
             roster,
             refreshing: HashMap::new(),
@@ -230,9 +231,8 @@ impl Actor for CacheActor {
             }
             CacheMsg::Wrote(sweeps) => sweeps.iter().for_each(|sweep| state.cache.clear(sweep)),
             CacheMsg::Changed(sweeps) => {
-                for sweep in sweeps {
-                    state.clear_out(&sweep, now);
-                }
+                let dropped = state.cache.changed(sweeps, now);
+                state.tell_dropped(dropped);
             }
             CacheMsg::Clear { sweep, port } => {
                 let _ = port.send(state.clear_out(&sweep, now));
@@ -253,7 +253,8 @@ impl Actor for CacheActor {
             }
             CacheMsg::Due => {
                 state.alarm.rang();
-                state.cache.tick(now);
+                let dropped = state.cache.tick(now);
+                state.tell_dropped(dropped);
             }
             #[cfg(feature = "testkit")]
             CacheMsg::Panic => panic!("ordered by the testkit"),
@@ -324,10 +325,14 @@ impl CacheState {
     /// Clears out, and tells subscribers where there was something.
     fn clear_out(&mut self, sweep: &Sweep, now: Instant) -> usize {
         let entries = self.cache.clear_out(sweep, now);
-        if entries > 0 {
-            self.emit(Event::CacheCleared { what: sweep.to_string(), entries });
-        }
+        self.tell_dropped((entries > 0).then(|| Dropped { what: sweep.to_string(), entries }));
         entries
+    }
+
+    fn tell_dropped(&self, dropped: Option<Dropped>) {
+        if let Some(Dropped { what, entries }) = dropped {
+            self.emit(Event::CacheCleared { what, entries });
+        }
     }
 
     /// Tells rules for tools that nobody offers, once every server has told what it offers. A tool that leaves with its server

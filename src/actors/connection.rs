@@ -9,6 +9,7 @@
 //! once and takes the task with it. How the link ended is told to the server actor as a message, behind the reports of
 //! the attempts that were on it.
 
+use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +22,17 @@ use super::Context;
 use super::dial::Dial;
 use super::pump::Pump;
 use super::questions::Questions;
-use super::server::ServerMsg;
+use super::server::{SUBSCRIPTIONS_MAX, ServerMsg};
 use super::tasks::OwnedTask;
 use crate::config::ServerSpec;
 use crate::id::ConnectionId;
-use crate::news::{TEXT_BYTES_MAX, cut};
+use crate::news::reason;
 use crate::protocol::Known;
 use crate::transport::Connector;
+
+/// Places of a connection's queue beside those of calls, of which each may be followed by its cancellation: for all
+/// subscriptions, begun and ended at once, and for what else is said, the word to close among it. Places that are not used cost nothing.
+const QUEUE_BESIDE_CALLS: usize = 2 * SUBSCRIPTIONS_MAX + 16;
 
 /// What a connection is told. It needs no orders: closing its queue ends it in order.
 pub(crate) enum ConnectionMsg {
@@ -83,15 +88,19 @@ impl Actor for ConnectionActor {
 
 /// How a connection ended, or why it never came to be.
 pub(crate) struct Ending {
-    /// Cut: it may be in the server's words, and goes with events, standings and the errors of calls.
-    pub reason: String,
-    /// When the server wants to be asked again, if it said so.
-    pub retry_after: Option<Duration>,
+    reason: String,
+    retry_after: Option<Duration>,
 }
 
-impl From<String> for Ending {
-    fn from(reason: String) -> Self {
-        Self { reason: cut(reason, TEXT_BYTES_MAX), retry_after: None }
+impl Ending {
+    /// For this reason. It may be in the server's own words, of any length: its beginning is kept.
+    pub fn new(why: impl Display) -> Self {
+        Self { reason: reason(why), retry_after: None }
+    }
+
+    /// The reason, and when the server wants to be asked again, if it said so.
+    pub fn into_parts(self) -> (String, Option<Duration>) {
+        (self.reason, self.retry_after)
     }
 }
 
@@ -99,7 +108,7 @@ impl From<String> for Ending {
 async fn play(arguments: ConnectionArguments, myself: ActorRef<ConnectionMsg>) {
     let (server, connection) = (arguments.server.clone(), arguments.connection);
     let life = AssertUnwindSafe(live(arguments)).catch_unwind();
-    let ending = life.await.unwrap_or_else(|_| Ending::from("its task panicked".to_owned()));
+    let ending = life.await.unwrap_or_else(|_| Ending::new("its task panicked"));
     // A server actor that has ended has no use for it.
     let _ = server.cast(ServerMsg::Closed { connection, ending });
     myself.stop(None);
@@ -120,13 +129,12 @@ async fn live(arguments: ConnectionArguments) -> Ending {
     };
     let opened = match dial.open().await {
         Ok(opened) => opened,
-        Err(error) => return Ending { retry_after: error.retry_after(), ..Ending::from(error.to_string()) },
+        Err(error) => return Ending { retry_after: error.retry_after(), ..Ending::new(error) },
     };
-    // Each request in flight may be followed by its cancellation; a few more places hold listings and the word to close.
-    let (queue, requests) = mpsc::channel(2 * spec.pool.in_flight_max + 16);
+    let (queue, requests) = mpsc::channel(2 * spec.pool.in_flight_max + QUEUE_BESIDE_CALLS);
     let session = opened.session.clone();
     if server.cast(ServerMsg::Opened { connection, session, queue }).is_err() {
-        return Ending::from("its server actor has ended".to_owned());
+        return Ending::new("its server actor has ended");
     }
     let settings = context.settings.clone();
     let report = move |report| {
@@ -137,5 +145,5 @@ async fn live(arguments: ConnectionArguments) -> Ending {
     let questions = Questions::new(spec.id.clone(), context.desk.clone(), context.tasks.alive());
     let (classifier, liveness) = (context.classifier.clone(), settings.liveness.clone());
     let pump = Pump::new(opened, requests, classifier, liveness, questions, limit, report);
-    pump.run().await.into()
+    Ending::new(pump.run().await)
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::pump::{ListFailure, PumpMsg};
 use crate::duration::rounded;
 use crate::error::RpcError;
+use crate::news::reason;
 use crate::offer::OfferKind;
 use crate::protocol::listing::{Listed, Listing, Page};
 
@@ -43,16 +44,19 @@ async fn pages(queue: mpsc::Sender<PumpMsg>, mut listing: Listing) -> Result<Lis
         let cursor_now = cursor.take();
         queue.send(PumpMsg::List { kind, cursor: cursor_now, port }).await.map_err(|_| lost())?;
         match answer.await.map_err(|_| lost())? {
-            Ok(result) => match listing.page(&result).map_err(|error| format!("its {kind}s: {error}"))? {
-                Page::More(next) => cursor = Some(next),
-                Page::Done => return Ok(listing.finish()),
-            },
+            Ok(result) => {
+                match listing.page(&result).map_err(|e| reason(format_args!("its {kind}s: {e}")))? {
+                    Page::More(next) => cursor = Some(next),
+                    Page::Done => return Ok(listing.finish()),
+                }
+            }
             // A server without any need not know the method.
             Err(ListFailure::Rpc(error)) if error.code == RpcError::METHOD_NOT_FOUND => {
                 return Ok(listing.finish());
             }
             Err(ListFailure::Rpc(error)) if error.code == RpcError::INVALID_PARAMS && listing.restart() => {}
-            Err(error) => return Err(format!("its {kind}s could not be listed: {error}")),
+            // In the server's own words, of any length.
+            Err(error) => return Err(reason(format_args!("its {kind}s could not be listed: {error}"))),
         }
     }
 }

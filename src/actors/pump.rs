@@ -592,11 +592,13 @@ impl<R: FnMut(Report)> Pump<R> {
     /// The peer asks, in its frame as the `nth`.
     fn asked(&mut self, nth: usize, id: RawJson, method: &str, params: Option<RawJson>) {
         if nth > ASKED_PER_FRAME_MAX {
-            let words = || format!("more than {ASKED_PER_FRAME_MAX} requests in one frame: they are not answered");
+            let words =
+                || format!("more than {ASKED_PER_FRAME_MAX} requests in one frame: they are not answered");
             return self.report.violations.note(words);
         }
         if id.len() > ASKED_ID_BYTES_MAX {
-            let words = || format!("a request whose id is over {ASKED_ID_BYTES_MAX} bytes: it is not answered");
+            let words =
+                || format!("a request whose id is over {ASKED_ID_BYTES_MAX} bytes: it is not answered");
             return self.report.violations.note(words);
         }
         if let Some((id, answered)) = self.questions.ask(id, method, params) {

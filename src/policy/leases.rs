@@ -1,8 +1,8 @@
 //! The leased connections of one server, and the work on each. There are no sockets in here.
 //!
 //! ```text
-//! opening ─▶ held ─▶ closing ─▶ (gone)
-//!    └────────┴── the link breaks ─▲
+//! opening ─▶ held ─▶ closing or leaving ─▶ (gone)
+//!    └────────┴───── the link breaks ────────▲
 //! ```
 //!
 //! A lease has a connection of its own, opened for it and closed with it: what one user leaves behind on a connection,
@@ -52,6 +52,10 @@ enum Lease<W> {
     Closing {
         work: HashSet<W>,
     },
+    /// The same, and not by our choice: another lease may take its place.
+    Leaving {
+        work: HashSet<W>,
+    },
 }
 
 impl<W: Copy + Eq + Hash + Ord> Leases<W> {
@@ -63,7 +67,9 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     /// Begins a lease on a connection that is about to be opened. `false` if there are as many as there may be.
     #[must_use]
     pub fn open(&mut self, connection: ConnectionId, by: W) -> bool {
-        let room = self.held.len() < self.max;
+        let leaving = self.held.values().filter(|lease| matches!(lease, Lease::Leaving { .. })).count();
+        // Of a server whose links leave as soon as they have work there are never more than as many again.
+        let room = self.held.len() - leaving < self.max && leaving <= self.max;
         if room {
             self.held.insert(connection, Lease::Opening { by });
         }
@@ -88,7 +94,7 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
                 work.insert(new);
                 Ok(())
             }
-            Some(Lease::Opening { .. } | Lease::Closing { .. }) | None => {
+            Some(Lease::Opening { .. } | Lease::Closing { .. } | Lease::Leaving { .. }) | None => {
                 Err(Denied::Over(self.end_of(connection)))
             }
         }
@@ -101,21 +107,33 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
                 *idle_since = now;
                 work.remove(&done)
             }
-            Some(Lease::Closing { work }) => work.remove(&done),
+            Some(Lease::Closing { work } | Lease::Leaving { work }) => work.remove(&done),
             Some(Lease::Opening { .. }) | None => false,
         }
     }
 
     /// A lease takes no new work from now on. `false` if it had ended before.
     pub fn close(&mut self, connection: ConnectionId, reason: &str) -> bool {
-        let work = match self.held.get_mut(&connection) {
-            Some(Lease::Opening { .. }) => HashSet::new(),
-            Some(Lease::Held { work, .. }) => std::mem::take(work),
-            Some(Lease::Closing { .. }) | None => return false,
-        };
+        let Some(work) = self.work_of_open(connection) else { return false };
         self.held.insert(connection, Lease::Closing { work });
         self.remember(connection, reason);
         true
+    }
+
+    /// The link of a lease is lost to new work, while what it has comes to its own end.
+    pub fn leave(&mut self, connection: ConnectionId, reason: &str) {
+        let Some(work) = self.work_of_open(connection) else { return };
+        self.held.insert(connection, Lease::Leaving { work });
+        self.remember(connection, reason);
+    }
+
+    /// Takes the work of a lease that has not ended.
+    fn work_of_open(&mut self, connection: ConnectionId) -> Option<HashSet<W>> {
+        match self.held.get_mut(&connection)? {
+            Lease::Opening { .. } => Some(HashSet::new()),
+            Lease::Held { work, .. } => Some(std::mem::take(work)),
+            Lease::Closing { .. } | Lease::Leaving { .. } => None,
+        }
     }
 
     /// The connection is gone. Gives back the work that was on it, oldest first, and what asked for it if it never opened.
@@ -127,7 +145,7 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
                 self.remember(connection, reason);
                 (work, None)
             }
-            Some(Lease::Closing { work }) => (work, None),
+            Some(Lease::Closing { work } | Lease::Leaving { work }) => (work, None),
             None => return (Vec::new(), None),
         };
         let mut work: Vec<W> = work.into_iter().collect();
@@ -151,7 +169,9 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     pub fn holder(&self, wanted: W) -> Option<ConnectionId> {
         let holds = |lease: &Lease<W>| match lease {
             Lease::Opening { by } => *by == wanted,
-            Lease::Held { work, .. } | Lease::Closing { work } => work.contains(&wanted),
+            Lease::Held { work, .. } | Lease::Closing { work } | Lease::Leaving { work } => {
+                work.contains(&wanted)
+            }
         };
         self.held.iter().find(|(_, lease)| holds(lease)).map(|(connection, _)| *connection)
     }
@@ -176,7 +196,9 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     fn idle(&self) -> impl Iterator<Item = (ConnectionId, Instant)> {
         self.held.iter().filter_map(|(connection, lease)| match lease {
             Lease::Held { idle_since, work } if work.is_empty() => Some((*connection, *idle_since)),
-            Lease::Held { .. } | Lease::Opening { .. } | Lease::Closing { .. } => None,
+            Lease::Held { .. } | Lease::Opening { .. } | Lease::Closing { .. } | Lease::Leaving { .. } => {
+                None
+            }
         })
     }
 
@@ -214,6 +236,22 @@ mod tests {
         assert!(!leases.open(TWO, 11), "a closing connection still counts");
         assert_eq!(leases.end(ONE, "closed"), (vec![], None));
         assert!(leases.open(TWO, 11));
+    }
+
+    #[test]
+    fn a_lease_whose_link_is_leaving_takes_no_room_of_the_next_one() {
+        let now = Instant::now();
+        let mut leases = held(now);
+        assert_eq!(leases.begin(ONE, 1), Ok(()));
+        leases.leave(ONE, "session lost");
+        assert_eq!(leases.begin(ONE, 2), Err(Denied::Over("session lost".into())));
+        assert!(leases.open(TWO, 11), "another one may take its place");
+        assert_eq!(leases.opened(TWO, now), Some(11));
+        leases.leave(TWO, "session lost");
+        assert!(!leases.open(ConnectionId(3), 12), "not for ever, while nothing that is left ends");
+        assert!(leases.finish(ONE, 1, now));
+        assert_eq!(leases.end(ONE, "gone"), (vec![], None));
+        assert!(leases.open(ConnectionId(3), 12));
     }
 
     #[test]

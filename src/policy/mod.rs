@@ -29,3 +29,4 @@ pub mod search;
 pub mod selection;
 pub mod strategy;
 pub mod tally;
+pub mod updates;

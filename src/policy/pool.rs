@@ -10,6 +10,9 @@
 //!   one that is leaving does not: it is lost, and another one must take its place.
 //! - Work is granted by the pool alone, in order; each piece is on one connection, and is given back once: by a release, or by
 //!   the end of its connection.
+//! - Work on a connection that is closing or leaving takes nobody's room: the pool grants places on ready ones alone, and its
+//!   slots are theirs and what is still out on the others. So whoever counts all work that is out against the slots finds
+//!   exactly the room that there is.
 //! - Several requests share a connection. More connections are for servers that work through each one request at a time.
 
 use std::collections::BTreeMap;
@@ -115,9 +118,11 @@ impl<W: Copy + Eq + Hash> Pool<W> {
         }
     }
 
-    /// A connection takes no new work from now on; it still counts until it is closed.
+    /// A connection takes no new work from now on; it still counts until it is closed, unless it is leaving already.
     pub fn closing(&mut self, connection: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&connection) {
+        if let Some(connection) = self.connections.get_mut(&connection)
+            && connection.phase != Phase::Leaving
+        {
             connection.phase = Phase::Closing;
         }
     }
@@ -227,9 +232,11 @@ impl<W: Copy + Eq + Hash> Pool<W> {
         longest.checked_add(self.settings.idle_timeout)
     }
 
-    /// Work that the ready connections can hold, taken places included.
+    /// Work that can be out at once: what the ready connections can hold, and what the others still have.
     pub fn slots(&self) -> usize {
-        self.ready().saturating_mul(self.settings.in_flight_max)
+        let on_others = self.connections.values().filter(|connection| !connection.is_ready());
+        let on_others: usize = on_others.map(|connection| connection.in_flight).sum();
+        self.ready().saturating_mul(self.settings.in_flight_max).saturating_add(on_others)
     }
 
     /// Whether any connection is ready.
@@ -329,11 +336,26 @@ mod tests {
         let mut pool = ready(settings(1, 2, 8, 1), 1, Instant::now());
         assert!(pool.reserve(1).is_some());
         pool.closing(ConnectionId(0));
-        assert_eq!((pool.wanted(), pool.below_min(), pool.slots()), (1, 1, 0));
+        assert_eq!((pool.wanted(), pool.below_min(), pool.slots()), (1, 1, 1));
         assert_eq!(pool.reserve(2), None);
         pool.opening(ConnectionId(1));
         assert_eq!(pool.wanted(), 0);
         assert_eq!(pool.close(ConnectionId(0)), [1]);
+    }
+
+    #[test]
+    fn what_a_leaving_connection_carries_takes_no_room_of_the_next_one() {
+        let now = Instant::now();
+        let mut pool = ready(settings(1, 1, 1, 1), 1, now);
+        assert!(pool.reserve(1).is_some());
+        pool.leaving(ConnectionId(0));
+        assert_eq!((pool.slots(), pool.in_flight(), pool.wanted()), (1, 1, 1), "nothing has room");
+        pool.opening(ConnectionId(1));
+        pool.opened(ConnectionId(1), now);
+        assert_eq!((pool.slots(), pool.in_flight()), (2, 1), "the next one has room for one");
+        assert_eq!(pool.reserve(2), Some(ConnectionId(1)));
+        assert!(pool.release(ConnectionId(0), 1, now));
+        assert_eq!((pool.slots(), pool.in_flight(), pool.reserve(3)), (1, 1, None));
     }
 
     #[test]

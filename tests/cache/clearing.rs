@@ -1,7 +1,11 @@
 //! What makes kept results wrong clears them.
 
-use mcp_troupe::testkit::{Script, ScriptedServer};
-use mcp_troupe::{Cached, Call, ConfigFile, Event, Server};
+use std::time::Duration;
+
+use mcp_troupe::testkit::{MemoryListener, Script, ScriptedServer, pair};
+use mcp_troupe::{Cached, Call, ConfigFile, Event, Readiness, Server, Troupe};
+use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::common::{end, event};
 use super::{READ, read, start, version, versions};
@@ -154,4 +158,95 @@ async fn a_write_that_waits_for_its_server_to_tell_its_tools_clears() {
     troupe.call(Call::tool("write")).await.unwrap();
     assert!(!troupe.call(read()).await.unwrap().cached);
     end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_update_clears_what_is_kept_under_the_servers_present_group() {
+    let server = ScriptedServer::builder()
+        .tool("echo", Script::Echo)
+        .resource("file:///a.txt", "alpha")
+        .tells_changes()
+        .fresh_for(Duration::from_secs(600))
+        .start()
+        .await;
+    let file = |group: &str| {
+        let text = json!({"mcpServers": {"s": {"url": server.url(), "group": group}}}).to_string();
+        ConfigFile::parse(&text).unwrap()
+    };
+    let troupe = Troupe::builder().config(file("g")).seed(7).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let mut events = troupe.events();
+    let _held = troupe.subscribe("file:///a.txt").await.unwrap();
+    server.wait_for(|seen| seen.subscribed.contains("file:///a.txt")).await;
+    assert_eq!(troupe.apply(file("h")).await.unwrap().amended.len(), 1);
+    let read = || async { troupe.call(Call::resource("file:///a.txt")).await.unwrap() };
+    while !read().await.cached {}
+    server.update_resource("file:///a.txt", "changed");
+    // The cache is told before hosts are.
+    event(&mut events, |event| matches!(event, Event::ResourceUpdated { .. })).await;
+    assert_eq!(read().await.text().unwrap(), "changed");
+    end(troupe).await;
+}
+
+/// A server that has a tool and declares resources. When `go` says so it tells of many updates, and answers calls after that.
+async fn flood(mut listener: MemoryListener, updates: usize, mut go: watch::Receiver<bool>) {
+    let mut peer = listener.accept().await.unwrap();
+    let mut flooded = false;
+    while let Some(frame) = peer.recv().await {
+        let message: Value = serde_json::from_slice(&frame).unwrap();
+        let Some(id) = message["id"].as_u64() else { continue };
+        let result = match message["method"].as_str().unwrap() {
+            "server/discover" => {
+                json!({"supportedVersions": ["2026-07-28"], "capabilities": {"resources": {}}})
+            }
+            "tools/list" => json!({"tools": [{"name": "t"}]}),
+            "resources/list" => json!({"resources": []}),
+            "resources/templates/list" => json!({"resourceTemplates": []}),
+            _ => {
+                go.wait_for(|go| *go).await.unwrap();
+                for n in (0..updates).filter(|_| !flooded) {
+                    let params = format!(r#"{{"uri":"file:///{n}"}}"#);
+                    peer.send(format!(r#"{{"method":"notifications/resources/updated","params":{params}}}"#))
+                        .await;
+                }
+                flooded = true;
+                json!({"content": []})
+            }
+        };
+        peer.send(json!({"id": id, "result": result}).to_string()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_updates_clears_nothing_of_another_group_and_holds_up_no_kept_result() {
+    const KEPT: usize = 900;
+    const UPDATES: usize = 20_000;
+    let (good, good_link) = ScriptedServer::builder().tool("echo", Script::Echo).start_in_memory();
+    let (bad_link, listener) = pair(64);
+    let (go, wait) = watch::channel(false);
+    let flooding = tokio::spawn(flood(listener, UPDATES, wait));
+    let mut settings = mcp_troupe::Settings::default();
+    settings.cache = serde_json::from_str(r#"{"tools":{"good/echo":{"ttl":"10m"}}}"#).unwrap();
+    let builder = Troupe::builder().settings(settings).seed(7);
+    let builder =
+        builder.server_via(Server::custom("good"), good_link).server_via(Server::custom("bad"), bad_link);
+    let troupe = builder.start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let call =
+        |n: usize| troupe.call(Call::tool("good/echo").args(json!({"n": n})).timeout(Duration::from_secs(5)));
+    for n in 0..KEPT {
+        call(n).await.unwrap();
+    }
+    go.send_replace(true);
+    // Its answer comes behind the flood.
+    troupe.call(Call::tool("bad/t")).await.unwrap();
+    for n in 0..KEPT {
+        assert!(call(n).await.unwrap().cached, "{n}");
+    }
+    assert_eq!(good.calls("echo"), KEPT as u64);
+    // One telling in a tenth of a second, of one sweep.
+    let told = troupe.stats().await.cache.invalidations;
+    assert!(told < 1_000, "{told} clearings of {UPDATES} updates");
+    end(troupe).await;
+    flooding.abort();
 }

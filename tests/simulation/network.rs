@@ -11,9 +11,7 @@ use std::time::Duration;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use mcp_troupe::testkit::Entrance;
 use mcp_troupe::transport::websocket::{WebSocketConnector, WebSocketOptions};
-use mcp_troupe::transport::{
-    BoxFuture, Connector, DialError, Failure, Inbound, Link, LinkError, Outbound,
-};
+use mcp_troupe::transport::{BoxFuture, Connector, DialError, Failure, Inbound, Link, LinkError, Outbound};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
@@ -238,14 +236,7 @@ struct Alone {
 impl Alone {
     fn over(link: Box<dyn Link>, line: Arc<Line>) -> Box<dyn Link> {
         let session = line.session.load(Ordering::Relaxed);
-        Box::new(Self {
-            link,
-            line,
-            session,
-            said: VecDeque::new(),
-            broken: BTreeSet::new(),
-            leaving: false,
-        })
+        Box::new(Self { link, line, session, said: VecDeque::new(), broken: BTreeSet::new(), leaving: false })
     }
 }
 

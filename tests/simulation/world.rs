@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_troupe::event::ServerStatus;
 use mcp_troupe::testkit::{
     AnswerChecker, Fault, Script, ScriptedEra, ScriptedServer, Target, inject, living_actors,
 };
-use mcp_troupe::event::ServerStatus;
 use mcp_troupe::{Call, Event, Readiness, RegisterError, Server, Settings, Troupe};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_local};
@@ -17,9 +17,7 @@ use turmoil::net::TcpListener;
 
 use super::network::{Dialer, Line, PORT, Way};
 use super::plan::{FAULTS, Order, PROCESS, Plan, SERVERS, SESSIONS, Step, Trouble, name};
-use super::users::{
-    LONG, Leased, RESOURCE, Subscriptions, caller, carry_out, lease_user, patient_caller,
-};
+use super::users::{LONG, Leased, RESOURCE, Subscriptions, caller, carry_out, lease_user, patient_caller};
 
 /// The host of the troupe.
 const TROUPE: &str = "troupe";
@@ -225,9 +223,10 @@ impl Stage {
         loop {
             let (described, way) = self.server(number);
             let registered = self.troupe.register_via(described, way).await;
-            let leaves = self.troupe.servers().into_iter().any(|server| {
-                server.id.as_str() == name(number) && server.status == ServerStatus::Draining
-            });
+            let leaves =
+                self.troupe.servers().into_iter().any(|server| {
+                    server.id.as_str() == name(number) && server.status == ServerStatus::Draining
+                });
             match registered {
                 Err(RegisterError::AlreadyRegistered(_)) if leaves => tokio::time::sleep(MS(50)).await,
                 done => return done.map_err(|error| error.to_string()),

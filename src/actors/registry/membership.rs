@@ -10,6 +10,7 @@ use crate::actors::ledger::Ledger;
 use crate::actors::meters::RegistryMeters;
 use crate::actors::root::RootMsg;
 use crate::actors::router::RouterMsg;
+use crate::actors::server::ServerMsg;
 use crate::event::{Event, ServerStatus};
 use crate::id::{Incarnation, ServerId};
 use crate::policy::restart::RestartPolicy;
@@ -86,6 +87,11 @@ impl RegistryState {
         let Some(member) = self.members.get_mut(&server) else { return };
         let spec = registration.spec.clone();
         member.registration = registration;
+        // Every life that is not over, also one that finishes what it has: it may still tell of the server's resources.
+        let finishing = self.retiring.iter().filter(|life| life.server == server).map(|life| &life.actor);
+        for actor in member.actor().into_iter().chain(finishing) {
+            let _ = actor.cast(ServerMsg::Amended(spec.clone()));
+        }
         self.context.to_router(RouterMsg::Amended(spec));
         self.offers_changed = true;
         self.changed.insert(server);

@@ -2,9 +2,7 @@
 
 use super::ServerState;
 use crate::actors::pump::{Asides, Logged};
-use crate::actors::cache::CacheMsg;
 use crate::event::Event;
-use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::routing::News;
 
 impl ServerState {
@@ -19,11 +17,5 @@ impl ServerState {
             self.context.emit(Event::ServerLogged { server, level, logger, text, missed });
         }
         news
-    }
-
-    /// More resources changed than can be named: nothing that is kept of any is right for certain.
-    pub(super) fn updated_beyond(&self) {
-        let sweep = Sweep::Of { kind: CachedKind::Resource, group: self.spec.group.clone(), name: None };
-        self.context.stage.borrow().tell_cache(CacheMsg::Changed(vec![sweep]));
     }
 }

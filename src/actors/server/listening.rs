@@ -17,14 +17,20 @@ use crate::actors::ledger::Held;
 use crate::actors::pump::{Listened, PumpMsg};
 use crate::event::Event;
 use crate::id::ConnectionId;
+use crate::news;
 use crate::offer::Kinds;
 use crate::offer::OfferKind;
 use crate::policy::response_cache::{CachedKind, Sweep};
+use crate::policy::updates::{Updated, Updates};
 use crate::protocol::Era;
 
 /// Bounds of the wait before a server that ended its telling is asked again.
 const AGAIN_AFTER_MIN: Duration = Duration::from_secs(1);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// How long a server is left alone that did not take a wish: it need not know the request, whatever it declares, and the
+/// network may have been to blame.
+const DEAF_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// Resources of one server that may be subscribed to at once: each is said again with every connection.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 1_000;
@@ -71,16 +77,33 @@ pub(super) struct ListeningState {
     told: Option<(ConnectionId, Wanted)>,
     /// What was asked for is what is wanted: to find that out anew after each message would cost more than most of them.
     settled: bool,
-    /// It does not know `subscriptions/listen`.
+    /// It did not take `subscriptions/listen` when it was asked last.
     deaf: bool,
+    /// How often in a row it ended its telling soon after it had begun.
     failures: u32,
+    tells_since: Option<Instant>,
     again_at: Option<Instant>,
+    /// What it has told of resources, and hosts and the cache have yet to learn.
+    updates: Updates,
 }
 
 impl ListeningState {
     /// When it is asked again.
     pub fn wake_at(&self) -> Option<Instant> {
         self.again_at
+    }
+
+    /// When hosts and the cache are told of resources that changed.
+    pub fn tells_at(&self) -> Option<Instant> {
+        self.updates.due_at()
+    }
+
+    /// Another process may answer from now on, which may take what the former one did not.
+    pub fn reached_anew(&mut self) {
+        if std::mem::take(&mut self.deaf) {
+            self.again_at = None;
+        }
+        self.settled = false;
     }
 
     /// Whether nothing is heard of it though it declares to tell.
@@ -124,18 +147,54 @@ impl ServerState {
         }
     }
 
-    /// What came unasked: updates of resources that somebody subscribed to are told, the others are not. What is kept of any
-    /// of them is no longer right.
-    pub(super) fn updated(&mut self, uris: BTreeSet<String>) {
-        if uris.is_empty() {
+    /// What came unasked: resources changed. They are gathered; [`tell_updates`](Self::tell_updates) tells of them.
+    /// Where there are more than were named (`beyond`), all of them may have.
+    pub(super) fn updated(&mut self, uris: BTreeSet<String>, beyond: bool) {
+        // Of a server that has none nobody reads any, and nothing is kept.
+        if !self.offer.as_ref().is_some_and(|offer| offer.reads) {
             return;
         }
-        let (kind, group) = (CachedKind::Resource, &self.spec.group);
-        let sweeps =
-            uris.iter().map(|uri| Sweep::Of { kind, group: group.clone(), name: Some(uri.as_str().into()) });
-        self.context.stage.borrow().tell_cache(CacheMsg::Changed(sweeps.collect()));
-        self.unsubscribe();
+        if beyond {
+            self.listening.updates.note_all();
+        }
         for uri in uris {
+            let subscribed = self.ledger().subscriptions.contains_key(&uri);
+            self.listening.updates.note(uri, subscribed);
+        }
+    }
+
+    /// Tells of resources that have changed, if it is time.
+    pub(super) fn tell_updates(&mut self, now: Instant) {
+        if let Some(updated) = self.listening.updates.take(now) {
+            self.tell_updated(updated);
+        }
+    }
+
+    /// This life ends: tells what was still to be told.
+    pub(super) fn tell_last_updates(&mut self) {
+        if let Some(updated) = self.listening.updates.rest() {
+            self.tell_updated(updated);
+        }
+    }
+
+    /// What is kept of resources that changed is no longer right. Hosts learn of those that somebody subscribed to, after the
+    /// cache, so that who reads what has changed is not given what it was.
+    fn tell_updated(&mut self, updated: Updated) {
+        let Updated { subscribed, others, all } = updated;
+        let stage = self.context.stage.borrow();
+        if stage.caching.is_some() {
+            let sweep = |name| Sweep::Of { kind: CachedKind::Resource, group: self.spec.group.clone(), name };
+            let sweeps = if all {
+                vec![sweep(None)]
+            } else {
+                subscribed.iter().chain(&others).map(|uri| sweep(Some(uri.as_str().into()))).collect()
+            };
+            stage.tell_cache(CacheMsg::Changed(sweeps));
+        }
+        drop(stage);
+        // Some may have ended meanwhile.
+        self.unsubscribe();
+        for uri in subscribed {
             if self.ledger().subscriptions.contains_key(&uri) {
                 self.context.emit(Event::ResourceUpdated { server: self.spec.id.clone(), uri });
             }
@@ -145,23 +204,28 @@ impl ServerState {
     /// The server took a wish, or refused it.
     pub(super) fn listened(&mut self, connection: ConnectionId, news: Listened, now: Instant) {
         match news {
-            Listened::Acknowledged => self.listening.failures = 0,
+            Listened::Acknowledged => self.listening.tells_since = Some(now),
             Listened::Ended { acknowledged: true } => {
                 self.listening.lost(connection);
+                let since = self.listening.tells_since.take();
+                if since.is_some_and(|since| now.saturating_duration_since(since) >= AGAIN_AFTER_MAX) {
+                    self.listening.failures = 0;
+                }
                 let doubled = AGAIN_AFTER_MIN * 2_u32.pow(self.listening.failures.min(6));
                 let wait = doubled.min(AGAIN_AFTER_MAX);
-                self.listening.failures += 1;
+                self.listening.failures = self.listening.failures.saturating_add(1);
                 let jitter = wait.mul_f64(self.rng.random_range(0.0..0.5));
                 self.listening.again_at = Some(now + wait + jitter);
             }
             Listened::Ended { acknowledged: false } => {
-                // It knows no such request, whatever it declares: its lists are fetched again when they are no longer fresh.
+                // Its lists are fetched again when they are no longer fresh.
                 self.listening.lost(connection);
                 self.listening.deaf = true;
+                self.listening.again_at = Some(now + DEAF_FOR);
                 self.list_by_time(now);
             }
             Listened::Refused { uri, reason } => {
-                let server = self.spec.id.clone();
+                let (server, reason) = (self.spec.id.clone(), news::reason(reason));
                 self.context.emit(Event::SubscriptionFailed { server, uri, reason });
             }
         }
@@ -174,6 +238,7 @@ impl ServerState {
             return;
         }
         self.listening.again_at = None;
+        self.listening.deaf = false;
         let Some(known) = self.ledger().known else { return };
         // Some may have ended between two lives.
         self.ledger().forget_ended_subscriptions();
@@ -184,10 +249,6 @@ impl ServerState {
         if known.era == Era::Modern {
             let told = OfferKind::ALL.into_iter().filter(|kind| known.declared.tells(*kind));
             told.for_each(|kind| wanted.changes.insert(kind));
-            if self.listening.deaf {
-                self.listening.settled = true;
-                return;
-            }
         }
         let over = match &self.listening.told {
             Some((_, told)) if *told == wanted => return self.listening.settled = true,
@@ -202,15 +263,22 @@ impl ServerState {
         };
         let Some(over) = over else { return };
         let Some(queue) = self.connections.get(&over).and_then(|held| held.queue.as_ref()) else { return };
-        let former = self.listening.told.take().map(|(_, told)| told).unwrap_or_default();
+        let former = match &self.listening.told {
+            Some((_, told)) => told.clone(),
+            None => Wanted::default(),
+        };
+        // All of it or nothing, and never a place of calls and their cancellations.
+        let room = queue.capacity().saturating_sub(2 * self.spec.pool.in_flight_max);
         let said = match known.era {
-            Era::Modern => queue.try_send(PumpMsg::Listen(wanted.clone())).is_ok(),
+            Era::Modern => room > 0 && queue.try_send(PumpMsg::Listen(wanted.clone())).is_ok(),
             Era::Legacy => {
                 let ended = former.resources.difference(&wanted.resources).map(|uri| (uri, false));
                 let begun = wanted.resources.difference(&former.resources).map(|uri| (uri, true));
-                ended.chain(begun).all(|(uri, wanted)| {
-                    queue.try_send(PumpMsg::Subscribe { uri: uri.clone(), wanted }).is_ok()
-                })
+                let mut said = ended.chain(begun);
+                said.clone().count() <= room
+                    && said.all(|(uri, wanted)| {
+                        queue.try_send(PumpMsg::Subscribe { uri: uri.clone(), wanted }).is_ok()
+                    })
             }
         };
         if said {

@@ -16,6 +16,7 @@ mod hearing;
 mod leases;
 mod links;
 mod listening;
+mod lists;
 mod mirroring;
 mod pinned;
 mod report;
@@ -36,6 +37,7 @@ use tokio::time::Instant;
 use self::listening::ListeningState;
 pub use self::listening::SubscribeError;
 pub(crate) use self::listening::{SUBSCRIPTIONS_MAX, Wanted};
+use self::lists::ListsState;
 use self::mirroring::{MirroringState, Turn};
 use self::pinned::ToldOfPins;
 use super::Context;
@@ -47,12 +49,10 @@ use super::meters::ServerMeters;
 use super::pump::{PumpMsg, Report};
 use super::registry::RegistryMsg;
 use super::supervision::{STOP_GRACE, exit_of};
-use super::tasks::OwnedTask;
 use super::watching::{LateAnswers, ToldViolations};
 use crate::config::ServerSpec;
 use crate::event::{BreakerTransition, Event};
 use crate::id::{AttemptId, ConnectionId, Incarnation, ServerId};
-use crate::offer::Kinds;
 use crate::policy::catalogue::Offer;
 use crate::policy::leases::Leases;
 use crate::policy::pins::Differences;
@@ -71,9 +71,6 @@ const HOPE_AFTER_LOSS: Duration = Duration::from_secs(2);
 fn hope_after_loss(connector: &dyn Connector) -> Duration {
     HOPE_AFTER_LOSS.max(connector.start_hold())
 }
-
-/// How long `list_changed` notifications are gathered before the tools are listed again.
-const RELIST_DELAY: Duration = Duration::from_millis(100);
 
 /// An order of the host to a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,13 +105,15 @@ pub(crate) enum ServerMsg {
     /// By a connection's pump: what a turn brought. The answers go on to the router.
     Turn { connection: ConnectionId, report: Report },
     /// By the listing task: what the server offers, or why that is not known.
-    Listed { connection: ConnectionId, found: Found, unlike_pins: Option<Differences> },
+    Listed { number: u64, connection: ConnectionId, found: Found, unlike_pins: Option<Differences> },
     /// By a handle: a host subscribes to a resource.
     Subscribe { uri: String, port: oneshot::Sender<Result<Arc<Held>, SubscribeError>> },
     /// By a handle: a host's subscription ended.
     Unsubscribe,
     /// By the lease's user, or by the router where there is none: a lease ends.
     Release(ConnectionId),
+    /// By the registry: the server is described anew, and its connections are as good for that.
+    Amended(Arc<ServerSpec>),
     /// By the registry: a sign of life is wanted.
     Ping,
     /// By a handle: an order to the breaker.
@@ -198,15 +197,10 @@ pub(crate) struct ServerState {
 
     /// What the server offers; known when its tools were listed.
     offer: Option<Offer>,
-    listing: Option<OwnedTask>,
-    /// What is listed again, and when.
-    relist: Kinds,
-    relist_at: Option<Instant>,
+    lists: ListsState,
     pins: ToldOfPins,
     mirroring: MirroringState,
     listening: ListeningState,
-    /// How long what was listed last stays fresh, where its lists say so.
-    fresh_for: Option<Duration>,
 
     /// Until then the next dial is expected to succeed, and calls wait for it.
     hope_until: Option<Instant>,
@@ -262,11 +256,8 @@ impl Actor for ServerActor {
             last_error: None,
             mirroring: MirroringState::new(offer.as_ref().map(|offer| &*offer.tools).unwrap_or_default()),
             offer,
-            listing: None,
-            relist: Kinds::default(),
+            lists: ListsState::new(context.settings.reconnect.clone(), now),
             listening: ListeningState::default(),
-            fresh_for: None,
-            relist_at: None,
             pins: ToldOfPins::default(),
             hope_until: Some(now + hope),
             reported: None,
@@ -316,10 +307,12 @@ impl Actor for ServerActor {
             ServerMsg::Cancel { attempt, reason } => state.cancel(attempt, reason),
             ServerMsg::CancelAll => state.cancel_all(),
             ServerMsg::Opened { connection, session, queue } => {
-                state.opened(&myself, connection, session, queue, now);
+                state.opened(connection, session, queue, now);
             }
             ServerMsg::Closed { connection, ending } => state.closed(connection, ending, now),
-            ServerMsg::Gone { connection, reason } => state.closed(connection, reason.into(), now),
+            ServerMsg::Gone { connection, reason } => {
+                state.closed(connection, Ending::new(reason), now);
+            }
             ServerMsg::Turn { connection, report } => {
                 let Report {
                     finished,
@@ -335,13 +328,8 @@ impl Actor for ServerActor {
                 let news = asides.map(|asides| state.overheard(*asides)).unwrap_or_default();
                 state.finished(connection, finished, news, now);
                 state.noted(connection, violations, strays, now);
-                if !changed.is_empty() {
-                    state.plan_listing(changed, now + RELIST_DELAY);
-                }
-                if updated.beyond {
-                    state.updated_beyond();
-                }
-                state.updated(updated.uris);
+                state.lists_changed(changed, now);
+                state.updated(updated.uris, updated.beyond);
                 for news in listened {
                     state.listened(connection, news, now);
                 }
@@ -352,8 +340,8 @@ impl Actor for ServerActor {
                     state.leaving(connection, reason, now);
                 }
             }
-            ServerMsg::Listed { connection, found, unlike_pins } => {
-                state.listed(connection, found, unlike_pins, now);
+            ServerMsg::Listed { number, connection, found, unlike_pins } => {
+                state.listed(number, connection, found, unlike_pins, now);
             }
             ServerMsg::Subscribe { uri, port } => {
                 // Who asked may have left; then the subscription ends at once.
@@ -362,6 +350,7 @@ impl Actor for ServerActor {
                 }
             }
             ServerMsg::Unsubscribe => state.unsubscribe(),
+            ServerMsg::Amended(spec) => state.spec = spec,
             ServerMsg::Ping => {
                 let (server, incarnation) = (state.spec.id.clone(), state.incarnation);
                 let _ = state.registry.cast(RegistryMsg::Pong { server, incarnation });
@@ -409,6 +398,7 @@ impl Actor for ServerActor {
         state: &mut ServerState,
     ) -> Result<(), ActorProcessingErr> {
         state.cancel_all();
+        state.tell_last_updates();
         // Without its queue an open link closes in order; one that is still being dialled has nothing to finish.
         let ends = std::mem::take(&mut state.connections).into_values().map(|connection| async move {
             if connection.queue.is_none() {
@@ -438,26 +428,23 @@ impl ServerState {
         }
         self.late.tell_due(now);
         self.violations.tell_due(now);
+        self.tell_updates(now);
         self.tend_leases(myself, now).await?;
         if let Some(until) = self.drain_until {
             let idle = self.pool.in_flight() == 0 && self.leases.len() == 0 && self.mirroring.is_idle();
             if idle || until <= now {
                 myself.stop(Some("unregistered".to_owned()));
+            } else if !self.mirroring.is_idle() {
+                // Calls wait for a new list.
+                self.list_due(myself, now);
             }
         } else {
             self.open_connections(myself, now).await?;
-            // The connection of a listing would end in the middle of it.
-            let surplus = if self.listing.is_none() { self.pool.surplus(now) } else { Vec::new() };
+            let surplus = if self.lists.are_under_way() { Vec::new() } else { self.pool.surplus(now) };
             for connection in surplus {
                 self.dismiss(connection);
             }
-            if self.relist_at.is_some_and(|at| at <= now) && self.listing.is_none() {
-                let open = self.connections.iter().find(|(_, held)| held.queue.is_some() && !held.closing);
-                if let Some(connection) = open.map(|(connection, _)| *connection) {
-                    let kinds = std::mem::take(&mut self.relist);
-                    self.list(myself, connection, kinds);
-                }
-            }
+            self.list_due(myself, now);
             self.listen(now);
         }
         let (pool, leases) = (&self.pool, &self.leases);
@@ -468,9 +455,10 @@ impl ServerState {
             self.pool.idle_check_at(),
             self.leases.idle_check_at(),
             self.reconnect_at.filter(|at| *at > now),
-            self.relist_at.filter(|_| self.listing.is_none() && self.pool.is_ready()),
+            self.lists.due_at().filter(|_| self.pool.is_ready()),
             self.hope_until.filter(|at| *at > now),
             self.listening.wake_at().filter(|at| *at > now),
+            self.listening.tells_at(),
             self.drain_until,
             self.late.due_at(),
             self.violations.due_at(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::lists::TOLD_MAX;
 use crate::actors::Context;
 use crate::actors::listing::Found;
 use crate::config::OnChange;
@@ -53,7 +54,12 @@ impl ToldOfPins {
             }
             context.emit(Event::PinBroken { server: server.clone(), tool, pinned, now, on_change });
         }
-        for tool in unpinned {
+        // Whose names these are, the server alone decides.
+        let untold = unpinned.len().saturating_sub(TOLD_MAX);
+        if untold > 0 {
+            tracing::warn!(%server, untold, "more tools than are told one by one are not pinned");
+        }
+        for tool in unpinned.into_iter().take(TOLD_MAX) {
             context.emit(Event::ToolUnpinned { server: server.clone(), tool });
         }
         for tool in missing {

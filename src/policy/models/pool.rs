@@ -16,6 +16,7 @@ enum Step {
     Open,
     Opened(u64),
     Closing(u64),
+    Leaving(u64),
     Close(u64),
     Reserve(u32),
     /// Releases on a connection that may be the wrong one.
@@ -29,6 +30,7 @@ enum Phase {
     Opening,
     Ready { idle_since: u64 },
     Closing,
+    Leaving,
 }
 
 /// What a step has to bring.
@@ -100,11 +102,24 @@ impl Lists {
         released
     }
 
+    /// Those that count towards the most that there may be.
+    fn counted(&self) -> usize {
+        self.connections.iter().filter(|(_, phase)| *phase != Phase::Leaving).count()
+    }
+
+    /// What the ready ones can hold, and what is out on the others.
+    fn slots(&self) -> usize {
+        let ready = self.ready();
+        let on_others = self.work.iter().filter(|(_, on)| !ready.contains(on)).count();
+        ready.len() * self.in_flight_max + on_others
+    }
+
     /// The missing ones; else one more, if all that are ready are busy and none is on its way.
     fn wanted(&self) -> usize {
-        let staying = self.connections.iter().filter(|(_, phase)| *phase != Phase::Closing);
-        let missing = self.min.saturating_sub(staying.clone().count());
-        let room = self.max - self.connections.len();
+        let staying =
+            self.connections.iter().filter(|(_, phase)| !matches!(phase, Phase::Closing | Phase::Leaving));
+        let missing = self.min.saturating_sub(staying.count());
+        let room = self.max - self.counted();
         if missing > 0 {
             return missing.min(room);
         }
@@ -121,7 +136,7 @@ impl Lists {
             Phase::Ready { idle_since } if self.load(*id) == 0 && idle_since + IDLE_TIMEOUT <= self.now => {
                 Some((*idle_since, *id))
             }
-            Phase::Ready { .. } | Phase::Opening | Phase::Closing => None,
+            Phase::Ready { .. } | Phase::Opening | Phase::Closing | Phase::Leaving => None,
         });
         let mut idle: Vec<(u64, u64)> = idle.collect();
         idle.sort_unstable();
@@ -156,6 +171,7 @@ impl ReferenceStateMachine for Lists {
             4 => Just(Step::Open),
             6 => connection.clone().prop_map(Step::Opened),
             1 => connection.clone().prop_map(Step::Closing),
+            1 => connection.clone().prop_map(Step::Leaving),
             1 => connection.clone().prop_map(Step::Close),
             12 => (0u32..40).prop_map(Step::Reserve),
             8 => (connection, 0u32..40).prop_map(|(on, work)| Step::Release(on, work)),
@@ -181,8 +197,13 @@ impl ReferenceStateMachine for Lists {
                 }
             }
             Step::Closing(id) => {
-                if let Some(phase) = lists.phase(id) {
+                if let Some(phase) = lists.phase(id).filter(|phase| **phase != Phase::Leaving) {
                     *phase = Phase::Closing;
+                }
+            }
+            Step::Leaving(id) => {
+                if let Some(phase) = lists.phase(id) {
+                    *phase = Phase::Leaving;
                 }
             }
             Step::Close(id) => lists.told = Told::Lost(lists.close(id)),
@@ -237,6 +258,7 @@ impl StateMachineTest for Test {
             }
             Step::Opened(id) => pool.opened(ConnectionId(id), now),
             Step::Closing(id) => pool.closing(ConnectionId(id)),
+            Step::Leaving(id) => pool.leaving(ConnectionId(id)),
             Step::Close(id) => told = Told::Lost(pool.close(ConnectionId(id))),
             Step::Reserve(work) => told = Told::Reserved(pool.reserve(work).map(|id| id.0)),
             Step::Release(id, work) => told = Told::Released(pool.release(ConnectionId(id), work, now)),
@@ -255,10 +277,16 @@ impl StateMachineTest for Test {
     fn check_invariants(test: &Self, lists: &Lists) {
         let pool = &test.pool;
         assert_eq!(pool.stats().total, lists.connections.len());
-        assert!(lists.connections.len() <= lists.max);
+        assert!(lists.counted() <= lists.max);
         assert_eq!(pool.ready(), lists.ready().len());
         assert_eq!(pool.in_flight(), lists.work.len());
-        assert_eq!(pool.slots(), lists.ready().len() * lists.in_flight_max);
+        assert_eq!(pool.slots(), lists.slots());
+        let has_room = lists.ready().into_iter().any(|id| lists.load(id) < lists.in_flight_max);
+        assert_eq!(
+            pool.in_flight() < pool.slots(),
+            has_room,
+            "who counts what is out finds the room that there is"
+        );
         assert_eq!(pool.wanted(), lists.wanted());
         for (work, connection) in &lists.work {
             assert_eq!(pool.holder(*work), Some(ConnectionId(*connection)));

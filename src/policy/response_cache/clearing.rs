@@ -3,9 +3,13 @@
 //! Moments are numbered. A request has the number of the moment at which it began, and so has the entry that is made of its
 //! answer; each clearing notes its own for what it concerns. An answer counts only if its request began after every clearing
 //! that concerns it. To clear costs the same however much is kept, and reaches requests that are still under way.
+//!
+//! Names are told apart as far as there is room. What servers name is bounded for each group by itself: one that names too
+//! much has all of that kind cleared in its own group, and nothing in another one.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::key::{CachedKind, Question};
@@ -13,8 +17,12 @@ use super::rules::Terms;
 use crate::config::ToolName;
 use crate::id::GroupId;
 
-/// Names of groups and tools that are told apart; beyond that everything is cleared, which is always right.
+/// Groups that are told apart, tools that rules name without a group, and names in all groups together: as many as there may
+/// be servers. Beyond that more is cleared than was asked for, which is always right.
 const NAMES_MAX: usize = 10_000;
+
+/// Names of one kind in one group that are told apart: as many as resources of one server can be subscribed to.
+const GROUP_NAMES_MAX: usize = 1_000;
 
 /// The number of a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -57,12 +65,48 @@ pub struct Clearings {
     now: Moment,
     everything: Moment,
     kinds: HashMap<CachedKind, Moment>,
-    groups: HashMap<GroupId, Moment>,
-    hinted: HashMap<GroupId, Moment>,
-    /// By name first, so that to look one up needs no copy of it.
-    tools: HashMap<String, HashMap<Option<GroupId>, Moment>>,
-    /// By kind, group and name, or by kind and group alone.
-    others: HashMap<(CachedKind, GroupId, Option<Arc<str>>), Moment>,
+    /// Tools of whatever group, which rules name.
+    tools: HashMap<String, Moment>,
+    groups: HashMap<GroupId, InGroup>,
+    /// How many names all groups have.
+    names: usize,
+    hasher: RandomState,
+}
+
+/// The clearings in one group.
+#[derive(Debug, Default)]
+struct InGroup {
+    all: Moment,
+    hinted: Moment,
+    tools: Named,
+    resources: Named,
+    prompts: Named,
+}
+
+/// The clearings of one kind in one group.
+#[derive(Debug, Default)]
+struct Named {
+    all: Moment,
+    /// By the hash of the name, which may be long. Two names with one hash are cleared together.
+    names: HashMap<u64, Moment>,
+}
+
+impl InGroup {
+    fn of(&self, kind: CachedKind) -> &Named {
+        match kind {
+            CachedKind::Tool => &self.tools,
+            CachedKind::Resource => &self.resources,
+            CachedKind::Prompt => &self.prompts,
+        }
+    }
+
+    fn of_mut(&mut self, kind: CachedKind) -> &mut Named {
+        match kind {
+            CachedKind::Tool => &mut self.tools,
+            CachedKind::Resource => &mut self.resources,
+            CachedKind::Prompt => &mut self.prompts,
+        }
+    }
 }
 
 impl Clearings {
@@ -72,7 +116,7 @@ impl Clearings {
         self.now
     }
 
-    /// Notes a clearing.
+    /// Notes a clearing. It costs the same whatever was noted before.
     pub fn note(&mut self, sweep: &Sweep) {
         let at = self.next();
         match sweep {
@@ -81,46 +125,72 @@ impl Clearings {
                 self.kinds.insert(*kind, at);
             }
             Sweep::Group(group) => {
-                self.groups.insert(group.clone(), at);
+                self.names -= self.forget_group(group);
+                self.group(group).all = at;
             }
-            Sweep::Hinted(group) => {
-                self.hinted.insert(group.clone(), at);
+            Sweep::Hinted(group) => self.group(group).hinted = at,
+            Sweep::Of { kind, group, name: Some(name) } => self.note_name(*kind, group, name, at),
+            Sweep::Of { kind, group, name: None } => self.note_kind(*kind, group, at),
+            Sweep::Tool(ToolName { group: Some(group), tool }) => {
+                self.note_name(CachedKind::Tool, group, tool, at);
             }
-            Sweep::Of { kind, group, name } => {
-                self.others.insert((*kind, group.clone(), name.clone()), at);
-            }
-            Sweep::Tool(ToolName { group, tool }) => {
-                self.tools.entry(tool.clone()).or_default().insert(group.clone(), at);
+            Sweep::Tool(ToolName { group: None, tool }) => {
+                self.tools.insert(tool.clone(), at);
             }
         }
-        let names = self.groups.len()
-            + self.hinted.len()
-            + self.others.len()
-            + self.tools.values().map(HashMap::len).sum::<usize>();
-        if names > NAMES_MAX {
+        if self.groups.len() > NAMES_MAX || self.tools.len() > NAMES_MAX {
             self.note(&Sweep::Everything);
         }
+    }
+
+    fn group(&mut self, group: &GroupId) -> &mut InGroup {
+        self.groups.entry(group.clone()).or_default()
+    }
+
+    /// Forgets what was noted of a group, since it is cleared whole. Says how many names that were.
+    fn forget_group(&mut self, group: &GroupId) -> usize {
+        let Some(former) = self.groups.remove(group) else { return 0 };
+        [former.tools, former.resources, former.prompts].iter().map(|named| named.names.len()).sum()
+    }
+
+    fn note_name(&mut self, kind: CachedKind, group: &GroupId, name: &str, at: Moment) {
+        let hash = self.hasher.hash_one(name);
+        let room = self.names < NAMES_MAX;
+        let named = self.group(group).of_mut(kind);
+        if let Some(noted) = named.names.get_mut(&hash) {
+            *noted = at;
+        } else if room && named.names.len() < GROUP_NAMES_MAX {
+            named.names.insert(hash, at);
+            self.names += 1;
+        } else {
+            self.note_kind(kind, group, at);
+        }
+    }
+
+    fn note_kind(&mut self, kind: CachedKind, group: &GroupId, at: Moment) {
+        let former =
+            std::mem::replace(self.group(group).of_mut(kind), Named { all: at, names: HashMap::new() });
+        self.names -= former.names.len();
     }
 
     /// Whether an answer still counts whose request began then.
     pub fn spare(&self, question: &Question, terms: &Terms, begun: Moment) -> bool {
         let Question { kind, group, name, .. } = question;
-        let hinted = match terms {
-            Terms::Hinted(_) => self.hinted.get(group),
-            Terms::Ruled(_) | Terms::Declared => None,
+        let tool = match kind {
+            CachedKind::Tool => self.tools.get(&**name),
+            CachedKind::Resource | CachedKind::Prompt => None,
         };
-        let tool = self.tools.get(&**name).filter(|_| *kind == CachedKind::Tool);
-        let tool = tool.into_iter().flatten().filter(|(of, _)| of.as_ref().is_none_or(|of| of == group));
-        let cleared = [Some(&self.everything), self.kinds.get(kind), self.groups.get(group), hinted];
-        let of = |name: Option<&Arc<str>>| match kind {
-            CachedKind::Tool => None,
-            CachedKind::Resource | CachedKind::Prompt => {
-                self.others.get(&(*kind, group.clone(), name.cloned()))
-            }
-        };
-        let others = [of(None), of(Some(name))];
-        let cleared = cleared.into_iter().chain(others).flatten();
-        cleared.chain(tool.map(|(_, at)| at)).all(|at| *at < begun)
+        let anywhere = [Some(&self.everything), self.kinds.get(kind), tool].into_iter().flatten();
+        let in_group = self.groups.get(group).map(|noted| {
+            let hinted = match terms {
+                Terms::Hinted(_) => Some(&noted.hinted),
+                Terms::Ruled(_) | Terms::Declared => None,
+            };
+            let Named { all, names } = noted.of(*kind);
+            let name = if names.is_empty() { None } else { names.get(&self.hasher.hash_one(&**name)) };
+            [Some(&noted.all), Some(all), hinted, name].into_iter().flatten()
+        });
+        anywhere.chain(in_group.into_iter().flatten()).all(|at| *at < begun)
     }
 }
 
@@ -186,6 +256,56 @@ mod tests {
                 assert!(clearings.spare(question, terms, after));
             }
         }
+    }
+
+    #[test]
+    fn a_flood_of_names_clears_its_own_kind_in_its_own_group_and_nothing_else() {
+        let mut clearings = Clearings::default();
+        let kept = [
+            question(CachedKind::Resource, "good", "x:0"),
+            question(CachedKind::Tool, "bad", "read"),
+            question(CachedKind::Prompt, "bad", "review"),
+        ];
+        let own = question(CachedKind::Resource, "bad", "x:never named");
+        let before = clearings.next();
+        let updated = |n: usize| Sweep::Of {
+            kind: CachedKind::Resource,
+            group: group("bad"),
+            name: Some(format!("x:{n}").into()),
+        };
+        (0..GROUP_NAMES_MAX).for_each(|n| clearings.note(&updated(n)));
+        assert!(clearings.spare(&own, &Terms::Declared, before), "names are told apart");
+        (GROUP_NAMES_MAX..20 * GROUP_NAMES_MAX).for_each(|n| clearings.note(&updated(n)));
+        assert!(!clearings.spare(&own, &Terms::Declared, before));
+        for question in kept {
+            assert!(clearings.spare(&question, &Terms::Declared, before), "{question:?}");
+        }
+        assert!(clearings.names <= GROUP_NAMES_MAX);
+        // The same by tools that a server changes again and again.
+        let changed = |n: usize| Sweep::Tool(ToolName { group: Some(group("bad")), tool: format!("t{n}") });
+        (0..2 * NAMES_MAX).for_each(|n| clearings.note(&changed(n)));
+        assert!(clearings.spare(&question(CachedKind::Tool, "good", "read"), &Terms::Declared, before));
+        clearings.note(&Sweep::Group(group("bad")));
+        assert_eq!(clearings.names, 0, "what is cleared whole needs no names");
+    }
+
+    #[test]
+    fn names_of_all_groups_together_are_bounded_and_who_comes_last_is_cleared_whole() {
+        let mut clearings = Clearings::default();
+        let before = clearings.next();
+        let updated = |of: usize, n: usize| Sweep::Of {
+            kind: CachedKind::Resource,
+            group: group(&format!("g{of}")),
+            name: Some(format!("x:{n}").into()),
+        };
+        for of in 0..NAMES_MAX / GROUP_NAMES_MAX {
+            (0..GROUP_NAMES_MAX).for_each(|n| clearings.note(&updated(of, n)));
+        }
+        clearings.note(&updated(999, 0));
+        assert_eq!(clearings.names, NAMES_MAX);
+        let other = |of: &str| question(CachedKind::Resource, of, "other");
+        assert!(clearings.spare(&other("g0"), &Terms::Declared, before));
+        assert!(!clearings.spare(&other("g999"), &Terms::Declared, before));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub use verdict::{Verdict, excuses, is_own, judge};
 use crate::call::Priority;
 use crate::config::CacheSettings;
 use crate::error::CallError;
+use crate::news::reason;
+use crate::policy::rate::{Allowance, Rate};
 use crate::stats::CacheStats;
 use clearing::Clearings;
 use flights::Flights;
@@ -41,6 +43,43 @@ use store::{Age, Entry, Store};
 /// How often entries are looked through for those whose time is over. They are given to nobody before that; it only frees
 /// their memory.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How often changes that are told have entries looked through for them at once. It costs a look at each, and those who tell
+/// are others. What is cleared is given to nobody before that either.
+const DROPS: Rate = Rate::per_second(1, 16);
+
+/// Entries that were dropped since something was cleared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// What was cleared, in words.
+    pub what: String,
+    pub entries: usize,
+}
+
+/// Changes that were noted, and whose entries have yet to be dropped.
+#[derive(Debug, Default)]
+struct Undropped {
+    first: Option<Sweep>,
+    more: usize,
+}
+
+impl Undropped {
+    fn note(&mut self, sweep: Sweep) {
+        if self.first.is_none() {
+            self.first = Some(sweep);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn what(self) -> Option<String> {
+        let first = self.first?;
+        Some(match self.more {
+            0 => reason(first),
+            more => format!("{} and {more} more", reason(first)),
+        })
+    }
+}
 
 /// Where the word for a call goes.
 pub trait Port {
@@ -110,17 +149,24 @@ pub struct ResponseCache<P> {
     counted: CacheStats,
     /// When entries are next looked through.
     sweep_at: Option<Instant>,
+    undropped: Undropped,
+    drops: Allowance,
+    /// When entries are next looked through for changes.
+    drop_at: Option<Instant>,
 }
 
 impl<P: Port> ResponseCache<P> {
     /// Nothing kept and nobody waiting. At most `followers_max` calls wait for requests of others.
-    pub fn new(settings: &CacheSettings, followers_max: usize) -> Self {
+    pub fn new(settings: &CacheSettings, followers_max: usize, now: Instant) -> Self {
         Self {
             store: Store::new(settings.entries_max, settings.bytes_max),
             flights: Flights::new(followers_max),
             clearings: Clearings::default(),
             counted: CacheStats::default(),
             sweep_at: None,
+            undropped: Undropped::default(),
+            drops: Allowance::new(DROPS, now),
+            drop_at: None,
         }
     }
 
@@ -252,17 +298,47 @@ impl<P: Port> ResponseCache<P> {
         self.store.sweep(&self.clearings, now)
     }
 
+    /// Others tell of changes, as often as they like: clears, and drops what is cleared now or, where that was done often,
+    /// with the next [`tick`](Self::tick).
+    pub fn changed(&mut self, sweeps: Vec<Sweep>, now: Instant) -> Option<Dropped> {
+        let at_once = self.drop_at.is_none() && !sweeps.is_empty() && self.drops.take(now);
+        if at_once {
+            // What was cleared before is none of these changes'.
+            self.store.sweep(&self.clearings, now);
+        }
+        for sweep in sweeps {
+            self.clear(&sweep);
+            self.undropped.note(sweep);
+        }
+        if at_once {
+            return self.drop_cleared(now);
+        }
+        if self.undropped.first.is_some() {
+            self.drop_at.get_or_insert(now + DROPS.interval);
+        }
+        None
+    }
+
+    fn drop_cleared(&mut self, now: Instant) -> Option<Dropped> {
+        self.drop_at = None;
+        let entries = self.store.sweep(&self.clearings, now);
+        let what = std::mem::take(&mut self.undropped).what()?;
+        (entries > 0).then_some(Dropped { what, entries })
+    }
+
     /// When [`tick`](Self::tick) next has something to do.
     pub fn next_time(&self) -> Option<Instant> {
-        self.sweep_at
+        [self.sweep_at, self.drop_at].into_iter().flatten().min()
     }
 
     /// Drops what is given to nobody any more, when it is time.
-    pub fn tick(&mut self, now: Instant) {
+    pub fn tick(&mut self, now: Instant) -> Option<Dropped> {
+        let dropped = if self.drop_at.is_some_and(|at| at <= now) { self.drop_cleared(now) } else { None };
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.store.sweep(&self.clearings, now);
             self.sweep_at = (self.store.len() > 0).then(|| now + SWEEP_EVERY);
         }
+        dropped
     }
 
     /// The figures of this moment.

@@ -3,6 +3,7 @@
 //! What has to go when there is no room is quick_cache's choice: entries that were used again since they came stay before
 //! those that came once, so that a walk over many files does not push out what is asked for all the time.
 
+use std::cell::Cell;
 use std::hash::RandomState;
 use std::time::Duration;
 
@@ -139,14 +140,18 @@ impl Store {
         true
     }
 
-    /// Drops what no longer counts, and says how much.
+    /// Drops what no longer counts. Says how much of it was cleared, and not merely old.
     pub fn sweep(&mut self, clearings: &Clearings, now: Instant) -> usize {
-        let before = self.cache.len();
+        let cleared = Cell::new(0);
         self.cache.retain(|place, entry| {
+            if entry.age(now) == Age::Over {
+                return false;
+            }
             let spared = clearings.spare(&place.question, &entry.terms, entry.begun);
-            spared && entry.age(now) != Age::Over
+            cleared.set(cleared.get() + usize::from(!spared));
+            spared
         });
-        before - self.cache.len()
+        cleared.get()
     }
 
     pub fn len(&self) -> usize {

@@ -36,7 +36,7 @@ fn caller(number: u32) -> Caller {
 fn cache_of(entries_max: usize, bytes_max: usize) -> ResponseCache<Caller> {
     let mut settings = CacheSettings::default();
     (settings.entries_max, settings.bytes_max) = (entries_max, bytes_max);
-    ResponseCache::new(&settings, 1_000)
+    ResponseCache::new(&settings, 1_000, Instant::now())
 }
 
 fn cache() -> ResponseCache<Caller> {
@@ -344,7 +344,7 @@ fn a_question_back_is_for_who_asked_alone() {
 #[test]
 fn only_so_many_wait() {
     let now = Instant::now();
-    let mut cache = ResponseCache::new(&CacheSettings::default(), 2);
+    let mut cache = ResponseCache::new(&CacheSettings::default(), 2, Instant::now());
     led(cache.ask(read(), caller(0), now));
     let waiting = caller(1);
     assert!(matches!(cache.ask(read(), waiting.clone(), now), Asked::Follow));
@@ -423,6 +423,34 @@ fn a_result_that_declares_nothing_is_not_kept() {
         assert!(misses(&cache.ask(declared(kind, None), caller(1), now)));
     }
     assert_eq!(Terms::of(CachedKind::Tool, None), None);
+}
+
+#[test]
+fn changes_that_are_told_often_hold_at_once_and_are_looked_through_for_at_a_bounded_rate() {
+    let (mut cache, now) = (cache(), Instant::now());
+    let updated = |name: &str| Sweep::Of {
+        kind: CachedKind::Resource,
+        group: GroupId::new("g").unwrap(),
+        name: Some(name.into()),
+    };
+    let resource = |uri| {
+        let place = Place { question: question(CachedKind::Resource, uri, "null"), whose: Whose::Everyone };
+        Wanted { place, ..read() }
+    };
+    fill(&mut cache, resource("x:1"), "1", now);
+    let dropped = cache.changed(vec![updated("x:1"), updated("x:2")], now).unwrap();
+    assert_eq!((dropped.what.as_str(), dropped.entries), ("x:1 of g and 1 more", 1));
+    // A flood: its words hold, and its walks are few.
+    (0..1_000).for_each(|n| assert_eq!(cache.changed(vec![updated(&format!("y:{n}"))], now), None));
+    fill(&mut cache, resource("x:1"), "2", now);
+    assert_eq!(cache.changed(vec![updated("x:1")], now), None);
+    assert_eq!(cache.stats().entries, 1, "it is dropped later");
+    assert!(misses(&cache.ask(resource("x:1"), caller(1), now)), "and given to nobody before");
+    let at = cache.next_time().unwrap();
+    assert_eq!(at, now + secs(1));
+    let dropped = cache.tick(at).unwrap();
+    assert!(dropped.what.ends_with(" more") && dropped.entries == 1, "{dropped:?}");
+    assert_eq!(cache.stats().entries, 0);
 }
 
 #[test]

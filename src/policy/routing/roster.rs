@@ -23,7 +23,8 @@ pub struct Standing {
     pub listed: bool,
     /// What its breaker lets through.
     pub admission: Admission,
-    /// Requests that its ready connections can hold.
+    /// Requests that may be out at once: those that its ready connections can hold, and those that connections still have
+    /// which take no new ones. There is room while fewer are in flight.
     pub slots: usize,
     /// Why it is not ready.
     pub reason: Option<String>,

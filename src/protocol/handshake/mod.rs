@@ -23,6 +23,16 @@ use super::{Declared, LEGACY_VERSIONS, MODERN_VERSION};
 use crate::config::{Dialect, EraChoice};
 use crate::error::RpcError;
 use crate::json::RawJson;
+use crate::news::{cut, reason};
+
+/// The longest name of a server, in bytes: it is for display.
+const NAME_BYTES_MAX: usize = 256;
+
+/// The longest protocol version, in bytes: those that there are have ten.
+const VERSION_BYTES_MAX: usize = 64;
+
+/// Versions that an error names. A server that offers more of them, none of them ours, is no better understood by all.
+const OFFERED_MAX: usize = 16;
 
 /// Errors that only a modern server gives: header mismatch, missing capability, unsupported version.
 const MODERN_ERRORS: [i64; 3] = [-32020, -32021, -32022];
@@ -92,7 +102,7 @@ pub enum HandshakeError {
     /// No common version.
     #[error("no common protocol version: the server offers {}", if offered.is_empty() { "none".to_owned() } else { offered.join(", ") })]
     UnsupportedVersion {
-        /// What it offers.
+        /// What it offers, or the first of that.
         offered: Vec<String>,
     },
     /// An answer that cannot be read.
@@ -103,6 +113,19 @@ pub enum HandshakeError {
         /// What is wrong with the answer.
         reason: String,
     },
+}
+
+impl HandshakeError {
+    /// No version of these is ours. They are the server's words: the first are kept, each as far as versions go.
+    fn unsupported(offered: Vec<String>) -> Self {
+        let offered = offered.into_iter().take(OFFERED_MAX).map(|version| cut(version, VERSION_BYTES_MAX));
+        Self::UnsupportedVersion { offered: offered.collect() }
+    }
+
+    /// An answer cannot be read; what the parser says of it may quote it.
+    fn invalid(method: &'static str, error: &serde_json::Error) -> Self {
+        Self::Invalid { method, reason: reason(error) }
+    }
 }
 
 /// What is being waited for.
@@ -296,15 +319,10 @@ impl Handshake {
                     let info = found.meta.and_then(|meta| meta.server_info);
                     self.modern(info.and_then(|info| info.name), declared(found.capabilities))
                 }
-                Ok(found) => {
-                    self.fail(HandshakeError::UnsupportedVersion { offered: found.supported_versions })
-                }
+                Ok(found) => self.fail(HandshakeError::unsupported(found.supported_versions)),
                 // Some legacy servers answer what they do not know with an empty result.
                 Err(_) if self.choice == EraChoice::Auto && !again => self.initialize(),
-                Err(error) => {
-                    let reason = error.to_string();
-                    self.fail(HandshakeError::Invalid { method: "server/discover", reason })
-                }
+                Err(error) => self.fail(HandshakeError::invalid("server/discover", &error)),
             },
             Err(error) if MODERN_ERRORS.contains(&error.code) => {
                 let data = error.data.as_ref().and_then(|data| data.parse::<VersionErrorData>().ok());
@@ -312,10 +330,10 @@ impl Handshake {
                 if !again && offered.iter().any(|version| version == MODERN_VERSION) {
                     return self.discover(true);
                 }
-                self.fail(HandshakeError::UnsupportedVersion { offered })
+                self.fail(HandshakeError::unsupported(offered))
             }
             Err(error) => match self.choice {
-                EraChoice::Modern => self.fail(HandshakeError::WrongEra(error.to_string())),
+                EraChoice::Modern => self.fail(HandshakeError::WrongEra(reason(error))),
                 EraChoice::Auto | EraChoice::Legacy => self.initialize(),
             },
         }
@@ -335,7 +353,11 @@ impl Handshake {
     fn initialized(&mut self, outcome: Result<RawJson, RpcError>) -> Step {
         let result = match outcome {
             Ok(result) => result,
-            Err(error) => return self.fail(HandshakeError::Refused(error)),
+            Err(RpcError { code, message, .. }) => {
+                // What the handshake's error says is kept for long, and nobody reads its data.
+                let message = reason(message);
+                return self.fail(HandshakeError::Refused(RpcError { code, message, data: None }));
+            }
         };
         match result.parse_borrowed::<InitializeResult<'_>>() {
             Ok(found) if LEGACY_VERSIONS.contains(&found.protocol_version.as_str()) => {
@@ -344,12 +366,8 @@ impl Handshake {
                 let declared = declared(found.capabilities);
                 self.done(Some(Era::Legacy), found.protocol_version, name, declared, Some(farewell))
             }
-            Ok(found) => {
-                self.fail(HandshakeError::UnsupportedVersion { offered: vec![found.protocol_version] })
-            }
-            Err(error) => {
-                self.fail(HandshakeError::Invalid { method: "initialize", reason: error.to_string() })
-            }
+            Ok(found) => self.fail(HandshakeError::unsupported(vec![found.protocol_version])),
+            Err(error) => self.fail(HandshakeError::invalid("initialize", &error)),
         }
     }
 
@@ -366,6 +384,9 @@ impl Handshake {
         farewell: Option<Bytes>,
     ) -> Step {
         self.state = State::Over;
+        // The server's own words, which are told with every connection.
+        let version = cut(version, VERSION_BYTES_MAX);
+        let server_name = server_name.map(|name| cut(name, NAME_BYTES_MAX));
         let session = Session::new(self.dialect, era, version, server_name, declared, &self.capabilities);
         Step::Done { session, farewell, next_id: self.last_id + 1 }
     }
@@ -437,6 +458,46 @@ mod tests {
         let (session, farewell, next_id) = session(step);
         assert_eq!((session.era(), session.server_name()), (Some(Era::Modern), Some("files")));
         assert_eq!((farewell, next_id), (None, 2));
+    }
+
+    #[test]
+    fn what_a_server_says_of_itself_or_in_its_errors_is_kept_as_far_as_it_is_of_use() {
+        let long = "x".repeat(1 << 20);
+        let told = |choice, message: Value| {
+            let mut handshake = mcp(choice);
+            let _ = handshake.start();
+            tell(&mut handshake, message)
+        };
+        let named = json!({"id": 1, "result": {"supportedVersions": ["2026-07-28"],
+            "_meta": {"io.modelcontextprotocol/serverInfo": {"name": long}}}});
+        let (session, ..) = session(told(EraChoice::Auto, named));
+        assert_eq!(session.server_name().unwrap().len(), NAME_BYTES_MAX);
+
+        let mut asking = Handshake::new(Dialect::ToolExecute, EraChoice::Auto, None, "{}".to_owned());
+        let _ = asking.start();
+        let Step::Done { session, .. } = tell(&mut asking, json!({"id": 1, "result": {"version": long}}))
+        else {
+            panic!("an answer is all it takes")
+        };
+        assert_eq!(session.version().len(), VERSION_BYTES_MAX);
+
+        let error = |code| json!({"id": 1, "error": {"code": code, "message": long, "data": long}});
+        let others: Vec<&str> = vec![&long; 100];
+        for (choice, message) in [
+            (EraChoice::Legacy, error(-32603)),
+            (EraChoice::Modern, error(-32603)),
+            (EraChoice::Auto, json!({"id": 1, "result": {"supportedVersions": others}})),
+            (
+                EraChoice::Auto,
+                json!({"id": 1, "error": {"code": -32022, "message": "", "data": {"supported": others}}}),
+            ),
+            (EraChoice::Legacy, json!({"id": 1, "result": {"protocolVersion": long}})),
+            (EraChoice::Legacy, json!({"id": 1, "result": {"protocolVersion": {"a": long}}})),
+            (EraChoice::Modern, json!({"id": 1, "result": {"supportedVersions": long}})),
+        ] {
+            let told = failure(told(choice, message));
+            assert!(format!("{told:?}").len() < 4096, "{choice:?}");
+        }
     }
 
     #[test]

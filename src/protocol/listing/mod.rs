@@ -1,14 +1,18 @@
 //! Fetching a list of what a server offers, page by page. One odd entry never fails a list.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::envelope::slice_of;
 use super::mirror::Mirrors;
 use crate::json::RawJson;
+use crate::news::{beginning, reason};
 use crate::offer::OfferKind;
 
 /// The longest name of a tool or prompt, in bytes.
@@ -20,12 +24,23 @@ const URI_BYTES_MAX: usize = 8 << 10;
 /// The largest entry, in bytes: no honest schema or description comes near it, and ten thousand of them still fit into memory.
 const ENTRY_BYTES_MAX: usize = 256 << 10;
 
+/// The longest cursor, in bytes: as long as a URI may be. It is sent back whole with the next request.
+const CURSOR_BYTES_MAX: usize = 8 << 10;
+
+/// The most that all pages of a list may have, in bytes: four of the largest messages. What is kept of a list has no more,
+/// and what has to be read of it within the time of a listing neither.
+const LIST_BYTES_MAX: usize = 64 << 20;
+
+/// Entries of one page that are looked at: ten times as many as are kept of a whole list by default. A page of the largest
+/// size has room for millions of empty ones.
+const PAGE_ENTRIES_MAX: usize = 100_000;
+
 /// One entry as its server describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedEntry {
     /// Its name, URI or template.
     pub name: String,
-    /// The whole entry, unread.
+    /// The whole entry, unread. The bytes are its own and keep no page.
     pub definition: RawJson,
 }
 
@@ -64,12 +79,45 @@ pub enum ListingError {
     /// A page is no list.
     #[error("the list cannot be read: {0}")]
     Unreadable(String),
-    /// The server leads in circles.
+    /// The server leads in circles; with the beginning of the cursor.
     #[error("the list repeats the cursor {0:?}")]
     Circle(String),
+    /// A cursor is too long to be sent back.
+    #[error("the list has a cursor of {0} bytes, more than {CURSOR_BYTES_MAX}")]
+    LongCursor(usize),
     /// The list does not end.
     #[error("the list has more than {0} pages")]
     TooManyPages(usize),
+    /// The list is too large.
+    #[error("the pages of the list have more than {} MiB together", LIST_BYTES_MAX >> 20)]
+    TooLarge,
+}
+
+/// The entries of a page, as many as are looked at.
+struct Entries<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read<'a>(PhantomData<&'a RawValue>);
+        impl<'de: 'a, 'a> Visitor<'de> for Read<'a> {
+            type Value = Entries<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Entries<'a>, A::Error> {
+                let mut taken = Vec::new();
+                while taken.len() < PAGE_ENTRIES_MAX {
+                    let Some(entry) = entries.next_element()? else { return Ok(Entries(taken)) };
+                    taken.push(entry);
+                }
+                while entries.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Entries(taken))
+            }
+        }
+        deserializer.deserialize_seq(Read(PhantomData))
+    }
 }
 
 /// A page: MCP's object, or the bare array of the tool-execute dialect.
@@ -77,13 +125,13 @@ pub enum ListingError {
 #[serde(rename_all = "camelCase")]
 struct WrittenPage<'a> {
     #[serde(borrow, default)]
-    tools: Option<Vec<&'a RawValue>>,
+    tools: Option<Entries<'a>>,
     #[serde(borrow, default)]
-    resources: Option<Vec<&'a RawValue>>,
+    resources: Option<Entries<'a>>,
     #[serde(borrow, default)]
-    resource_templates: Option<Vec<&'a RawValue>>,
+    resource_templates: Option<Entries<'a>>,
     #[serde(borrow, default)]
-    prompts: Option<Vec<&'a RawValue>>,
+    prompts: Option<Entries<'a>>,
     #[serde(default)]
     next_cursor: Option<String>,
     #[serde(default)]
@@ -92,7 +140,7 @@ struct WrittenPage<'a> {
 
 /// What is read of a page.
 struct ReadPage<'a> {
-    entries: Vec<&'a RawValue>,
+    entries: Entries<'a>,
     next_cursor: Option<String>,
     ttl_ms: Option<f64>,
 }
@@ -120,8 +168,12 @@ pub struct Listing {
     /// Tools that cannot be mirrored as they want are left out.
     mirrored: bool,
     pages: usize,
+    /// The bytes of all pages so far.
+    bytes: usize,
     entries: usize,
-    cursors: HashSet<String>,
+    /// Hashes of the cursors so far, to find circles by. A thousand cursors meet by chance once in 10^13 lists.
+    cursors: HashSet<u64>,
+    hasher: RandomState,
     names: HashSet<String>,
     listed: Listed,
     restarted: bool,
@@ -136,8 +188,10 @@ impl Listing {
             pages_max,
             mirrored: false,
             pages: 0,
+            bytes: 0,
             entries: 0,
             cursors: HashSet::new(),
+            hasher: RandomState::new(),
             names: HashSet::new(),
             listed: Listed::default(),
             restarted: false,
@@ -163,9 +217,13 @@ impl Listing {
         if self.pages > self.pages_max {
             return Err(ListingError::TooManyPages(self.pages_max));
         }
+        self.bytes = self.bytes.saturating_add(result.len());
+        if self.bytes > LIST_BYTES_MAX {
+            return Err(ListingError::TooLarge);
+        }
         let page = self.read(result)?;
-        for entry in page.entries {
-            self.take(result, entry);
+        for entry in page.entries.0 {
+            self.take(entry);
         }
         if let Some(ms) = page.ttl_ms {
             // Absent and negative mean that it may not be kept.
@@ -174,14 +232,15 @@ impl Listing {
         }
         match page.next_cursor {
             None => Ok(Page::Done),
+            Some(cursor) if cursor.len() > CURSOR_BYTES_MAX => Err(ListingError::LongCursor(cursor.len())),
             // The empty string is a cursor like any other.
-            Some(cursor) if self.cursors.insert(cursor.clone()) => Ok(Page::More(cursor)),
-            Some(cursor) => Err(ListingError::Circle(cursor)),
+            Some(cursor) if self.cursors.insert(self.hasher.hash_one(&cursor)) => Ok(Page::More(cursor)),
+            Some(cursor) => Err(ListingError::Circle(beginning(&cursor, NAME_BYTES_MAX).to_owned())),
         }
     }
 
     fn read<'a>(&self, result: &'a RawJson) -> Result<ReadPage<'a>, ListingError> {
-        let unreadable = |error: serde_json::Error| ListingError::Unreadable(error.to_string());
+        let unreadable = |error: serde_json::Error| ListingError::Unreadable(reason(error));
         if result.as_str().trim_start().starts_with('[') {
             let entries = result.parse_borrowed().map_err(unreadable)?;
             return Ok(ReadPage { entries, next_cursor: None, ttl_ms: None });
@@ -197,15 +256,15 @@ impl Listing {
         Ok(ReadPage { entries, next_cursor: page.next_cursor, ttl_ms: page.ttl_ms })
     }
 
-    fn take(&mut self, page: &RawJson, entry: &RawValue) {
+    fn take(&mut self, entry: &RawValue) {
         self.entries += 1;
         let place = format!("#{}", self.entries);
         let (shown, reason) = match self.judge(entry) {
             Ok(name) => {
                 self.names.insert(name.clone());
-                self.listed
-                    .entries
-                    .push(ListedEntry { name, definition: slice_of(page.bytes(), entry.get()) });
+                // A copy: a slice of the page would keep all of it for as long as the entry is listed.
+                let definition = RawJson::trusted(entry.get().to_owned().into());
+                self.listed.entries.push(ListedEntry { name, definition });
                 return;
             }
             Err((name, reason)) => (name.unwrap_or(place), reason),
@@ -251,8 +310,7 @@ impl Listing {
                 Ok(_) | Err(_) => Ok(name),
             };
         };
-        let shown = name.chars().take(NAME_BYTES_MAX).collect();
-        Err((Some(shown), reason.to_owned()))
+        Err((Some(beginning(&name, NAME_BYTES_MAX).to_owned()), reason.to_owned()))
     }
 
     /// What is wrong with a name.
@@ -395,6 +453,47 @@ mod tests {
         assert_eq!(listing.page(&more("x")), Err(ListingError::Circle("x".into())));
         listing.page(&more("y")).unwrap();
         assert_eq!(listing.page(&more("z")), Err(ListingError::TooManyPages(3)));
+    }
+
+    #[test]
+    fn a_cursor_that_is_too_long_to_be_sent_back_is_an_error_and_none_is_kept() {
+        let mut listing = Listing::new(OfferKind::Tool, 100, 1000);
+        let more = |cursor: &str| page(&json!({"tools": [], "nextCursor": cursor}));
+        let longest = "x".repeat(CURSOR_BYTES_MAX);
+        assert_eq!(listing.page(&more(&longest)), Ok(Page::More(longest.clone())));
+        let Err(ListingError::Circle(shown)) = listing.page(&more(&longest)) else { panic!("a circle") };
+        assert_eq!(shown.len(), NAME_BYTES_MAX);
+        let long = longest + "x";
+        assert_eq!(listing.page(&more(&long)), Err(ListingError::LongCursor(long.len())));
+    }
+
+    #[test]
+    fn what_is_listed_keeps_no_page_and_all_pages_together_have_a_bound() {
+        let pad = "x".repeat(15 << 20);
+        let of = |n: usize| {
+            page(&json!({"tools": [{"name": format!("t{n}")}], "nextCursor": n.to_string(), "_meta": pad}))
+        };
+        let mut listing = Listing::new(OfferKind::Tool, 100, 1000);
+        for n in 0..4 {
+            let page = of(n);
+            listing.page(&page).unwrap();
+            let (page, listed) = (page.as_bytes().as_ptr_range(), &listing.listed.entries[n].definition);
+            assert!(!page.contains(&listed.as_bytes().as_ptr()), "it is a slice of its page");
+        }
+        assert_eq!(listing.page(&of(4)), Err(ListingError::TooLarge));
+        assert!(listing.restart());
+        assert!(listing.page(&of(0)).is_ok(), "a list that begins again has its own bound");
+    }
+
+    #[test]
+    fn a_page_of_more_entries_than_are_looked_at_is_read_as_far_as_that() {
+        let mut many = "7,".repeat(PAGE_ENTRIES_MAX);
+        many.push_str(r#"{"name": "beyond"}"#);
+        for text in [format!(r#"{{"tools": [{many}], "nextCursor": "x"}}"#), format!("[{many}]")] {
+            let mut listing = Listing::new(OfferKind::Tool, 100, 10);
+            listing.page(&RawJson::from_text(text).unwrap()).unwrap();
+            assert_eq!((listing.entries, listing.finish().entries.len()), (PAGE_ENTRIES_MAX, 0));
+        }
     }
 
     #[test]

@@ -80,11 +80,11 @@ pub fn event(event: &Event) -> (String, String) {
             let (from, to, reason) = (transition.from, transition.to, transition.reason);
             (server.to_string(), format!("breaker {from} → {to}: {reason}"))
         }
-        Event::OfferChanged { server, kind, added, removed, changed } => {
-            let numbers = [("new", added), ("gone", removed), ("changed", changed)];
-            let numbers = numbers.iter().filter(|(_, names)| !names.is_empty());
-            let numbers: Vec<String> =
-                numbers.map(|(what, names)| format!("{} {what}", names.len())).collect();
+        Event::OfferChanged { server, kind, added, removed, changed, more } => {
+            let numbers =
+                [("new", added.len()), ("gone", removed.len()), ("changed", changed.len()), ("more", *more)];
+            let numbers = numbers.iter().filter(|(_, number)| *number > 0);
+            let numbers: Vec<String> = numbers.map(|(what, number)| format!("{number} {what}")).collect();
             (server.to_string(), format!("{kind}s: {}", numbers.join(", ")))
         }
         Event::EntrySkipped { server, kind, entry, reason } => {

@@ -1,0 +1,366 @@
+//! What a server offers: when it is listed, what is taken of its lists and told of them, and what follows where one fails.
+//!
+//! ```text
+//! planned (reached anew, told of changes, no longer fresh, failed before) ─▶ under way ─▶ listed
+//!    ▲                                                                          │ failed, in part or as a whole
+//!    └──────────────────────────────── backoff ─────────────────────────────────┘
+//! ```
+//!
+//! A plan waits for an open connection and is never lost with one: what a listing does not bring is planned again.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::ActorRef;
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::pinned::compare;
+use super::{ServerMsg, ServerState};
+use crate::actors::listing::{self, Found};
+use crate::actors::registry::RegistryMsg;
+use crate::actors::tasks::OwnedTask;
+use crate::config::BackoffSettings;
+use crate::event::Event;
+use crate::id::ConnectionId;
+use crate::offer::{Kinds, OfferKind};
+use crate::policy::backoff::Backoff;
+use crate::policy::catalogue::{Definition, Offer, differences};
+use crate::policy::pins::Differences;
+use crate::policy::rate::{Allowance, Rate};
+use crate::protocol::Declared;
+use crate::protocol::listing::{Listed, ListedEntry, Listing, SkippedEntry};
+
+/// How long `list_changed` notifications are gathered before the lists are fetched again.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// How often lists are fetched while known tools serve calls: a change of every second is seen, and a server that tells of
+/// changes all the time, or with each list, causes no more work than that.
+const PACE: Rate = Rate::per_second(1, 10);
+
+/// Bounds of the time after which a server that tells of no changes is listed again, whatever it says of its lists.
+const AGAIN_AFTER_MIN: Duration = Duration::from_secs(30);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Random share of that time on top of it, so that many servers are not listed as one.
+const JITTER: f64 = 0.1;
+
+/// Entries of one list that are told one by one; of the others their number is told. More would push what other servers do
+/// out of the subscribers' sight.
+pub(super) const TOLD_MAX: usize = 100;
+
+/// Bytes of the names that one event tells: thousands of usual ones.
+const NAMES_BYTES_MAX: usize = 64 << 10;
+
+/// What a server actor knows of its server's lists.
+pub(super) struct ListsState {
+    under_way: Option<UnderWay>,
+    /// The number of the last listing, so that the result of a former one is recognised.
+    begun: u64,
+    /// What is listed next, and when.
+    planned: Kinds,
+    at: Option<Instant>,
+    /// Delays before what could not be listed is listed again.
+    retry: Backoff,
+    pace: Allowance,
+    /// The connection that a listing failed over: another one is tried first.
+    failed_over: Option<ConnectionId>,
+    /// A link was lost since the server was reached last: who answers next may be another process.
+    lost_link: bool,
+    /// How long what was listed last stays fresh, where its lists say so.
+    fresh_for: Option<Duration>,
+    /// Hashes of what each list left out when it was fetched last, which is not told again.
+    skipped: [HashSet<u64>; OfferKind::ALL.len()],
+    hasher: RandomState,
+}
+
+/// A listing under way.
+struct UnderWay {
+    number: u64,
+    kinds: Kinds,
+    /// What the server declared when it began.
+    declared: Declared,
+    _task: OwnedTask,
+}
+
+impl ListsState {
+    pub fn new(retry: BackoffSettings, now: Instant) -> Self {
+        Self {
+            under_way: None,
+            begun: 0,
+            planned: Kinds::default(),
+            at: None,
+            retry: Backoff::new(retry),
+            pace: Allowance::new(PACE, now),
+            failed_over: None,
+            lost_link: false,
+            fresh_for: None,
+            skipped: Default::default(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// When the next listing begins, unless one is under way.
+    pub fn due_at(&self) -> Option<Instant> {
+        self.at.filter(|_| self.under_way.is_none())
+    }
+
+    /// Whether a listing is under way: its connection would end in the middle of it.
+    pub fn are_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// A link was lost.
+    pub fn lost_link(&mut self) {
+        self.lost_link = true;
+    }
+
+    /// Of what was left out of a list, what was not when it was fetched last.
+    fn newly_skipped(&mut self, kind: OfferKind, skipped: Vec<SkippedEntry>) -> Vec<SkippedEntry> {
+        let hashes =
+            skipped.iter().map(|SkippedEntry { entry, reason }| self.hasher.hash_one((entry, reason)));
+        let hashes: Vec<u64> = hashes.collect();
+        let former = std::mem::replace(&mut self.skipped[kind as usize], hashes.iter().copied().collect());
+        let new = skipped.into_iter().zip(hashes).filter(|(_, hash)| !former.contains(hash));
+        new.map(|(entry, _)| entry).collect()
+    }
+}
+
+impl ServerState {
+    /// A connection of the pool is open; the `first` while it has no other.
+    pub(super) fn reached(&mut self, first: bool, now: Instant) {
+        if std::mem::take(&mut self.lists.lost_link) || first {
+            // A new process behind the same address may offer other tools, and tell of what the former one did not.
+            self.listening.reached_anew();
+            self.plan_listing(Kinds::all(), if first { now } else { now + GATHER });
+        }
+    }
+
+    /// The server tells that lists changed.
+    pub(super) fn lists_changed(&mut self, kinds: Kinds, now: Instant) {
+        if !kinds.is_empty() {
+            self.plan_listing(kinds, now + GATHER);
+        }
+    }
+
+    /// Plans to list these, with what is planned already, at the earlier of both times.
+    pub(super) fn plan_listing(&mut self, kinds: Kinds, at: Instant) {
+        self.lists.planned.extend(kinds);
+        self.lists.at = Some(self.lists.at.map_or(at, |planned| planned.min(at)));
+    }
+
+    /// Begins the listing that is due, if a connection is open for it.
+    pub(super) fn list_due(&mut self, myself: &ActorRef<ServerMsg>, now: Instant) {
+        if self.lists.due_at().is_none_or(|at| at > now) {
+            return;
+        }
+        // The newest one reaches the server as it is now. A lease's connection is its user's.
+        let open = self.connections.iter().rev().filter(|(_, held)| !held.closing && !held.leased);
+        let mut open = open.filter_map(|(connection, held)| Some((*connection, held.queue.as_ref()?)));
+        let Some(newest) = open.next() else { return };
+        let failed = |over: ConnectionId| self.lists.failed_over == Some(over);
+        let (connection, queue) = if failed(newest.0) { open.next().unwrap_or(newest) } else { newest };
+        let queue = queue.clone();
+        if self.offer.is_some() && !self.lists.pace.take(now) {
+            self.lists.at = Some(now + PACE.interval);
+            return;
+        }
+        let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
+        let limits = &self.context.settings.limits;
+        let mirrors = self.mirrors();
+        let mut kinds = Kinds::default();
+        let planned = std::mem::take(&mut self.lists.planned);
+        planned.iter().filter(|kind| declared.offers(*kind)).for_each(|kind| kinds.insert(kind));
+        let listings = kinds.iter().map(|kind| {
+            let listing = Listing::new(kind, limits.tools_max, limits.pages_max);
+            if mirrors && kind == OfferKind::Tool { listing.mirrored() } else { listing }
+        });
+        let fetch = listing::fetch(queue, listings.collect(), self.spec.pool.list_timeout);
+        if kinds.has(OfferKind::Tool) {
+            self.mirroring.listing();
+        }
+        self.lists.at = None;
+        self.lists.begun += 1;
+        let number = self.lists.begun;
+        let (server, pinning) = (self.spec.id.clone(), self.context.pinning.clone());
+        let myself = myself.clone();
+        let task = self.context.tasks.spawn(async move {
+            let (found, unlike_pins) = compare(fetch.await, server, pinning).await;
+            // A server actor that has ended lists again in its next life.
+            let _ = myself.cast(ServerMsg::Listed { number, connection, found, unlike_pins });
+        });
+        self.lists.under_way = Some(UnderWay { number, kinds, declared, _task: task });
+    }
+
+    pub(super) fn listed(
+        &mut self,
+        number: u64,
+        connection: ConnectionId,
+        found: Found,
+        unlike_pins: Option<Differences>,
+        now: Instant,
+    ) {
+        let under_way = self.lists.under_way.take_if(|under_way| under_way.number == number);
+        let Some(UnderWay { kinds: mut missing, declared, .. }) = under_way else { return };
+        if let Some(differences) = unlike_pins {
+            self.pins.told(&self.context, &self.spec.id, differences);
+        }
+        let mut offer = self.offer.clone().unwrap_or_default();
+        offer.reads = declared.resources;
+        let mut failed = None;
+        let (mut fresh, mut ttl): (Option<Duration>, Option<Duration>) = (None, None);
+        for (kind, listed) in found {
+            match listed {
+                Ok(listed) => {
+                    missing.remove(kind);
+                    if !declared.tells(kind) || self.listening.is_deaf() {
+                        ttl = [ttl, listed.ttl].into_iter().flatten().min();
+                    }
+                    fresh = [fresh, listed.ttl].into_iter().flatten().min();
+                    self.take_list(kind, listed, &mut offer);
+                }
+                Err(reason) if kind == OfferKind::Tool => failed = Some(reason),
+                // What is known of them stays.
+                Err(reason) => tracing::warn!(server = %self.spec.id, %reason, "not listed"),
+            }
+        }
+        self.lists.fresh_for = fresh.or(self.lists.fresh_for);
+        if missing.is_empty() {
+            self.lists.retry.good(now);
+            self.lists.failed_over = None;
+        } else {
+            let ServerState { lists, rng, .. } = self;
+            let delay = lists.retry.next(now, rng);
+            lists.failed_over = Some(connection);
+            self.plan_listing(missing, now + delay);
+        }
+        if let Some(reason) = failed {
+            return self.not_listed(connection, reason, now);
+        }
+        if self.connector.mirrors() {
+            self.mirroring.listed(&offer.tools);
+        }
+        if self.offer.as_ref() != Some(&offer) {
+            let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
+            // Without a registry this life is ending.
+            let _ = self.registry.cast(RegistryMsg::Offer { server, incarnation, offer: offer.clone() });
+        }
+        self.offer = Some(offer);
+        self.ledger().reconnect.good(now);
+        self.listening.reconsider();
+        if let Some(ttl) = ttl {
+            self.list_again_after(ttl, now);
+        }
+        self.dispatch_stale(now);
+    }
+
+    /// Takes what one list held, and tells how it differs from before.
+    fn take_list(&mut self, kind: OfferKind, listed: Listed, offer: &mut Offer) {
+        let server = self.spec.id.clone();
+        let skipped = self.lists.newly_skipped(kind, listed.skipped);
+        let untold = skipped.len().saturating_sub(TOLD_MAX);
+        for SkippedEntry { entry, reason } in skipped.into_iter().take(TOLD_MAX) {
+            self.context.emit(Event::EntrySkipped { server: server.clone(), kind, entry, reason });
+        }
+        if untold > 0 {
+            let (entry, reason) = (format!("{untold} more"), "they are left out as well".to_owned());
+            self.context.emit(Event::EntrySkipped { server: server.clone(), kind, entry, reason });
+        }
+        let entries = listed.entries.into_iter();
+        let entries = entries.map(|ListedEntry { name, definition }| Definition { name, definition });
+        let (blocked, new): (Vec<_>, Vec<_>) = entries
+            .partition(|entry| kind == OfferKind::Tool && self.pins.blocks(&self.context, &entry.name));
+        if kind == OfferKind::Tool {
+            offer.blocked = blocked.into();
+        }
+        let new: Arc<[Definition]> = new.into();
+        let (added, removed, changed) = differences(offer.of(kind), &new);
+        if !(added.is_empty() && removed.is_empty() && changed.is_empty()) {
+            let mut names = ToldNames { room: NAMES_BYTES_MAX, more: 0 };
+            let (added, removed, changed) = (names.tell(added), names.tell(removed), names.tell(changed));
+            let more = names.more;
+            self.context.emit(Event::OfferChanged { server, kind, added, removed, changed, more });
+        }
+        *offer.of_mut(kind) = new;
+    }
+
+    /// The tools could not be listed.
+    fn not_listed(&mut self, connection: ConnectionId, reason: String, now: Instant) {
+        tracing::warn!(server = %self.spec.id, %reason, "tools not listed");
+        self.fail_stale();
+        // Known tools stay; without any the connection is of no use and is made anew, with backoff.
+        let held = self.connections.get(&connection).filter(|held| !held.closing);
+        if self.offer.is_none() && held.is_some() {
+            self.dismiss(connection);
+            self.failed_attempt(reason, None, now);
+        }
+    }
+
+    /// Plans to list everything again when what was listed is no longer fresh, for a server that does not tell of changes.
+    /// Not at once, however short-lived it says that its lists are: nobody asked, and all servers would be asked for ever.
+    fn list_again_after(&mut self, ttl: Duration, now: Instant) {
+        let wait = ttl.max(AGAIN_AFTER_MIN).min(AGAIN_AFTER_MAX);
+        let jitter = wait.mul_f64(self.rng.random_range(0.0..JITTER));
+        self.plan_listing(Kinds::all(), now + wait + jitter);
+    }
+
+    /// The server tells of no changes after all.
+    pub(super) fn list_by_time(&mut self, now: Instant) {
+        if let Some(ttl) = self.lists.fresh_for {
+            self.list_again_after(ttl, now);
+        }
+    }
+}
+
+/// Names that one event tells, as far as there is room.
+struct ToldNames {
+    room: usize,
+    /// Those beyond it.
+    more: usize,
+}
+
+impl ToldNames {
+    fn tell(&mut self, mut names: Vec<String>) -> Vec<String> {
+        let fit = names.iter().take_while(|name| {
+            let fits = name.len() <= self.room;
+            self.room -= if fits { name.len() } else { 0 };
+            fits
+        });
+        let fit = fit.count();
+        self.more += names.len() - fit;
+        names.truncate(fit);
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_names_what_it_has_room_for_and_counts_the_rest() {
+        let name = |n: usize| format!("{n:0>1000}");
+        let mut names = ToldNames { room: 3_500, more: 0 };
+        assert_eq!(names.tell(vec![name(1)]), [name(1)]);
+        assert_eq!(names.tell(vec![name(2), name(3), name(4), name(5)]), [name(2), name(3)]);
+        assert_eq!(names.tell(vec!["short".into()]), ["short"]);
+        assert_eq!(names.more, 2);
+    }
+
+    #[test]
+    fn what_a_list_leaves_out_again_is_not_new() {
+        let mut lists = ListsState::new(BackoffSettings::default(), Instant::now());
+        let entry = |n: u32| SkippedEntry { entry: format!("a b{n}"), reason: "its name".into() };
+        let mut told = |numbers: &[u32]| {
+            let new = lists.newly_skipped(OfferKind::Tool, numbers.iter().map(|n| entry(*n)).collect());
+            new.len()
+        };
+        assert_eq!(told(&[1, 2, 3]), 3);
+        assert_eq!(told(&[1, 2, 3]), 0);
+        assert_eq!(told(&[2, 3, 4]), 1);
+        assert_eq!(told(&[1]), 1, "it was gone");
+        assert_eq!(lists.newly_skipped(OfferKind::Prompt, vec![entry(1)]).len(), 1, "each list by itself");
+    }
+}

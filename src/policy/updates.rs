@@ -1,0 +1,138 @@
+//! Resources that a server says have changed, gathered, so that who is told of them is told at a bounded rate.
+//!
+//! The first is told at once. What follows within a moment is gathered and told together, each resource once. Those that
+//! somebody subscribed to are all kept apart. Of the others a few are; beyond that all resources of the server count as
+//! changed, which is always right where it is about what is kept of them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The time between two tellings. Nobody sees a tenth of a second.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// For each subscribed resource that is told the next telling comes later by this, so that a server has no more than a
+/// thousand events a second.
+const EVERY_RESOURCE: Duration = Duration::from_millis(1);
+
+/// Resources without a subscription that are told apart. An honest server tells of those alone that it was asked about.
+const OTHERS_MAX: usize = 100;
+
+/// The longest URI that is kept, in bytes: none that is listed is longer.
+const URI_BYTES_MAX: usize = 8 << 10;
+
+/// What changed since it was told last.
+#[derive(Debug, Default)]
+pub struct Updates {
+    gathered: Updated,
+    /// Nothing is told before this.
+    next_at: Option<Instant>,
+}
+
+/// Resources that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Updated {
+    /// Those that somebody subscribed to.
+    pub subscribed: BTreeSet<String>,
+    /// Those of the others that are told apart.
+    pub others: BTreeSet<String>,
+    /// Any other one may have changed, too.
+    pub all: bool,
+}
+
+impl Updated {
+    fn is_empty(&self) -> bool {
+        self.subscribed.is_empty() && self.others.is_empty() && !self.all
+    }
+}
+
+impl Updates {
+    /// A resource changed. The number of those that are subscribed to is the host's to bound.
+    pub fn note(&mut self, uri: String, subscribed: bool) {
+        let Updated { subscribed: wanted, others, all } = &mut self.gathered;
+        if subscribed {
+            wanted.insert(uri);
+        } else if *all || others.contains(&uri) {
+            // It counts already.
+        } else if others.len() < OTHERS_MAX && uri.len() <= URI_BYTES_MAX {
+            others.insert(uri);
+        } else {
+            self.note_all();
+        }
+    }
+
+    /// Resources changed that nobody names.
+    pub fn note_all(&mut self) {
+        self.gathered.all = true;
+        self.gathered.others.clear();
+    }
+
+    /// What is to be told now.
+    pub fn take(&mut self, now: Instant) -> Option<Updated> {
+        if self.gathered.is_empty() || self.next_at.is_some_and(|at| at > now) {
+            return None;
+        }
+        let updated = std::mem::take(&mut self.gathered);
+        let told = u32::try_from(updated.subscribed.len()).unwrap_or(u32::MAX);
+        self.next_at = Some(now + EVERY.max(EVERY_RESOURCE.saturating_mul(told)));
+        Some(updated)
+    }
+
+    /// What was still to be told, where nothing follows.
+    pub fn rest(&mut self) -> Option<Updated> {
+        Some(std::mem::take(&mut self.gathered)).filter(|updated| !updated.is_empty())
+    }
+
+    /// When [`take`](Self::take) next has something, if nothing else happens.
+    pub fn due_at(&self) -> Option<Instant> {
+        self.next_at.filter(|_| !self.gathered.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uris<const N: usize>(uris: [&str; N]) -> BTreeSet<String> {
+        uris.map(str::to_owned).into()
+    }
+
+    #[test]
+    fn the_first_is_told_at_once_and_what_follows_once_and_together() {
+        let (mut updates, now) = (Updates::default(), Instant::now());
+        updates.note("a".into(), true);
+        let first = updates.take(now).unwrap();
+        assert_eq!((first.subscribed, first.others, first.all), (uris(["a"]), uris([]), false));
+        assert_eq!((updates.take(now), updates.due_at()), (None, None));
+        for (uri, subscribed) in [("a", true), ("b", false), ("a", true), ("b", false)] {
+            updates.note(uri.into(), subscribed);
+        }
+        assert_eq!((updates.take(now + EVERY / 2), updates.due_at()), (None, Some(now + EVERY)));
+        let then = updates.take(now + EVERY).unwrap();
+        assert_eq!((then.subscribed, then.others, then.all), (uris(["a"]), uris(["b"]), false));
+    }
+
+    #[test]
+    fn a_flood_of_names_counts_as_all_and_hides_no_subscribed_one() {
+        let (mut updates, now) = (Updates::default(), Instant::now());
+        (0..10_000).for_each(|n| updates.note(format!("x:{n}"), false));
+        updates.note("mine".into(), true);
+        let told = updates.take(now).unwrap();
+        assert_eq!((told.subscribed, told.others, told.all), (uris(["mine"]), uris([]), true));
+        updates.note("x".repeat(URI_BYTES_MAX + 1), false);
+        assert!(updates.take(now + EVERY).unwrap().all, "a name that is too long to be kept");
+    }
+
+    #[test]
+    fn a_server_has_no_more_than_a_thousand_events_a_second() {
+        let (mut updates, begun) = (Updates::default(), Instant::now());
+        let (mut now, mut told) = (begun, 0);
+        while now < begun + Duration::from_secs(10) {
+            (0..1_000).for_each(|n| updates.note(format!("x:{n}"), true));
+            told += updates.take(now).map_or(0, |updated| updated.subscribed.len());
+            now += Duration::from_millis(10);
+        }
+        assert!((9_000..=10_000).contains(&told), "{told}");
+    }
+}

@@ -1,0 +1,447 @@
+//! Lists that fail, are lost, or change all the time: what a server offers is known again by itself, and nobody else pays for it.
+
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{end, event};
+use mcp_troupe::config::PoolSettings;
+use mcp_troupe::testkit::{MemoryConnector, MemoryListener, MemoryPeer, pair};
+use mcp_troupe::{Call, Event, Readiness, Server, Troupe};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+/// Longer than every delay that there is.
+const LONG: Duration = Duration::from_secs(600);
+
+/// A request as the server sees it.
+struct Asked {
+    /// The number of its connection, from 0.
+    connection: usize,
+    id: u64,
+    method: String,
+    params: Value,
+}
+
+impl Asked {
+    fn result(&self, result: &Value) -> Option<String> {
+        Some(json!({"jsonrpc": "2.0", "id": self.id, "result": result}).to_string())
+    }
+
+    fn error(&self, code: i64, message: &str) -> Option<String> {
+        let error = json!({"code": code, "message": message});
+        Some(json!({"jsonrpc": "2.0", "id": self.id, "error": error}).to_string())
+    }
+
+    /// The answer of a server that declares these capabilities in this era, and has the tool `t` and empty lists.
+    fn usual(&self, modern: bool, capabilities: &Value) -> Option<String> {
+        match self.method.as_str() {
+            "server/discover" if modern => {
+                self.result(&json!({"supportedVersions": ["2026-07-28"], "capabilities": capabilities}))
+            }
+            "initialize" => {
+                self.result(&json!({"protocolVersion": "2025-06-18", "capabilities": capabilities}))
+            }
+            "tools/list" => self.result(&json!({"tools": [{"name": "t"}]})),
+            "resources/list" => self.result(&json!({"resources": [{"uri": "x:1"}]})),
+            "resources/templates/list" => self.result(&json!({"resourceTemplates": []})),
+            "prompts/list" => self.result(&json!({"prompts": []})),
+            "resources/subscribe" | "resources/unsubscribe" => self.result(&json!({})),
+            _ => self.error(-32601, "no such method"),
+        }
+    }
+}
+
+/// How a server goes on after a request.
+enum Then {
+    /// With this answer, or none.
+    Answer(Option<String>),
+    /// With this answer, and this after it.
+    AnswerAnd(Option<String>, String),
+    /// By closing the connection.
+    Close,
+}
+
+/// Plays a server over links in memory; `answer` is asked for each request.
+fn play(mut listener: MemoryListener, answer: impl FnMut(Asked) -> Then + Send + 'static) {
+    let answer = Arc::new(std::sync::Mutex::new(answer));
+    tokio::spawn(async move {
+        let mut connection = 0;
+        while let Some(peer) = listener.accept().await {
+            tokio::spawn(serve(peer, connection, answer.clone()));
+            connection += 1;
+        }
+    });
+}
+
+async fn serve<F: FnMut(Asked) -> Then>(
+    mut peer: MemoryPeer,
+    connection: usize,
+    answer: Arc<std::sync::Mutex<F>>,
+) {
+    while let Some(frame) = peer.recv().await {
+        let mut message: Value = serde_json::from_slice(&frame).unwrap();
+        let Some(id) = message["id"].as_u64() else { continue };
+        let method = message["method"].as_str().unwrap_or_default().to_owned();
+        let asked = Asked { connection, id, method, params: message["params"].take() };
+        let then = (answer.lock().unwrap())(asked);
+        let frames = match then {
+            Then::Answer(frame) => [frame, None],
+            Then::AnswerAnd(frame, more) => [frame, Some(more)],
+            Then::Close => return,
+        };
+        for frame in frames.into_iter().flatten() {
+            peer.send(frame).await;
+        }
+    }
+}
+
+async fn troupe_of(connector: MemoryConnector, change: impl FnOnce(&mut PoolSettings)) -> Troupe {
+    let mut pool = PoolSettings::default();
+    change(&mut pool);
+    let server = Server::custom("s").pool(pool);
+    Troupe::builder().seed(7).server_via(server, connector).start().await.unwrap()
+}
+
+async fn ready(troupe: &Troupe) {
+    timeout(LONG, troupe.ready(Readiness::All)).await.expect("ready in time").unwrap();
+}
+
+const LIST_CHANGED: &str = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_first_list_that_failed_is_fetched_again_over_the_other_connection() {
+    let (connector, listener) = pair(16);
+    let mut lists = 0;
+    play(listener, move |asked| {
+        lists += u32::from(asked.method == "tools/list");
+        Then::Answer(match asked.method.as_str() {
+            "tools/list" if lists == 1 => asked.error(-32603, "warming up"),
+            _ => asked.usual(false, &json!({})),
+        })
+    });
+    let troupe = troupe_of(connector, |pool| pool.min = 2).await;
+    ready(&troupe).await;
+    assert_eq!(troupe.tools().len(), 1);
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_list_that_is_lost_with_its_connection_is_fetched_again_over_the_other_one() {
+    let (connector, listener) = pair(16);
+    let mut lists = 0;
+    play(listener, move |asked| {
+        lists += u32::from(asked.method == "tools/list");
+        if asked.method == "tools/list" && lists == 1 {
+            return Then::Close;
+        }
+        // No other connection comes to be.
+        let late = asked.connection > 1;
+        Then::Answer(if late { None } else { asked.usual(false, &json!({})) })
+    });
+    let troupe = troupe_of(connector, |pool| pool.min = 2).await;
+    ready(&troupe).await;
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_listed_beside_the_tools_is_listed_later() {
+    for failing in ["resources/list", "prompts/list"] {
+        let (connector, listener) = pair(16);
+        let mut left = 5;
+        play(listener, move |asked| {
+            let fails = asked.method == failing && left > 0;
+            left -= u32::from(fails);
+            let declared = json!({"resources": {}, "prompts": {}});
+            let prompts = json!({"prompts": [{"name": "p"}]});
+            Then::Answer(match asked.method.as_str() {
+                _ if fails => asked.error(-32603, "warming up"),
+                "prompts/list" => asked.result(&prompts),
+                _ => asked.usual(false, &declared),
+            })
+        });
+        let troupe = troupe_of(connector, |_| ()).await;
+        ready(&troupe).await;
+        let found = async {
+            while troupe.resources().is_empty() || troupe.prompts().is_empty() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        timeout(LONG, found).await.expect(failing);
+        end(troupe).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_whose_list_failed_is_not_forgotten() {
+    let (connector, listener) = pair(16);
+    let mut lists = 0;
+    play(listener, move |asked| {
+        lists += u32::from(asked.method == "tools/list");
+        match (asked.method.as_str(), lists) {
+            ("tools/list", 1) => Then::AnswerAnd(asked.usual(false, &json!({})), LIST_CHANGED.to_owned()),
+            ("tools/list", 2..5) => Then::Answer(asked.error(-32603, "busy")),
+            ("tools/list", _) => Then::Answer(asked.result(&json!({"tools": [{"name": "new"}]}))),
+            _ => Then::Answer(asked.usual(false, &json!({"tools": {"listChanged": true}}))),
+        }
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    let mut events = troupe.events();
+    let changed = |event: &Event| matches!(event, Event::OfferChanged { added, .. } if added == &["new"]);
+    timeout(LONG, event(&mut events, changed)).await.expect("listed again");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_takes_the_place_of_a_lost_one_is_asked_what_there_is_now() {
+    let (connector, mut listener) = pair(16);
+    let (cut, cuts) = watch::channel(false);
+    // The first connection can be cut; the second one stays, so that the server is never without.
+    tokio::spawn(async move {
+        let mut peers = Vec::new();
+        let answer = |asked: Asked| {
+            let tool = if asked.connection < 2 { "t" } else { "new" };
+            Then::Answer(match asked.method.as_str() {
+                "tools/list" => asked.result(&json!({"tools": [{"name": tool}]})),
+                _ => asked.usual(false, &json!({})),
+            })
+        };
+        let answer = Arc::new(std::sync::Mutex::new(answer));
+        let mut connection = 0;
+        while let Some(peer) = listener.accept().await {
+            let (answer, mut cuts, number) = (answer.clone(), cuts.clone(), connection);
+            peers.push(tokio::spawn(async move {
+                let cut = async {
+                    let _ = cuts.wait_for(|cut| *cut && number == 0).await;
+                };
+                tokio::select! {
+                    () = serve(peer, number, answer) => {}
+                    () = cut => {}
+                }
+            }));
+            connection += 1;
+        }
+    });
+    let troupe = troupe_of(connector, |pool| pool.min = 2).await;
+    ready(&troupe).await;
+    while troupe.stats().await.servers[0].pool.ready < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut events = troupe.events();
+    cut.send_replace(true);
+    let changed = |event: &Event| matches!(event, Event::OfferChanged { added, .. } if added == &["new"]);
+    timeout(LONG, event(&mut events, changed)).await.expect("listed again");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_that_are_left_out_again_are_not_told_again_and_many_are_told_by_their_number() {
+    let (connector, listener) = pair(16);
+    let (seen, mut lists) = watch::channel(0_u32);
+    let tools: Vec<Value> = (0..500).map(|n| json!({"name": format!("bad name {n}")})).collect();
+    play(listener, move |asked| match asked.method.as_str() {
+        "tools/list" => {
+            seen.send_modify(|lists| *lists += 1);
+            Then::AnswerAnd(asked.result(&json!({"tools": tools})), LIST_CHANGED.to_owned())
+        }
+        _ => Then::Answer(asked.usual(false, &json!({"tools": {"listChanged": true}}))),
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    let mut events = troupe.events();
+    lists.wait_for(|lists| *lists >= 8).await.unwrap();
+    troupe.shutdown().await;
+    let mut told = Vec::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Event::EntrySkipped { entry, .. } => told.push(entry),
+            Event::Lagged { .. } => panic!("they push other events out"),
+            _ => {}
+        }
+    }
+    assert_eq!((told.len(), told[0].as_str(), told[100].as_str()), (101, "bad name 0", "400 more"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_tells_of_a_change_with_each_list_is_listed_at_a_bounded_rate() {
+    let (connector, listener) = pair(16);
+    let (seen, lists) = watch::channel(0_u32);
+    play(listener, move |asked| match asked.method.as_str() {
+        "tools/list" => {
+            seen.send_modify(|lists| *lists += 1);
+            let tool = format!("t{}", *seen.borrow());
+            Then::AnswerAnd(asked.result(&json!({"tools": [{"name": tool}]})), LIST_CHANGED.to_owned())
+        }
+        _ => Then::Answer(asked.usual(false, &json!({"tools": {"listChanged": true}}))),
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    ready(&troupe).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let listed = *lists.borrow();
+    assert!((50..=75).contains(&listed), "{listed} lists in a minute");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_connection_that_is_refused_changes_nothing_of_the_first() {
+    let (connector, mut listener) = pair(16);
+    let (change, mut changes) = watch::channel(false);
+    let (listed, mut lists) = watch::channel(0_u32);
+    tokio::spawn(async move {
+        let declared = json!({"tools": {"listChanged": true}, "resources": {"subscribe": true}});
+        let answer = move |asked: Asked| {
+            listed.send_modify(|lists| *lists += u32::from(asked.method == "resources/list"));
+            Then::Answer(match asked.method.as_str() {
+                "tools/call" => None,
+                "resources/read" => asked.result(&json!({"contents": [{"uri": "other:/x", "text": "read"}]})),
+                _ => asked.usual(false, &declared),
+            })
+        };
+        let mut peer = listener.accept().await.unwrap();
+        // Every other dial is refused.
+        drop(listener);
+        let answer = std::sync::Mutex::new(answer);
+        loop {
+            tokio::select! {
+                frame = peer.recv() => {
+                    let Some(frame) = frame else { return };
+                    let mut message: Value = serde_json::from_slice(&frame).unwrap();
+                    let Some(id) = message["id"].as_u64() else { continue };
+                    let method = message["method"].as_str().unwrap_or_default().to_owned();
+                    let asked = Asked { connection: 0, id, method, params: message["params"].take() };
+                    let then = (answer.lock().unwrap())(asked);
+                    if let Then::Answer(Some(frame)) = then {
+                        peer.send(frame).await;
+                    }
+                }
+                Ok(()) = changes.changed() => {
+                    let changed = r#"{"jsonrpc":"2.0","method":"notifications/resources/list_changed"}"#;
+                    peer.send(changed).await;
+                }
+            }
+        }
+    });
+    let troupe = troupe_of(connector, |pool| (pool.max, pool.busy_at) = (2, 1)).await;
+    ready(&troupe).await;
+    let mut events = troupe.events();
+    // Two calls at once want a second connection.
+    let calls: Vec<_> = (0..2).map(|_| tokio::spawn(troupe.call(Call::tool("t")))).collect();
+    event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
+    let _held = troupe.subscribe("x:1").await.expect("it takes subscriptions as before");
+    let before = *lists.borrow();
+    change.send_replace(true);
+    timeout(LONG, lists.wait_for(|lists| *lists > before)).await.expect("its lists are heard of").unwrap();
+    let read = troupe.call(Call::resource("other:/x").server("s")).await.expect("it has resources as before");
+    assert_eq!(read.text().unwrap(), "read");
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_subscriptions_than_a_connection_holds_calls_are_all_said_again() {
+    const RESOURCES: usize = 40;
+    let (connector, listener) = pair(16);
+    let uris: Vec<String> = (0..RESOURCES).map(|n| format!("x:{n}")).collect();
+    let resources: Vec<Value> = uris.iter().map(|uri| json!({"uri": uri})).collect();
+    let (seen, mut subscribed) = watch::channel(vec![BTreeSet::new(); 2]);
+    let (cut, cuts) = watch::channel(false);
+    play(listener, move |asked| match asked.method.as_str() {
+        "resources/list" => Then::Answer(asked.result(&json!({"resources": resources}))),
+        "resources/subscribe" => {
+            let uri = asked.params["uri"].as_str().unwrap().to_owned();
+            seen.send_modify(|subscribed| subscribed[asked.connection].extend([uri]));
+            Then::Answer(asked.result(&json!({})))
+        }
+        "tools/call" if *cuts.borrow() && asked.connection == 0 => Then::Close,
+        _ => Then::Answer(asked.usual(false, &json!({"resources": {"subscribe": true}}))),
+    });
+    let troupe = troupe_of(connector, |pool| (pool.max, pool.in_flight_max) = (1, 1)).await;
+    ready(&troupe).await;
+    let mut held = Vec::new();
+    for uri in &uris {
+        held.push(troupe.subscribe(uri.as_str()).await.unwrap());
+    }
+    subscribed.wait_for(|subscribed| subscribed[0].len() == RESOURCES).await.unwrap();
+    cut.send_replace(true);
+    assert!(troupe.call(Call::tool("t")).await.is_err());
+    let again = subscribed.wait_for(|subscribed| subscribed[1].len() == RESOURCES);
+    timeout(LONG, again).await.expect("all of them").unwrap();
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_did_not_take_a_wish_is_asked_again_later_and_when_it_is_reached_anew() {
+    let (connector, listener) = pair(16);
+    let (seen, mut wishes) = watch::channel(0_u32);
+    play(listener, move |asked| match asked.method.as_str() {
+        "subscriptions/listen" => {
+            seen.send_modify(|wishes| *wishes += 1);
+            Then::Answer(asked.error(-32603, "not now"))
+        }
+        "tools/call" => Then::Close,
+        _ => Then::Answer(asked.usual(true, &json!({"tools": {"listChanged": true}}))),
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    ready(&troupe).await;
+    wishes.wait_for(|wishes| *wishes == 1).await.unwrap();
+    let begun = Instant::now();
+    wishes.wait_for(|wishes| *wishes == 2).await.unwrap();
+    let waited = Instant::now().saturating_duration_since(begun);
+    assert!((60..LONG.as_secs()).contains(&waited.as_secs()), "{waited:?}");
+    // Another process may answer now.
+    let begun = Instant::now();
+    assert!(troupe.call(Call::tool("t")).await.is_err());
+    wishes.wait_for(|wishes| *wishes == 3).await.unwrap();
+    assert!(Instant::now().saturating_duration_since(begun) < Duration::from_secs(60));
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_says_in_its_errors_is_kept_as_far_as_a_reason_goes() {
+    let (connector, listener) = pair(16);
+    let words = "x".repeat(4 << 20);
+    play(listener, move |asked| Then::Answer(asked.error(-32603, &words)));
+    let troupe = troupe_of(connector, |_| ()).await;
+    let mut events = troupe.events();
+    for _ in 0..3 {
+        let lost = event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
+        let told = format!("{lost:?}");
+        assert!(
+            told.contains("the server refused the handshake") && told.len() < 2_000,
+            "{} bytes",
+            told.len()
+        );
+    }
+    let error = troupe.call(Call::tool("s/t").timeout(Duration::from_secs(2))).await.unwrap_err();
+    assert!(error.to_string().len() < 4_000, "{} bytes", error.to_string().len());
+    assert!(troupe.servers()[0].reason.as_ref().is_some_and(|reason| reason.len() <= 1_024));
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_says_in_the_errors_of_its_lists_is_kept_as_far_as_a_reason_goes() {
+    let words = "x".repeat(4 << 20);
+    let page = json!({"tools": words});
+    for unreadable in [false, true] {
+        let (connector, listener) = pair(16);
+        let (words, page) = (words.clone(), page.clone());
+        play(listener, move |asked| {
+            Then::Answer(match asked.method.as_str() {
+                "tools/list" if unreadable => asked.result(&page),
+                "tools/list" => asked.error(-32603, &words),
+                _ => asked.usual(true, &json!({})),
+            })
+        });
+        let troupe = troupe_of(connector, |_| ()).await;
+        let mut events = troupe.events();
+        let told = |event: &Event| matches!(event, Event::ServerStatusChanged { reason: Some(reason), .. } if reason.contains("its tools"));
+        let told = format!("{:?}", event(&mut events, told).await);
+        assert!(told.len() < 2_000, "{} bytes", told.len());
+        end(troupe).await;
+    }
+}
