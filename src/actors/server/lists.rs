@@ -10,9 +10,11 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use ractor::ActorRef;
 use rand::RngExt;
 use tokio::time::Instant;
@@ -40,6 +42,10 @@ const GATHER: Duration = Duration::from_millis(100);
 /// changes all the time, or with each list, causes no more work than that.
 const PACE: Rate = Rate::per_second(1, 10);
 
+/// Bytes of lists that are read a second while known tools serve calls: far more than honest lists have that change often,
+/// and a hundredth of what one core reads.
+const BYTES_PER_SECOND: f64 = (4 << 20) as f64;
+
 /// Bounds of the time after which a server that tells of no changes is listed again, whatever it says of its lists.
 const AGAIN_AFTER_MIN: Duration = Duration::from_secs(30);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -65,6 +71,8 @@ pub(super) struct ListsState {
     /// Delays before what could not be listed is listed again.
     retry: Backoff,
     pace: Allowance,
+    /// Nothing is listed before this while known tools serve calls, whatever is planned: the last lists were large, or failed.
+    rests_until: Option<Instant>,
     /// The connection that a listing failed over: another one is tried first.
     failed_over: Option<ConnectionId>,
     /// A link was lost since the server was reached last: who answers next may be another process.
@@ -94,6 +102,7 @@ impl ListsState {
             at: None,
             retry: Backoff::new(retry),
             pace: Allowance::new(PACE, now),
+            rests_until: None,
             failed_over: None,
             lost_link: false,
             fresh_for: None,
@@ -104,7 +113,8 @@ impl ListsState {
 
     /// When the next listing begins, unless one is under way.
     pub fn due_at(&self) -> Option<Instant> {
-        self.at.filter(|_| self.under_way.is_none())
+        let at = self.at.filter(|_| self.under_way.is_none())?;
+        Some(self.rests_until.map_or(at, |until| until.max(at)))
     }
 
     /// A link was lost.
@@ -129,6 +139,10 @@ impl ServerState {
         if std::mem::take(&mut self.lists.lost_link) || first {
             // A new process behind the same address may offer other tools, and tell of what the former one did not.
             self.listening.reached_anew();
+            if first {
+                // How often a server is reached has a backoff of its own.
+                self.lists.rests_until = None;
+            }
             self.plan_listing(Kinds::all(), if first { now } else { now + GATHER });
         }
     }
@@ -182,7 +196,11 @@ impl ServerState {
         let (server, pinning) = (self.spec.id.clone(), self.context.pinning.clone());
         let myself = myself.clone();
         let task = self.context.tasks.spawn(async move {
-            let (found, unlike_pins) = compare(fetch.await, server, pinning).await;
+            // A listing that ended without a word would be the last one.
+            let fetched = AssertUnwindSafe(fetch).catch_unwind().await;
+            let fetched =
+                fetched.unwrap_or_else(|_| vec![(OfferKind::Tool, Err("their listing panicked".to_owned()))]);
+            let (found, unlike_pins) = compare(fetched, server, pinning).await;
             // A server actor that has ended lists again in its next life.
             let _ = myself.cast(ServerMsg::Listed { number, connection, found, unlike_pins });
         });
@@ -204,12 +222,13 @@ impl ServerState {
         }
         let mut offer = self.offer.clone().unwrap_or_default();
         offer.reads = declared.resources;
-        let mut failed = None;
+        let (mut failed, mut bytes) = (None, 0_usize);
         let (mut fresh, mut ttl): (Option<Duration>, Option<Duration>) = (None, None);
         for (kind, listed) in found {
             match listed {
                 Ok(listed) => {
                     missing.remove(kind);
+                    bytes = bytes.saturating_add(listed.bytes);
                     if !declared.tells(kind) || self.listening.is_deaf() {
                         ttl = [ttl, listed.ttl].into_iter().flatten().min();
                     }
@@ -222,15 +241,17 @@ impl ServerState {
             }
         }
         self.lists.fresh_for = fresh.or(self.lists.fresh_for);
+        let ServerState { lists, rng, .. } = self;
+        let mut rest = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
         if missing.is_empty() {
-            self.lists.retry.good(now);
-            self.lists.failed_over = None;
+            lists.retry.good(now);
+            lists.failed_over = None;
         } else {
-            let ServerState { lists, rng, .. } = self;
-            let delay = lists.retry.next(now, rng);
+            rest = rest.max(lists.retry.next(now, rng));
             lists.failed_over = Some(connection);
-            self.plan_listing(missing, now + delay);
+            self.plan_listing(missing, now + rest);
         }
+        self.lists.rests_until = Some(now + rest);
         if let Some(reason) = failed {
             return self.not_listed(connection, reason, now);
         }
@@ -342,6 +363,18 @@ mod tests {
         assert_eq!(names.tell(vec![name(2), name(3), name(4), name(5)]), [name(2), name(3)]);
         assert_eq!(names.tell(vec!["short".into()]), ["short"]);
         assert_eq!(names.more, 2);
+    }
+
+    #[test]
+    fn large_lists_are_read_again_later_than_is_planned() {
+        let now = Instant::now();
+        let mut lists = ListsState::new(BackoffSettings::default(), now);
+        lists.rests_until = Some(now + Duration::from_secs(4));
+        assert_eq!(lists.due_at(), None);
+        lists.at = Some(now);
+        assert_eq!(lists.due_at(), Some(now + Duration::from_secs(4)));
+        lists.at = Some(now + GATHER + Duration::from_secs(4));
+        assert_eq!(lists.due_at(), lists.at);
     }
 
     #[test]
