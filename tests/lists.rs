@@ -241,6 +241,26 @@ async fn a_connection_that_takes_the_place_of_a_lost_one_is_asked_what_there_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_server_declares_no_longer_when_it_is_reached_anew_is_gone() {
+    let (connector, listener) = pair(16);
+    play(listener, move |asked| {
+        let declared = if asked.connection == 0 { json!({"resources": {}}) } else { json!({}) };
+        match (asked.connection, asked.method.as_str()) {
+            (0, "tools/call") => Then::Close,
+            _ => Then::Answer(asked.usual(false, &declared)),
+        }
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    ready(&troupe).await;
+    assert_eq!(troupe.resources().len(), 1);
+    let mut events = troupe.events();
+    assert!(troupe.call(Call::tool("t")).await.is_err());
+    let gone = |event: &Event| matches!(event, Event::OfferChanged { removed, .. } if removed == &["x:1"]);
+    timeout(LONG, event(&mut events, gone)).await.expect("it is told");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn entries_that_are_left_out_again_are_not_told_again_and_many_are_told_by_their_number() {
     let (connector, listener) = pair(16);
     let (seen, mut lists) = watch::channel(0_u32);

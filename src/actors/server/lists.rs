@@ -88,6 +88,8 @@ pub(super) struct ListsState {
 struct UnderWay {
     number: u64,
     kinds: Kinds,
+    /// Kinds that were to be listed, and that the server says it has none of.
+    absent: Kinds,
     /// What the server declared when it began.
     declared: Declared,
     _task: OwnedTask,
@@ -179,9 +181,10 @@ impl ServerState {
         let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
         let limits = &self.context.settings.limits;
         let mirrors = self.mirrors();
-        let mut kinds = Kinds::default();
-        let planned = std::mem::take(&mut self.lists.planned);
-        planned.iter().filter(|kind| declared.offers(*kind)).for_each(|kind| kinds.insert(kind));
+        let (mut kinds, mut absent) = (Kinds::default(), Kinds::default());
+        for kind in std::mem::take(&mut self.lists.planned).iter() {
+            if declared.offers(kind) { kinds.insert(kind) } else { absent.insert(kind) }
+        }
         let listings = kinds.iter().map(|kind| {
             let listing = Listing::new(kind, limits.tools_max, limits.pages_max);
             if mirrors && kind == OfferKind::Tool { listing.mirrored() } else { listing }
@@ -204,7 +207,7 @@ impl ServerState {
             // A server actor that has ended lists again in its next life.
             let _ = myself.cast(ServerMsg::Listed { number, connection, found, unlike_pins });
         });
-        self.lists.under_way = Some(UnderWay { number, kinds, declared, _task: task });
+        self.lists.under_way = Some(UnderWay { number, kinds, absent, declared, _task: task });
     }
 
     pub(super) fn listed(
@@ -216,7 +219,7 @@ impl ServerState {
         now: Instant,
     ) {
         let under_way = self.lists.under_way.take_if(|under_way| under_way.number == number);
-        let Some(UnderWay { kinds: mut missing, declared, .. }) = under_way else { return };
+        let Some(UnderWay { kinds: mut missing, absent, declared, .. }) = under_way else { return };
         if let Some(differences) = unlike_pins {
             self.pins.told(&self.context, &self.spec.id, differences);
         }
@@ -255,6 +258,8 @@ impl ServerState {
         if let Some(reason) = failed {
             return self.not_listed(connection, reason, now);
         }
+        // It may have had some when it was reached before.
+        absent.iter().for_each(|kind| self.take_list(kind, Listed::default(), &mut offer));
         if self.connector.mirrors() {
             self.mirroring.listed(&offer.tools);
         }
