@@ -288,7 +288,7 @@ async fn entries_that_are_left_out_again_are_not_told_again_and_many_are_told_by
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_tells_of_a_change_with_each_list_is_listed_at_a_bounded_rate() {
+async fn a_server_whose_lists_differ_all_the_time_is_listed_at_a_bounded_rate() {
     let (connector, listener) = pair(16);
     let (seen, lists) = watch::channel(0_u32);
     play(listener, move |asked| match asked.method.as_str() {
@@ -303,7 +303,7 @@ async fn a_server_that_tells_of_a_change_with_each_list_is_listed_at_a_bounded_r
     ready(&troupe).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let listed = *lists.borrow();
-    assert!((50..=75).contains(&listed), "{listed} lists in a minute");
+    assert!((50..=130).contains(&listed), "{listed} lists in a minute");
     end(troupe).await;
 }
 

@@ -38,9 +38,9 @@ use crate::protocol::listing::{Listed, ListedEntry, Listing, SkippedEntry};
 /// How long `list_changed` notifications are gathered before the lists are fetched again.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// How often lists are fetched while known tools serve calls: a change of every second is seen, and a server that tells of
-/// changes all the time, or with each list, causes no more work than that.
-const PACE: Rate = Rate::per_second(1, 10);
+/// How often lists may differ before the next ones are waited for as long as the interval: a change of every second is seen,
+/// and each costs a new catalogue and events for everybody.
+const CHANGES: Rate = Rate::per_second(1, 10);
 
 /// Bytes of lists that are read a second while known tools serve calls: far more than honest lists have that change often,
 /// and a hundredth of what one core reads.
@@ -70,8 +70,8 @@ pub(super) struct ListsState {
     at: Option<Instant>,
     /// Delays before what could not be listed is listed again.
     retry: Backoff,
-    pace: Allowance,
-    /// Nothing is listed before this while known tools serve calls, whatever is planned: the last lists were large, or failed.
+    changes: Allowance,
+    /// Nothing is listed before this, whatever is planned: the last lists were large, or failed, or differ all the time.
     rests_until: Option<Instant>,
     /// The connection that a listing failed over: another one is tried first.
     failed_over: Option<ConnectionId>,
@@ -103,7 +103,7 @@ impl ListsState {
             planned: Kinds::default(),
             at: None,
             retry: Backoff::new(retry),
-            pace: Allowance::new(PACE, now),
+            changes: Allowance::new(CHANGES, now),
             rests_until: None,
             failed_over: None,
             lost_link: false,
@@ -174,10 +174,6 @@ impl ServerState {
         let failed = |over: ConnectionId| self.lists.failed_over == Some(over);
         let (connection, queue) = if failed(newest.0) { open.next().unwrap_or(newest) } else { newest };
         let queue = queue.clone();
-        if self.offer.is_some() && !self.lists.pace.take(now) {
-            self.lists.at = Some(now + PACE.interval);
-            return;
-        }
         let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
         let limits = &self.context.settings.limits;
         let mirrors = self.mirrors();
@@ -225,7 +221,7 @@ impl ServerState {
         }
         let mut offer = self.offer.clone().unwrap_or_default();
         offer.reads = declared.resources;
-        let (mut failed, mut bytes) = (None, 0_usize);
+        let (mut failed, mut bytes, mut differs) = (None, 0_usize, false);
         let (mut fresh, mut ttl): (Option<Duration>, Option<Duration>) = (None, None);
         for (kind, listed) in found {
             match listed {
@@ -236,7 +232,7 @@ impl ServerState {
                         ttl = [ttl, listed.ttl].into_iter().flatten().min();
                     }
                     fresh = [fresh, listed.ttl].into_iter().flatten().min();
-                    self.take_list(kind, listed, &mut offer);
+                    differs |= self.take_list(kind, listed, &mut offer);
                 }
                 Err(reason) if kind == OfferKind::Tool => failed = Some(reason),
                 // What is known of them stays.
@@ -254,12 +250,17 @@ impl ServerState {
             lists.failed_over = Some(connection);
             self.plan_listing(missing, now + rest);
         }
+        if differs && !self.lists.changes.take(now) {
+            rest = rest.max(CHANGES.interval);
+        }
         self.lists.rests_until = Some(now + rest);
         if let Some(reason) = failed {
             return self.not_listed(connection, reason, now);
         }
         // It may have had some when it was reached before.
-        absent.iter().for_each(|kind| self.take_list(kind, Listed::default(), &mut offer));
+        for kind in absent.iter() {
+            self.take_list(kind, Listed::default(), &mut offer);
+        }
         if self.connector.mirrors() {
             self.mirroring.listed(&offer.tools);
         }
@@ -277,10 +278,11 @@ impl ServerState {
         self.dispatch_stale(now);
     }
 
-    /// Takes what one list held, and tells how it differs from before.
-    fn take_list(&mut self, kind: OfferKind, listed: Listed, offer: &mut Offer) {
+    /// Takes what one list held, and tells how it differs from before. Says whether it does.
+    fn take_list(&mut self, kind: OfferKind, listed: Listed, offer: &mut Offer) -> bool {
         let server = self.spec.id.clone();
         let skipped = self.lists.newly_skipped(kind, listed.skipped);
+        let mut differs = !skipped.is_empty();
         let untold = skipped.len().saturating_sub(TOLD_MAX);
         for SkippedEntry { entry, reason } in skipped.into_iter().take(TOLD_MAX) {
             self.context.emit(Event::EntrySkipped { server: server.clone(), kind, entry, reason });
@@ -299,12 +301,14 @@ impl ServerState {
         let new: Arc<[Definition]> = new.into();
         let (added, removed, changed) = differences(offer.of(kind), &new);
         if !(added.is_empty() && removed.is_empty() && changed.is_empty()) {
+            differs = true;
             let mut names = ToldNames { room: NAMES_BYTES_MAX, more: 0 };
             let (added, removed, changed) = (names.tell(added), names.tell(removed), names.tell(changed));
             let more = names.more;
             self.context.emit(Event::OfferChanged { server, kind, added, removed, changed, more });
         }
         *offer.of_mut(kind) = new;
+        differs
     }
 
     /// The tools could not be listed.
