@@ -241,6 +241,26 @@ async fn a_connection_that_takes_the_place_of_a_lost_one_is_asked_what_there_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_server_declares_no_longer_when_it_is_reached_anew_is_gone() {
+    let (connector, listener) = pair(16);
+    play(listener, move |asked| {
+        let declared = if asked.connection == 0 { json!({"resources": {}}) } else { json!({}) };
+        match (asked.connection, asked.method.as_str()) {
+            (0, "tools/call") => Then::Close,
+            _ => Then::Answer(asked.usual(false, &declared)),
+        }
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    ready(&troupe).await;
+    assert_eq!(troupe.resources().len(), 1);
+    let mut events = troupe.events();
+    assert!(troupe.call(Call::tool("t")).await.is_err());
+    let gone = |event: &Event| matches!(event, Event::OfferChanged { removed, .. } if removed == &["x:1"]);
+    timeout(LONG, event(&mut events, gone)).await.expect("it is told");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn entries_that_are_left_out_again_are_not_told_again_and_many_are_told_by_their_number() {
     let (connector, listener) = pair(16);
     let (seen, mut lists) = watch::channel(0_u32);
@@ -268,7 +288,7 @@ async fn entries_that_are_left_out_again_are_not_told_again_and_many_are_told_by
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_tells_of_a_change_with_each_list_is_listed_at_a_bounded_rate() {
+async fn a_server_whose_lists_differ_all_the_time_is_listed_at_a_bounded_rate() {
     let (connector, listener) = pair(16);
     let (seen, lists) = watch::channel(0_u32);
     play(listener, move |asked| match asked.method.as_str() {
@@ -283,7 +303,34 @@ async fn a_server_that_tells_of_a_change_with_each_list_is_listed_at_a_bounded_r
     ready(&troupe).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let listed = *lists.borrow();
-    assert!((50..=75).contains(&listed), "{listed} lists in a minute");
+    assert!((50..=130).contains(&listed), "{listed} lists in a minute");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_listed_over_the_connection_of_a_lease() {
+    let (connector, listener) = pair(16);
+    let (seen, lists) = watch::channel(0_u32);
+    play(listener, move |asked| match (asked.connection, asked.method.as_str()) {
+        (0, "tools/call") => Then::Close,
+        // The lease tells that the tools have changed.
+        (1, "tools/call") => Then::AnswerAnd(asked.result(&json!({"content": []})), LIST_CHANGED.to_owned()),
+        (1, "tools/list") => {
+            seen.send_modify(|lists| *lists += 1);
+            Then::Answer(asked.usual(false, &json!({})))
+        }
+        (0 | 1, _) => Then::Answer(asked.usual(false, &json!({"tools": {"listChanged": true}}))),
+        // Nothing else comes to be.
+        _ => Then::Answer(None),
+    });
+    let troupe = troupe_of(connector, |pool| pool.max = 1).await;
+    ready(&troupe).await;
+    let lease = troupe.lease("s").await.unwrap();
+    assert!(troupe.call(Call::tool("t").timeout(Duration::from_secs(1))).await.is_err());
+    lease.call(Call::tool("t")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(*lists.borrow(), 0);
+    drop(lease);
     end(troupe).await;
 }
 
@@ -390,13 +437,13 @@ async fn a_server_that_did_not_take_a_wish_is_asked_again_later_and_when_it_is_r
     ready(&troupe).await;
     wishes.wait_for(|wishes| *wishes == 1).await.unwrap();
     let begun = Instant::now();
-    wishes.wait_for(|wishes| *wishes == 2).await.unwrap();
+    timeout(LONG, wishes.wait_for(|wishes| *wishes == 2)).await.expect("asked again").unwrap();
     let waited = Instant::now().saturating_duration_since(begun);
     assert!((60..LONG.as_secs()).contains(&waited.as_secs()), "{waited:?}");
     // Another process may answer now.
     let begun = Instant::now();
     assert!(troupe.call(Call::tool("t")).await.is_err());
-    wishes.wait_for(|wishes| *wishes == 3).await.unwrap();
+    timeout(LONG, wishes.wait_for(|wishes| *wishes == 3)).await.expect("asked again").unwrap();
     assert!(Instant::now().saturating_duration_since(begun) < Duration::from_secs(60));
     end(troupe).await;
 }

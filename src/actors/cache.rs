@@ -25,6 +25,7 @@ use crate::config::Settings;
 use crate::error::CallError;
 use crate::event::Event;
 use crate::id::CallId;
+use crate::policy::catalogue::Catalogue;
 use crate::policy::response_cache::{
     Asked, Dropped, Fetched, FlightId, Kept, Place, Port, ResponseCache, Rules, Shared, Sweep, Terms,
     UnknownRule, Verdict, Wanted, is_own, judge,
@@ -164,6 +165,9 @@ pub(crate) struct CacheState {
     refreshing: HashMap<FlightId, OwnedTask>,
     /// Tools of rules that were offered once, or were told to be unknown.
     settled: BTreeSet<String>,
+    /// The catalogue that unknown tools were looked for in, and whether every server had told its tools: near names are
+    /// looked for among all there are, and the roster changes with each connection.
+    looked_in: Option<(Arc<Catalogue>, bool)>,
     draining: bool,
     alarm: Alarm,
     _look: OwnedTask,
@@ -199,6 +203,7 @@ impl Actor for CacheActor {
             roster,
             refreshing: HashMap::new(),
             settled: BTreeSet::new(),
+            looked_in: None,
             draining: false,
             alarm: Alarm::new(tasks.clone()),
             tasks,
@@ -240,6 +245,7 @@ impl Actor for CacheActor {
             CacheMsg::Roster => state.find_unknown(),
             CacheMsg::Rules => {
                 state.settled.clear();
+                state.looked_in = None;
                 // What was kept by other rules may not be kept by these.
                 state.clear_out(&Sweep::Everything, now);
                 state.find_unknown();
@@ -340,10 +346,15 @@ impl CacheState {
     fn find_unknown(&mut self) {
         let Some(caching) = self.stage.borrow().caching.clone() else { return };
         let roster = self.roster.borrow_and_update().clone();
+        let all_listed = roster.all_listed();
+        let former = self.looked_in.replace((roster.catalogue.clone(), all_listed));
+        if former.is_some_and(|(looked, all)| Arc::ptr_eq(&looked, &roster.catalogue) && all == all_listed) {
+            return;
+        }
         let unknown = caching.rules.unknown(&roster.catalogue);
         let offered = |tool: &String| unknown.iter().all(|rule| rule.tool != *tool);
         self.settled.extend(caching.rules.named().filter(offered));
-        if !roster.all_listed() {
+        if !all_listed {
             return;
         }
         for UnknownRule { tool, near } in unknown {

@@ -55,7 +55,7 @@ use crate::duration::rounded;
 use crate::error::RpcError;
 use crate::id::AttemptId;
 use crate::json::RawJson;
-use crate::news::{TEXT_BYTES_MAX, cut};
+use crate::news::{TEXT_BYTES_MAX, cut, reason};
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
@@ -214,7 +214,8 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// Runs until the link ends, and says how it ended. Everything it was given is reported by then.
     pub async fn run(mut self) -> String {
-        let ending = std::future::poll_fn(|poller| self.poll(poller)).await;
+        // It is copied for each call that is lost, and may be in the peer's words.
+        let ending = reason(std::future::poll_fn(|poller| self.poll(poller)).await);
         self.lose_everything(&ending).await;
         // The peer may be gone; a close that fails changes nothing.
         let _ = tokio::time::timeout(self.liveness.write_timeout, self.link.close()).await;

@@ -244,9 +244,9 @@ async fn a_flood_of_updates_clears_nothing_of_another_group_and_holds_up_no_kept
         assert!(call(n).await.unwrap().cached, "{n}");
     }
     assert_eq!(good.calls("echo"), KEPT as u64);
-    // One telling in a tenth of a second, of one sweep.
+    // Not one clearing for each update.
     let told = troupe.stats().await.cache.invalidations;
-    assert!(told < 1_000, "{told} clearings of {UPDATES} updates");
+    assert!(told < UPDATES as u64 / 2, "{told} clearings of {UPDATES} updates");
     end(troupe).await;
     flooding.abort();
 }

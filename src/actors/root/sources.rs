@@ -370,6 +370,7 @@ impl RootState {
             from: former.connector.endpoint(),
             to: registration.connector.endpoint(),
         });
+        self.clear_group(&former.spec.group);
         let message = match registration.reaches_alike(&former) {
             true => RegistryMsg::Amend(registration),
             false => RegistryMsg::Replace(registration),

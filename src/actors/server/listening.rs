@@ -72,7 +72,6 @@ impl Wanted {
 }
 
 /// What the server was asked to tell, and over which connection.
-#[derive(Default)]
 pub(super) struct ListeningState {
     told: Option<(ConnectionId, Wanted)>,
     /// What was asked for is what is wanted: to find that out anew after each message would cost more than most of them.
@@ -88,6 +87,19 @@ pub(super) struct ListeningState {
 }
 
 impl ListeningState {
+    /// Nothing was asked for.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            told: None,
+            settled: false,
+            deaf: false,
+            failures: 0,
+            tells_since: None,
+            again_at: None,
+            updates: Updates::new(now),
+        }
+    }
+
     /// When it is asked again.
     pub fn wake_at(&self) -> Option<Instant> {
         self.again_at

@@ -10,9 +10,11 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use ractor::ActorRef;
 use rand::RngExt;
 use tokio::time::Instant;
@@ -36,9 +38,13 @@ use crate::protocol::listing::{Listed, ListedEntry, Listing, SkippedEntry};
 /// How long `list_changed` notifications are gathered before the lists are fetched again.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// How often lists are fetched while known tools serve calls: a change of every second is seen, and a server that tells of
-/// changes all the time, or with each list, causes no more work than that.
-const PACE: Rate = Rate::per_second(1, 10);
+/// How often lists may differ before the next ones are waited for as long as the interval: a change of every second is seen,
+/// and each costs a new catalogue and events for everybody.
+const CHANGES: Rate = Rate::per_second(1, 10);
+
+/// Bytes of lists that are read a second while known tools serve calls: far more than honest lists have that change often,
+/// and a hundredth of what one core reads.
+const BYTES_PER_SECOND: f64 = (4 << 20) as f64;
 
 /// Bounds of the time after which a server that tells of no changes is listed again, whatever it says of its lists.
 const AGAIN_AFTER_MIN: Duration = Duration::from_secs(30);
@@ -64,7 +70,9 @@ pub(super) struct ListsState {
     at: Option<Instant>,
     /// Delays before what could not be listed is listed again.
     retry: Backoff,
-    pace: Allowance,
+    changes: Allowance,
+    /// Nothing is listed before this, whatever is planned: the last lists were large, or failed, or differ all the time.
+    rests_until: Option<Instant>,
     /// The connection that a listing failed over: another one is tried first.
     failed_over: Option<ConnectionId>,
     /// A link was lost since the server was reached last: who answers next may be another process.
@@ -80,6 +88,8 @@ pub(super) struct ListsState {
 struct UnderWay {
     number: u64,
     kinds: Kinds,
+    /// Kinds that were to be listed, and that the server says it has none of.
+    absent: Kinds,
     /// What the server declared when it began.
     declared: Declared,
     _task: OwnedTask,
@@ -93,7 +103,8 @@ impl ListsState {
             planned: Kinds::default(),
             at: None,
             retry: Backoff::new(retry),
-            pace: Allowance::new(PACE, now),
+            changes: Allowance::new(CHANGES, now),
+            rests_until: None,
             failed_over: None,
             lost_link: false,
             fresh_for: None,
@@ -104,7 +115,8 @@ impl ListsState {
 
     /// When the next listing begins, unless one is under way.
     pub fn due_at(&self) -> Option<Instant> {
-        self.at.filter(|_| self.under_way.is_none())
+        let at = self.at.filter(|_| self.under_way.is_none())?;
+        Some(self.rests_until.map_or(at, |until| until.max(at)))
     }
 
     /// Whether a listing is under way: its connection would end in the middle of it.
@@ -134,6 +146,10 @@ impl ServerState {
         if std::mem::take(&mut self.lists.lost_link) || first {
             // A new process behind the same address may offer other tools, and tell of what the former one did not.
             self.listening.reached_anew();
+            if first {
+                // How often a server is reached has a backoff of its own.
+                self.lists.rests_until = None;
+            }
             self.plan_listing(Kinds::all(), if first { now } else { now + GATHER });
         }
     }
@@ -163,16 +179,13 @@ impl ServerState {
         let failed = |over: ConnectionId| self.lists.failed_over == Some(over);
         let (connection, queue) = if failed(newest.0) { open.next().unwrap_or(newest) } else { newest };
         let queue = queue.clone();
-        if self.offer.is_some() && !self.lists.pace.take(now) {
-            self.lists.at = Some(now + PACE.interval);
-            return;
-        }
         let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
         let limits = &self.context.settings.limits;
         let mirrors = self.mirrors();
-        let mut kinds = Kinds::default();
-        let planned = std::mem::take(&mut self.lists.planned);
-        planned.iter().filter(|kind| declared.offers(*kind)).for_each(|kind| kinds.insert(kind));
+        let (mut kinds, mut absent) = (Kinds::default(), Kinds::default());
+        for kind in std::mem::take(&mut self.lists.planned).iter() {
+            if declared.offers(kind) { kinds.insert(kind) } else { absent.insert(kind) }
+        }
         let listings = kinds.iter().map(|kind| {
             let listing = Listing::new(kind, limits.tools_max, limits.pages_max);
             if mirrors && kind == OfferKind::Tool { listing.mirrored() } else { listing }
@@ -187,11 +200,15 @@ impl ServerState {
         let (server, pinning) = (self.spec.id.clone(), self.context.pinning.clone());
         let myself = myself.clone();
         let task = self.context.tasks.spawn(async move {
-            let (found, unlike_pins) = compare(fetch.await, server, pinning).await;
+            // A listing that ended without a word would be the last one.
+            let fetched = AssertUnwindSafe(fetch).catch_unwind().await;
+            let fetched =
+                fetched.unwrap_or_else(|_| vec![(OfferKind::Tool, Err("their listing panicked".to_owned()))]);
+            let (found, unlike_pins) = compare(fetched, server, pinning).await;
             // A server actor that has ended lists again in its next life.
             let _ = myself.cast(ServerMsg::Listed { number, connection, found, unlike_pins });
         });
-        self.lists.under_way = Some(UnderWay { number, kinds, declared, _task: task });
+        self.lists.under_way = Some(UnderWay { number, kinds, absent, declared, _task: task });
     }
 
     pub(super) fn listed(
@@ -203,23 +220,24 @@ impl ServerState {
         now: Instant,
     ) {
         let under_way = self.lists.under_way.take_if(|under_way| under_way.number == number);
-        let Some(UnderWay { kinds: mut missing, declared, .. }) = under_way else { return };
+        let Some(UnderWay { kinds: mut missing, absent, declared, .. }) = under_way else { return };
         if let Some(differences) = unlike_pins {
             self.pins.told(&self.context, &self.spec.id, differences);
         }
         let mut offer = self.offer.clone().unwrap_or_default();
         offer.reads = declared.resources;
-        let mut failed = None;
+        let (mut failed, mut bytes, mut differs) = (None, 0_usize, false);
         let (mut fresh, mut ttl): (Option<Duration>, Option<Duration>) = (None, None);
         for (kind, listed) in found {
             match listed {
                 Ok(listed) => {
                     missing.remove(kind);
+                    bytes = bytes.saturating_add(listed.bytes);
                     if !declared.tells(kind) || self.listening.is_deaf() {
                         ttl = [ttl, listed.ttl].into_iter().flatten().min();
                     }
                     fresh = [fresh, listed.ttl].into_iter().flatten().min();
-                    self.take_list(kind, listed, &mut offer);
+                    differs |= self.take_list(kind, listed, &mut offer);
                 }
                 Err(reason) if kind == OfferKind::Tool => failed = Some(reason),
                 // What is known of them stays.
@@ -227,17 +245,26 @@ impl ServerState {
             }
         }
         self.lists.fresh_for = fresh.or(self.lists.fresh_for);
+        let ServerState { lists, rng, .. } = self;
+        let mut rest = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
         if missing.is_empty() {
-            self.lists.retry.good(now);
-            self.lists.failed_over = None;
+            lists.retry.good(now);
+            lists.failed_over = None;
         } else {
-            let ServerState { lists, rng, .. } = self;
-            let delay = lists.retry.next(now, rng);
+            rest = rest.max(lists.retry.next(now, rng));
             lists.failed_over = Some(connection);
-            self.plan_listing(missing, now + delay);
+            self.plan_listing(missing, now + rest);
         }
+        if differs && !self.lists.changes.take(now) {
+            rest = rest.max(CHANGES.interval);
+        }
+        self.lists.rests_until = Some(now + rest);
         if let Some(reason) = failed {
             return self.not_listed(connection, reason, now);
+        }
+        // It may have had some when it was reached before.
+        for kind in absent.iter() {
+            self.take_list(kind, Listed::default(), &mut offer);
         }
         if self.connector.mirrors() {
             self.mirroring.listed(&offer.tools);
@@ -256,10 +283,11 @@ impl ServerState {
         self.dispatch_stale(now);
     }
 
-    /// Takes what one list held, and tells how it differs from before.
-    fn take_list(&mut self, kind: OfferKind, listed: Listed, offer: &mut Offer) {
+    /// Takes what one list held, and tells how it differs from before. Says whether it does.
+    fn take_list(&mut self, kind: OfferKind, listed: Listed, offer: &mut Offer) -> bool {
         let server = self.spec.id.clone();
         let skipped = self.lists.newly_skipped(kind, listed.skipped);
+        let mut differs = !skipped.is_empty();
         let untold = skipped.len().saturating_sub(TOLD_MAX);
         for SkippedEntry { entry, reason } in skipped.into_iter().take(TOLD_MAX) {
             self.context.emit(Event::EntrySkipped { server: server.clone(), kind, entry, reason });
@@ -278,12 +306,14 @@ impl ServerState {
         let new: Arc<[Definition]> = new.into();
         let (added, removed, changed) = differences(offer.of(kind), &new);
         if !(added.is_empty() && removed.is_empty() && changed.is_empty()) {
+            differs = true;
             let mut names = ToldNames { room: NAMES_BYTES_MAX, more: 0 };
             let (added, removed, changed) = (names.tell(added), names.tell(removed), names.tell(changed));
             let more = names.more;
             self.context.emit(Event::OfferChanged { server, kind, added, removed, changed, more });
         }
         *offer.of_mut(kind) = new;
+        differs
     }
 
     /// The tools could not be listed.
@@ -347,6 +377,18 @@ mod tests {
         assert_eq!(names.tell(vec![name(2), name(3), name(4), name(5)]), [name(2), name(3)]);
         assert_eq!(names.tell(vec!["short".into()]), ["short"]);
         assert_eq!(names.more, 2);
+    }
+
+    #[test]
+    fn large_lists_are_read_again_later_than_is_planned() {
+        let now = Instant::now();
+        let mut lists = ListsState::new(BackoffSettings::default(), now);
+        lists.rests_until = Some(now + Duration::from_secs(4));
+        assert_eq!(lists.due_at(), None);
+        lists.at = Some(now);
+        assert_eq!(lists.due_at(), Some(now + Duration::from_secs(4)));
+        lists.at = Some(now + GATHER + Duration::from_secs(4));
+        assert_eq!(lists.due_at(), lists.at);
     }
 
     #[test]

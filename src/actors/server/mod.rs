@@ -257,7 +257,7 @@ impl Actor for ServerActor {
             mirroring: MirroringState::new(offer.as_ref().map(|offer| &*offer.tools).unwrap_or_default()),
             offer,
             lists: ListsState::new(context.settings.reconnect.clone(), now),
-            listening: ListeningState::default(),
+            listening: ListeningState::new(now),
             pins: ToldOfPins::default(),
             hope_until: Some(now + hope),
             reported: None,

@@ -62,6 +62,8 @@ pub struct Listed {
     pub skipped: Vec<SkippedEntry>,
     /// The shortest time that a page may be kept, where the server says so.
     pub ttl: Option<Duration>,
+    /// The bytes of all pages.
+    pub bytes: usize,
 }
 
 /// What follows a page.
@@ -168,8 +170,6 @@ pub struct Listing {
     /// Tools that cannot be mirrored as they want are left out.
     mirrored: bool,
     pages: usize,
-    /// The bytes of all pages so far.
-    bytes: usize,
     entries: usize,
     /// Hashes of the cursors so far, to find circles by. A thousand cursors meet by chance once in 10^13 lists.
     cursors: HashSet<u64>,
@@ -188,7 +188,6 @@ impl Listing {
             pages_max,
             mirrored: false,
             pages: 0,
-            bytes: 0,
             entries: 0,
             cursors: HashSet::new(),
             hasher: RandomState::new(),
@@ -217,8 +216,8 @@ impl Listing {
         if self.pages > self.pages_max {
             return Err(ListingError::TooManyPages(self.pages_max));
         }
-        self.bytes = self.bytes.saturating_add(result.len());
-        if self.bytes > LIST_BYTES_MAX {
+        self.listed.bytes = self.listed.bytes.saturating_add(result.len());
+        if self.listed.bytes > LIST_BYTES_MAX {
             return Err(ListingError::TooLarge);
         }
         let page = self.read(result)?;
