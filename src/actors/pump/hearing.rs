@@ -111,11 +111,7 @@ pub(super) struct Unpassed {
 
 impl Unpassed {
     pub fn new(now: Instant) -> Self {
-        Self {
-            strays: 0,
-            logs: 0,
-            logs_allowed: Allowance::new(LOGS, now),
-        }
+        Self { strays: 0, logs: 0, logs_allowed: Allowance::new(LOGS, now) }
     }
 
     /// Adds the strays to a report.

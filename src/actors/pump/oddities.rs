@@ -49,7 +49,10 @@ pub(super) fn error_to_nobody(error: RpcError) -> String {
 pub(super) fn foreign_answer(id: &RawJson) -> String {
     let told = id.as_str();
     let end = (0..=told.len().min(ID_TOLD_MAX)).rev().find(|end| told.is_char_boundary(*end));
-    format!("an answer to the id {}, which no request has: its ids are numbers", &told[..end.unwrap_or_default()])
+    format!(
+        "an answer to the id {}, which no request has: its ids are numbers",
+        &told[..end.unwrap_or_default()]
+    )
 }
 
 /// Frames of a peer that are no messages.
@@ -76,10 +79,7 @@ impl Noise {
     pub fn hear(&mut self, now: Instant) -> Result<(), String> {
         self.in_a_row += 1;
         if !self.allowance.take(now) {
-            return Err(format!(
-                "it sent more than {} frames at once that were no messages",
-                NOISE.burst
-            ));
+            return Err(format!("it sent more than {} frames at once that were no messages", NOISE.burst));
         }
         if self.in_a_row >= NOISE_IN_A_ROW_MAX {
             return Err(format!("{NOISE_IN_A_ROW_MAX} frames in a row were no messages"));

@@ -1,8 +1,8 @@
 //! What the server tells beside its answers: its log, and news of calls.
 
 use super::ServerState;
-use crate::actors::pump::{Asides, Logged};
 use crate::actors::cache::CacheMsg;
+use crate::actors::pump::{Asides, Logged};
 use crate::event::Event;
 use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::routing::News;
