@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::tasks::Alive;
 use crate::config::{Dialect, EraChoice, PoolSettings};
 use crate::duration::rounded;
-use crate::protocol::envelope::{Malformed, decode, decode_answer};
+use crate::protocol::envelope::{Incoming, Malformed, decode, decode_answer};
 use crate::protocol::handshake::{Finality, Handshake, HandshakeError, Step, Wait};
 use crate::protocol::{Era, Known, Session};
 use crate::refusal::{Refusal, RefusalKind};
@@ -59,6 +59,8 @@ pub(super) struct Noise {
     frames: u64,
     /// What was wrong with the last one.
     last: String,
+    /// Answers to ids that no request has.
+    foreign: u64,
 }
 
 impl Noise {
@@ -72,10 +74,17 @@ impl Noise {
 
 impl std::fmt::Display for Noise {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.frames {
-            0 => Ok(()),
-            frames => write!(f, "; it sent {frames} frames that were no JSON-RPC messages ({})", self.last),
+        if self.frames > 0 {
+            write!(f, "; it sent {} frames that were no JSON-RPC messages ({})", self.frames, self.last)?;
         }
+        if self.foreign > 0 {
+            write!(
+                f,
+                "; it answered {} times to ids that no request has, whose ids are numbers",
+                self.foreign
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -206,7 +215,9 @@ async fn next_step(
             None => link.next().await,
         };
         let mut step = Step::Wait;
+        let foreign = &mut noise.foreign;
         let mut receive = |incoming| {
+            *foreign += u64::from(matches!(incoming, Incoming::Foreign { .. }));
             if matches!(step, Step::Wait) {
                 step = handshake.receive(incoming);
             }
@@ -308,6 +319,18 @@ mod tests {
         let error = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
         let told = error.to_string();
         assert!(told.starts_with("no handshake within 10s; it sent 2 frames"), "{told}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_to_ids_that_are_texts_are_told_where_the_handshake_waits_in_vain() {
+        let (connector, mut listener) = pair(16);
+        let (connector, gate): (Arc<dyn Connector>, _) = (Arc::new(connector), Arc::new(Semaphore::new(1)));
+        let opening = tokio::spawn(dial(&connector, &gate).open());
+        let mut peer = listener.accept().await.expect("a link");
+        assert!(peer.send(r#"{"id":"1","result":{"supportedVersions":["2026-07-28"]}}"#).await);
+        let error = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
+        let told = error.to_string();
+        assert!(told.contains("it answered 1 times to ids that no request has"), "{told}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -45,6 +45,7 @@ use self::oddities::Noise;
 pub(crate) use self::oddities::Violations;
 use self::stall::{Reading, Stall};
 use self::unasked::Unasked;
+use self::words::Updated;
 pub(crate) use self::words::{Finished, ListFailure, ListPort, Listened, Mirroring, PumpMsg, Report, Stale};
 use super::dial::Opened;
 use super::questions::{Answered, Questions};
@@ -246,9 +247,7 @@ impl<R: FnMut(Report)> Pump<R> {
         // What was written may have to be set going.
         self.link_waits &= !written;
         let read = self.read(poller);
-        if self.report_is_due(poller) {
-            self.send_report();
-        }
+        self.report(poller);
         let unfinished = read?;
         self.check_liveness(poller)?;
         if self.closing && self.outbox.is_empty() && self.has_answered() {
@@ -766,10 +765,26 @@ impl<R: FnMut(Report)> Pump<R> {
         self.report.finished.push(Finished { permit, counts, completion });
     }
 
-    /// Whether the report has something in it that is sent now, and not together with what comes a little later.
-    fn report_is_due(&mut self, poller: &mut Poller<'_>) -> bool {
+    /// Sends what there is to report, as far as it may be told now; the rest goes with a later one.
+    fn report(&mut self, poller: &mut Poller<'_>) {
         self.unpassed.add_to(&mut self.report);
-        !self.report.is_empty() && (self.report.is_asked_for() || self.unasked.may_pass(poller))
+        if self.report.is_empty() {
+            return;
+        }
+        if !self.report.is_asked_for() {
+            if self.unasked.may_pass(poller) {
+                self.send_report();
+            }
+            return;
+        }
+        // Counts may go along: they are gathered. Each resource that changed is work for others.
+        let held = if self.report.updated.is_empty() || self.unasked.may_pass(poller) {
+            Updated::default()
+        } else {
+            std::mem::take(&mut self.report.updated)
+        };
+        self.send_report();
+        self.report.updated = held;
     }
 
     fn send_report(&mut self) {

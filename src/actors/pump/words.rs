@@ -109,8 +109,7 @@ impl Report {
             && self.violations.count == 0
             && self.strays == 0
             && self.changed.is_empty()
-            && self.updated.uris.is_empty()
-            && !self.updated.beyond
+            && self.updated.is_empty()
             && self.listened.is_empty()
             && self.leaving.is_none()
             && self.asides.is_none()
@@ -133,6 +132,12 @@ pub(crate) struct Updated {
     pub(super) bytes: usize,
     /// More changed than are named: of each it may be said.
     pub beyond: bool,
+}
+
+impl Updated {
+    pub(super) fn is_empty(&self) -> bool {
+        self.uris.is_empty() && !self.beyond
+    }
 }
 
 /// What became of a wish to be told of changes.

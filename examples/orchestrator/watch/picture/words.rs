@@ -104,8 +104,8 @@ pub fn event(event: &Event) -> (String, String) {
         Event::ServerLogged { server, level, text, .. } => {
             (server.to_string(), format!("logs {level}: {text}"))
         }
-        Event::ProtocolViolation { server, reason, .. } => {
-            (server.to_string(), format!("violation: {reason}"))
+        Event::ProtocolViolation { server, reason, violations, .. } => {
+            (server.to_string(), format!("{}: {reason}", several(*violations, "violation")))
         }
         Event::CallsShed { tool, calls, limit, .. } => {
             let of = tool.as_deref().unwrap_or("several tools");
