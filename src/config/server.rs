@@ -532,10 +532,29 @@ impl ServerSpec {
         self.endpoint == Endpoint::Custom
     }
 
-    /// Whether the same connections serve both descriptions.
+    /// Whether the same connections serve both descriptions. Each field is named, so that a new one is given its place here.
     pub fn reaches_alike(&self, other: &Self) -> bool {
-        let Self { id, endpoint, dialect, era, pool, breaker, .. } = self;
-        (id, endpoint, dialect, era) == (&other.id, &other.endpoint, &other.dialect, &other.era)
+        let Self {
+            id,
+            endpoint,
+            tls,
+            tokens,
+            dialect,
+            era,
+            pool,
+            breaker,
+            // What the router, the registry and the handles go by, who are told.
+            group: _,
+            tags: _,
+            weight: _,
+            priority: _,
+            trusted: _,
+            metadata: _,
+            timeout: _,
+            order: _,
+        } = self;
+        (id, endpoint, tls, tokens) == (&other.id, &other.endpoint, &other.tls, &other.tokens)
+            && (dialect, era) == (&other.dialect, &other.era)
             && (pool, breaker) == (&other.pool, &other.breaker)
     }
 }
