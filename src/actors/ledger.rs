@@ -1,14 +1,27 @@
-//! What outlives a server actor: its breaker, its figures, its backoff, what it learned of the peer.
+//! What outlives a server actor: its breaker, its figures, its backoff, what it learned of the peer, who is subscribed.
+//!
+//! ```text
+//! Life 1 ──ends, or is asked to hand over──▶ Bequest ──▶ registry ──▶ Life 2, that begins or plays
+//!                                                │ dropped unread, with a mailbox
+//!                                                └──▶ root ──▶ the registry of the moment
+//! ```
+//!
+//! Figures are in one place at any time: they are moved, and added where they arrive, so that none is counted twice. A
+//! life that was replaced and still finishes something leaves what it counts after that in the same way.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use ractor::{ActorRef, MessagingErr};
+use tokio::time::Instant;
 
-use crate::config::ServerSpec;
+use super::registry::{Registration, RegistryMsg};
+use super::root::RootMsg;
 use crate::config::Settings;
-use crate::id::ConnectionId;
+use crate::event::BreakerState;
+use crate::id::{Incarnation, ServerId};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Breaker;
 use crate::protocol::Known;
@@ -25,9 +38,11 @@ const LATENCY_MAX: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(crate) struct Held;
 
-/// Handed from one life of a server actor to the next, by way of the registry, so that a crash loop resets nothing.
-#[derive(Clone)]
+/// Handed from one life of a server actor to the next, by way of the registry, so that neither a crash loop nor another
+/// description resets anything. It is no `Clone`: figures that were in two places would be counted twice.
 pub(crate) struct Ledger {
+    /// The description under which breaker, backoff and what is known were kept.
+    of: Registration,
     pub breaker: Breaker,
     pub reconnect: Backoff,
     pub outcomes: Outcomes,
@@ -36,29 +51,73 @@ pub(crate) struct Ledger {
     pub known: Option<Known>,
     /// Resources that hosts subscribed to, with the handles that hold them.
     pub subscriptions: BTreeMap<String, Vec<Weak<Held>>>,
-    /// The number of the next connection; never used twice, so that a report of an old one is recognised.
-    pub next_connection: u64,
 }
 
 impl Ledger {
     /// The ledger of a server that is new.
-    pub fn new(spec: &ServerSpec, settings: &Settings) -> Self {
+    pub fn new(of: &Registration, settings: &Settings) -> Self {
         Self {
-            breaker: Breaker::new(spec.breaker.clone()),
+            breaker: Breaker::new(of.spec.breaker.clone()),
             reconnect: Backoff::new(settings.reconnect.clone()),
             outcomes: Outcomes::new(),
             latency: Latencies::new(),
             known: None,
             subscriptions: BTreeMap::new(),
-            next_connection: 1,
+            of: of.clone(),
         }
     }
 
-    /// A number for a new connection.
-    pub fn connection(&mut self) -> ConnectionId {
-        let id = ConnectionId(self.next_connection);
-        self.next_connection += 1;
-        id
+    /// The same for a server that is described so from now on: what was learned of one that is reached otherwise is not so of
+    /// this one. What the host ordered, figures and subscriptions are the server's, wherever it is.
+    pub fn described(&mut self, now: &Registration, settings: &Settings) {
+        if self.of.reaches_alike(now) {
+            return;
+        }
+        let Self { breaker, outcomes, latency, subscriptions, .. } =
+            std::mem::replace(self, Self::new(now, settings));
+        if breaker.state() == BreakerState::ForcedOpen {
+            self.breaker.force_open();
+        }
+        (self.outcomes, self.latency, self.subscriptions) = (outcomes, latency, subscriptions);
+    }
+
+    /// What is passed on: the figures are moved, all else is as good in two places.
+    pub fn passed_on(&mut self) -> Self {
+        Self {
+            of: self.of.clone(),
+            breaker: self.breaker.clone(),
+            reconnect: self.reconnect.clone(),
+            outcomes: std::mem::take(&mut self.outcomes),
+            latency: std::mem::replace(&mut self.latency, Latencies::new()),
+            known: self.known,
+            subscriptions: self.subscriptions.clone(),
+        }
+    }
+
+    /// Adds the figures and the subscriptions that another life left.
+    pub fn add(&mut self, left: Self) {
+        let Self { of: _, breaker: _, reconnect: _, outcomes, latency, known: _, subscriptions } = left;
+        for (outcome, count) in outcomes {
+            *self.outcomes.entry(outcome).or_default() += count;
+        }
+        self.latency.add(&latency);
+        for (uri, handles) in subscriptions {
+            let held = self.subscriptions.entry(uri).or_default();
+            for handle in handles {
+                if held.iter().all(|known| !known.ptr_eq(&handle)) {
+                    held.push(handle);
+                }
+            }
+        }
+    }
+
+    /// Takes all that another life left, in place of what it has itself of breaker, backoff and peer.
+    pub fn succeed(&mut self, left: Self) {
+        self.of = left.of.clone();
+        self.breaker = left.breaker.clone();
+        self.reconnect = left.reconnect.clone();
+        self.known = left.known;
+        self.add(left);
     }
 
     /// Forgets subscriptions that no handle holds. Says whether there were any.
@@ -77,8 +136,73 @@ impl Ledger {
     }
 }
 
+/// What a life left, on its way.
+pub(crate) struct Legacy {
+    pub server: ServerId,
+    /// The life that left it.
+    pub incarnation: Incarnation,
+    /// Whether breaker and backoff are the server's. They are not where that life waited for those of an earlier one, or
+    /// has handed its own on already.
+    pub whole: bool,
+    pub ledger: Ledger,
+}
+
+/// Carries what a life left to those who play on. It cannot be lost on its way: dropped unread, with the mailbox of a
+/// registry or of another life that has ended, it goes to the root, which has it delivered.
+pub(crate) struct Bequest {
+    legacy: Option<Box<Legacy>>,
+    root: ActorRef<RootMsg>,
+}
+
+impl Bequest {
+    pub fn new(legacy: Legacy, root: &ActorRef<RootMsg>) -> Self {
+        Self { legacy: Some(Box::new(legacy)), root: root.clone() }
+    }
+
+    /// What it carries.
+    pub fn open(mut self) -> Legacy {
+        *self.legacy.take().expect("it is taken out here alone, and by its drop")
+    }
+
+    /// Hands it to a registry. Given back if that has ended.
+    pub fn deliver(self, registry: &ActorRef<RegistryMsg>) -> Option<Self> {
+        match registry.cast(RegistryMsg::Handover(self)) {
+            Err(MessagingErr::SendErr(RegistryMsg::Handover(back))) => Some(back),
+            Ok(()) | Err(_) => None,
+        }
+    }
+}
+
+impl Drop for Bequest {
+    fn drop(&mut self) {
+        if let Some(legacy) = self.legacy.take() {
+            let again = Self { legacy: Some(legacy), root: self.root.clone() };
+            if let Err(MessagingErr::SendErr(RootMsg::Bequest(mut back))) =
+                self.root.cast(RootMsg::Bequest(again))
+            {
+                // Without a root the whole troupe is ending.
+                back.legacy = None;
+            }
+        }
+    }
+}
+
+/// Whose breaker and backoff a life has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tenure {
+    /// The life that it takes the place of has yet to hand them over. It is waited for until then: nothing is let through that
+    /// the server's breaker might hold back.
+    Coming {
+        /// The moment from which on it makes do with what it has.
+        by: Instant,
+    },
+    /// They are the server's.
+    Held,
+    /// They were handed on; this life finishes what it has.
+    Passed,
+}
+
 /// Latencies of successful attempts.
-#[derive(Clone)]
 pub(crate) struct Latencies {
     /// Microseconds, two significant digits: some 10 KiB when it has seen everything from a microsecond to an hour.
     histogram: Histogram<u32>,
@@ -98,6 +222,17 @@ impl Latencies {
         let _ = self.histogram.record(us.max(1));
         let sample = us as f64;
         self.ewma_us = Some(self.ewma_us.map_or(sample, |mean| mean + EWMA_ALPHA * (sample - mean)));
+    }
+
+    /// Adds the samples of another life. Each sample weighs the same in the average, whichever life took it.
+    fn add(&mut self, other: &Self) {
+        let (ours, theirs) = (self.histogram.len() as f64, other.histogram.len() as f64);
+        self.ewma_us = match (self.ewma_us, other.ewma_us) {
+            (Some(one), Some(two)) => Some((one * ours + two * theirs) / (ours + theirs).max(1.0)),
+            (one, two) => one.or(two),
+        };
+        // A histogram that resizes by itself takes every value.
+        let _ = self.histogram.add(&other.histogram);
     }
 
     /// The figures of this moment.

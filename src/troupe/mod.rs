@@ -29,7 +29,7 @@ use crate::actors::cache::CacheMsg;
 use crate::actors::events::EventsMsg;
 use crate::actors::questions::Desk;
 use crate::actors::registry::{Registration, Roster};
-use crate::actors::root::{ApplyError, RegisterError, RootMsg};
+use crate::actors::root::{ApplyError, RegisterError, Rest, RootMsg};
 use crate::actors::router::RouterMsg;
 use crate::actors::server::{BreakerOrder, ServerMsg};
 use crate::actors::{Stage, Tasks, ask, listener};
@@ -60,6 +60,10 @@ pub use telling::CallStream;
 /// How long the figures of one server are waited for; an actor that answers later is shown without them.
 const FIGURES_WAIT: Duration = Duration::from_secs(1);
 
+/// How long an order to a breaker waits for the next life of a server whose last one has just ended. The first restarts follow
+/// within milliseconds.
+const NEXT_LIFE_WAIT: Duration = Duration::from_secs(1);
+
 /// Which servers must be ready before [`Troupe::ready`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
@@ -81,13 +85,11 @@ impl Readiness {
         }
         let ready = |info: &ServerInfo| info.status == ServerStatus::Ready;
         let count = roster.entries.iter().filter(|entry| ready(&entry.info)).count();
-        let resting =
-            |info: &ServerInfo| matches!(info.status, ServerStatus::Draining | ServerStatus::Stopped);
         match self {
             Self::Any => count > 0,
             Self::All => {
                 roster.complete
-                    && roster.entries.iter().all(|entry| ready(&entry.info) || resting(&entry.info))
+                    && roster.entries.iter().all(|entry| ready(&entry.info) || is_resting(&entry.info))
             }
             Self::Quorum(wanted) => count >= *wanted,
             Self::Named(ids) => ids.iter().all(|id| {
@@ -95,6 +97,11 @@ impl Readiness {
             }),
         }
     }
+}
+
+/// Whether a server is out of service, or about to be, by order of the host.
+fn is_resting(info: &ServerInfo) -> bool {
+    matches!(info.status, ServerStatus::Draining | ServerStatus::Stopped)
 }
 
 /// The servers did not become ready in time: where each of them stands.
@@ -147,6 +154,9 @@ pub enum DrainError {
     /// Calls need some time to finish.
     #[error("the drain limit must be more than 0")]
     NoTime,
+    /// It was put back into service before it rested.
+    #[error("the server {0} was resumed before it rested")]
+    Resumed(ServerId),
 }
 
 /// A company of supervised servers: the handle that hosts clone and share.
@@ -398,7 +408,7 @@ impl Troupe {
     /// [`resume`](Self::resume) puts it back.
     ///
     /// # Errors
-    /// A limit of zero, or no server of that id.
+    /// A limit of zero, no server of that id, or one that was resumed meanwhile.
     pub async fn drain(&self, server: &str, within: Duration) -> Result<(), DrainError> {
         if within.is_zero() {
             return Err(DrainError::NoTime);
@@ -406,7 +416,11 @@ impl Troupe {
         let unknown = || UnknownServer(server.to_owned());
         let server = ServerId::new(server).map_err(|_| unknown())?;
         let until = Instant::now() + within;
-        Ok(ask(&self.0.root, |port| RootMsg::Drain { server, until, port }).await.map_err(|_| unknown())?)
+        let order = |port| RootMsg::Drain { server: server.clone(), until, port };
+        match ask(&self.0.root, order).await.map_err(|_| unknown())? {
+            Rest::Rests => Ok(()),
+            Rest::Resumed => Err(DrainError::Resumed(server)),
+        }
     }
 
     /// Puts a drained server back into service.
@@ -557,8 +571,25 @@ impl BreakerControl<'_> {
 
     async fn order(&self, order: BreakerOrder) -> Result<Option<BreakerTransition>, UnknownServer> {
         let unknown = || UnknownServer(self.server.clone());
-        let actor = self.troupe.server_actor(&self.server).ok_or_else(unknown)?;
-        ask(&actor, |port| ServerMsg::Breaker { order, port }).await.map_err(|_| unknown())
+        let mut roster = self.troupe.0.roster.clone();
+        let until = Instant::now() + NEXT_LIFE_WAIT;
+        loop {
+            let actor = {
+                let roster = roster.borrow_and_update();
+                let entry = roster.entries.iter().find(|entry| entry.info.id == self.server.as_str());
+                entry.filter(|entry| !is_resting(&entry.info)).ok_or_else(unknown)?.actor.clone()
+            };
+            if let Some(actor) = actor
+                && let Ok(transition) = ask(&actor, |port| ServerMsg::Breaker { order, port }).await
+            {
+                return Ok(transition);
+            }
+            // That life has ended or was replaced: the order is the next one's.
+            match tokio::time::timeout_at(until, roster.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(unknown()),
+            }
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::actors::Alive;
+use crate::actors::numbers::Numbers;
+use crate::actors::root::DrainOrder;
 use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings};
 use crate::event::Origin;
 use crate::transport::{self, Connector};
@@ -13,6 +15,14 @@ pub(crate) struct Registration {
     pub spec: Arc<ServerSpec>,
     pub connector: Arc<dyn Connector>,
     pub origin: Origin,
+}
+
+/// A server that the root has the registry play.
+pub(crate) struct Enrolment {
+    pub registration: Registration,
+    pub numbers: Numbers,
+    /// The order by which it rests, if it does.
+    pub paused: Option<DrainOrder>,
 }
 
 impl Registration {

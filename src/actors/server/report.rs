@@ -21,7 +21,8 @@ impl ServerState {
     }
 
     pub(super) fn standing(&mut self, now: Instant) -> Standing {
-        let status = if self.pool.is_ready() && self.offer.is_some() {
+        let known = self.offer.is_some() && !self.is_waiting_for_its_ledger();
+        let status = if self.pool.is_ready() && known {
             ServerStatus::Ready
         } else if self.connections.values().any(|held| !held.closing && !held.leased) {
             ServerStatus::Connecting
