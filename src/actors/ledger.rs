@@ -252,6 +252,9 @@ impl Latencies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actors::Tasks;
+    use crate::config::Server;
+    use crate::event::Origin;
 
     #[test]
     fn the_average_begins_with_the_first_sample() {
@@ -277,5 +280,58 @@ mod tests {
         let mut latencies = Latencies::new();
         latencies.record(Duration::MAX);
         assert!(latencies.stats().max <= LATENCY_MAX + LATENCY_MAX / 100);
+    }
+
+    #[test]
+    fn samples_of_two_lives_weigh_the_same() {
+        let (mut one, mut other) = (Latencies::new(), Latencies::new());
+        (0..3).for_each(|_| one.record(Duration::from_millis(100)));
+        other.record(Duration::from_millis(500));
+        one.add(&other);
+        let stats = one.stats();
+        assert_eq!((stats.samples, stats.ewma), (4, Duration::from_millis(200)));
+        let mut none = Latencies::new();
+        none.add(&Latencies::new());
+        assert_eq!((none.stats().samples, none.stats().ewma), (0, Duration::ZERO));
+        none.add(&one);
+        assert_eq!(none.stats().ewma, stats.ewma);
+    }
+
+    fn registration(server: Server) -> Registration {
+        let (settings, alive) = (Settings::default(), Tasks::new().alive());
+        Registration::of(server, None, &settings, 0, Origin::Registered, alive).unwrap()
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn figures_are_in_one_place_and_subscriptions_are_held_once() {
+        let mut one = Ledger::new(&registration(Server::websocket("s", "ws://h")), &Settings::default());
+        let held = std::sync::Arc::new(Held);
+        one.subscriptions.insert("a".to_owned(), vec![std::sync::Arc::downgrade(&held)]);
+        one.count("ok");
+        let mut two = one.passed_on();
+        assert!(one.outcomes.is_empty());
+        one.count("ok");
+        two.add(one.passed_on());
+        two.add(one);
+        assert_eq!((two.outcomes["ok"], two.subscriptions["a"].len()), (2, 1));
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn another_way_to_a_server_forgets_what_was_learned_of_the_former_one_and_not_the_hosts_order() {
+        let (here, there) = (Server::websocket("s", "ws://h"), Server::websocket("s", "ws://i"));
+        let (here, there, settings) = (registration(here), registration(there), Settings::default());
+        let mut ledger = Ledger::new(&here, &settings);
+        ledger.count("ok");
+        ledger.breaker.link_lost(Instant::now(), &mut rand::rng());
+        let failures = |ledger: &Ledger| ledger.breaker.stats(Instant::now()).consecutive_failures;
+        ledger.described(&here, &settings);
+        assert_eq!(failures(&ledger), 1);
+        ledger.described(&there, &settings);
+        assert_eq!((failures(&ledger), ledger.outcomes["ok"]), (0, 1));
+        ledger.breaker.force_open();
+        ledger.described(&here, &settings);
+        assert_eq!(ledger.breaker.state(), BreakerState::ForcedOpen);
     }
 }

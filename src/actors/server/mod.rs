@@ -20,6 +20,8 @@ mod mirroring;
 mod pinned;
 mod report;
 mod succession;
+#[cfg(all(test, feature = "testkit"))]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
