@@ -8,7 +8,7 @@ mod common;
 use std::time::Duration;
 
 use common::{echo, end, event, kind, ready, start_with};
-use mcp_troupe::config::PoolSettings;
+use mcp_troupe::config::{PoolSettings, RestartKind};
 use mcp_troupe::event::{BreakerState, ServerStatus};
 use mcp_troupe::stats::ServerStats;
 use mcp_troupe::testkit::{Fault, Script, ScriptedEra, ScriptedServer, Target, inject};
@@ -378,6 +378,63 @@ async fn a_breaker_that_the_host_has_opened_stays_open_in_every_next_life() {
 
     bury_the_registry(&troupe).await;
     stays("with another registry").await;
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn what_the_host_says_while_a_life_ends_is_said_to_the_next_one() {
+    let server = scripted().await;
+    let troupe = ready([at(&server)]).await;
+    let mut events = troupe.events();
+    for step in ["replaced", "killed"] {
+        let former = info(&troupe).unwrap();
+        match step {
+            "replaced" => troupe.replace(anew(&server)).await.unwrap(),
+            _ => inject(&troupe, Target::server("s"), Fault::Kill).await.unwrap(),
+        }
+        let breaker = troupe.breaker("s");
+        let (opened, held) = tokio::join!(breaker.force_open(), troupe.subscribe(NOTE));
+        assert!(opened.unwrap().is_some(), "{step}");
+        let held = held.unwrap();
+        ready_after(&troupe, &former).await;
+        assert_eq!(stats(&troupe).await.breaker.unwrap().state, BreakerState::ForcedOpen, "{step}");
+        server.wait_for(|seen| seen.connections == 1).await;
+        server.update_resource(NOTE, step);
+        updated(&mut events).await;
+        drop(held);
+        troupe.breaker("s").close().await.unwrap();
+        troupe.call(echo()).await.unwrap();
+    }
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_ended_for_good_is_replaced() {
+    let server = scripted().await;
+    let temporary = |settings: &mut mcp_troupe::Settings| settings.restart.kind = RestartKind::Temporary;
+    let troupe = start_with(temporary, [at(&server)]).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    let former = info(&troupe).unwrap();
+    troupe.call(echo()).await.unwrap();
+    inject(&troupe, Target::server("s"), Fault::Kill).await.unwrap();
+    until(&troupe, |info| info.status == ServerStatus::Stopped).await;
+    troupe.replace(anew(&server)).await.unwrap();
+    ready_after(&troupe, &former).await;
+    troupe.call(echo()).await.unwrap();
+    assert_eq!(stats(&troupe).await.outcomes["ok"], 2);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_ended_for_good_is_drained_at_once() {
+    let server = scripted().await;
+    let temporary = |settings: &mut mcp_troupe::Settings| settings.restart.kind = RestartKind::Temporary;
+    let troupe = start_with(temporary, [at(&server)]).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    inject(&troupe, Target::server("s"), Fault::Kill).await.unwrap();
+    until(&troupe, |info| info.status == ServerStatus::Stopped).await;
+    troupe.drain("s", LONG).await.unwrap();
+    troupe.unregister("s").await.unwrap();
     end(troupe).await;
 }
 

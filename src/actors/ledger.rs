@@ -17,7 +17,7 @@ use hdrhistogram::Histogram;
 use ractor::{ActorRef, MessagingErr};
 use tokio::time::Instant;
 
-use super::registry::{Registration, RegistryMsg};
+use super::registry::{Registration, RegistryMsg, Way};
 use super::root::RootMsg;
 use crate::config::Settings;
 use crate::event::BreakerState;
@@ -41,8 +41,8 @@ pub(crate) struct Held;
 /// Handed from one life of a server actor to the next, by way of the registry, so that neither a crash loop nor another
 /// description resets anything. It is no `Clone`: figures that were in two places would be counted twice.
 pub(crate) struct Ledger {
-    /// The description under which breaker, backoff and what is known were kept.
-    of: Registration,
+    /// How the server was reached of which breaker, backoff and what is known tell.
+    of: Way,
     pub breaker: Breaker,
     pub reconnect: Backoff,
     pub outcomes: Outcomes,
@@ -63,14 +63,14 @@ impl Ledger {
             latency: Latencies::new(),
             known: None,
             subscriptions: BTreeMap::new(),
-            of: of.clone(),
+            of: of.way(),
         }
     }
 
     /// The same for a server that is described so from now on: what was learned of one that is reached otherwise is not so of
     /// this one. What the host ordered, figures and subscriptions are the server's, wherever it is.
     pub fn described(&mut self, now: &Registration, settings: &Settings) {
-        if self.of.reaches_alike(now) {
+        if self.of.is_as_good_as(&now.way()) {
             return;
         }
         let Self { breaker, outcomes, latency, subscriptions, .. } =

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 
 use self::lives::Beginning;
 use self::member::{Member, Phase, Retiring};
-pub(crate) use self::registration::{Enrolment, Registration};
+pub(crate) use self::registration::{Enrolment, Registration, Way};
 pub(crate) use self::roster::{Roster, RosterEntry};
 use super::Context;
 use super::alarm::Alarm;
@@ -128,6 +128,8 @@ pub(crate) struct RegistryState {
     /// Members whose standing changed since the last publication.
     changed: BTreeSet<ServerId>,
     offers_changed: bool,
+    /// Servers that rest by these orders, since the last publication.
+    rested: Vec<(ServerId, DrainOrder)>,
     /// Every source has answered, or failed.
     complete: bool,
     /// The router waits to be told everything.
@@ -167,6 +169,7 @@ impl Actor for RegistryActor {
             roster,
             changed: BTreeSet::new(),
             offers_changed: true,
+            rested: Vec::new(),
             complete,
             introduce: false,
             publishing: false,
@@ -402,6 +405,10 @@ impl RegistryState {
             self.context.to_router(RouterMsg::Introduced);
         }
         self.show();
+        for (server, order) in self.rested.drain(..) {
+            // Without a root the whole troupe is ending.
+            let _ = self.root.cast(RootMsg::Rested { server, order });
+        }
     }
 
     /// Publishes the roster to the handles.

@@ -358,7 +358,8 @@ impl Server {
     }
 
     /// Where its bearer tokens come from, in place of one that stays the same: asked for when it is dialled (WebSocket) or sent a
-    /// request (HTTP), renewed before they expire, and once when it refuses one.
+    /// request (HTTP), renewed before they expire, and once when it refuses one. Another provider is another way to the server:
+    /// where that is described anew, a clone of this description keeps its connections.
     pub fn tokens(mut self, provider: impl TokenProvider) -> Self {
         self.tokens = Some(TokenSource(Arc::new(provider)));
         self

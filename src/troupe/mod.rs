@@ -31,7 +31,7 @@ use crate::actors::questions::Desk;
 use crate::actors::registry::{Registration, Roster};
 use crate::actors::root::{ApplyError, RegisterError, Rest, RootMsg};
 use crate::actors::router::RouterMsg;
-use crate::actors::server::{BreakerOrder, ServerMsg};
+use crate::actors::server::{BreakerOrder, ServerMsg, ServerReport};
 use crate::actors::{Stage, Tasks, ask, listener};
 use crate::call::Call;
 use crate::config::{Applied, ConfigError, ConfigFile, Server, Settings};
@@ -315,8 +315,7 @@ impl Troupe {
     pub async fn stats(&self) -> Stats {
         let roster = self.0.roster.borrow().clone();
         let router = self.0.stage.borrow().router.clone();
-        let servers =
-            join_all(roster.entries.iter().map(|entry| server_stats(&entry.info, entry.actor.as_ref())));
+        let servers = join_all(roster.entries.iter().map(|entry| self.server_stats(&entry.info)));
         let routed = async {
             match router {
                 Some(router) => ask(&router, RouterMsg::Stats).await.ok(),
@@ -507,6 +506,24 @@ impl Troupe {
         self.0.tasks.ended().await;
     }
 
+    /// The figures of a server, as far as its actor tells them in time.
+    async fn server_stats(&self, info: &ServerInfo) -> ServerStats {
+        let report = tokio::time::timeout(FIGURES_WAIT, self.server_report(&info.id)).await;
+        server_stats(info, report.ok().flatten())
+    }
+
+    async fn server_report(&self, server: &ServerId) -> Option<ServerReport> {
+        let mut roster = self.0.roster.clone();
+        loop {
+            let actor = roster.borrow_and_update().entry(server)?.actor.clone()?;
+            if let Ok(report) = ask(&actor, ServerMsg::Report).await {
+                return Some(report);
+            }
+            // That life has ended or was replaced: the next one has the figures.
+            roster.changed().await.ok()?;
+        }
+    }
+
     /// The actor of a server.
     fn server_actor(&self, server: &str) -> Option<ActorRef<ServerMsg>> {
         let roster = self.0.roster.borrow();
@@ -593,13 +610,8 @@ impl BreakerControl<'_> {
     }
 }
 
-/// The figures of one server, as far as its actor tells them.
-async fn server_stats(info: &ServerInfo, actor: Option<&ActorRef<ServerMsg>>) -> ServerStats {
-    let report = match actor {
-        Some(actor) => tokio::time::timeout(FIGURES_WAIT, ask(actor, ServerMsg::Report)).await.ok(),
-        None => None,
-    };
-    let report = report.and_then(Result::ok);
+/// The figures of one server, as far as they are told.
+fn server_stats(info: &ServerInfo, report: Option<ServerReport>) -> ServerStats {
     let now = Instant::now();
     let (breaker, pool, latency, outcomes) = match report {
         Some(report) => (Some(report.breaker), report.pool, report.latency, report.outcomes),

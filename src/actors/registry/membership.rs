@@ -70,8 +70,15 @@ impl RegistryState {
                 *until = now;
                 return Ok(());
             }
+            // It had ended for good by its restart policy: nobody describes a server anew that has been unregistered.
+            Phase::Leaving(None) => {
+                let handed_over = member.buried == member.incarnation;
+                member.phase = Phase::Waiting { until: now, ended_at: now, handed_over };
+                self.offers_changed = true;
+                return Ok(());
+            }
             // One that rests begins with the new description when it is resumed.
-            Phase::Paused { .. } | Phase::Leaving(_) => return Ok(()),
+            Phase::Paused { .. } | Phase::Leaving(Some(_)) => return Ok(()),
         };
         let until = now + self.context.settings.shutdown_drain;
         self.succeed(myself, &server, former, actor.clone(), until, now).await?;
@@ -141,8 +148,8 @@ impl RegistryState {
                 *present = order;
                 return self.rests(server, order);
             }
-            // The root knows, and has told whoever waits.
-            Phase::Leaving(_) => return,
+            // It has ended for good, or the root knows that it leaves.
+            Phase::Leaving(_) => return self.rests(server, order),
         }
         let Some(member) = self.members.get(server) else { return };
         let status = if member.actor().is_some() { ServerStatus::Draining } else { ServerStatus::Stopped };
@@ -152,10 +159,10 @@ impl RegistryState {
         }
     }
 
-    /// A server that was drained rests.
-    pub(super) fn rests(&self, server: &ServerId, order: DrainOrder) {
-        // Without a root the whole troupe is ending.
-        let _ = self.root.cast(RootMsg::Rested { server: server.clone(), order });
+    /// A server that was drained rests. The root is told when the handles see it.
+    pub(super) fn rests(&mut self, server: &ServerId, order: DrainOrder) {
+        self.rested.push((server.clone(), order));
+        self.changed.insert(server.clone());
     }
 
     /// Sets a server aside: the router is told at once, since no actor of it will.

@@ -212,6 +212,8 @@ pub(crate) struct ServerState {
     numbers: Numbers,
     registry: ActorRef<RegistryMsg>,
     carried: Carried,
+    /// Who asks for the figures. They are the handles', each of which waits for a second.
+    asked: Vec<oneshot::Sender<ServerReport>>,
     /// The latest router that has asked for something, or was announced.
     router: Option<RouterLife>,
 
@@ -293,6 +295,7 @@ impl Actor for ServerActor {
                 server: spec.id.clone(),
                 incarnation,
             },
+            asked: Vec::new(),
             router: None,
             connections: BTreeMap::new(),
             pool: Pool::new(spec.pool.clone()),
@@ -421,9 +424,11 @@ impl Actor for ServerActor {
                 }
             }
             ServerMsg::Report(port) => {
-                // As above: what a life that has handed over still counts is not what the server has done.
+                // As above: what a life that has handed over still counts is not what the server has done. Nor is what one
+                // has that waits for the figures of the life before: it answers when it has them.
                 if state.speaks_for_the_server() {
-                    let _ = port.send(state.figures(now));
+                    state.asked.retain(|port| !port.is_closed());
+                    state.asked.push(port);
                 }
             }
             ServerMsg::Drain { until } => state.drain_until = Some(until),
@@ -491,6 +496,7 @@ impl ServerState {
         }
         self.late.tell_due(now);
         self.wait_no_longer(now);
+        self.tell_figures(now);
         self.tend_leases(myself, now).await?;
         if let Some(until) = self.drain_until {
             let idle = self.pool.in_flight() == 0 && self.leases.len() == 0 && self.mirroring.is_idle();

@@ -360,6 +360,10 @@ impl<P, S> Routing<P, S> {
         let mut view = View::new(spec, incarnation, handle, standing);
         if let Some(former) = self.views[place].take() {
             view.load = former.load;
+            if former.incarnation == incarnation {
+                // It was known already, and works on what it got.
+                view.in_flight = former.in_flight;
+            }
         }
         self.views[place] = Some(view);
     }
@@ -396,6 +400,10 @@ impl<P, S> Routing<P, S> {
     /// This routing is new: a life that was replaced before finishes what it has, and its leases go on.
     pub fn retiring(&mut self, spec: Arc<ServerSpec>, incarnation: Incarnation, handle: S) {
         let of = (spec.id.clone(), incarnation);
+        if self.place_of(&of.0, incarnation).is_some() {
+            // It was replaced after this routing had begun, and is known.
+            return;
+        }
         let mut view = View::new(spec, incarnation, Some(handle), Standing::beginning());
         view.leaving = true;
         let place = self.free_place();

@@ -187,3 +187,18 @@ fn who_holds_a_lease_may_end_it_well_while_the_breaker_is_open() {
     house.call_on(&lease);
     assert_eq!(house.last_over(), Over::Leased(LINE));
 }
+
+#[test]
+fn a_life_that_is_told_again_is_the_same_life() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    house.call(Call::tool("t").server("a"));
+    house.join("a", "g", 0, Incarnation::FIRST, up(8));
+    assert_eq!(house.routing.stats(house.now).in_flight, 1);
+    house.succeed_last();
+    assert_eq!(house.routing.stats(house.now).in_flight, 0);
+    // Known as the present life, and so as no life that was replaced.
+    let spec = Server::custom("a").settle(&PoolSettings::default(), &BreakerSettings::default(), 0).unwrap();
+    house.routing.retiring(Arc::new(spec), Incarnation::FIRST, "a, before".to_owned());
+    house.call(Call::tool("t").server("a"));
+    assert_eq!(house.last().0, "a");
+}
