@@ -193,6 +193,12 @@ number_id! {
 }
 
 number_id! {
+    /// One life of the router of a troupe. It grows with every restart: what an earlier one asked for has been answered by its
+    /// end.
+    pub(crate) RouterLife
+}
+
+number_id! {
     /// One link of a server, unique over all lives of its server actor.
     pub ConnectionId
 }

@@ -48,6 +48,8 @@ pub(crate) enum DiscoveryMsg {
     Failed { look: u64, error: SourceError },
     /// By the root: the answer was not believed; look from the beginning.
     LookAgain { after: Duration },
+    /// By the root: what servers leave to the troupe has changed; it holds for them from the next answer on.
+    Settings(Arc<Settings>),
     /// By the alarm.
     Due,
     /// By the testkit: panic in this handler.
@@ -161,6 +163,10 @@ impl Actor for DiscoveryActor {
                 }
             }
             DiscoveryMsg::LookAgain { after } => state.wait(now + after),
+            DiscoveryMsg::Settings(settings) => {
+                state.settings = settings;
+                state.last.clear();
+            }
             DiscoveryMsg::Due => {
                 state.alarm.rang();
                 if state.next_look.is_some_and(|at| at <= now) {

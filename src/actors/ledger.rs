@@ -1,14 +1,27 @@
-//! What outlives a server actor: its breaker, its figures, its backoff, what it learned of the peer.
+//! What outlives a server actor: its breaker, its figures, its backoff, what it learned of the peer, who is subscribed.
+//!
+//! ```text
+//! Life 1 ──ends, or is asked to hand over──▶ Bequest ──▶ registry ──▶ Life 2, that begins or plays
+//!                                                │ dropped unread, with a mailbox
+//!                                                └──▶ root ──▶ the registry of the moment
+//! ```
+//!
+//! Figures are in one place at any time: they are moved, and added where they arrive, so that none is counted twice. A
+//! life that was replaced and still finishes something leaves what it counts after that in the same way.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use ractor::{ActorRef, MessagingErr};
+use tokio::time::Instant;
 
-use crate::config::ServerSpec;
+use super::registry::{Registration, RegistryMsg, Way};
+use super::root::RootMsg;
 use crate::config::Settings;
-use crate::id::ConnectionId;
+use crate::event::BreakerState;
+use crate::id::{Incarnation, ServerId};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Breaker;
 use crate::protocol::Known;
@@ -25,9 +38,11 @@ const LATENCY_MAX: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(crate) struct Held;
 
-/// Handed from one life of a server actor to the next, by way of the registry, so that a crash loop resets nothing.
-#[derive(Clone)]
+/// Handed from one life of a server actor to the next, by way of the registry, so that neither a crash loop nor another
+/// description resets anything. It is no `Clone`: figures that were in two places would be counted twice.
 pub(crate) struct Ledger {
+    /// How the server was reached of which breaker, backoff and what is known tell.
+    of: Way,
     pub breaker: Breaker,
     pub reconnect: Backoff,
     pub outcomes: Outcomes,
@@ -36,29 +51,73 @@ pub(crate) struct Ledger {
     pub known: Option<Known>,
     /// Resources that hosts subscribed to, with the handles that hold them.
     pub subscriptions: BTreeMap<String, Vec<Weak<Held>>>,
-    /// The number of the next connection; never used twice, so that a report of an old one is recognised.
-    pub next_connection: u64,
 }
 
 impl Ledger {
     /// The ledger of a server that is new.
-    pub fn new(spec: &ServerSpec, settings: &Settings) -> Self {
+    pub fn new(of: &Registration, settings: &Settings) -> Self {
         Self {
-            breaker: Breaker::new(spec.breaker.clone()),
+            breaker: Breaker::new(of.spec.breaker.clone()),
             reconnect: Backoff::new(settings.reconnect.clone()),
             outcomes: Outcomes::new(),
             latency: Latencies::new(),
             known: None,
             subscriptions: BTreeMap::new(),
-            next_connection: 1,
+            of: of.way(),
         }
     }
 
-    /// A number for a new connection.
-    pub fn connection(&mut self) -> ConnectionId {
-        let id = ConnectionId(self.next_connection);
-        self.next_connection += 1;
-        id
+    /// The same for a server that is described so from now on: what was learned of one that is reached otherwise is not so of
+    /// this one. What the host ordered, figures and subscriptions are the server's, wherever it is.
+    pub fn described(&mut self, now: &Registration, settings: &Settings) {
+        if self.of.is_as_good_as(&now.way()) {
+            return;
+        }
+        let Self { breaker, outcomes, latency, subscriptions, .. } =
+            std::mem::replace(self, Self::new(now, settings));
+        if breaker.state() == BreakerState::ForcedOpen {
+            self.breaker.force_open();
+        }
+        (self.outcomes, self.latency, self.subscriptions) = (outcomes, latency, subscriptions);
+    }
+
+    /// What is passed on: the figures are moved, all else is as good in two places.
+    pub fn passed_on(&mut self) -> Self {
+        Self {
+            of: self.of.clone(),
+            breaker: self.breaker.clone(),
+            reconnect: self.reconnect.clone(),
+            outcomes: std::mem::take(&mut self.outcomes),
+            latency: std::mem::replace(&mut self.latency, Latencies::new()),
+            known: self.known,
+            subscriptions: self.subscriptions.clone(),
+        }
+    }
+
+    /// Adds the figures and the subscriptions that another life left.
+    pub fn add(&mut self, left: Self) {
+        let Self { of: _, breaker: _, reconnect: _, outcomes, latency, known: _, subscriptions } = left;
+        for (outcome, count) in outcomes {
+            *self.outcomes.entry(outcome).or_default() += count;
+        }
+        self.latency.add(&latency);
+        for (uri, handles) in subscriptions {
+            let held = self.subscriptions.entry(uri).or_default();
+            for handle in handles {
+                if held.iter().all(|known| !known.ptr_eq(&handle)) {
+                    held.push(handle);
+                }
+            }
+        }
+    }
+
+    /// Takes all that another life left, in place of what it has itself of breaker, backoff and peer.
+    pub fn succeed(&mut self, left: Self) {
+        self.of = left.of.clone();
+        self.breaker = left.breaker.clone();
+        self.reconnect = left.reconnect.clone();
+        self.known = left.known;
+        self.add(left);
     }
 
     /// Forgets subscriptions that no handle holds. Says whether there were any.
@@ -77,8 +136,73 @@ impl Ledger {
     }
 }
 
+/// What a life left, on its way.
+pub(crate) struct Legacy {
+    pub server: ServerId,
+    /// The life that left it.
+    pub incarnation: Incarnation,
+    /// Whether breaker and backoff are the server's. They are not where that life waited for those of an earlier one, or
+    /// has handed its own on already.
+    pub whole: bool,
+    pub ledger: Ledger,
+}
+
+/// Carries what a life left to those who play on. It cannot be lost on its way: dropped unread, with the mailbox of a
+/// registry or of another life that has ended, it goes to the root, which has it delivered.
+pub(crate) struct Bequest {
+    legacy: Option<Box<Legacy>>,
+    root: ActorRef<RootMsg>,
+}
+
+impl Bequest {
+    pub fn new(legacy: Legacy, root: &ActorRef<RootMsg>) -> Self {
+        Self { legacy: Some(Box::new(legacy)), root: root.clone() }
+    }
+
+    /// What it carries.
+    pub fn open(mut self) -> Legacy {
+        *self.legacy.take().expect("it is taken out here alone, and by its drop")
+    }
+
+    /// Hands it to a registry. Given back if that has ended.
+    pub fn deliver(self, registry: &ActorRef<RegistryMsg>) -> Option<Self> {
+        match registry.cast(RegistryMsg::Handover(self)) {
+            Err(MessagingErr::SendErr(RegistryMsg::Handover(back))) => Some(back),
+            Ok(()) | Err(_) => None,
+        }
+    }
+}
+
+impl Drop for Bequest {
+    fn drop(&mut self) {
+        if let Some(legacy) = self.legacy.take() {
+            let again = Self { legacy: Some(legacy), root: self.root.clone() };
+            if let Err(MessagingErr::SendErr(RootMsg::Bequest(mut back))) =
+                self.root.cast(RootMsg::Bequest(again))
+            {
+                // Without a root the whole troupe is ending.
+                back.legacy = None;
+            }
+        }
+    }
+}
+
+/// Whose breaker and backoff a life has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tenure {
+    /// The life that it takes the place of has yet to hand them over. It is waited for until then: nothing is let through that
+    /// the server's breaker might hold back.
+    Coming {
+        /// The moment from which on it makes do with what it has.
+        by: Instant,
+    },
+    /// They are the server's.
+    Held,
+    /// They were handed on; this life finishes what it has.
+    Passed,
+}
+
 /// Latencies of successful attempts.
-#[derive(Clone)]
 pub(crate) struct Latencies {
     /// Microseconds, two significant digits: some 10 KiB when it has seen everything from a microsecond to an hour.
     histogram: Histogram<u32>,
@@ -100,6 +224,17 @@ impl Latencies {
         self.ewma_us = Some(self.ewma_us.map_or(sample, |mean| mean + EWMA_ALPHA * (sample - mean)));
     }
 
+    /// Adds the samples of another life. Each sample weighs the same in the average, whichever life took it.
+    fn add(&mut self, other: &Self) {
+        let (ours, theirs) = (self.histogram.len() as f64, other.histogram.len() as f64);
+        self.ewma_us = match (self.ewma_us, other.ewma_us) {
+            (Some(one), Some(two)) => Some((one * ours + two * theirs) / (ours + theirs).max(1.0)),
+            (one, two) => one.or(two),
+        };
+        // A histogram that resizes by itself takes every value.
+        let _ = self.histogram.add(&other.histogram);
+    }
+
     /// The figures of this moment.
     pub fn stats(&self) -> LatencyStats {
         let quantile = |q: f64| Duration::from_micros(self.histogram.value_at_quantile(q));
@@ -117,6 +252,9 @@ impl Latencies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actors::Tasks;
+    use crate::config::Server;
+    use crate::event::Origin;
 
     #[test]
     fn the_average_begins_with_the_first_sample() {
@@ -142,5 +280,58 @@ mod tests {
         let mut latencies = Latencies::new();
         latencies.record(Duration::MAX);
         assert!(latencies.stats().max <= LATENCY_MAX + LATENCY_MAX / 100);
+    }
+
+    #[test]
+    fn samples_of_two_lives_weigh_the_same() {
+        let (mut one, mut other) = (Latencies::new(), Latencies::new());
+        (0..3).for_each(|_| one.record(Duration::from_millis(100)));
+        other.record(Duration::from_millis(500));
+        one.add(&other);
+        let stats = one.stats();
+        assert_eq!((stats.samples, stats.ewma), (4, Duration::from_millis(200)));
+        let mut none = Latencies::new();
+        none.add(&Latencies::new());
+        assert_eq!((none.stats().samples, none.stats().ewma), (0, Duration::ZERO));
+        none.add(&one);
+        assert_eq!(none.stats().ewma, stats.ewma);
+    }
+
+    fn registration(server: Server) -> Registration {
+        let (settings, alive) = (Settings::default(), Tasks::new().alive());
+        Registration::of(server, None, &settings, 0, Origin::Registered, alive).unwrap()
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn figures_are_in_one_place_and_subscriptions_are_held_once() {
+        let mut one = Ledger::new(&registration(Server::websocket("s", "ws://h")), &Settings::default());
+        let held = std::sync::Arc::new(Held);
+        one.subscriptions.insert("a".to_owned(), vec![std::sync::Arc::downgrade(&held)]);
+        one.count("ok");
+        let mut two = one.passed_on();
+        assert!(one.outcomes.is_empty());
+        one.count("ok");
+        two.add(one.passed_on());
+        two.add(one);
+        assert_eq!((two.outcomes["ok"], two.subscriptions["a"].len()), (2, 1));
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn another_way_to_a_server_forgets_what_was_learned_of_the_former_one_and_not_the_hosts_order() {
+        let (here, there) = (Server::websocket("s", "ws://h"), Server::websocket("s", "ws://i"));
+        let (here, there, settings) = (registration(here), registration(there), Settings::default());
+        let mut ledger = Ledger::new(&here, &settings);
+        ledger.count("ok");
+        ledger.breaker.link_lost(Instant::now(), &mut rand::rng());
+        let failures = |ledger: &Ledger| ledger.breaker.stats(Instant::now()).consecutive_failures;
+        ledger.described(&here, &settings);
+        assert_eq!(failures(&ledger), 1);
+        ledger.described(&there, &settings);
+        assert_eq!((failures(&ledger), ledger.outcomes["ok"]), (0, 1));
+        ledger.breaker.force_open();
+        ledger.described(&here, &settings);
+        assert_eq!(ledger.breaker.state(), BreakerState::ForcedOpen);
     }
 }

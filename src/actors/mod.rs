@@ -25,6 +25,7 @@ pub(crate) mod ledger;
 pub(crate) mod listener;
 mod listing;
 pub(crate) mod meters;
+mod numbers;
 mod pump;
 pub(crate) mod questions;
 pub(crate) mod registry;

@@ -30,24 +30,25 @@ use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::{OnceCell, oneshot, watch};
+use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
+use self::lives::Beginning;
 use self::member::{Member, Phase, Retiring};
-pub(crate) use self::registration::Registration;
+pub(crate) use self::registration::{Enrolment, Registration, Way};
 pub(crate) use self::roster::{Roster, RosterEntry};
 use super::Context;
 use super::alarm::Alarm;
 use super::cache::CacheMsg;
-use super::ledger::Ledger;
+use super::ledger::{Bequest, Legacy};
 use super::meters::RegistryMeters;
-use super::root::RootMsg;
+use super::root::{DrainOrder, RootMsg};
 use super::router::RouterMsg;
 use super::server::ServerMsg;
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use crate::config::ToolName;
 use crate::event::ServerStatus;
-use crate::id::{GroupId, Incarnation, ServerId};
+use crate::id::{GroupId, Incarnation, RouterLife, ServerId};
 use crate::offer::OfferKind;
 use crate::policy::catalogue::{Catalogue, Offer, ServerOffer, differences};
 use crate::policy::response_cache::{CachedKind, Sweep};
@@ -58,18 +59,22 @@ use crate::policy::search::SearchIndex;
 /// state that is never dropped must not keep its server down.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// How long a life may take to end after its time to finish is over: longer than its stop in order takes. One that hangs is
+/// killed then, so that nobody waits for it for ever.
+const FINISH_GRACE: Duration = Duration::from_secs(2 * STOP_GRACE.as_secs());
+
 /// What the registry is told.
 pub(crate) enum RegistryMsg {
     /// By the root: a new server; its id is free. A paused one is not started.
-    Register { registration: Registration, paused: bool },
+    Register(Enrolment),
     /// By the root: another description of a server.
     Replace(Registration),
     /// By the root: another description of a server, for which its connections are as good.
     Amend(Registration),
     /// By the root: what it ordered so far belongs to this configuration.
     Applied(u64),
-    /// By the root: a server takes no new calls, finishes what it has until then, and rests. Answered when it does.
-    Drain { server: ServerId, until: Instant, port: oneshot::Sender<()> },
+    /// By the root: a server takes no new calls, finishes what it has until then, and rests. The root is told when it does.
+    Drain { server: ServerId, until: Instant, order: DrainOrder },
     /// By the root: a server that rests is started again.
     Resume(ServerId),
     /// By the root: a server leaves.
@@ -77,13 +82,14 @@ pub(crate) enum RegistryMsg {
     /// By the root: every source of servers has answered, or failed; those it knows are all there are.
     Complete,
     /// By the root: there is a new router, which knows nothing yet.
-    RouterUp,
+    RouterUp(RouterLife),
     /// By a server actor: where it stands.
     Report { server: ServerId, incarnation: Incarnation, standing: Standing },
     /// By a server actor: what it offers.
     Offer { server: ServerId, incarnation: Incarnation, offer: Offer },
-    /// By a server actor's last breath: what its next life needs.
-    Handover { server: ServerId, incarnation: Incarnation, ledger: Box<Ledger> },
+    /// By a server actor that is replaced, and by each one's last breath: what is the server's. By the root, where the registry
+    /// of that life has ended.
+    Handover(Bequest),
     /// By a server actor: a sign of life.
     Pong { server: ServerId, incarnation: Incarnation },
     /// By itself: what has changed is published, once for all that came together.
@@ -99,8 +105,7 @@ pub(crate) enum RegistryMsg {
 pub(crate) struct RegistryArguments {
     pub context: Context,
     pub root: ActorRef<RootMsg>,
-    /// Each with whether it rests.
-    pub registrations: Vec<(Registration, bool)>,
+    pub enrolments: Vec<Enrolment>,
     /// Whether these are all servers for now: no source has yet to answer.
     pub complete: bool,
     /// The number of the configuration that they come from.
@@ -123,6 +128,8 @@ pub(crate) struct RegistryState {
     /// Members whose standing changed since the last publication.
     changed: BTreeSet<ServerId>,
     offers_changed: bool,
+    /// Servers that rest by these orders, since the last publication.
+    rested: Vec<(ServerId, DrainOrder)>,
     /// Every source has answered, or failed.
     complete: bool,
     /// The router waits to be told everything.
@@ -146,9 +153,9 @@ impl Actor for RegistryActor {
         myself: ActorRef<RegistryMsg>,
         arguments: RegistryArguments,
     ) -> Result<RegistryState, ActorProcessingErr> {
-        let RegistryArguments { context, root, registrations, complete, configuration, roster } = arguments;
-        for (registration, paused) in registrations {
-            myself.cast(RegistryMsg::Register { registration, paused })?;
+        let RegistryArguments { context, root, enrolments, complete, configuration, roster } = arguments;
+        for enrolment in enrolments {
+            myself.cast(RegistryMsg::Register(enrolment))?;
         }
         let mut seed = DefaultHasher::new();
         (context.seed, "registry").hash(&mut seed);
@@ -162,6 +169,7 @@ impl Actor for RegistryActor {
             roster,
             changed: BTreeSet::new(),
             offers_changed: true,
+            rested: Vec::new(),
             complete,
             introduce: false,
             publishing: false,
@@ -180,9 +188,7 @@ impl Actor for RegistryActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
         match message {
-            RegistryMsg::Register { registration, paused } => {
-                state.register(&myself, registration, paused, now).await?;
-            }
+            RegistryMsg::Register(enrolment) => state.register(&myself, enrolment, now).await?,
             RegistryMsg::Replace(registration) => state.replace(&myself, registration, now).await?,
             RegistryMsg::Amend(registration) => state.amend(registration),
             RegistryMsg::Applied(configuration) => {
@@ -190,7 +196,7 @@ impl Actor for RegistryActor {
                 // The handles are told.
                 state.offers_changed = true;
             }
-            RegistryMsg::Drain { server, until, port } => state.drain(&server, until, port, now),
+            RegistryMsg::Drain { server, until, order } => state.drain(&server, until, order, now),
             RegistryMsg::Resume(server) => state.resume(&myself, &server, now).await?,
             RegistryMsg::Unregister(server) => state.unregister(&server, now),
             RegistryMsg::Complete => {
@@ -198,7 +204,7 @@ impl Actor for RegistryActor {
                 // The handles are told as well.
                 state.offers_changed = true;
             }
-            RegistryMsg::RouterUp => state.router_up(),
+            RegistryMsg::RouterUp(router) => state.router_up(router),
             RegistryMsg::Report { server, incarnation, standing } => {
                 state.reported(&server, incarnation, standing, now);
             }
@@ -213,14 +219,7 @@ impl Actor for RegistryActor {
                     state.changed.insert(server);
                 }
             }
-            RegistryMsg::Handover { server, incarnation, ledger } => {
-                if let Some(member) = state.current(&server, incarnation) {
-                    member.ledger = *ledger;
-                    if let Phase::Waiting { handed_over, .. } = &mut member.phase {
-                        *handed_over = true;
-                    }
-                }
-            }
+            RegistryMsg::Handover(bequest) => state.handed_over(bequest.open()),
             RegistryMsg::Pong { server, incarnation } => {
                 if let Some(member) = state.current(&server, incarnation) {
                     member.heard_at = now;
@@ -271,6 +270,19 @@ impl Actor for RegistryActor {
     }
 }
 
+/// What members have that rest, or wait for their next life, is no life's; it goes to the next registry.
+impl Drop for RegistryState {
+    fn drop(&mut self) {
+        for (server, member) in std::mem::take(&mut self.members) {
+            if member.alive().is_none() {
+                let whole = member.buried == member.incarnation;
+                let (incarnation, ledger) = (member.incarnation, member.ledger);
+                drop(Bequest::new(Legacy { server, incarnation, whole, ledger }, &self.root));
+            }
+        }
+    }
+}
+
 impl RegistryState {
     /// The member, if `incarnation` is its current life.
     fn current(&mut self, server: &ServerId, incarnation: Incarnation) -> Option<&mut Member> {
@@ -290,9 +302,15 @@ impl RegistryState {
     }
 
     /// A new router: it is told every member at once, and the rest with the next publication.
-    fn router_up(&mut self) {
+    fn router_up(&mut self, router: RouterLife) {
         self.introduce = true;
         self.offers_changed = true;
+        // What the former router asked for has been answered by its end. This comes before anything that the new one can
+        // ask for, and says which one it is, since that may have heard of a server already.
+        let retiring = self.retiring.iter().map(|life| &life.actor);
+        for actor in self.members.values().filter_map(Member::actor).chain(retiring) {
+            let _ = actor.cast(ServerMsg::CancelAll { router });
+        }
         for member in self.members.values() {
             if let Phase::Leaving(_) = member.phase {
                 continue;
@@ -300,28 +318,23 @@ impl RegistryState {
             self.context.to_router(RouterMsg::Joined {
                 spec: member.registration.spec.clone(),
                 incarnation: member.incarnation,
-                actor: member.alive().cloned(),
+                // One that is drained gets no new calls by its standing, and those on its leases go on.
+                actor: member.actor().cloned(),
                 standing: member.standing.clone(),
             });
         }
-        // What the former router was to tell them, it may have taken with it; this one asks nothing of them.
-        let finishing = self.members.values().filter_map(|member| match &member.phase {
-            Phase::Leaving(actor) | Phase::Paused { actor, .. } => Some((actor.as_ref()?, member.finish_by)),
-            Phase::Alive(_) | Phase::Waiting { .. } => None,
-        });
-        let retiring = self.retiring.iter().map(|life| (&life.actor, life.finish_by));
-        for (actor, until) in finishing.chain(retiring) {
-            let _ = actor.cast(ServerMsg::Drain { until });
+        for Retiring { spec, incarnation, actor, .. } in &self.retiring {
+            let (spec, incarnation, actor) = (spec.clone(), *incarnation, actor.clone());
+            self.context.to_router(RouterMsg::Retiring { spec, incarnation, actor });
         }
-        // What the former router asked for has been answered by its end.
-        let retiring = self.retiring.iter().map(|life| &life.actor);
-        for actor in self.members.values().filter_map(Member::actor).chain(retiring) {
-            let _ = actor.cast(ServerMsg::CancelAll);
+        // What the former router was to tell them, it may have taken with it; this one asks nothing of them.
+        for (actor, until) in self.finishing() {
+            let _ = actor.cast(ServerMsg::Drain { until });
         }
     }
 
     async fn tend(&mut self, myself: &ActorRef<RegistryMsg>, now: Instant) -> Result<(), ActorProcessingErr> {
-        let due: Vec<(ServerId, Incarnation)> = self
+        let due: Vec<ServerId> = self
             .members
             .iter()
             .filter(|(_, member)| match member.phase {
@@ -330,11 +343,12 @@ impl RegistryState {
                 }
                 Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => false,
             })
-            .map(|(server, member)| (server.clone(), member.incarnation.next()))
+            .map(|(server, _)| server.clone())
             .collect();
-        for (server, incarnation) in due {
-            self.start(myself, &server, incarnation, false, now).await?;
+        for server in due {
+            self.start(myself, &server, Beginning::After, now).await?;
         }
+        self.overdue().filter(|(_, by)| *by <= now).for_each(|(actor, _)| actor.kill());
         if self.next_ping <= now {
             self.ping(now);
         }
@@ -350,7 +364,8 @@ impl RegistryState {
             }
             Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => None,
         });
-        let next = restarts.chain([self.next_ping]).min();
+        let finishing = self.overdue().map(|(_, by)| by).filter(|by| *by > now);
+        let next = restarts.chain(finishing).chain([self.next_ping]).min();
         self.alarm.set(next, myself, || RegistryMsg::Due);
         Ok(())
     }
@@ -390,6 +405,10 @@ impl RegistryState {
             self.context.to_router(RouterMsg::Introduced);
         }
         self.show();
+        for (server, order) in self.rested.drain(..) {
+            // Without a root the whole troupe is ending.
+            let _ = self.root.cast(RootMsg::Rested { server, order });
+        }
     }
 
     /// Publishes the roster to the handles.

@@ -23,15 +23,17 @@ use super::discovery::Census;
 use super::discovery::DiscoveryMsg;
 use super::events::{EventsActor, EventsMsg};
 use super::intake::{Intake, intake};
+use super::ledger::Bequest;
+use super::numbers::{Numbers, PastNumbers, RegistrationId};
 use super::questions::Desk;
-use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster};
+use super::registry::{Enrolment, Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster};
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Context, Stage, Tasks, meters};
 use crate::config::{Applied, ConfigFile, Settings, SourceConfig};
 use crate::discovery::SourceError;
 use crate::event::{Event, ExitCause, Origin};
-use crate::id::{GroupId, ServerId, SourceId};
+use crate::id::{GroupId, RouterLife, ServerId, SourceId};
 use crate::policy::classify::Classifier;
 use crate::policy::pins::Pinning;
 use crate::policy::response_cache::Sweep;
@@ -68,6 +70,19 @@ pub enum RegisterError {
     Closed,
 }
 
+/// What became of a server that was to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// It rests.
+    Rests,
+    /// It was resumed before it did.
+    Resumed,
+}
+
+/// One order to let a server rest; each has a number of its own, so that the rest of an earlier one is not taken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DrainOrder(u64);
+
 /// What the root is told.
 pub(crate) enum RootMsg {
     /// By a handle: a new server.
@@ -77,15 +92,19 @@ pub(crate) enum RootMsg {
     /// By a handle: another description of a server. Answers whether there is one.
     Replace { registration: Registration, port: oneshot::Sender<bool> },
     /// By a handle: a server finishes what it has until then, and rests. Dropped where there is none.
-    Drain { server: ServerId, until: Instant, port: oneshot::Sender<()> },
+    Drain { server: ServerId, until: Instant, port: oneshot::Sender<Rest> },
     /// By a handle: a server that rests goes on. Answers whether there is one that does.
     Resume { server: ServerId, port: oneshot::Sender<bool> },
     /// By a handle: another strategy.
     SetStrategy { name: String, port: oneshot::Sender<Result<(), UnknownStrategy>> },
     /// By a handle: another configuration. Answered with what it changes and its number.
     Apply { file: Box<ConfigFile>, port: oneshot::Sender<Result<(Applied, u64), ApplyError>> },
+    /// By the registry: a server that was drained rests.
+    Rested { server: ServerId, order: DrainOrder },
     /// By the registry: a server that left is gone, its id is free.
-    Forgotten(ServerId),
+    Forgotten { server: ServerId, registration: RegistrationId },
+    /// By its own drop: what a life left came to a registry, or to a life, that has ended.
+    Bequest(Bequest),
     /// By a discovery actor: the servers of its source. It goes on when `heard` is dropped.
     Found { source: SourceId, census: Census, heard: oneshot::Sender<()> },
     /// By a discovery actor: its source has no answer; it is asked again then.
@@ -124,16 +143,40 @@ pub(crate) struct RootArguments {
 /// A registered server.
 struct Registered {
     registration: Registration,
+    numbers: Numbers,
     leaving: bool,
     /// What takes its place when it has left: a configuration names its id again.
     next: Option<Registration>,
-    /// It was drained and rests.
-    paused: bool,
+    /// It was drained and rests, or is about to.
+    pause: Option<Pause>,
+}
+
+/// A server that is to rest.
+struct Pause {
+    order: DrainOrder,
+    /// Who waits for that.
+    waiting: Vec<oneshot::Sender<Rest>>,
+}
+
+impl Pause {
+    /// Tells everybody who waits.
+    fn tell(&mut self, rest: Rest) {
+        for port in self.waiting.drain(..) {
+            // Whoever waited may have left.
+            let _ = port.send(rest);
+        }
+    }
 }
 
 impl Registered {
-    fn new(registration: Registration) -> Self {
-        Self { registration, leaving: false, next: None, paused: false }
+    fn new(registration: Registration, numbers: Numbers) -> Self {
+        Self { registration, numbers, leaving: false, next: None, pause: None }
+    }
+
+    /// As the registry is given it.
+    fn enrolment(&self) -> Enrolment {
+        let (registration, numbers) = (self.registration.clone(), self.numbers.clone());
+        Enrolment { registration, numbers, paused: self.pause.as_ref().map(|pause| pause.order) }
     }
 }
 
@@ -142,6 +185,7 @@ struct Cast {
     events: ActorRef<EventsMsg>,
     registry: ActorRef<RegistryMsg>,
     router: ActorRef<RouterMsg>,
+    router_life: RouterLife,
     intake: Intake,
     cache: ActorRef<CacheMsg>,
     /// What the router says of its calls when it ends.
@@ -163,6 +207,11 @@ pub(crate) struct RootState {
     /// How many configurations were applied.
     configuration: u64,
     registered: BTreeMap<ServerId, Registered>,
+    past: PastNumbers,
+    /// Orders to let a server rest, ever.
+    drains: u64,
+    /// What lives left that no registry could be given yet: there will be another one.
+    undelivered: Vec<Bequest>,
     sources: Sources,
     /// The sources as the configuration described them at the start: they do not change while the troupe plays.
     described: Vec<SourceConfig>,
@@ -219,18 +268,28 @@ impl Actor for RootActor {
             tasks,
             seed,
         };
-        let beginning = registrations.iter().map(|registration| (registration.clone(), false)).collect();
-        let registry = start_registry(&myself, &context, beginning, sources.complete(), 0, &roster).await?;
-        let (router, intake, last_word) = start_router(&myself, &context, &strategies).await?;
-        let cache = start_cache(&myself, &context, &roster).await?;
-        let registered = registrations
+        let mut past = PastNumbers::default();
+        let registered: BTreeMap<ServerId, Registered> = registrations
             .into_iter()
-            .map(|registration| (registration.spec.id.clone(), Registered::new(registration)));
+            .map(|registration| {
+                let server = registration.spec.id.clone();
+                let numbers = past.joins(&server);
+                (server, Registered::new(registration, numbers))
+            })
+            .collect();
+        let beginning = registered.values().map(Registered::enrolment).collect();
+        let registry = start_registry(&myself, &context, beginning, sources.complete(), 0, &roster).await?;
+        let router_life = RouterLife(1);
+        let (router, intake, last_word) = start_router(&myself, &context, router_life, &strategies).await?;
+        let cache = start_cache(&myself, &context, &roster).await?;
         let mut state = RootState {
             settings,
             settings_shown,
             configuration: 0,
-            registered: registered.collect(),
+            registered,
+            past,
+            drains: 0,
+            undelivered: Vec::new(),
             sources,
             described,
             strategies,
@@ -238,7 +297,7 @@ impl Actor for RootActor {
             stage,
             caching: Caching::new(&context.settings, roster.subscribe()),
             roster,
-            cast: Cast { events, registry, router, intake, last_word, cache, context },
+            cast: Cast { events, registry, router, router_life, intake, last_word, cache, context },
             ending: Ending::No,
             restarts: VecDeque::new(),
         };
@@ -289,7 +348,12 @@ impl Actor for RootActor {
             RootMsg::Apply { file, port } => {
                 let _ = port.send(state.apply(*file));
             }
-            RootMsg::Forgotten(server) => state.forgotten(&server),
+            RootMsg::Rested { server, order } => state.rested(&server, order),
+            RootMsg::Forgotten { server, registration } => state.forgotten(&server, registration),
+            RootMsg::Bequest(bequest) => {
+                let back = bequest.deliver(&state.cast.registry);
+                state.undelivered.extend(back);
+            }
             RootMsg::Shutdown => state.begin_ending(),
             RootMsg::Drained { interrupted } => {
                 state.ending = Ending::Drained { interrupted };
@@ -372,7 +436,7 @@ enum Child {
 async fn start_registry(
     myself: &ActorRef<RootMsg>,
     context: &Context,
-    registrations: Vec<(Registration, bool)>,
+    enrolments: Vec<Enrolment>,
     complete: bool,
     configuration: u64,
     roster: &watch::Sender<Arc<Roster>>,
@@ -380,7 +444,7 @@ async fn start_registry(
     let arguments = RegistryArguments {
         context: context.clone(),
         root: myself.clone(),
-        registrations,
+        enrolments,
         complete,
         configuration,
         roster: roster.clone(),
@@ -393,6 +457,7 @@ async fn start_registry(
 async fn start_router(
     myself: &ActorRef<RootMsg>,
     context: &Context,
+    life: RouterLife,
     strategies: &StrategiesFactory,
 ) -> Result<(ActorRef<RouterMsg>, Intake, oneshot::Receiver<Abandoned>), ActorProcessingErr> {
     let (intake, arrivals) = intake();
@@ -401,7 +466,7 @@ async fn start_router(
     let mut strategies = strategies();
     // The settings' strategy was there when it was chosen; without it the default one plays.
     let _ = strategies.select(&context.settings.strategy);
-    let arguments = RouterArguments { context, root, strategies, arrivals, last_word };
+    let arguments = RouterArguments { context, root, life, strategies, arrivals, last_word };
     let (router, _) = RouterActor::spawn_linked(None, RouterActor, arguments, myself.get_cell()).await?;
     Ok((router, intake, heard))
 }
@@ -426,7 +491,7 @@ impl RootState {
     fn enter(&self) {
         self.publish();
         // A registry that has just ended is about to be replaced.
-        let _ = self.cast.registry.cast(RegistryMsg::RouterUp);
+        let _ = self.cast.registry.cast(RegistryMsg::RouterUp(self.cast.router_life));
     }
 
     /// Publishes who plays.
@@ -509,17 +574,20 @@ impl RootState {
             let leaving = self.registered.iter().filter(|(_, registered)| registered.leaving);
             left = leaving.map(|(server, _)| server.clone()).collect();
             self.settle_leaving();
-            let registrations: Vec<(Registration, bool)> = self
-                .registered
-                .values()
-                .map(|registered| (registered.registration.clone(), registered.paused))
-                .collect();
+            let enrolments = self.registered.values().map(Registered::enrolment).collect();
             let (context, complete) = (&self.cast.context, self.sources.complete());
             self.cast.registry =
-                start_registry(myself, context, registrations, complete, self.configuration, &self.roster)
+                start_registry(myself, context, enrolments, complete, self.configuration, &self.roster)
                     .await?;
+            for bequest in std::mem::take(&mut self.undelivered) {
+                self.undelivered.extend(bequest.deliver(&self.cast.registry));
+            }
+            // What was draining has ended with its registry, and the next one lets it rest.
+            let pauses = self.registered.values_mut().filter_map(|registered| registered.pause.as_mut());
+            pauses.for_each(|pause| pause.tell(Rest::Rests));
         }
-        let next = start_router(myself, &self.cast.context, &self.strategies).await?;
+        self.cast.router_life = RouterLife(self.cast.router_life.0 + 1);
+        let next = start_router(myself, &self.cast.context, self.cast.router_life, &self.strategies).await?;
         let last_word;
         (self.cast.router, self.cast.intake, last_word) = next;
         // It was said when the former router's state was dropped, before its end was told.
@@ -563,18 +631,32 @@ impl RootState {
         true
     }
 
-    fn drain(&mut self, server: ServerId, until: Instant, port: oneshot::Sender<()>) {
+    fn drain(&mut self, server: ServerId, until: Instant, port: oneshot::Sender<Rest>) {
+        let next = DrainOrder(self.drains + 1);
         let Some(registered) = self.staying(&server) else { return };
-        registered.paused = true;
+        let pause = registered.pause.get_or_insert(Pause { order: next, waiting: Vec::new() });
+        // Who has left is not kept for as long as the others wait.
+        pause.waiting.retain(|port| !port.is_closed());
+        pause.waiting.push(port);
+        let order = pause.order;
+        self.drains = self.drains.max(order.0);
         // A registry that has just ended took the server with it; its successor lets it rest.
-        let _ = self.cast.registry.cast(RegistryMsg::Drain { server, until, port });
+        let _ = self.cast.registry.cast(RegistryMsg::Drain { server, until, order });
+    }
+
+    /// A server rests by this order, unless it was resumed since.
+    fn rested(&mut self, server: &ServerId, order: DrainOrder) {
+        let pause = self.staying(server).and_then(|registered| registered.pause.as_mut());
+        if let Some(pause) = pause.filter(|pause| pause.order == order) {
+            pause.tell(Rest::Rests);
+        }
     }
 
     fn resume(&mut self, server: ServerId) -> bool {
-        let Some(registered) = self.staying(&server).filter(|registered| registered.paused) else {
+        let Some(mut pause) = self.staying(&server).and_then(|registered| registered.pause.take()) else {
             return false;
         };
-        registered.paused = false;
+        pause.tell(Rest::Resumed);
         let _ = self.cast.registry.cast(RegistryMsg::Resume(server));
         true
     }
@@ -592,6 +674,8 @@ impl RootState {
         match self.registered.get_mut(&server) {
             Some(registered) if !registered.leaving => {
                 registered.leaving = true;
+                // Who waits for its rest learns that there is no such server any more.
+                registered.pause = None;
                 let group = registered.registration.spec.group.clone();
                 self.clear_group(&group);
                 let _ = self.cast.registry.cast(RegistryMsg::Unregister(server));
@@ -604,8 +688,14 @@ impl RootState {
     }
 
     /// A server that left is gone; what was to take its place does.
-    fn forgotten(&mut self, server: &ServerId) {
+    fn forgotten(&mut self, server: &ServerId, registration: RegistrationId) {
+        // A registry that has ended may have said so of a server whose id has another one by now.
+        let meant = |registered: &Registered| registered.numbers.registration() == registration;
+        if !self.registered.get(server).is_some_and(meant) {
+            return;
+        }
         let Some(registered) = self.registered.remove(server) else { return };
+        self.past.left(server.clone(), &registered.numbers);
         if let (Some(next), Ending::No) = (registered.next, &self.ending) {
             self.enrol(next);
         }
@@ -614,21 +704,26 @@ impl RootState {
 
     /// Those that were leaving have left with their registry.
     fn settle_leaving(&mut self) {
-        let settled = std::mem::take(&mut self.registered).into_iter().filter_map(|(server, registered)| {
-            if registered.leaving {
-                registered.next.map(|next| (server, Registered::new(next)))
+        for (server, registered) in std::mem::take(&mut self.registered) {
+            let stays = if registered.leaving {
+                self.past.left(server.clone(), &registered.numbers);
+                let Some(next) = registered.next else { continue };
+                Registered::new(next, self.past.joins(&server))
             } else {
-                Some((server, registered))
-            }
-        });
-        self.registered = settled.collect();
+                registered
+            };
+            self.registered.insert(server, stays);
+        }
     }
 
     /// Adds a server whose id is free.
     fn enrol(&mut self, registration: Registration) {
-        self.registered.insert(registration.spec.id.clone(), Registered::new(registration.clone()));
+        let server = registration.spec.id.clone();
+        let registered = Registered::new(registration, self.past.joins(&server));
+        let enrolment = registered.enrolment();
+        self.registered.insert(server, registered);
         // A registry that has just ended is replaced by one that is given all registrations.
-        let _ = self.cast.registry.cast(RegistryMsg::Register { registration, paused: false });
+        let _ = self.cast.registry.cast(RegistryMsg::Register(enrolment));
     }
 
     fn begin_ending(&mut self) {

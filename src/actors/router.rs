@@ -19,10 +19,10 @@ use super::meters::RouterMeters;
 use super::root::RootMsg;
 use super::server::ServerMsg;
 use super::watching::{AttemptSpans, LateAnswers, ShedCalls};
-use crate::call::Call;
+use crate::call::{Call, Granted, LeaseKey};
 use crate::config::{ServerSpec, Settings};
 use crate::event::ExitCause;
-use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, ServerId};
+use crate::id::{AttemptId, CallId, Incarnation, RouterLife, ServerId};
 use crate::news::CallNews;
 use crate::policy::catalogue::Catalogue;
 use crate::policy::routing::{
@@ -114,6 +114,8 @@ pub(crate) enum RouterMsg {
     },
     /// By the registry: a server's description changed, and its present life goes on.
     Amended(Arc<ServerSpec>),
+    /// By the registry, to a new router: a life that was replaced finishes what it has.
+    Retiring { spec: Arc<ServerSpec>, incarnation: Incarnation, actor: ActorRef<ServerMsg> },
     /// By the registry: a life that was replaced is over.
     Retired { server: ServerId, incarnation: Incarnation },
     /// By the registry: where a server stands.
@@ -148,6 +150,7 @@ pub(crate) enum RouterMsg {
 pub(crate) struct RouterArguments {
     pub context: Context,
     pub root: ActorRef<RootMsg>,
+    pub life: RouterLife,
     pub strategies: Strategies,
     pub arrivals: Arrivals,
     /// Where it says what became of its calls when it ends.
@@ -169,6 +172,7 @@ pub(crate) struct RouterState {
 /// Carries out what the routing decides. What goes to one server in one turn goes in one message: calls are gathered, and sent
 /// when the turn is done, or before something else is said to their server.
 struct Hands {
+    router: RouterLife,
     dispatches: Vec<(ActorRef<ServerMsg>, Vec<Dispatch>)>,
     /// Calls of the last message: turns under load are alike.
     usual: usize,
@@ -179,8 +183,9 @@ struct Hands {
 }
 
 impl Hands {
-    fn new(context: Context) -> Self {
+    fn new(context: Context, router: RouterLife) -> Self {
         Self {
+            router,
             dispatches: Vec::new(),
             usual: 0,
             spans: AttemptSpans::default(),
@@ -195,7 +200,7 @@ impl Hands {
         for (server, batch) in self.dispatches.drain(..) {
             self.usual = batch.len();
             // The end of a server's actor is reported, and loses what it was given.
-            let _ = server.cast(ServerMsg::Dispatch(batch));
+            let _ = server.cast(ServerMsg::Dispatch { router: self.router, batch });
         }
     }
 
@@ -204,7 +209,7 @@ impl Hands {
         if let Some(at) = self.dispatches.iter().position(|(other, _)| other.get_id() == server.get_id()) {
             let (server, batch) = self.dispatches.swap_remove(at);
             // The end of a server's actor is reported, and loses what it was given.
-            let _ = server.cast(ServerMsg::Dispatch(batch));
+            let _ = server.cast(ServerMsg::Dispatch { router: self.router, batch });
         }
     }
 }
@@ -239,10 +244,12 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         true
     }
 
-    fn release(&mut self, server: &ActorRef<ServerMsg>, connection: ConnectionId) {
-        self.send_gathered(server);
-        // A server that has ended has no leases.
-        let _ = server.cast(ServerMsg::Release(connection));
+    fn lease(&mut self, server: &ActorRef<ServerMsg>, key: LeaseKey) -> Granted {
+        let server = server.clone();
+        Granted::new(key, move |LeaseKey { server: _, incarnation, connection }| {
+            // A life that has ended has no leases.
+            let _ = server.cast(ServerMsg::Release { incarnation, connection });
+        })
     }
 
     fn cancel(&mut self, server: &ActorRef<ServerMsg>, attempt: AttemptId, reason: CancelReason) {
@@ -332,10 +339,10 @@ impl Actor for RouterActor {
         _: ActorRef<RouterMsg>,
         arguments: RouterArguments,
     ) -> Result<RouterState, ActorProcessingErr> {
-        let RouterArguments { context, root, strategies, arrivals, last_word } = arguments;
+        let RouterArguments { context, root, life, strategies, arrivals, last_word } = arguments;
         let routing = Routing::new(context.settings.clone(), strategies, context.seed);
         let alarm = Alarm::new(context.tasks.clone());
-        let hands = Hands::new(context);
+        let hands = Hands::new(context, life);
         let last_word = Some(last_word);
         Ok(RouterState { routing, hands, arrivals, root, alarm, last_word, drain_until: None })
     }
@@ -374,6 +381,7 @@ impl Actor for RouterActor {
                 routing.replaced(spec, incarnation, actor, standing, now, hands);
             }
             RouterMsg::Amended(spec) => routing.amended(spec, now, hands),
+            RouterMsg::Retiring { spec, incarnation, actor } => routing.retiring(spec, incarnation, actor),
             RouterMsg::Retired { server, incarnation } => {
                 routing.retired(&server, incarnation, now, hands);
             }

@@ -9,6 +9,9 @@ use crate::event::ExitCause;
 /// How long an actor may take to stop in order before it is killed. Stopping awaits no peer for longer than this.
 pub(super) const STOP_GRACE: Duration = Duration::from_secs(2);
 
+/// The reason to stop an actor that shows no sign of life. It is a failure of that actor, however it takes the order.
+pub(super) const SILENT: &str = "it showed no sign of life";
+
 /// The end of a child: which, and how. The child's state is dropped here, before anybody can start its successor.
 pub(super) fn exit_of(event: SupervisionEvent) -> Option<(ActorId, ExitCause)> {
     match event {
@@ -17,6 +20,7 @@ pub(super) fn exit_of(event: SupervisionEvent) -> Option<(ActorId, ExitCause)> {
             let cause = match reason.as_deref() {
                 Some("killed") => ExitCause::Killed,
                 Some("actor_task_cancelled") => ExitCause::Cancelled,
+                Some(SILENT) => ExitCause::Failed(SILENT.to_owned()),
                 Some(_) => ExitCause::Requested,
                 None => ExitCause::Normal,
             };
@@ -115,6 +119,8 @@ mod tests {
         assert_eq!(exit_after(|child| child.kill()).await, ExitCause::Killed);
         assert_eq!(exit_after(|child| child.stop(Some("stop".into()))).await, ExitCause::Requested);
         assert_eq!(exit_after(|child| child.stop(None)).await, ExitCause::Normal);
+        let silent = exit_after(|child| child.stop(Some(SILENT.into()))).await;
+        assert_eq!(silent, ExitCause::Failed(SILENT.into()));
         let failed = exit_after(|child| child.cast(Order::Fail).unwrap()).await;
         assert_eq!(failed, ExitCause::Failed("broken".into()));
     }

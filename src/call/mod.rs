@@ -4,6 +4,7 @@ mod attempt;
 mod options;
 mod reply;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,38 @@ pub(crate) struct LeaseKey {
     pub server: ServerId,
     pub incarnation: Incarnation,
     pub connection: ConnectionId,
+}
+
+/// A lease in somebody's hands, or on its way there: wherever it is dropped, it ends.
+pub(crate) struct Granted {
+    key: Option<LeaseKey>,
+    end: Box<dyn Fn(LeaseKey) + Send + Sync>,
+}
+
+impl Granted {
+    /// A lease that `end` ends, at the life that gave it.
+    pub fn new(key: LeaseKey, end: impl Fn(LeaseKey) + Send + Sync + 'static) -> Self {
+        Self { key: Some(key), end: Box::new(end) }
+    }
+
+    /// How it is named.
+    pub fn key(&self) -> &LeaseKey {
+        self.key.as_ref().expect("it is taken out by the drop alone")
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            (self.end)(key);
+        }
+    }
+}
+
+impl fmt::Debug for Granted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key.fmt(f)
+    }
 }
 
 /// What a call is for.

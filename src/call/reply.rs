@@ -1,13 +1,14 @@
 //! The answer to a call.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::LeaseKey;
+use super::Granted;
 use crate::duration::micros;
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
@@ -37,9 +38,9 @@ pub struct Reply {
     /// Whether another call fetched the result: it was kept, or that call was equal to this one and under way. Then `server`
     /// and `tool` are those of that call; request id and duration are always this one's.
     pub cached: bool,
-    /// The lease that was asked for.
+    /// The lease that was asked for. It ends with the last copy of it.
     #[serde(skip)]
-    pub(crate) lease: Option<Box<LeaseKey>>,
+    pub(crate) lease: Option<Arc<Granted>>,
 }
 
 fn us<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -358,7 +358,8 @@ impl Server {
     }
 
     /// Where its bearer tokens come from, in place of one that stays the same: asked for when it is dialled (WebSocket) or sent a
-    /// request (HTTP), renewed before they expire, and once when it refuses one.
+    /// request (HTTP), renewed before they expire, and once when it refuses one. Another provider is another way to the server:
+    /// where that is described anew, a clone of this description keeps its connections.
     pub fn tokens(mut self, provider: impl TokenProvider) -> Self {
         self.tokens = Some(TokenSource(Arc::new(provider)));
         self
@@ -532,10 +533,29 @@ impl ServerSpec {
         self.endpoint == Endpoint::Custom
     }
 
-    /// Whether the same connections serve both descriptions.
+    /// Whether the same connections serve both descriptions. Each field is named, so that a new one is given its place here.
     pub fn reaches_alike(&self, other: &Self) -> bool {
-        let Self { id, endpoint, dialect, era, pool, breaker, .. } = self;
-        (id, endpoint, dialect, era) == (&other.id, &other.endpoint, &other.dialect, &other.era)
+        let Self {
+            id,
+            endpoint,
+            tls,
+            tokens,
+            dialect,
+            era,
+            pool,
+            breaker,
+            // What the router, the registry and the handles go by, who are told.
+            group: _,
+            tags: _,
+            weight: _,
+            priority: _,
+            trusted: _,
+            metadata: _,
+            timeout: _,
+            order: _,
+        } = self;
+        (id, endpoint, tls, tokens) == (&other.id, &other.endpoint, &other.tls, &other.tokens)
+            && (dialect, era) == (&other.dialect, &other.era)
             && (pool, breaker) == (&other.pool, &other.breaker)
     }
 }

@@ -111,6 +111,39 @@ mod tests {
     }
 
     #[test]
+    fn another_trust_or_another_certificate_takes_another_life() {
+        let tls = crate::config::TlsOptions::new;
+        let secure = |tls| spec(Server::websocket("a", "wss://h").tls(tls));
+        let playing = [(secure(tls().ca_file("/old.pem")), Origin::Configured)];
+        for other in [tls(), tls().ca_file("/new.pem")] {
+            let changes = compare(&playing, vec![secure(other)]);
+            assert_eq!((changes.replaced.len(), changes.amended.len()), (1, 0));
+        }
+        let unchanged = compare(&playing, vec![secure(tls().ca_file("/old.pem"))]).unchanged;
+        assert_eq!(unchanged, [playing[0].0.id.clone()]);
+    }
+
+    #[test]
+    fn another_provider_of_tokens_takes_another_life() {
+        struct Provider;
+        impl crate::token::TokenProvider for Provider {
+            fn token(
+                &self,
+                _: crate::token::TokenNeed,
+            ) -> futures_util::future::BoxFuture<'_, Result<crate::token::Token, crate::token::TokenError>>
+            {
+                Box::pin(std::future::pending())
+            }
+        }
+        let playing =
+            [(spec(at("a").tokens(Provider)), Origin::Source(crate::id::SourceId::new("s").unwrap()))];
+        let changes = compare(&playing, vec![spec(at("a").tokens(Provider))]);
+        assert_eq!((changes.replaced.len(), changes.amended.len()), (1, 0));
+        let same = playing[0].0.clone();
+        assert_eq!(compare(&playing, vec![same]).amended.len(), 1, "it becomes the configuration's");
+    }
+
+    #[test]
     fn what_the_host_registered_is_kept_and_told() {
         let playing = [
             (spec(at("named")), Origin::Registered),

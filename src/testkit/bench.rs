@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::call::{AttemptEnd, Call, OutcomeClass};
+use crate::call::{AttemptEnd, Call, Granted, LeaseKey, OutcomeClass};
 use crate::config::{BreakerSettings, Collisions, PoolSettings, Server, Settings};
 use crate::event::ServerStatus;
-use crate::id::{AttemptId, CallId, ConnectionId, GroupId, Incarnation, ServerId};
+use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
 use crate::json::RawJson;
 use crate::news::CallNews;
 use crate::policy::catalogue::{Catalogue, Definition, Offer, Resolution, ServerOffer};
@@ -81,7 +81,9 @@ impl Outlet<(), usize> for Stage {
 
     fn tell(&mut self, (): &mut (), _: CallNews) {}
 
-    fn release(&mut self, _: &usize, _: ConnectionId) {}
+    fn lease(&mut self, _: &usize, key: LeaseKey) -> Granted {
+        Granted::new(key, |_| ())
+    }
 
     fn cancel(&mut self, _: &usize, _: AttemptId, _: CancelReason) {}
 }

@@ -1,8 +1,9 @@
 //! A leased connection, as its user holds it.
 
+use std::sync::Arc;
+
 use super::{CallFuture, CallStream, Troupe};
-use crate::actors::server::ServerMsg;
-use crate::call::{Call, Errand, LeaseKey};
+use crate::call::{Call, Errand, Granted};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{RequestId, ServerId};
 
@@ -13,7 +14,8 @@ use crate::id::{RequestId, ServerId};
 #[derive(Debug)]
 pub struct Lease {
     troupe: Troupe,
-    key: Box<LeaseKey>,
+    /// Ends the lease when it is dropped, as did the answer that it came with.
+    granted: Arc<Granted>,
 }
 
 impl Lease {
@@ -23,7 +25,7 @@ impl Lease {
         call.errand = Errand::Lease;
         let reply = troupe.call(call).await?;
         match reply.lease {
-            Some(key) => Ok(Self { troupe: troupe.clone(), key }),
+            Some(granted) => Ok(Self { troupe: troupe.clone(), granted }),
             // No router answers so; an error is better than a lease of nothing.
             None => Err(CallError::new(CallErrorKind::Interrupted, RequestId::random(), of, None, 0)),
         }
@@ -31,7 +33,7 @@ impl Lease {
 
     /// The server.
     pub fn server(&self) -> &ServerId {
-        &self.key.server
+        &self.granted.key().server
     }
 
     /// Calls a tool over the leased connection. Selector, affinity, priority, hedges and retries do not apply.
@@ -39,23 +41,18 @@ impl Lease {
     /// # Errors
     /// As [`Troupe::call`]; [`CallErrorKind::LeaseEnded`] when the lease is over, in which case nothing was sent.
     pub fn call(&self, mut call: Call) -> CallFuture {
-        call.errand = Errand::Leased(self.key.clone());
+        call.errand = self.errand();
         self.troupe.call(call)
     }
 
     /// Calls a tool over the leased connection, as [`call`](Self::call), and tells what is told of it, as
     /// [`Troupe::call_stream`].
     pub fn call_stream(&self, mut call: Call) -> CallStream {
-        call.errand = Errand::Leased(self.key.clone());
+        call.errand = self.errand();
         self.troupe.call_stream(call)
     }
-}
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(actor) = self.troupe.server_actor(self.key.server.as_str()) {
-            // A server actor that has ended took the lease with it.
-            let _ = actor.cast(ServerMsg::Release(self.key.connection));
-        }
+    fn errand(&self) -> Errand {
+        Errand::Leased(Box::new(self.granted.key().clone()))
     }
 }

@@ -29,9 +29,9 @@ use crate::actors::cache::CacheMsg;
 use crate::actors::events::EventsMsg;
 use crate::actors::questions::Desk;
 use crate::actors::registry::{Registration, Roster};
-use crate::actors::root::{ApplyError, RegisterError, RootMsg};
+use crate::actors::root::{ApplyError, RegisterError, Rest, RootMsg};
 use crate::actors::router::RouterMsg;
-use crate::actors::server::{BreakerOrder, ServerMsg};
+use crate::actors::server::{BreakerOrder, ServerMsg, ServerReport};
 use crate::actors::{Stage, Tasks, ask, listener};
 use crate::call::Call;
 use crate::config::{Applied, ConfigError, ConfigFile, Server, Settings};
@@ -60,6 +60,10 @@ pub use telling::CallStream;
 /// How long the figures of one server are waited for; an actor that answers later is shown without them.
 const FIGURES_WAIT: Duration = Duration::from_secs(1);
 
+/// How long an order to a breaker waits for the next life of a server whose last one has just ended. The first restarts follow
+/// within milliseconds.
+const NEXT_LIFE_WAIT: Duration = Duration::from_secs(1);
+
 /// Which servers must be ready before [`Troupe::ready`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
@@ -81,13 +85,11 @@ impl Readiness {
         }
         let ready = |info: &ServerInfo| info.status == ServerStatus::Ready;
         let count = roster.entries.iter().filter(|entry| ready(&entry.info)).count();
-        let resting =
-            |info: &ServerInfo| matches!(info.status, ServerStatus::Draining | ServerStatus::Stopped);
         match self {
             Self::Any => count > 0,
             Self::All => {
                 roster.complete
-                    && roster.entries.iter().all(|entry| ready(&entry.info) || resting(&entry.info))
+                    && roster.entries.iter().all(|entry| ready(&entry.info) || is_resting(&entry.info))
             }
             Self::Quorum(wanted) => count >= *wanted,
             Self::Named(ids) => ids.iter().all(|id| {
@@ -95,6 +97,11 @@ impl Readiness {
             }),
         }
     }
+}
+
+/// Whether a server is out of service, or about to be, by order of the host.
+fn is_resting(info: &ServerInfo) -> bool {
+    matches!(info.status, ServerStatus::Draining | ServerStatus::Stopped)
 }
 
 /// The servers did not become ready in time: where each of them stands.
@@ -147,6 +154,9 @@ pub enum DrainError {
     /// Calls need some time to finish.
     #[error("the drain limit must be more than 0")]
     NoTime,
+    /// It was put back into service before it rested.
+    #[error("the server {0} was resumed before it rested")]
+    Resumed(ServerId),
 }
 
 /// A company of supervised servers: the handle that hosts clone and share.
@@ -305,8 +315,7 @@ impl Troupe {
     pub async fn stats(&self) -> Stats {
         let roster = self.0.roster.borrow().clone();
         let router = self.0.stage.borrow().router.clone();
-        let servers =
-            join_all(roster.entries.iter().map(|entry| server_stats(&entry.info, entry.actor.as_ref())));
+        let servers = join_all(roster.entries.iter().map(|entry| self.server_stats(&entry.info)));
         let routed = async {
             match router {
                 Some(router) => ask(&router, RouterMsg::Stats).await.ok(),
@@ -419,7 +428,7 @@ impl Troupe {
     /// [`resume`](Self::resume) puts it back.
     ///
     /// # Errors
-    /// A limit of zero, or no server of that id.
+    /// A limit of zero, no server of that id, or one that was resumed meanwhile.
     pub async fn drain(&self, server: &str, within: Duration) -> Result<(), DrainError> {
         if within.is_zero() {
             return Err(DrainError::NoTime);
@@ -427,7 +436,11 @@ impl Troupe {
         let unknown = || UnknownServer(server.to_owned());
         let server = ServerId::new(server).map_err(|_| unknown())?;
         let until = Instant::now() + within;
-        Ok(ask(&self.0.root, |port| RootMsg::Drain { server, until, port }).await.map_err(|_| unknown())?)
+        let order = |port| RootMsg::Drain { server: server.clone(), until, port };
+        match ask(&self.0.root, order).await.map_err(|_| unknown())? {
+            Rest::Rests => Ok(()),
+            Rest::Resumed => Err(DrainError::Resumed(server)),
+        }
     }
 
     /// Puts a drained server back into service.
@@ -514,6 +527,24 @@ impl Troupe {
         self.0.tasks.ended().await;
     }
 
+    /// The figures of a server, as far as its actor tells them in time.
+    async fn server_stats(&self, info: &ServerInfo) -> ServerStats {
+        let report = tokio::time::timeout(FIGURES_WAIT, self.server_report(&info.id)).await;
+        server_stats(info, report.ok().flatten())
+    }
+
+    async fn server_report(&self, server: &ServerId) -> Option<ServerReport> {
+        let mut roster = self.0.roster.clone();
+        loop {
+            let actor = roster.borrow_and_update().entry(server)?.actor.clone()?;
+            if let Ok(report) = ask(&actor, ServerMsg::Report).await {
+                return Some(report);
+            }
+            // That life has ended or was replaced: the next one has the figures.
+            roster.changed().await.ok()?;
+        }
+    }
+
     /// The actor of a server.
     fn server_actor(&self, server: &str) -> Option<ActorRef<ServerMsg>> {
         let roster = self.0.roster.borrow();
@@ -578,18 +609,30 @@ impl BreakerControl<'_> {
 
     async fn order(&self, order: BreakerOrder) -> Result<Option<BreakerTransition>, UnknownServer> {
         let unknown = || UnknownServer(self.server.clone());
-        let actor = self.troupe.server_actor(&self.server).ok_or_else(unknown)?;
-        ask(&actor, |port| ServerMsg::Breaker { order, port }).await.map_err(|_| unknown())
+        let mut roster = self.troupe.0.roster.clone();
+        let until = Instant::now() + NEXT_LIFE_WAIT;
+        loop {
+            let actor = {
+                let roster = roster.borrow_and_update();
+                let entry = roster.entries.iter().find(|entry| entry.info.id == self.server.as_str());
+                entry.filter(|entry| !is_resting(&entry.info)).ok_or_else(unknown)?.actor.clone()
+            };
+            if let Some(actor) = actor
+                && let Ok(transition) = ask(&actor, |port| ServerMsg::Breaker { order, port }).await
+            {
+                return Ok(transition);
+            }
+            // That life has ended or was replaced: the order is the next one's.
+            match tokio::time::timeout_at(until, roster.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(unknown()),
+            }
+        }
     }
 }
 
-/// The figures of one server, as far as its actor tells them.
-async fn server_stats(info: &ServerInfo, actor: Option<&ActorRef<ServerMsg>>) -> ServerStats {
-    let report = match actor {
-        Some(actor) => tokio::time::timeout(FIGURES_WAIT, ask(actor, ServerMsg::Report)).await.ok(),
-        None => None,
-    };
-    let report = report.and_then(Result::ok);
+/// The figures of one server, as far as they are told.
+fn server_stats(info: &ServerInfo, report: Option<ServerReport>) -> ServerStats {
     let now = Instant::now();
     let (breaker, pool, latency, outcomes) = match report {
         Some(report) => (Some(report.breaker), report.pool, report.latency, report.outcomes),

@@ -6,7 +6,7 @@ use mcp_troupe::discovery::{Skipped, SourceError};
 use mcp_troupe::event::{Origin, ServerStatus, SourceStatus};
 use mcp_troupe::id::SourceId;
 use mcp_troupe::testkit::{ScriptedServer, ScriptedSource};
-use mcp_troupe::{Call, CallErrorKind, Event, Readiness, RegisterError, Server, Troupe};
+use mcp_troupe::{Call, CallErrorKind, ConfigFile, Event, Readiness, RegisterError, Server, Troupe};
 
 use super::common::{echo, end, event, kind};
 use super::{discovering, playing, plays, prompt, replica, scripted, source, stands};
@@ -41,6 +41,33 @@ async fn a_server_that_a_source_names_joins_and_its_origin_is_recorded() {
     let stats = source(&troupe).await;
     assert_eq!((stats.status, stats.servers, stats.failures), (SourceStatus::Good, 1, 0));
     assert!(stats.answered_ago.is_some());
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn what_a_found_server_leaves_to_the_troupe_is_as_the_present_settings_say() {
+    let (server, directory) = (scripted().await, ScriptedSource::new());
+    directory.answer([replica("a", &server)]);
+    let troupe = discovering(&directory).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    let former = troupe.servers()[0].incarnation;
+    let mut file = ConfigFile::parse("{\"mcpServers\": {}}").unwrap();
+    file.settings = prompt();
+    file.settings.pool.max = 2;
+    assert_eq!(troupe.apply(file).await.unwrap().settings, ["troupe.pool.max"]);
+    let again = || directory.answer([replica("a", &server)]);
+    again();
+    while troupe.servers()[0].incarnation == former {
+        tokio::task::yield_now().await;
+    }
+    let present = troupe.servers()[0].incarnation;
+    let answers = directory.answers();
+    again();
+    while directory.answers() == answers {
+        tokio::task::yield_now().await;
+    }
+    troupe.ready(Readiness::All).await.unwrap();
+    assert_eq!(troupe.servers()[0].incarnation, present, "nothing else has changed");
     end(troupe).await;
 }
 

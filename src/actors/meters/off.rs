@@ -45,6 +45,8 @@ impl ServerMeters {
 
     pub fn connected(&mut self, _: impl FnOnce() -> usize) {}
 
+    pub fn shows(&self, _: BreakerState) {}
+
     pub fn transition(&self, _: &BreakerTransition, _: BreakerState) {}
 }
 

@@ -64,6 +64,11 @@ impl ServerMeters {
         }
     }
 
+    /// The breaker is in this state, and has changed for nobody.
+    pub fn shows(&self, state: BreakerState) {
+        show_breaker(&self.server, Some(state));
+    }
+
     /// The breaker changed its state, and shows this one.
     pub fn transition(&self, transition: &BreakerTransition, state: BreakerState) {
         show_breaker(&self.server, Some(state));

@@ -5,34 +5,57 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
-use super::member::Phase;
-use super::{RegistryMsg, RegistryState};
+use super::member::{Member, Phase};
+use super::{FINISH_GRACE, HANDOVER_WAIT_MAX, RegistryMsg, RegistryState};
+use crate::actors::ledger::{Bequest, Legacy, Tenure};
 use crate::actors::meters::RegistryMeters;
 use crate::actors::router::RouterMsg;
 use crate::actors::server::{ServerActor, ServerArguments, ServerMsg};
+use crate::actors::supervision::SILENT;
 use crate::event::{Event, ExitCause, ServerStatus};
 use crate::id::{Incarnation, ServerId};
 use crate::policy::restart::Decision;
 use crate::policy::routing::Standing;
 
+/// How a life begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// The server was registered, here or with a registry that has ended.
+    Registered,
+    /// The last life is over.
+    After,
+    /// The last life retires.
+    Beside,
+}
+
 impl RegistryState {
-    /// Begins a life, in place of one that has ended or `beside` one that retires.
+    /// Begins a life.
     pub(super) async fn start(
         &mut self,
         myself: &ActorRef<RegistryMsg>,
         server: &ServerId,
-        incarnation: Incarnation,
-        beside: bool,
+        beginning: Beginning,
         now: Instant,
     ) -> Result<(), ActorProcessingErr> {
         let Some(member) = self.members.get_mut(server) else { return Ok(()) };
+        let awaited = match beginning {
+            Beginning::Registered => member.numbers.have_begun(),
+            Beginning::After => false,
+            Beginning::Beside => true,
+        };
+        let incarnation = member.numbers.life();
+        member.ledger.described(&member.registration, &self.context.settings);
         let arguments = ServerArguments {
             context: self.context.clone(),
             spec: member.registration.spec.clone(),
             connector: member.registration.connector.clone(),
             incarnation,
+            numbers: member.numbers.clone(),
+            newcomer: beginning == Beginning::Registered,
             registry: myself.clone(),
-            ledger: member.ledger.clone(),
+            root: self.root.clone(),
+            ledger: member.ledger.passed_on(),
+            tenure: if awaited { Tenure::Coming { by: now + HANDOVER_WAIT_MAX } } else { Tenure::Held },
             offer: member.offer.clone(),
         };
         let (actor, _) = ServerActor::spawn_linked(None, ServerActor, arguments, myself.get_cell()).await?;
@@ -43,15 +66,63 @@ impl RegistryState {
         member.suspected = false;
         member.standing = Standing { listed: member.offer.is_some(), ..Standing::beginning() };
         let (spec, standing) = (member.registration.spec.clone(), member.standing.clone());
-        self.context.to_router(if beside {
-            RouterMsg::Replaced { spec, incarnation, actor: Some(actor), standing }
-        } else {
-            RouterMsg::Joined { spec, incarnation, actor: Some(actor), standing }
+        self.context.to_router(match beginning {
+            Beginning::Beside => RouterMsg::Replaced { spec, incarnation, actor: Some(actor), standing },
+            Beginning::Registered | Beginning::After => {
+                RouterMsg::Joined { spec, incarnation, actor: Some(actor), standing }
+            }
         });
         let standing = member.standing.clone();
         self.tell_status(server, incarnation, former, &standing, now);
         self.changed.insert(server.clone());
         Ok(())
+    }
+
+    /// A life left something: it is the present one's, or kept for the next.
+    pub(super) fn handed_over(&mut self, legacy: Legacy) {
+        let Legacy { server, incarnation, whole, ledger } = legacy;
+        // What was left by a server that had the id before is nobody's.
+        let of_it = |member: &&mut Member| member.numbers.has(incarnation);
+        let Some(member) = self.members.get_mut(&server).filter(of_it) else { return };
+        // Of two that come late the breaker of the later life counts.
+        let whole = whole && incarnation >= member.ledger_from;
+        if whole {
+            member.ledger.succeed(ledger);
+            member.ledger_from = incarnation;
+        } else {
+            member.ledger.add(ledger);
+        }
+        let of_the_last = incarnation == member.incarnation;
+        if of_the_last {
+            member.buried = incarnation;
+        }
+        match &mut member.phase {
+            Phase::Waiting { handed_over, .. } => *handed_over |= of_the_last,
+            Phase::Alive(actor) if !of_the_last => {
+                member.ledger.described(&member.registration, &self.context.settings);
+                let ledger = member.ledger.passed_on();
+                let bequest = Bequest::new(Legacy { server, incarnation, whole, ledger }, &self.root);
+                // One that has just ended leaves it to its next life: the bequest comes back.
+                let _ = actor.cast(ServerMsg::Inherit(bequest));
+            }
+            // It is kept for the next one.
+            Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => {}
+        }
+    }
+
+    /// Lives that finish what they have, and until when.
+    pub(super) fn finishing(&self) -> impl Iterator<Item = (&ActorRef<ServerMsg>, Instant)> {
+        let members = self.members.values().filter_map(|member| match &member.phase {
+            Phase::Leaving(actor) | Phase::Paused { actor, .. } => Some((actor.as_ref()?, member.finish_by)),
+            Phase::Alive(_) | Phase::Waiting { .. } => None,
+        });
+        members.chain(self.retiring.iter().map(|life| (&life.actor, life.finish_by)))
+    }
+
+    /// The same, with the moment at which each that has not ended is killed.
+    pub(super) fn overdue(&self) -> impl Iterator<Item = (&ActorRef<ServerMsg>, Instant)> {
+        // A time beyond all clocks does not end.
+        self.finishing().filter_map(|(actor, until)| Some((actor, until.checked_add(FINISH_GRACE)?)))
     }
 
     pub(super) fn reported(
@@ -101,14 +172,12 @@ impl RegistryState {
         if let Phase::Leaving(_) = member.phase {
             return self.forget(server);
         }
-        if let Phase::Paused { actor, tell } = &mut member.phase {
+        if let Phase::Paused { actor, order } = &mut member.phase {
             *actor = None;
-            for port in std::mem::take(tell) {
-                // Whoever waited may have left.
-                let _ = port.send(());
-            }
+            let order = *order;
             let (incarnation, standing) = (member.incarnation, member.standing.clone());
             self.context.to_router(RouterMsg::Down { server: server.clone(), incarnation, cause, standing });
+            self.rests(server, order);
             return self.stand_aside(server, ServerStatus::Stopped, now);
         }
         let incarnation = member.incarnation;
@@ -133,7 +202,7 @@ impl RegistryState {
             ..Standing::beginning()
         };
         member.phase = match until {
-            Some(until) => Phase::Waiting { until, ended_at: now, handed_over: false },
+            Some(until) => Phase::Waiting { until, ended_at: now, handed_over: member.buried == incarnation },
             None => {
                 self.offers_changed = true;
                 Phase::Leaving(None)
@@ -173,7 +242,7 @@ impl RegistryState {
                 (true, false) => {
                     tracing::error!(server = %member.registration.spec.id, "silent: stopped");
                     member.suspected = true;
-                    actor.stop(None);
+                    actor.stop(Some(SILENT.to_owned()));
                 }
                 (true, true) => actor.kill(),
             }

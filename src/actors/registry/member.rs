@@ -1,13 +1,17 @@
 //! One server as its supervisor sees it.
 
+use std::sync::Arc;
+
 use ractor::ActorRef;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Registration;
 use crate::actors::ledger::Ledger;
+use crate::actors::numbers::Numbers;
+use crate::actors::root::DrainOrder;
 use crate::actors::server::ServerMsg;
-use crate::id::{Incarnation, ServerId};
+use crate::config::ServerSpec;
+use crate::id::Incarnation;
 use crate::policy::catalogue::Offer;
 use crate::policy::restart::RestartPolicy;
 use crate::policy::routing::Standing;
@@ -21,10 +25,10 @@ pub(super) enum Phase {
         ended_at: Instant,
         handed_over: bool,
     },
-    /// Drained by order of the host; those who wait for its rest are told.
+    /// Drained by an order of the host; the root is told when it rests.
     Paused {
         actor: Option<ActorRef<ServerMsg>>,
-        tell: Vec<oneshot::Sender<()>>,
+        order: DrainOrder,
     },
     Leaving(Option<ActorRef<ServerMsg>>),
 }
@@ -32,12 +36,19 @@ pub(super) enum Phase {
 /// One server as its supervisor sees it.
 pub(super) struct Member {
     pub registration: Registration,
+    pub numbers: Numbers,
+    /// The present life, or the last one; none has this number before the first.
     pub incarnation: Incarnation,
     pub phase: Phase,
     pub restart: RestartPolicy,
     pub standing: Standing,
     pub offer: Option<Offer>,
+    /// What the present life began with, but for the figures, which it has taken with it; and what was left since.
     pub ledger: Ledger,
+    /// The latest life whose breaker and backoff the ledger has.
+    pub ledger_from: Incarnation,
+    /// The latest life of which nothing is left.
+    pub buried: Incarnation,
     /// When the life that is drained, or leaves, ends at the latest.
     pub finish_by: Instant,
     /// When its actor last showed a sign of life.
@@ -84,7 +95,7 @@ impl Member {
 
 /// A life that was replaced.
 pub(super) struct Retiring {
-    pub server: ServerId,
+    pub spec: Arc<ServerSpec>,
     pub incarnation: Incarnation,
     pub actor: ActorRef<ServerMsg>,
     pub finish_by: Instant,

@@ -1,14 +1,14 @@
 //! Who is a member, by order of the host or its sources: servers join, are described anew, rest, come back and leave.
 
 use ractor::{ActorProcessingErr, ActorRef};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::lives::Beginning;
 use super::member::{Member, Phase, Retiring};
-use super::{Registration, RegistryMsg, RegistryState};
+use super::{Enrolment, Registration, RegistryMsg, RegistryState};
 use crate::actors::ledger::Ledger;
 use crate::actors::meters::RegistryMeters;
-use crate::actors::root::RootMsg;
+use crate::actors::root::{DrainOrder, RootMsg};
 use crate::actors::router::RouterMsg;
 use crate::actors::server::ServerMsg;
 use crate::event::{Event, ServerStatus};
@@ -20,31 +20,36 @@ impl RegistryState {
     pub(super) async fn register(
         &mut self,
         myself: &ActorRef<RegistryMsg>,
-        registration: Registration,
-        paused: bool,
+        enrolment: Enrolment,
         now: Instant,
     ) -> Result<(), ActorProcessingErr> {
+        let Enrolment { registration, numbers, paused } = enrolment;
         let spec = registration.spec.clone();
         let settings = &self.context.settings;
         let member = Member {
-            incarnation: Incarnation::FIRST,
+            incarnation: numbers.last_life(),
             phase: Phase::Waiting { until: now, ended_at: now, handed_over: true },
             restart: RestartPolicy::new(settings.restart.clone()),
             standing: Standing::beginning(),
             offer: None,
-            ledger: Ledger::new(&spec, settings),
+            ledger: Ledger::new(&registration, settings),
+            // No life has these numbers.
+            ledger_from: Incarnation(0),
+            buried: Incarnation(0),
             finish_by: now,
             heard_at: now,
             suspected: false,
+            numbers,
             registration,
         };
         RegistryMeters::stands(&spec.id, member.standing.status);
         self.members.insert(spec.id.clone(), member);
         self.context.emit(Event::ServerRegistered { server: spec.id.clone(), group: spec.group.clone() });
-        if paused {
-            return self.rest(&spec.id, now);
+        if let Some(order) = paused {
+            self.rest(&spec.id, order, now);
+            return Ok(());
         }
-        self.start(myself, &spec.id, Incarnation::FIRST, false, now).await
+        self.start(myself, &spec.id, Beginning::Registered, now).await
     }
 
     /// Gives a server another description, and with it another life.
@@ -56,29 +61,47 @@ impl RegistryState {
     ) -> Result<(), ActorProcessingErr> {
         let server = registration.spec.id.clone();
         let Some(member) = self.members.get_mut(&server) else { return Ok(()) };
-        let fresh = Ledger::new(&registration.spec, &self.context.settings);
-        // The figures are the server's; what was learned of the former endpoint is not.
-        let Ledger { outcomes, latency, next_connection, subscriptions, .. } = member.ledger.clone();
-        member.ledger = Ledger { outcomes, latency, next_connection, subscriptions, ..fresh };
-        member.registration = registration;
+        let former = std::mem::replace(&mut member.registration, registration);
         self.changed.insert(server.clone());
-        let retiring = match &member.phase {
-            Phase::Alive(actor) => Some((actor.clone(), member.incarnation)),
-            Phase::Waiting { .. } => None,
+        let actor = match &mut member.phase {
+            Phase::Alive(actor) => actor.clone(),
+            Phase::Waiting { until, .. } => {
+                // At once, when what the last life left is there.
+                *until = now;
+                return Ok(());
+            }
+            // It had ended for good by its restart policy: nobody describes a server anew that has been unregistered.
+            Phase::Leaving(None) => {
+                let handed_over = member.buried == member.incarnation;
+                member.phase = Phase::Waiting { until: now, ended_at: now, handed_over };
+                self.offers_changed = true;
+                return Ok(());
+            }
             // One that rests begins with the new description when it is resumed.
-            Phase::Paused { .. } | Phase::Leaving(_) => return Ok(()),
+            Phase::Paused { .. } | Phase::Leaving(Some(_)) => return Ok(()),
         };
-        let next = member.incarnation.next();
         let until = now + self.context.settings.shutdown_drain;
-        let beside = retiring.is_some();
-        if let Some((actor, incarnation)) = retiring.clone() {
-            self.retiring.push(Retiring { server: server.clone(), incarnation, actor, finish_by: until });
-        }
-        self.start(myself, &server, next, beside, now).await?;
-        if let Some((actor, _)) = retiring {
-            self.context.to_router(RouterMsg::Finish { actor, until });
-        }
+        self.succeed(myself, &server, former, actor.clone(), until, now).await?;
+        self.context.to_router(RouterMsg::Finish { actor, until });
         Ok(())
+    }
+
+    /// Begins another life beside one that retires, and has that one hand over what is the server's.
+    async fn succeed(
+        &mut self,
+        myself: &ActorRef<RegistryMsg>,
+        server: &ServerId,
+        former: Registration,
+        actor: ActorRef<ServerMsg>,
+        finish_by: Instant,
+        now: Instant,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(member) = self.members.get(server) else { return Ok(()) };
+        // One that ends at this moment hands over by its end.
+        let _ = actor.cast(ServerMsg::HandOver);
+        let (spec, incarnation) = (former.spec, member.incarnation);
+        self.retiring.push(Retiring { spec, incarnation, actor, finish_by });
+        self.start(myself, server, Beginning::Beside, now).await
     }
 
     /// Gives a server another description and leaves its actor and its connections alone.
@@ -88,7 +111,7 @@ impl RegistryState {
         let spec = registration.spec.clone();
         member.registration = registration;
         // Every life that is not over, also one that finishes what it has: it may still tell of the server's resources.
-        let finishing = self.retiring.iter().filter(|life| life.server == server).map(|life| &life.actor);
+        let finishing = self.retiring.iter().filter(|life| life.spec.id == server).map(|life| &life.actor);
         for actor in member.actor().into_iter().chain(finishing) {
             let _ = actor.cast(ServerMsg::Amended(spec.clone()));
         }
@@ -99,7 +122,8 @@ impl RegistryState {
 
     /// A life that was replaced is over.
     pub(super) fn retired(&mut self, index: usize) {
-        let Retiring { server, incarnation, .. } = self.retiring.swap_remove(index);
+        let Retiring { spec, incarnation, .. } = self.retiring.swap_remove(index);
+        let server = spec.id.clone();
         self.context.to_router(RouterMsg::Retired { server: server.clone(), incarnation });
         if self.members.get(&server).is_some_and(|member| matches!(member.phase, Phase::Leaving(None))) {
             self.forget(&server);
@@ -107,41 +131,43 @@ impl RegistryState {
     }
 
     /// Takes a server out of service.
-    pub(super) fn drain(
-        &mut self,
-        server: &ServerId,
-        until: Instant,
-        port: oneshot::Sender<()>,
-        now: Instant,
-    ) {
+    pub(super) fn drain(&mut self, server: &ServerId, until: Instant, order: DrainOrder, now: Instant) {
         let Some(member) = self.members.get_mut(server) else { return };
         member.finish_by = until;
         let mut finishing = None;
         match &mut member.phase {
             Phase::Alive(actor) => {
                 finishing = Some(actor.clone());
-                member.phase = Phase::Paused { actor: Some(actor.clone()), tell: vec![port] };
+                member.phase = Phase::Paused { actor: Some(actor.clone()), order };
             }
-            Phase::Paused { actor: Some(actor), tell } => {
+            Phase::Paused { actor: Some(actor), order: present } => {
                 let actor = actor.clone();
-                tell.push(port);
+                *present = order;
                 return self.context.to_router(RouterMsg::Finish { actor, until });
             }
             Phase::Waiting { .. } => {
-                member.phase = Phase::Paused { actor: None, tell: Vec::new() };
-                let _ = port.send(());
+                member.phase = Phase::Paused { actor: None, order };
+                self.rests(server, order);
             }
-            // It rests already, or is leaving: the port's end says so.
-            Phase::Paused { actor: None, .. } | Phase::Leaving(_) => {
-                let _ = port.send(());
-                return;
+            Phase::Paused { actor: None, order: present } => {
+                *present = order;
+                return self.rests(server, order);
             }
+            // It has ended for good, or the root knows that it leaves.
+            Phase::Leaving(_) => return self.rests(server, order),
         }
+        let Some(member) = self.members.get(server) else { return };
         let status = if member.actor().is_some() { ServerStatus::Draining } else { ServerStatus::Stopped };
         self.stand_aside(server, status, now);
         if let Some(actor) = finishing {
             self.context.to_router(RouterMsg::Finish { actor, until });
         }
+    }
+
+    /// A server that was drained rests. The root is told when the handles see it.
+    pub(super) fn rests(&mut self, server: &ServerId, order: DrainOrder) {
+        self.rested.push((server.clone(), order));
+        self.changed.insert(server.clone());
     }
 
     /// Sets a server aside: the router is told at once, since no actor of it will.
@@ -171,9 +197,9 @@ impl RegistryState {
     }
 
     /// Registers a server that rests.
-    pub(super) fn rest(&mut self, server: &ServerId, now: Instant) -> Result<(), ActorProcessingErr> {
-        let Some(member) = self.members.get_mut(server) else { return Ok(()) };
-        member.phase = Phase::Paused { actor: None, tell: Vec::new() };
+    fn rest(&mut self, server: &ServerId, order: DrainOrder, now: Instant) {
+        let Some(member) = self.members.get_mut(server) else { return };
+        member.phase = Phase::Paused { actor: None, order };
         self.context.to_router(RouterMsg::Joined {
             spec: member.registration.spec.clone(),
             incarnation: member.incarnation,
@@ -181,7 +207,6 @@ impl RegistryState {
             standing: member.standing.clone(),
         });
         self.stand_aside(server, ServerStatus::Stopped, now);
-        Ok(())
     }
 
     /// Puts a server that rests, or is about to, back into service.
@@ -193,13 +218,13 @@ impl RegistryState {
     ) -> Result<(), ActorProcessingErr> {
         let Some(member) = self.members.get_mut(server) else { return Ok(()) };
         let Phase::Paused { actor, .. } = &member.phase else { return Ok(()) };
-        let beside = actor.is_some();
-        if let Some(actor) = actor.clone() {
-            let (incarnation, finish_by) = (member.incarnation, member.finish_by);
-            self.retiring.push(Retiring { server: server.clone(), incarnation, actor, finish_by });
+        match actor.clone() {
+            Some(actor) => {
+                let (former, finish_by) = (member.registration.clone(), member.finish_by);
+                self.succeed(myself, server, former, actor, finish_by, now).await
+            }
+            None => self.start(myself, server, Beginning::After, now).await,
         }
-        let next = member.incarnation.next();
-        self.start(myself, server, next, beside, now).await
     }
 
     pub(super) fn unregister(&mut self, server: &ServerId, now: Instant) {
@@ -223,17 +248,18 @@ impl RegistryState {
     }
 
     pub(super) fn forget(&mut self, server: &ServerId) {
-        if self.retiring.iter().any(|life| life.server == *server) {
+        if self.retiring.iter().any(|life| life.spec.id == *server) {
             // Its id is free when the last of its lives is over.
             if let Some(member) = self.members.get_mut(server) {
                 member.phase = Phase::Leaving(None);
             }
             return;
         }
-        self.members.remove(server);
+        let Some(member) = self.members.remove(server) else { return };
         RegistryMeters::left(server);
+        let registration = member.numbers.registration();
         // Without a root the whole troupe is ending.
-        let _ = self.root.cast(RootMsg::Forgotten(server.clone()));
+        let _ = self.root.cast(RootMsg::Forgotten { server: server.clone(), registration });
         self.changed.remove(server);
         self.context.to_router(RouterMsg::Left(server.clone()));
         self.context.emit(Event::ServerUnregistered { server: server.clone() });

@@ -1,8 +1,10 @@
 //! A server to play, and what makes another one of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::actors::Alive;
+use crate::actors::numbers::Numbers;
+use crate::actors::root::DrainOrder;
 use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings};
 use crate::event::Origin;
 use crate::transport::{self, Connector};
@@ -13,6 +15,21 @@ pub(crate) struct Registration {
     pub spec: Arc<ServerSpec>,
     pub connector: Arc<dyn Connector>,
     pub origin: Origin,
+}
+
+/// How a server is reached, for comparison: it keeps nothing alive that the way has of its own.
+#[derive(Clone)]
+pub(crate) struct Way {
+    spec: Arc<ServerSpec>,
+    connector: Weak<dyn Connector>,
+}
+
+/// A server that the root has the registry play.
+pub(crate) struct Enrolment {
+    pub registration: Registration,
+    pub numbers: Numbers,
+    /// The order by which it rests, if it does.
+    pub paused: Option<DrainOrder>,
 }
 
 impl Registration {
@@ -45,13 +62,25 @@ impl Registration {
         Ok(Self { spec: Arc::new(spec), connector, origin })
     }
 
+    /// How it is reached.
+    pub fn way(&self) -> Way {
+        Way { spec: self.spec.clone(), connector: Arc::downgrade(&self.connector) }
+    }
+
     /// Whether connections that were opened for the one serve the other.
     pub fn reaches_alike(&self, other: &Self) -> bool {
-        let same_way = match (&self.spec.endpoint, &other.spec.endpoint) {
-            (Endpoint::Custom, Endpoint::Custom) => Arc::ptr_eq(&self.connector, &other.connector),
+        self.way().is_as_good_as(&other.way())
+    }
+}
+
+impl Way {
+    /// Whether connections that were opened by the one serve the other.
+    pub fn is_as_good_as(&self, other: &Self) -> bool {
+        let same = match (&self.spec.endpoint, &other.spec.endpoint) {
+            (Endpoint::Custom, Endpoint::Custom) => Weak::ptr_eq(&self.connector, &other.connector),
             (one, another) => one == another,
         };
-        same_way && self.spec.reaches_alike(&other.spec)
+        same && self.spec.reaches_alike(&other.spec)
     }
 }
 

@@ -119,6 +119,14 @@ impl Sources {
         self.membership.dismiss(server.clone());
     }
 
+    /// What servers leave to the troupe has changed.
+    pub fn settings(&self, settings: &Arc<Settings>) {
+        for actor in self.actors() {
+            // One that has just ended is restarted with them.
+            let _ = actor.cast(DiscoveryMsg::Settings(settings.clone()));
+        }
+    }
+
     /// Asks all of them to end.
     pub fn stop(&self) {
         self.actors().for_each(|actor| actor.stop(Some("stop".to_owned())));

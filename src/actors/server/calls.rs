@@ -9,7 +9,7 @@ use super::mirroring::Turn;
 use crate::actors::pump::{Finished, PumpMsg, Violations};
 use crate::actors::router::RouterMsg;
 use crate::call::{AttemptEnd, OutcomeClass};
-use crate::id::{AttemptId, ConnectionId};
+use crate::id::{AttemptId, ConnectionId, RouterLife};
 use crate::policy::routing::{CancelReason, Completion, Dispatch, News};
 
 /// Whether the server may have received an attempt that ended so.
@@ -30,7 +30,7 @@ impl ServerState {
     /// Sends a call over the least loaded connection, or gives it back unsent.
     pub(super) fn dispatch(&mut self, dispatch: Dispatch, turn: Turn, now: Instant) {
         let attempt = dispatch.attempt;
-        if self.drain_until.is_some() || self.offer.is_none() {
+        if self.drain_until.is_some() || self.offer.is_none() || self.is_waiting_for_its_ledger() {
             return self.refuse(attempt);
         }
         let breaker = &mut self.ledger().breaker;
@@ -75,6 +75,16 @@ impl ServerState {
             // The queue has a place for the cancellation of each call; a link that has ended cancels by its end.
             let _ = queue.try_send(PumpMsg::Cancel { attempt, reason });
         }
+    }
+
+    /// Whether a router is the present one. A later one than was known is from now on, and what those before it asked for is
+    /// called off, once: it may ask for something before it is announced.
+    pub(super) fn serves(&mut self, router: RouterLife) -> bool {
+        if self.router.is_some_and(|known| known < router) {
+            self.cancel_all();
+        }
+        self.router = self.router.max(Some(router));
+        self.router == Some(router)
     }
 
     pub(super) fn cancel_all(&mut self) {

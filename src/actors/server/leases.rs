@@ -18,7 +18,7 @@ impl ServerState {
         if self.drain_until.is_some() {
             return self.refuse(attempt);
         }
-        let connection = self.ledger().connection();
+        let connection = self.numbers.connection();
         if !self.leases.open(connection, attempt) {
             self.tell_of_lease(attempt, LeaseNews::Exhausted { limit: self.leases.max() });
         }

@@ -30,7 +30,7 @@ impl ServerState {
             return Ok(());
         }
         for _ in 0..self.pool.wanted() {
-            let connection = self.ledger().connection();
+            let connection = self.numbers.connection();
             self.pool.opening(connection);
             // In a box of its own, seldom needed: the future of each message would have room for it.
             Box::pin(self.open(myself, connection, false)).await?;

@@ -20,6 +20,9 @@ mod lists;
 mod mirroring;
 mod pinned;
 mod report;
+mod succession;
+#[cfg(all(test, feature = "testkit"))]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -43,16 +46,18 @@ use self::pinned::ToldOfPins;
 use super::Context;
 use super::alarm::Alarm;
 use super::connection::{ConnectionMsg, Ending};
-use super::ledger::{Held, Ledger};
+use super::ledger::{Bequest, Held, Ledger, Legacy, Tenure};
 use super::listing::Found;
 use super::meters::ServerMeters;
+use super::numbers::Numbers;
 use super::pump::{PumpMsg, Report};
 use super::registry::RegistryMsg;
+use super::root::RootMsg;
 use super::supervision::{STOP_GRACE, exit_of};
 use super::watching::{LateAnswers, ToldViolations};
 use crate::config::ServerSpec;
 use crate::event::{BreakerTransition, Event};
-use crate::id::{AttemptId, ConnectionId, Incarnation, ServerId};
+use crate::id::{AttemptId, ConnectionId, Incarnation, RouterLife, ServerId};
 use crate::policy::catalogue::Offer;
 use crate::policy::leases::Leases;
 use crate::policy::pins::Differences;
@@ -90,12 +95,13 @@ pub(crate) struct ServerReport {
 
 /// What a server actor is told.
 pub(crate) enum ServerMsg {
-    /// By the router: send these.
-    Dispatch(Vec<Dispatch>),
+    /// By the router: send these. What a router asks that is no longer the present one is not done: its callers have their
+    /// answers.
+    Dispatch { router: RouterLife, batch: Vec<Dispatch> },
     /// By the router: call an attempt off.
     Cancel { attempt: AttemptId, reason: CancelReason },
-    /// By the registry: the router was replaced; what the old one asked for is called off.
-    CancelAll,
+    /// By the registry: this is the present router; what those before it asked for is called off.
+    CancelAll { router: RouterLife },
     /// By a connection's task: the link is open and agreed on.
     Opened { connection: ConnectionId, session: Session, queue: mpsc::Sender<PumpMsg> },
     /// By a connection's task, as its last word: the link is over, or never came to be.
@@ -110,8 +116,12 @@ pub(crate) enum ServerMsg {
     Subscribe { uri: String, port: oneshot::Sender<Result<Arc<Held>, SubscribeError>> },
     /// By a handle: a host's subscription ended.
     Unsubscribe,
-    /// By the lease's user, or by the router where there is none: a lease ends.
-    Release(ConnectionId),
+    /// By whoever was the last to have a lease of this life in hand: it ends.
+    Release { incarnation: Incarnation, connection: ConnectionId },
+    /// By the registry: another life takes the place of this one, and is given what is the server's.
+    HandOver,
+    /// By the registry: what an earlier life left.
+    Inherit(Bequest),
     /// By the registry: the server is described anew, and its connections are as good for that.
     Amended(Arc<ServerSpec>),
     /// By the registry: a sign of life is wanted.
@@ -142,8 +152,13 @@ pub(crate) struct ServerArguments {
     pub spec: Arc<ServerSpec>,
     pub connector: Arc<dyn Connector>,
     pub incarnation: Incarnation,
+    pub numbers: Numbers,
+    /// The server has just been registered: this is the first attempt to reach it.
+    pub newcomer: bool,
     pub registry: ActorRef<RegistryMsg>,
+    pub root: ActorRef<RootMsg>,
     pub ledger: Ledger,
+    pub tenure: Tenure,
     /// What an earlier life found that the server offers.
     pub offer: Option<Offer>,
 }
@@ -164,17 +179,26 @@ struct Connection {
 /// with the rest of the state, its arrival proves that the life is over.
 struct Carried {
     ledger: Option<Box<Ledger>>,
+    tenure: Tenure,
     registry: ActorRef<RegistryMsg>,
+    root: ActorRef<RootMsg>,
     server: ServerId,
     incarnation: Incarnation,
+}
+
+impl Carried {
+    /// Leaves a ledger to those who play on.
+    fn leave(&self, ledger: Ledger, whole: bool) {
+        let legacy = Legacy { server: self.server.clone(), incarnation: self.incarnation, whole, ledger };
+        // Where its registry has ended the root knows the next one.
+        drop(Bequest::new(legacy, &self.root).deliver(&self.registry));
+    }
 }
 
 impl Drop for Carried {
     fn drop(&mut self) {
         if let Some(ledger) = self.ledger.take() {
-            let (server, incarnation) = (self.server.clone(), self.incarnation);
-            // Without a registry there is no next life.
-            let _ = self.registry.cast(RegistryMsg::Handover { server, incarnation, ledger });
+            self.leave(*ledger, self.tenure == Tenure::Held);
         }
     }
 }
@@ -185,8 +209,13 @@ pub(crate) struct ServerState {
     spec: Arc<ServerSpec>,
     connector: Arc<dyn Connector>,
     incarnation: Incarnation,
+    numbers: Numbers,
     registry: ActorRef<RegistryMsg>,
     carried: Carried,
+    /// Who asks for the figures. They are the handles', each of which waits for a second.
+    asked: Vec<oneshot::Sender<ServerReport>>,
+    /// The latest router that has asked for something, or was announced.
+    router: Option<RouterLife>,
 
     connections: BTreeMap<ConnectionId, Connection>,
     pool: Pool<AttemptId>,
@@ -230,12 +259,24 @@ impl Actor for ServerActor {
         _: ActorRef<ServerMsg>,
         arguments: ServerArguments,
     ) -> Result<ServerState, ActorProcessingErr> {
-        let ServerArguments { context, spec, connector, incarnation, registry, ledger, offer } = arguments;
+        let ServerArguments {
+            context,
+            spec,
+            connector,
+            incarnation,
+            numbers,
+            newcomer,
+            registry,
+            root,
+            ledger,
+            tenure,
+            offer,
+        } = arguments;
         let mut ledger = Box::new(ledger);
         let now = Instant::now();
         ledger.breaker.inherit(now);
         let meters = ServerMeters::new(&spec.id, ledger.breaker.state());
-        let hope = if incarnation == Incarnation::FIRST {
+        let hope = if newcomer {
             spec.pool.connect_timeout + spec.pool.handshake_timeout + spec.pool.list_timeout
         } else {
             hope_after_loss(&*connector)
@@ -245,10 +286,14 @@ impl Actor for ServerActor {
         Ok(ServerState {
             carried: Carried {
                 ledger: Some(ledger),
+                tenure,
                 registry: registry.clone(),
+                root,
                 server: spec.id.clone(),
                 incarnation,
             },
+            asked: Vec::new(),
+            router: None,
             connections: BTreeMap::new(),
             pool: Pool::new(spec.pool.clone()),
             leases: Leases::new(spec.pool.leases_max, spec.pool.lease_idle_timeout, spec.pool.in_flight_max),
@@ -272,6 +317,7 @@ impl Actor for ServerActor {
             spec,
             connector,
             incarnation,
+            numbers,
             registry,
         })
     }
@@ -292,8 +338,9 @@ impl Actor for ServerActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
         match message {
-            ServerMsg::Dispatch(batch) => {
-                for dispatch in batch {
+            ServerMsg::Dispatch { router, batch } => {
+                let present = state.serves(router);
+                for dispatch in batch.into_iter().filter(|_| present) {
                     match dispatch.over {
                         Over::Shared => state.dispatch(dispatch, Turn::First, now),
                         Over::Leased(connection) => {
@@ -303,9 +350,17 @@ impl Actor for ServerActor {
                     }
                 }
             }
-            ServerMsg::Release(connection) => state.end_lease(connection, "it was released"),
+            ServerMsg::Release { incarnation, connection } => {
+                if incarnation == state.incarnation {
+                    state.end_lease(connection, "it was released");
+                }
+            }
+            ServerMsg::HandOver => state.hand_over(),
+            ServerMsg::Inherit(bequest) => state.inherit(bequest, now),
             ServerMsg::Cancel { attempt, reason } => state.cancel(attempt, reason),
-            ServerMsg::CancelAll => state.cancel_all(),
+            ServerMsg::CancelAll { router } => {
+                state.serves(router);
+            }
             ServerMsg::Opened { connection, session, queue } => {
                 state.opened(connection, session, queue, now);
             }
@@ -344,8 +399,9 @@ impl Actor for ServerActor {
                 state.listed(number, connection, found, unlike_pins, now);
             }
             ServerMsg::Subscribe { uri, port } => {
-                // Who asked may have left; then the subscription ends at once.
-                if port.send(state.subscribe(uri)).is_err() {
+                // Who asked may have left; then the subscription ends at once. One of a life that has handed its own on would
+                // be nobody's: who asks such a life hears that it has ended.
+                if state.speaks_for_the_server() && port.send(state.subscribe(uri)).is_err() {
                     state.unsubscribe();
                 }
             }
@@ -356,11 +412,20 @@ impl Actor for ServerActor {
                 let _ = state.registry.cast(RegistryMsg::Pong { server, incarnation });
             }
             ServerMsg::Breaker { order, port } => {
-                let transition = state.order(order, now);
-                let _ = port.send(transition);
+                // As above: the order would end with this life.
+                if state.speaks_for_the_server() {
+                    state.decide();
+                    let transition = state.order(order, now);
+                    let _ = port.send(transition);
+                }
             }
             ServerMsg::Report(port) => {
-                let _ = port.send(state.figures(now));
+                // As above: what a life that has handed over still counts is not what the server has done. Nor is what one
+                // has that waits for the figures of the life before: it answers when it has them.
+                if state.speaks_for_the_server() {
+                    state.asked.retain(|port| !port.is_closed());
+                    state.asked.push(port);
+                }
             }
             ServerMsg::Drain { until } => state.drain_until = Some(until),
             ServerMsg::Due => state.alarm.rang(),
@@ -429,6 +494,8 @@ impl ServerState {
         self.late.tell_due(now);
         self.violations.tell_due(now);
         self.tell_updates(now);
+        self.wait_no_longer(now);
+        self.tell_figures(now);
         self.tend_leases(myself, now).await?;
         if let Some(until) = self.drain_until {
             let idle = self.pool.in_flight() == 0 && self.leases.len() == 0 && self.mirroring.is_idle();
@@ -447,6 +514,10 @@ impl ServerState {
             self.list_due(myself, now);
             self.listen(now);
         }
+        let awaited = match self.carried.tenure {
+            Tenure::Coming { by } => Some(by),
+            Tenure::Held | Tenure::Passed => None,
+        };
         let (pool, leases) = (&self.pool, &self.leases);
         self.meters.connected(|| pool.ready() + leases.len());
         self.report(now);
@@ -462,6 +533,7 @@ impl ServerState {
             self.drain_until,
             self.late.due_at(),
             self.violations.due_at(),
+            awaited,
         ];
         self.alarm.set(due.into_iter().flatten().min(), myself, || ServerMsg::Due);
         Ok(())

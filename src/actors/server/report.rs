@@ -10,7 +10,18 @@ use crate::policy::routing::Standing;
 use crate::stats::PoolStats;
 
 impl ServerState {
-    pub(super) fn figures(&self, now: Instant) -> ServerReport {
+    /// Answers who asks for the figures, when they are the server's.
+    pub(super) fn tell_figures(&mut self, now: Instant) {
+        if self.asked.is_empty() || self.is_waiting_for_its_ledger() {
+            return;
+        }
+        for port in std::mem::take(&mut self.asked) {
+            // Whoever asked may have left.
+            let _ = port.send(self.figures(now));
+        }
+    }
+
+    fn figures(&self, now: Instant) -> ServerReport {
         let ledger = self.carried.ledger.as_ref().expect("the ledger leaves only when the state is dropped");
         ServerReport {
             breaker: ledger.breaker.stats(now),
@@ -21,7 +32,8 @@ impl ServerState {
     }
 
     pub(super) fn standing(&mut self, now: Instant) -> Standing {
-        let status = if self.pool.is_ready() && self.offer.is_some() {
+        let known = self.offer.is_some() && !self.is_waiting_for_its_ledger();
+        let status = if self.pool.is_ready() && known {
             ServerStatus::Ready
         } else if self.connections.values().any(|held| !held.closing && !held.leased) {
             ServerStatus::Connecting

@@ -3,6 +3,8 @@
 //! A lease is asked for like a call: it waits, moves to another server of its group where the connection cannot be
 //! opened, and has a deadline. The calls on it go over its connection or fail; they never wait, move or repeat.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::placing::NoRoute;
@@ -122,12 +124,16 @@ impl<P, S> Routing<P, S> {
         let id = attempt.call;
         match news {
             LeaseNews::Granted(connection) => {
-                let granted = landed.then(|| self.calls.settle(id)).flatten();
-                let Some(view) = &self.views[place] else { return };
-                let Some(call) = granted else {
-                    // Whoever asked for it is gone.
-                    return view.handle.iter().for_each(|handle| out.release(handle, connection));
+                let key = LeaseKey { server: server.clone(), incarnation, connection };
+                let handle = self.views[place].as_ref().and_then(|view| view.handle.as_ref());
+                let Some(lease) = handle.map(|handle| out.lease(handle, key)) else {
+                    self.unsent(id);
+                    let reason = format!("the actor of {server} has ended");
+                    return self.fail(id, CallErrorKind::LeaseEnded { reason }, now, out);
                 };
+                let granted = landed.then(|| self.calls.settle(id)).flatten();
+                // Where whoever asked for it is gone, it ends here.
+                let (Some(call), Some(view)) = (granted, &self.views[place]) else { return };
                 *self.counters.outcomes.entry("ok").or_default() += 1;
                 let settled = self.settled(&call, Some(&view.spec.group), "ok", now);
                 out.settled(&settled);
@@ -142,7 +148,7 @@ impl<P, S> Routing<P, S> {
                     attempts: call.attempts,
                     lost_on: call.lost_on,
                     cached: false,
-                    lease: Some(Box::new(LeaseKey { server: server.clone(), incarnation, connection })),
+                    lease: Some(Arc::new(lease)),
                 };
                 out.answer(call.port, Ok(reply));
             }

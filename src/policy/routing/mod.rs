@@ -30,7 +30,7 @@ use rand::rngs::SmallRng;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::call::{Call, Reply, Request, Selector};
+use crate::call::{Call, Granted, LeaseKey, Reply, Request, Selector};
 use crate::config::{RetrySettings, ServerSpec, Settings};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{AttemptId, CallId, ConnectionId, GroupId, Incarnation, RequestId, ServerId};
@@ -112,8 +112,8 @@ pub trait Outlet<P, S> {
     fn hand_back(&mut self, port: P, call: Arc<Call>);
     /// Hands an attempt to a server; `false` if the server's actor is gone.
     fn dispatch(&mut self, server: &S, dispatch: Dispatch) -> bool;
-    /// Ends a lease that nobody holds.
-    fn release(&mut self, server: &S, connection: ConnectionId);
+    /// Makes a lease of what a server granted: a hold on it that ends it when it is dropped.
+    fn lease(&mut self, server: &S, key: LeaseKey) -> Granted;
     /// Tells a call that is open what a server says of it.
     fn tell(&mut self, port: &mut P, news: CallNews);
     /// Calls an attempt off.
@@ -352,10 +352,7 @@ impl<P, S> Routing<P, S> {
         let place = match self.places.get(&spec.id) {
             Some(place) => *place,
             None => {
-                let place = self.views.iter().position(Option::is_none).unwrap_or(self.views.len());
-                if place == self.views.len() {
-                    self.views.push(None);
-                }
+                let place = self.free_place();
                 self.places.insert(spec.id.clone(), place);
                 place
             }
@@ -363,8 +360,21 @@ impl<P, S> Routing<P, S> {
         let mut view = View::new(spec, incarnation, handle, standing);
         if let Some(former) = self.views[place].take() {
             view.load = former.load;
+            if former.incarnation == incarnation {
+                // It was known already, and works on what it got.
+                view.in_flight = former.in_flight;
+            }
         }
         self.views[place] = Some(view);
+    }
+
+    /// A place that no server has.
+    fn free_place(&mut self) -> usize {
+        let place = self.views.iter().position(Option::is_none).unwrap_or(self.views.len());
+        if place == self.views.len() {
+            self.views.push(None);
+        }
+        place
     }
 
     /// A server's description changed: its present life finishes what it has, and another one takes what is new.
@@ -385,6 +395,20 @@ impl<P, S> Routing<P, S> {
         }
         self.joined(spec, incarnation, handle, standing);
         self.reconsider(now, out);
+    }
+
+    /// This routing is new: a life that was replaced before finishes what it has, and its leases go on.
+    pub fn retiring(&mut self, spec: Arc<ServerSpec>, incarnation: Incarnation, handle: S) {
+        let of = (spec.id.clone(), incarnation);
+        if self.place_of(&of.0, incarnation).is_some() {
+            // It was replaced after this routing had begun, and is known.
+            return;
+        }
+        let mut view = View::new(spec, incarnation, Some(handle), Standing::beginning());
+        view.leaving = true;
+        let place = self.free_place();
+        self.views[place] = Some(view);
+        self.retiring.insert(of, place);
     }
 
     /// A server's description changed so that its present life serves it as well.

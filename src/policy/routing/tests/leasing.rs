@@ -1,9 +1,13 @@
 //! Leases: asked for, granted, used, ended.
 
 use super::*;
-use crate::call::{Errand, LeaseKey};
+use crate::call::Errand;
 
 const LINE: ConnectionId = ConnectionId(7);
+
+fn key(server: &str) -> LeaseKey {
+    LeaseKey { server: id(server), incarnation: Incarnation::FIRST, connection: LINE }
+}
 
 impl House {
     fn lease(&mut self, of: &str) -> u64 {
@@ -21,7 +25,8 @@ impl House {
         let call = self.lease("a");
         let (server, attempt) = self.last();
         self.news(&server, attempt, LeaseNews::Granted(LINE));
-        self.answer_of(call).unwrap().as_ref().unwrap().lease.clone().unwrap()
+        let reply = self.answer_of(call).unwrap().as_ref().unwrap();
+        Box::new(reply.lease.as_ref().unwrap().key().clone())
     }
 
     fn call_on(&mut self, lease: &LeaseKey) -> u64 {
@@ -133,7 +138,35 @@ fn a_lease_that_nobody_waits_for_any_more_is_given_back() {
     house.routing.cancel(CallId(call), house.now, &mut house.out);
     assert_eq!(house.out.cancelled, [(server.clone(), attempt, CancelReason::CallerLeft)]);
     house.news(&server, attempt, LeaseNews::Granted(LINE));
-    assert_eq!(house.out.released, [(server, LINE)]);
+    assert_eq!(*house.out.released.try_read().unwrap(), [key(&server)]);
+}
+
+#[test]
+fn a_lease_is_given_back_when_nobody_has_its_answer_any_more() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = house.lease("a");
+    let (server, attempt) = house.last();
+    house.news(&server, attempt, LeaseNews::Granted(LINE));
+    let reply = house.answer_of(call).unwrap().clone();
+    house.out.answers.clear();
+    assert!(house.out.released.try_read().unwrap().is_empty(), "a copy of the answer is left");
+    drop(reply);
+    assert_eq!(*house.out.released.try_read().unwrap(), [key(&server)]);
+}
+
+#[test]
+fn a_lease_of_a_life_that_was_replaced_is_known_to_a_new_router() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let spec = Server::custom("a").settle(&PoolSettings::default(), &BreakerSettings::default(), 0).unwrap();
+    let former = Incarnation(9);
+    house.routing.retiring(Arc::new(spec), former, "a, before".to_owned());
+    house.call_on(&LeaseKey { incarnation: former, ..key("a") });
+    assert_eq!((house.last().0.as_str(), house.last_over()), ("a, before", Over::Leased(LINE)));
+    house.call(Call::tool("t").server("a"));
+    assert_eq!(house.last().0, "a");
+    house.routing.retired(&id("a"), former, house.now, &mut house.out);
+    let over = house.call_on(&LeaseKey { incarnation: former, ..key("a") });
+    assert!(matches!(house.error_of(over), CallErrorKind::LeaseEnded { .. }));
 }
 
 #[test]
@@ -153,4 +186,19 @@ fn who_holds_a_lease_may_end_it_well_while_the_breaker_is_open() {
     house.standing("a", Standing { admission: open, ..up(8) });
     house.call_on(&lease);
     assert_eq!(house.last_over(), Over::Leased(LINE));
+}
+
+#[test]
+fn a_life_that_is_told_again_is_the_same_life() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    house.call(Call::tool("t").server("a"));
+    house.join("a", "g", 0, Incarnation::FIRST, up(8));
+    assert_eq!(house.routing.stats(house.now).in_flight, 1);
+    house.succeed_last();
+    assert_eq!(house.routing.stats(house.now).in_flight, 0);
+    // Known as the present life, and so as no life that was replaced.
+    let spec = Server::custom("a").settle(&PoolSettings::default(), &BreakerSettings::default(), 0).unwrap();
+    house.routing.retiring(Arc::new(spec), Incarnation::FIRST, "a, before".to_owned());
+    house.call(Call::tool("t").server("a"));
+    assert_eq!(house.last().0, "a");
 }

@@ -7,6 +7,7 @@ mod tiers;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::RwLock;
 
 use super::*;
 use crate::call::{AttemptEnd, OutcomeClass, Priority};
@@ -25,7 +26,7 @@ struct Script {
     dispatched: Vec<(String, Dispatch)>,
     cancelled: Vec<(String, AttemptId, CancelReason)>,
     told: Vec<(u64, CallNews)>,
-    released: Vec<(String, ConnectionId)>,
+    released: Arc<RwLock<Vec<LeaseKey>>>,
     /// Servers whose actor is gone.
     gone: Vec<String>,
 }
@@ -51,8 +52,9 @@ impl Outlet<u64, String> for Script {
         self.told.push((*port, news));
     }
 
-    fn release(&mut self, server: &String, connection: ConnectionId) {
-        self.released.push((server.clone(), connection));
+    fn lease(&mut self, _: &String, key: LeaseKey) -> Granted {
+        let released = self.released.clone();
+        Granted::new(key, move |key| released.try_write().unwrap().push(key))
     }
 
     fn cancel(&mut self, server: &String, attempt: AttemptId, reason: CancelReason) {

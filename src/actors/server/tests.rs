@@ -1,0 +1,281 @@
+//! A server actor by itself, between ears that hear what it tells: which router and which life it listens to.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use ractor::Message;
+use tokio::sync::{Semaphore, watch};
+
+use super::*;
+use crate::actors::events::EventsActor;
+use crate::actors::numbers::PastNumbers;
+use crate::actors::questions::Desk;
+use crate::actors::registry::Registration;
+use crate::actors::router::RouterMsg;
+use crate::actors::{Stage, Tasks, ask};
+use crate::call::Call;
+use crate::config::{Server, Settings};
+use crate::event::{BreakerState, Origin, ServerStatus};
+use crate::id::CallId;
+use crate::policy::breaker::Admission;
+use crate::policy::classify::classify;
+use crate::policy::routing::{Hears, LeaseNews};
+use crate::question::Handlers;
+use crate::testkit::{Script, ScriptedServer};
+
+/// Hears what an actor of its kind is told.
+struct Ear<M>(PhantomData<fn(M)>);
+
+impl<M: Message> Actor for Ear<M> {
+    type Msg = M;
+    type State = mpsc::Sender<M>;
+    type Arguments = mpsc::Sender<M>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<M>,
+        heard: mpsc::Sender<M>,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(heard)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<M>,
+        message: M,
+        heard: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        // A test that has heard enough.
+        let _ = heard.try_send(message);
+        Ok(())
+    }
+}
+
+async fn ear<M: Message>() -> (ActorRef<M>, mpsc::Receiver<M>) {
+    let (heard, messages) = mpsc::channel(1024);
+    let (actor, _) = Actor::spawn(None, Ear(PhantomData), heard).await.unwrap();
+    (actor, messages)
+}
+
+/// A server actor and those around it.
+struct House {
+    actor: ActorRef<ServerMsg>,
+    registry: ActorRef<RegistryMsg>,
+    told: mpsc::Receiver<RegistryMsg>,
+    routed: mpsc::Receiver<RouterMsg>,
+    root: mpsc::Receiver<RootMsg>,
+    registration: Registration,
+    settings: Arc<Settings>,
+    root_actor: ActorRef<RootMsg>,
+    _server: ScriptedServer,
+    _stage: watch::Sender<Stage>,
+}
+
+impl House {
+    async fn new(tenure: impl FnOnce(Instant) -> Tenure) -> Self {
+        let (server, connector) = ScriptedServer::builder().tool("echo", Script::Echo).start_in_memory();
+        let settings = Arc::new(Settings::default());
+        let tasks = Tasks::new();
+        let (router, routed) = ear().await;
+        let (registry, told) = ear().await;
+        let (root_actor, root) = ear().await;
+        let (events, _) = Actor::spawn(None, EventsActor, ()).await.unwrap();
+        let (stage, seen) = watch::channel(Stage { router: Some(router), ..Stage::default() });
+        let context = Context {
+            settings: settings.clone(),
+            stage: seen,
+            events,
+            dial_gate: Arc::new(Semaphore::new(8)),
+            pinning: None,
+            classifier: Arc::new(classify),
+            desk: Desk {
+                handlers: Arc::new(Handlers::default()),
+                questions_max: 1,
+                timeout: Duration::from_secs(1),
+            },
+            tasks: tasks.clone(),
+            seed: 7,
+        };
+        let origin = Origin::Registered;
+        let connector: Arc<dyn Connector> = Arc::new(connector);
+        let registration =
+            Registration::of(Server::custom("s"), Some(connector), &settings, 0, origin, tasks.alive())
+                .unwrap();
+        let numbers = PastNumbers::default().joins(&registration.spec.id);
+        let arguments = ServerArguments {
+            context,
+            spec: registration.spec.clone(),
+            connector: registration.connector.clone(),
+            incarnation: numbers.life(),
+            numbers,
+            newcomer: true,
+            registry: registry.clone(),
+            root: root_actor.clone(),
+            ledger: Ledger::new(&registration, &settings),
+            tenure: tenure(Instant::now()),
+            offer: None,
+        };
+        let (actor, _) = Actor::spawn(None, ServerActor, arguments).await.unwrap();
+        Self {
+            actor,
+            registry,
+            told,
+            routed,
+            root,
+            registration,
+            settings,
+            root_actor,
+            _server: server,
+            _stage: stage,
+        }
+    }
+
+    fn tell(&self, message: ServerMsg) {
+        self.actor.cast(message).unwrap();
+    }
+
+    /// A router asks for a lease by this call.
+    fn ask_for_lease(&self, router: u64, call: u64) {
+        let dispatch = Dispatch {
+            attempt: AttemptId { call: CallId(call), number: 1 },
+            tool: "".into(),
+            call: Arc::new(Call::tool("s")),
+            bypass: false,
+            over: Over::NewLease,
+            hears: Hears::Answer,
+        };
+        self.tell(ServerMsg::Dispatch { router: RouterLife(router), batch: vec![dispatch] });
+    }
+
+    fn announce(&self, router: u64) {
+        self.tell(ServerMsg::CancelAll { router: RouterLife(router) });
+    }
+
+    /// The next lease that is granted: by which call it was asked for, and its connection.
+    async fn granted(&mut self) -> (u64, ConnectionId) {
+        loop {
+            let told = self.routed.recv().await.expect("the actor goes on");
+            if let RouterMsg::Leasing { attempt, news: LeaseNews::Granted(connection), .. } = told {
+                return (attempt.call.0, connection);
+            }
+        }
+    }
+
+    async fn leased(&self) -> usize {
+        ask(&self.actor, ServerMsg::Report).await.unwrap().pool.leased
+    }
+
+    /// The next standing that is as it is wanted.
+    async fn stands(&mut self, mut wanted: impl FnMut(&Standing) -> bool) -> Standing {
+        loop {
+            let told = self.told.recv().await.expect("the actor goes on");
+            if let RegistryMsg::Report { standing, .. } = told
+                && wanted(&standing)
+            {
+                return standing;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_router_asks_before_it_is_announced_goes_on() {
+    let mut house = House::new(|_| Tenure::Held).await;
+    house.ask_for_lease(1, 1);
+    house.ask_for_lease(2, 2);
+    house.announce(2);
+    house.ask_for_lease(2, 3);
+    assert_eq!((house.granted().await.0, house.granted().await.0), (2, 3));
+    assert_eq!(house.leased().await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_router_asked_is_called_off_and_what_it_asks_late_is_not_done() {
+    let mut house = House::new(|_| Tenure::Held).await;
+    house.ask_for_lease(1, 1);
+    house.announce(2);
+    house.ask_for_lease(1, 2);
+    house.ask_for_lease(2, 3);
+    assert_eq!(house.granted().await.0, 3);
+    assert_eq!(house.leased().await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_of_another_life_ends_no_lease() {
+    let mut house = House::new(|_| Tenure::Held).await;
+    house.ask_for_lease(1, 1);
+    let (_, connection) = house.granted().await;
+    house.tell(ServerMsg::Release { incarnation: Incarnation(9), connection });
+    assert_eq!(house.leased().await, 1);
+    house.tell(ServerMsg::Release { incarnation: Incarnation::FIRST, connection });
+    while house.leased().await > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_is_ready_when_it_has_what_the_one_before_left() {
+    let begun = Instant::now();
+    let mut house = House::new(|now| Tenure::Coming { by: now + Duration::from_secs(60) }).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    while let Ok(told) = house.told.try_recv() {
+        let RegistryMsg::Report { standing, .. } = told else { continue };
+        assert_ne!(standing.status, ServerStatus::Ready);
+    }
+    let mut left = Ledger::new(&house.registration, &house.settings);
+    left.count("ok");
+    left.breaker.force_open();
+    let (server, incarnation) = (house.registration.spec.id.clone(), Incarnation(0));
+    let legacy = Legacy { server, incarnation, whole: true, ledger: left };
+    house.tell(ServerMsg::Inherit(Bequest::new(legacy, &house.root_actor)));
+    let standing = house.stands(|standing| standing.status == ServerStatus::Ready).await;
+    assert_eq!(standing.admission, Admission::Rejecting { retry_after: None });
+    let figures = ask(&house.actor, ServerMsg::Report).await.unwrap();
+    assert_eq!((figures.breaker.state, figures.outcomes["ok"]), (BreakerState::ForcedOpen, 1));
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_makes_do_with_what_it_has_where_nothing_comes() {
+    let begun = Instant::now();
+    let mut house = House::new(|now| Tenure::Coming { by: now + Duration::from_secs(1) }).await;
+    house.stands(|standing| standing.status == ServerStatus::Ready).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_that_has_handed_over_speaks_for_its_server_no_longer() {
+    let mut house = House::new(|_| Tenure::Held).await;
+    house.tell(ServerMsg::HandOver);
+    let left = loop {
+        if let RegistryMsg::Handover(bequest) = house.told.recv().await.unwrap() {
+            break bequest.open();
+        }
+    };
+    assert!(left.whole);
+    let order = |port| ServerMsg::Breaker { order: BreakerOrder::ForceOpen, port };
+    assert!(ask(&house.actor, order).await.is_err());
+    assert!(ask(&house.actor, ServerMsg::Report).await.is_err());
+    let subscribed = |port| ServerMsg::Subscribe { uri: "file:///a".to_owned(), port };
+    assert!(ask(&house.actor, subscribed).await.is_err());
+    house.actor.stop(None);
+    let rest = loop {
+        if let RegistryMsg::Handover(bequest) = house.told.recv().await.unwrap() {
+            break bequest.open();
+        }
+    };
+    assert!(!rest.whole, "the breaker was handed on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_life_left_comes_to_the_root_where_its_registry_has_ended() {
+    let mut house = House::new(|_| Tenure::Held).await;
+    house.registry.stop_and_wait(None, None).await.unwrap();
+    house.actor.stop(None);
+    let RootMsg::Bequest(bequest) = house.root.recv().await.unwrap() else { panic!("another message") };
+    // Unread it comes back.
+    drop(bequest);
+    let RootMsg::Bequest(bequest) = house.root.recv().await.unwrap() else { panic!("another message") };
+    assert!(bequest.deliver(&house.registry).is_some(), "a registry that has ended takes nothing");
+    house.root_actor.stop_and_wait(None, None).await.unwrap();
+}
