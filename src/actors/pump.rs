@@ -83,15 +83,37 @@ enum Flight {
 enum Place {
     /// Where all frames come.
     Shared,
+    /// On a stream of what the peer says unasked.
+    Unasked,
     /// On the stream of the answer to this request.
     StreamOf(u64),
     /// As all that the peer has to say to this request.
     AnswerTo(u64),
 }
 
+impl Place {
+    /// Whether an answer to the request `named` may come here. Ids are small and equal on all links: what a confused server
+    /// or proxy sends on another request's exchange may be the answer to another caller's request.
+    fn admits(self, named: u64) -> bool {
+        match self {
+            Self::Shared => true,
+            Self::Unasked => false,
+            Self::StreamOf(id) | Self::AnswerTo(id) => id == named,
+        }
+    }
+}
+
 /// The answer to a question of the peer's, on its way.
 fn answer_of(id: &RawJson, answered: &Answered) -> Outbound {
     Outbound::Notice(encode_answer(id, answered))
+}
+
+/// What is said of an answer to the request `named` that came on the exchange of another one, or on none.
+fn misplacement(named: u64, on: Option<u64>) -> String {
+    match on {
+        Some(on) => format!("an answer to request {named} came on the exchange of request {on}"),
+        None => format!("an answer to request {named} came among what is told unasked"),
+    }
 }
 
 /// The task's state.
@@ -442,6 +464,7 @@ impl<R: FnMut(Report)> Pump<R> {
                     unfinished |= match inbound {
                         Inbound::Alive => false,
                         Inbound::Message(frame) => self.receive(frame, Place::Shared, now)?,
+                        Inbound::Unasked(frame) => self.receive(frame, Place::Unasked, now)?,
                         Inbound::Beside { id, frame } => self.receive(frame, Place::StreamOf(id), now)?,
                         Inbound::Answer { id, frame } => self.receive(frame, Place::AnswerTo(id), now)?,
                         Inbound::Failed { id, failure } => {
@@ -463,12 +486,16 @@ impl<R: FnMut(Report)> Pump<R> {
     /// in it.
     fn receive(&mut self, frame: Bytes, place: Place, now: Instant) -> Result<bool, String> {
         let (to, on) = match place {
-            Place::Shared => (None, None),
+            Place::Shared | Place::Unasked => (None, None),
             Place::StreamOf(id) => (None, Some(id)),
             Place::AnswerTo(id) => (Some(id), Some(id)),
         };
         let mut received = Vec::new();
-        let each = |incoming| match incoming {
+        let mut misplaced = None;
+        let each = |incoming: Incoming| match incoming {
+            stray if stray.answered().is_some_and(|named| !place.admits(named)) => {
+                misplaced = stray.answered()
+            }
             // The usual frame holds one response; the vector stays empty for it.
             Incoming::Response(response) => self.answer(response, now),
             Incoming::Hollow { id } => self.invalid(id, "it has neither result nor error", now),
@@ -479,9 +506,13 @@ impl<R: FnMut(Report)> Pump<R> {
             Some(id) => decode_answer(frame, id, each),
         };
         if let Some(id) = to.filter(|id| self.in_flight.contains_key(id)) {
-            let reason =
-                decoded.as_ref().err().map_or("it holds no response".to_owned(), Malformed::to_string);
+            let none = "it holds no response to this request".to_owned();
+            let reason = decoded.as_ref().err().map_or(none, Malformed::to_string);
             self.invalid(id, &reason, now);
+        }
+        if let Some(named) = misplaced {
+            // Its request, if there is one, goes on: its own answer is still to come.
+            self.report.violations.push(misplacement(named, on));
         }
         let more = !received.is_empty();
         for incoming in received {
@@ -605,6 +636,7 @@ impl<R: FnMut(Report)> Pump<R> {
         let latency = now.saturating_duration_since(sent_at);
         let end = match failure {
             Failure::NotCarriedOut(reason) => AttemptEnd::ConnectionLost { reason, sent: false },
+            Failure::SessionLost(reason) => AttemptEnd::SessionLost { reason },
             Failure::Refused(refusal) => AttemptEnd::Refused(refusal),
             Failure::Invalid(reason) => AttemptEnd::InvalidResponse(reason),
             Failure::BrokenOff(reason) => {
@@ -652,7 +684,7 @@ impl<R: FnMut(Report)> Pump<R> {
         let class = (self.classifier)(&end);
         // A broken link counts once for the breaker, not once for each call that was on it.
         let counts = match end {
-            AttemptEnd::ConnectionLost { .. } => OutcomeClass::Ignored,
+            AttemptEnd::ConnectionLost { .. } | AttemptEnd::SessionLost { .. } => OutcomeClass::Ignored,
             AttemptEnd::Result(_)
             | AttemptEnd::Rpc(_)
             | AttemptEnd::Refused(_)

@@ -179,7 +179,7 @@ impl HttpLink {
                 self.heard.push_back(Inbound::Beside { id, frame });
             }
             (Errand::Notice | Errand::Listen, Heard::Message(frame)) => {
-                self.heard.push_back(Inbound::Message(frame));
+                self.heard.push_back(Inbound::Unasked(frame));
             }
             (_, Heard::Session(session)) => self.bearings.session = Some(session),
             (Errand::Request { id, .. }, Heard::Answer(frame)) => {
@@ -189,7 +189,11 @@ impl HttpLink {
             }
             (Errand::Request { id, .. }, Heard::Failed(failure)) => self.failed(id, failure),
             (Errand::Request { id, .. }, Heard::Over(error)) => {
-                let failure = Failure::NotCarriedOut(error.to_string());
+                let words = error.to_string();
+                let failure = match &error {
+                    LinkError::SessionLost(_) => Failure::SessionLost(words),
+                    _ => Failure::NotCarriedOut(words),
+                };
                 self.leave(error);
                 self.failed(id, failure);
             }
