@@ -230,7 +230,7 @@ async fn next_step(
                 }
                 return Ok(step);
             }
-            Some(Ok(Inbound::Answer { id, frame })) => {
+            Some(Ok(Inbound::Answer { id, frame } | Inbound::Refused { id, frame })) => {
                 let decoded = decode_answer(frame, id, answers_to(id, &mut receive));
                 let Step::Wait = step else { return Ok(step) };
                 let words =

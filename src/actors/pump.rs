@@ -89,6 +89,8 @@ enum Place {
     StreamOf(u64),
     /// As all that the peer has to say to this request.
     AnswerTo(u64),
+    /// The same, and the transport says that the peer would not have the request as it came.
+    RefusalOf(u64),
 }
 
 impl Place {
@@ -98,7 +100,7 @@ impl Place {
         match self {
             Self::Shared => true,
             Self::Unasked => false,
-            Self::StreamOf(id) | Self::AnswerTo(id) => id == named,
+            Self::StreamOf(id) | Self::AnswerTo(id) | Self::RefusalOf(id) => id == named,
         }
     }
 }
@@ -467,6 +469,7 @@ impl<R: FnMut(Report)> Pump<R> {
                         Inbound::Unasked(frame) => self.receive(frame, Place::Unasked, now)?,
                         Inbound::Beside { id, frame } => self.receive(frame, Place::StreamOf(id), now)?,
                         Inbound::Answer { id, frame } => self.receive(frame, Place::AnswerTo(id), now)?,
+                        Inbound::Refused { id, frame } => self.receive(frame, Place::RefusalOf(id), now)?,
                         Inbound::Failed { id, failure } => {
                             self.failed(id, failure, now);
                             true
@@ -488,7 +491,7 @@ impl<R: FnMut(Report)> Pump<R> {
         let (to, on) = match place {
             Place::Shared | Place::Unasked => (None, None),
             Place::StreamOf(id) => (None, Some(id)),
-            Place::AnswerTo(id) => (Some(id), Some(id)),
+            Place::AnswerTo(id) | Place::RefusalOf(id) => (Some(id), Some(id)),
         };
         let mut received = Vec::new();
         let mut misplaced = None;
@@ -497,7 +500,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 misplaced = stray.answered()
             }
             // The usual frame holds one response; the vector stays empty for it.
-            Incoming::Response(response) => self.answer(response, now),
+            Incoming::Response(response) => self.answer(response, place, now),
             Incoming::Hollow { id } => self.invalid(id, "it has neither result nor error", now),
             Incoming::Request { .. } | Incoming::Notification { .. } => received.push(incoming),
         };
@@ -577,7 +580,7 @@ impl<R: FnMut(Report)> Pump<R> {
         }
     }
 
-    fn answer(&mut self, response: Response, now: Instant) {
+    fn answer(&mut self, response: Response, place: Place, now: Instant) {
         let Some(id) = response.id else {
             // An error without an id answers nobody in particular; a welcome is no error.
             if let Err(error) = response.outcome {
@@ -590,7 +593,11 @@ impl<R: FnMut(Report)> Pump<R> {
             Some(Flight::Call { attempt, permit, sent_at, spare, hearing: _ }) => {
                 self.link.answered(id);
                 let end = match (response.outcome, spare) {
-                    (Err(error), Some(spare)) if error.code == RpcError::HEADER_MISMATCH => {
+                    // A tool's own error may have that code too, after it has done something.
+                    (Err(error), Some(spare))
+                        if error.code == RpcError::HEADER_MISMATCH
+                            && matches!(place, Place::RefusalOf(_)) =>
+                    {
                         return self.report.stale.push(Stale { dispatch: *spare, permit, error });
                     }
                     (outcome, _) => outcome,

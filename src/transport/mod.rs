@@ -108,6 +108,13 @@ pub enum Inbound {
         /// The message.
         frame: Bytes,
     },
+    /// The same, where the transport says with it that the peer would not have the request as it came.
+    Refused {
+        /// The request's id on this link.
+        id: u64,
+        /// The message.
+        frame: Bytes,
+    },
     /// A request ended without an answer.
     Failed {
         /// Its id on this link.

@@ -90,6 +90,8 @@ pub(super) enum Heard {
     Message(Bytes),
     /// All that the server has to say to a request.
     Answer(Bytes),
+    /// The same, with the status that says that the request is not as it should be.
+    Refused(Bytes),
     /// A notice was taken.
     Taken,
     /// The server began a session.
@@ -374,7 +376,8 @@ impl Running {
                 None => false,
             };
             if certain {
-                return self.say(Heard::Answer(frame));
+                let refused = status == StatusCode::BAD_REQUEST;
+                return self.say(if refused { Heard::Refused(frame) } else { Heard::Answer(frame) });
             }
         }
         if let Errand::Request { initialize: true, .. } = self.exchange.errand

@@ -187,6 +187,11 @@ impl HttpLink {
                     self.heard.push_back(Inbound::Answer { id, frame });
                 }
             }
+            (Errand::Request { id, .. }, Heard::Refused(frame)) => {
+                if self.under_way.remove(&id).is_some() {
+                    self.heard.push_back(Inbound::Refused { id, frame });
+                }
+            }
             (Errand::Request { id, .. }, Heard::Failed(failure)) => self.failed(id, failure),
             (Errand::Request { id, .. }, Heard::Over(error)) => {
                 let words = error.to_string();
@@ -209,7 +214,7 @@ impl HttpLink {
                 self.leave(error);
             }
             // A stream or a notice has no answer of its own, and a request is no notice.
-            (Errand::Notice | Errand::Listen, Heard::Answer(_))
+            (Errand::Notice | Errand::Listen, Heard::Answer(_) | Heard::Refused(_))
             | (Errand::Listen, Heard::Failed(_))
             | (Errand::Request { .. } | Errand::Listen, Heard::Taken) => {}
         }
