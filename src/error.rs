@@ -53,6 +53,10 @@ impl RpcError {
 }
 
 /// What is known about the effect of a call that ended in an error.
+///
+/// Nothing is *not sent* or *rejected* unless that is certain: whoever is told so may make the call again. The page
+/// `docs/outcomes.md` of the repository has every end of a call on every transport, with what is known then, whether the
+/// call moves or is repeated, and the test that shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Delivery {
@@ -62,7 +66,7 @@ pub enum Delivery {
     Unknown,
     /// The server refused it without carrying it out.
     Rejected,
-    /// The server tried it and failed.
+    /// The server tried it and failed; what it had done by then is its own business.
     Failed,
 }
 
@@ -422,12 +426,11 @@ impl CallError {
         &self.0.lost_on
     }
 
-    /// What is known about the call's effect: that of the last attempt, unless it did nothing while an earlier one may
-    /// have done something.
+    /// What is known about the call's effect: that of the last attempt, unless an earlier one may have done something.
     pub fn outcome(&self) -> Delivery {
         match self.0.kind.delivery() {
             Delivery::NotSent if self.0.attempts > 0 => Delivery::Unknown,
-            Delivery::Rejected if self.0.attempts > 1 => Delivery::Unknown,
+            Delivery::Rejected | Delivery::Failed if self.0.attempts > 1 => Delivery::Unknown,
             of_the_last => of_the_last,
         }
     }
@@ -583,6 +586,9 @@ mod tests {
         assert!(!after(1, unavailable).retryable());
         assert_eq!(after(1, rejected.clone()).outcome(), Delivery::Rejected);
         assert_eq!(after(2, rejected).outcome(), Delivery::Unknown);
+        let failed = CallErrorKind::Rpc(RpcError { code: -32603, message: "no".into(), data: None });
+        assert_eq!(after(1, failed.clone()).outcome(), Delivery::Failed);
+        assert_eq!(after(2, failed).outcome(), Delivery::Unknown, "the first may have succeeded");
     }
 
     #[test]

@@ -17,11 +17,15 @@ pub enum RefusalKind {
     Unauthorized,
     /// The server has no capacity for it: 429, and 503 where it says when to come again.
     Overloaded,
-    /// Nobody speaks MCP at this address: a redirect, 404, 405, 410.
+    /// Nobody speaks MCP at this address: 301, 307, 308, 404, 405, 410.
     WrongAddress,
+    /// Its answer is somewhere else, where only a browser would look for it: any other 3xx. It may have been carried out, as
+    /// a form is before its 302 or 303.
+    Redirected,
     /// It will not have this request: any other 4xx.
     Rejected,
-    /// It, or a proxy before it, failed: 5xx. A proxy says so also after the request has reached the server.
+    /// It, or a proxy before it, failed or lost patience: 5xx, 408, 499. A proxy says so also after the request has reached
+    /// the server.
     Failed,
 }
 
@@ -53,8 +57,10 @@ impl Refusal {
             401 | 403 => RefusalKind::Unauthorized,
             429 => RefusalKind::Overloaded,
             503 if retry_after.is_some() => RefusalKind::Overloaded,
-            300..=399 | 404 | 405 | 410 => RefusalKind::WrongAddress,
-            400..=499 => RefusalKind::Rejected,
+            301 | 307 | 308 | 404 | 405 | 410 => RefusalKind::WrongAddress,
+            300..=399 => RefusalKind::Redirected,
+            408 | 499 => RefusalKind::Failed,
+            400..=498 => RefusalKind::Rejected,
             _ => RefusalKind::Failed,
         };
         Self { kind, status, location, retry_after }
@@ -67,7 +73,7 @@ impl Refusal {
             | RefusalKind::Overloaded
             | RefusalKind::WrongAddress
             | RefusalKind::Rejected => Delivery::Rejected,
-            RefusalKind::Failed => Delivery::Unknown,
+            RefusalKind::Redirected | RefusalKind::Failed => Delivery::Unknown,
         }
     }
 
@@ -75,7 +81,7 @@ impl Refusal {
     pub(crate) fn moves(&self) -> bool {
         match self.kind {
             RefusalKind::Unauthorized | RefusalKind::Overloaded | RefusalKind::WrongAddress => true,
-            RefusalKind::Rejected | RefusalKind::Failed => false,
+            RefusalKind::Redirected | RefusalKind::Rejected | RefusalKind::Failed => false,
         }
     }
 
@@ -85,6 +91,7 @@ impl Refusal {
             RefusalKind::Unauthorized => "unauthorized",
             RefusalKind::Overloaded => "server-overloaded",
             RefusalKind::WrongAddress => "wrong-address",
+            RefusalKind::Redirected => "redirected",
             RefusalKind::Rejected => "refused",
             RefusalKind::Failed => "server-failed",
         }
@@ -100,6 +107,9 @@ impl fmt::Display for Refusal {
             }
             RefusalKind::Overloaded => write!(f, "the server is overloaded: HTTP status {status}")?,
             RefusalKind::WrongAddress => write!(f, "no MCP server at this address: HTTP status {status}")?,
+            RefusalKind::Redirected => {
+                write!(f, "the server has its answer somewhere else: HTTP status {status}")?;
+            }
             RefusalKind::Rejected => write!(f, "the server refused the request with HTTP status {status}")?,
             RefusalKind::Failed => write!(f, "the server failed with HTTP status {status}")?,
         }
@@ -124,10 +134,26 @@ mod tests {
     #[test]
     fn each_status_has_one_meaning() {
         assert_eq!([401, 403].map(kind), [RefusalKind::Unauthorized; 2]);
-        assert_eq!([301, 307, 404, 405, 410].map(kind), [RefusalKind::WrongAddress; 5]);
-        assert_eq!([400, 406, 413, 415, 499].map(kind), [RefusalKind::Rejected; 5]);
-        assert_eq!([500, 502, 503, 504, 599, 101, 999].map(kind), [RefusalKind::Failed; 7]);
+        assert_eq!([301, 307, 308, 404, 405, 410].map(kind), [RefusalKind::WrongAddress; 6]);
+        assert_eq!([300, 302, 303, 304, 399].map(kind), [RefusalKind::Redirected; 5]);
+        assert_eq!([400, 406, 413, 415, 421, 498].map(kind), [RefusalKind::Rejected; 6]);
+        assert_eq!([408, 499, 500, 502, 503, 504, 599, 101, 999].map(kind), [RefusalKind::Failed; 9]);
         assert_eq!(kind(429), RefusalKind::Overloaded);
+    }
+
+    #[test]
+    fn a_status_that_may_follow_an_execution_is_no_rejection_and_moves_nothing() {
+        for status in 100..1000 {
+            let refusal = Refusal::new(status, None, None);
+            let may_follow = match status {
+                301 | 307 | 308 => false,
+                408 | 499 => true,
+                400..=498 => false,
+                _ => true,
+            };
+            assert_eq!(refusal.delivery() == Delivery::Unknown, may_follow, "{status}");
+            assert!(!(may_follow && refusal.moves()), "{status}");
+        }
     }
 
     #[test]

@@ -226,15 +226,23 @@ async fn next_step(
             None => return Err(OpenError::Closed),
             Some(Err(error) | Ok(Inbound::Leaving(error))) => return Err(error.into()),
             Some(Ok(Inbound::Alive)) => {}
-            Some(Ok(Inbound::Message(frame) | Inbound::Beside { frame, .. })) => {
+            // What is told unasked answers nothing that the handshake asks.
+            Some(Ok(Inbound::Unasked(_))) => {}
+            Some(Ok(Inbound::Message(frame))) => {
                 // A frame that is no message cannot move the handshake on; the timeout decides.
                 if let Err(malformed) = decode(frame, receive) {
                     noise.hear(malformed)?;
                 }
                 return Ok(step);
             }
-            Some(Ok(Inbound::Answer { id, frame })) => {
-                let decoded = decode_answer(frame, id, &mut receive);
+            Some(Ok(Inbound::Beside { id, frame })) => {
+                if let Err(malformed) = decode(frame, answers_to(id, receive)) {
+                    noise.hear(malformed)?;
+                }
+                return Ok(step);
+            }
+            Some(Ok(Inbound::Answer { id, frame } | Inbound::Refused { id, frame })) => {
+                let decoded = decode_answer(frame, id, answers_to(id, &mut receive));
                 let Step::Wait = step else { return Ok(step) };
                 let words =
                     decoded.err().map_or("its answer holds no response".to_owned(), |e| e.to_string());
@@ -252,15 +260,29 @@ async fn next_step(
     }
 }
 
+/// Leaves out answers to other requests than `id`, on whose exchange they came.
+fn answers_to(id: u64, mut receive: impl FnMut(Incoming)) -> impl FnMut(Incoming) {
+    move |incoming| {
+        if incoming.answered().is_none_or(|named| named == id) {
+            receive(incoming);
+        }
+    }
+}
+
 /// Whether another request would meet the same as one that came to nothing.
 fn finality(failure: &Failure) -> Finality {
     match failure {
-        Failure::NotCarriedOut(_) => Finality::AllRequests,
+        Failure::NotCarriedOut(_) | Failure::SessionLost(_) => Finality::AllRequests,
         Failure::Refused(refusal) => match refusal.kind {
             RefusalKind::Unauthorized | RefusalKind::Overloaded => Finality::AllRequests,
-            RefusalKind::WrongAddress if refusal.location.is_some() => Finality::AllRequests,
+            RefusalKind::WrongAddress | RefusalKind::Redirected if refusal.location.is_some() => {
+                Finality::AllRequests
+            }
             // Servers of the other era say so in many ways.
-            RefusalKind::WrongAddress | RefusalKind::Rejected | RefusalKind::Failed => Finality::ThisRequest,
+            RefusalKind::WrongAddress
+            | RefusalKind::Redirected
+            | RefusalKind::Rejected
+            | RefusalKind::Failed => Finality::ThisRequest,
         },
         Failure::Invalid(_) | Failure::BrokenOff(_) => Finality::ThisRequest,
     }

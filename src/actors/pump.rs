@@ -111,15 +111,39 @@ enum Flight {
 enum Place {
     /// Where all frames come.
     Shared,
+    /// On a stream of what the peer says unasked.
+    Unasked,
     /// On the stream of the answer to this request.
     StreamOf(u64),
     /// As all that the peer has to say to this request.
     AnswerTo(u64),
+    /// The same, and the transport says that the peer would not have the request as it came.
+    RefusalOf(u64),
+}
+
+impl Place {
+    /// Whether an answer to the request `named` may come here. Ids are small and equal on all links: what a confused server
+    /// or proxy sends on another request's exchange may be the answer to another caller's request.
+    fn admits(self, named: u64) -> bool {
+        match self {
+            Self::Shared => true,
+            Self::Unasked => false,
+            Self::StreamOf(id) | Self::AnswerTo(id) | Self::RefusalOf(id) => id == named,
+        }
+    }
 }
 
 /// The answer to a question of the peer's, on its way.
 fn answer_of(id: &RawJson, answered: &Answered) -> Outbound {
     Outbound::Notice(encode_answer(id, answered))
+}
+
+/// What is said of an answer to the request `named` that came on the exchange of another one, or on none.
+fn misplacement(named: u64, on: Option<u64>) -> String {
+    match on {
+        Some(on) => format!("an answer to request {named} came on the exchange of request {on}"),
+        None => format!("an answer to request {named} came among what is told unasked"),
+    }
 }
 
 /// The task's state.
@@ -521,8 +545,10 @@ impl<R: FnMut(Report)> Pump<R> {
                     unfinished |= match inbound {
                         Inbound::Alive => false,
                         Inbound::Message(frame) => self.receive(frame, Place::Shared, now)?,
+                        Inbound::Unasked(frame) => self.receive(frame, Place::Unasked, now)?,
                         Inbound::Beside { id, frame } => self.receive(frame, Place::StreamOf(id), now)?,
                         Inbound::Answer { id, frame } => self.receive(frame, Place::AnswerTo(id), now)?,
+                        Inbound::Refused { id, frame } => self.receive(frame, Place::RefusalOf(id), now)?,
                         Inbound::Failed { id, failure } => {
                             self.failed(id, failure, now);
                             true
@@ -545,27 +571,33 @@ impl<R: FnMut(Report)> Pump<R> {
     /// in it. Its messages are taken as they are read: a vector of them could be many times larger than the frame.
     fn receive(&mut self, frame: Bytes, place: Place, now: Instant) -> Result<bool, String> {
         let (to, on) = match place {
-            Place::Shared => (None, None),
+            Place::Shared | Place::Unasked => (None, None),
             Place::StreamOf(id) => (None, Some(id)),
-            Place::AnswerTo(id) => (Some(id), Some(id)),
+            Place::AnswerTo(id) | Place::RefusalOf(id) => (Some(id), Some(id)),
         };
         let mut asked = 0;
         let mut more = false;
-        let each = |incoming| match incoming {
-            Incoming::Response(response) => self.answer(response, now),
-            Incoming::Hollow { id } => self.invalid(id, "it has neither result nor error", now),
-            Incoming::Foreign { id, outcome: _ } => {
-                self.report.strays += 1;
-                self.report.violations.note(|| oddities::foreign_answer(&id));
+        let each = |incoming: Incoming| {
+            if let Some(named) = incoming.answered().filter(|named| !place.admits(*named)) {
+                // Its request, if there is one, goes on: its own answer is still to come.
+                return self.report.violations.note(|| misplacement(named, on));
             }
-            Incoming::Request { id, method, params } => {
-                more = true;
-                asked += 1;
-                self.asked(asked, id, &method, params);
-            }
-            Incoming::Notification { method, params } => {
-                more = true;
-                self.told(&method, params.as_ref(), on, now);
+            match incoming {
+                Incoming::Response(response) => self.answer(response, place, now),
+                Incoming::Hollow { id } => self.invalid(id, "it has neither result nor error", now),
+                Incoming::Foreign { id, outcome: _ } => {
+                    self.report.strays += 1;
+                    self.report.violations.note(|| oddities::foreign_answer(&id));
+                }
+                Incoming::Request { id, method, params } => {
+                    more = true;
+                    asked += 1;
+                    self.asked(asked, id, &method, params);
+                }
+                Incoming::Notification { method, params } => {
+                    more = true;
+                    self.told(&method, params.as_ref(), on, now);
+                }
             }
         };
         let decoded = match to {
@@ -573,8 +605,8 @@ impl<R: FnMut(Report)> Pump<R> {
             Some(id) => decode_answer(frame, id, each),
         };
         if let Some(id) = to.filter(|id| self.in_flight.contains_key(id)) {
-            let reason =
-                decoded.as_ref().err().map_or("it holds no response".to_owned(), Malformed::to_string);
+            let none = "it holds no response to this request".to_owned();
+            let reason = decoded.as_ref().err().map_or(none, Malformed::to_string);
             self.invalid(id, &reason, now);
         }
         match decoded {
@@ -646,7 +678,7 @@ impl<R: FnMut(Report)> Pump<R> {
         }
     }
 
-    fn answer(&mut self, response: Response, now: Instant) {
+    fn answer(&mut self, response: Response, place: Place, now: Instant) {
         let Some(id) = response.id else {
             // An error without an id answers nobody in particular; a welcome is no error.
             if let Err(error) = response.outcome {
@@ -659,7 +691,11 @@ impl<R: FnMut(Report)> Pump<R> {
             Some(Flight::Call { attempt, permit, sent_at, spare, hearing: _ }) => {
                 self.link.answered(id);
                 let end = match (response.outcome, spare) {
-                    (Err(error), Some(spare)) if error.code == RpcError::HEADER_MISMATCH => {
+                    // A tool's own error may have that code too, after it has done something.
+                    (Err(error), Some(spare))
+                        if error.code == RpcError::HEADER_MISMATCH
+                            && matches!(place, Place::RefusalOf(_)) =>
+                    {
                         return self.report.stale.push(Stale { dispatch: *spare, permit, error });
                     }
                     (outcome, _) => outcome,
@@ -705,6 +741,7 @@ impl<R: FnMut(Report)> Pump<R> {
         let latency = now.saturating_duration_since(sent_at);
         let end = match failure {
             Failure::NotCarriedOut(reason) => AttemptEnd::ConnectionLost { reason, sent: false },
+            Failure::SessionLost(reason) => AttemptEnd::SessionLost { reason },
             Failure::Refused(refusal) => AttemptEnd::Refused(refusal),
             Failure::Invalid(reason) => AttemptEnd::InvalidResponse(reason),
             Failure::BrokenOff(reason) => {
@@ -752,7 +789,7 @@ impl<R: FnMut(Report)> Pump<R> {
         let class = (self.classifier)(&end);
         // A broken link counts once for the breaker, not once for each call that was on it.
         let counts = match end {
-            AttemptEnd::ConnectionLost { .. } => OutcomeClass::Ignored,
+            AttemptEnd::ConnectionLost { .. } | AttemptEnd::SessionLost { .. } => OutcomeClass::Ignored,
             AttemptEnd::Result(_)
             | AttemptEnd::Rpc(_)
             | AttemptEnd::Refused(_)

@@ -39,6 +39,11 @@ pub enum AttemptEnd {
         /// Whether the server may have received the request.
         sent: bool,
     },
+    /// The server says that it did not carry the request out, since it no longer knows the session that it came with.
+    SessionLost {
+        /// Its words.
+        reason: String,
+    },
     /// The request exceeds the size limit of messages; nothing was sent.
     TooLarge {
         /// Its size.
@@ -60,7 +65,7 @@ impl AttemptEnd {
             Self::Rpc(_) => "rpc-error",
             Self::Refused(refusal) => refusal.name(),
             Self::InvalidResponse(_) => "invalid-response",
-            Self::ConnectionLost { .. } => "connection-lost",
+            Self::ConnectionLost { .. } | Self::SessionLost { .. } => "connection-lost",
             Self::TooLarge { .. } => "too-large",
             Self::DeadlineExceeded => "deadline-exceeded",
             Self::Cancelled => "cancelled",

@@ -46,6 +46,8 @@ pub struct OpenCall<P> {
     pub server: Option<ServerId>,
     /// The place of a server that lost the last attempt: others go first.
     pub avoid: Option<usize>,
+    /// A server has said of an attempt that it knew its session no more, and so did nothing.
+    pub session_lost: bool,
     /// A second attempt beside the one in `phase`, on another server.
     pub hedge: Option<Flight>,
     /// When the call wants something else than its end.
@@ -317,6 +319,7 @@ pub(super) mod tests {
             attempts: 0,
             server: None,
             avoid: None,
+            session_lost: false,
             hedge: None,
             wake_at: None,
             idle: None,

@@ -21,12 +21,17 @@ pub fn classify(end: &AttemptEnd) -> OutcomeClass {
         AttemptEnd::Result(_) => OutcomeClass::Success,
         AttemptEnd::Rpc(error) if error.code == RpcError::INTERNAL_ERROR => OutcomeClass::Failure,
         AttemptEnd::Refused(refusal) => match refusal.kind {
-            RefusalKind::WrongAddress | RefusalKind::Failed => OutcomeClass::Failure,
+            RefusalKind::WrongAddress | RefusalKind::Redirected | RefusalKind::Failed => {
+                OutcomeClass::Failure
+            }
             RefusalKind::Overloaded => OutcomeClass::Overload,
             RefusalKind::Unauthorized | RefusalKind::Rejected => OutcomeClass::Ignored,
         },
         AttemptEnd::Rpc(_) | AttemptEnd::Cancelled | AttemptEnd::TooLarge { .. } => OutcomeClass::Ignored,
-        AttemptEnd::ConnectionLost { sent: false, .. } => OutcomeClass::Ignored,
+        // That a server has forgotten a session is no failure of its work.
+        AttemptEnd::ConnectionLost { sent: false, .. } | AttemptEnd::SessionLost { .. } => {
+            OutcomeClass::Ignored
+        }
         AttemptEnd::ConnectionLost { sent: true, .. }
         | AttemptEnd::InvalidResponse(_)
         | AttemptEnd::DeadlineExceeded => OutcomeClass::Failure,

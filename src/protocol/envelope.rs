@@ -64,6 +64,17 @@ pub enum Incoming {
     },
 }
 
+impl Incoming {
+    /// The request that it answers, where it is an answer that names one.
+    pub fn answered(&self) -> Option<u64> {
+        match self {
+            Self::Response(response) => response.id,
+            Self::Hollow { id } => Some(*id),
+            Self::Foreign { .. } | Self::Request { .. } | Self::Notification { .. } => None,
+        }
+    }
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {

@@ -98,15 +98,25 @@ pub trait Link:
 pub enum Inbound {
     /// One message.
     Message(Bytes),
-    /// One message on the stream of the answer to a request: what it tells is about that request, if it names none.
+    /// One message on a stream of what the peer says unasked: it answers no request.
+    Unasked(Bytes),
+    /// One message on the stream of the answer to a request: what it tells is about that request, if it names none, and
+    /// it answers no other.
     Beside {
         /// The request's id on this link.
         id: u64,
         /// The message.
         frame: Bytes,
     },
-    /// All that the peer has to say to a request. An error in it may lack the id.
+    /// All that the peer has to say to a request. An error in it may lack the id; it answers no other request.
     Answer {
+        /// The request's id on this link.
+        id: u64,
+        /// The message.
+        frame: Bytes,
+    },
+    /// The same, where the transport says with it that the peer would not have the request as it came.
+    Refused {
         /// The request's id on this link.
         id: u64,
         /// The message.
@@ -129,9 +139,13 @@ pub enum Inbound {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// It was not carried out: it was not sent, or what it was sent to is gone. The link is [`Inbound::Leaving`].
+    /// It was not sent. The link is [`Inbound::Leaving`].
     #[error("{0}")]
     NotCarriedOut(String),
+    /// It was sent, and the peer says that it did not carry it out, since it no longer knows the session that the link is.
+    /// The link is [`Inbound::Leaving`].
+    #[error("{0}")]
+    SessionLost(String),
     /// It was answered with a status.
     #[error("{0}")]
     Refused(Refusal),

@@ -210,7 +210,8 @@ async fn read(
         // It ended, or would not help.
         Ok(Ok(CacheWord::Alone) | Err(_)) => trip.perform(call, None).await,
         Err(_) => {
-            let kind = CallErrorKind::DeadlineExceeded { deadline: Deadline::Total, timeout, sent: true };
+            // The request that it waited for was that of an equal call; of its own nothing was sent.
+            let kind = CallErrorKind::DeadlineExceeded { deadline: Deadline::Total, timeout, sent: false };
             Err(CallError::new(kind, RequestId::random(), call.tool.clone(), None, 0))
         }
     };

@@ -89,7 +89,7 @@ async fn a_time_to_come_again_may_be_a_date() {
 #[tokio::test]
 async fn a_refusal_that_carries_an_error_of_the_protocol_is_that_error() {
     for (status, id) in
-        [("400 Bad Request", "null"), ("404 Not Found", "ID"), ("500 Oops", "null"), ("200 OK", "null")]
+        [("400 Bad Request", "null"), ("404 Not Found", "ID"), ("500 Oops", "ID"), ("200 OK", "null")]
     {
         let error = ended(move |n| {
             let id = id.replace("ID", &n.to_string());

@@ -16,7 +16,7 @@ use crate::policy::routing::{CancelReason, Completion, Dispatch, News};
 fn was_sent(end: &AttemptEnd) -> bool {
     match end {
         AttemptEnd::ConnectionLost { sent, .. } => *sent,
-        AttemptEnd::TooLarge { .. } => false,
+        AttemptEnd::TooLarge { .. } | AttemptEnd::SessionLost { .. } => false,
         AttemptEnd::Result(_)
         | AttemptEnd::Rpc(_)
         | AttemptEnd::Refused(_)

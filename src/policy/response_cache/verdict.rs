@@ -118,7 +118,10 @@ pub fn excuses(kind: &CallErrorKind) -> bool {
         | CallErrorKind::Interrupted => true,
         CallErrorKind::Rpc(error) => error.code == RpcError::INTERNAL_ERROR,
         CallErrorKind::Refused(refusal) => match refusal.kind {
-            RefusalKind::Overloaded | RefusalKind::WrongAddress | RefusalKind::Failed => true,
+            RefusalKind::Overloaded
+            | RefusalKind::WrongAddress
+            | RefusalKind::Redirected
+            | RefusalKind::Failed => true,
             RefusalKind::Unauthorized | RefusalKind::Rejected => false,
         },
         CallErrorKind::InvalidArguments { .. }

@@ -86,6 +86,13 @@ impl<P, S> Routing<P, S> {
             AttemptEnd::ConnectionLost { reason, sent } => {
                 self.lost(id, place, CallErrorKind::ConnectionLost { reason, sent }, now, out);
             }
+            AttemptEnd::SessionLost { reason } => {
+                // The server's word that it did nothing is taken once for each call: a server that says so again and again
+                // may be one that works and says so for another reason.
+                let call = self.calls.get_mut(id);
+                let sent = call.is_some_and(|call| std::mem::replace(&mut call.session_lost, true));
+                self.lost(id, place, CallErrorKind::ConnectionLost { reason, sent }, now, out);
+            }
             // The router itself calls attempts off, and settles their calls when it does.
             AttemptEnd::DeadlineExceeded | AttemptEnd::Cancelled => {}
         }

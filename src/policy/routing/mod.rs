@@ -295,6 +295,7 @@ impl<P, S> Routing<P, S> {
             attempts: 0,
             server: None,
             avoid: None,
+            session_lost: false,
             hedge: None,
             wake_at: None,
             idle,

@@ -29,16 +29,13 @@ use super::body::{Collected, collect};
 use super::client::{Body, Client, Unanswered, root_of};
 use super::head;
 use super::headers::{EVENTS, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
+use super::refused::{REFUSAL_BYTES_MAX, Said};
 use super::sse::{Event, Events, Kind, TooLarge};
 use crate::config::BackoffSettings;
-use crate::error::RpcError;
+use crate::error::Delivery;
 use crate::policy::backoff;
-use crate::protocol::envelope::{Incoming as Message, Response as Answer, decode};
 use crate::refusal::RefusalKind;
 use crate::transport::{Failure, LinkError};
-
-/// The most of a refusal's body that is read for an error in it.
-const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
 /// How long a server may take to take a notice. Only the one that ends the handshake is of consequence.
 const NOTICE_MAX: Duration = Duration::from_secs(10);
@@ -60,9 +57,6 @@ const RETRY_MAX: Duration = Duration::from_secs(3600);
 
 /// Attempts in a row to go on with the stream of a request that bring no event.
 const RESUMES_MAX: u32 = 8;
-
-/// Codes with which servers say that they do not know a session, where their words say so too.
-const SESSION_ERRORS: [i64; 3] = [-32000, -32001, RpcError::INVALID_REQUEST];
 
 /// What all exchanges of a server share.
 pub(super) struct Site {
@@ -99,13 +93,15 @@ pub(super) enum Heard {
     Message(Bytes),
     /// All that the server has to say to a request.
     Answer(Bytes),
+    /// The same, with the status that says that the request is not as it should be.
+    Refused(Bytes),
     /// A notice was taken.
     Taken,
     /// The server began a session.
     Session(HeaderValue),
     /// It ended without an answer.
     Failed(Failure),
-    /// It was not carried out, and nothing else will be: the link is over.
+    /// It was not sent, or by the server's word not carried out, and nothing else will be: the link is over.
     Over(LinkError),
 }
 
@@ -130,6 +126,8 @@ struct Running {
     retry: Option<Duration>,
     /// Attempts since the last event.
     attempts: u32,
+    /// The server has had such a stream.
+    streamed: bool,
 }
 
 enum Stage {
@@ -153,6 +151,7 @@ impl Exchange {
             last_id: None,
             retry: None,
             attempts: 0,
+            streamed: false,
         };
         stream::unfold((running, release), |(running, release)| running.next(release)).boxed()
     }
@@ -320,6 +319,7 @@ impl Running {
         match content.as_str() {
             "text/event-stream" => {
                 let events = Box::new(Events::new(self.exchange.site.message_bytes_max));
+                self.streamed = true;
                 self.stage = Stage::Hear { body, events };
             }
             "application/json" if !listens && !self.resumes() => self.take_answer(&head.headers, body).await,
@@ -349,11 +349,24 @@ impl Running {
 
     /// Says what a status means that is no success.
     async fn refused(&mut self, status: StatusCode, headers: &HeaderMap, body: Incoming) {
-        let in_session = self.exchange.bearings.session.is_some();
-        if status == StatusCode::NOT_FOUND && in_session {
-            return self.lost_session("the server no longer knows it");
-        }
         let refusal = head::refusal(status, headers);
+        let asked = match self.exchange.errand {
+            Errand::Request { id, .. } => Some(id),
+            Errand::Notice | Errand::Listen => None,
+        };
+        let said = match refusal.kind {
+            // These say more than a message in their body does.
+            RefusalKind::Unauthorized | RefusalKind::Overloaded => Said::Nothing,
+            RefusalKind::WrongAddress
+            | RefusalKind::Redirected
+            | RefusalKind::Rejected
+            | RefusalKind::Failed => Said::read(headers, body).await,
+        };
+        // A server that never had the stream may have no such address; of its sessions that says nothing.
+        let can_know = self.exchange.errand != Errand::Listen || self.streamed;
+        if can_know && self.exchange.bearings.session.is_some() && said.knows_no_session(status) {
+            return self.lost_session("the server does not know it any more");
+        }
         match self.exchange.errand {
             Errand::Listen if refusal.kind == RefusalKind::Overloaded || status.is_server_error() => {
                 return self.broke_off(&refusal.to_string());
@@ -363,19 +376,17 @@ impl Running {
             Errand::Request { .. } if self.resumes() => return self.broke_off(&refusal.to_string()),
             Errand::Notice | Errand::Request { .. } => {}
         }
-        match refusal.kind {
-            // These say more than an error in their body does.
-            RefusalKind::Unauthorized | RefusalKind::Overloaded => {}
-            RefusalKind::WrongAddress | RefusalKind::Rejected | RefusalKind::Failed => {
-                if let Some((frame, error)) = self.error_in(headers, body).await {
-                    let words = error.message.to_lowercase();
-                    if in_session && SESSION_ERRORS.contains(&error.code) && words.contains("session") {
-                        return self.lost_session("the server does not know it");
-                    }
-                    if let Errand::Request { .. } = self.exchange.errand {
-                        return self.say(Heard::Answer(frame));
-                    }
-                }
+        if let (Said::Answer { frame, to, error }, Some(_)) = (said, asked) {
+            let certain = match error {
+                // It names the request: who wrote it has read it.
+                _ if to == asked => true,
+                // What a gateway says for a server that it lost does not tell what that server did.
+                Some(error) => refusal.delivery() != Delivery::Unknown || !error.is_rejection(),
+                None => false,
+            };
+            if certain {
+                let refused = status == StatusCode::BAD_REQUEST;
+                return self.say(if refused { Heard::Refused(frame) } else { Heard::Answer(frame) });
             }
         }
         if let Errand::Request { initialize: true, .. } = self.exchange.errand
@@ -386,22 +397,6 @@ impl Running {
             return self.fail(Failure::Invalid(words.to_owned()));
         }
         self.fail(Failure::Refused(refusal));
-    }
-
-    /// The JSON-RPC error that a refusal carries.
-    async fn error_in(&self, headers: &HeaderMap, body: Incoming) -> Option<(Bytes, RpcError)> {
-        if head::content_type(headers) != "application/json" {
-            return None;
-        }
-        let Collected::Whole(frame) = collect(headers, body, REFUSAL_BYTES_MAX).await else { return None };
-        let mut found = None;
-        let decoded = decode(frame.clone(), |message| {
-            if let Message::Response(Answer { outcome: Err(error), .. }) = message {
-                found = Some(error);
-            }
-        });
-        decoded.ok()?;
-        Some((frame, found?))
     }
 
     /// Whether the server is one of the old transport: its stream begins with the address for messages.

@@ -186,7 +186,7 @@ impl HttpLink {
                 self.heard.push_back(Inbound::Beside { id, frame });
             }
             (Errand::Notice | Errand::Listen, Heard::Message(frame)) => {
-                self.heard.push_back(Inbound::Message(frame));
+                self.heard.push_back(Inbound::Unasked(frame));
             }
             (_, Heard::Session(session)) => self.bearings.session = Some(session),
             (Errand::Request { id, .. }, Heard::Answer(frame)) => {
@@ -194,9 +194,18 @@ impl HttpLink {
                     self.heard.push_back(Inbound::Answer { id, frame });
                 }
             }
+            (Errand::Request { id, .. }, Heard::Refused(frame)) => {
+                if self.under_way.remove(&id).is_some() {
+                    self.heard.push_back(Inbound::Refused { id, frame });
+                }
+            }
             (Errand::Request { id, .. }, Heard::Failed(failure)) => self.failed(id, failure),
             (Errand::Request { id, .. }, Heard::Over(error)) => {
-                let failure = Failure::NotCarriedOut(error.to_string());
+                let words = error.to_string();
+                let failure = match &error {
+                    LinkError::SessionLost(_) => Failure::SessionLost(words),
+                    _ => Failure::NotCarriedOut(words),
+                };
                 self.leave(error);
                 self.failed(id, failure);
             }
@@ -212,7 +221,7 @@ impl HttpLink {
                 self.leave(error);
             }
             // A stream or a notice has no answer of its own, and a request is no notice.
-            (Errand::Notice | Errand::Listen, Heard::Answer(_))
+            (Errand::Notice | Errand::Listen, Heard::Answer(_) | Heard::Refused(_))
             | (Errand::Listen, Heard::Failed(_))
             | (Errand::Request { .. } | Errand::Listen, Heard::Taken) => {}
         }

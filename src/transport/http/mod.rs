@@ -18,6 +18,7 @@ mod exchange;
 mod head;
 mod headers;
 mod link;
+mod refused;
 mod sse;
 #[cfg(test)]
 mod tests;

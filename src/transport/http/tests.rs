@@ -3,7 +3,7 @@ use std::io;
 use futures_util::{SinkExt, StreamExt};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinHandle;
@@ -233,6 +233,72 @@ async fn a_peer_that_vanished_from_an_http2_connection_is_noticed_by_its_missing
     let lost = matches!(&failed, Some(Ok(Inbound::Failed { failure: Failure::BrokenOff(_), .. })));
     assert!(lost, "{failed:?}");
     serving.abort();
+}
+
+/// One HTTP/2 frame.
+fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
+    [&length[1..], &[kind, 0], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A server over HTTP/2 that takes one whole request, writes these frames, and ends the connection.
+async fn ends_with(authority: &Authority, frames: Vec<u8>) -> (String, JoinHandle<io::Result<()>>) {
+    const PREFACE_BYTES: usize = 24;
+    const SETTINGS: u8 = 4;
+    const END_STREAM: u8 = 1;
+    let (listener, address) = listener().await;
+    let port = address.rsplit_once(':').expect("a port").1.to_owned();
+    let acceptor = authority.acceptor(Clients::Any, &[b"h2"]);
+    let serving = tokio::spawn(async move {
+        let mut stream = accept(&listener, &acceptor).await.ok_or(io::ErrorKind::NotConnected)?;
+        stream.read_exact(&mut [0; PREFACE_BYTES]).await?;
+        stream.write_all(&frame(SETTINGS, 0, &[])).await?;
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            stream.read_exact(&mut vec![0; length as usize]).await?;
+            // Headers or data that end the request.
+            if matches!(head[3], 0 | 1) && head[4] & END_STREAM != 0 {
+                break;
+            }
+        }
+        stream.write_all(&frames).await?;
+        stream.shutdown().await
+    });
+    (format!("https://localhost:{port}/"), serving)
+}
+
+#[tokio::test]
+async fn a_request_that_was_written_is_never_told_as_unsent_however_its_http2_connection_ends() {
+    const RST_STREAM: u8 = 3;
+    const GOAWAY: u8 = 7;
+    let authority = Authority::new("ours");
+    let goaway = |last: u32, code: u32| frame(GOAWAY, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat());
+    let reset = |code: u32| frame(RST_STREAM, 1, &code.to_be_bytes());
+    for frames in [
+        Vec::new(),
+        // Worked on, by its word, and then gone in order, with a protocol error, with an internal error.
+        goaway(1, 0),
+        goaway(1, 1),
+        goaway(1, 2),
+        // Not looked at, by its word: that could be believed, and need not be.
+        goaway(0, 0),
+        reset(7),
+        // Given up, for an error of its own or because it was called off.
+        reset(2),
+        reset(8),
+    ] {
+        let (url, serving) = ends_with(&authority, frames.clone()).await;
+        let mut link = link(url, TlsOptions::new().ca_file(authority.file())).await;
+        link.send(request(1)).await.expect("there is room");
+        let failed = link.next().await;
+        let unknown = matches!(&failed, Some(Ok(Inbound::Failed { id: 1, failure: Failure::BrokenOff(_) })));
+        assert!(unknown, "{frames:?}: {failed:?}");
+        link.close().await.expect("there is nothing to fail");
+        // The client may have gone first.
+        let _ = serving.await.expect("no panic");
+    }
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{BoxFuture, Connector, DialError, Link};
 use crate::secret::Secret;
 
+#[cfg(unix)]
+mod exits;
 mod keeper;
 mod lines;
 mod link;

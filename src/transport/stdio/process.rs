@@ -1,16 +1,22 @@
 //! One child process, and the process group that it leads.
 //!
 //! The group holds all that the child starts, unless one of them leaves it (`setsid`, as daemons do). It goes with the
-//! child: when the child ends, and when this is dropped, what is left of the group is killed.
+//! child: when the child ends, and when this is dropped, what is left of the group is killed. A child that has ended is
+//! reaped after that: until then it holds its number, and with it that of its group, which nobody else can get meanwhile.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 #[cfg(unix)]
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::Instant;
+
+#[cfg(unix)]
+use super::exits::Exits;
 
 /// How long the drop of a process that was just killed may wait for its end. It is dropped alive only with its runtime,
 /// whose other tasks are gone already; nobody else would reap it.
@@ -40,6 +46,9 @@ pub(super) struct Process {
     /// The group that was killed when the child was reaped.
     #[cfg(unix)]
     killed: Option<Pid>,
+    /// Tells when to look whether the child has ended.
+    #[cfg(unix)]
+    exits: Exits,
 }
 
 impl Process {
@@ -49,12 +58,16 @@ impl Process {
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn()?;
+        #[cfg(unix)]
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let process = Self {
             #[cfg(unix)]
-            group: child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw),
+            group,
             #[cfg(unix)]
             killed: None,
+            #[cfg(unix)]
+            exits: Exits::of(group)?,
             child,
         };
         match pipes {
@@ -63,18 +76,33 @@ impl Process {
         }
     }
 
-    /// Waits for its end, and reaps it; what it leaves in its group is killed. May be dropped and asked again.
+    /// Waits for its end, kills what it leaves in its group, and reaps it. May be dropped and asked again.
     ///
     /// # Errors
     /// Somebody else has reaped it, so that nobody can tell how it ended.
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
-        let status = self.child.wait().await;
-        self.kill();
         #[cfg(unix)]
-        if let Some(group) = self.group.take() {
-            self.killed = Some(group);
+        {
+            self.over().await;
+            self.kill();
+            self.killed = self.group.take().or(self.killed);
         }
+        let status = self.child.wait().await;
+        #[cfg(not(unix))]
+        self.kill();
         status
+    }
+
+    /// Waits for its end and leaves it unreaped. May be dropped and asked again.
+    #[cfg(unix)]
+    async fn over(&mut self) {
+        // Without a group it was asked before, and its end was seen then.
+        let Some(leader) = self.group else { return };
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // An error says that somebody else has reaped it.
+        while let Ok(None) = waitid(WaitId::Pid(leader), look) {
+            self.exits.next().await;
+        }
     }
 
     /// After its end: waits until what was killed with it is gone too.
@@ -131,5 +159,37 @@ impl Drop for Process {
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
             std::thread::yield_now();
         }
+    }
+}
+
+// It looks at processes through /proc.
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
+    use super::*;
+
+    /// The letter of a process's state; none if there is no such process.
+    fn state(pid: &str) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_ended_keeps_its_number_until_what_it_left_was_killed() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & echo $!"]);
+        let (mut process, pipes) = Process::start(command).expect("it starts");
+        let leader = process.child.id().expect("it is not reaped").to_string();
+        let mut left = String::new();
+        BufReader::new(pipes.stdout).read_line(&mut left).await.expect("it says so");
+        process.over().await;
+        assert_eq!(state(&leader), Some('Z'), "its number is free");
+        assert!(state(left.trim()).is_some_and(|state| state != 'Z'), "the group was killed too early");
+        assert!(process.ended().await.expect("nobody else reaps it").success());
+        assert_eq!(state(&leader), None, "it was not reaped");
+        process.group_gone().await;
+        assert!(matches!(state(left.trim()), None | Some('Z')), "the group lives on");
+        assert!(process.ended().await.expect("asked again, it says the same").success());
     }
 }

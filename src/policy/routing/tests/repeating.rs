@@ -227,3 +227,40 @@ fn calls_that_were_not_declared_safe_are_never_hedged() {
     house.wait(100);
     assert_eq!(house.out.dispatched.len(), 1);
 }
+
+fn forgotten() -> AttemptEnd {
+    AttemptEnd::SessionLost { reason: "the session was lost".into() }
+}
+
+#[test]
+fn a_lost_session_moves_its_call_once_and_from_then_on_counts_as_an_attempt() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = house.call(Call::tool("t"));
+    let (first, attempt) = house.last();
+    house.end(&first, attempt, forgotten());
+    let (second, attempt) = house.last();
+    assert_ne!(first, second, "it moves, declared safe or not");
+    house.end(&second, attempt, forgotten());
+    assert_eq!(house.out.dispatched.len(), 2, "a server that says so again may have carried it out");
+    let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::ConnectionLost { sent: true, .. }), "{error}");
+    assert_eq!((error.outcome(), error.attempts(), error.retryable()), (Delivery::Unknown, 1, false));
+}
+
+#[test]
+fn a_safe_call_whose_sessions_are_lost_again_and_again_has_its_attempts_and_no_more() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = house.call(Call::tool("t").idempotent());
+    while house.answer_of(call).is_none() {
+        let (server, attempt) = house.last();
+        let before = house.out.dispatched.len();
+        house.end(&server, attempt, forgotten());
+        if house.out.dispatched.len() == before {
+            house.wait(1_000);
+        }
+        assert!(house.out.dispatched.len() <= 4, "it moves for ever");
+    }
+    // The free one, and `attemptsMax`.
+    assert_eq!(house.out.dispatched.len(), 4);
+    assert_eq!(house.answer_of(call).unwrap().as_ref().unwrap_err().outcome(), Delivery::Unknown);
+}
