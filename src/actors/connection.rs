@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::Context;
 use super::dial::Dial;
@@ -120,8 +120,7 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         Ok(opened) => opened,
         Err(error) => return Ending { reason: error.to_string(), retry_after: error.retry_after() },
     };
-    // Each request in flight may be followed by its cancellation; a few more places hold listings.
-    let (queue, requests) = mpsc::channel(2 * spec.pool.in_flight_max + 16);
+    let (queue, requests) = mpsc::channel(room(spec.pool.in_flight_max));
     let session = opened.session.clone();
     if server.cast(ServerMsg::Opened { connection, session, queue }).is_err() {
         return Ending::from("its server actor has ended".to_owned());
@@ -136,4 +135,10 @@ async fn live(arguments: ConnectionArguments) -> Ending {
     let (classifier, liveness) = (context.classifier.clone(), settings.liveness.clone());
     let pump = Pump::new(opened, requests, classifier, liveness, questions, limit, report);
     pump.run().await.into()
+}
+
+/// The places of a connection's queue: each request in flight may be followed by its cancellation; a few more places hold
+/// listings. A channel has room for so many at most.
+fn room(in_flight_max: usize) -> usize {
+    in_flight_max.saturating_mul(2).saturating_add(16).min(Semaphore::MAX_PERMITS)
 }

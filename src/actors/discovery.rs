@@ -28,6 +28,7 @@ use super::root::RootMsg;
 use super::tasks::{OwnedTask, Tasks};
 use crate::config::{DiscoverySettings, Server, Settings};
 use crate::discovery::{Answer, Found, Next, Source, SourceError, Watch};
+use crate::duration::later;
 use crate::event::Origin;
 use crate::id::{ServerId, SourceId};
 use crate::policy::backoff::Backoff;
@@ -160,7 +161,7 @@ impl Actor for DiscoveryActor {
                     state.failed(error, now);
                 }
             }
-            DiscoveryMsg::LookAgain { after } => state.wait(now + after),
+            DiscoveryMsg::LookAgain { after } => state.wait(later(now, after)),
             DiscoveryMsg::Due => {
                 state.alarm.rang();
                 if state.next_look.is_some_and(|at| at <= now) {
@@ -200,7 +201,7 @@ impl DiscoveryState {
     }
 
     fn failed(&mut self, error: SourceError, now: Instant) {
-        let retry_at = now + self.backoff.next(now, &mut self.rng);
+        let retry_at = later(now, self.backoff.next(now, &mut self.rng));
         self.wait(retry_at);
         // As above.
         let _ = self.root.cast(RootMsg::SourceFailed { source: self.id.clone(), error, retry_at });
@@ -210,7 +211,7 @@ impl DiscoveryState {
     fn census(&mut self, answer: Answer, now: Instant) -> Census {
         let Answer { servers, skipped, next } = answer;
         let next_look = match next {
-            Next::After(after) => Some(now + after),
+            Next::After(after) => Some(later(now, after)),
             Next::OnChange { .. } => None,
         };
         let limit = self.settings.limits.servers_max;
@@ -295,7 +296,7 @@ impl Look {
         let mut watch = source.watch();
         let mut waits = Duration::ZERO;
         let error = loop {
-            match self.next(watch.as_mut(), waits + patience).await {
+            match self.next(watch.as_mut(), waits.saturating_add(patience)).await {
                 Ok(Some(Next::After(after))) => {
                     waits = Duration::ZERO;
                     tokio::time::sleep(after.max(ANSWERS_APART)).await;

@@ -17,7 +17,7 @@ pub(crate) type Found = Vec<(OfferKind, Result<Listed, String>)>;
 /// Fetches one list after the other, all within `limit`. An error is a sentence for people. Tools that are not listed end it:
 /// without them the rest is of no use.
 pub(super) async fn fetch(queue: mpsc::Sender<PumpMsg>, listings: Vec<Listing>, limit: Duration) -> Found {
-    let until = Instant::now() + limit;
+    let until = crate::duration::later(Instant::now(), limit);
     let mut found = Vec::with_capacity(listings.len());
     for listing in listings {
         let kind = listing.kind();

@@ -144,7 +144,7 @@ impl<R: FnMut(Report)> Pump<R> {
         report_to: R,
     ) -> Self {
         let now = Instant::now();
-        let mut ping = tokio::time::interval_at(now + liveness.ping_interval, liveness.ping_interval);
+        let mut ping = tokio::time::interval_at(crate::duration::later(now, liveness.ping_interval), liveness.ping_interval);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             link: opened.link,
@@ -686,7 +686,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 self.misses += 1;
             }
             if self.misses >= self.liveness.misses_max {
-                let silent = self.liveness.ping_interval * (self.misses + 1);
+                let silent = self.liveness.ping_interval.saturating_mul(self.misses.saturating_add(1));
                 return Err(format!("the server has not answered pings for {}", rounded(silent)));
             }
             self.notices.push_back(Outbound::Ping);

@@ -153,7 +153,7 @@ impl Actor for RegistryActor {
         let mut seed = DefaultHasher::new();
         (context.seed, "registry").hash(&mut seed);
         Ok(RegistryState {
-            next_ping: Instant::now() + context.settings.restart.ping_interval,
+            next_ping: crate::duration::later(Instant::now(), context.settings.restart.ping_interval),
             members: BTreeMap::new(),
             retiring: Vec::new(),
             catalogue: Arc::new(Catalogue::empty()),

@@ -209,7 +209,7 @@ impl Actor for RootActor {
         let sources = Sources::new(sources, &settings, seed, tasks.clone());
         let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
         let context = Context {
-            dial_gate: Arc::new(tokio::sync::Semaphore::new(settings.start_concurrency)),
+            dial_gate: Arc::new(tokio::sync::Semaphore::new(settings.start_concurrency.min(tokio::sync::Semaphore::MAX_PERMITS))),
             settings: settings.clone(),
             stage: stage.subscribe(),
             events: events.clone(),
@@ -638,7 +638,7 @@ impl RootState {
                 self.ending = Ending::Draining;
                 self.sources.stop();
                 self.cast.context.emit(Event::ShutdownStarted);
-                let until = Instant::now() + self.settings.shutdown_drain;
+                let until = crate::duration::later(Instant::now(), self.settings.shutdown_drain);
                 // A router that has just ended has answered everything; its end is told, and ends the draining.
                 let _ = self.cast.router.cast(RouterMsg::Drain { until });
                 let _ = self.cast.cache.cast(CacheMsg::Drain);

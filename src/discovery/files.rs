@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{Answer, BoxFuture, Next, Skipped, Source, SourceError, Watch};
 use crate::config::servers_one_by_one;
+use crate::duration::TIME_MAX;
 use crate::id::ServerId;
 
 /// How often files are read unless another interval is said.
@@ -57,10 +58,10 @@ impl FileSource {
         Self { path: path.into(), interval: INTERVAL }
     }
 
-    /// Reads it at this interval, at most a thousand times a second.
+    /// Reads it at this interval: at most a thousand times a second, and once a year at least.
     #[must_use]
     pub fn every(mut self, interval: Duration) -> Self {
-        self.interval = interval.max(Duration::from_millis(1));
+        self.interval = interval.clamp(Duration::from_millis(1), TIME_MAX);
         self
     }
 }
@@ -118,7 +119,7 @@ impl Watch for FileWatch {
 
 impl FileWatch {
     fn answer(&mut self, Reading { folder, texts }: &Reading) -> Result<Answer, SourceError> {
-        let within = ANSWER_AT_LATEST + self.interval;
+        let within = ANSWER_AT_LATEST.saturating_add(self.interval);
         let mut answer = Answer::of(Vec::<crate::Server>::new(), Next::OnChange { within });
         self.known.retain(|file, _| texts.contains_key(file));
         for (file, text) in texts {

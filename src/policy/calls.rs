@@ -112,7 +112,7 @@ pub enum Phase {
 impl<P> OpenCall<P> {
     /// When it must have ended.
     pub fn deadline(&self) -> Instant {
-        self.started + self.timeout
+        crate::duration::later(self.started, self.timeout)
     }
 
     /// The attempts that servers work on.

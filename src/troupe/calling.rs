@@ -190,7 +190,7 @@ impl Trip {
     ) -> Answer {
         let Self { id, started, stage, news } = self;
         // A call that no router takes is given up at its deadline.
-        let until = started + call.timeout.unwrap_or_else(|| stage.borrow().patience);
+        let until = crate::duration::later(started, call.timeout.unwrap_or_else(|| stage.borrow().patience));
         loop {
             if let Some(former) = &former
                 && !tokio::time::timeout_at(until, another(former, &stage)).await.unwrap_or_default()

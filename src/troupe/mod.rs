@@ -405,7 +405,7 @@ impl Troupe {
         }
         let unknown = || UnknownServer(server.to_owned());
         let server = ServerId::new(server).map_err(|_| unknown())?;
-        let until = Instant::now() + within;
+        let until = crate::duration::later(Instant::now(), within);
         Ok(ask(&self.0.root, |port| RootMsg::Drain { server, until, port }).await.map_err(|_| unknown())?)
     }
 

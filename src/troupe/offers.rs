@@ -91,7 +91,7 @@ impl Troupe {
         uri: String,
         servers: impl Fn(&Self) -> Result<Vec<ServerId>, SubscribeError>,
     ) -> Result<Subscription, SubscribeError> {
-        let until = Instant::now() + self.0.settings.borrow().call_timeout;
+        let until = crate::duration::later(Instant::now(), self.0.settings.borrow().call_timeout);
         let mut roster = self.0.roster.clone();
         loop {
             let wanted = servers(self)?;

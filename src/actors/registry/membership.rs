@@ -68,7 +68,7 @@ impl RegistryState {
             Phase::Paused { .. } | Phase::Leaving(_) => return Ok(()),
         };
         let next = member.incarnation.next();
-        let until = now + self.context.settings.shutdown_drain;
+        let until = crate::duration::later(now, self.context.settings.shutdown_drain);
         let beside = retiring.is_some();
         if let Some((actor, incarnation)) = retiring.clone() {
             self.retiring.push(Retiring { server: server.clone(), incarnation, actor, finish_by: until });
@@ -205,7 +205,7 @@ impl RegistryState {
         self.offers_changed = true;
         self.context.to_router(RouterMsg::Leaving(server.clone()));
         if let Some(actor) = alive {
-            let until = now + self.context.settings.shutdown_drain;
+            let until = crate::duration::later(now, self.context.settings.shutdown_drain);
             member.finish_by = until;
             self.context.to_router(RouterMsg::Finish { actor, until });
         }

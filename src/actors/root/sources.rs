@@ -200,7 +200,7 @@ impl RootState {
                 // Nobody but shutdown asks it to end.
                 Decision::Leave => Duration::ZERO,
             };
-            seat.restart_at = Some(now + after);
+            seat.restart_at = Some(crate::duration::later(now, after));
             seat.next_look = seat.restart_at;
             let (source, cause) = (seat.registered.id.clone(), cause.clone());
             self.cast.context.emit(Event::DiscoveryRestarted { source, cause });
@@ -242,7 +242,7 @@ impl RootState {
                 }
                 seat.status = SourceStatus::Doubted;
                 seat.reason = Some(format!("it names no server, and {known} are known"));
-                seat.next_look = Some(now + again_in);
+                seat.next_look = Some(crate::duration::later(now, again_in));
                 if let Some(actor) = &seat.actor {
                     // One that has just ended looks again when it is restarted.
                     let _ = actor.cast(DiscoveryMsg::LookAgain { after: again_in });

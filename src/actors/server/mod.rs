@@ -239,7 +239,7 @@ impl Actor for ServerActor {
         ledger.breaker.inherit(now);
         let meters = ServerMeters::new(&spec.id, ledger.breaker.state());
         let hope = if incarnation == Incarnation::FIRST {
-            spec.pool.connect_timeout + spec.pool.handshake_timeout + spec.pool.list_timeout
+            spec.pool.connect_timeout.saturating_add(spec.pool.handshake_timeout).saturating_add(spec.pool.list_timeout)
         } else {
             hope_after_loss(&*connector)
         };
@@ -265,7 +265,7 @@ impl Actor for ServerActor {
             fresh_for: None,
             relist_at: None,
             pins: ToldOfPins::default(),
-            hope_until: Some(now + hope),
+            hope_until: Some(crate::duration::later(now, hope)),
             reported: None,
             refused: false,
             drain_until: None,

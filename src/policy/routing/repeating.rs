@@ -105,7 +105,7 @@ impl<P, S> Routing<P, S> {
             .attempts
             .checked_sub(2)
             .map(|before| backoff::delay(&self.settings.retry.backoff, before, &mut self.rng));
-        if delay.is_some_and(|delay| now + delay >= call.deadline()) {
+        if delay.is_some_and(|delay| crate::duration::later(now, delay) >= call.deadline()) {
             return false;
         }
         if !self.budget.withdraw(now) {
@@ -123,7 +123,7 @@ impl<P, S> Routing<P, S> {
                 if let Some(call) = self.calls.get_mut(id) {
                     call.phase = Phase::Delayed;
                 }
-                self.calls.wake(id, now + delay);
+                self.calls.wake(id, crate::duration::later(now, delay));
             }
         }
         true
@@ -193,7 +193,7 @@ impl<P, S> Routing<P, S> {
             return;
         }
         if let Some(delay) = self.hedge_delays.delay(&view.spec.group, &call.tool, now) {
-            self.calls.wake(id, now + delay);
+            self.calls.wake(id, crate::duration::later(now, delay));
         }
     }
 

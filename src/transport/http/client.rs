@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use super::HttpOptions;
+use crate::duration::TIME_MAX;
 use crate::transport::address::shown;
 use crate::transport::tokens::Tokens;
 use crate::transport::{BoxFuture, DialError};
@@ -33,6 +34,10 @@ use crate::transport::{BoxFuture, DialError};
 /// How long a connection is kept without a request. Common servers (Node, uvicorn) close theirs after 5 s; a request that
 /// meets such a close may or may not have been carried out.
 const KEPT_IDLE: Duration = Duration::from_secs(4);
+
+/// The most that Linux takes for its keepalive; with more it would have none.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+const KEEPALIVE_TRIES_MAX: u32 = 127;
 
 /// The body of a request.
 pub(super) type Body = Full<Bytes>;
@@ -129,16 +134,19 @@ impl Clients {
         proxies: Option<&Matcher>,
     ) -> Result<Self, DialError> {
         let liveness = &options.liveness;
-        let silence_max = liveness.ping_interval * (liveness.misses_max + 1);
+        // A host may give options that no settings have checked.
+        let ping_interval = liveness.ping_interval.min(TIME_MAX);
+        let silence_max = ping_interval.saturating_mul(liveness.misses_max.saturating_add(1)).min(TIME_MAX);
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(options.connect_timeout));
         // A peer that vanished without a word is noticed by the kernel, which counts in whole seconds.
         let second = Duration::from_secs(1);
-        tcp.set_keepalive(Some(liveness.ping_interval.max(second)));
-        tcp.set_keepalive_interval(Some(liveness.ping_interval.max(second)));
-        tcp.set_keepalive_retries(Some(liveness.misses_max));
+        let kernels = ping_interval.clamp(second, KEEPALIVE_MAX);
+        tcp.set_keepalive(Some(kernels));
+        tcp.set_keepalive_interval(Some(kernels));
+        tcp.set_keepalive_retries(Some(liveness.misses_max.min(KEEPALIVE_TRIES_MAX)));
         #[cfg(target_os = "linux")]
         tcp.set_tcp_user_timeout(Some(silence_max.max(second)));
         let mut proxy_authorization = None;
@@ -160,7 +168,6 @@ impl Clients {
                 Way::Forward { tcp, proxy: proxy.uri().clone() }
             }
         };
-        let ping_interval = liveness.ping_interval;
         Ok(Self { way, tls, ping_interval, silence_max, tokens: None, proxy_authorization })
     }
 

@@ -239,7 +239,7 @@ fn config(message_bytes_max: usize) -> WebSocketConfig {
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         // The sink holds back after the first write that blocks, so one message on top of the buffer is the most.
-        .max_write_buffer_size(WRITE_BUFFER_BYTES + message_bytes_max + 1024)
+        .max_write_buffer_size(message_bytes_max.saturating_add(WRITE_BUFFER_BYTES + 1024))
         .max_message_size(Some(message_bytes_max))
         .max_frame_size(Some(message_bytes_max))
 }
