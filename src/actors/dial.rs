@@ -169,7 +169,9 @@ impl Dial {
             match step {
                 Step::Send { method, frame, id, wait } => {
                     probe_until = match wait {
-                        Wait::Probe => Some(crate::duration::later(Instant::now(), self.limits.probe_timeout)),
+                        Wait::Probe => {
+                            Some(crate::duration::later(Instant::now(), self.limits.probe_timeout))
+                        }
                         Wait::Answer => None,
                     };
                     link.send(Outbound::Request { id, head: Head::of(method), frame }).await?;

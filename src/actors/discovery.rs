@@ -23,11 +23,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
-use super::registry::Registration;
+use super::registry::{Registration, wrong_files};
 use super::root::RootMsg;
 use super::tasks::{OwnedTask, Tasks};
-use crate::config::{DiscoverySettings, Server, Settings};
-use crate::discovery::{Answer, Found, Next, Source, SourceError, Watch};
+use crate::config::{DiscoverySettings, Server, Settings, TlsOptions};
+use crate::discovery::{Answer, Found, Next, Skipped, Source, SourceError, Watch};
 use crate::duration::later;
 use crate::event::Origin;
 use crate::id::{ServerId, SourceId};
@@ -181,7 +181,7 @@ impl DiscoveryState {
     fn begin(&mut self, myself: &ActorRef<DiscoveryMsg>) {
         self.look += 1;
         self.next_look = None;
-        let look = Look { number: self.look, actor: myself.clone(), over: false };
+        let look = Look { number: self.look, actor: myself.clone(), usable: BTreeMap::new(), over: false };
         let (source, patience) = (self.source.clone(), self.rules.answer_timeout);
         self.looking = Some(self.tasks.spawn(look.go_on(source, patience)));
     }
@@ -287,6 +287,8 @@ fn same_way(one: Option<&Arc<dyn Connector>>, other: Option<&Arc<dyn Connector>>
 struct Look {
     number: u64,
     actor: ActorRef<DiscoveryMsg>,
+    /// The files that servers of the last answer name and that can be used: an answer like the last one reads none again.
+    usable: BTreeMap<String, TlsOptions>,
     over: bool,
 }
 
@@ -315,8 +317,9 @@ impl Look {
     /// The next answer, heard. None if nobody is there to hear it.
     async fn next(&mut self, watch: &mut dyn Watch, patience: Duration) -> Result<Option<Next>, SourceError> {
         let answered = tokio::time::timeout(patience, watch.next()).await;
-        let answer = answered.map_err(|_| SourceError::Silent(patience))??;
+        let mut answer = answered.map_err(|_| SourceError::Silent(patience))??;
         let next = answer.next;
+        self.check_files(&mut answer).await;
         let (heard, hearing) = oneshot::channel();
         let message = DiscoveryMsg::Answered { look: self.number, answer, heard };
         if self.actor.cast(message).is_err() {
@@ -326,6 +329,25 @@ impl Look {
         // It is dropped when it was heard.
         let _ = hearing.await;
         Ok(Some(next))
+    }
+
+    /// Passes over servers whose files cannot be used. This is a task and may wait for a disk; the actor may not.
+    async fn check_files(&mut self, answer: &mut Answer) {
+        let with_files = answer.servers.iter().filter(|found| found.connector.is_none());
+        let with_files = with_files.map(|found| &found.server).filter(|server| !server.tls.is_default());
+        let named: BTreeMap<&str, &Server> = with_files.map(|server| (server.id(), server)).collect();
+        let unknown =
+            named.values().copied().filter(|server| self.usable.get(server.id()) != Some(&server.tls));
+        let wrong = wrong_files(unknown).await;
+        let usable = named.into_iter().filter(|(id, _)| !wrong.contains_key(*id));
+        self.usable = usable.map(|(id, server)| (id.to_owned(), server.tls.clone())).collect();
+        answer.servers.retain(|found| {
+            let reached = found.connector.is_none();
+            let Some(error) = wrong.get(found.server.id()).filter(|_| reached) else { return true };
+            let (record, reason) = (found.server.id().to_owned(), error.to_string());
+            answer.skipped.push(Skipped { server: ServerId::new(&record).ok(), record, reason });
+            false
+        });
     }
 
     fn fail(&mut self, error: SourceError) {

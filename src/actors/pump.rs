@@ -144,7 +144,10 @@ impl<R: FnMut(Report)> Pump<R> {
         report_to: R,
     ) -> Self {
         let now = Instant::now();
-        let mut ping = tokio::time::interval_at(crate::duration::later(now, liveness.ping_interval), liveness.ping_interval);
+        let mut ping = tokio::time::interval_at(
+            crate::duration::later(now, liveness.ping_interval),
+            liveness.ping_interval,
+        );
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             link: opened.link,

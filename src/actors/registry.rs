@@ -34,7 +34,7 @@ use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::time::Instant;
 
 use self::member::{Member, Phase, Retiring};
-pub(crate) use self::registration::Registration;
+pub(crate) use self::registration::{Registration, WrongFiles, wrong_files};
 pub(crate) use self::roster::{Roster, RosterEntry};
 use super::Context;
 use super::alarm::Alarm;

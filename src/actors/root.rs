@@ -24,7 +24,7 @@ use super::discovery::DiscoveryMsg;
 use super::events::{EventsActor, EventsMsg};
 use super::intake::{Intake, intake};
 use super::questions::Desk;
-use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster};
+use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster, WrongFiles};
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Context, Stage, Tasks, meters};
@@ -82,8 +82,13 @@ pub(crate) enum RootMsg {
     Resume { server: ServerId, port: oneshot::Sender<bool> },
     /// By a handle: another strategy.
     SetStrategy { name: String, port: oneshot::Sender<Result<(), UnknownStrategy>> },
-    /// By a handle: another configuration. Answered with what it changes and its number.
-    Apply { file: Box<ConfigFile>, port: oneshot::Sender<Result<(Applied, u64), ApplyError>> },
+    /// By a handle: another configuration, and what is wrong with the files that it names. Answered with what it changes and
+    /// its number.
+    Apply {
+        file: Box<ConfigFile>,
+        wrong: WrongFiles,
+        port: oneshot::Sender<Result<(Applied, u64), ApplyError>>,
+    },
     /// By the registry: a server that left is gone, its id is free.
     Forgotten(ServerId),
     /// By a discovery actor: the servers of its source. It goes on when `heard` is dropped.
@@ -209,7 +214,9 @@ impl Actor for RootActor {
         let sources = Sources::new(sources, &settings, seed, tasks.clone());
         let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
         let context = Context {
-            dial_gate: Arc::new(tokio::sync::Semaphore::new(settings.start_concurrency.min(tokio::sync::Semaphore::MAX_PERMITS))),
+            dial_gate: Arc::new(tokio::sync::Semaphore::new(
+                settings.start_concurrency.min(tokio::sync::Semaphore::MAX_PERMITS),
+            )),
             settings: settings.clone(),
             stage: stage.subscribe(),
             events: events.clone(),
@@ -286,8 +293,8 @@ impl Actor for RootActor {
             RootMsg::SetStrategy { name, port } => {
                 let _ = port.send(state.set_strategy(name));
             }
-            RootMsg::Apply { file, port } => {
-                let _ = port.send(state.apply(*file));
+            RootMsg::Apply { file, wrong, port } => {
+                let _ = port.send(state.apply(*file, &wrong));
             }
             RootMsg::Forgotten(server) => state.forgotten(&server),
             RootMsg::Shutdown => state.begin_ending(),

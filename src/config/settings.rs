@@ -495,7 +495,11 @@ fn positive<T: PartialEq + Default>(key: &str, value: &T) -> Result<(), ConfigEr
 }
 
 /// Refuses a number above its limit.
-pub(super) fn at_most<T: PartialOrd + std::fmt::Display>(key: &str, value: T, most: T) -> Result<(), ConfigError> {
+pub(super) fn at_most<T: PartialOrd + std::fmt::Display>(
+    key: &str,
+    value: T,
+    most: T,
+) -> Result<(), ConfigError> {
     if value <= most { Ok(()) } else { Err(ConfigError::new(key, format!("must be {most} at most"))) }
 }
 

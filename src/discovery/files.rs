@@ -8,13 +8,14 @@
 //! a whole, and some small files each second cost nothing that could be measured.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Answer, BoxFuture, Next, Skipped, Source, SourceError, Watch};
+use crate::config::files::{self, FileError};
 use crate::config::servers_one_by_one;
 use crate::duration::TIME_MAX;
 use crate::id::ServerId;
@@ -27,6 +28,9 @@ const ANSWER_AT_LATEST: Duration = Duration::from_secs(60);
 
 /// The largest file, in bytes: some thousand servers.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The files of a folder together, in bytes: as much as a `servers.json` may have.
+const FOLDER_BYTES_MAX: usize = 16 << 20;
 
 /// Files of a folder that are read, by name; a folder with more is not one of servers.
 const FILES_MAX: usize = 1_000;
@@ -104,7 +108,7 @@ impl Watch for FileWatch {
                     tokio::time::sleep(self.interval).await;
                 }
                 let path = self.path.clone();
-                let read = tokio::task::spawn_blocking(move || read(&path)).await;
+                let read = files::aside(move || read(&path)).await;
                 // It is aborted where the runtime ends.
                 let reading = read.map_err(|_| SourceError::Ended)??;
                 if self.last.as_ref() != Some(&reading) || until <= Instant::now() {
@@ -173,7 +177,7 @@ fn read(path: &Path) -> Result<Reading, SourceError> {
         let text = text(path).map_err(unreadable)?;
         return Ok(Reading { folder: false, texts: BTreeMap::from([(name(path), text)]) });
     }
-    let mut files = Vec::new();
+    let mut files: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
         let hidden = name(&file).starts_with('.');
@@ -181,17 +185,25 @@ fn read(path: &Path) -> Result<Reading, SourceError> {
         if !hidden && file.extension().is_some_and(|extension| extension == "json") && file.is_file() {
             files.push(file);
         }
+        if files.len() > FILES_MAX {
+            let reason = format!("{} has more than {FILES_MAX} files", path.display());
+            return Err(SourceError::Unintelligible(reason));
+        }
     }
     files.sort();
-    if files.len() > FILES_MAX {
-        let reason = format!("{} has more than {FILES_MAX} files", path.display());
-        return Err(SourceError::Unintelligible(reason));
-    }
-    let texts = files.iter().map(|file| {
+    let mut room = FOLDER_BYTES_MAX;
+    let mut texts = BTreeMap::new();
+    for file in &files {
         let text = text(file).unwrap_or_else(|error| Err(error.to_string()));
-        (name(file), text)
-    });
-    Ok(Reading { folder: true, texts: texts.collect() })
+        let bytes = text.as_ref().map_or(0, |text| text.len());
+        room = room.checked_sub(bytes).ok_or_else(|| {
+            let reason =
+                format!("{} has files of more than {FOLDER_BYTES_MAX} bytes together", path.display());
+            SourceError::Unintelligible(reason)
+        })?;
+        texts.insert(name(file), text);
+    }
+    Ok(Reading { folder: true, texts })
 }
 
 fn name(path: &Path) -> String {
@@ -200,10 +212,9 @@ fn name(path: &Path) -> String {
 
 /// The text of a file, or what is wrong with it.
 fn text(path: &Path) -> std::io::Result<Result<String, String>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Ok(Err(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+    match files::read(path, FILE_BYTES_MAX) {
+        Ok(bytes) => Ok(String::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned())),
+        Err(FileError::Unreadable { source, .. }) => Err(source),
+        Err(error) => Ok(Err(std::io::Error::from(error).to_string())),
     }
-    Ok(String::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned()))
 }

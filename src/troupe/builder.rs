@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::{Inner, Troupe, pinning};
 use crate::actors::questions::Desk;
-use crate::actors::registry::{Registration, Roster};
+use crate::actors::registry::{Registration, Roster, wrong_files};
 use crate::actors::root::{RegisterError, RegisteredSource, RootActor, RootArguments, StrategiesFactory};
 use crate::actors::{Stage, Tasks, meters};
 use crate::config::{ConfigError, ConfigFile, DiscoverySettings, OnChange, Server, Settings, SourceConfig};
@@ -263,10 +263,15 @@ impl TroupeBuilder {
         if count > settings.limits.servers_max {
             return Err(RegisterError::TooMany(settings.limits.servers_max).into());
         }
+        let reached = servers.iter().filter(|(_, connector)| connector.is_none());
+        let mut wrong = wrong_files(reached.map(|(server, _)| server)).await;
         let mut registrations: Vec<Registration> = Vec::with_capacity(count);
         for (order, (server, connector)) in servers.into_iter().enumerate() {
             let origin = Origin::Configured;
             let registration = Registration::of(server, connector, &settings, order, origin, tasks.alive())?;
+            if let Some(error) = wrong.remove(registration.spec.id.as_str()) {
+                return Err(error.into());
+            }
             if registrations.iter().any(|known| known.spec.id == registration.spec.id) {
                 return Err(RegisterError::AlreadyRegistered(registration.spec.id.clone()).into());
             }

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use crate::actors::cache::CacheMsg;
 use crate::actors::events::EventsMsg;
 use crate::actors::questions::Desk;
-use crate::actors::registry::{Registration, Roster};
+use crate::actors::registry::{Registration, Roster, WrongFiles, wrong_files};
 use crate::actors::root::{ApplyError, RegisterError, RootMsg};
 use crate::actors::router::RouterMsg;
 use crate::actors::server::{BreakerOrder, ServerMsg};
@@ -357,7 +357,14 @@ impl Troupe {
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
         let (settings, origin) = (self.0.settings.borrow().clone(), Origin::Registered);
         let alive = self.0.tasks.alive();
+        let mut wrong = match &connector {
+            None => wrong_files([&server]).await,
+            Some(_) => WrongFiles::new(),
+        };
         let registration = Registration::of(server, connector, &settings, order, origin, alive)?;
+        if let Some((_, error)) = wrong.pop_first() {
+            return Err(error.into());
+        }
         ask(&self.0.root, |port| RootMsg::Register { registration, port })
             .await
             .unwrap_or(Err(RegisterError::Closed))
@@ -386,7 +393,11 @@ impl Troupe {
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
         let (settings, origin) = (self.0.settings.borrow().clone(), Origin::Registered);
         let alive = self.0.tasks.alive();
+        let mut wrong = wrong_files([&server]).await;
         let registration = Registration::of(server, None, &settings, order, origin, alive)?;
+        if let Some((_, error)) = wrong.pop_first() {
+            return Err(error.into());
+        }
         match ask(&self.0.root, |port| RootMsg::Replace { registration, port }).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(UnknownServer(id).into()),
@@ -455,8 +466,9 @@ impl Troupe {
     /// A mistake in the configuration, an unknown strategy, too many servers, or a troupe that has ended. Then nothing has
     /// changed.
     pub async fn apply(&self, file: ConfigFile) -> Result<Applied, ApplyError> {
+        let wrong = wrong_files(&file.servers).await;
         let file = Box::new(file);
-        let answer = ask(&self.0.root, |port| RootMsg::Apply { file, port }).await;
+        let answer = ask(&self.0.root, |port| RootMsg::Apply { file, wrong, port }).await;
         let (applied, number) = answer.unwrap_or(Err(ApplyError::Closed))?;
         // So that `servers` and `ready` speak of the new ones. If the troupe ends meanwhile they speak of none.
         let mut roster = self.0.roster.clone();

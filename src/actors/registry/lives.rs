@@ -114,8 +114,12 @@ impl RegistryState {
         let incarnation = member.incarnation;
         let decision = member.restart.decide(&cause, now, &mut self.rng);
         let (status, until) = match decision {
-            Decision::Restart { after } => (ServerStatus::Restarting, Some(crate::duration::later(now, after))),
-            Decision::Quarantine { after } => (ServerStatus::Quarantined, Some(crate::duration::later(now, after))),
+            Decision::Restart { after } => {
+                (ServerStatus::Restarting, Some(crate::duration::later(now, after)))
+            }
+            Decision::Quarantine { after } => {
+                (ServerStatus::Quarantined, Some(crate::duration::later(now, after)))
+            }
             Decision::Leave => (ServerStatus::Stopped, None),
         };
         if until.is_some() {

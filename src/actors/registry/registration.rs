@@ -1,11 +1,36 @@
 //! A server to play, and what makes another one of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::actors::Alive;
-use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings};
+use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings, TlsOptions, files};
 use crate::event::Origin;
 use crate::transport::{self, Connector};
+
+/// What is wrong with the files that servers' descriptions name, by the servers' ids.
+pub(crate) type WrongFiles = BTreeMap<String, ConfigError>;
+
+/// Reads the files of these servers on a thread that may wait for them, before an actor is told of the servers: a disk that
+/// hangs holds up whoever names its files, and nobody else. The way to a server reads them again when it is dialled.
+pub(crate) async fn wrong_files(servers: impl IntoIterator<Item = &Server>) -> WrongFiles {
+    let with_files = servers.into_iter().filter(|server| !server.tls.is_default());
+    let named: Vec<(String, TlsOptions)> =
+        with_files.map(|server| (server.id.clone(), server.tls.clone())).collect();
+    if named.is_empty() {
+        return WrongFiles::new();
+    }
+    let look = move || {
+        let wrong = named.into_iter().filter_map(|(id, tls)| {
+            let error = transport::check_files(&tls).err()?;
+            let key = error.tls_key().map_or_else(|| format!("{id}.tls"), |key| format!("{id}.tls.{key}"));
+            Some((id, ConfigError::new(key, error.to_string())))
+        });
+        wrong.collect()
+    };
+    // A runtime that is ending reads nothing more, and plays nothing more.
+    files::aside(look).await.unwrap_or_default()
+}
 
 /// A server to play: its description, the way to it, and where it comes from.
 #[derive(Clone)]
@@ -16,7 +41,8 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// Checks a server and finds the way to it, unless the host gives one. A task that the way has of its own counts as `alive`.
+    /// Checks a server and finds the way to it, unless the host gives one. It reads no file: what is wrong with those is asked
+    /// before, by [`wrong_files`]. A task that the way has of its own counts as `alive`.
     pub fn of(
         server: Server,
         connector: Option<Arc<dyn Connector>>,

@@ -319,7 +319,9 @@ impl ServerState {
         self.reconnect_at = Some(crate::duration::later(now, delay));
         self.last_error = Some(reason);
         if self.reported.as_ref().is_none_or(|reported| reported.status != ServerStatus::Ready)
-            && self.hope_until.is_some_and(|until| until > crate::duration::later(now, hope_after_loss(&*self.connector)))
+            && self
+                .hope_until
+                .is_some_and(|until| until > crate::duration::later(now, hope_after_loss(&*self.connector)))
         {
             // The hope of the first attempt ends with it.
             self.hope_until = None;

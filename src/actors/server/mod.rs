@@ -239,7 +239,10 @@ impl Actor for ServerActor {
         ledger.breaker.inherit(now);
         let meters = ServerMeters::new(&spec.id, ledger.breaker.state());
         let hope = if incarnation == Incarnation::FIRST {
-            spec.pool.connect_timeout.saturating_add(spec.pool.handshake_timeout).saturating_add(spec.pool.list_timeout)
+            spec.pool
+                .connect_timeout
+                .saturating_add(spec.pool.handshake_timeout)
+                .saturating_add(spec.pool.list_timeout)
         } else {
             hope_after_loss(&*connector)
         };

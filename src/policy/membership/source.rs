@@ -90,7 +90,8 @@ impl<D: Clone + PartialEq> SourceView<D> {
             let doubt = self.doubt.get_or_insert(Doubt { since: now, answers: 0 });
             doubt.answers = doubt.answers.saturating_add(1);
             let missing = self.rules.empty_answers.saturating_sub(doubt.answers);
-            let remaining = crate::duration::later(doubt.since, self.rules.empty_after).saturating_duration_since(now);
+            let remaining =
+                crate::duration::later(doubt.since, self.rules.empty_after).saturating_duration_since(now);
             if missing > 0 || !remaining.is_zero() {
                 let again_in = (remaining / missing.max(1)).max(AGAIN_MIN);
                 return Believed::NotYet { again_in, first };
