@@ -26,7 +26,7 @@ use super::alarm::Alarm;
 use super::registry::{Registration, wrong_files};
 use super::root::RootMsg;
 use super::tasks::{OwnedTask, Tasks};
-use crate::config::{DiscoverySettings, Server, Settings, TlsOptions};
+use crate::config::{DiscoverySettings, LoosePermissions, Server, Settings, TlsOptions};
 use crate::discovery::{Answer, Found, Next, Skipped, Source, SourceError, Watch};
 use crate::duration::later;
 use crate::event::Origin;
@@ -63,6 +63,8 @@ pub(crate) struct Census {
     pub unread: BTreeSet<ServerId>,
     /// What could not be read, by what the source calls it, and why.
     pub skipped: BTreeMap<String, String>,
+    /// What of the source others may write.
+    pub loose: Vec<LoosePermissions>,
     /// When the source is asked again; none while it waits for a change.
     pub next_look: Option<Instant>,
 }
@@ -209,7 +211,7 @@ impl DiscoveryState {
 
     /// Turns an answer into registrations. Whatever is wrong with one server concerns that one alone.
     fn census(&mut self, answer: Answer, now: Instant) -> Census {
-        let Answer { servers, skipped, next } = answer;
+        let Answer { servers, skipped, loose, next } = answer;
         let next_look = match next {
             Next::After(after) => Some(later(now, after)),
             Next::OnChange { .. } => None,
@@ -219,6 +221,7 @@ impl DiscoveryState {
             servers: BTreeMap::new(),
             unread: skipped.iter().filter_map(|skipped| skipped.server.clone()).collect(),
             skipped: BTreeMap::new(),
+            loose,
             next_look,
         };
         let mut skip = |record: String, reason: String| {

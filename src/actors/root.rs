@@ -28,7 +28,7 @@ use super::registry::{Registration, RegistryActor, RegistryArguments, RegistryMs
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Context, Stage, Tasks, meters};
-use crate::config::{Applied, ConfigFile, Settings, SourceConfig};
+use crate::config::{Applied, ConfigFile, LoosePermissions, Settings, SourceConfig};
 use crate::discovery::SourceError;
 use crate::event::{Event, ExitCause, Origin};
 use crate::id::{GroupId, ServerId, SourceId};
@@ -116,6 +116,8 @@ pub(crate) struct RootArguments {
     pub sources: Vec<RegisteredSource>,
     /// The sources as the configuration describes them.
     pub described: Vec<SourceConfig>,
+    /// What of the configuration others than its owner may write.
+    pub loose: Vec<LoosePermissions>,
     pub pinning: Option<Arc<Pinning>>,
     pub strategies: StrategiesFactory,
     pub classifier: Classifier,
@@ -171,6 +173,8 @@ pub(crate) struct RootState {
     sources: Sources,
     /// The sources as the configuration described them at the start: they do not change while the troupe plays.
     described: Vec<SourceConfig>,
+    /// What of the last configuration others may write: it was told.
+    loose: Vec<LoosePermissions>,
     strategies: StrategiesFactory,
     /// The source of every random choice; each cast gets another one, so that lives differ.
     seed: u64,
@@ -201,6 +205,7 @@ impl Actor for RootActor {
             registrations,
             sources,
             described,
+            loose,
             pinning,
             strategies,
             classifier,
@@ -240,6 +245,7 @@ impl Actor for RootActor {
             registered: registered.collect(),
             sources,
             described,
+            loose: Vec::new(),
             strategies,
             seed,
             stage,
@@ -250,6 +256,7 @@ impl Actor for RootActor {
             restarts: VecDeque::new(),
         };
         state.enter();
+        state.tell_loose(loose);
         state.start_sources(&myself, Instant::now()).await?;
         Ok(state)
     }
@@ -534,6 +541,15 @@ impl RootState {
         self.enter();
         left.iter().for_each(|server| self.room_for(server));
         Ok(abandoned.unwrap_or_default())
+    }
+
+    /// Tells what of a new configuration others may write, unless it was told of the last one.
+    fn tell_loose(&mut self, loose: Vec<LoosePermissions>) {
+        for loose in loose.iter().filter(|loose| !self.loose.contains(loose)) {
+            tracing::warn!("{loose}");
+            self.cast.context.emit(Event::LoosePermissions(loose.clone()));
+        }
+        self.loose = loose;
     }
 
     fn register(&mut self, registration: Registration) -> Result<(), RegisterError> {

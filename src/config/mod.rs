@@ -8,6 +8,7 @@ mod expand;
 mod file;
 pub(crate) mod files;
 mod mistakes;
+pub(crate) mod permissions;
 mod pins;
 #[cfg(feature = "schema")]
 mod schema;
@@ -25,6 +26,7 @@ pub use file::ConfigFile;
 pub(crate) use file::servers_one_by_one;
 pub use mistakes::Mistake;
 pub(crate) use mistakes::{Knowing, mistakes};
+pub use permissions::{LoosePermissions, Writers};
 pub use pins::{OnChange, PinSettings};
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(crate) use server::BEARER;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{Answer, BoxFuture, Next, Skipped, Source, SourceError, Watch};
 use crate::config::files::{self, FileError};
-use crate::config::servers_one_by_one;
+use crate::config::{LoosePermissions, permissions, servers_one_by_one};
 use crate::duration::TIME_MAX;
 use crate::id::ServerId;
 
@@ -88,6 +88,8 @@ struct Reading {
     folder: bool,
     /// The text of each file, or why there is none.
     texts: BTreeMap<String, Result<String, String>>,
+    /// What of it others may write.
+    loose: Vec<LoosePermissions>,
 }
 
 struct FileWatch {
@@ -122,9 +124,10 @@ impl Watch for FileWatch {
 }
 
 impl FileWatch {
-    fn answer(&mut self, Reading { folder, texts }: &Reading) -> Result<Answer, SourceError> {
+    fn answer(&mut self, Reading { folder, texts, loose }: &Reading) -> Result<Answer, SourceError> {
         let within = ANSWER_AT_LATEST.saturating_add(self.interval);
         let mut answer = Answer::of(Vec::<crate::Server>::new(), Next::OnChange { within });
+        answer.loose = loose.clone();
         self.known.retain(|file, _| texts.contains_key(file));
         for (file, text) in texts {
             let text = text.as_ref().map_err(Clone::clone);
@@ -175,7 +178,8 @@ fn read(path: &Path) -> Result<Reading, SourceError> {
     };
     if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
         let text = text(path).map_err(unreadable)?;
-        return Ok(Reading { folder: false, texts: BTreeMap::from([(name(path), text)]) });
+        let loose = permissions::of_file(path).collect();
+        return Ok(Reading { folder: false, texts: BTreeMap::from([(name(path), text)]), loose });
     }
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
@@ -203,7 +207,9 @@ fn read(path: &Path) -> Result<Reading, SourceError> {
         })?;
         texts.insert(name(file), text);
     }
-    Ok(Reading { folder: true, texts })
+    let loose =
+        permissions::of(path).into_iter().chain(files.iter().filter_map(|file| permissions::of(file)));
+    Ok(Reading { folder: true, texts, loose: loose.collect() })
 }
 
 fn name(path: &Path) -> String {

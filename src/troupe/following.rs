@@ -128,7 +128,11 @@ impl ConfigWatch {
         let read = files::aside(move || {
             let Content { bytes, stamp } = files::read_stamped(&path, FILE_BYTES_MAX)?;
             let text = String::from_utf8(bytes).map_err(std::io::Error::other)?;
-            let said = (former.as_deref() != Some(&*text)).then(|| ConfigFile::parse(&text));
+            let said = (former.as_deref() != Some(&*text)).then(|| {
+                let mut file = ConfigFile::parse(&text)?;
+                file.loose = file.loose_permissions(&path);
+                Ok(file)
+            });
             Ok(Reading { stamp, text: text.into(), said })
         });
         match read.await.and_then(|read| read) {

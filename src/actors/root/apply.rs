@@ -52,8 +52,10 @@ impl RootState {
         file: ConfigFile,
         wrong: &WrongFiles,
     ) -> Result<(Applied, u64), ApplyError> {
+        let loose = file.loose.clone();
         let Checked { settings, added, replaced, amended, removed, applied } = self.checked(file, wrong)?;
         self.configuration += 1;
+        self.tell_loose(loose);
         self.change_settings(settings);
         let touched: Vec<ServerId> =
             [&applied.added, &applied.removed, &applied.amended].into_iter().flatten().cloned().collect();
@@ -92,7 +94,7 @@ impl RootState {
             Ending::No => {}
             Ending::Draining | Ending::Drained { .. } => return Err(ApplyError::Closed),
         }
-        let ConfigFile { servers, sources, settings: wanted } = file;
+        let ConfigFile { servers, sources, settings: wanted, loose: _ } = file;
         wanted.check().map_err(|error| error.under("troupe"))?;
         (self.strategies)().select(&wanted.strategy)?;
         let settings = self.settings.turned_into(&wanted);

@@ -20,7 +20,7 @@ use crate::actors::alarm::Alarm;
 use crate::actors::discovery::{Census, DiscoveryActor, DiscoveryArguments, DiscoveryMsg};
 use crate::actors::registry::{Registration, RegistryMsg};
 use crate::actors::supervision::{STOP_GRACE, stop_or_kill};
-use crate::config::{DiscoverySettings, RestartKind, RestartSettings, Settings};
+use crate::config::{DiscoverySettings, LoosePermissions, RestartKind, RestartSettings, Settings};
 use crate::discovery::{Source, SourceError};
 use crate::event::{Event, ExitCause, Origin, SourceStatus};
 use crate::id::{ServerId, SourceId};
@@ -57,6 +57,8 @@ struct Seat {
     failures: u32,
     /// What could not be read of the last answer, and why.
     skipped: BTreeMap<String, String>,
+    /// What of the source others may write: it was told.
+    loose: Vec<LoosePermissions>,
 }
 
 /// All sources.
@@ -90,6 +92,7 @@ impl Sources {
             next_look: None,
             failures: 0,
             skipped: BTreeMap::new(),
+            loose: Vec::new(),
         });
         let mut hasher = DefaultHasher::new();
         (seed, "sources").hash(&mut hasher);
@@ -210,7 +213,7 @@ impl RootState {
 
     /// A source answered.
     pub(super) fn found(&mut self, source: &SourceId, census: Census, now: Instant) {
-        let Census { servers, unread, skipped, next_look } = census;
+        let Census { servers, unread, skipped, loose, next_look } = census;
         let Ending::No = self.ending else { return };
         let count = servers.len();
         let believed = self.sources.membership.answered(source, servers, &unread, now);
@@ -225,6 +228,11 @@ impl RootState {
             let (source, record, reason) = (source.clone(), record.clone(), reason.clone());
             context.emit(Event::RecordSkipped { source, record, reason });
         }
+        for loose in loose.iter().filter(|loose| !seat.loose.contains(loose)) {
+            tracing::warn!(source = %source, "{loose}");
+            context.emit(Event::LoosePermissions(loose.clone()));
+        }
+        seat.loose = loose;
         match believed {
             Believed::Yes => {
                 if matches!(seat.status, SourceStatus::Failing | SourceStatus::Doubted) {
