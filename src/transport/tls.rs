@@ -412,4 +412,71 @@ pub(super) mod tests {
         }
         config(&tls().ca_file(&ca).client_certificate(&cert, &key)).expect("all is right");
     }
+
+    /// Whether a server that asks for a certificate takes what `tls` has for it now.
+    async fn is_welcome(tls: &Tls, acceptor: &TlsAcceptor) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let config = tls.config().await.expect("the files are right");
+        let dialled = async {
+            let stream = TcpStream::connect(address).await.expect("it listens");
+            let name = "localhost".try_into().expect("a name");
+            // Whether it is taken the server says after the client's last word.
+            let mut session =
+                tokio_rustls::TlsConnector::from(config).connect(name, stream).await.expect("ours");
+            let _ = session.shutdown().await;
+            let _ = session.read_to_end(&mut Vec::new()).await;
+        };
+        let accepted = async { accept(&listener, acceptor).await.is_some() };
+        tokio::join!(dialled, accepted).1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_that_was_renewed_is_shown_to_the_next_connection_but_looked_for_once_a_minute() {
+        let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+        let acceptor = ours.acceptor(Clients::Certified, &[]);
+        let (cert, key) = foreign.client();
+        let options = TlsOptions::new().ca_file(ours.file()).client_certificate(&cert, &key);
+        let tls = Tls::new(options).expect("no file is read yet");
+        assert!(!is_welcome(&tls, &acceptor).await, "nobody vouches for it");
+        let (renewed_cert, renewed_key) = ours.client();
+        std::fs::copy(renewed_cert, &cert).expect("it is written");
+        std::fs::copy(renewed_key, &key).expect("it is written");
+        assert!(!is_welcome(&tls, &acceptor).await, "nobody has looked yet");
+        tokio::time::advance(LOOK_INTERVAL).await;
+        assert!(is_welcome(&tls, &acceptor).await, "it was renewed");
+        let shown = tls.config().await.expect("the files are right");
+        tokio::time::advance(LOOK_INTERVAL).await;
+        let again = tls.config().await.expect("the files are right");
+        assert!(Arc::ptr_eq(&shown, &again), "what has not changed is not read again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_that_is_half_done_leaves_the_former_certificate_in_force() {
+        let ours = Authority::new("ours");
+        let (cert, key) = ours.client();
+        let tls = Tls::new(TlsOptions::new().client_certificate(&cert, &key)).expect("no file is read yet");
+        let former = tls.config().await.expect("the files are right");
+        let half = std::fs::read(&key).expect("it is there");
+        let _ = ours.client();
+        let whole = std::fs::read(&key).expect("it is there");
+        std::fs::write(&key, half).expect("it is written");
+        tokio::time::advance(LOOK_INTERVAL).await;
+        assert!(Arc::ptr_eq(&former, &tls.config().await.expect("the former files")));
+        std::fs::write(&key, whole).expect("it is written");
+        tokio::time::advance(LOOK_INTERVAL).await;
+        assert!(!Arc::ptr_eq(&former, &tls.config().await.expect("the files are right")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_were_never_right_are_read_again_by_the_next_dial() {
+        let ours = Authority::new("ours");
+        let file = ours.file();
+        std::fs::remove_file(&file).expect("it was there");
+        let tls = Tls::new(TlsOptions::new().ca_file(&file)).expect("no file is read yet");
+        let missing = tls.config().await.expect_err("there is no file");
+        assert!(matches!(missing, DialError::TlsFile { key: CA_FILE, .. }), "{missing}");
+        ours.file();
+        tls.config().await.expect("there is one now");
+    }
 }

@@ -189,4 +189,40 @@ mod tests {
         write(&path, TWO);
         assert_eq!(watch.changed().await.unwrap().servers.len(), 2);
     }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_pipe_in_the_place_of_the_file_is_told_and_holds_nothing_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("servers.json");
+        files::tests::pipe(&path);
+        let mut watch = ConfigWatch::new(&path);
+        let told = watch.read().await.unwrap_err();
+        assert!(told.to_string().contains("no regular file"), "{told}");
+        write(&path, ONE);
+        assert_eq!(watch.changed().await.unwrap().servers.len(), 1);
+        // The runtime ends with the test, which it could not with a thread that waits for a writer.
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_was_read_while_nobody_waited_any_more_is_given_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("servers.json");
+        write(&path, ONE);
+        let mut watch = ConfigWatch::new(&path);
+        watch.read().await.unwrap();
+        write(&path, TWO);
+        // Dropped at each of its waits.
+        for polls in 0..20 {
+            let mut changed = Box::pin(watch.changed());
+            for _ in 0..polls {
+                if let Some(given) = futures_util::FutureExt::now_or_never(&mut changed) {
+                    assert_eq!(given.unwrap().servers.len(), 2);
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(watch.changed().await.unwrap().servers.len(), 2);
+    }
 }

@@ -86,3 +86,23 @@ impl PartialEq for Registration {
         self.origin == other.origin && self.spec == other.spec && self.reaches_alike(other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::Tasks;
+
+    #[tokio::test]
+    async fn a_registration_reads_no_file_and_what_is_wrong_with_one_is_asked_beside_the_actors() {
+        let tls = TlsOptions::new().ca_file("/nowhere/ca.pem");
+        let server = Server::http("a", "https://h").tls(tls.clone());
+        let (settings, tasks) = (Settings::default(), Tasks::new());
+        for server in [server.clone(), Server::websocket("b", "wss://h").tls(tls)] {
+            let registered = Registration::of(server, None, &settings, 0, Origin::Registered, tasks.alive());
+            assert!(registered.is_ok(), "it is not read");
+        }
+        let wrong = wrong_files([&server, &Server::http("c", "https://h")]).await;
+        let wrong: Vec<&str> = wrong.values().map(|error| error.key.as_str()).collect();
+        assert_eq!(wrong, ["a.tls.caFile"]);
+    }
+}
