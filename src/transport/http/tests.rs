@@ -9,6 +9,7 @@ use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::transport::tls;
 use crate::transport::tls::tests::{Authority, Clients, accept};
 use crate::transport::{Failure, Head, Inbound, LinkError, Outbound};
 
