@@ -14,6 +14,7 @@ const FAR: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// `wait` after `at`. A `wait` that no clock could hold ends in a hundred years: what is never due is still an appointment, and
 /// no sum panics, whoever says the time.
+#[allow(clippy::arithmetic_side_effects)]
 pub(crate) fn later(at: Instant, wait: Duration) -> Instant {
     at + wait.min(FAR)
 }

@@ -87,6 +87,33 @@ async fn a_server_of_a_source_whose_file_cannot_be_used_is_passed_over_alone() {
     end(troupe).await;
 }
 
+#[tokio::test]
+async fn secrets_that_a_file_of_a_source_takes_from_elsewhere_are_read_with_it() {
+    use tokio::io::AsyncReadExt;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (path, token) = (folder.path().join("servers.json"), folder.path().join("token"));
+    fs::write(&token, "s3cr3t\n").unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let good = json!({"url": url, "bearer": format!("${{file:{}}}", token.display())});
+    let bad = json!({"url": url, "bearer": "${file:/nowhere/token}"});
+    write(&path, json!({"mcpServers": {"good": good, "bad": bad}}));
+    let files = FileSource::new(&path).every(Duration::from_millis(5));
+    let troupe = Troupe::builder().source("files", files).start().await.unwrap();
+    let mut events = troupe.events();
+    let skipped = event(&mut events, |event| matches!(event, Event::RecordSkipped { .. })).await;
+    assert!(matches!(skipped, Event::RecordSkipped { record, reason, .. }
+        if record.ends_with("bad") && reason.starts_with("bad.bearer: ") && reason.contains("/nowhere/token")));
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+    }
+    let request = String::from_utf8(request).unwrap().to_ascii_lowercase();
+    assert!(request.contains("authorization: bearer s3cr3t\r\n"), "{request}");
+    end(troupe).await;
+}
+
 #[cfg(unix)]
 mod unix {
     use std::os::unix::fs::PermissionsExt;

@@ -333,6 +333,30 @@ async fn what_a_hosts_source_and_connector_say_may_be_for_ever() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_server_says_of_its_times_may_be_for_ever() {
+    let builder = ScriptedServer::builder().tool("echo", Script::Echo).resource("r:/1", "text");
+    let (server, connector) = builder.fresh_for(Duration::MAX).start_in_memory();
+    let troupe = Troupe::builder().server_via(Server::custom("s"), connector).start().await.unwrap();
+    let mut events = troupe.events();
+    troupe.ready(Readiness::All).await.unwrap();
+    for _ in 0..2 {
+        troupe.call(Call::resource("r:/1")).await.unwrap();
+    }
+    let reads = || server.observed().requests["resources/read"];
+    assert_eq!(reads(), 1, "it is kept");
+    let listings = server.observed().listings;
+    // A day and a tenth is the longest that anybody is believed.
+    tokio::time::sleep(Duration::from_secs(27 * 3600)).await;
+    troupe.call(Call::resource("r:/1")).await.unwrap();
+    assert_eq!(reads(), 2, "but not for ever");
+    assert!(server.observed().listings > listings);
+    end(troupe).await;
+    while let Some(event) = events.next().await {
+        assert!(!matches!(event, Event::ServerDown { .. } | Event::CacheRestarted { .. }), "{event:?}");
+    }
+}
+
 #[test]
 fn options_that_no_settings_have_checked_make_connectors_all_the_same() {
     let mut liveness = LivenessSettings::default();

@@ -326,7 +326,8 @@ impl RegistryState {
             .iter()
             .filter(|(_, member)| match member.phase {
                 Phase::Waiting { until, ended_at, handed_over } => {
-                    until <= now && (handed_over || ended_at + HANDOVER_WAIT_MAX <= now)
+                    until <= now
+                        && (handed_over || crate::duration::later(ended_at, HANDOVER_WAIT_MAX) <= now)
                 }
                 Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => false,
             })
@@ -345,9 +346,11 @@ impl RegistryState {
             myself.cast(RegistryMsg::Publish)?;
         }
         let restarts = self.members.values().filter_map(|member| match member.phase {
-            Phase::Waiting { until, ended_at, handed_over } => {
-                Some(if handed_over || until > now { until } else { ended_at + HANDOVER_WAIT_MAX })
-            }
+            Phase::Waiting { until, ended_at, handed_over } => Some(if handed_over || until > now {
+                until
+            } else {
+                crate::duration::later(ended_at, HANDOVER_WAIT_MAX)
+            }),
             Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => None,
         });
         let next = restarts.chain([self.next_ping]).min();

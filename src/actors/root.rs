@@ -484,7 +484,7 @@ impl RootState {
 
     /// Counts a restart, or gives up: the children of the root end all the time.
     fn grant_restart(&mut self, now: Instant) -> Result<(), ActorProcessingErr> {
-        while self.restarts.front().is_some_and(|at| *at + RESTARTS_WINDOW <= now) {
+        while self.restarts.front().is_some_and(|at| now.saturating_duration_since(*at) >= RESTARTS_WINDOW) {
             self.restarts.pop_front();
         }
         if self.restarts.len() >= RESTARTS_MAX {

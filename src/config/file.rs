@@ -117,7 +117,8 @@ impl ConfigFile {
 /// Servers by the ids that the file gives them, or what is wrong with each.
 pub(crate) type ServersOneByOne = Vec<(String, Result<Server, ConfigError>)>;
 
-/// The servers of a file that has nothing else, each read for itself: what is wrong with one concerns that one alone.
+/// The servers of a file that has nothing else, each read for itself: what is wrong with one concerns that one alone. It waits
+/// for the disk where secrets stand in further files.
 ///
 /// # Errors
 /// What is wrong with the file as a whole.
@@ -142,7 +143,9 @@ pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigEr
             })
             .and_then(|server| {
                 let keys: ServerKeys = serde_json::from_str(written.get()).unwrap_or_default();
-                server.with_processes(keys.names("max")).into_server(id.clone())
+                let mut server = server.with_processes(keys.names("max"));
+                server.expand(&id, &|name| std::env::var_os(name))?;
+                server.into_server(id.clone())
             });
         (id, server)
     });

@@ -23,7 +23,7 @@ pub(crate) use cache::ToolName;
 pub use cache::{CacheRule, CacheScope, CacheSettings};
 pub use discovery::DiscoverySettings;
 pub use file::ConfigFile;
-pub(crate) use file::servers_one_by_one;
+pub(crate) use file::{ServersOneByOne, servers_one_by_one};
 pub use mistakes::Mistake;
 pub(crate) use mistakes::{Knowing, mistakes};
 pub use permissions::{LoosePermissions, Writers};

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{Answer, BoxFuture, Next, Skipped, Source, SourceError, Watch};
 use crate::config::files::{self, FileError};
-use crate::config::{LoosePermissions, permissions, servers_one_by_one};
+use crate::config::{LoosePermissions, ServersOneByOne, permissions, servers_one_by_one};
 use crate::duration::TIME_MAX;
 use crate::id::ServerId;
 
@@ -104,18 +104,24 @@ struct FileWatch {
 impl Watch for FileWatch {
     fn next(&mut self) -> BoxFuture<'_, Result<Answer, SourceError>> {
         Box::pin(async {
-            let until = Instant::now() + ANSWER_AT_LATEST;
+            let until = crate::duration::later(Instant::now(), ANSWER_AT_LATEST);
             loop {
                 if self.last.is_some() {
                     tokio::time::sleep(self.interval).await;
                 }
-                let path = self.path.clone();
-                let read = files::aside(move || read(&path)).await;
+                let (path, last, late) = (self.path.clone(), self.last.take(), until <= Instant::now());
+                let look = move || {
+                    let reading = read(&path)?;
+                    let tells = late || last.is_none_or(|last| last != reading);
+                    // Here, since servers may have secrets in further files.
+                    let servers = tells.then(|| reading.servers());
+                    Ok((reading, servers))
+                };
                 // It is aborted where the runtime ends.
-                let reading = read.map_err(|_| SourceError::Ended)??;
-                if self.last.as_ref() != Some(&reading) || until <= Instant::now() {
-                    let answer = self.answer(&reading);
-                    self.last = Some(reading);
+                let (reading, servers) = files::aside(look).await.map_err(|_| SourceError::Ended)??;
+                let answer = servers.map(|servers| self.answer(&reading, servers));
+                self.last = Some(reading);
+                if let Some(answer) = answer {
                     return answer;
                 }
             }
@@ -124,21 +130,20 @@ impl Watch for FileWatch {
 }
 
 impl FileWatch {
-    fn answer(&mut self, Reading { folder, texts, loose }: &Reading) -> Result<Answer, SourceError> {
+    fn answer(&mut self, reading: &Reading, servers: ServersByFile) -> Result<Answer, SourceError> {
+        let Reading { folder, texts: _, loose } = reading;
         let within = ANSWER_AT_LATEST.saturating_add(self.interval);
         let mut answer = Answer::of(Vec::<crate::Server>::new(), Next::OnChange { within });
         answer.loose = loose.clone();
-        self.known.retain(|file, _| texts.contains_key(file));
-        for (file, text) in texts {
-            let text = text.as_ref().map_err(Clone::clone);
-            let servers = text.and_then(|text| servers_one_by_one(text).map_err(|error| error.to_string()));
+        self.known.retain(|file, _| servers.contains_key(file));
+        for (file, servers) in servers {
             let servers = match servers {
                 Ok(servers) => servers,
                 Err(reason) if !folder => {
                     return Err(SourceError::Unintelligible(format!("{file}: {reason}")));
                 }
                 Err(reason) => {
-                    let known = self.known.get(file).into_iter().flatten();
+                    let known = self.known.get(&file).into_iter().flatten();
                     let stay = known.map(|server| Skipped {
                         record: file.clone(),
                         server: Some(server.clone()),
@@ -163,6 +168,21 @@ impl FileWatch {
             }
         }
         Ok(answer)
+    }
+}
+
+/// The servers of each file, or what is wrong with the file.
+type ServersByFile = BTreeMap<String, Result<ServersOneByOne, String>>;
+
+impl Reading {
+    /// What the files say, and the secrets that they name.
+    fn servers(&self) -> ServersByFile {
+        let servers = self.texts.iter().map(|(file, text)| {
+            let text = text.as_ref().map_err(Clone::clone);
+            let servers = text.and_then(|text| servers_one_by_one(text).map_err(|error| error.to_string()));
+            (file.clone(), servers)
+        });
+        servers.collect()
     }
 }
 

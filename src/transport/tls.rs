@@ -134,7 +134,7 @@ impl Shared {
         };
         let read = (!same).then(|| config(&self.options));
         self.known.send_modify(|known| {
-            known.look_at = Some(now + LOOK_INTERVAL);
+            known.look_at = Some(crate::duration::later(now, LOOK_INTERVAL));
             known.stamps = stamps;
             match read {
                 None => {}

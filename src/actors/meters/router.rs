@@ -155,7 +155,7 @@ impl RouterMeters {
         if self.stale {
             return;
         }
-        self.next = now + GAUGES_EVERY;
+        self.next = crate::duration::later(now, GAUGES_EVERY);
         let (former, figures) = (self.written, figures());
         self.written = figures;
         self.open.set(figures.open as f64);

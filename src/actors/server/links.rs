@@ -222,7 +222,7 @@ impl ServerState {
     fn list_again_after(&mut self, ttl: Duration, now: Instant) {
         let wait = ttl.max(RELIST_AFTER_MIN).min(RELIST_AFTER_MAX);
         let jitter = wait.mul_f64(self.rng.random_range(0.0..RELIST_JITTER));
-        self.plan_listing(Kinds::all(), now + wait + jitter);
+        self.plan_listing(Kinds::all(), crate::duration::later(now, wait.saturating_add(jitter)));
     }
 
     /// Plans to list these again, with what is planned already, at the earlier of both times.

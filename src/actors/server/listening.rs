@@ -152,7 +152,7 @@ impl ServerState {
                 let wait = doubled.min(AGAIN_AFTER_MAX);
                 self.listening.failures += 1;
                 let jitter = wait.mul_f64(self.rng.random_range(0.0..0.5));
-                self.listening.again_at = Some(now + wait + jitter);
+                self.listening.again_at = Some(crate::duration::later(now, wait.saturating_add(jitter)));
             }
             Listened::Ended { acknowledged: false } => {
                 // It knows no such request, whatever it declares: its lists are fetched again when they are no longer fresh.
@@ -218,7 +218,7 @@ impl ServerState {
             self.listening.settled = true;
         } else {
             // Its queue is full of calls: soon again.
-            self.listening.again_at = Some(now + AGAIN_AFTER_MIN);
+            self.listening.again_at = Some(crate::duration::later(now, AGAIN_AFTER_MIN));
         }
     }
 }

@@ -335,7 +335,7 @@ impl Actor for ServerActor {
                 state.finished(connection, finished, news, now);
                 state.noted(connection, violations, strays, now);
                 if !changed.is_empty() {
-                    state.plan_listing(changed, now + RELIST_DELAY);
+                    state.plan_listing(changed, crate::duration::later(now, RELIST_DELAY));
                 }
                 state.updated(updated);
                 for news in listened {

@@ -226,7 +226,7 @@ impl View {
         });
         let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
         let stream = source.step(client.watch(source.prefix.as_str(), Some(options))).await?;
-        let get_again_at = Instant::now() + GET_AGAIN;
+        let get_again_at = crate::duration::later(Instant::now(), GET_AGAIN);
         let prefix_len = source.prefix.len();
         Ok(Self { client, stream, prefix_len, records: records.collect(), revision, get_again_at })
     }
@@ -294,7 +294,7 @@ fn kept(value: &[u8]) -> Vec<u8> {
 
 impl EtcdWatch {
     fn answer(&self) -> Answer {
-        let within = GET_AGAIN + STEP_TIMEOUT;
+        let within = GET_AGAIN.saturating_add(STEP_TIMEOUT);
         let mut answer = Answer::of(Vec::<crate::Server>::new(), Next::OnChange { within });
         for (key, value) in self.view.iter().flat_map(|view| &view.records) {
             let id = String::from_utf8_lossy(key);

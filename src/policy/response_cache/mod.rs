@@ -202,7 +202,7 @@ impl<P: Port> ResponseCache<P> {
                     let bytes = place.bytes_with(&kept.result);
                     let entry = Entry::new(kept.clone(), terms, begun, &lifetime, bytes, now);
                     self.counted.stored += u64::from(self.store.keep(place, entry));
-                    self.sweep_at.get_or_insert(now + SWEEP_EVERY);
+                    self.sweep_at.get_or_insert(crate::duration::later(now, SWEEP_EVERY));
                 }
                 match verdict {
                     Verdict::Keep(_) | Verdict::KeepForEveryone(_) | Verdict::Share => Shared::Answer(kept),
@@ -261,7 +261,7 @@ impl<P: Port> ResponseCache<P> {
     pub fn tick(&mut self, now: Instant) {
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.store.sweep(&self.clearings, now);
-            self.sweep_at = (self.store.len() > 0).then(|| now + SWEEP_EVERY);
+            self.sweep_at = (self.store.len() > 0).then(|| crate::duration::later(now, SWEEP_EVERY));
         }
     }
 
