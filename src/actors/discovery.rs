@@ -322,7 +322,8 @@ impl Look {
         let answered = tokio::time::timeout(patience, watch.next()).await;
         let mut answer = answered.map_err(|_| SourceError::Silent(patience))??;
         let next = answer.next;
-        self.check_files(&mut answer).await;
+        let checked = tokio::time::timeout(patience, self.check_files(&mut answer)).await;
+        checked.map_err(|_| SourceError::Silent(patience))?;
         let (heard, hearing) = oneshot::channel();
         let message = DiscoveryMsg::Answered { look: self.number, answer, heard };
         if self.actor.cast(message).is_err() {

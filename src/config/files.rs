@@ -9,7 +9,10 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
+
+use tokio::sync::Semaphore;
 
 /// The largest file of certificates: all authorities of the web together are a quarter of it.
 #[cfg(any(feature = "consul", feature = "etcd", feature = "http", feature = "websocket"))]
@@ -120,6 +123,32 @@ pub(crate) async fn aside<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 's
     tokio::task::spawn_blocking(ask).await.map_err(io::Error::other)
 }
 
+/// Lets one at a time ask the disk. Where that hangs, one thread hangs with it, however often it is asked; the runtime has a
+/// few hundred of them, and names of hosts are looked up by the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    /// A gate with nobody in it.
+    pub fn new() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+
+    /// The same as [`aside`], when nobody is left who asks. Whoever asks may leave; the thread stays at its question.
+    ///
+    /// # Errors
+    /// As for [`aside`].
+    pub async fn aside<T: Send + 'static>(&self, ask: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let place = self.0.clone().acquire_owned().await.map_err(io::Error::other)?;
+        aside(move || {
+            let answer = ask();
+            drop(place);
+            answer
+        })
+        .await
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -155,6 +184,33 @@ pub(crate) mod tests {
             let none = matches!(&error, FileError::Unreadable { .. } if path.ends_with("tty"));
             assert!(none || matches!(error, FileError::NotAFile(_)), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_one_thread_however_often_it_is_asked() {
+        let gate = Gate::new();
+        let (hangs, hung) = std::sync::mpsc::channel::<()>();
+        let (began, begun) = tokio::sync::oneshot::channel();
+        let asked = tokio::spawn({
+            let gate = gate.clone();
+            async move {
+                let hang = move || {
+                    let _ = began.send(());
+                    let _ = hung.recv();
+                };
+                gate.aside(hang).await
+            }
+        });
+        begun.await.unwrap();
+        // Who gave up waiting has left, its thread has not.
+        asked.abort();
+        let _ = asked.await;
+        for _ in 0..3 {
+            let mut again = Box::pin(gate.aside(|| ()));
+            assert!(futures_util::poll!(&mut again).is_pending());
+        }
+        drop(hangs);
+        gate.aside(|| ()).await.unwrap();
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Answer, BoxFuture, Next, Skipped, Source, SourceError, Watch};
-use crate::config::files::{self, FileError};
+use crate::config::files::{self, FileError, Gate};
 use crate::config::{LoosePermissions, ServersOneByOne, permissions, servers_one_by_one};
 use crate::duration::TIME_MAX;
 use crate::id::ServerId;
@@ -54,12 +54,13 @@ const FILES_MAX: usize = 1_000;
 pub struct FileSource {
     path: PathBuf,
     interval: Duration,
+    disk: Gate,
 }
 
 impl FileSource {
     /// The file, or the folder, at `path`, read every second.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), interval: INTERVAL }
+        Self { path: path.into(), interval: INTERVAL, disk: Gate::new() }
     }
 
     /// Reads it at this interval: at most a thousand times a second, and once a year at least.
@@ -72,8 +73,8 @@ impl FileSource {
 
 impl Source for FileSource {
     fn watch(&self) -> Box<dyn Watch> {
-        let FileSource { path, interval } = self.clone();
-        Box::new(FileWatch { path, interval, last: None, known: BTreeMap::new() })
+        let FileSource { path, interval, disk } = self.clone();
+        Box::new(FileWatch { path, interval, disk, last: None, known: BTreeMap::new() })
     }
 
     fn place(&self) -> String {
@@ -95,6 +96,8 @@ struct Reading {
 struct FileWatch {
     path: PathBuf,
     interval: Duration,
+    /// The source's: a watch that begins anew asks no disk that still hangs.
+    disk: Gate,
     /// What was read for the last answer.
     last: Option<Reading>,
     /// The servers of each file when it could be read.
@@ -118,7 +121,7 @@ impl Watch for FileWatch {
                     Ok((reading, servers))
                 };
                 // It is aborted where the runtime ends.
-                let (reading, servers) = files::aside(look).await.map_err(|_| SourceError::Ended)??;
+                let (reading, servers) = self.disk.aside(look).await.map_err(|_| SourceError::Ended)??;
                 let answer = servers.map(|servers| self.answer(&reading, servers));
                 self.last = Some(reading);
                 if let Some(answer) = answer {

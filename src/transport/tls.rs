@@ -45,7 +45,7 @@ struct Known {
     config: Option<Arc<ClientConfig>>,
     /// Why there is none, from the last look.
     error: Option<Arc<DialError>>,
-    /// The files at the last look.
+    /// The files as they were when they could be used.
     stamps: Stamps,
     /// When the next look may begin.
     look_at: Option<Instant>,
@@ -135,15 +135,15 @@ impl Shared {
         let read = (!same).then(|| config(&self.options));
         self.known.send_modify(|known| {
             known.look_at = Some(crate::duration::later(now, LOOK_INTERVAL));
-            known.stamps = stamps;
             match read {
                 None => {}
                 Some(Ok(config)) => {
+                    known.stamps = stamps;
                     known.config = Some(Arc::new(config));
                     known.error = None;
                 }
                 Some(Err(error)) => {
-                    // A renewal may be half done: what was right before is used until the files are right again.
+                    // A renewal may be half done: what was right before is used, and the files are read again by the next look.
                     if known.config.is_some() {
                         tracing::warn!(%error, "files for TLS changed and cannot be used; the former ones are");
                     }
@@ -187,12 +187,11 @@ impl From<ClientConfig> for Tls {
     }
 }
 
-/// Verifies servers against the authorities of `options`, else against the web's, and shows them its certificate.
+/// Verifies servers against the authorities of `options`, else against the web's, and shows them its certificate. It waits for
+/// the disk.
 ///
 /// # Errors
 /// [`DialError::TlsFile`] for a file that cannot be read or does not hold what it should.
-///
-/// It waits for the disk.
 pub(super) fn config(options: &TlsOptions) -> Result<ClientConfig, DialError> {
     let roots = match &options.ca_file {
         Some(file) => authorities(file)?,

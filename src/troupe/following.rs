@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::config::files::{self, Content, Stamp};
+use crate::config::files::{self, Content, Gate, Stamp};
 use crate::config::{ConfigError, ConfigFile};
 
 /// How often the file is looked at: a person who saves it sees what comes of it within two looks, and one `stat` a second
@@ -69,6 +69,7 @@ struct Reading {
 #[derive(Debug)]
 pub struct ConfigWatch {
     path: PathBuf,
+    disk: Gate,
     looks: Option<Interval>,
     /// The state at the last look; none while there is no such file.
     seen: Option<Stamp>,
@@ -80,7 +81,7 @@ pub struct ConfigWatch {
 impl ConfigWatch {
     /// Will follow this file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), looks: None, seen: None, taken: None, text: None }
+        Self { path: path.into(), disk: Gate::new(), looks: None, seen: None, taken: None, text: None }
     }
 
     /// Reads the file now, changed or not.
@@ -107,7 +108,7 @@ impl ConfigWatch {
             });
             looks.tick().await;
             let path = self.path.clone();
-            let now = files::aside(move || files::stamp(&path)).await.and_then(|stamp| stamp).ok();
+            let now = self.disk.aside(move || files::stamp(&path)).await.and_then(|stamp| stamp).ok();
             let settled = std::mem::replace(&mut self.seen, now) == now;
             if settled
                 && now != self.taken
@@ -125,7 +126,7 @@ impl ConfigWatch {
         only_another: bool,
     ) -> Result<Option<Result<ConfigFile, ConfigError>>, ConfigFileError> {
         let (path, former) = (self.path.clone(), self.text.clone().filter(|_| only_another));
-        let read = files::aside(move || {
+        let read = self.disk.aside(move || {
             let Content { bytes, stamp } = files::read_stamped(&path, FILE_BYTES_MAX)?;
             let text = String::from_utf8(bytes).map_err(std::io::Error::other)?;
             let said = (former.as_deref() != Some(&*text)).then(|| {
