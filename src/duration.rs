@@ -3,6 +3,21 @@
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
+use tokio::time::Instant;
+
+/// The longest time that a setting, a server or a call may say: as good as for ever, and still a time that can be calculated
+/// with. A leap year, so that `1y` is one.
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Where [`later`] ends: sums of several longest times lie before it, and every clock reaches further.
+const FAR: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+/// `wait` after `at`. A `wait` that no clock could hold ends in a hundred years: what is never due is still an appointment, and
+/// no sum panics, whoever says the time.
+#[allow(clippy::arithmetic_side_effects)]
+pub(crate) fn later(at: Instant, wait: Duration) -> Instant {
+    at + wait.min(FAR)
+}
 
 /// Milliseconds of a duration, for machine-readable output.
 pub(crate) fn millis(duration: Duration) -> u64 {
@@ -22,4 +37,17 @@ pub(crate) fn optional_ms<S: Serializer>(value: &Option<Duration>, serializer: S
 /// A duration in words, without digits that nobody reads.
 pub(crate) fn rounded(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_millis(millis(duration)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_no_clock_holds_ends_far_away() {
+        let now = Instant::now();
+        assert_eq!(later(now, TIME_MAX), now + TIME_MAX);
+        assert!(later(now, Duration::MAX) > later(now, 10 * TIME_MAX));
+        assert!(later(later(now, Duration::MAX), Duration::MAX) > now);
+    }
 }

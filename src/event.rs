@@ -586,6 +586,8 @@ pub enum Event {
         /// How it ended.
         cause: ExitCause,
     },
+    /// A file or a folder that starts commands may be written by others than its owner. Told once while that is so.
+    LoosePermissions(crate::config::LoosePermissions),
     /// A new configuration was applied.
     ConfigurationApplied(crate::config::Applied),
     /// The strategy changed.

@@ -45,6 +45,8 @@
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+// A sum of times panics where no clock holds it: `duration::later` and the saturating methods do not. Tests add as they like.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 /// The README's quick start compiles.
 #[cfg(doctest)]
@@ -72,6 +74,8 @@ mod secret;
 mod spans;
 pub mod stats;
 #[cfg(feature = "testkit")]
+// Its times are those of tests.
+#[allow(clippy::arithmetic_side_effects)]
 pub mod testkit;
 pub mod token;
 mod trace_context;

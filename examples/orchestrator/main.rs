@@ -258,6 +258,10 @@ fn check(path: &Path) -> u8 {
     for mistake in &mistakes {
         eprintln!("{}:{mistake}", path.display());
     }
+    if let Ok(file) = ConfigFile::parse(&text) {
+        // No mistake of the text, and no reason to fail: what is right on one machine may be loose on another.
+        file.loose_permissions(path).iter().for_each(|loose| eprintln!("warning: {loose}"));
+    }
     if mistakes.is_empty() { 0 } else { MISUSED }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::Context;
 use super::dial::Dial;
@@ -131,7 +131,7 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         Ok(opened) => opened,
         Err(error) => return Ending { retry_after: error.retry_after(), ..Ending::new(error) },
     };
-    let (queue, requests) = mpsc::channel(2 * spec.pool.in_flight_max + QUEUE_BESIDE_CALLS);
+    let (queue, requests) = mpsc::channel(room(spec.pool.in_flight_max));
     let session = opened.session.clone();
     if server.cast(ServerMsg::Opened { connection, session, queue }).is_err() {
         return Ending::new("its server actor has ended");
@@ -146,4 +146,10 @@ async fn live(arguments: ConnectionArguments) -> Ending {
     let (classifier, liveness) = (context.classifier.clone(), settings.liveness.clone());
     let pump = Pump::new(opened, requests, classifier, liveness, questions, limit, report);
     Ending::new(pump.run().await)
+}
+
+/// The places of a connection's queue: each request in flight may be followed by its cancellation. A channel has room for
+/// so many at most.
+fn room(in_flight_max: usize) -> usize {
+    in_flight_max.saturating_mul(2).saturating_add(QUEUE_BESIDE_CALLS).min(Semaphore::MAX_PERMITS)
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::tasks::Alive;
 use crate::config::{Dialect, EraChoice, PoolSettings};
-use crate::duration::rounded;
+use crate::duration::{later, rounded};
 use crate::protocol::envelope::{Incoming, Malformed, decode, decode_answer};
 use crate::protocol::handshake::{Finality, Handshake, HandshakeError, Step, Wait};
 use crate::protocol::{Era, Known, Session};
@@ -178,7 +178,7 @@ impl Dial {
             match step {
                 Step::Send { method, frame, id, wait } => {
                     probe_until = match wait {
-                        Wait::Probe => Some(Instant::now() + self.limits.probe_timeout),
+                        Wait::Probe => Some(later(Instant::now(), self.limits.probe_timeout)),
                         Wait::Answer => None,
                     };
                     link.send(Outbound::Request { id, head: Head::of(method), frame }).await?;

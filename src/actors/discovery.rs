@@ -23,11 +23,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
-use super::registry::Registration;
+use super::registry::{Registration, wrong_files};
 use super::root::RootMsg;
 use super::tasks::{OwnedTask, Tasks};
-use crate::config::{DiscoverySettings, Server, Settings};
-use crate::discovery::{Answer, Found, Next, Source, SourceError, Watch};
+use crate::config::{DiscoverySettings, LoosePermissions, Server, Settings, TlsOptions};
+use crate::discovery::{Answer, Found, Next, Skipped, Source, SourceError, Watch};
+use crate::duration::later;
 use crate::event::Origin;
 use crate::id::{ServerId, SourceId};
 use crate::policy::backoff::Backoff;
@@ -64,6 +65,8 @@ pub(crate) struct Census {
     pub unread: BTreeSet<ServerId>,
     /// What could not be read, by what the source calls it, and why.
     pub skipped: BTreeMap<String, String>,
+    /// What of the source others may write.
+    pub loose: Vec<LoosePermissions>,
     /// When the source is asked again; none while it waits for a change.
     pub next_look: Option<Instant>,
 }
@@ -162,7 +165,7 @@ impl Actor for DiscoveryActor {
                     state.failed(error, now);
                 }
             }
-            DiscoveryMsg::LookAgain { after } => state.wait(now + after),
+            DiscoveryMsg::LookAgain { after } => state.wait(later(now, after)),
             DiscoveryMsg::Settings(settings) => {
                 state.settings = settings;
                 state.last.clear();
@@ -186,7 +189,7 @@ impl DiscoveryState {
     fn begin(&mut self, myself: &ActorRef<DiscoveryMsg>) {
         self.look += 1;
         self.next_look = None;
-        let look = Look { number: self.look, actor: myself.clone(), over: false };
+        let look = Look { number: self.look, actor: myself.clone(), usable: BTreeMap::new(), over: false };
         let (source, patience) = (self.source.clone(), self.rules.answer_timeout);
         self.looking = Some(self.tasks.spawn(look.go_on(source, patience)));
     }
@@ -206,7 +209,7 @@ impl DiscoveryState {
     }
 
     fn failed(&mut self, error: SourceError, now: Instant) {
-        let retry_at = now + self.backoff.next(now, &mut self.rng);
+        let retry_at = later(now, self.backoff.next(now, &mut self.rng));
         self.wait(retry_at);
         // As above.
         let _ = self.root.cast(RootMsg::SourceFailed { source: self.id.clone(), error, retry_at });
@@ -214,9 +217,9 @@ impl DiscoveryState {
 
     /// Turns an answer into registrations. Whatever is wrong with one server concerns that one alone.
     fn census(&mut self, answer: Answer, now: Instant) -> Census {
-        let Answer { servers, skipped, next } = answer;
+        let Answer { servers, skipped, loose, next } = answer;
         let next_look = match next {
-            Next::After(after) => Some(now + after),
+            Next::After(after) => Some(later(now, after)),
             Next::OnChange { .. } => None,
         };
         let limit = self.settings.limits.servers_max;
@@ -224,6 +227,7 @@ impl DiscoveryState {
             servers: BTreeMap::new(),
             unread: skipped.iter().filter_map(|skipped| skipped.server.clone()).collect(),
             skipped: BTreeMap::new(),
+            loose,
             next_look,
         };
         let mut skip = |record: String, reason: String| {
@@ -292,6 +296,8 @@ fn same_way(one: Option<&Arc<dyn Connector>>, other: Option<&Arc<dyn Connector>>
 struct Look {
     number: u64,
     actor: ActorRef<DiscoveryMsg>,
+    /// The files that servers of the last answer name and that can be used: an answer like the last one reads none again.
+    usable: BTreeMap<String, TlsOptions>,
     over: bool,
 }
 
@@ -301,7 +307,7 @@ impl Look {
         let mut watch = source.watch();
         let mut waits = Duration::ZERO;
         let error = loop {
-            match self.next(watch.as_mut(), waits + patience).await {
+            match self.next(watch.as_mut(), waits.saturating_add(patience)).await {
                 Ok(Some(Next::After(after))) => {
                     waits = Duration::ZERO;
                     tokio::time::sleep(after.max(ANSWERS_APART)).await;
@@ -320,8 +326,10 @@ impl Look {
     /// The next answer, heard. None if nobody is there to hear it.
     async fn next(&mut self, watch: &mut dyn Watch, patience: Duration) -> Result<Option<Next>, SourceError> {
         let answered = tokio::time::timeout(patience, watch.next()).await;
-        let answer = answered.map_err(|_| SourceError::Silent(patience))??;
+        let mut answer = answered.map_err(|_| SourceError::Silent(patience))??;
         let next = answer.next;
+        let checked = tokio::time::timeout(patience, self.check_files(&mut answer)).await;
+        checked.map_err(|_| SourceError::Silent(patience))?;
         let (heard, hearing) = oneshot::channel();
         let message = DiscoveryMsg::Answered { look: self.number, answer, heard };
         if self.actor.cast(message).is_err() {
@@ -331,6 +339,25 @@ impl Look {
         // It is dropped when it was heard.
         let _ = hearing.await;
         Ok(Some(next))
+    }
+
+    /// Passes over servers whose files cannot be used. This is a task and may wait for a disk; the actor may not.
+    async fn check_files(&mut self, answer: &mut Answer) {
+        let with_files = answer.servers.iter().filter(|found| found.connector.is_none());
+        let with_files = with_files.map(|found| &found.server).filter(|server| !server.tls.is_default());
+        let named: BTreeMap<&str, &Server> = with_files.map(|server| (server.id(), server)).collect();
+        let unknown =
+            named.values().copied().filter(|server| self.usable.get(server.id()) != Some(&server.tls));
+        let wrong = wrong_files(unknown).await;
+        let usable = named.into_iter().filter(|(id, _)| !wrong.contains_key(*id));
+        self.usable = usable.map(|(id, server)| (id.to_owned(), server.tls.clone())).collect();
+        answer.servers.retain(|found| {
+            let reached = found.connector.is_none();
+            let Some(error) = wrong.get(found.server.id()).filter(|_| reached) else { return true };
+            let (record, reason) = (found.server.id().to_owned(), error.to_string());
+            answer.skipped.push(Skipped { server: ServerId::new(&record).ok(), record, reason });
+            false
+        });
     }
 
     fn fail(&mut self, error: SourceError) {

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::pump::{ListFailure, PumpMsg};
-use crate::duration::rounded;
+use crate::duration::{later, rounded};
 use crate::error::RpcError;
 use crate::news::reason;
 use crate::offer::OfferKind;
@@ -18,7 +18,7 @@ pub(crate) type Found = Vec<(OfferKind, Result<Listed, String>)>;
 /// Fetches one list after the other, all within `limit`. An error is a sentence for people. Tools that are not listed end it:
 /// without them the rest is of no use.
 pub(super) async fn fetch(queue: mpsc::Sender<PumpMsg>, listings: Vec<Listing>, limit: Duration) -> Found {
-    let until = Instant::now() + limit;
+    let until = later(Instant::now(), limit);
     let mut found = Vec::with_capacity(listings.len());
     for listing in listings {
         let kind = listing.kind();

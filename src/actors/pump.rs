@@ -52,7 +52,7 @@ use super::questions::{Answered, Questions};
 use super::server::SUBSCRIPTIONS_MAX;
 use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::config::LivenessSettings;
-use crate::duration::rounded;
+use crate::duration::{later, rounded};
 use crate::error::RpcError;
 use crate::id::AttemptId;
 use crate::json::RawJson;
@@ -202,7 +202,7 @@ impl<R: FnMut(Report)> Pump<R> {
         report_to: R,
     ) -> Self {
         let now = Instant::now();
-        let mut ping = tokio::time::interval_at(now + liveness.ping_interval, liveness.ping_interval);
+        let mut ping = tokio::time::interval_at(later(now, liveness.ping_interval), liveness.ping_interval);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             link: opened.link,
@@ -845,7 +845,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 self.misses += 1;
             }
             if self.misses >= self.liveness.misses_max {
-                let silent = self.liveness.ping_interval * (self.misses + 1);
+                let silent = self.liveness.ping_interval.saturating_mul(self.misses.saturating_add(1));
                 return Err(format!("the server has not answered pings for {}", rounded(silent)));
             }
             // While others wait, the time that the peer takes for them is watched.

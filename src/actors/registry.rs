@@ -35,7 +35,7 @@ use tokio::time::Instant;
 
 use self::lives::Beginning;
 use self::member::{Member, Phase, Retiring};
-pub(crate) use self::registration::{Enrolment, Registration, Way};
+pub(crate) use self::registration::{Enrolment, Registration, Way, WrongFiles, wrong_files};
 pub(crate) use self::roster::{Roster, RosterEntry};
 use super::Context;
 use super::alarm::Alarm;
@@ -47,6 +47,7 @@ use super::router::RouterMsg;
 use super::server::ServerMsg;
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use crate::config::ToolName;
+use crate::duration::later;
 use crate::event::ServerStatus;
 use crate::id::{GroupId, Incarnation, RouterLife, ServerId};
 use crate::offer::OfferKind;
@@ -160,7 +161,7 @@ impl Actor for RegistryActor {
         let mut seed = DefaultHasher::new();
         (context.seed, "registry").hash(&mut seed);
         Ok(RegistryState {
-            next_ping: Instant::now() + context.settings.restart.ping_interval,
+            next_ping: later(Instant::now(), context.settings.restart.ping_interval),
             members: BTreeMap::new(),
             retiring: Vec::new(),
             catalogue: Arc::new(Catalogue::empty()),
@@ -339,7 +340,7 @@ impl RegistryState {
             .iter()
             .filter(|(_, member)| match member.phase {
                 Phase::Waiting { until, ended_at, handed_over } => {
-                    until <= now && (handed_over || ended_at + HANDOVER_WAIT_MAX <= now)
+                    until <= now && (handed_over || later(ended_at, HANDOVER_WAIT_MAX) <= now)
                 }
                 Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => false,
             })
@@ -360,7 +361,7 @@ impl RegistryState {
         }
         let restarts = self.members.values().filter_map(|member| match member.phase {
             Phase::Waiting { until, ended_at, handed_over } => {
-                Some(if handed_over || until > now { until } else { ended_at + HANDOVER_WAIT_MAX })
+                Some(if handed_over || until > now { until } else { later(ended_at, HANDOVER_WAIT_MAX) })
             }
             Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => None,
         });

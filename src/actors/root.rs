@@ -26,12 +26,15 @@ use super::intake::{Intake, intake};
 use super::ledger::Bequest;
 use super::numbers::{Numbers, PastNumbers, RegistrationId};
 use super::questions::Desk;
-use super::registry::{Enrolment, Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster};
+use super::registry::{
+    Enrolment, Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster, WrongFiles,
+};
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Context, Stage, Tasks, meters};
-use crate::config::{Applied, ConfigFile, Settings, SourceConfig};
+use crate::config::{Applied, ConfigFile, LoosePermissions, Settings, SourceConfig};
 use crate::discovery::SourceError;
+use crate::duration::later;
 use crate::event::{Event, ExitCause, Origin};
 use crate::id::{GroupId, RouterLife, ServerId, SourceId};
 use crate::policy::classify::Classifier;
@@ -97,8 +100,13 @@ pub(crate) enum RootMsg {
     Resume { server: ServerId, port: oneshot::Sender<bool> },
     /// By a handle: another strategy.
     SetStrategy { name: String, port: oneshot::Sender<Result<(), UnknownStrategy>> },
-    /// By a handle: another configuration. Answered with what it changes and its number.
-    Apply { file: Box<ConfigFile>, port: oneshot::Sender<Result<(Applied, u64), ApplyError>> },
+    /// By a handle: another configuration, and what is wrong with the files that it names. Answered with what it changes and
+    /// its number.
+    Apply {
+        file: Box<ConfigFile>,
+        wrong: WrongFiles,
+        port: oneshot::Sender<Result<(Applied, u64), ApplyError>>,
+    },
     /// By the registry: a server that was drained rests.
     Rested { server: ServerId, order: DrainOrder },
     /// By the registry: a server that left is gone, its id is free.
@@ -130,6 +138,8 @@ pub(crate) struct RootArguments {
     pub sources: Vec<RegisteredSource>,
     /// The sources as the configuration describes them.
     pub described: Vec<SourceConfig>,
+    /// What of the configuration others than its owner may write.
+    pub loose: Vec<LoosePermissions>,
     pub pinning: Option<Arc<Pinning>>,
     pub strategies: StrategiesFactory,
     pub classifier: Classifier,
@@ -215,6 +225,8 @@ pub(crate) struct RootState {
     sources: Sources,
     /// The sources as the configuration described them at the start: they do not change while the troupe plays.
     described: Vec<SourceConfig>,
+    /// What of the last configuration others may write: it was told.
+    loose: Vec<LoosePermissions>,
     strategies: StrategiesFactory,
     /// The source of every random choice; each cast gets another one, so that lives differ.
     seed: u64,
@@ -245,6 +257,7 @@ impl Actor for RootActor {
             registrations,
             sources,
             described,
+            loose,
             pinning,
             strategies,
             classifier,
@@ -258,7 +271,9 @@ impl Actor for RootActor {
         let sources = Sources::new(sources, &settings, seed, tasks.clone());
         let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
         let context = Context {
-            dial_gate: Arc::new(tokio::sync::Semaphore::new(settings.start_concurrency)),
+            dial_gate: Arc::new(tokio::sync::Semaphore::new(
+                settings.start_concurrency.min(tokio::sync::Semaphore::MAX_PERMITS),
+            )),
             settings: settings.clone(),
             stage: stage.subscribe(),
             events: events.clone(),
@@ -292,6 +307,7 @@ impl Actor for RootActor {
             undelivered: Vec::new(),
             sources,
             described,
+            loose: Vec::new(),
             strategies,
             seed,
             stage,
@@ -302,6 +318,7 @@ impl Actor for RootActor {
             restarts: VecDeque::new(),
         };
         state.enter();
+        state.tell_loose(loose);
         state.start_sources(&myself, Instant::now()).await?;
         Ok(state)
     }
@@ -345,8 +362,8 @@ impl Actor for RootActor {
             RootMsg::SetStrategy { name, port } => {
                 let _ = port.send(state.set_strategy(name));
             }
-            RootMsg::Apply { file, port } => {
-                let _ = port.send(state.apply(*file));
+            RootMsg::Apply { file, wrong, port } => {
+                let _ = port.send(state.apply(*file, &wrong));
             }
             RootMsg::Rested { server, order } => state.rested(&server, order),
             RootMsg::Forgotten { server, registration } => state.forgotten(&server, registration),
@@ -535,7 +552,7 @@ impl RootState {
 
     /// Counts a restart, or gives up: the children of the root end all the time.
     fn grant_restart(&mut self, now: Instant) -> Result<(), ActorProcessingErr> {
-        while self.restarts.front().is_some_and(|at| *at + RESTARTS_WINDOW <= now) {
+        while self.restarts.front().is_some_and(|at| now.saturating_duration_since(*at) >= RESTARTS_WINDOW) {
             self.restarts.pop_front();
         }
         if self.restarts.len() >= RESTARTS_MAX {
@@ -595,6 +612,15 @@ impl RootState {
         self.enter();
         left.iter().for_each(|server| self.room_for(server));
         Ok(abandoned.unwrap_or_default())
+    }
+
+    /// Tells what of a new configuration others may write, unless it was told of the last one.
+    fn tell_loose(&mut self, loose: Vec<LoosePermissions>) {
+        for loose in loose.iter().filter(|loose| !self.loose.contains(loose)) {
+            tracing::warn!("{loose}");
+            self.cast.context.emit(Event::LoosePermissions(loose.clone()));
+        }
+        self.loose = loose;
     }
 
     fn register(&mut self, registration: Registration) -> Result<(), RegisterError> {
@@ -733,7 +759,7 @@ impl RootState {
                 self.ending = Ending::Draining;
                 self.sources.stop();
                 self.cast.context.emit(Event::ShutdownStarted);
-                let until = Instant::now() + self.settings.shutdown_drain;
+                let until = later(Instant::now(), self.settings.shutdown_drain);
                 // A router that has just ended has answered everything; its end is told, and ends the draining.
                 let _ = self.cast.router.cast(RouterMsg::Drain { until });
                 let _ = self.cast.cache.cast(CacheMsg::Drain);

@@ -39,7 +39,7 @@ impl Priority {
 }
 
 /// The longest deadline: as good as none, and still a time that can be calculated with.
-pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const TIMEOUT_MAX: Duration = crate::duration::TIME_MAX;
 
 /// A leased connection, as its user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -289,7 +289,7 @@ impl Call {
     /// call, and the time that its answer takes counts. Asks the server for progress; one that reports none has
     /// so long for its answer. Goes before the configured one (`callIdleTimeout`).
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.options_mut().idle_timeout = Some(timeout);
+        self.options_mut().idle_timeout = Some(timeout.min(TIMEOUT_MAX));
         self
     }
 

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::positive;
+use super::settings::{count, number, optional_time, time};
 use super::{ConfigError, duration};
 use crate::id::GroupId;
 
 /// The longest name of a tool, as in MCP.
 const TOOL_BYTES_MAX: usize = 128;
+
+/// The most bytes of results that may be kept, 1 TiB: more than the machines have that this runs on.
+const KEPT_BYTES_MAX: u64 = 1 << 40;
 
 /// The response cache. Nothing is kept of a tool that is not named here, unless a `trusted` server calls it read-only and
 /// [`trusted_ttl`](Self::trusted_ttl) is set: a call that writes must never be answered from a cache.
@@ -30,7 +33,7 @@ pub struct CacheSettings {
     pub declared: bool,
     /// Results that are kept: 1,000.
     pub entries_max: usize,
-    /// Bytes of the results that are kept and of their keys, all together: 64 MiB.
+    /// Bytes of the results that are kept and of their keys, all together: 64 MiB. A TiB at most.
     pub bytes_max: usize,
     /// A larger result is handed on and not kept: 1 MiB, so that a few large ones do not push out all others.
     pub entry_bytes_max: usize,
@@ -162,12 +165,10 @@ impl CacheSettings {
                 }
             }
         }
-        if self.trusted_ttl == Some(Duration::ZERO) {
-            return Err(ConfigError::new("trustedTtl", "must be more than 0; leave it out to keep none"));
-        }
-        positive("entriesMax", &self.entries_max)?;
-        positive("bytesMax", &self.bytes_max)?;
-        positive("entryBytesMax", &self.entry_bytes_max)?;
+        optional_time("trustedTtl", self.trusted_ttl)?;
+        count("entriesMax", self.entries_max)?;
+        number("bytesMax", self.bytes_max as u64, KEPT_BYTES_MAX)?;
+        number("entryBytesMax", self.entry_bytes_max as u64, KEPT_BYTES_MAX)?;
         if self.entry_bytes_max > self.bytes_max {
             let reason = format!("{} is more than bytesMax ({})", self.entry_bytes_max, self.bytes_max);
             return Err(ConfigError::new("entryBytesMax", reason));
@@ -179,15 +180,9 @@ impl CacheSettings {
 impl CacheRule {
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        positive("ttl", &self.ttl)?;
-        for (key, window) in
-            [("staleWhileRevalidate", self.stale_while_revalidate), ("staleIfError", self.stale_if_error)]
-        {
-            if window == Some(Duration::ZERO) {
-                return Err(ConfigError::new(key, "must be more than 0; leave it out for none"));
-            }
-        }
-        Ok(())
+        time("ttl", self.ttl)?;
+        optional_time("staleWhileRevalidate", self.stale_while_revalidate)?;
+        optional_time("staleIfError", self.stale_if_error)
     }
 }
 

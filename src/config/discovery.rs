@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::positive;
+use super::settings::{COUNT_MAX, bounded, number, time};
 use super::{BackoffSettings, ConfigError, duration};
 
 /// The rules for the servers that a source finds.
@@ -59,10 +59,13 @@ impl Default for DiscoverySettings {
 impl DiscoverySettings {
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        positive("emptyAnswers", &self.empty_answers)?;
-        positive("flapsMax", &self.flaps_max)?;
-        positive("flapWindow", &self.flap_window)?;
-        positive("answerTimeout", &self.answer_timeout)?;
+        bounded("removalGrace", self.removal_grace.unwrap_or_default())?;
+        number("emptyAnswers", self.empty_answers, COUNT_MAX)?;
+        bounded("emptyAfter", self.empty_after)?;
+        number("flapsMax", self.flaps_max, COUNT_MAX)?;
+        time("flapWindow", self.flap_window)?;
+        bounded("flapHold", self.flap_hold)?;
+        time("answerTimeout", self.answer_timeout)?;
         self.backoff.check().map_err(|error| error.under("backoff"))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -15,8 +15,8 @@ use super::mistakes::read_value;
 use super::schema::{self, Reference};
 use super::source::WrittenSource;
 use super::{
-    BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, PoolSettings, ProxyChoice, Server, Settings,
-    SourceConfig, SubprotocolChoice, TlsOptions, duration,
+    BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, LoosePermissions, Place, PoolSettings,
+    ProxyChoice, Server, Settings, SourceConfig, SubprotocolChoice, TlsOptions, duration, permissions,
 };
 use crate::secret::Secret;
 
@@ -42,6 +42,9 @@ pub struct ConfigFile {
     pub sources: Vec<SourceConfig>,
     /// The settings; the defaults where the file has none.
     pub settings: Settings,
+    /// What of it others than its owner may write, where it was read by a [`ConfigWatch`](crate::ConfigWatch): the troupe that
+    /// is given it tells them ([`Event::LoosePermissions`](crate::Event::LoosePermissions)).
+    pub loose: Vec<LoosePermissions>,
 }
 
 impl ConfigFile {
@@ -52,6 +55,9 @@ impl ConfigFile {
     /// The first mistake, with its key as a path and its line: unknown keys, wrong types, values out of range, an id
     /// that stands twice, a server without `url` or `command`, keys that belong to another kind of server, or a secret that
     /// is not there.
+    ///
+    /// Files that hold secrets are read on this thread, which waits for the disk: [`ConfigWatch`](crate::ConfigWatch) does it on
+    /// another one.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         Self::parse_with(text, &|name| std::env::var_os(name))
     }
@@ -94,14 +100,25 @@ impl ConfigFile {
             }
             sources.push(source);
         }
-        Ok(Self { servers, sources, settings: written.troupe })
+        Ok(Self { servers, sources, settings: written.troupe, loose: Vec::new() })
+    }
+
+    /// Files and folders that start commands and that others than their owners may write: the `servers.json` at `path`, the
+    /// folder that it is in, and what its sources of files read. It waits for the disk.
+    pub fn loose_permissions(&self, path: impl AsRef<Path>) -> Vec<LoosePermissions> {
+        let of_sources = self.sources.iter().filter_map(|source| match &source.place {
+            Place::File { path, .. } => permissions::of(path),
+            Place::Dns { .. } | Place::Consul { .. } | Place::Etcd { .. } => None,
+        });
+        permissions::of_file(path.as_ref()).chain(of_sources).collect()
     }
 }
 
 /// Servers by the ids that the file gives them, or what is wrong with each.
 pub(crate) type ServersOneByOne = Vec<(String, Result<Server, ConfigError>)>;
 
-/// The servers of a file that has nothing else, each read for itself: what is wrong with one concerns that one alone.
+/// The servers of a file that has nothing else, each read for itself: what is wrong with one concerns that one alone. It waits
+/// for the disk where secrets stand in further files.
 ///
 /// # Errors
 /// What is wrong with the file as a whole.
@@ -126,7 +143,9 @@ pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigEr
             })
             .and_then(|server| {
                 let keys: ServerKeys = serde_json::from_str(written.get()).unwrap_or_default();
-                server.with_processes(keys.names("max")).into_server(id.clone())
+                let mut server = server.with_processes(keys.names("max"));
+                server.expand(&id, &|name| std::env::var_os(name))?;
+                server.into_server(id.clone())
             });
         (id, server)
     });

@@ -8,6 +8,7 @@ mod expand;
 mod file;
 pub(crate) mod files;
 mod mistakes;
+pub(crate) mod permissions;
 mod pins;
 #[cfg(feature = "schema")]
 mod schema;
@@ -22,9 +23,10 @@ pub(crate) use cache::ToolName;
 pub use cache::{CacheRule, CacheScope, CacheSettings};
 pub use discovery::DiscoverySettings;
 pub use file::ConfigFile;
-pub(crate) use file::servers_one_by_one;
+pub(crate) use file::{ServersOneByOne, servers_one_by_one};
 pub use mistakes::Mistake;
 pub(crate) use mistakes::{Knowing, mistakes};
+pub use permissions::{LoosePermissions, Writers};
 pub use pins::{OnChange, PinSettings};
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(crate) use server::BEARER;

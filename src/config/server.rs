@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::settings::deadline;
+use super::settings::time;
 use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions};
 use crate::id::{GroupId, ServerId};
 use crate::secret::Secret;
@@ -447,7 +447,7 @@ impl Server {
             return Err(ConfigError::new(at("weight"), reason));
         }
         if let Some(timeout) = self.timeout {
-            deadline(&at("timeout"), timeout)?;
+            time(&at("timeout"), timeout)?;
         }
         if let Some(tag) = self.tags.iter().find(|tag| tag.is_empty() || tag.len() > crate::id::ID_BYTES_MAX)
         {

@@ -6,9 +6,26 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{CacheSettings, ConfigError, DiscoverySettings, PinSettings, duration};
-use crate::call::TIMEOUT_MAX;
+use crate::duration::TIME_MAX;
+
+/// The most of anything that is counted: places of a queue, entries of a table, tries. At some hundred bytes for the smallest
+/// of them a million fill the memory of a small machine; more would be no bound.
+pub(super) const COUNT_MAX: u32 = 1_000_000;
+
+/// The most connections of one server, and the most leases of it: each is a socket or a process, and a process may usually
+/// have some thousand of both.
+const CONNECTIONS_MAX: u32 = 1_000;
+
+/// The most intervals of silence that make a link dead, and tries of one call: more would be the same as never and no limit.
+const TRIES_MAX: u32 = 1_000;
+
+/// The largest message, in bytes: it is one piece of memory, and there may be several of each connection.
+const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
 /// All settings of a troupe. `Settings::default()` is what the README's table shows.
+///
+/// Each time is a year at most, which is as good as for ever and can still be calculated with. Each number has a limit as well:
+/// a million, unless the key says another.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -148,7 +165,7 @@ pub struct BreakerSettings {
 pub struct PoolSettings {
     /// Connections that are kept open: 1.
     pub min: usize,
-    /// The most connections: 5.
+    /// The most connections: 5. A thousand at most.
     pub max: usize,
     /// Requests in flight on one connection: 256.
     pub in_flight_max: usize,
@@ -158,7 +175,7 @@ pub struct PoolSettings {
     /// A connection beyond `min` that was idle this long is closed: 5 min.
     #[serde(with = "duration::Text")]
     pub idle_timeout: Duration,
-    /// Leases at once, each a connection beside those above: 16.
+    /// Leases at once, each a connection beside those above: 16. A thousand at most.
     pub leases_max: usize,
     /// A lease that was unused this long ends: 60 s.
     #[serde(with = "duration::Text")]
@@ -186,7 +203,7 @@ pub struct LivenessSettings {
     /// A link from which nothing was heard this long is pinged: 10 s.
     #[serde(with = "duration::Text")]
     pub ping_interval: Duration,
-    /// Intervals of silence that make it dead: 2.
+    /// Intervals of silence that make it dead: 2. A thousand at most.
     pub misses_max: u32,
     /// A write that the peer does not take within this time makes it dead: 10 s.
     #[serde(with = "duration::Text")]
@@ -285,7 +302,7 @@ pub struct AffinitySettings {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RetrySettings {
-    /// Attempts of one call that may have reached a server: 3.
+    /// Attempts of one call that may have reached a server: 3. A thousand at most.
     pub attempts_max: u32,
     /// Delays before the second retry of a call and those that follow, 50 ms to 2 s; the first goes to another server
     /// at once. A delay that would pass the call's deadline is not begun.
@@ -311,7 +328,7 @@ pub struct RetrySettings {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct LimitSettings {
-    /// One message of a peer or to it, in bytes: 16 MiB.
+    /// One message of a peer or to it, in bytes: 16 MiB. A GiB at most.
     pub message_bytes_max: usize,
     /// Tools of one server: 10,000.
     pub tools_max: usize,
@@ -323,7 +340,7 @@ pub struct LimitSettings {
     pub open_calls_max: usize,
     /// Questions of servers that the host works on at once, for each connection: 16. More are refused.
     pub questions_max: usize,
-    /// How often one call may be made again with answers to what its result asks: 8.
+    /// How often one call may be made again with answers to what its result asks: 8. A thousand at most.
     pub rounds_max: u32,
 }
 
@@ -473,14 +490,51 @@ impl Default for LimitSettings {
 }
 
 /// Refuses a zero where it would switch off what the key is for.
-pub(super) fn positive<T: PartialEq + Default>(key: &str, value: &T) -> Result<(), ConfigError> {
+fn positive<T: PartialEq + Default>(key: &str, value: &T) -> Result<(), ConfigError> {
     if *value == T::default() { Err(ConfigError::new(key, "must be more than 0")) } else { Ok(()) }
 }
 
-/// Refuses a deadline of calls that nothing could keep, and one that cannot be calculated with.
-pub(super) fn deadline(key: &str, value: Duration) -> Result<(), ConfigError> {
+/// Refuses a number above its limit.
+pub(super) fn at_most<T: PartialOrd + std::fmt::Display>(
+    key: &str,
+    value: T,
+    most: T,
+) -> Result<(), ConfigError> {
+    if value <= most { Ok(()) } else { Err(ConfigError::new(key, format!("must be {most} at most"))) }
+}
+
+/// Refuses a number that is 0, where it would switch off what the key is for, and one above its limit.
+pub(super) fn number<T>(key: &str, value: T, most: T) -> Result<(), ConfigError>
+where
+    T: PartialOrd + Default + std::fmt::Display,
+{
     positive(key, &value)?;
-    if value <= TIMEOUT_MAX { Ok(()) } else { Err(ConfigError::new(key, "must be a year at most")) }
+    at_most(key, value, most)
+}
+
+/// Refuses a number of anything that is counted which is 0, or too large.
+pub(super) fn count(key: &str, value: usize) -> Result<(), ConfigError> {
+    number(key, value, COUNT_MAX as usize)
+}
+
+/// Refuses a time that cannot be calculated with.
+pub(super) fn bounded(key: &str, value: Duration) -> Result<(), ConfigError> {
+    if value <= TIME_MAX { Ok(()) } else { Err(ConfigError::new(key, "must be a year at most")) }
+}
+
+/// Refuses a time of 0, where it would switch off what the key is for, and one that cannot be calculated with.
+pub(super) fn time(key: &str, value: Duration) -> Result<(), ConfigError> {
+    positive(key, &value)?;
+    bounded(key, value)
+}
+
+/// Refuses the same of a time that may be left out.
+pub(super) fn optional_time(key: &str, value: Option<Duration>) -> Result<(), ConfigError> {
+    match value {
+        Some(Duration::ZERO) => Err(ConfigError::new(key, "must be more than 0; leave it out for none")),
+        Some(value) => bounded(key, value),
+        None => Ok(()),
+    }
 }
 
 /// Refuses a share outside 0 to 1.
@@ -504,121 +558,133 @@ fn ordered<T: PartialOrd + std::fmt::Debug>(low: (&str, T), high: (&str, T)) -> 
 impl Settings {
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        deadline("callTimeout", self.call_timeout)?;
+        time("callTimeout", self.call_timeout)?;
         for (tool, timeout) in &self.tool_timeouts {
-            deadline(tool, *timeout).map_err(|error| error.under("toolTimeouts"))?;
+            time(tool, *timeout).map_err(|error| error.under("toolTimeouts"))?;
         }
-        if self.call_idle_timeout == Some(Duration::ZERO) {
-            return Err(ConfigError::new("callIdleTimeout", "must be more than 0; leave it out for none"));
-        }
+        optional_time("callIdleTimeout", self.call_idle_timeout)?;
         share("ejectionMax", self.ejection_max)?;
-        positive("startConcurrency", &self.start_concurrency)?;
-        positive("shutdownDrain", &self.shutdown_drain)?;
-        positive("questionTimeout", &self.question_timeout)?;
-        positive("eventsCapacity", &self.events_capacity)?;
+        count("startConcurrency", self.start_concurrency)?;
+        time("shutdownDrain", self.shutdown_drain)?;
+        time("questionTimeout", self.question_timeout)?;
+        count("eventsCapacity", self.events_capacity)?;
         self.breaker.check().map_err(|error| error.under("breaker"))?;
         self.pool.check().map_err(|error| error.under("pool"))?;
         self.liveness.check().map_err(|error| error.under("liveness"))?;
         self.reconnect.check().map_err(|error| error.under("reconnect"))?;
         self.restart.check().map_err(|error| error.under("restart"))?;
-        positive("mailbox.capacity", &self.mailbox.capacity)?;
-        positive("mailbox.overtakesMax", &self.mailbox.overtakes_max)?;
-        positive("affinity.ttl", &self.affinity.ttl)?;
-        positive("affinity.capacity", &self.affinity.capacity)?;
+        count("mailbox.capacity", self.mailbox.capacity)?;
+        number("mailbox.overtakesMax", self.mailbox.overtakes_max, COUNT_MAX)?;
+        time("affinity.ttl", self.affinity.ttl)?;
+        count("affinity.capacity", self.affinity.capacity)?;
         self.retry.check().map_err(|error| error.under("retry"))?;
         if let Some(pins) = &self.pins {
             pins.check().map_err(|error| error.under("pins"))?;
         }
         self.cache.check().map_err(|error| error.under("cache"))?;
         self.discovery.check().map_err(|error| error.under("discovery"))?;
-        positive("limits.messageBytesMax", &self.limits.message_bytes_max)?;
-        positive("limits.toolsMax", &self.limits.tools_max)?;
-        positive("limits.pagesMax", &self.limits.pages_max)?;
-        positive("limits.serversMax", &self.limits.servers_max)?;
-        positive("limits.openCallsMax", &self.limits.open_calls_max)?;
-        positive("limits.questionsMax", &self.limits.questions_max)?;
-        positive("limits.roundsMax", &self.limits.rounds_max)
+        self.limits.check().map_err(|error| error.under("limits"))
     }
 }
 
 impl BreakerSettings {
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        positive("failureThreshold", &self.failure_threshold)?;
+        number("failureThreshold", self.failure_threshold, COUNT_MAX)?;
         share("failureRatio", self.failure_ratio)?;
         positive("failureRatio", &self.failure_ratio)?;
-        positive("minimumCalls", &self.minimum_calls)?;
-        if self.slow_call == Some(Duration::ZERO) {
-            return Err(ConfigError::new("slowCall", "must be more than 0; leave it out for none"));
-        }
+        number("minimumCalls", self.minimum_calls, COUNT_MAX)?;
+        optional_time("slowCall", self.slow_call)?;
         share("slowCallRatio", self.slow_call_ratio)?;
         positive("slowCallRatio", &self.slow_call_ratio)?;
-        positive("monitoringPeriod", &self.monitoring_period)?;
-        positive("successThreshold", &self.success_threshold)?;
-        positive("halfOpenPermits", &self.half_open_permits)?;
-        positive("halfOpenTimeout", &self.half_open_timeout)?;
-        positive("openFor", &self.open_for)?;
+        time("monitoringPeriod", self.monitoring_period)?;
+        number("successThreshold", self.success_threshold, COUNT_MAX)?;
+        number("halfOpenPermits", self.half_open_permits, COUNT_MAX)?;
+        time("halfOpenTimeout", self.half_open_timeout)?;
+        time("openFor", self.open_for)?;
+        bounded("openForMax", self.open_for_max)?;
         ordered(("openFor", self.open_for), ("openForMax", self.open_for_max))?;
-        share("jitter", self.jitter)
+        share("jitter", self.jitter)?;
+        bounded("quietPeriod", self.quiet_period)
     }
 }
 
 impl PoolSettings {
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        positive("min", &self.min)?;
+        number("min", self.min, CONNECTIONS_MAX as usize)?;
+        at_most("max", self.max, CONNECTIONS_MAX as usize)?;
         ordered(("min", self.min), ("max", self.max))?;
-        positive("inFlightMax", &self.in_flight_max)?;
-        positive("busyAt", &self.busy_at)?;
-        positive("idleTimeout", &self.idle_timeout)?;
-        positive("leaseIdleTimeout", &self.lease_idle_timeout)?;
-        positive("connectTimeout", &self.connect_timeout)?;
-        positive("handshakeTimeout", &self.handshake_timeout)?;
-        positive("probeTimeout", &self.probe_timeout)?;
+        count("inFlightMax", self.in_flight_max)?;
+        count("busyAt", self.busy_at)?;
+        time("idleTimeout", self.idle_timeout)?;
+        at_most("leasesMax", self.leases_max, CONNECTIONS_MAX as usize)?;
+        time("leaseIdleTimeout", self.lease_idle_timeout)?;
+        time("connectTimeout", self.connect_timeout)?;
+        time("handshakeTimeout", self.handshake_timeout)?;
+        time("probeTimeout", self.probe_timeout)?;
         ordered(("probeTimeout", self.probe_timeout), ("handshakeTimeout", self.handshake_timeout))?;
-        positive("listTimeout", &self.list_timeout)
+        time("listTimeout", self.list_timeout)
     }
 }
 
 impl LivenessSettings {
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        positive("pingInterval", &self.ping_interval)?;
-        positive("missesMax", &self.misses_max)?;
-        positive("writeTimeout", &self.write_timeout)
+        time("pingInterval", self.ping_interval)?;
+        number("missesMax", self.misses_max, TRIES_MAX)?;
+        time("writeTimeout", self.write_timeout)
     }
 }
 
 impl BackoffSettings {
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        positive("min", &self.min)?;
+        time("min", self.min)?;
+        bounded("max", self.max)?;
         ordered(("min", self.min), ("max", self.max))?;
         if !(1.0..=100.0).contains(&self.factor) {
             return Err(ConfigError::new("factor", format!("{} is not between 1 and 100", self.factor)));
         }
-        share("jitter", self.jitter)
+        share("jitter", self.jitter)?;
+        bounded("resetAfter", self.reset_after)
     }
 }
 
 impl RestartSettings {
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        positive("window", &self.window)?;
-        positive("quarantine", &self.quarantine)?;
+        at_most("restartsMax", self.restarts_max, COUNT_MAX)?;
+        time("window", self.window)?;
+        time("quarantine", self.quarantine)?;
         self.backoff.check().map_err(|error| error.under("backoff"))?;
-        positive("pingInterval", &self.ping_interval)?;
+        time("pingInterval", self.ping_interval)?;
+        bounded("pingTimeout", self.ping_timeout)?;
         ordered(("pingInterval", self.ping_interval), ("pingTimeout", self.ping_timeout))
+    }
+}
+
+impl LimitSettings {
+    /// Checks every value; the error names the first key that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        number("messageBytesMax", self.message_bytes_max, MESSAGE_BYTES_MAX)?;
+        count("toolsMax", self.tools_max)?;
+        count("pagesMax", self.pages_max)?;
+        count("serversMax", self.servers_max)?;
+        count("openCallsMax", self.open_calls_max)?;
+        count("questionsMax", self.questions_max)?;
+        number("roundsMax", self.rounds_max, TRIES_MAX)
     }
 }
 
 impl RetrySettings {
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        positive("attemptsMax", &self.attempts_max)?;
+        number("attemptsMax", self.attempts_max, TRIES_MAX)?;
         self.backoff.check().map_err(|error| error.under("backoff"))?;
         share("budgetRatio", self.budget_ratio)?;
-        positive("budgetWindow", &self.budget_window)?;
+        at_most("budgetMinPerSecond", self.budget_min_per_second, COUNT_MAX)?;
+        time("budgetWindow", self.budget_window)?;
         share("hedgePercentile", self.hedge_percentile)?;
         positive("hedgePercentile", &self.hedge_percentile)?;
         for (key, tools) in [("idempotentTools", &self.idempotent_tools), ("hedgedTools", &self.hedged_tools)]

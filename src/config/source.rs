@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::settings::time;
 use super::{ConfigError, DiscoverySettings, duration};
 use crate::secret::Secret;
 
@@ -206,8 +207,8 @@ impl WrittenSource {
         };
         let place = match self.kind {
             Kind::File => {
-                if self.interval == Some(Duration::ZERO) {
-                    return Err(ConfigError::new("interval", "must be more than 0"));
+                if let Some(interval) = self.interval {
+                    time("interval", interval)?;
                 }
                 Place::File { path: self.path.ok_or_else(|| missing("path"))?, interval: self.interval }
             }

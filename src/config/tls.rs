@@ -6,8 +6,11 @@ use serde::Deserialize;
 
 use super::ConfigError;
 
-/// TLS of one server, for `wss` and `https`. The files are PEM; they are read when the server is registered or replaced, so
-/// a change of theirs takes effect with [`Troupe::replace`](crate::Troupe::replace).
+/// TLS of one server, for `wss` and `https`. The files are PEM. They are read when the server is registered, replaced or
+/// applied, which tells what is wrong with them, and looked at again before a connection is opened, at most once a minute: those
+/// that have changed are read anew, and hold for connections that are opened from then on. So certificates may be as short-lived
+/// as they like. Open connections go on with what they began with. Files that have changed and cannot be used leave the former
+/// ones in force, and a warning in the log.
 ///
 /// ```
 /// use mcp_troupe::Server;

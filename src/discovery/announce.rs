@@ -20,6 +20,9 @@ use crate::policy::backoff::Backoff;
 /// The shortest time to live: directories count in seconds, and a beat must fit into it twice.
 const TTL_MIN: Duration = Duration::from_secs(3);
 
+/// The longest time to live. For so long a server that died without a word would be found and tried.
+const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Beats within the time to live: two may be lost.
 const BEATS: u32 = 3;
 
@@ -121,7 +124,7 @@ impl Announcement {
     /// A server in etcd, which forgets it `ttl` after it was last kept up.
     ///
     /// # Errors
-    /// An id or a record that no troupe would take, or too short a time.
+    /// An id or a record that no troupe would take, or a time of less than 3 s or more than a day.
     #[cfg(feature = "etcd")]
     pub fn in_etcd(
         etcd: EtcdSource,
@@ -161,13 +164,16 @@ impl Announcement {
         if ttl < TTL_MIN {
             return Err(ConfigError::new("ttl", format!("{ttl:?} is less than {TTL_MIN:?}")));
         }
+        if ttl > TTL_MAX {
+            return Err(ConfigError::new("ttl", "must be a day at most: for so long a dead server is found"));
+        }
         Ok(Self { directory, id, record, ttl })
     }
 
     /// A server in the directory that a configuration names.
     ///
     /// # Errors
-    /// An id or a record that no troupe would take, too short a time, or a source in which nothing can be announced.
+    /// An id or a record that no troupe would take, too short or too long a time, or a source in which nothing can be announced.
     pub fn named(
         config: &SourceConfig,
         id: impl Into<String>,

@@ -156,7 +156,13 @@ impl Watch for DnsWatch {
         Box::pin(async {
             let resolver = match &self.resolver {
                 Some(resolver) => resolver.clone(),
-                None => self.resolver.insert(Arc::new(self.source.resolver()?)).clone(),
+                None => {
+                    // The system's configuration is a file.
+                    let source = self.source.clone();
+                    let resolver = crate::config::files::aside(move || source.resolver()).await;
+                    let resolver = resolver.map_err(|_| SourceError::Ended)??;
+                    self.resolver.insert(Arc::new(resolver)).clone()
+                }
             };
             let mut sheet =
                 Sheet { source: &self.source, found: Vec::new(), skipped: Vec::new(), ttl: TTL_MAX };

@@ -8,14 +8,16 @@
 //! a whole, and some small files each second cost nothing that could be measured.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Answer, BoxFuture, Next, Skipped, Source, SourceError, Watch};
-use crate::config::servers_one_by_one;
+use crate::config::files::{self, FileError, Gate};
+use crate::config::{LoosePermissions, ServersOneByOne, permissions, servers_one_by_one};
+use crate::duration::{TIME_MAX, later};
 use crate::id::ServerId;
 
 /// How often files are read unless another interval is said.
@@ -26,6 +28,9 @@ const ANSWER_AT_LATEST: Duration = Duration::from_secs(60);
 
 /// The largest file, in bytes: some thousand servers.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The files of a folder together, in bytes: as much as a `servers.json` may have.
+const FOLDER_BYTES_MAX: usize = 16 << 20;
 
 /// Files of a folder that are read, by name; a folder with more is not one of servers.
 const FILES_MAX: usize = 1_000;
@@ -49,26 +54,27 @@ const FILES_MAX: usize = 1_000;
 pub struct FileSource {
     path: PathBuf,
     interval: Duration,
+    disk: Gate,
 }
 
 impl FileSource {
     /// The file, or the folder, at `path`, read every second.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), interval: INTERVAL }
+        Self { path: path.into(), interval: INTERVAL, disk: Gate::new() }
     }
 
-    /// Reads it at this interval, at most a thousand times a second.
+    /// Reads it at this interval: at most a thousand times a second, and once a year at least.
     #[must_use]
     pub fn every(mut self, interval: Duration) -> Self {
-        self.interval = interval.max(Duration::from_millis(1));
+        self.interval = interval.clamp(Duration::from_millis(1), TIME_MAX);
         self
     }
 }
 
 impl Source for FileSource {
     fn watch(&self) -> Box<dyn Watch> {
-        let FileSource { path, interval } = self.clone();
-        Box::new(FileWatch { path, interval, last: None, known: BTreeMap::new() })
+        let FileSource { path, interval, disk } = self.clone();
+        Box::new(FileWatch { path, interval, disk, last: None, known: BTreeMap::new() })
     }
 
     fn place(&self) -> String {
@@ -83,11 +89,15 @@ struct Reading {
     folder: bool,
     /// The text of each file, or why there is none.
     texts: BTreeMap<String, Result<String, String>>,
+    /// What of it others may write.
+    loose: Vec<LoosePermissions>,
 }
 
 struct FileWatch {
     path: PathBuf,
     interval: Duration,
+    /// The source's: a watch that begins anew asks no disk that still hangs.
+    disk: Gate,
     /// What was read for the last answer.
     last: Option<Reading>,
     /// The servers of each file when it could be read.
@@ -97,18 +107,24 @@ struct FileWatch {
 impl Watch for FileWatch {
     fn next(&mut self) -> BoxFuture<'_, Result<Answer, SourceError>> {
         Box::pin(async {
-            let until = Instant::now() + ANSWER_AT_LATEST;
+            let until = later(Instant::now(), ANSWER_AT_LATEST);
             loop {
                 if self.last.is_some() {
                     tokio::time::sleep(self.interval).await;
                 }
-                let path = self.path.clone();
-                let read = tokio::task::spawn_blocking(move || read(&path)).await;
+                let (path, last, late) = (self.path.clone(), self.last.take(), until <= Instant::now());
+                let look = move || {
+                    let reading = read(&path)?;
+                    let tells = late || last.is_none_or(|last| last != reading);
+                    // Here, since servers may have secrets in further files.
+                    let servers = tells.then(|| reading.servers());
+                    Ok((reading, servers))
+                };
                 // It is aborted where the runtime ends.
-                let reading = read.map_err(|_| SourceError::Ended)??;
-                if self.last.as_ref() != Some(&reading) || until <= Instant::now() {
-                    let answer = self.answer(&reading);
-                    self.last = Some(reading);
+                let (reading, servers) = self.disk.aside(look).await.map_err(|_| SourceError::Ended)??;
+                let answer = servers.map(|servers| self.answer(&reading, servers));
+                self.last = Some(reading);
+                if let Some(answer) = answer {
                     return answer;
                 }
             }
@@ -117,20 +133,20 @@ impl Watch for FileWatch {
 }
 
 impl FileWatch {
-    fn answer(&mut self, Reading { folder, texts }: &Reading) -> Result<Answer, SourceError> {
-        let within = ANSWER_AT_LATEST + self.interval;
+    fn answer(&mut self, reading: &Reading, servers: ServersByFile) -> Result<Answer, SourceError> {
+        let Reading { folder, texts: _, loose } = reading;
+        let within = ANSWER_AT_LATEST.saturating_add(self.interval);
         let mut answer = Answer::of(Vec::<crate::Server>::new(), Next::OnChange { within });
-        self.known.retain(|file, _| texts.contains_key(file));
-        for (file, text) in texts {
-            let text = text.as_ref().map_err(Clone::clone);
-            let servers = text.and_then(|text| servers_one_by_one(text).map_err(|error| error.to_string()));
+        answer.loose = loose.clone();
+        self.known.retain(|file, _| servers.contains_key(file));
+        for (file, servers) in servers {
             let servers = match servers {
                 Ok(servers) => servers,
                 Err(reason) if !folder => {
                     return Err(SourceError::Unintelligible(format!("{file}: {reason}")));
                 }
                 Err(reason) => {
-                    let known = self.known.get(file).into_iter().flatten();
+                    let known = self.known.get(&file).into_iter().flatten();
                     let stay = known.map(|server| Skipped {
                         record: file.clone(),
                         server: Some(server.clone()),
@@ -158,6 +174,21 @@ impl FileWatch {
     }
 }
 
+/// The servers of each file, or what is wrong with the file.
+type ServersByFile = BTreeMap<String, Result<ServersOneByOne, String>>;
+
+impl Reading {
+    /// What the files say, and the secrets that they name.
+    fn servers(&self) -> ServersByFile {
+        let servers = self.texts.iter().map(|(file, text)| {
+            let text = text.as_ref().map_err(Clone::clone);
+            let servers = text.and_then(|text| servers_one_by_one(text).map_err(|error| error.to_string()));
+            (file.clone(), servers)
+        });
+        servers.collect()
+    }
+}
+
 /// Reads the file, or all files of the folder.
 fn read(path: &Path) -> Result<Reading, SourceError> {
     let unreadable = |error: std::io::Error| {
@@ -170,9 +201,10 @@ fn read(path: &Path) -> Result<Reading, SourceError> {
     };
     if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
         let text = text(path).map_err(unreadable)?;
-        return Ok(Reading { folder: false, texts: BTreeMap::from([(name(path), text)]) });
+        let loose = permissions::of_file(path).collect();
+        return Ok(Reading { folder: false, texts: BTreeMap::from([(name(path), text)]), loose });
     }
-    let mut files = Vec::new();
+    let mut files: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
         let hidden = name(&file).starts_with('.');
@@ -180,17 +212,27 @@ fn read(path: &Path) -> Result<Reading, SourceError> {
         if !hidden && file.extension().is_some_and(|extension| extension == "json") && file.is_file() {
             files.push(file);
         }
+        if files.len() > FILES_MAX {
+            let reason = format!("{} has more than {FILES_MAX} files", path.display());
+            return Err(SourceError::Unintelligible(reason));
+        }
     }
     files.sort();
-    if files.len() > FILES_MAX {
-        let reason = format!("{} has more than {FILES_MAX} files", path.display());
-        return Err(SourceError::Unintelligible(reason));
-    }
-    let texts = files.iter().map(|file| {
+    let mut room = FOLDER_BYTES_MAX;
+    let mut texts = BTreeMap::new();
+    for file in &files {
         let text = text(file).unwrap_or_else(|error| Err(error.to_string()));
-        (name(file), text)
-    });
-    Ok(Reading { folder: true, texts: texts.collect() })
+        let bytes = text.as_ref().map_or(0, |text| text.len());
+        room = room.checked_sub(bytes).ok_or_else(|| {
+            let reason =
+                format!("{} has files of more than {FOLDER_BYTES_MAX} bytes together", path.display());
+            SourceError::Unintelligible(reason)
+        })?;
+        texts.insert(name(file), text);
+    }
+    let loose =
+        permissions::of(path).into_iter().chain(files.iter().filter_map(|file| permissions::of(file)));
+    Ok(Reading { folder: true, texts, loose: loose.collect() })
 }
 
 fn name(path: &Path) -> String {
@@ -199,10 +241,9 @@ fn name(path: &Path) -> String {
 
 /// The text of a file, or what is wrong with it.
 fn text(path: &Path) -> std::io::Result<Result<String, String>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Ok(Err(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+    match files::read(path, FILE_BYTES_MAX) {
+        Ok(bytes) => Ok(String::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned())),
+        Err(FileError::Unreadable { source, .. }) => Err(source),
+        Err(error) => Ok(Err(std::io::Error::from(error).to_string())),
     }
-    Ok(String::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned()))
 }

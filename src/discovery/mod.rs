@@ -64,7 +64,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Server;
+use crate::config::{LoosePermissions, Server};
 use crate::id::ServerId;
 use crate::transport::Connector;
 
@@ -119,6 +119,8 @@ pub struct Answer {
     pub servers: Vec<Found>,
     /// What was there beside them and is no server, with the reason. A server that is named here stays as it was.
     pub skipped: Vec<Skipped>,
+    /// What of it starts commands and may be written by others than its owner: it is told, and changes nothing.
+    pub loose: Vec<LoosePermissions>,
     /// When the next answer is asked for.
     pub next: Next,
 }
@@ -126,7 +128,12 @@ pub struct Answer {
 impl Answer {
     /// These servers, and no record that could not be read.
     pub fn of(servers: impl IntoIterator<Item = impl Into<Found>>, next: Next) -> Self {
-        Self { servers: servers.into_iter().map(Into::into).collect(), skipped: Vec::new(), next }
+        Self {
+            servers: servers.into_iter().map(Into::into).collect(),
+            skipped: Vec::new(),
+            loose: Vec::new(),
+            next,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::SourceError;
+use crate::config::files::{self, PEM_BYTES_MAX};
 
 /// TLS to a directory: whom to trust, and who we are.
 ///
@@ -59,7 +60,7 @@ impl Tls {
     /// Reads the files.
     pub(super) async fn read(&self) -> Result<Material, SourceError> {
         let this = self.clone();
-        let read = tokio::task::spawn_blocking(move || {
+        let read = files::aside(move || {
             Ok(Material {
                 authority: this.authority.as_deref().map(text).transpose()?,
                 identity: match &this.identity {
@@ -76,5 +77,5 @@ impl Tls {
 }
 
 fn text(path: &Path) -> Result<Vec<u8>, SourceError> {
-    std::fs::read(path).map_err(|error| SourceError::Refused(format!("{}: {error}", path.display())))
+    files::read(path, PEM_BYTES_MAX).map_err(|error| SourceError::Refused(error.to_string()))
 }

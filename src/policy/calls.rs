@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::call::Call;
+use crate::duration::later;
 use crate::id::{CallId, RequestId, ServerId};
 
 use super::mailbox::Ticket;
@@ -114,7 +115,7 @@ pub enum Phase {
 impl<P> OpenCall<P> {
     /// When it must have ended.
     pub fn deadline(&self) -> Instant {
-        self.started + self.timeout
+        later(self.started, self.timeout)
     }
 
     /// The attempts that servers work on.

@@ -44,7 +44,7 @@ impl Allowance {
         let full_at = self.full_at.max(now);
         let may = full_at.saturating_duration_since(now) <= self.rate.interval * (self.rate.burst - 1);
         if may {
-            self.full_at = full_at + self.rate.interval;
+            self.full_at = crate::duration::later(full_at, self.rate.interval);
         }
         may
     }

@@ -88,7 +88,11 @@ impl RestartPolicy {
     }
 
     fn forget_old(&mut self, now: Instant) {
-        while self.granted.front().is_some_and(|at| *at + self.settings.window <= now) {
+        while self
+            .granted
+            .front()
+            .is_some_and(|at| now.saturating_duration_since(*at) >= self.settings.window)
+        {
             self.granted.pop_front();
         }
     }

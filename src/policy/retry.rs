@@ -68,7 +68,8 @@ impl RetryBudget {
     }
 
     fn forget_old(&mut self, now: Instant) {
-        while self.slots.front().is_some_and(|slot| slot.began + self.window <= now) {
+        while self.slots.front().is_some_and(|slot| now.saturating_duration_since(slot.began) >= self.window)
+        {
             self.slots.pop_front();
         }
     }
@@ -76,7 +77,9 @@ impl RetryBudget {
     /// The slot of `now`.
     fn slot(&mut self, now: Instant) -> &mut Slot {
         self.forget_old(now);
-        let fresh = self.slots.back().is_none_or(|slot| slot.began + self.window / SLOTS <= now);
+        let fresh = self.slots.back().is_none_or(|slot| {
+            now.saturating_duration_since(slot.began) >= (self.window / SLOTS).max(Duration::from_nanos(1))
+        });
         if fresh {
             self.slots.push_back(Slot { began: now, calls: 0, retries: 0 });
         }

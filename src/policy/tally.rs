@@ -49,7 +49,7 @@ impl<K: Hash + Eq + Clone + Ord> Tally<K> {
             return false;
         }
         self.rows.insert(key, Row { told_at: now, gathered: 0 });
-        self.due_at.get_or_insert(now + GATHERED_FOR);
+        self.due_at.get_or_insert(crate::duration::later(now, GATHERED_FOR));
         true
     }
 
@@ -68,7 +68,7 @@ impl<K: Hash + Eq + Clone + Ord> Tally<K> {
     fn tell(&mut self, now: Instant) -> Vec<(K, u64)> {
         let mut told = Vec::new();
         self.rows.retain(|key, row| {
-            if row.told_at + GATHERED_FOR > now {
+            if crate::duration::later(row.told_at, GATHERED_FOR) > now {
                 return true;
             }
             if row.gathered > 0 {
@@ -78,7 +78,7 @@ impl<K: Hash + Eq + Clone + Ord> Tally<K> {
             }
             false
         });
-        self.due_at = self.rows.values().map(|row| row.told_at + GATHERED_FOR).min();
+        self.due_at = self.rows.values().map(|row| crate::duration::later(row.told_at, GATHERED_FOR)).min();
         told.sort_unstable();
         told
     }

@@ -170,7 +170,7 @@ impl Direction {
                 let secs = length as f64 / bandwidth.max(1) as f64;
                 tokio::time::sleep(Duration::from_secs_f64(secs)).await;
             }
-            if chunks.send((Instant::now() + line.latency, chunk)).await.is_err() {
+            if chunks.send((crate::duration::later(Instant::now(), line.latency), chunk)).await.is_err() {
                 return;
             }
         }

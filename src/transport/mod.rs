@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 
-use crate::config::{Endpoint, ServerSpec, Settings};
+use crate::config::{Endpoint, ServerSpec, Settings, TlsOptions};
 use crate::refusal::Refusal;
 use crate::token::TokenError;
 
@@ -247,6 +247,14 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// The key in `tls` that names a file that cannot be used.
+    pub(crate) fn tls_key(&self) -> Option<&'static str> {
+        match self {
+            Self::TlsFile { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
     /// The key of a server's description that is wrong, where the description is.
     pub(crate) fn key(&self, spec: &ServerSpec) -> String {
         match self {
@@ -308,7 +316,20 @@ fn ended(code: Option<i32>, signal: Option<i32>, stderr: Option<&str>) -> String
     format!("the server's process {how}{last_words}")
 }
 
-/// The way to a server. What keeps the server's token holds `alive` for as long as it runs.
+/// Reads the files that TLS to a server needs, only to tell what is wrong with them. It waits for the disk.
+///
+/// # Errors
+/// [`DialError::TlsFile`] for a file that cannot be read or does not hold what it should.
+pub(crate) fn check_files(options: &TlsOptions) -> Result<(), DialError> {
+    if options.is_default() {
+        return Ok(());
+    }
+    #[cfg(any(feature = "http", feature = "websocket"))]
+    tls::config(options)?;
+    Ok(())
+}
+
+/// The way to a server, which reads no file to be made. What keeps the server's token holds `alive` for as long as it runs.
 ///
 /// # Errors
 /// [`DialError::InvalidEndpoint`] if its endpoint is wrong, or of a transport that this build does not have.

@@ -1,24 +1,195 @@
 //! How servers are verified and what is shown to them, by a cryptography provider of our own choice.
+//!
+//! Certificates may live for a day or an hour. So their files are looked at before a connection is opened, and read again when
+//! one of them has changed: whoever renews them has nothing to tell. Connections that are open go on with what they began with.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use super::DialError;
-use crate::config::{TlsOptions, files};
+use crate::config::TlsOptions;
+use crate::config::files::{self, PEM_BYTES_MAX, Stamp};
+use crate::duration::later;
 
-/// The largest file of certificates: all authorities of the web together are a quarter of it.
-const PEM_BYTES_MAX: u64 = 1 << 20;
+/// How long what was read is used without another look at the files: certificates that are renewed overlap for much longer.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a new connection waits for such a look. A disk that takes longer is a network that hangs: what is known is used.
+const LOOK_WAIT: Duration = Duration::from_secs(1);
 
 /// The name of each file's key.
 const CA_FILE: &str = "caFile";
 const CERT_FILE: &str = "certFile";
 const KEY_FILE: &str = "keyFile";
 
-/// Verifies servers against the authorities of `options`, else against the web's, and shows them its certificate.
+/// The TLS of one server: what its files said when they were last read. Its clones are one.
+#[derive(Clone)]
+pub(super) struct Tls(Arc<Shared>);
+
+struct Shared {
+    options: TlsOptions,
+    /// A snapshot for those who open connections. The one look that is under way replaces it.
+    known: watch::Sender<Known>,
+}
+
+/// What is known of the files.
+#[derive(Default)]
+struct Known {
+    config: Option<Arc<ClientConfig>>,
+    /// Why there is none, from the last look.
+    error: Option<Arc<DialError>>,
+    /// The files as they were when they could be used.
+    stamps: Stamps,
+    /// When the next look may begin.
+    look_at: Option<Instant>,
+    /// One at a time: where the disk hangs it holds one thread, however often the server is dialled.
+    looking: bool,
+}
+
+/// The states of the three files; none of one that is not named, or not there.
+#[derive(Default, PartialEq, Eq)]
+struct Stamps([Option<Stamp>; 3]);
+
+impl Stamps {
+    /// Asks the disk.
+    fn of(TlsOptions { ca_file, cert_file, key_file }: &TlsOptions) -> Self {
+        let stamp = |file: &Option<_>| files::stamp(file.as_deref()?).ok();
+        Self([stamp(ca_file), stamp(cert_file), stamp(key_file)])
+    }
+}
+
+impl Tls {
+    /// The TLS that `options` describe. Files are read before the first connection, and not here.
+    ///
+    /// # Errors
+    /// [`DialError::Tls`] where it needs no file and cannot be set up.
+    pub fn new(options: TlsOptions) -> Result<Self, DialError> {
+        let config = match options.is_default() {
+            true => Some(Arc::new(config(&options)?)),
+            false => None,
+        };
+        let known = Known { config, ..Known::default() };
+        Ok(Self(Arc::new(Shared { options, known: watch::Sender::new(known) })))
+    }
+
+    /// What holds for a connection that is opened now.
+    ///
+    /// # Errors
+    /// [`DialError::TlsFile`] for a file that cannot be read or does not hold what it should, while none was right before.
+    pub async fn config(&self) -> Result<Arc<ClientConfig>, DialError> {
+        let Self(shared) = self;
+        if shared.options.is_default() {
+            return shared.said();
+        }
+        let mut known = shared.known.subscribe();
+        let (began, usable) = shared.look();
+        let looked = async {
+            // Its sender is here.
+            let _ = known.wait_for(|known| !known.looking).await;
+        };
+        match (usable, began) {
+            (true, false) => {}
+            (true, true) => drop(timeout(LOOK_WAIT, looked).await),
+            // Whoever dials sets the limit.
+            (false, _) => looked.await,
+        }
+        shared.said()
+    }
+}
+
+impl Shared {
+    /// Begins to look at the files, if it is time and nobody does. Returns whether it began, and whether something is known.
+    fn look(self: &Arc<Self>) -> (bool, bool) {
+        let now = Instant::now();
+        let (mut began, mut usable) = (false, false);
+        self.known.send_if_modified(|known| {
+            usable = known.config.is_some();
+            // Without anything known the backoff of dials is the rate.
+            began = !known.looking && (!usable || known.look_at.is_none_or(|at| at <= now));
+            known.looking |= began;
+            began
+        });
+        if began {
+            let shared = self.clone();
+            // It ends with the reading, and is not waited for: nobody can call a thread back from a disk.
+            tokio::task::spawn_blocking(move || shared.read(now));
+        }
+        (began, usable)
+    }
+
+    /// Looks at the files, and reads them if one has changed.
+    fn read(&self, now: Instant) {
+        let _over = LookOver(self);
+        let stamps = Stamps::of(&self.options);
+        let same = {
+            let known = self.known.borrow();
+            known.config.is_some() && known.stamps == stamps
+        };
+        let read = (!same).then(|| config(&self.options));
+        self.known.send_modify(|known| {
+            known.look_at = Some(later(now, LOOK_INTERVAL));
+            match read {
+                None => {}
+                Some(Ok(config)) => {
+                    known.stamps = stamps;
+                    known.config = Some(Arc::new(config));
+                    known.error = None;
+                }
+                Some(Err(error)) => {
+                    // A renewal may be half done: what was right before is used, and the files are read again by the next look.
+                    if known.config.is_some() {
+                        tracing::warn!(%error, "files for TLS changed and cannot be used; the former ones are");
+                    }
+                    known.error = Some(Arc::new(error));
+                }
+            }
+        });
+    }
+
+    fn said(&self) -> Result<Arc<ClientConfig>, DialError> {
+        let known = self.known.borrow();
+        match (&known.config, known.error.as_deref()) {
+            (Some(config), _) => Ok(config.clone()),
+            (None, Some(DialError::TlsFile { key, reason })) => Err(wrong(key, reason)),
+            (None, Some(other)) => Err(DialError::Tls(other.to_string())),
+            (None, None) => Err(DialError::Tls("its files were not read".to_owned())),
+        }
+    }
+}
+
+/// However a look ends, the next may begin.
+struct LookOver<'a>(&'a Shared);
+
+impl Drop for LookOver<'_> {
+    fn drop(&mut self) {
+        self.0.known.send_modify(|known| known.looking = false);
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tls").field(&self.0.options).finish()
+    }
+}
+
+/// A configuration that no file is read for.
+impl From<ClientConfig> for Tls {
+    fn from(config: ClientConfig) -> Self {
+        let known = Known { config: Some(Arc::new(config)), ..Known::default() };
+        Self(Arc::new(Shared { options: TlsOptions::default(), known: watch::Sender::new(known) }))
+    }
+}
+
+/// Verifies servers against the authorities of `options`, else against the web's, and shows them its certificate. It waits for
+/// the disk.
 ///
 /// # Errors
 /// [`DialError::TlsFile`] for a file that cannot be read or does not hold what it should.
@@ -240,5 +411,72 @@ pub(super) mod tests {
             assert!(reason.contains(words) && !reason.contains("s3cr3t"), "{shown}: {reason}");
         }
         config(&tls().ca_file(&ca).client_certificate(&cert, &key)).expect("all is right");
+    }
+
+    /// Whether a server that asks for a certificate takes what `tls` has for it now.
+    async fn is_welcome(tls: &Tls, acceptor: &TlsAcceptor) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let config = tls.config().await.expect("the files are right");
+        let dialled = async {
+            let stream = TcpStream::connect(address).await.expect("it listens");
+            let name = "localhost".try_into().expect("a name");
+            // Whether it is taken the server says after the client's last word.
+            let mut session =
+                tokio_rustls::TlsConnector::from(config).connect(name, stream).await.expect("ours");
+            let _ = session.shutdown().await;
+            let _ = session.read_to_end(&mut Vec::new()).await;
+        };
+        let accepted = async { accept(&listener, acceptor).await.is_some() };
+        tokio::join!(dialled, accepted).1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_that_was_renewed_is_shown_to_the_next_connection_but_looked_for_once_a_minute() {
+        let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+        let acceptor = ours.acceptor(Clients::Certified, &[]);
+        let (cert, key) = foreign.client();
+        let options = TlsOptions::new().ca_file(ours.file()).client_certificate(&cert, &key);
+        let tls = Tls::new(options).expect("no file is read yet");
+        assert!(!is_welcome(&tls, &acceptor).await, "nobody vouches for it");
+        let (renewed_cert, renewed_key) = ours.client();
+        std::fs::copy(renewed_cert, &cert).expect("it is written");
+        std::fs::copy(renewed_key, &key).expect("it is written");
+        assert!(!is_welcome(&tls, &acceptor).await, "nobody has looked yet");
+        tokio::time::advance(LOOK_INTERVAL).await;
+        assert!(is_welcome(&tls, &acceptor).await, "it was renewed");
+        let shown = tls.config().await.expect("the files are right");
+        tokio::time::advance(LOOK_INTERVAL).await;
+        let again = tls.config().await.expect("the files are right");
+        assert!(Arc::ptr_eq(&shown, &again), "what has not changed is not read again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_that_is_half_done_leaves_the_former_certificate_in_force() {
+        let ours = Authority::new("ours");
+        let (cert, key) = ours.client();
+        let tls = Tls::new(TlsOptions::new().client_certificate(&cert, &key)).expect("no file is read yet");
+        let former = tls.config().await.expect("the files are right");
+        let half = std::fs::read(&key).expect("it is there");
+        let _ = ours.client();
+        let whole = std::fs::read(&key).expect("it is there");
+        std::fs::write(&key, half).expect("it is written");
+        tokio::time::advance(LOOK_INTERVAL).await;
+        assert!(Arc::ptr_eq(&former, &tls.config().await.expect("the former files")));
+        std::fs::write(&key, whole).expect("it is written");
+        tokio::time::advance(LOOK_INTERVAL).await;
+        assert!(!Arc::ptr_eq(&former, &tls.config().await.expect("the files are right")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_were_never_right_are_read_again_by_the_next_dial() {
+        let ours = Authority::new("ours");
+        let file = ours.file();
+        std::fs::remove_file(&file).expect("it was there");
+        let tls = Tls::new(TlsOptions::new().ca_file(&file)).expect("no file is read yet");
+        let missing = tls.config().await.expect_err("there is no file");
+        assert!(matches!(missing, DialError::TlsFile { key: CA_FILE, .. }), "{missing}");
+        ours.file();
+        tls.config().await.expect("there is one now");
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::BoxFuture;
 use crate::config::BEARER;
+use crate::duration::later;
 use crate::token::{Token, TokenError, TokenNeed, TokenSource};
 
 /// How long before its end a token is renewed: clocks differ, and a request is some time on its way.
@@ -160,7 +161,7 @@ impl Keeper {
         if let Some(refused) = refused
             && self.held.as_ref().is_some_and(|held| held.lent.number == refused.number)
         {
-            if self.refused_at.is_some_and(|at| now < at + REFUSALS_APART) {
+            if self.refused_at.is_some_and(|at| now < later(at, REFUSALS_APART)) {
                 return answer(port, Err(TokenError::new("the server refused a new one as well")));
             }
             self.refused_at = Some(now);
@@ -185,7 +186,7 @@ impl Keeper {
     }
 
     fn recent_failure(&self, now: Instant) -> Option<&TokenError> {
-        self.failed.as_ref().filter(|(at, _)| now < *at + FAILURES_APART).map(|(_, error)| error)
+        self.failed.as_ref().filter(|(at, _)| now < later(*at, FAILURES_APART)).map(|(_, error)| error)
     }
 
     /// Asks the provider, unless that is under way.
@@ -230,8 +231,9 @@ impl Keeper {
         let after = |lifetime: Duration| now.checked_add(lifetime);
         self.held = Some(Held {
             lent: lent.clone(),
-            renew_at: lifetime
-                .and_then(|lifetime| after(lifetime - RENEW_BEFORE.min(lifetime / RENEW_SHARE))),
+            renew_at: lifetime.and_then(|lifetime| {
+                after(lifetime.saturating_sub(RENEW_BEFORE.min(lifetime / RENEW_SHARE)))
+            }),
             expires_at: lifetime.and_then(after),
         });
         Ok(lent)

@@ -10,10 +10,12 @@ use tokio::sync::watch;
 
 use super::{Inner, Troupe, pinning};
 use crate::actors::questions::Desk;
-use crate::actors::registry::{Registration, Roster};
+use crate::actors::registry::{Registration, Roster, wrong_files};
 use crate::actors::root::{RegisterError, RegisteredSource, RootActor, RootArguments, StrategiesFactory};
 use crate::actors::{Stage, Tasks, meters};
-use crate::config::{ConfigError, ConfigFile, DiscoverySettings, OnChange, Server, Settings, SourceConfig};
+use crate::config::{
+    ConfigError, ConfigFile, DiscoverySettings, LoosePermissions, OnChange, Server, Settings, SourceConfig,
+};
 use crate::discovery::{Source, source_named};
 use crate::error::RpcError;
 use crate::event::Origin;
@@ -65,6 +67,8 @@ pub struct TroupeBuilder {
     sources: Vec<GivenSource>,
     /// The sources that a configuration describes.
     described: Vec<SourceConfig>,
+    /// What of that configuration others may write.
+    loose: Vec<LoosePermissions>,
     pinning: Option<Pinning>,
     seed: Option<u64>,
 }
@@ -79,6 +83,7 @@ impl TroupeBuilder {
             handlers: Handlers::default(),
             sources: Vec::new(),
             described: Vec::new(),
+            loose: Vec::new(),
             pinning: None,
             seed: None,
         }
@@ -121,6 +126,7 @@ impl TroupeBuilder {
     /// Takes servers, sources and settings from a `servers.json`.
     pub fn config(mut self, file: ConfigFile) -> Self {
         self.settings = file.settings;
+        self.loose.extend(file.loose);
         self.described.extend(file.sources.iter().cloned());
         for config in &file.sources {
             self = self.add_source(config.name.clone(), source_named(config), config.rules.clone());
@@ -242,7 +248,8 @@ impl TroupeBuilder {
     }
 
     async fn begin(self, supervisor: Option<ActorCell>) -> Result<Troupe, StartError> {
-        let Self { settings, servers, extra, classifier, handlers, sources, described, pinning, seed } = self;
+        let Self { settings, servers, extra, classifier, handlers, sources, described, loose, pinning, seed } =
+            self;
         settings.check().map_err(|error| error.under("troupe"))?;
         let pinning = match (pinning, &settings.pins) {
             (Some(given), _) => Some(given),
@@ -263,10 +270,15 @@ impl TroupeBuilder {
         if count > settings.limits.servers_max {
             return Err(RegisterError::TooMany(settings.limits.servers_max).into());
         }
+        let reached = servers.iter().filter(|(_, connector)| connector.is_none());
+        let mut wrong = wrong_files(reached.map(|(server, _)| server)).await;
         let mut registrations: Vec<Registration> = Vec::with_capacity(count);
         for (order, (server, connector)) in servers.into_iter().enumerate() {
             let origin = Origin::Configured;
             let registration = Registration::of(server, connector, &settings, order, origin, tasks.alive())?;
+            if let Some(error) = wrong.remove(registration.spec.id.as_str()) {
+                return Err(error.into());
+            }
             if registrations.iter().any(|known| known.spec.id == registration.spec.id) {
                 return Err(RegisterError::AlreadyRegistered(registration.spec.id.clone()).into());
             }
@@ -282,6 +294,7 @@ impl TroupeBuilder {
             registrations,
             sources,
             described,
+            loose,
             pinning: pinning.map(Arc::new),
             strategies,
             classifier,

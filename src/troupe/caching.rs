@@ -22,6 +22,7 @@ use crate::actors::registry::Roster;
 use crate::actors::{Stage, ask};
 use crate::call::{CacheUse, Call, Errand, Reply, Request};
 use crate::config::{CacheScope, ToolName};
+use crate::duration::later;
 use crate::error::{CallError, CallErrorKind, Deadline, Delivery};
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::canonical::canonical;
@@ -203,7 +204,7 @@ async fn read(
     let stage = trip.stage.clone();
     let asking = Asking { wanted, call: (trip.id, call.clone()), caching: caching.clone() };
     let asked = ask(&cache, |port| CacheMsg::Ask { asking: Box::new(asking), port });
-    let answer = match timeout_at(started + timeout, asked).await {
+    let answer = match timeout_at(later(started, timeout), asked).await {
         Ok(Ok(CacheWord::Answer(kept))) => return Ok(reply(kept, started)),
         Ok(Ok(CacheWord::Failed(error))) => return Err(error.shared_with(&call.tool)),
         Ok(Ok(CacheWord::Lead(lead))) => lead_on(lead, &caching, &terms, trip, call).await,

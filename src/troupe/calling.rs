@@ -25,6 +25,7 @@ use crate::actors::intake::{Arrival, CancelOnDrop};
 use crate::actors::listener::Listener;
 use crate::actors::router::{Port, RouterMsg, Submission, Word};
 use crate::call::{Call, Reply};
+use crate::duration::later;
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{CallId, RequestId};
 use crate::news::CallNews;
@@ -190,7 +191,7 @@ impl Trip {
     ) -> Answer {
         let Self { id, started, stage, news } = self;
         // A call that no router takes is given up at its deadline.
-        let until = started + call.timeout.unwrap_or_else(|| stage.borrow().patience);
+        let until = later(started, call.timeout.unwrap_or_else(|| stage.borrow().patience));
         loop {
             if let Some(former) = &former
                 && !tokio::time::timeout_at(until, another(former, &stage)).await.unwrap_or_default()

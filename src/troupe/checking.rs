@@ -7,7 +7,8 @@ use crate::transport;
 
 impl ConfigFile {
     /// Every mistake in the text of a `servers.json`, in its order: what [`parse`](Self::parse) refuses, addresses that no
-    /// transport takes, a strategy that does not ship with this library, and pins that cannot be read. Nothing is started and nobody is asked.
+    /// transport takes, a strategy that does not ship with this library, and pins that cannot be read. Nothing is started and
+    /// nobody is asked; files that the text names are read, on this thread.
     ///
     /// ```
     /// let text = r#"{"mcpServers": {"a": {"url": "ws://h", "wieght": 1}}, "troupe": {"callTimeout": 30}}"#;
@@ -18,9 +19,10 @@ impl ConfigFile {
     pub fn mistakes(text: &str) -> Vec<Mistake> {
         let knowing = Knowing {
             // A description names no tokens, so nothing runs beside the connector.
-            server: &|spec, settings| match transport::connector(spec, settings, Box::new(())) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(ConfigError::new(error.key(spec), error.to_string())),
+            server: &|spec, settings| {
+                let reached = transport::connector(spec, settings, Box::new(()))
+                    .and_then(|_| transport::check_files(&spec.tls));
+                reached.map_err(|error| ConfigError::new(error.key(spec), error.to_string()))
             },
             strategy: &|name| match Strategies::with_builtin().select(name) {
                 Ok(()) => Ok(()),

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Troupe;
 use crate::actors::registry::Roster;
 use crate::call::{Call, Reply, Request};
+use crate::duration::later;
 use crate::error::{CallError, CallErrorKind, Deadline, UnavailableServer};
 use crate::id::{RequestId, ServerId};
 use crate::policy::routing::Answer;
@@ -160,7 +161,7 @@ impl<'a> FanOut<'a> {
         // Sources that have yet to answer may name somebody.
         let told = roster.wait_for(|roster| roster.told && (roster.complete || self.pick(roster).is_ok()));
         // A deadline that passes, or a troupe that ends, leaves what is known.
-        let _ = timeout_at(self.begun + self.timeout, told).await;
+        let _ = timeout_at(later(self.begun, self.timeout), told).await;
         let roster = roster.borrow().clone();
         self.pick(&roster).map_err(|kind| self.error(kind, None))
     }
@@ -207,7 +208,7 @@ impl<'a> FanOut<'a> {
     }
 
     async fn ask(&self, server: &ServerId) -> Answer {
-        if self.begun + self.timeout <= Instant::now() {
+        if later(self.begun, self.timeout) <= Instant::now() {
             let kind = CallErrorKind::DeadlineExceeded {
                 deadline: Deadline::Total,
                 timeout: self.timeout,

@@ -1,10 +1,12 @@
 //! Follows a `servers.json` on its disk.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::config::files::{self, Content, Gate, Stamp};
 use crate::config::{ConfigError, ConfigFile};
 
 /// How often the file is looked at: a person who saves it sees what comes of it within two looks, and one `stat` a second
@@ -36,11 +38,12 @@ pub enum ConfigFileError {
     },
 }
 
-/// What tells one state of a file from another without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    bytes: u64,
+/// What one reading of the file brought.
+struct Reading {
+    stamp: Stamp,
+    text: Arc<str>,
+    /// What it says; none if it was not to be parsed, being the same text as before.
+    said: Option<Result<ConfigFile, ConfigError>>,
 }
 
 /// Follows a `servers.json`: gives what it says, and again whenever that has changed.
@@ -66,18 +69,19 @@ struct Stamp {
 #[derive(Debug)]
 pub struct ConfigWatch {
     path: PathBuf,
+    disk: Gate,
     looks: Option<Interval>,
     /// The state at the last look; none while there is no such file.
     seen: Option<Stamp>,
     /// The state, and the text, that were given last.
     taken: Option<Stamp>,
-    text: Option<String>,
+    text: Option<Arc<str>>,
 }
 
 impl ConfigWatch {
     /// Will follow this file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), looks: None, seen: None, taken: None, text: None }
+        Self { path: path.into(), disk: Gate::new(), looks: None, seen: None, taken: None, text: None }
     }
 
     /// Reads the file now, changed or not.
@@ -85,8 +89,9 @@ impl ConfigWatch {
     /// # Errors
     /// The file cannot be read, or has a mistake.
     pub async fn read(&mut self) -> Result<ConfigFile, ConfigFileError> {
-        self.take().await?;
-        self.parsed()
+        let said = self.take(false).await?;
+        said.unwrap_or_else(|| Err(ConfigError::new("servers.json", "was not read")))
+            .map_err(|source| self.wrong(source))
     }
 
     /// Waits until the file says something else than when it was last read. It is looked at each second, and read when it
@@ -102,62 +107,58 @@ impl ConfigWatch {
                 looks
             });
             looks.tick().await;
-            let now = on_disk(&self.path, stamp).await.ok();
+            let path = self.path.clone();
+            let now = self.disk.aside(move || files::stamp(&path)).await.and_then(|stamp| stamp).ok();
             let settled = std::mem::replace(&mut self.seen, now) == now;
-            if settled && now != self.taken && self.take().await? {
-                return self.parsed();
+            if settled
+                && now != self.taken
+                && let Some(said) = self.take(true).await?
+            {
+                return said.map_err(|source| self.wrong(source));
             }
         }
     }
 
-    /// Reads the text. Returns whether it is another one.
-    async fn take(&mut self) -> Result<bool, ConfigFileError> {
-        let read = on_disk(&self.path, |path| {
-            // Before the text: what is written after it is seen as another change.
-            let stamp = stamp(path)?;
-            if stamp.bytes > FILE_BYTES_MAX {
-                let reason = format!("has {} bytes, more than {FILE_BYTES_MAX}", stamp.bytes);
-                return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, reason));
-            }
-            Ok((stamp, std::fs::read_to_string(path)?))
+    /// Reads the text, and what it says: on a thread that may wait, for it may name secrets in further files. Nothing is
+    /// remembered before all of that is done. None if only another text was wanted and it is the same.
+    async fn take(
+        &mut self,
+        only_another: bool,
+    ) -> Result<Option<Result<ConfigFile, ConfigError>>, ConfigFileError> {
+        let (path, former) = (self.path.clone(), self.text.clone().filter(|_| only_another));
+        let read = self.disk.aside(move || {
+            let Content { bytes, stamp } = files::read_stamped(&path, FILE_BYTES_MAX)?;
+            let text = String::from_utf8(bytes).map_err(std::io::Error::other)?;
+            let said = (former.as_deref() != Some(&*text)).then(|| {
+                let mut file = ConfigFile::parse(&text)?;
+                file.loose = file.loose_permissions(&path);
+                Ok(file)
+            });
+            Ok(Reading { stamp, text: text.into(), said })
         });
-        let (stamp, text) = match read.await {
-            Ok((stamp, text)) => (Some(stamp), Some(text)),
+        match read.await.and_then(|read| read) {
+            Ok(Reading { stamp, text, said }) => {
+                self.taken = Some(stamp);
+                self.text = Some(text);
+                Ok(said)
+            }
             Err(source) => {
                 self.taken = self.seen;
                 self.text = None;
-                return Err(ConfigFileError::Io { path: self.path.clone(), source });
+                Err(ConfigFileError::Io { path: self.path.clone(), source })
             }
-        };
-        self.taken = stamp;
-        let former = std::mem::replace(&mut self.text, text);
-        Ok(former != self.text)
+        }
     }
 
-    fn parsed(&self) -> Result<ConfigFile, ConfigFileError> {
-        let text = self.text.as_deref().unwrap_or_default();
-        ConfigFile::parse(text).map_err(|source| ConfigFileError::Config { path: self.path.clone(), source })
+    fn wrong(&self, source: ConfigError) -> ConfigFileError {
+        ConfigFileError::Config { path: self.path.clone(), source }
     }
-}
-
-fn stamp(path: &Path) -> std::io::Result<Stamp> {
-    let metadata = std::fs::metadata(path)?;
-    Ok(Stamp { modified: metadata.modified().ok(), bytes: metadata.len() })
-}
-
-/// Asks the disk on a thread that may wait for it.
-async fn on_disk<T: Send + 'static>(
-    path: &Path,
-    ask: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    let path = path.to_owned();
-    let asked = tokio::task::spawn_blocking(move || ask(&path));
-    // It does not panic; it is cancelled where the runtime ends.
-    asked.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     const ONE: &str = r#"{"mcpServers":{"a":{"url":"ws://h"}}}"#;
@@ -187,6 +188,42 @@ mod tests {
         assert!(matches!(watch.changed().await, Err(ConfigFileError::Io { .. })));
         assert!(tokio::time::timeout(quiet, watch.changed()).await.is_err());
         write(&path, TWO);
+        assert_eq!(watch.changed().await.unwrap().servers.len(), 2);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_pipe_in_the_place_of_the_file_is_told_and_holds_nothing_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("servers.json");
+        files::tests::pipe(&path);
+        let mut watch = ConfigWatch::new(&path);
+        let told = watch.read().await.unwrap_err();
+        assert!(told.to_string().contains("no regular file"), "{told}");
+        write(&path, ONE);
+        assert_eq!(watch.changed().await.unwrap().servers.len(), 1);
+        // The runtime ends with the test, which it could not with a thread that waits for a writer.
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_was_read_while_nobody_waited_any_more_is_given_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("servers.json");
+        write(&path, ONE);
+        let mut watch = ConfigWatch::new(&path);
+        watch.read().await.unwrap();
+        write(&path, TWO);
+        // Dropped at each of its waits.
+        for polls in 0..20 {
+            let mut changed = Box::pin(watch.changed());
+            for _ in 0..polls {
+                if let Some(given) = futures_util::FutureExt::now_or_never(&mut changed) {
+                    assert_eq!(given.unwrap().servers.len(), 2);
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
         assert_eq!(watch.changed().await.unwrap().servers.len(), 2);
     }
 }

@@ -28,13 +28,14 @@ use tokio::time::Instant;
 use crate::actors::cache::CacheMsg;
 use crate::actors::events::EventsMsg;
 use crate::actors::questions::Desk;
-use crate::actors::registry::{Registration, Roster};
+use crate::actors::registry::{Registration, Roster, WrongFiles, wrong_files};
 use crate::actors::root::{ApplyError, RegisterError, Rest, RootMsg};
 use crate::actors::router::RouterMsg;
 use crate::actors::server::{BreakerOrder, ServerMsg, ServerReport};
 use crate::actors::{Stage, Tasks, ask, listener};
 use crate::call::Call;
 use crate::config::{Applied, ConfigError, ConfigFile, Server, Settings};
+use crate::duration::later;
 use crate::error::CallError;
 use crate::event::{BreakerTransition, Origin, ServerStatus};
 use crate::id::{CallId, ServerId};
@@ -363,7 +364,7 @@ impl Troupe {
         server: Server,
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<(), RegisterError> {
-        let registration = self.registration(server, connector)?;
+        let registration = self.registration(server, connector).await?;
         ask(&self.0.root, |port| RootMsg::Register { registration, port })
             .await
             .unwrap_or(Err(RegisterError::Closed))
@@ -405,22 +406,31 @@ impl Troupe {
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<(), ReplaceError> {
         let id = server.id().to_owned();
-        let registration = self.registration(server, connector)?;
+        let registration = self.registration(server, connector).await?;
         match ask(&self.0.root, |port| RootMsg::Replace { registration, port }).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(UnknownServer(id).into()),
         }
     }
 
-    /// What the root needs to play a server.
-    fn registration(
+    /// What the root needs to play a server, once the files that its description names are found in order.
+    async fn registration(
         &self,
         server: Server,
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<Registration, ConfigError> {
+        let mut wrong = match &connector {
+            None => wrong_files([&server]).await,
+            Some(_) => WrongFiles::new(),
+        };
         let order = self.0.next_order.fetch_add(1, Ordering::Relaxed) as usize;
         let settings = self.0.settings.borrow().clone();
-        Registration::of(server, connector, &settings, order, Origin::Registered, self.0.tasks.alive())
+        let alive = self.0.tasks.alive();
+        let registration = Registration::of(server, connector, &settings, order, Origin::Registered, alive)?;
+        match wrong.pop_first() {
+            Some((_, error)) => Err(error),
+            None => Ok(registration),
+        }
     }
 
     /// Takes a server out of service and keeps it registered: it gets no new calls, finishes those it has, and closes its
@@ -435,7 +445,7 @@ impl Troupe {
         }
         let unknown = || UnknownServer(server.to_owned());
         let server = ServerId::new(server).map_err(|_| unknown())?;
-        let until = Instant::now() + within;
+        let until = later(Instant::now(), within);
         let order = |port| RootMsg::Drain { server: server.clone(), until, port };
         match ask(&self.0.root, order).await.map_err(|_| unknown())? {
             Rest::Rests => Ok(()),
@@ -489,8 +499,9 @@ impl Troupe {
     /// A mistake in the configuration, an unknown strategy, too many servers, or a troupe that has ended. Then nothing has
     /// changed.
     pub async fn apply(&self, file: ConfigFile) -> Result<Applied, ApplyError> {
+        let wrong = wrong_files(&file.servers).await;
         let file = Box::new(file);
-        let answer = ask(&self.0.root, |port| RootMsg::Apply { file, port }).await;
+        let answer = ask(&self.0.root, |port| RootMsg::Apply { file, wrong, port }).await;
         let (applied, number) = answer.unwrap_or(Err(ApplyError::Closed))?;
         // So that `servers` and `ready` speak of the new ones. If the troupe ends meanwhile they speak of none.
         let mut roster = self.0.roster.clone();

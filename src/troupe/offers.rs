@@ -10,6 +10,7 @@ use crate::actors::ask;
 use crate::actors::ledger::Held;
 use crate::actors::server::{ServerMsg, SubscribeError};
 use crate::call::Call;
+use crate::duration::later;
 use crate::event::ServerStatus;
 use crate::id::ServerId;
 use crate::policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate};
@@ -91,7 +92,7 @@ impl Troupe {
         uri: String,
         servers: impl Fn(&Self) -> Result<Vec<ServerId>, SubscribeError>,
     ) -> Result<Subscription, SubscribeError> {
-        let until = Instant::now() + self.0.settings.borrow().call_timeout;
+        let until = later(Instant::now(), self.0.settings.borrow().call_timeout);
         let mut roster = self.0.roster.clone();
         loop {
             let wanted = servers(self)?;

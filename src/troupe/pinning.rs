@@ -40,6 +40,6 @@ pub(super) fn read(settings: &PinSettings) -> Result<Pinning, ConfigError> {
 /// The same, beside the runtime's threads.
 pub(super) async fn read_aside(settings: &PinSettings) -> Result<Pinning, ConfigError> {
     let settings = settings.clone();
-    let asked = tokio::task::spawn_blocking(move || read(&settings)).await;
+    let asked = files::aside(move || read(&settings)).await;
     asked.unwrap_or_else(|error| Err(ConfigError::new("pins.file", format!("was not read: {error}"))))
 }

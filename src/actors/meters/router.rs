@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::names;
 use crate::call::Request;
+use crate::duration::later;
 use crate::id::{GroupId, ServerId};
 use crate::policy::routing::{Figures, Settled};
 
@@ -155,7 +156,7 @@ impl RouterMeters {
         if self.stale {
             return;
         }
-        self.next = now + GAUGES_EVERY;
+        self.next = later(now, GAUGES_EVERY);
         let (former, figures) = (self.written, figures());
         self.written = figures;
         self.open.set(figures.open as f64);

@@ -12,6 +12,7 @@ use crate::actors::meters::RegistryMeters;
 use crate::actors::router::RouterMsg;
 use crate::actors::server::{ServerActor, ServerArguments, ServerMsg};
 use crate::actors::supervision::SILENT;
+use crate::duration::later;
 use crate::event::{Event, ExitCause, ServerStatus};
 use crate::id::{Incarnation, ServerId};
 use crate::policy::restart::Decision;
@@ -183,8 +184,8 @@ impl RegistryState {
         let incarnation = member.incarnation;
         let decision = member.restart.decide(&cause, now, &mut self.rng);
         let (status, until) = match decision {
-            Decision::Restart { after } => (ServerStatus::Restarting, Some(now + after)),
-            Decision::Quarantine { after } => (ServerStatus::Quarantined, Some(now + after)),
+            Decision::Restart { after } => (ServerStatus::Restarting, Some(later(now, after))),
+            Decision::Quarantine { after } => (ServerStatus::Quarantined, Some(later(now, after))),
             Decision::Leave => (ServerStatus::Stopped, None),
         };
         if until.is_some() {
@@ -230,7 +231,7 @@ impl RegistryState {
     /// Dead-man's switch: a server actor that shows no sign of life is stopped, then killed.
     pub(super) fn ping(&mut self, now: Instant) {
         let settings = &self.context.settings.restart;
-        self.next_ping = now + settings.ping_interval;
+        self.next_ping = later(now, settings.ping_interval);
         for member in self.members.values_mut() {
             let Phase::Alive(actor) = &member.phase else { continue };
             let silent = now.saturating_duration_since(member.heard_at) > settings.ping_timeout;

@@ -11,6 +11,7 @@ use crate::actors::meters::RegistryMeters;
 use crate::actors::root::{DrainOrder, RootMsg};
 use crate::actors::router::RouterMsg;
 use crate::actors::server::ServerMsg;
+use crate::duration::later;
 use crate::event::{Event, ServerStatus};
 use crate::id::{Incarnation, ServerId};
 use crate::policy::restart::RestartPolicy;
@@ -80,7 +81,7 @@ impl RegistryState {
             // One that rests begins with the new description when it is resumed.
             Phase::Paused { .. } | Phase::Leaving(Some(_)) => return Ok(()),
         };
-        let until = now + self.context.settings.shutdown_drain;
+        let until = later(now, self.context.settings.shutdown_drain);
         self.succeed(myself, &server, former, actor.clone(), until, now).await?;
         self.context.to_router(RouterMsg::Finish { actor, until });
         Ok(())
@@ -236,7 +237,7 @@ impl RegistryState {
         self.offers_changed = true;
         self.context.to_router(RouterMsg::Leaving(server.clone()));
         if let Some(actor) = alive {
-            let until = now + self.context.settings.shutdown_drain;
+            let until = later(now, self.context.settings.shutdown_drain);
             member.finish_by = until;
             self.context.to_router(RouterMsg::Finish { actor, until });
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Ending, RootState};
 use crate::actors::cache::{CacheMsg, Caching};
-use crate::actors::registry::{Registration, RegistryMsg};
+use crate::actors::registry::{Registration, RegistryMsg, WrongFiles};
 use crate::actors::router::RouterMsg;
 use crate::config::{Applied, ConfigError, ConfigFile, ServerSpec, Settings};
 use crate::event::{Event, Origin};
@@ -45,9 +45,17 @@ struct Checked {
 }
 
 impl RootState {
-    pub(super) fn apply(&mut self, file: ConfigFile) -> Result<(Applied, u64), ApplyError> {
-        let Checked { settings, added, replaced, amended, removed, applied } = self.checked(file)?;
+    /// Takes a configuration. Files that it names were read by whoever asks: what is `wrong` with them counts for servers that
+    /// would be reached anew.
+    pub(super) fn apply(
+        &mut self,
+        file: ConfigFile,
+        wrong: &WrongFiles,
+    ) -> Result<(Applied, u64), ApplyError> {
+        let loose = file.loose.clone();
+        let Checked { settings, added, replaced, amended, removed, applied } = self.checked(file, wrong)?;
         self.configuration += 1;
+        self.tell_loose(loose);
         self.change_settings(settings);
         let touched: Vec<ServerId> =
             [&applied.added, &applied.removed, &applied.amended].into_iter().flatten().cloned().collect();
@@ -81,12 +89,12 @@ impl RootState {
     }
 
     /// Checks everything and changes nothing.
-    fn checked(&self, file: ConfigFile) -> Result<Checked, ApplyError> {
+    fn checked(&self, file: ConfigFile, wrong: &WrongFiles) -> Result<Checked, ApplyError> {
         match self.ending {
             Ending::No => {}
             Ending::Draining | Ending::Drained { .. } => return Err(ApplyError::Closed),
         }
-        let ConfigFile { servers, sources, settings: wanted } = file;
+        let ConfigFile { servers, sources, settings: wanted, loose: _ } = file;
         wanted.check().map_err(|error| error.under("troupe"))?;
         (self.strategies)().select(&wanted.strategy)?;
         let settings = self.settings.turned_into(&wanted);
@@ -126,7 +134,10 @@ impl RootState {
             return Err(ApplyError::TooMany(settings.limits.servers_max));
         }
         let reached = |specs: Vec<ServerSpec>| -> Result<Vec<Registration>, ConfigError> {
-            let reached = |spec| {
+            let reached = |spec: ServerSpec| {
+                if let Some(error) = wrong.get(spec.id.as_str()) {
+                    return Err(error.clone());
+                }
                 let alive = self.cast.context.tasks.alive();
                 Registration::reached(spec, &settings, Origin::Configured, alive)
             };

@@ -20,8 +20,9 @@ use crate::actors::alarm::Alarm;
 use crate::actors::discovery::{Census, DiscoveryActor, DiscoveryArguments, DiscoveryMsg};
 use crate::actors::registry::{Registration, RegistryMsg};
 use crate::actors::supervision::{STOP_GRACE, stop_or_kill};
-use crate::config::{DiscoverySettings, RestartKind, RestartSettings, Settings};
+use crate::config::{DiscoverySettings, LoosePermissions, RestartKind, RestartSettings, Settings};
 use crate::discovery::{Source, SourceError};
+use crate::duration::later;
 use crate::event::{Event, ExitCause, Origin, SourceStatus};
 use crate::id::{ServerId, SourceId};
 use crate::policy::membership::{Believed, Conflict, Membership, Present, Step};
@@ -57,6 +58,8 @@ struct Seat {
     failures: u32,
     /// What could not be read of the last answer, and why.
     skipped: BTreeMap<String, String>,
+    /// What of the source others may write: it was told.
+    loose: Vec<LoosePermissions>,
 }
 
 /// All sources.
@@ -90,6 +93,7 @@ impl Sources {
             next_look: None,
             failures: 0,
             skipped: BTreeMap::new(),
+            loose: Vec::new(),
         });
         let mut hasher = DefaultHasher::new();
         (seed, "sources").hash(&mut hasher);
@@ -208,7 +212,7 @@ impl RootState {
                 // Nobody but shutdown asks it to end.
                 Decision::Leave => Duration::ZERO,
             };
-            seat.restart_at = Some(now + after);
+            seat.restart_at = Some(later(now, after));
             seat.next_look = seat.restart_at;
             let (source, cause) = (seat.registered.id.clone(), cause.clone());
             self.cast.context.emit(Event::DiscoveryRestarted { source, cause });
@@ -218,7 +222,7 @@ impl RootState {
 
     /// A source answered.
     pub(super) fn found(&mut self, source: &SourceId, census: Census, now: Instant) {
-        let Census { servers, unread, skipped, next_look } = census;
+        let Census { servers, unread, skipped, loose, next_look } = census;
         let Ending::No = self.ending else { return };
         let count = servers.len();
         let believed = self.sources.membership.answered(source, servers, &unread, now);
@@ -233,6 +237,11 @@ impl RootState {
             let (source, record, reason) = (source.clone(), record.clone(), reason.clone());
             context.emit(Event::RecordSkipped { source, record, reason });
         }
+        for loose in loose.iter().filter(|loose| !seat.loose.contains(loose)) {
+            tracing::warn!(source = %source, "{loose}");
+            context.emit(Event::LoosePermissions(loose.clone()));
+        }
+        seat.loose = loose;
         match believed {
             Believed::Yes => {
                 if matches!(seat.status, SourceStatus::Failing | SourceStatus::Doubted) {
@@ -250,7 +259,7 @@ impl RootState {
                 }
                 seat.status = SourceStatus::Doubted;
                 seat.reason = Some(format!("it names no server, and {known} are known"));
-                seat.next_look = Some(now + again_in);
+                seat.next_look = Some(later(now, again_in));
                 if let Some(actor) = &seat.actor {
                     // One that has just ended looks again when it is restarted.
                     let _ = actor.cast(DiscoveryMsg::LookAgain { after: again_in });

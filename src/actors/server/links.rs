@@ -10,6 +10,7 @@ use super::{Connection, ServerMsg, ServerState, hope_after_loss};
 use crate::actors::connection::{ConnectionActor, ConnectionArguments, Ending};
 use crate::actors::pump::PumpMsg;
 use crate::call::AttemptEnd;
+use crate::duration::later;
 use crate::event::{Event, ServerStatus};
 use crate::id::{AttemptId, ConnectionId};
 use crate::news;
@@ -151,14 +152,14 @@ impl ServerState {
         let transition = ledger.breaker.link_lost(now, rng);
         let at_once = ledger.reconnect.attempts() == 0;
         let delay = ledger.reconnect.next(now, rng);
-        self.reconnect_at = if at_once { None } else { Some(now + delay) };
+        self.reconnect_at = if at_once { None } else { Some(later(now, delay)) };
         if let Some(transition) = transition {
             self.announce(transition);
         }
         if was_ready && !self.pool.is_ready() {
             // What comes back may have more, or less, than what went.
             self.ledger().known.take_if(|known| known.era == Era::Modern);
-            self.hope_until = Some(now + hope_after_loss(&*self.connector));
+            self.hope_until = Some(later(now, hope_after_loss(&*self.connector)));
         }
         self.lists.lost_link();
         self.last_error = Some(reason);
@@ -174,10 +175,10 @@ impl ServerState {
         if !self.pool.is_ready() {
             ledger.known = None;
         }
-        self.reconnect_at = Some(now + delay);
+        self.reconnect_at = Some(later(now, delay));
         self.last_error = Some(reason);
         if self.reported.as_ref().is_none_or(|reported| reported.status != ServerStatus::Ready)
-            && self.hope_until.is_some_and(|until| until > now + hope_after_loss(&*self.connector))
+            && self.hope_until.is_some_and(|until| until > later(now, hope_after_loss(&*self.connector)))
         {
             // The hope of the first attempt ends with it.
             self.hope_until = None;

@@ -15,6 +15,7 @@ use super::ServerState;
 use crate::actors::cache::CacheMsg;
 use crate::actors::ledger::Held;
 use crate::actors::pump::{Listened, PumpMsg};
+use crate::duration::later;
 use crate::event::Event;
 use crate::id::ConnectionId;
 use crate::news;
@@ -227,7 +228,7 @@ impl ServerState {
                 let wait = doubled.min(AGAIN_AFTER_MAX);
                 self.listening.failures = self.listening.failures.saturating_add(1);
                 let jitter = wait.mul_f64(self.rng.random_range(0.0..0.5));
-                self.listening.again_at = Some(now + wait + jitter);
+                self.listening.again_at = Some(later(now, wait.saturating_add(jitter)));
             }
             Listened::Ended { acknowledged: false } => {
                 // Its lists are fetched again when they are no longer fresh.
@@ -298,7 +299,7 @@ impl ServerState {
             self.listening.settled = true;
         } else {
             // Its queue is full of calls: soon again.
-            self.listening.again_at = Some(now + AGAIN_AFTER_MIN);
+            self.listening.again_at = Some(later(now, AGAIN_AFTER_MIN));
         }
     }
 }

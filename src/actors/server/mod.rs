@@ -56,6 +56,7 @@ use super::root::RootMsg;
 use super::supervision::{STOP_GRACE, exit_of};
 use super::watching::{LateAnswers, ToldViolations};
 use crate::config::ServerSpec;
+use crate::duration::later;
 use crate::event::{BreakerTransition, Event};
 use crate::id::{AttemptId, ConnectionId, Incarnation, RouterLife, ServerId};
 use crate::policy::catalogue::Offer;
@@ -277,7 +278,10 @@ impl Actor for ServerActor {
         ledger.breaker.inherit(now);
         let meters = ServerMeters::new(&spec.id, ledger.breaker.state());
         let hope = if newcomer {
-            spec.pool.connect_timeout + spec.pool.handshake_timeout + spec.pool.list_timeout
+            spec.pool
+                .connect_timeout
+                .saturating_add(spec.pool.handshake_timeout)
+                .saturating_add(spec.pool.list_timeout)
         } else {
             hope_after_loss(&*connector)
         };
@@ -304,7 +308,7 @@ impl Actor for ServerActor {
             lists: ListsState::new(context.settings.reconnect.clone(), now),
             listening: ListeningState::new(now),
             pins: ToldOfPins::default(),
-            hope_until: Some(now + hope),
+            hope_until: Some(later(now, hope)),
             reported: None,
             refused: false,
             drain_until: None,

@@ -166,7 +166,7 @@ impl Watch for ConsulWatch {
                 Some(agent) => agent.clone(),
                 None => self.agent.insert(Agent::of(&self.source).await?).clone(),
             };
-            let within = if self.index > 0 { WAIT_MAX + STEP_TIMEOUT } else { STEP_TIMEOUT };
+            let within = if self.index > 0 { WAIT_MAX.saturating_add(STEP_TIMEOUT) } else { STEP_TIMEOUT };
             let question = self.source.question(self.index);
             let response = agent.ask(Method::GET, &question, String::new(), within).await?.success()?;
             let index = number(&response, "x-consul-index").unwrap_or(0);
@@ -263,8 +263,10 @@ impl ConsulSource {
     }
 
     fn answer(&self, instances: Vec<Instance>) -> Answer {
-        let mut answer =
-            Answer::of(Vec::<crate::Server>::new(), Next::OnChange { within: WAIT_MAX + STEP_TIMEOUT });
+        let mut answer = Answer::of(
+            Vec::<crate::Server>::new(),
+            Next::OnChange { within: WAIT_MAX.saturating_add(STEP_TIMEOUT) },
+        );
         let heaviest = instances.iter().map(|instance| instance.service.passing()).max().unwrap_or(1);
         for instance in instances {
             let id = self.id(&instance);

@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{
     Answer, BoxFuture, Next, RECORD_BYTES_MAX, Record, Skipped, Source, SourceError, Template, Tls, Watch,
 };
+use crate::duration::later;
 use crate::id::ServerId;
 
 pub(super) use post::EtcdPost;
@@ -226,7 +227,7 @@ impl View {
         });
         let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
         let stream = source.step(client.watch(source.prefix.as_str(), Some(options))).await?;
-        let get_again_at = Instant::now() + GET_AGAIN;
+        let get_again_at = later(Instant::now(), GET_AGAIN);
         let prefix_len = source.prefix.len();
         Ok(Self { client, stream, prefix_len, records: records.collect(), revision, get_again_at })
     }
@@ -294,7 +295,7 @@ fn kept(value: &[u8]) -> Vec<u8> {
 
 impl EtcdWatch {
     fn answer(&self) -> Answer {
-        let within = GET_AGAIN + STEP_TIMEOUT;
+        let within = GET_AGAIN.saturating_add(STEP_TIMEOUT);
         let mut answer = Answer::of(Vec::<crate::Server>::new(), Next::OnChange { within });
         for (key, value) in self.view.iter().flat_map(|view| &view.records) {
             let id = String::from_utf8_lossy(key);

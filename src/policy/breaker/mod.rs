@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use crate::call::OutcomeClass;
 use crate::config::{BreakerMode, BreakerSettings};
+use crate::duration::later;
 use crate::event::{BreakerState, BreakerTransition, TransitionReason};
 use crate::stats::BreakerStats;
 
@@ -144,7 +145,7 @@ impl Breaker {
         match self.state {
             Some(State::Open { until, .. }) => Some(until),
             Some(State::HalfOpen { first_permit, .. }) => {
-                first_permit.map(|first| first + self.settings.half_open_timeout)
+                first_permit.map(|first| later(first, self.settings.half_open_timeout))
             }
             None | Some(State::Closed { .. } | State::ForcedOpen) => None,
         }
@@ -373,7 +374,7 @@ impl Breaker {
         let open_for = self.opening(rng);
         self.trips_in_row = self.trips_in_row.saturating_add(1);
         self.trips += 1;
-        self.enter(State::Open { until: now + open_for, by_links });
+        self.enter(State::Open { until: later(now, open_for), by_links });
         self.transition(from, reason, Some(open_for))
     }
 
@@ -381,7 +382,7 @@ impl Breaker {
     fn opening(&self, rng: &mut dyn Rng) -> Duration {
         let doublings = self.trips_in_row.min(30);
         let base = self.settings.open_for.saturating_mul(1 << doublings).min(self.settings.open_for_max);
-        base + base.mul_f64(self.settings.jitter * rng.random::<f64>())
+        base.saturating_add(base.mul_f64(self.settings.jitter * rng.random::<f64>()))
     }
 
     fn half_open(&mut self, reason: TransitionReason) -> BreakerTransition {

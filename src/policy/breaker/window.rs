@@ -85,7 +85,7 @@ impl Window {
             self.current = (self.current + 1) % BUCKETS;
             self.buckets[self.current] = Counts::default();
         }
-        self.began = Some(began + self.width * passed as u32);
+        self.began = Some(crate::duration::later(began, self.width.saturating_mul(passed as u32)));
     }
 }
 

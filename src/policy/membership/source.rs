@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::DiscoverySettings;
+use crate::duration::later;
 use crate::id::ServerId;
 
 /// The shortest time after which an answer that is not believed is asked for again.
@@ -90,7 +91,7 @@ impl<D: Clone + PartialEq> SourceView<D> {
             let doubt = self.doubt.get_or_insert(Doubt { since: now, answers: 0 });
             doubt.answers = doubt.answers.saturating_add(1);
             let missing = self.rules.empty_answers.saturating_sub(doubt.answers);
-            let remaining = (doubt.since + self.rules.empty_after).saturating_duration_since(now);
+            let remaining = later(doubt.since, self.rules.empty_after).saturating_duration_since(now);
             if missing > 0 || !remaining.is_zero() {
                 let again_in = (remaining / missing.max(1)).max(AGAIN_MIN);
                 return Believed::NotYet { again_in, first };
@@ -141,7 +142,7 @@ impl<D: Clone + PartialEq> SourceView<D> {
         }
         let grace = if says.is_none() { self.grace } else { Duration::ZERO };
         let hold = if flapping { self.rules.flap_hold } else { Duration::ZERO };
-        known.pending = Some(Pending { says, due: now + grace.max(hold) });
+        known.pending = Some(Pending { says, due: later(now, grace.max(hold)) });
     }
 
     /// Lets what is due stand.
@@ -187,7 +188,7 @@ impl<D: Clone + PartialEq> SourceView<D> {
 }
 
 fn forget_old(changes: &mut VecDeque<Instant>, rules: &DiscoverySettings, now: Instant) {
-    while changes.front().is_some_and(|at| *at + rules.flap_window <= now) {
+    while changes.front().is_some_and(|at| now.saturating_duration_since(*at) >= rules.flap_window) {
         changes.pop_front();
     }
 }

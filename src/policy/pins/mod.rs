@@ -115,8 +115,8 @@ impl Differences {
         let broken = self.broken.iter().filter(|(tool, pins)| former.broken.get(*tool) != Some(pins));
         Self {
             broken: broken.map(|(tool, pins)| (tool.clone(), *pins)).collect(),
-            unpinned: &self.unpinned - &former.unpinned,
-            missing: &self.missing - &former.missing,
+            unpinned: self.unpinned.difference(&former.unpinned).cloned().collect(),
+            missing: self.missing.difference(&former.missing).cloned().collect(),
         }
     }
 }

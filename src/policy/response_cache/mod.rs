@@ -32,6 +32,7 @@ pub use verdict::{Verdict, excuses, is_own, judge};
 
 use crate::call::Priority;
 use crate::config::CacheSettings;
+use crate::duration::later;
 use crate::error::CallError;
 use crate::news::reason;
 use crate::policy::rate::{Allowance, Rate};
@@ -248,7 +249,7 @@ impl<P: Port> ResponseCache<P> {
                     let bytes = place.bytes_with(&kept.result);
                     let entry = Entry::new(kept.clone(), terms, begun, &lifetime, bytes, now);
                     self.counted.stored += u64::from(self.store.keep(place, entry));
-                    self.sweep_at.get_or_insert(now + SWEEP_EVERY);
+                    self.sweep_at.get_or_insert(later(now, SWEEP_EVERY));
                 }
                 match verdict {
                     Verdict::Keep(_) | Verdict::KeepForEveryone(_) | Verdict::Share => Shared::Answer(kept),
@@ -336,7 +337,7 @@ impl<P: Port> ResponseCache<P> {
         let dropped = if self.drop_at.is_some_and(|at| at <= now) { self.drop_cleared(now) } else { None };
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.store.sweep(&self.clearings, now);
-            self.sweep_at = (self.store.len() > 0).then(|| now + SWEEP_EVERY);
+            self.sweep_at = (self.store.len() > 0).then(|| later(now, SWEEP_EVERY));
         }
         dropped
     }

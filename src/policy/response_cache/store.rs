@@ -72,7 +72,7 @@ impl Entry {
 }
 
 fn later(at: Instant, by: Duration) -> Instant {
-    at + by.min(AGE_MAX)
+    crate::duration::later(at, by.min(AGE_MAX))
 }
 
 /// What an entry may be used for.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{Outlet, Over, Route, RouteCandidates, Routing, View};
 use crate::call::{Errand, OutcomeClass};
+use crate::duration::later;
 use crate::error::{CallErrorKind, Delivery};
 use crate::event::ExitCause;
 use crate::id::{AttemptId, CallId, ServerId};
@@ -105,7 +106,7 @@ impl<P, S> Routing<P, S> {
             .attempts
             .checked_sub(2)
             .map(|before| backoff::delay(&self.settings.retry.backoff, before, &mut self.rng));
-        if delay.is_some_and(|delay| now + delay >= call.deadline()) {
+        if delay.is_some_and(|delay| later(now, delay) >= call.deadline()) {
             return false;
         }
         if !self.budget.withdraw(now) {
@@ -123,7 +124,7 @@ impl<P, S> Routing<P, S> {
                 if let Some(call) = self.calls.get_mut(id) {
                     call.phase = Phase::Delayed;
                 }
-                self.calls.wake(id, now + delay);
+                self.calls.wake(id, later(now, delay));
             }
         }
         true
@@ -193,7 +194,7 @@ impl<P, S> Routing<P, S> {
             return;
         }
         if let Some(delay) = self.hedge_delays.delay(&view.spec.group, &call.tool, now) {
-            self.calls.wake(id, now + delay);
+            self.calls.wake(id, later(now, delay));
         }
     }
 

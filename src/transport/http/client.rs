@@ -14,25 +14,30 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::legacy::{Client as HyperClient, Error as ClientError};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower_service::Service;
 
 use super::HttpOptions;
+use crate::duration::TIME_MAX;
 use crate::transport::address::shown;
+use crate::transport::tls::Tls;
 use crate::transport::tokens::Tokens;
 use crate::transport::{BoxFuture, DialError};
 
 /// How long a connection is kept without a request. Common servers (Node, uvicorn) close theirs after 5 s; a request that
 /// meets such a close may or may not have been carried out.
 const KEPT_IDLE: Duration = Duration::from_secs(4);
+
+/// The most that Linux takes for its keepalive; with more it would have none.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+const KEEPALIVE_TRIES_MAX: u32 = 127;
 
 /// The body of a request.
 pub(super) type Body = Full<Bytes>;
@@ -49,7 +54,7 @@ pub(super) enum Unanswered {
 /// Sends requests to one server.
 #[derive(Clone)]
 pub(super) struct Client {
-    hyper: HyperClient<HttpsConnector<Way>, Body>,
+    hyper: HyperClient<Secured, Body>,
     tokens: Option<Tokens>,
 }
 
@@ -107,8 +112,7 @@ pub(super) fn root_of(error: &dyn Error) -> String {
 
 /// Makes the clients of a server's links.
 pub(super) struct Clients {
-    way: Way,
-    tls: ClientConfig,
+    way: Secured,
     ping_interval: Duration,
     silence_max: Duration,
     /// Where the tokens of requests come from, if the server wants any.
@@ -125,20 +129,23 @@ impl Clients {
     pub fn new(
         uri: &Uri,
         options: &HttpOptions,
-        tls: ClientConfig,
+        tls: Tls,
         proxies: Option<&Matcher>,
     ) -> Result<Self, DialError> {
         let liveness = &options.liveness;
-        let silence_max = liveness.ping_interval * (liveness.misses_max + 1);
+        // A host may give options that no settings have checked.
+        let ping_interval = liveness.ping_interval.min(TIME_MAX);
+        let silence_max = ping_interval.saturating_mul(liveness.misses_max.saturating_add(1)).min(TIME_MAX);
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(options.connect_timeout));
         // A peer that vanished without a word is noticed by the kernel, which counts in whole seconds.
         let second = Duration::from_secs(1);
-        tcp.set_keepalive(Some(liveness.ping_interval.max(second)));
-        tcp.set_keepalive_interval(Some(liveness.ping_interval.max(second)));
-        tcp.set_keepalive_retries(Some(liveness.misses_max));
+        let kernels = ping_interval.clamp(second, KEEPALIVE_MAX);
+        tcp.set_keepalive(Some(kernels));
+        tcp.set_keepalive_interval(Some(kernels));
+        tcp.set_keepalive_retries(Some(liveness.misses_max.min(KEEPALIVE_TRIES_MAX)));
         #[cfg(target_os = "linux")]
         tcp.set_tcp_user_timeout(Some(silence_max.max(second)));
         let mut proxy_authorization = None;
@@ -160,24 +167,19 @@ impl Clients {
                 Way::Forward { tcp, proxy: proxy.uri().clone() }
             }
         };
-        let ping_interval = liveness.ping_interval;
-        Ok(Self { way, tls, ping_interval, silence_max, tokens: None, proxy_authorization })
+        let way = Secured { way, tls };
+        Ok(Self { way, ping_interval, silence_max, tokens: None, proxy_authorization })
     }
 
     /// A client whose tasks end with `tasks`.
     pub fn make(&self, tasks: &ClientTasks) -> Client {
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(self.tls.clone())
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(self.way.clone());
         let hyper = HyperClient::builder(Spawner(tasks.0.subscribe()))
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(KEPT_IDLE)
             .http2_keep_alive_interval(self.ping_interval)
             .http2_keep_alive_timeout(self.silence_max.saturating_sub(self.ping_interval))
-            .build(connector);
+            .build(self.way.clone());
         Client { hyper, tokens: self.tokens.clone() }
     }
 }
@@ -211,6 +213,37 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
                 () = task => {}
             }
         });
+    }
+}
+
+/// How connections are made, and how the server is verified by the time that one is.
+#[derive(Clone)]
+struct Secured {
+    way: Way,
+    tls: Tls,
+}
+
+impl Service<Uri> for Secured {
+    type Response = MaybeHttpsStream<Wire>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        // As the way itself.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, server: Uri) -> Self::Future {
+        let Self { way, tls } = self.clone();
+        Box::pin(async move {
+            let config = tls.config().await?;
+            let mut connector = HttpsConnectorBuilder::new()
+                .with_tls_config((*config).clone())
+                .https_or_http()
+                .enable_all_versions()
+                .wrap_connector(way);
+            connector.call(server).await
+        })
     }
 }
 

@@ -30,15 +30,15 @@ use std::time::Duration;
 use http::header::{PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use hyper_util::client::proxy::matcher::Matcher;
-use rustls::ClientConfig;
 
 use self::client::{ClientTasks, Clients};
 use self::exchange::Site;
 use self::headers::{PARAM_PREFIX, RESERVED};
 use self::link::HttpLink;
 use super::address::{self, shown};
+use super::tls::Tls;
 use super::tokens::Tokens;
-use super::{BoxFuture, Connector, DialError, Link, tls};
+use super::{BoxFuture, Connector, DialError, Link};
 use crate::config::{LivenessSettings, ProxyChoice, TlsOptions};
 use crate::secret::Secret;
 
@@ -108,14 +108,14 @@ impl HttpConnector {
     ///
     /// # Errors
     /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, for headers that
-    /// are malformed or set by the transport itself, and for a proxy of an unknown kind; [`DialError::TlsFile`] for a file
-    /// that TLS cannot use.
+    /// are malformed or set by the transport itself, and for a proxy of an unknown kind. Files that TLS needs are read when a
+    /// connection is opened.
     pub fn new(options: HttpOptions) -> Result<Self, DialError> {
         let proxies = match options.proxy {
             ProxyChoice::None => None,
             ProxyChoice::Environment => Some(Matcher::from_env()),
         };
-        let tls = tls::config(&options.tls)?;
+        let tls = Tls::new(options.tls.clone())?;
         Self::with(options, tls, proxies.as_ref())
     }
 
@@ -125,7 +125,7 @@ impl HttpConnector {
         self
     }
 
-    fn with(options: HttpOptions, tls: ClientConfig, proxies: Option<&Matcher>) -> Result<Self, DialError> {
+    fn with(options: HttpOptions, tls: impl Into<Tls>, proxies: Option<&Matcher>) -> Result<Self, DialError> {
         let uri = address::parse(&options.url, ["http", "https"])?;
         let owner = "the transport itself";
         let operators = address::headers(&options.headers, &RESERVED, owner)?;
@@ -133,7 +133,7 @@ impl HttpConnector {
             let reason = format!("the header {name} is set by {owner}");
             return Err(DialError::InvalidEndpoint { reason });
         }
-        let clients = Clients::new(&uri, &options, tls, proxies)?;
+        let clients = Clients::new(&uri, &options, tls.into(), proxies)?;
         let mut headers = HeaderMap::new();
         for (name, value) in operators {
             headers.append(name, value);

@@ -161,7 +161,7 @@ impl Events {
         let Some(end) = memchr2(b'\n', b'\r', &self.rest[self.searched..]) else {
             self.searched = self.rest.len();
             // The name of a field, its colon and a space go on top of the data.
-            return if self.searched > self.bytes_max + 16 { Err(TooLarge) } else { Ok(None) };
+            return if self.searched > self.bytes_max.saturating_add(16) { Err(TooLarge) } else { Ok(None) };
         };
         let line = self.rest.split_to(self.searched + end);
         self.searched = 0;

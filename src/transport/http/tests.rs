@@ -9,6 +9,7 @@ use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::transport::tls;
 use crate::transport::tls::tests::{Authority, Clients, accept};
 use crate::transport::{Failure, Head, Inbound, LinkError, Outbound};
 
@@ -333,4 +334,40 @@ async fn a_server_that_asks_for_a_certificate_is_shown_it_and_else_says_that_it_
         link.close().await.expect("there is nothing to fail");
         serving.await.expect("it ended");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_renewed_is_shown_by_the_next_connection() {
+    let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+    let acceptor = ours.acceptor(Clients::Certified, &[]);
+    let (listener, address) = listener().await;
+    let port = address.rsplit_once(':').expect("a port").1.to_owned();
+    let serving = tokio::spawn(async move {
+        assert!(accept(&listener, &acceptor).await.is_none(), "nobody vouches for it");
+        let stream = accept(&listener, &acceptor).await.expect("it was renewed");
+        let service = service_fn(|_: http::Request<hyper::body::Incoming>| async {
+            let body = http_body_util::Full::new(bytes::Bytes::from_static(b"{}"));
+            http::Response::builder().header("content-type", "application/json").body(body)
+        });
+        let _ =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    });
+    let (cert, key) = foreign.client();
+    let tls = TlsOptions::new().ca_file(ours.file()).client_certificate(&cert, &key);
+    let options = HttpOptions { tls, ..HttpOptions::new(format!("https://localhost:{port}/")) };
+    let connector = HttpConnector::new(options).expect("right options");
+    for welcome in [false, true] {
+        let mut link = connector.connect().await.expect("it reaches out later");
+        link.send(request(1)).await.expect("there is room");
+        let heard = link.next().await;
+        assert_eq!(matches!(heard, Some(Ok(Inbound::Answer { .. }))), welcome, "{heard:?}");
+        link.close().await.expect("there is nothing to fail");
+        let (renewed_cert, renewed_key) = ours.client();
+        std::fs::copy(renewed_cert, &cert).expect("it is written");
+        std::fs::copy(renewed_key, &key).expect("it is written");
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::resume();
+    }
+    serving.await.expect("it was told what it waited for");
 }

@@ -154,7 +154,7 @@ impl Drop for Process {
             return;
         }
         self.kill();
-        let until = Instant::now() + REAP_MAX;
+        let until = crate::duration::later(Instant::now(), REAP_MAX);
         // One that takes longer is reaped by the next runtime of this host, if there is one.
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
             std::thread::yield_now();

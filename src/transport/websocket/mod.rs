@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
@@ -13,7 +12,6 @@ use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use http::{Request, StatusCode, Uri};
-use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -31,8 +29,9 @@ use crate::config::{SubprotocolChoice, TlsOptions};
 use crate::secret::Secret;
 
 use super::address::{self, shown};
+use super::tls::Tls;
 use super::tokens::{Lent, Tokens};
-use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound, tls};
+use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound};
 
 mod counted;
 #[cfg(test)]
@@ -95,7 +94,7 @@ pub struct WebSocketConnector {
     headers: Vec<(HeaderName, HeaderValue)>,
     subprotocol: SubprotocolChoice,
     message_bytes_max: usize,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Tls>,
     tokens: Option<Tokens>,
     /// The server was seen to echo no subprotocol. A hint that saves a dial, learned anew where it is lost.
     bare: AtomicBool,
@@ -112,11 +111,11 @@ impl WebSocketConnector {
     ///
     /// # Errors
     /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, and for headers
-    /// that are malformed or set by the handshake itself; [`DialError::TlsFile`] for a file that TLS cannot use.
+    /// that are malformed or set by the handshake itself. Files that TLS needs are read when it connects.
     pub fn new(options: WebSocketOptions) -> Result<Self, DialError> {
         let uri = address::parse(&options.url, ["ws", "wss"])?;
         let tls = match uri.scheme_str() {
-            Some("wss") => Some(Arc::new(tls::config(&options.tls)?)),
+            Some("wss") => Some(Tls::new(options.tls)?),
             _ => None,
         };
         let headers = address::headers(&options.headers, &RESERVED_HEADERS, "the handshake itself")?;
@@ -165,12 +164,13 @@ impl WebSocketConnector {
     }
 
     async fn dial(&self, offer: Option<&str>, lent: Option<&Lent>) -> Result<Box<dyn Link>, WsError> {
-        let request = self.request(offer, lent).map_err(|error| match error {
+        let within = |error| match error {
             DialError::Io(error) => WsError::Io(error),
             other => WsError::Io(std::io::Error::other(other)),
-        })?;
+        };
+        let request = self.request(offer, lent).map_err(within)?;
         let connector = match &self.tls {
-            Some(config) => TlsConnector::Rustls(config.clone()),
+            Some(tls) => TlsConnector::Rustls(tls.config().await.map_err(within)?),
             None => TlsConnector::Plain,
         };
         let config = config(self.message_bytes_max);
@@ -255,7 +255,7 @@ fn config(message_bytes_max: usize) -> WebSocketConfig {
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         // The sink holds back after the first write that blocks, so one message on top of the buffer is the most.
-        .max_write_buffer_size(WRITE_BUFFER_BYTES + message_bytes_max + 1024)
+        .max_write_buffer_size(message_bytes_max.saturating_add(WRITE_BUFFER_BYTES + 1024))
         .max_message_size(Some(message_bytes_max))
         .max_frame_size(Some(message_bytes_max))
 }

@@ -269,6 +269,15 @@ async fn a_server_that_asks_for_a_certificate_is_shown_it_and_else_says_that_it_
 }
 
 #[tokio::test]
+async fn files_for_tls_are_read_when_it_connects_and_told_by_their_names() {
+    let tls = TlsOptions::new().ca_file("/nowhere/ca.pem");
+    let options = WebSocketOptions { tls, ..options("wss://localhost:1") };
+    let connector = WebSocketConnector::new(options).expect("no file is read yet");
+    let Err(refused) = connector.connect().await else { panic!("it connected") };
+    assert!(refused.to_string().contains("/nowhere/ca.pem"), "{refused}");
+}
+
+#[tokio::test]
 async fn an_upgrade_that_is_refused_for_its_token_is_asked_for_once_more_with_another() {
     for (status, refusals) in [("401 Unauthorized", 1), ("403 Forbidden", 1), ("401 Unauthorized", 2)] {
         let (listener, address) = listener().await;

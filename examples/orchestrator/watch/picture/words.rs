@@ -148,6 +148,7 @@ pub fn event(event: &Event) -> (String, String) {
             (source.to_string(), format!("answers again, names {}", several(*servers, "server")))
         }
         Event::DiscoveryRestarted { source, cause } => (source.to_string(), format!("restarted: {cause}")),
+        Event::LoosePermissions(loose) => (troupe(), loose.to_string()),
         Event::ConfigurationApplied(applied) => (troupe(), format!("configuration applied: {applied}")),
         Event::StrategyChanged { strategy } => (troupe(), format!("strategy {strategy}")),
         Event::ShutdownStarted => (troupe(), "shutdown started".to_owned()),
