@@ -9,8 +9,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::file::read_server;
-use super::{ConfigError, ConfigFile, PinSettings, ServerSpec, Settings};
+use super::file::{WHOLE, read_server};
+use super::{ConfigError, ConfigFile, PinSettings, ServerSpec, Settings, shown};
 
 /// Mistakes that are looked for in one server, or in the settings: more would help nobody.
 const MISTAKES_MAX: usize = 50;
@@ -47,7 +47,7 @@ pub(crate) fn mistakes(text: &str, knowing: &Knowing<'_>) -> Vec<Mistake> {
             return vec![Mistake {
                 line,
                 column,
-                error: ConfigError::new("servers.json", error.to_string()),
+                error: ConfigError::new(WHOLE, shown::words(&error)),
             }];
         }
     };
@@ -96,7 +96,7 @@ pub(crate) fn mistakes(text: &str, knowing: &Knowing<'_>) -> Vec<Mistake> {
         .into_iter()
         .map(|error| {
             let (line, column) = line_and_column(text, place(text, &error.key));
-            Mistake { line, column, error }
+            Mistake { line, column, error: error.shown() }
         })
         .collect();
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
@@ -130,11 +130,7 @@ fn every_mistake<T>(
 
 /// Reads a value; a mistake names its key as a path.
 pub(super) fn read_value<'de, T: Deserialize<'de>>(value: &'de Value) -> Result<T, ConfigError> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let key = if path == "." { String::new() } else { path };
-        ConfigError::new(key, error.into_inner().to_string())
-    })
+    serde_path_to_error::deserialize(value).map_err(shown::mistake)
 }
 
 /// An object's entries in their order, unread.
@@ -170,9 +166,10 @@ impl<'de> Deserialize<'de> for Entries<'de> {
     }
 }
 
-/// What is left of a path behind one of its keys, which may have dots of their own.
+/// What is left of a path behind one of its keys, which may have dots of their own. A path may end with a key that is not
+/// shown whole.
 fn behind<'p>(path: &'p str, key: &str) -> Option<&'p str> {
-    let rest = path.strip_prefix(key)?;
+    let rest = path.strip_prefix(key).or_else(|| path.strip_prefix(&*shown::name(key)))?;
     match rest.chars().next() {
         None => Some(rest),
         Some('.') => Some(&rest[1..]),

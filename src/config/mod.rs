@@ -1,5 +1,6 @@
 //! Plain configuration data: what a host or a `servers.json` may say, its defaults, and its checks.
 
+mod address;
 mod applied;
 mod cache;
 mod discovery;
@@ -13,10 +14,14 @@ mod pins;
 mod schema;
 mod server;
 mod settings;
+pub(crate) mod shown;
 mod source;
 mod tls;
 mod wire;
 
+pub(crate) use address::{shown as shown_url, shown_endpoint};
+#[cfg(any(feature = "etcd", feature = "http", feature = "websocket"))]
+pub(crate) use address::{Address, AddressError};
 pub use applied::Applied;
 pub(crate) use cache::ToolName;
 pub use cache::{CacheRule, CacheScope, CacheSettings};
@@ -29,7 +34,7 @@ pub use pins::{OnChange, PinSettings};
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(crate) use server::BEARER;
 pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
-pub(crate) use server::{ServerSpec, without_query};
+pub(crate) use server::ServerSpec;
 pub use settings::{
     AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
     LivenessSettings, MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,
@@ -52,6 +57,11 @@ impl ConfigError {
     /// A mistake at `key`.
     pub fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { key: key.into(), reason: reason.into() }
+    }
+
+    /// The same mistake, with its key up to where it may be a value: what reads a key knows it as it is written.
+    fn shown(self) -> Self {
+        Self { key: shown::name(&self.key).into_owned(), ..self }
     }
 
     /// The same mistake, with `parent` put before its key.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Answer, BoxFuture, Next, Skipped, Source, SourceError, Watch};
-use crate::config::servers_one_by_one;
+use crate::config::{servers_one_by_one, shown};
 use crate::id::ServerId;
 
 /// How often files are read unless another interval is said.
@@ -147,7 +147,7 @@ impl FileWatch {
                 match server {
                     Ok(server) => answer.servers.push(server.into()),
                     Err(error) => answer.skipped.push(Skipped {
-                        record: format!("{file}: {id}"),
+                        record: format!("{file}: {}", shown::name(&id)),
                         server: ServerId::new(&id).ok(),
                         reason: error.to_string(),
                     }),

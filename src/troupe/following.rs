@@ -1,5 +1,6 @@
 //! Follows a `servers.json` on its disk.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -63,7 +64,6 @@ struct Stamp {
 /// }
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct ConfigWatch {
     path: PathBuf,
     looks: Option<Interval>,
@@ -72,6 +72,13 @@ pub struct ConfigWatch {
     /// The state, and the text, that were given last.
     taken: Option<Stamp>,
     text: Option<String>,
+}
+
+impl fmt::Debug for ConfigWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the text, which may hold secrets.
+        f.debug_struct("ConfigWatch").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl ConfigWatch {

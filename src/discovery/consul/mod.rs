@@ -24,7 +24,7 @@ use super::record::fitted_id;
 use super::{
     Answer, BoxFuture, Next, Record, RecordError, Skipped, Source, SourceError, Template, Tls, Watch,
 };
-use crate::config::WEIGHT_MAX;
+use crate::config::{WEIGHT_MAX, shown, shown_url};
 use crate::id::ServerId;
 
 pub(super) use post::ConsulPost;
@@ -111,13 +111,9 @@ impl ConsulSource {
         self
     }
 
-    /// The agent's URL without user info.
+    /// The agent's URL as it may be shown.
     fn shown(&self) -> String {
-        let plain = crate::config::without_query(&self.url);
-        match plain.rsplit_once('@') {
-            Some((_, host)) => host.to_owned(),
-            None => plain.to_owned(),
-        }
+        shown_url(&self.url)
     }
 
     /// The question after the answer of `index`; 0 for the first.
@@ -176,7 +172,7 @@ impl Watch for ConsulWatch {
                 return Err(SourceError::Unavailable("the agent knows no leader".to_owned()));
             }
             let instances: Vec<Instance> = serde_json::from_slice(&response.body)
-                .map_err(|error| SourceError::Unintelligible(error.to_string()))?;
+                .map_err(|error| SourceError::Unintelligible(shown::words(&error)))?;
             if instances.is_empty() {
                 self.source.empty_is_true(&agent, &response).await?;
             }

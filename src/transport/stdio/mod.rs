@@ -23,6 +23,7 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{BoxFuture, Connector, DialError, Link};
+use crate::config::shown;
 use crate::secret::Secret;
 
 mod keeper;
@@ -93,9 +94,9 @@ impl fmt::Debug for StdioOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StdioOptions")
             .field("server", &self.server)
-            .field("command", &self.command)
+            .field("command", &shown::command(&self.command))
             .field("args", &format_args!("[{} of them]", self.args.len()))
-            .field("env", &self.env.keys().collect::<Vec<_>>())
+            .field("env", &shown::names(self.env.keys()))
             .field("cwd", &self.cwd)
             .field("message_bytes_max", &self.message_bytes_max)
             .finish()
@@ -154,7 +155,7 @@ impl StdioConnector {
             }
             None => source,
         };
-        DialError::Start { command: command.clone(), source }
+        DialError::Start { command: shown::command(command).into_owned(), source }
     }
 }
 
@@ -167,7 +168,7 @@ impl Connector for StdioConnector {
     }
 
     fn endpoint(&self) -> String {
-        self.options.command.clone()
+        shown::command(&self.options.command).into_owned()
     }
 
     fn start_hold(&self) -> Duration {
