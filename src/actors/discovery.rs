@@ -58,6 +58,8 @@ pub(crate) enum DiscoveryMsg {
 /// What a source has, ready to be registered.
 pub(crate) struct Census {
     pub servers: BTreeMap<ServerId, Registration>,
+    /// Whether there may be others.
+    pub partial: bool,
     /// Servers whose records could not be read.
     pub unread: BTreeSet<ServerId>,
     /// What could not be read, by what the source calls it, and why.
@@ -208,7 +210,7 @@ impl DiscoveryState {
 
     /// Turns an answer into registrations. Whatever is wrong with one server concerns that one alone.
     fn census(&mut self, answer: Answer, now: Instant) -> Census {
-        let Answer { servers, skipped, next } = answer;
+        let Answer { servers, skipped, partial, next } = answer;
         let next_look = match next {
             Next::After(after) => Some(now + after),
             Next::OnChange { .. } => None,
@@ -216,6 +218,7 @@ impl DiscoveryState {
         let limit = self.settings.limits.servers_max;
         let mut census = Census {
             servers: BTreeMap::new(),
+            partial,
             unread: skipped.iter().filter_map(|skipped| skipped.server.clone()).collect(),
             skipped: BTreeMap::new(),
             next_look,

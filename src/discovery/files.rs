@@ -137,6 +137,8 @@ impl FileWatch {
                         reason: reason.clone(),
                     });
                     answer.skipped.extend(stay);
+                    // Which servers it had was known to a watch before this one.
+                    answer.partial |= !self.known.contains_key(file);
                     answer.skipped.push(Skipped { record: file.clone(), server: None, reason });
                     continue;
                 }
@@ -176,8 +178,16 @@ fn read(path: &Path) -> Result<Reading, SourceError> {
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
         let hidden = name(&file).starts_with('.');
-        // A folder may have links to files; one to nothing is a file that is just being replaced.
-        if !hidden && file.extension().is_some_and(|extension| extension == "json") && file.is_file() {
+        if hidden || file.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let there = match std::fs::metadata(&file) {
+            Ok(metadata) => metadata.is_file(),
+            // A link to nothing is a file that is just being replaced, and one that cannot be looked at may be one: its
+            // servers stay. What is not even a link was taken away meanwhile.
+            Err(_) => file.symlink_metadata().is_ok(),
+        };
+        if there {
             files.push(file);
         }
     }

@@ -119,14 +119,17 @@ pub struct Answer {
     pub servers: Vec<Found>,
     /// What was there beside them and is no server, with the reason. A server that is named here stays as it was.
     pub skipped: Vec<Skipped>,
+    /// Whether there may be servers that it does not name: none leaves by such an answer.
+    pub partial: bool,
     /// When the next answer is asked for.
     pub next: Next,
 }
 
 impl Answer {
-    /// These servers, and no record that could not be read.
+    /// These servers and no others, and no record that could not be read.
     pub fn of(servers: impl IntoIterator<Item = impl Into<Found>>, next: Next) -> Self {
-        Self { servers: servers.into_iter().map(Into::into).collect(), skipped: Vec::new(), next }
+        let servers = servers.into_iter().map(Into::into).collect();
+        Self { servers, skipped: Vec::new(), partial: false, next }
     }
 }
 

@@ -176,13 +176,27 @@ impl Watch for ConsulWatch {
             if instances.is_empty() {
                 self.source.empty_is_true(&agent, &response).await?;
             }
-            Ok(self.source.answer(instances))
+            let mut answer = self.source.answer(instances);
+            if filtered(&response) {
+                answer.partial = true;
+                answer.skipped.push(Skipped {
+                    record: self.source.service.clone(),
+                    server: None,
+                    reason: "the token may not see all instances: those that it saw before stay".to_owned(),
+                });
+            }
+            Ok(answer)
         })
     }
 }
 
 fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers.get(name)?.to_str().ok()
+}
+
+/// Whether instances were left out that the token may not see.
+fn filtered(response: &Response) -> bool {
+    header(response, "x-consul-results-filtered-by-acls") == Some("true")
 }
 
 fn number(response: &Response, name: &str) -> Option<u64> {
@@ -239,7 +253,7 @@ impl Service {
 impl ConsulSource {
     /// Whether an empty list means that there is no instance: to who may not see them, they are simply not there.
     async fn empty_is_true(&self, agent: &Agent, response: &Response) -> Result<(), SourceError> {
-        if header(response, "x-consul-results-filtered-by-acls") == Some("true") {
+        if filtered(response) {
             let reason = "the token may not see the instances".to_owned();
             return Err(SourceError::Refused(reason));
         }
