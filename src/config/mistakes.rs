@@ -44,11 +44,7 @@ pub(crate) fn mistakes(text: &str, knowing: &Knowing<'_>) -> Vec<Mistake> {
         Ok(whole) => whole,
         Err(error) => {
             let (line, column) = (error.line().max(1), error.column().max(1));
-            return vec![Mistake {
-                line,
-                column,
-                error: ConfigError::new(WHOLE, shown::words(&error)),
-            }];
+            return vec![Mistake { line, column, error: ConfigError::new(WHOLE, shown::words(&error)) }];
         }
     };
     let mut found: Vec<ConfigError> = Vec::new();
@@ -92,6 +88,11 @@ pub(crate) fn mistakes(text: &str, knowing: &Knowing<'_>) -> Vec<Mistake> {
     {
         found.push(error);
     }
+    for error in literal_references(text) {
+        if !found.iter().any(|known| known.key == error.key) {
+            found.push(error);
+        }
+    }
     let mut mistakes: Vec<Mistake> = found
         .into_iter()
         .map(|error| {
@@ -102,6 +103,52 @@ pub(crate) fn mistakes(text: &str, knowing: &Knowing<'_>) -> Vec<Mistake> {
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     mistakes.dedup();
     mistakes
+}
+
+/// What looks like a reference to a secret where none is looked up. It is sent as it is, which nobody means.
+fn literal_references(text: &str) -> Vec<ConfigError> {
+    let Ok(whole) = serde_json::from_str::<Value>(text) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (id, server) in whole["mcpServers"].as_object().into_iter().flatten() {
+        for key in ["url", "command", "args", "cwd", "tls"] {
+            search(&format!("mcpServers.{id}.{key}"), &server[key], key == "url", &mut found);
+        }
+    }
+    for (n, source) in whole["discovery"].as_array().into_iter().flatten().enumerate() {
+        search(&format!("discovery[{n}]"), source, false, &mut found);
+    }
+    found
+}
+
+/// Looks for references in a value and all that is in it. In a URL any `${…}` is meant for one; elsewhere it may be a shell's.
+fn search(key: &str, value: &Value, any: bool, found: &mut Vec<ConfigError>) {
+    const KINDS: [&str; 3] = ["env:", "file:", "input:"];
+    let is_reference = |(before, behind): (&str, &str)| {
+        let closed = behind.contains('}') && !before.ends_with('$');
+        closed && (any || KINDS.iter().any(|kind| behind.starts_with(kind)))
+    };
+    match value {
+        Value::String(text) => {
+            let mut begins =
+                text.match_indices("${").map(|(at, begin)| (&text[..at], &text[at + begin.len()..]));
+            if found.len() < MISTAKES_MAX && begins.any(is_reference) {
+                let reason = "has a ${…} that is looked up nowhere and sent as it is: references stand in a server's bearer, \
+                              headers and env alone";
+                found.push(ConfigError::new(key, reason));
+            }
+        }
+        Value::Array(items) => {
+            for (n, item) in items.iter().enumerate() {
+                search(&format!("{key}[{n}]"), item, any, found);
+            }
+        }
+        Value::Object(entries) => {
+            for (name, value) in entries {
+                search(&format!("{key}.{name}"), value, any, found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Reads again and again, each time without the key that was wrong.
@@ -275,6 +322,21 @@ mod tests {
         let found = found(text);
         let found: Vec<_> = found.iter().map(|(line, column, key)| (*line, *column, key.as_str())).collect();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_reference_that_stays_as_it_is_written_is_told() {
+        let text = r#"{"mcpServers": {
+            "a": { "url": "https://h/mcp?key=${KEY}", "bearer": "${env:PATH}" },
+            "b": { "command": "x", "args": ["--token", "${env:T}", "${HOME}", "$${env:T}"], "env": { "T": "$${env:T}" } }
+        }, "discovery": [
+            { "type": "consul", "url": "http://h", "service": "s", "token": "${file:/run/token}", "headers": { "A": "${env:T}" } }
+        ]}"#;
+        let keys: Vec<String> = found(text).into_iter().map(|(_, _, key)| key).collect();
+        let expected =
+            ["mcpServers.a.url", "mcpServers.b.args[1]", "discovery[0].token", "discovery[0].headers.A"];
+        assert_eq!(keys, expected);
+        assert!(ConfigFile::parse(text).is_ok(), "they are no mistakes of the text");
     }
 
     #[test]

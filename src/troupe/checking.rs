@@ -7,7 +7,8 @@ use crate::transport;
 
 impl ConfigFile {
     /// Every mistake in the text of a `servers.json`, in its order: what [`parse`](Self::parse) refuses, addresses that no
-    /// transport takes, a strategy that does not ship with this library, and pins that cannot be read. Nothing is started and nobody is asked.
+    /// transport takes, a strategy that does not ship with this library, pins that cannot be read, and references such as
+    /// `${env:NAME}` where none is looked up. Nothing is started and nobody is asked.
     ///
     /// ```
     /// let text = r#"{"mcpServers": {"a": {"url": "ws://h", "wieght": 1}}, "troupe": {"callTimeout": 30}}"#;
