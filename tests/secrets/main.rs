@@ -1,9 +1,17 @@
 //! What is secret is in no output: not in errors, events, figures, logs, nor in what the types show of themselves.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | a troupe whose secrets are where they belong | here |
+//! | secrets wherever people put them, right and wrong | `places`, `configurations` |
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod configurations;
+mod places;
 
 use std::io;
 use std::sync::mpsc;
