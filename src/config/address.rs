@@ -65,13 +65,21 @@ impl<'u> Address<'u> {
             return Err(AddressError::WrongHost);
         }
         let path = &behind[..behind.find(['?', '#']).unwrap_or(behind.len())];
-        // `/@scope/name` is how some registries of servers write their paths.
-        let begins_a_segment = |at: usize| at < path.len() && path[..at].ends_with('/');
-        if behind.match_indices('@').any(|(at, _)| !begins_a_segment(at)) {
+        if behind.match_indices('@').any(|(at, _)| !is_scope(host, path, at)) {
             return Err(AddressError::Ambiguous);
         }
         Ok(Self { scheme, host, has_user_info, path })
     }
+}
+
+/// Whether an @ in a path begins a name, as in `/@scope/server`: so some registries of servers write their paths. The host
+/// before it is surely one, and the name behind it is none of a host.
+fn is_scope(host: &str, path: &str, at: usize) -> bool {
+    let sure = host.contains('.') || host.starts_with("localhost") || host.starts_with('[');
+    let Some((before, behind)) = path.split_at_checked(at) else { return false };
+    let name = behind[1..].split('/').next().unwrap_or_default();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    sure && before.ends_with('/') && !name.is_empty() && name.bytes().all(plain)
 }
 
 /// Whether this is a host, with a port or without.
@@ -92,9 +100,18 @@ fn is_host(text: &str) -> bool {
 pub(crate) fn shown(url: &str) -> String {
     match Address::read(url) {
         Ok(Address { scheme, host, path, .. }) => format!("{scheme}://{host}{}", shown_path(path)),
-        // A redirect may name a path alone.
-        Err(_) if url.starts_with('/') => shown_path(url.split(['?', '#']).next().unwrap_or_default()),
         Err(_) => HIDDEN.to_owned(),
+    }
+}
+
+/// The same for where a server points to, which may be a path on its own host.
+#[cfg(feature = "http")]
+pub(crate) fn shown_location(location: &str) -> String {
+    match location.strip_prefix('/') {
+        Some(rest) if !rest.starts_with('/') => {
+            shown_path(location.split(['?', '#']).next().unwrap_or_default())
+        }
+        Some(_) | None => shown(location),
     }
 }
 
@@ -139,14 +156,25 @@ mod tests {
             ("https://h/mcp%2Fs3cret/x", "https://h/mcp…"),
             ("https://h//s3cret", "https://h/…"),
             ("https://h/s3crets3crets3crets3cret0/mcp", "https://h/…"),
-            ("https://h/@scope/server/mcp", "https://h/@scope/…"),
+            ("https://a.example/@scope/server/mcp", "https://a.example/@scope/…"),
             ("wss://alice:s3cret@h:1/mcp", "wss://h:1/mcp"),
             ("wss://alice:s3@cret@[::1]:1/mcp", "wss://[::1]:1/mcp"),
-            ("/login?s3cret", "/login"),
-            ("/login/s3cret", "/login/…"),
-            ("//alice:s3cret@h/mcp", "/…"),
         ] {
             assert_eq!(shown(url), told, "{url}");
+        }
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn where_a_server_points_to_may_be_a_path_alone() {
+        for (location, told) in [
+            ("/login?s3cret", "/login"),
+            ("/login/s3cret", "/login/…"),
+            ("//alice:s3cret@h/mcp", HIDDEN),
+            ("https://h/login?s3cret", "https://h/login"),
+            ("login/s3cret", HIDDEN),
+        ] {
+            assert_eq!(shown_location(location), told, "{location}");
         }
     }
 
@@ -162,6 +190,8 @@ mod tests {
             (r"https:\\alice:s3cret@host\mcp", NoScheme),
             (" https://alice:s3cret@host/mcp", NoScheme),
             ("alice:s3cret@https://host/mcp", NoScheme),
+            ("/s3cret@host/mcp", NoScheme),
+            ("//alice:s3cret@host/mcp", NoScheme),
             ("https://", NoHost),
             ("https://alice:s3cret@/mcp", NoHost),
             ("https://alice:s3/cret@host/mcp", WrongHost),
@@ -174,6 +204,8 @@ mod tests {
             ("https://s3?cret@host/mcp", Ambiguous),
             ("https://s3#cret@host/mcp", Ambiguous),
             ("https://alice:12/@34@host/mcp", Ambiguous),
+            ("https://s3cret/@host/mcp", Ambiguous),
+            ("https://s3.cret/@host.example/mcp", Ambiguous),
         ] {
             assert_eq!(Address::read(url).err(), Some(reason), "{url}");
             assert_eq!(shown(url), HIDDEN, "{url}");

@@ -63,9 +63,8 @@ fn value(reference: &str, lookup: Lookup<'_>) -> Result<String, ExpandError> {
             .map_err(|_| ExpandError::VariableNotUtf8(shown::name(name).into_owned())),
         Some(("file", path)) if !path.is_empty() => {
             let content = files::read(Path::new(path), SECRET_BYTES_MAX)?;
-            let text = String::from_utf8(content).map_err(|_| {
-                ExpandError::FileNotUtf8(shown::path(Path::new(path)).into_owned())
-            })?;
+            let text = String::from_utf8(content)
+                .map_err(|_| ExpandError::FileNotUtf8(shown::path(Path::new(path)).into_owned()))?;
             // Editors end a file with a line's end, which no secret has.
             Ok(text.trim_end_matches(['\r', '\n']).to_owned())
         }

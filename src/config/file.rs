@@ -474,6 +474,31 @@ mod tests {
     }
 
     #[test]
+    fn a_value_of_a_wrong_type_is_told_by_its_type_alone() {
+        for (server, key, says) in [
+            (r#"{"command":"npx","args":"--token s3cret"}"#, "args", "a string, expected a sequence"),
+            (r#"{"command":"npx","env":"TOKEN=s3cret"}"#, "env", "a string, expected a map"),
+            (r#"{"url":"https://h","headers":"X-Key: s3cret"}"#, "headers", "a string, expected a map"),
+            (r#"{"url":["https://h/s3cret"]}"#, "url", "a list, expected a string"),
+            (r#"{"url":"https://h","bearer":{"token":"s3cret"}}"#, "bearer", "is no string"),
+            (r#"{"url":"https://h","timeout":"s3cret"}"#, "timeout", "is no duration"),
+            (r#"{"url":"https://h","type":"s3cret"}"#, "type", "unknown variant, expected one of"),
+            (r#"{"url":"https://h","apiKey":"s3cret"}"#, "apiKey", "unknown field `apiKey`"),
+            (r#"{"command":"npx","env":{"TOKEN=s3cret":1}}"#, "env.TOKEN…", "is no string"),
+        ] {
+            let text = format!(r#"{{"mcpServers":{{"a":{server}}}}}"#);
+            let error = mistake(&text);
+            assert_eq!(error.key, format!("mcpServers.a.{key}"), "{server}");
+            assert!(
+                error.reason.contains(says) && !error.to_string().contains("s3cret"),
+                "{server}: {error}"
+            );
+            let (_, read) = servers_one_by_one(&text).unwrap().remove(0);
+            assert!(read.is_err_and(|error| !error.to_string().contains("s3cret")), "{server}");
+        }
+    }
+
+    #[test]
     fn sources_are_read_in_their_order_with_their_kinds_as_names() {
         let file = parse(
             r#"{"mcpServers":{}, "discovery":[

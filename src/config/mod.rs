@@ -19,9 +19,13 @@ mod source;
 mod tls;
 mod wire;
 
-pub(crate) use address::{shown as shown_url, shown_endpoint};
 #[cfg(any(feature = "etcd", feature = "http", feature = "websocket"))]
-pub(crate) use address::{Address, AddressError};
+pub(crate) use address::Address;
+#[cfg(any(feature = "http", feature = "websocket"))]
+pub(crate) use address::AddressError;
+#[cfg(feature = "http")]
+pub(crate) use address::shown_location;
+pub(crate) use address::{shown as shown_url, shown_endpoint};
 pub use applied::Applied;
 pub(crate) use cache::ToolName;
 pub use cache::{CacheRule, CacheScope, CacheSettings};
@@ -33,8 +37,8 @@ pub(crate) use mistakes::{Knowing, mistakes};
 pub use pins::{OnChange, PinSettings};
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(crate) use server::BEARER;
-pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
 pub(crate) use server::ServerSpec;
+pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
 pub use settings::{
     AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
     LivenessSettings, MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::deadline;
-use super::{
-    BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions, shown, shown_url,
-};
+use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions, shown, shown_url};
 use crate::id::{GroupId, ServerId};
 use crate::secret::Secret;
 use crate::token::{TokenProvider, TokenSource};

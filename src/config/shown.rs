@@ -53,7 +53,8 @@ pub(crate) fn command(command: &str) -> Cow<'_, str> {
 /// The path of a file. One that is the content of a file, as where a key was pasted in place of its path, is not shown.
 pub(crate) fn path(path: &Path) -> Cow<'_, str> {
     let text = path.to_string_lossy();
-    let pasted = text.contains(char::is_control) || text.contains("-----BEGIN") || text.len() > PATH_BYTES_MAX;
+    let pasted =
+        text.contains(char::is_control) || text.contains("-----BEGIN") || text.len() > PATH_BYTES_MAX;
     if pasted { Cow::Borrowed(HIDDEN) } else { text }
 }
 
@@ -103,12 +104,14 @@ fn without_value(said: &str) -> String {
         };
     }
     // These name what the types know, and numbers of entries.
-    let of_types = ["missing field `", "duplicate field `", "invalid length ", "data did not match any variant"];
+    let of_types =
+        ["missing field `", "duplicate field `", "invalid length ", "data did not match any variant"];
     let twice = said.strip_prefix("the id \"").and_then(|rest| rest.strip_suffix("\" stands twice"));
     if let Some(id) = twice {
         return format!("the id \"{}\" stands twice", name(id));
     }
-    let ours = [NO_STRING, NO_DURATION].contains(&said) || of_types.iter().any(|begin| said.starts_with(begin));
+    let ours =
+        [NO_STRING, NO_DURATION].contains(&said) || of_types.iter().any(|begin| said.starts_with(begin));
     if ours { said.to_owned() } else { UNUSABLE.to_owned() }
 }
 
@@ -163,7 +166,9 @@ mod tests {
         let by_text = serde_json::from_str::<Known>(&text).err().map(|error| words(&error));
         let by_value = serde_path_to_error::deserialize::<_, Known>(value).err().map(mistake);
         assert_eq!(by_text.is_some(), by_value.is_some());
-        by_text.map(|by_text| format!("{by_text}; {}", by_value.map(|error| error.to_string()).unwrap_or_default()))
+        by_text.map(|by_text| {
+            format!("{by_text}; {}", by_value.map(|error| error.to_string()).unwrap_or_default())
+        })
     }
 
     #[test]

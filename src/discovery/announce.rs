@@ -85,6 +85,10 @@ enum Post {
 
 impl Directory {
     /// Opens the way. Nothing is announced by that.
+    #[cfg_attr(
+        not(all(feature = "consul", feature = "etcd")),
+        expect(unused_variables, reason = "each directory knows a post by one of them")
+    )]
     async fn open(&self, id: &str, lease: i64) -> Result<Post, SourceError> {
         match self {
             #[cfg(feature = "consul")]
@@ -95,7 +99,14 @@ impl Directory {
     }
 
     /// Announces the server. From the first moment on the directory may have it, whatever this comes to.
-    async fn put(&self, post: &mut Post, id: &str, record: &Record, ttl: Duration) -> Result<(), SourceError> {
+    #[cfg_attr(not(feature = "etcd"), expect(unused_variables, reason = "a way to Consul knows the id"))]
+    async fn put(
+        &self,
+        post: &mut Post,
+        id: &str,
+        record: &Record,
+        ttl: Duration,
+    ) -> Result<(), SourceError> {
         match (self, post) {
             #[cfg(feature = "consul")]
             (Self::Consul(consul), Post::Consul(post)) => post.put(consul, record, ttl).await,

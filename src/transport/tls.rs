@@ -57,7 +57,8 @@ fn wrong(key: &'static str, reason: impl ToString) -> DialError {
 fn authorities(file: &Path) -> Result<RootCertStore, DialError> {
     let mut roots = RootCertStore::empty();
     for (n, certificate) in certificates(CA_FILE, file)?.into_iter().enumerate() {
-        let unusable = |error| wrong(CA_FILE, format!("{}, certificate {}: {error}", shown::path(file), n + 1));
+        let unusable =
+            |error| wrong(CA_FILE, format!("{}, certificate {}: {error}", shown::path(file), n + 1));
         roots.add(certificate).map_err(unusable)?;
     }
     Ok(roots)
@@ -79,8 +80,9 @@ fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'st
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, DialError> {
     let pem = files::read(file, PEM_BYTES_MAX).map_err(|error| wrong(KEY_FILE, error))?;
     // The parser's own words quote the file.
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| wrong(KEY_FILE, format!("{} holds no unencrypted private key in PEM", shown::path(file))))
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+        wrong(KEY_FILE, format!("{} holds no unencrypted private key in PEM", shown::path(file)))
+    })
 }
 
 #[cfg(test)]

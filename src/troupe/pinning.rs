@@ -32,8 +32,9 @@ impl Troupe {
 pub(super) fn read(settings: &PinSettings) -> Result<Pinning, ConfigError> {
     let wrong = |reason: String| ConfigError::new("pins.file", reason);
     let text = files::read(&settings.file, FILE_BYTES_MAX).map_err(|error| wrong(error.to_string()))?;
-    let pins = serde_json::from_slice(&text)
-        .map_err(|error| wrong(format!("{} has no pins: {}", shown::path(&settings.file), shown::words(&error))))?;
+    let pins = serde_json::from_slice(&text).map_err(|error| {
+        wrong(format!("{} has no pins: {}", shown::path(&settings.file), shown::words(&error)))
+    })?;
     Ok(Pinning { pins, on_change: settings.on_change })
 }
 

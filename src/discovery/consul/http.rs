@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::ConsulSource;
-use crate::config::Address;
+use crate::config::{Address, AddressError};
 use crate::discovery::{SourceError, Tls};
 
 /// How long a step with Consul may take that does not wait for a change. An agent without a leader says so after 7 s.
@@ -65,9 +65,13 @@ impl Agent {
     /// The agent of a source. Files of certificates are read now.
     pub async fn of(source: &ConsulSource) -> Result<Self, SourceError> {
         let wrong = |reason: String| SourceError::NotFound(format!("{}: {reason}", source.shown()));
-        let address = Address::read(&source.url).map_err(|error| wrong(error.to_string()))?;
+        let other = || wrong("is no http:// or https:// address".to_owned());
+        let address = Address::read(&source.url).map_err(|error| match error {
+            AddressError::NoScheme => other(),
+            _ => wrong(error.to_string()),
+        })?;
         if !matches!(address.scheme, "http" | "https") {
-            return Err(wrong("is no http:// or https:// address".to_owned()));
+            return Err(other());
         }
         if address.has_user_info {
             return Err(wrong("carries user info, which Consul does not know: say a token".to_owned()));

@@ -6,7 +6,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::headers::SESSION_ID;
-use crate::config::shown_url;
+use crate::config::shown_location;
 use crate::refusal::Refusal;
 
 /// The longest time after which a refused request may be repeated, by the server's word.
@@ -50,7 +50,7 @@ pub(super) fn session(headers: &HeaderMap) -> Result<Option<HeaderValue>, String
 
 /// What a status means that is no success.
 pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Refusal {
-    let location = text(headers, LOCATION).map(|location| brief(&shown_url(location)));
+    let location = text(headers, LOCATION).map(|location| brief(&shown_location(location)));
     Refusal::new(status.as_u16(), location, retry_after(headers))
 }
 
