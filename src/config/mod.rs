@@ -63,8 +63,13 @@ impl ConfigError {
         Self { key: key.into(), reason: reason.into() }
     }
 
-    /// The same mistake, with its key up to where it may be a value: what reads a key knows it as it is written.
+    /// The same mistake, with its key up to where it may be a value: what reads a key knows it as it is written. Where keys are
+    /// the names of tools nobody has a value to put.
     fn shown(self) -> Self {
+        let of_tools = ["troupe.cache.tools.", "troupe.toolTimeouts."];
+        if of_tools.iter().any(|place| self.key.starts_with(place)) {
+            return self;
+        }
         Self { key: shown::name(&self.key).into_owned(), ..self }
     }
 
