@@ -355,8 +355,11 @@ async fn what_is_no_answer_of_consul_is_told() {
     assert!(error.to_string().contains("is no http:// or https:// address"), "{error}");
 }
 
-/// An agent by hand: what it is asked goes to the test, which answers with this.
-async fn by_hand() -> (String, mpsc::Receiver<(String, oneshot::Sender<&'static str>)>) {
+/// What an agent by hand is asked, and how it answers.
+type Question = (String, oneshot::Sender<&'static str>);
+
+/// An agent by hand: what it is asked goes to the test, which answers.
+async fn by_hand() -> (String, mpsc::Receiver<Question>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (asked, questions) = mpsc::channel(1);
@@ -376,6 +379,12 @@ async fn by_hand() -> (String, mpsc::Receiver<(String, oneshot::Sender<&'static 
         }
     });
     (url, questions)
+}
+
+/// The next question. There is one, or the test has failed.
+async fn asked(questions: &mut mpsc::Receiver<Question>) -> Question {
+    let waited = tokio::time::timeout(Duration::from_secs(60), questions.recv()).await;
+    waited.expect("the agent is asked nothing more").expect("it listens")
 }
 
 const DONE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -401,11 +410,11 @@ fn announced(url: &str) -> (oneshot::Sender<()>, mpsc::Receiver<AnnouncementNews
 async fn an_announcement_that_ends_while_it_is_made_is_taken_away() {
     let (url, mut questions) = by_hand().await;
     let (over, mut news) = announced(&url);
-    let (path, answer) = questions.recv().await.unwrap();
+    let (path, answer) = asked(&mut questions).await;
     assert_eq!(path, "/v1/agent/service/register");
     over.send(()).unwrap();
     answer.send(DONE).unwrap();
-    let (path, answer) = questions.recv().await.expect("it takes it away");
+    let (path, answer) = asked(&mut questions).await;
     assert_eq!(path, "/v1/agent/service/deregister/a");
     answer.send(DONE).unwrap();
     assert_eq!(news.recv().await, Some(AnnouncementNews::Made));
@@ -419,16 +428,17 @@ async fn an_announcement_that_may_have_been_lost_is_taken_away_at_the_end_or_sai
         let (url, mut questions) = by_hand().await;
         let (over, mut news) = announced(&url);
         // The agent has it, and says that it failed.
-        questions.recv().await.unwrap().1.send(BROKEN).unwrap();
+        asked(&mut questions).await.1.send(BROKEN).unwrap();
         assert!(matches!(news.recv().await, Some(AnnouncementNews::Lost { .. })));
         over.send(()).unwrap();
         // It may be made again before the end is seen.
-        while let Some((path, asked)) = questions.recv().await {
+        loop {
+            let (path, port) = asked(&mut questions).await;
             if path == "/v1/agent/service/deregister/a" {
-                asked.send(answer).unwrap();
+                port.send(answer).unwrap();
                 break;
             }
-            asked.send(BROKEN).unwrap();
+            port.send(BROKEN).unwrap();
         }
         let mut last = None;
         while let Some(told) = news.recv().await {
@@ -453,15 +463,15 @@ async fn by_an_answer_from_which_a_token_filtered_instances_none_leaves() {
     let troupe = start(prompt(), ConsulSource::new(url, "echo")).await;
     let mut events = troupe.events();
     let both = answer("X-Consul-Index: 2\r\n", json!([instance("a"), instance("b")]));
-    questions.recv().await.unwrap().1.send(both).unwrap();
+    asked(&mut questions).await.1.send(both).unwrap();
     plays(&troupe, &["a", "b"]).await;
     let half = answer(&format!("X-Consul-Index: 3\r\n{filtered}"), json!([instance("a"), instance("c")]));
-    questions.recv().await.unwrap().1.send(half).unwrap();
+    asked(&mut questions).await.1.send(half).unwrap();
     plays(&troupe, &["a", "b", "c"]).await;
     let skipped = event(&mut events, |event| matches!(event, Event::RecordSkipped { .. })).await;
     assert!(matches!(skipped, Event::RecordSkipped { reason, .. } if reason.contains("may not see all")));
     let whole = answer("X-Consul-Index: 4\r\n", json!([instance("a"), instance("c")]));
-    questions.recv().await.unwrap().1.send(whole).unwrap();
+    asked(&mut questions).await.1.send(whole).unwrap();
     plays(&troupe, &["a", "c"]).await;
     end(troupe).await;
 }
