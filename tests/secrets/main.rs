@@ -107,3 +107,21 @@ async fn what_is_secret_is_in_no_output() {
         assert!(!output.contains(SECRET), "{output}");
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_child_that_tells_its_token_is_told_without_it() {
+    let (log, logged) = mpsc::channel();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || Log(log.clone())).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let telling = Server::stdio("telling", "sh", ["-c", "echo \"no such token: $TOKEN\" >&2; exit 3"]);
+    let troupe = common::start([telling.env("TOKEN", "s3cr3t-token")]).await;
+    let mut events = troupe.events();
+    let told = event(&mut events, |event| format!("{event:?}").contains("no such token")).await;
+    assert!(format!("{told:?}").contains("no such token: ***"), "{told:?}");
+    let error = troupe.call(Call::tool("telling/x")).await.unwrap_err();
+    end(troupe).await;
+    let lines: Vec<u8> = logged.try_iter().flatten().collect();
+    let outputs = format!("{told:?} {error} {error:?} {}", String::from_utf8_lossy(&lines));
+    assert!(outputs.contains("no such token: ***") && !outputs.contains(SECRET), "{outputs}");
+}

@@ -29,6 +29,7 @@ use crate::secret::Secret;
 mod keeper;
 mod lines;
 mod link;
+mod mask;
 mod process;
 mod stderr;
 
@@ -138,7 +139,8 @@ impl StdioConnector {
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let (exit, exited) = oneshot::channel();
         // It outlives its link on purpose, and ends by itself.
-        tokio::spawn(Keeper::new(process, stderr, self.options.server.clone(), taken, exit).run());
+        let (mask, server) = (Mask::of(&self.options.env), self.options.server.clone());
+        tokio::spawn(Keeper::new(process, stderr, mask, server, taken, exit).run());
         let limit = self.options.message_bytes_max;
         Ok(Box::new(StdioLink::new((stdin, stdout), limit, orders, exited, self.endings.clone())))
     }
