@@ -11,7 +11,7 @@ pub const ID_BYTES_MAX: usize = 64;
 
 /// Says why a text is no id: it is empty, too long, or has a character outside `[A-Za-z0-9_.-]`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{id:?} is no valid id: {reason}")]
+#[error("{:?} is no valid id: {reason}", crate::config::shown::name(.id))]
 pub struct InvalidId {
     /// The text that was given.
     pub id: String,

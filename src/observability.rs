@@ -6,6 +6,10 @@
 //! ([`Lagged`](crate::Event::Lagged)). Single calls are no events: they are spans. The same events are written to the log, at the
 //! level INFO, with the target `mcp_troupe::events`.
 //!
+//! Nothing that this library writes has a secret of the configuration in it. One that it is built on does: `tungstenite` logs
+//! each WebSocket's upgrade request whole, with its tokens, through the crate `log` at the level TRACE. A host that forwards `log`
+//! and logs everything keeps the target `tungstenite::handshake::client` at DEBUG.
+//!
 //! # Spans
 //! Each call and each of its attempts is a [`tracing`] span, at the level INFO, with the target `mcp_troupe::call`. Where no
 //! subscriber takes that target they are not made, and cost nothing. Names and fields are stable.

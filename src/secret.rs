@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::config::shown::NO_STRING;
+
 /// A token, a password, or whatever may hold one. It has no way into any output but [`expose`](Self::expose).
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
@@ -32,7 +34,7 @@ impl<'de> Deserialize<'de> for Secret {
         // A string's own error quotes a value of another type.
         match serde_json::Value::deserialize(deserializer)? {
             serde_json::Value::String(value) => Ok(Self(value)),
-            _ => Err(serde::de::Error::custom("is no string")),
+            _ => Err(serde::de::Error::custom(NO_STRING)),
         }
     }
 }

@@ -44,6 +44,7 @@ pub async fn run(args: &AnnounceArgs) -> u8 {
         }
     };
     let server = &args.server;
+    let mut left = false;
     announcement
         .keep(crate::signals::interrupted(), |news| match news {
             AnnouncementNews::Made => println!("{server} is announced"),
@@ -52,12 +53,13 @@ pub async fn run(args: &AnnounceArgs) -> u8 {
             }
             AnnouncementNews::Withdrawn => println!("{server} is withdrawn"),
             AnnouncementNews::Left(error) => {
+                left = true;
                 eprintln!("{server} is not withdrawn, and gone in {:?}: {error}", args.ttl);
             }
             other => eprintln!("{server}: {other:?}"),
         })
         .await;
-    0
+    if left { crate::FAILED } else { 0 }
 }
 
 #[cfg(any(feature = "consul", feature = "etcd"))]

@@ -167,10 +167,14 @@ const FAILED: u8 = 1;
 /// The command line or the configuration is wrong.
 const MISUSED: u8 = 2;
 
+/// What logs upgrade requests whole, tokens and all, stays below that, whatever the environment asks for.
+const UPGRADE_REQUESTS: &str = "tungstenite::handshake::client=debug";
+
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         // The servers of the tour refuse on purpose; what they refuse is shown where it happens.
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,audit=off,rmcp=error"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,audit=off,rmcp=error"))
+        .add_directive(UPGRADE_REQUESTS.parse().expect("it is a directive"));
     let cli = Cli::parse();
     // Where the terminal shows a picture, a log would be written across it.
     let shown = match &cli.command {

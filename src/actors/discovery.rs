@@ -61,6 +61,8 @@ pub(crate) enum DiscoveryMsg {
 /// What a source has, ready to be registered.
 pub(crate) struct Census {
     pub servers: BTreeMap<ServerId, Registration>,
+    /// Whether there may be others.
+    pub partial: bool,
     /// Servers whose records could not be read.
     pub unread: BTreeSet<ServerId>,
     /// What could not be read, by what the source calls it, and why.
@@ -217,7 +219,7 @@ impl DiscoveryState {
 
     /// Turns an answer into registrations. Whatever is wrong with one server concerns that one alone.
     fn census(&mut self, answer: Answer, now: Instant) -> Census {
-        let Answer { servers, skipped, loose, next } = answer;
+        let Answer { servers, skipped, partial, loose, next } = answer;
         let next_look = match next {
             Next::After(after) => Some(later(now, after)),
             Next::OnChange { .. } => None,
@@ -225,6 +227,7 @@ impl DiscoveryState {
         let limit = self.settings.limits.servers_max;
         let mut census = Census {
             servers: BTreeMap::new(),
+            partial,
             unread: skipped.iter().filter_map(|skipped| skipped.server.clone()).collect(),
             skipped: BTreeMap::new(),
             loose,

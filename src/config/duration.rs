@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::de::Error;
+use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::shown::NO_DURATION;
 
 /// What a written duration looks like. All that it matches is read; so are spaces in odd places, which it does not match.
 #[cfg(feature = "schema")]
@@ -39,15 +41,14 @@ impl Text {
         #[serde(untagged)]
         enum Given {
             Text(String),
-            Other(serde_json::Value),
+            Other(IgnoredAny),
         }
         match Given::deserialize(deserializer)? {
-            Given::Text(text) => humantime::parse_duration(text.trim()).map_err(|error| {
-                D::Error::custom(format!("{text:?} is no duration ({error}): write it as \"30s\""))
-            }),
-            Given::Other(other) => {
-                Err(D::Error::custom(format!("{other} is no duration: write it with its unit, as \"30s\"")))
+            // What was given is not told, nor what humantime says, which quotes it.
+            Given::Text(text) => {
+                humantime::parse_duration(text.trim()).map_err(|_| D::Error::custom(NO_DURATION))
             }
+            Given::Other(_) => Err(D::Error::custom(NO_DURATION)),
         }
     }
 

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::files;
+use super::{files, shown};
 use crate::secret::Secret;
 
 /// The largest file that holds one secret: more than any server takes as a header.
@@ -58,12 +58,13 @@ pub(super) fn expand(written: &Secret, lookup: Lookup<'_>) -> Result<Secret, Exp
 fn value(reference: &str, lookup: Lookup<'_>) -> Result<String, ExpandError> {
     match reference.split_once(':') {
         Some(("env", name)) if !name.is_empty() => lookup(name)
-            .ok_or_else(|| ExpandError::Unset(name.to_owned()))?
+            .ok_or_else(|| ExpandError::Unset(shown::name(name).into_owned()))?
             .into_string()
-            .map_err(|_| ExpandError::VariableNotUtf8(name.to_owned())),
+            .map_err(|_| ExpandError::VariableNotUtf8(shown::name(name).into_owned())),
         Some(("file", path)) if !path.is_empty() => {
             let content = files::read(Path::new(path), SECRET_BYTES_MAX)?;
-            let text = String::from_utf8(content).map_err(|_| ExpandError::FileNotUtf8(path.to_owned()))?;
+            let text = String::from_utf8(content)
+                .map_err(|_| ExpandError::FileNotUtf8(shown::path(Path::new(path)).into_owned()))?;
             // Editors end a file with a line's end, which no secret has.
             Ok(text.trim_end_matches(['\r', '\n']).to_owned())
         }

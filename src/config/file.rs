@@ -16,9 +16,12 @@ use super::schema::{self, Reference};
 use super::source::WrittenSource;
 use super::{
     BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, LoosePermissions, Place, PoolSettings,
-    ProxyChoice, Server, Settings, SourceConfig, SubprotocolChoice, TlsOptions, duration, permissions,
+    ProxyChoice, Server, Settings, SourceConfig, SubprotocolChoice, TlsOptions, duration, permissions, shown,
 };
 use crate::secret::Secret;
+
+/// Where a mistake is that concerns the file as a whole.
+pub(super) const WHOLE: &str = "servers.json";
 
 /// What a `servers.json` says.
 ///
@@ -54,24 +57,23 @@ impl ConfigFile {
     /// # Errors
     /// The first mistake, with its key as a path and its line: unknown keys, wrong types, values out of range, an id
     /// that stands twice, a server without `url` or `command`, keys that belong to another kind of server, or a secret that
-    /// is not there.
+    /// is not there. It says nothing of the values in the text, since any of them may be a secret in the wrong place.
     ///
     /// Files that hold secrets are read on this thread, which waits for the disk: [`ConfigWatch`](crate::ConfigWatch) does it on
     /// another one.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        Self::parse_with(text, &|name| std::env::var_os(name))
+        Self::parse_with(text, &|name| std::env::var_os(name)).map_err(ConfigError::shown)
     }
 
     fn parse_with(text: &str, lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let written: Written = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-            let path = error.path().to_string();
-            let key = if path == "." { "servers.json".to_owned() } else { path };
-            ConfigError::new(key, error.into_inner().to_string())
+            let ConfigError { key, reason } = shown::mistake(error);
+            ConfigError { key: if key.is_empty() { WHOLE.to_owned() } else { key }, reason }
         })?;
-        deserializer.end().map_err(|error| ConfigError::new("servers.json", error.to_string()))?;
-        let keys: Keys = serde_json::from_str(text)
-            .map_err(|error| ConfigError::new("servers.json", error.to_string()))?;
+        deserializer.end().map_err(|error| ConfigError::new(WHOLE, shown::words(&error)))?;
+        let keys: Keys =
+            serde_json::from_str(text).map_err(|error| ConfigError::new(WHOLE, shown::words(&error)))?;
         written.troupe.check().map_err(|error| error.under("troupe"))?;
         let servers = written
             .servers
@@ -132,14 +134,14 @@ pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigEr
         servers: InOrder<Box<serde_json::value::RawValue>>,
     }
     let written: Written =
-        serde_json::from_str(text).map_err(|error| ConfigError::new("mcpServers", error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| ConfigError::new("mcpServers", shown::words(&error)))?;
     let servers = written.servers.0.into_iter().map(|(id, written)| {
         let mut deserializer = serde_json::Deserializer::from_str(written.get());
         let server: Result<WrittenServer, _> = serde_path_to_error::deserialize(&mut deserializer);
         let server = server
             .map_err(|error| {
-                let key = format!("{id}.{}", error.path());
-                ConfigError::new(key, error.into_inner().to_string())
+                let ConfigError { key, reason } = shown::mistake(error);
+                ConfigError { key: if key.is_empty() { id.clone() } else { format!("{id}.{key}") }, reason }
             })
             .and_then(|server| {
                 let keys: ServerKeys = serde_json::from_str(written.get()).unwrap_or_default();
@@ -147,7 +149,7 @@ pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigEr
                 server.expand(&id, &|name| std::env::var_os(name))?;
                 server.into_server(id.clone())
             });
-        (id, server)
+        (id, server.map_err(ConfigError::shown))
     });
     Ok(servers.collect())
 }
@@ -488,6 +490,31 @@ mod tests {
         );
         assert_eq!(mistake(r#"{"mcpServers":{},"troupe":{"pool":{"min":9}}}"#).key, "troupe.pool.min");
         assert_eq!(mistake("[]").key, "servers.json");
+    }
+
+    #[test]
+    fn a_value_of_a_wrong_type_is_told_by_its_type_alone() {
+        for (server, key, says) in [
+            (r#"{"command":"npx","args":"--token s3cret"}"#, "args", "a string, expected a sequence"),
+            (r#"{"command":"npx","env":"TOKEN=s3cret"}"#, "env", "a string, expected a map"),
+            (r#"{"url":"https://h","headers":"X-Key: s3cret"}"#, "headers", "a string, expected a map"),
+            (r#"{"url":["https://h/s3cret"]}"#, "url", "a list, expected a string"),
+            (r#"{"url":"https://h","bearer":{"token":"s3cret"}}"#, "bearer", "is no string"),
+            (r#"{"url":"https://h","timeout":"s3cret"}"#, "timeout", "is no duration"),
+            (r#"{"url":"https://h","type":"s3cret"}"#, "type", "unknown variant, expected one of"),
+            (r#"{"url":"https://h","apiKey":"s3cret"}"#, "apiKey", "unknown field `apiKey`"),
+            (r#"{"command":"npx","env":{"TOKEN=s3cret":1}}"#, "env.TOKEN…", "is no string"),
+        ] {
+            let text = format!(r#"{{"mcpServers":{{"a":{server}}}}}"#);
+            let error = mistake(&text);
+            assert_eq!(error.key, format!("mcpServers.a.{key}"), "{server}");
+            assert!(
+                error.reason.contains(says) && !error.to_string().contains("s3cret"),
+                "{server}: {error}"
+            );
+            let (_, read) = servers_one_by_one(&text).unwrap().remove(0);
+            assert!(read.is_err_and(|error| !error.to_string().contains("s3cret")), "{server}");
+        }
     }
 
     #[test]

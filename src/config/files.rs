@@ -18,15 +18,17 @@ use tokio::sync::Semaphore;
 #[cfg(any(feature = "consul", feature = "etcd", feature = "http", feature = "websocket"))]
 pub(crate) const PEM_BYTES_MAX: u64 = 1 << 20;
 
+use super::shown;
+
 /// Why a file was not read. It names the file, never what is in it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", shown::path(path))]
     Unreadable { path: PathBuf, source: io::Error },
     /// To read a pipe or a device may wait for ever.
-    #[error("cannot read {}: it is no regular file", .0.display())]
+    #[error("cannot read {}: it is no regular file", shown::path(.0))]
     NotAFile(PathBuf),
-    #[error("{} is larger than {limit} bytes", path.display())]
+    #[error("{} is larger than {limit} bytes", shown::path(path))]
     TooLarge { path: PathBuf, limit: u64 },
 }
 

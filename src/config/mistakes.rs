@@ -9,8 +9,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::file::read_server;
-use super::{ConfigError, ConfigFile, PinSettings, ServerSpec, Settings};
+use super::file::{WHOLE, read_server};
+use super::{ConfigError, ConfigFile, PinSettings, ServerSpec, Settings, shown};
 
 /// Mistakes that are looked for in one server, or in the settings: more would help nobody.
 const MISTAKES_MAX: usize = 50;
@@ -44,11 +44,7 @@ pub(crate) fn mistakes(text: &str, knowing: &Knowing<'_>) -> Vec<Mistake> {
         Ok(whole) => whole,
         Err(error) => {
             let (line, column) = (error.line().max(1), error.column().max(1));
-            return vec![Mistake {
-                line,
-                column,
-                error: ConfigError::new("servers.json", error.to_string()),
-            }];
+            return vec![Mistake { line, column, error: ConfigError::new(WHOLE, shown::words(&error)) }];
         }
     };
     let mut found: Vec<ConfigError> = Vec::new();
@@ -92,16 +88,67 @@ pub(crate) fn mistakes(text: &str, knowing: &Knowing<'_>) -> Vec<Mistake> {
     {
         found.push(error);
     }
+    for error in literal_references(text) {
+        if !found.iter().any(|known| known.key == error.key) {
+            found.push(error);
+        }
+    }
     let mut mistakes: Vec<Mistake> = found
         .into_iter()
         .map(|error| {
             let (line, column) = line_and_column(text, place(text, &error.key));
-            Mistake { line, column, error }
+            Mistake { line, column, error: error.shown() }
         })
         .collect();
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     mistakes.dedup();
     mistakes
+}
+
+/// What looks like a reference to a secret where none is looked up. It is sent as it is, which nobody means.
+fn literal_references(text: &str) -> Vec<ConfigError> {
+    let Ok(whole) = serde_json::from_str::<Value>(text) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (id, server) in whole["mcpServers"].as_object().into_iter().flatten() {
+        for key in ["url", "command", "args", "cwd", "tls"] {
+            search(&format!("mcpServers.{id}.{key}"), &server[key], key == "url", &mut found);
+        }
+    }
+    for (n, source) in whole["discovery"].as_array().into_iter().flatten().enumerate() {
+        search(&format!("discovery[{n}]"), source, false, &mut found);
+    }
+    found
+}
+
+/// Looks for references in a value and all that is in it. In a URL any `${…}` is meant for one; elsewhere it may be a shell's.
+fn search(key: &str, value: &Value, any: bool, found: &mut Vec<ConfigError>) {
+    const KINDS: [&str; 3] = ["env:", "file:", "input:"];
+    let is_reference = |(before, behind): (&str, &str)| {
+        let closed = behind.contains('}') && !before.ends_with('$');
+        closed && (any || KINDS.iter().any(|kind| behind.starts_with(kind)))
+    };
+    match value {
+        Value::String(text) => {
+            let mut begins =
+                text.match_indices("${").map(|(at, begin)| (&text[..at], &text[at + begin.len()..]));
+            if found.len() < MISTAKES_MAX && begins.any(is_reference) {
+                let reason = "has a ${…} that is looked up nowhere and sent as it is: references stand in a server's bearer, \
+                              headers and env alone";
+                found.push(ConfigError::new(key, reason));
+            }
+        }
+        Value::Array(items) => {
+            for (n, item) in items.iter().enumerate() {
+                search(&format!("{key}[{n}]"), item, any, found);
+            }
+        }
+        Value::Object(entries) => {
+            for (name, value) in entries {
+                search(&format!("{key}.{name}"), value, any, found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Reads again and again, each time without the key that was wrong.
@@ -130,11 +177,7 @@ fn every_mistake<T>(
 
 /// Reads a value; a mistake names its key as a path.
 pub(super) fn read_value<'de, T: Deserialize<'de>>(value: &'de Value) -> Result<T, ConfigError> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let key = if path == "." { String::new() } else { path };
-        ConfigError::new(key, error.into_inner().to_string())
-    })
+    serde_path_to_error::deserialize(value).map_err(shown::mistake)
 }
 
 /// An object's entries in their order, unread.
@@ -170,9 +213,10 @@ impl<'de> Deserialize<'de> for Entries<'de> {
     }
 }
 
-/// What is left of a path behind one of its keys, which may have dots of their own.
+/// What is left of a path behind one of its keys, which may have dots of their own. A path may end with a key that is not
+/// shown whole.
 fn behind<'p>(path: &'p str, key: &str) -> Option<&'p str> {
-    let rest = path.strip_prefix(key)?;
+    let rest = path.strip_prefix(key).or_else(|| path.strip_prefix(&*shown::name(key)))?;
     match rest.chars().next() {
         None => Some(rest),
         Some('.') => Some(&rest[1..]),
@@ -278,6 +322,21 @@ mod tests {
         let found = found(text);
         let found: Vec<_> = found.iter().map(|(line, column, key)| (*line, *column, key.as_str())).collect();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_reference_that_stays_as_it_is_written_is_told() {
+        let text = r#"{"mcpServers": {
+            "a": { "url": "https://h/mcp?key=${KEY}", "bearer": "${env:PATH}" },
+            "b": { "command": "x", "args": ["--token", "${env:T}", "${HOME}", "$${env:T}"], "env": { "T": "$${env:T}" } }
+        }, "discovery": [
+            { "type": "consul", "url": "http://h", "service": "s", "token": "${file:/run/token}", "headers": { "A": "${env:T}" } }
+        ]}"#;
+        let keys: Vec<String> = found(text).into_iter().map(|(_, _, key)| key).collect();
+        let expected =
+            ["mcpServers.a.url", "mcpServers.b.args[1]", "discovery[0].token", "discovery[0].headers.A"];
+        assert_eq!(keys, expected);
+        assert!(ConfigFile::parse(text).is_ok(), "they are no mistakes of the text");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Plain configuration data: what a host or a `servers.json` may say, its defaults, and its checks.
 
+mod address;
 mod applied;
 mod cache;
 mod discovery;
@@ -14,10 +15,18 @@ mod pins;
 mod schema;
 mod server;
 mod settings;
+pub(crate) mod shown;
 mod source;
 mod tls;
 mod wire;
 
+#[cfg(any(feature = "etcd", feature = "http", feature = "websocket"))]
+pub(crate) use address::Address;
+#[cfg(any(feature = "http", feature = "websocket"))]
+pub(crate) use address::AddressError;
+#[cfg(feature = "http")]
+pub(crate) use address::shown_location;
+pub(crate) use address::{shown as shown_url, shown_endpoint};
 pub use applied::Applied;
 pub(crate) use cache::ToolName;
 pub use cache::{CacheRule, CacheScope, CacheSettings};
@@ -30,8 +39,8 @@ pub use permissions::{LoosePermissions, Writers};
 pub use pins::{OnChange, PinSettings};
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(crate) use server::BEARER;
+pub(crate) use server::ServerSpec;
 pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
-pub(crate) use server::{ServerSpec, without_query};
 pub use settings::{
     AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
     LivenessSettings, MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,
@@ -54,6 +63,16 @@ impl ConfigError {
     /// A mistake at `key`.
     pub fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { key: key.into(), reason: reason.into() }
+    }
+
+    /// The same mistake, with its key up to where it may be a value: what reads a key knows it as it is written. Where keys are
+    /// the names of tools nobody has a value to put.
+    fn shown(self) -> Self {
+        let of_tools = ["troupe.cache.tools.", "troupe.toolTimeouts."];
+        if of_tools.iter().any(|place| self.key.starts_with(place)) {
+            return self;
+        }
+        Self { key: shown::name(&self.key).into_owned(), ..self }
     }
 
     /// The same mistake, with `parent` put before its key.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::time;
-use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions};
+use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions, shown, shown_url};
 use crate::id::{GroupId, ServerId};
 use crate::secret::Secret;
 use crate::token::{TokenProvider, TokenSource};
@@ -22,15 +22,25 @@ pub(super) const AUTHORIZATION: &str = "Authorization";
 pub(crate) const BEARER: &str = "Bearer ";
 
 /// Which WebSocket subprotocol is offered.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub enum SubprotocolChoice {
     /// `mcp`; none where the server knows no subprotocols, which is remembered.
     #[default]
     Auto,
     /// None.
     None,
-    /// Exactly these.
+    /// Exactly these. Never shown: some servers take a token as one of them.
     Offer(Vec<String>),
+}
+
+impl fmt::Debug for SubprotocolChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("Auto"),
+            Self::None => f.write_str("None"),
+            Self::Offer(names) => write!(f, "Offer([{} of them])", names.len()),
+        }
+    }
 }
 
 /// Whether HTTP requests go through a proxy.
@@ -69,7 +79,7 @@ pub enum Endpoint {
     },
     /// A child process, with one message per line on its stdin and stdout.
     Stdio {
-        /// The program: a path, or a name that is looked up in `PATH`. No shell reads it.
+        /// The program: a path, or a name that is looked up in `PATH`. No shell reads it. It is shown up to its first space.
         command: String,
         /// Its arguments. Never shown: some carry tokens.
         args: Vec<String>,
@@ -133,12 +143,14 @@ impl Endpoint {
                 }
                 for (name, value) in env {
                     if name.is_empty() || name.contains(['=', '\0']) {
-                        let reason =
-                            format!("{name:?} is no name of a variable: it is empty, or has a = or NUL");
+                        let reason = format!(
+                            "{:?} is no name of a variable: it is empty, or has a = or NUL",
+                            shown::name(name)
+                        );
                         return Err(ConfigError::new("env", reason));
                     }
                     if value.expose().contains('\0') {
-                        return Err(ConfigError::new(format!("env.{name}"), nul));
+                        return Err(ConfigError::new(format!("env.{}", shown::name(name)), nul));
                     }
                 }
                 match cwd {
@@ -165,21 +177,21 @@ impl fmt::Debug for Endpoint {
         match self {
             Self::WebSocket { url, headers, subprotocol } => f
                 .debug_struct("WebSocket")
-                .field("url", &without_query(url))
-                .field("headers", &headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+                .field("url", &shown_url(url))
+                .field("headers", &shown::names(headers.iter().map(|(name, _)| name)))
                 .field("subprotocol", subprotocol)
                 .finish(),
             Self::Http { url, headers, proxy } => f
                 .debug_struct("Http")
-                .field("url", &without_query(url))
-                .field("headers", &headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+                .field("url", &shown_url(url))
+                .field("headers", &shown::names(headers.iter().map(|(name, _)| name)))
                 .field("proxy", proxy)
                 .finish(),
             Self::Stdio { command, args, env, cwd } => f
                 .debug_struct("Stdio")
-                .field("command", command)
+                .field("command", &shown::command(command))
                 .field("args", &format_args!("[{} of them]", args.len()))
-                .field("env", &env.keys().collect::<Vec<_>>())
+                .field("env", &shown::names(env.keys()))
                 .field("cwd", cwd)
                 .finish(),
             Self::Custom => f.write_str("Custom"),
@@ -190,11 +202,6 @@ impl fmt::Debug for Endpoint {
 /// Whether a header is the one that carries credentials.
 pub(super) fn is_authorization(name: &str) -> bool {
     name.eq_ignore_ascii_case(AUTHORIZATION)
-}
-
-/// The part of a URL that is safe to show: a query may carry a token.
-pub(crate) fn without_query(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// One server: its id, how it is reached, and what differs from the troupe's settings.
@@ -449,12 +456,8 @@ impl Server {
         if let Some(timeout) = self.timeout {
             time(&at("timeout"), timeout)?;
         }
-        if let Some(tag) = self.tags.iter().find(|tag| tag.is_empty() || tag.len() > crate::id::ID_BYTES_MAX)
-        {
-            return Err(ConfigError::new(
-                at("tags"),
-                format!("{tag:?} is empty or longer than 64 characters"),
-            ));
+        if self.tags.iter().any(|tag| tag.is_empty() || tag.len() > crate::id::ID_BYTES_MAX) {
+            return Err(ConfigError::new(at("tags"), "one of them is empty or longer than 64 characters"));
         }
         self.endpoint.check().map_err(|error| error.under(id.as_str()))?;
         self.tls.check().map_err(|error| error.under(&at("tls")))?;
@@ -598,6 +601,19 @@ mod tests {
         let shown = format!("{server:?}");
         assert!(!shown.contains("s3cret") && shown.contains("db-server"), "{shown}");
         assert!(shown.contains("DB_TOKEN"), "{shown}");
+        let none: [&str; 0] = [];
+        for misplaced in [
+            Server::stdio("a", "npx server --token s3cret", none),
+            Server::stdio("a", "npx", none).env("TOKEN=s3cret", ""),
+            Server::http("a", "http://h").header("Authorization: Bearer s3.s3cret", ""),
+            Server::http("a", "http://alice:s3/cret@h"),
+            Server::http("a", "http://h/api/s3cret/mcp"),
+            Server::websocket("a", "ws://h").subprotocol(SubprotocolChoice::Offer(vec!["s3cret".to_owned()])),
+            Server::websocket("a", "wss://h").tls(TlsOptions::new().ca_file("-----BEGIN KEY-----\ns3cret")),
+        ] {
+            let shown = format!("{misplaced:?}");
+            assert!(!shown.contains("s3cret") && !shown.contains("cret@"), "{shown}");
+        }
     }
 
     #[test]

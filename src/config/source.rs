@@ -1,6 +1,7 @@
 //! Sources of servers as a `servers.json` names them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,11 +9,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::settings::time;
-use super::{ConfigError, DiscoverySettings, duration};
+use super::{ConfigError, DiscoverySettings, duration, shown, shown_endpoint, shown_url};
 use crate::secret::Secret;
 
 /// A source of servers: where it is, and what differs from the troupe's settings.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SourceConfig {
     /// Its name; the kind of its place unless said.
@@ -27,8 +28,24 @@ pub struct SourceConfig {
     pub headers: BTreeMap<String, Secret>,
 }
 
+impl fmt::Debug for SourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let defaults = self.defaults.as_ref().map(|defaults| match defaults {
+            serde_json::Value::Object(said) => shown::names(said.keys()),
+            _ => Vec::new(),
+        });
+        f.debug_struct("SourceConfig")
+            .field("name", &self.name)
+            .field("place", &self.place)
+            .field("rules", &self.rules)
+            .field("defaults", &defaults)
+            .field("headers", &shown::names(self.headers.keys()))
+            .finish()
+    }
+}
+
 /// Where servers are named.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Place {
     /// A file, or a folder of files.
@@ -75,8 +92,40 @@ pub enum Place {
     },
 }
 
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, interval } => {
+                f.debug_struct("File").field("path", path).field("interval", interval).finish()
+            }
+            Self::Dns { name, port, name_servers } => f
+                .debug_struct("Dns")
+                .field("name", name)
+                .field("port", port)
+                .field("name_servers", name_servers)
+                .finish(),
+            Self::Consul { url, service, token, datacenter, tags, tls } => f
+                .debug_struct("Consul")
+                .field("url", &shown_url(url))
+                .field("service", service)
+                .field("token", token)
+                .field("datacenter", datacenter)
+                .field("tags", tags)
+                .field("tls", tls)
+                .finish(),
+            Self::Etcd { endpoints, prefix, user, tls } => f
+                .debug_struct("Etcd")
+                .field("endpoints", &endpoints.iter().map(|url| shown_endpoint(url)).collect::<Vec<_>>())
+                .field("prefix", prefix)
+                .field("user", user)
+                .field("tls", tls)
+                .finish(),
+        }
+    }
+}
+
 /// TLS to a directory.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
@@ -89,6 +138,18 @@ pub struct TlsConfig {
     pub key: Option<PathBuf>,
     /// The name that the directory's certificate is for, unless its host's.
     pub server_name: Option<String>,
+}
+
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |file: &Option<PathBuf>| file.as_deref().map(|file| shown::path(file).into_owned());
+        f.debug_struct("TlsConfig")
+            .field("authority", &shown(&self.authority))
+            .field("certificate", &shown(&self.certificate))
+            .field("key", &shown(&self.key))
+            .field("server_name", &self.server_name)
+            .finish()
+    }
 }
 
 /// The kinds of places.

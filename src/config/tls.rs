@@ -1,10 +1,11 @@
 //! Whom a server's certificate is checked against, and the certificate of our own that it may ask for.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::{ConfigError, shown};
 
 /// TLS of one server, for `wss` and `https`. The files are PEM. They are read when the server is registered, replaced or
 /// applied, which tells what is wrong with them, and looked at again before a connection is opened, at most once a minute: those
@@ -20,13 +21,24 @@ use super::ConfigError;
 /// let server = Server::http("db", "https://db.internal/mcp").tls(tls);
 /// # drop(server);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct TlsOptions {
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) cert_file: Option<PathBuf>,
     pub(crate) key_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for TlsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |file: &Option<PathBuf>| file.as_deref().map(|file| shown::path(file).into_owned());
+        f.debug_struct("TlsOptions")
+            .field("ca_file", &shown(&self.ca_file))
+            .field("cert_file", &shown(&self.cert_file))
+            .field("key_file", &shown(&self.key_file))
+            .finish()
+    }
 }
 
 impl TlsOptions {

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 #[cfg(feature = "consul")]
@@ -78,7 +78,7 @@ enum Directory {
     Etcd(EtcdSource),
 }
 
-/// An announcement that was made.
+/// A way to announce a server, and to take away what was announced.
 enum Post {
     #[cfg(feature = "consul")]
     Consul(ConsulPost),
@@ -87,14 +87,37 @@ enum Post {
 }
 
 impl Directory {
-    async fn put(&self, id: &str, record: &Record, ttl: Duration) -> Result<Post, SourceError> {
+    /// Opens the way. Nothing is announced by that.
+    #[cfg_attr(
+        not(all(feature = "consul", feature = "etcd")),
+        expect(unused_variables, reason = "each directory knows a post by one of them")
+    )]
+    async fn open(&self, id: &str, lease: i64) -> Result<Post, SourceError> {
         match self {
             #[cfg(feature = "consul")]
-            Self::Consul(consul) => ConsulPost::put(consul, id, record, ttl).await.map(Post::Consul),
+            Self::Consul(consul) => ConsulPost::open(consul, id).await.map(Post::Consul),
             #[cfg(feature = "etcd")]
-            Self::Etcd(etcd) => {
-                let post = EtcdPost::put(etcd, id, record.to_json(), ttl).await?;
-                Ok(Post::Etcd(Box::new(post)))
+            Self::Etcd(etcd) => Ok(Post::Etcd(Box::new(EtcdPost::open(etcd, lease).await?))),
+        }
+    }
+
+    /// Announces the server. From the first moment on the directory may have it, whatever this comes to.
+    #[cfg_attr(not(feature = "etcd"), expect(unused_variables, reason = "a way to Consul knows the id"))]
+    async fn put(
+        &self,
+        post: &mut Post,
+        id: &str,
+        record: &Record,
+        ttl: Duration,
+    ) -> Result<(), SourceError> {
+        match (self, post) {
+            #[cfg(feature = "consul")]
+            (Self::Consul(consul), Post::Consul(post)) => post.put(consul, record, ttl).await,
+            #[cfg(feature = "etcd")]
+            (Self::Etcd(_), Post::Etcd(post)) => post.put(id, record.to_json(), ttl).await,
+            #[cfg(all(feature = "consul", feature = "etcd"))]
+            (Self::Consul(_), Post::Etcd(_)) | (Self::Etcd(_), Post::Consul(_)) => {
+                unreachable!("a way leads to the directory that opened it")
             }
         }
     }
@@ -196,48 +219,56 @@ impl Announcement {
         }
     }
 
-    /// Announces the server and keeps it up `until` that has come, then takes it away. `told` hears what becomes of it.
+    /// Announces the server and keeps it up `until` that has come, then takes away whatever the directory may have of it. `told`
+    /// hears what becomes of it; where anything was announced, that it was taken away comes last, or that it could not be. An
+    /// announcement that is being made is made first: nobody could say whether one that was given up arrived.
     pub async fn keep(self, until: impl Future<Output = ()>, mut told: impl FnMut(AnnouncementNews)) {
         tokio::pin!(until);
         let mut backoff = Backoff::new(BackoffSettings::default());
         let mut rng = SmallRng::from_rng(&mut rand::rng());
+        // One for all its lives, so that the last one can take away what any of them left.
+        let lease = rng.random_range(1..i64::MAX);
+        // The way by which the directory may have something of ours.
+        let mut post: Option<Post> = None;
         loop {
-            let mut post = None;
-            let error = tokio::select! { biased;
-                () = &mut until => {
-                    if let Some(mut post) = post {
-                        told(match post.withdraw().await {
-                            Ok(()) => AnnouncementNews::Withdrawn,
-                            Err(error) => AnnouncementNews::Left(error),
-                        });
+            let opened = tokio::select! { biased;
+                () = &mut until => break,
+                opened = self.directory.open(&self.id, lease) => opened,
+            };
+            let error = match opened {
+                Err(error) => error,
+                Ok(opened) => {
+                    let post = post.insert(opened);
+                    match self.directory.put(post, &self.id, &self.record, self.ttl).await {
+                        Err(error) => error,
+                        Ok(()) => {
+                            told(AnnouncementNews::Made);
+                            backoff.good(Instant::now());
+                            tokio::select! { biased;
+                                () = &mut until => break,
+                                error = self.beats(post) => error,
+                            }
+                        }
                     }
-                    return;
                 }
-                error = self.live(&mut post, &mut backoff, &mut told) => error,
             };
             let retry_in = backoff.next(Instant::now(), &mut rng);
             told(AnnouncementNews::Lost { error, retry_in });
             tokio::select! { biased;
-                () = &mut until => return,
+                () = &mut until => break,
                 () = tokio::time::sleep(retry_in) => {}
             }
         }
+        if let Some(mut post) = post {
+            told(match post.withdraw().await {
+                Ok(()) => AnnouncementNews::Withdrawn,
+                Err(error) => AnnouncementNews::Left(error),
+            });
+        }
     }
 
-    /// One life of the announcement, which ends with an error.
-    async fn live(
-        &self,
-        post: &mut Option<Post>,
-        backoff: &mut Backoff,
-        told: &mut impl FnMut(AnnouncementNews),
-    ) -> SourceError {
-        let made = self.directory.put(&self.id, &self.record, self.ttl).await;
-        let post = match made {
-            Ok(made) => post.insert(made),
-            Err(error) => return error,
-        };
-        told(AnnouncementNews::Made);
-        backoff.good(Instant::now());
+    /// Keeps the announcement up until that fails.
+    async fn beats(&self, post: &mut Post) -> SourceError {
         loop {
             tokio::time::sleep(self.ttl / BEATS).await;
             if let Err(error) = post.beat().await {

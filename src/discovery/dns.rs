@@ -40,6 +40,10 @@ const TTL_MAX: Duration = Duration::from_secs(300);
 /// An answer of DNS may name only some of the servers, in turn.
 const REMOVAL_GRACE: Duration = Duration::from_secs(30);
 
+/// A target whose addresses were not to be had is asked for again within this time, however long the other answers hold: as
+/// often as the name servers' own timeouts allow.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
 /// Targets whose addresses are looked up at once.
 const LOOKUPS_AT_ONCE: usize = 16;
 
@@ -241,7 +245,12 @@ impl Sheet<'_> {
                             None => self.skip(target, record.port, "it has no address".to_owned()),
                         }
                     }
-                    Err(error) => self.skip(target, record.port, error.to_string()),
+                    Err(error) => {
+                        if !matches!(error, SourceError::NotFound(_)) {
+                            self.ttl = self.ttl.min(ASK_AGAIN);
+                        }
+                        self.skip(target, record.port, error.to_string());
+                    }
                 }
             }
         }
@@ -283,14 +292,15 @@ fn scaled(weight: u32, heaviest: u32) -> u32 {
     weight.clamp(1, WEIGHT_MAX)
 }
 
-/// The addresses of a host, and how long they hold.
+/// The addresses of a host, and how long they hold. What is not known of one family is not known of the host: its servers of
+/// that family would leave, or move to the other.
 async fn addresses(resolver: &TokioResolver, host: &Name) -> Result<(Vec<IpAddr>, Duration), SourceError> {
     let (four, six) = tokio::join!(
         resolver.lookup(host.clone(), RecordType::A),
         resolver.lookup(host.clone(), RecordType::AAAA)
     );
     let mut found = BTreeMap::new();
-    let mut failed = None;
+    let mut missing = None;
     for lookup in [four, six] {
         match lookup {
             Ok(lookup) => {
@@ -305,15 +315,16 @@ async fn addresses(resolver: &TokioResolver, host: &Name) -> Result<(Vec<IpAddr>
             }
             Err(error) => match no_records(&error) {
                 Ok(()) => {}
-                Err(error) => failed = Some(error),
+                // Some name servers say so of a name that has addresses of the other family.
+                Err(error @ SourceError::NotFound(_)) => missing = Some(error),
+                Err(error) => return Err(error),
             },
         }
     }
     let ttl = found.values().min().copied().unwrap_or(TTL_MAX);
-    match failed {
-        // One family may be there without the other.
+    match missing {
         Some(error) if found.is_empty() => Err(error),
-        _ => Ok((found.into_keys().collect(), ttl)),
+        Some(_) | None => Ok((found.into_keys().collect(), ttl)),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{Answer, BoxFuture, Next, Skipped, Source, SourceError, Watch};
 use crate::config::files::{self, FileError, Gate};
-use crate::config::{LoosePermissions, ServersOneByOne, permissions, servers_one_by_one};
+use crate::config::{LoosePermissions, ServersOneByOne, permissions, servers_one_by_one, shown};
 use crate::duration::{TIME_MAX, later};
 use crate::id::ServerId;
 
@@ -153,6 +153,8 @@ impl FileWatch {
                         reason: reason.clone(),
                     });
                     answer.skipped.extend(stay);
+                    // Which servers it had was known to a watch before this one.
+                    answer.partial |= !self.known.contains_key(&file);
                     answer.skipped.push(Skipped { record: file.clone(), server: None, reason });
                     continue;
                 }
@@ -163,7 +165,7 @@ impl FileWatch {
                 match server {
                     Ok(server) => answer.servers.push(server.into()),
                     Err(error) => answer.skipped.push(Skipped {
-                        record: format!("{file}: {id}"),
+                        record: format!("{file}: {}", shown::name(&id)),
                         server: ServerId::new(&id).ok(),
                         reason: error.to_string(),
                     }),
@@ -208,8 +210,16 @@ fn read(path: &Path) -> Result<Reading, SourceError> {
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
         let hidden = name(&file).starts_with('.');
-        // A folder may have links to files; one to nothing is a file that is just being replaced.
-        if !hidden && file.extension().is_some_and(|extension| extension == "json") && file.is_file() {
+        if hidden || file.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let there = match std::fs::metadata(&file) {
+            Ok(metadata) => metadata.is_file(),
+            // A link to nothing is a file that is just being replaced, and one that cannot be looked at may be one: its
+            // servers stay. What is not even a link was taken away meanwhile.
+            Err(_) => file.symlink_metadata().is_ok(),
+        };
+        if there {
             files.push(file);
         }
         if files.len() > FILES_MAX {

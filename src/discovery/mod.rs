@@ -119,6 +119,8 @@ pub struct Answer {
     pub servers: Vec<Found>,
     /// What was there beside them and is no server, with the reason. A server that is named here stays as it was.
     pub skipped: Vec<Skipped>,
+    /// Whether there may be servers that it does not name: none leaves by such an answer.
+    pub partial: bool,
     /// What of it starts commands and may be written by others than its owner: it is told, and changes nothing.
     pub loose: Vec<LoosePermissions>,
     /// When the next answer is asked for.
@@ -126,14 +128,10 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// These servers, and no record that could not be read.
+    /// These servers and no others, and no record that could not be read.
     pub fn of(servers: impl IntoIterator<Item = impl Into<Found>>, next: Next) -> Self {
-        Self {
-            servers: servers.into_iter().map(Into::into).collect(),
-            skipped: Vec::new(),
-            loose: Vec::new(),
-            next,
-        }
+        let servers = servers.into_iter().map(Into::into).collect();
+        Self { servers, skipped: Vec::new(), partial: false, loose: Vec::new(), next }
     }
 }
 

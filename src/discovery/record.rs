@@ -37,7 +37,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Dialect, EraChoice, Server, without_query};
+use crate::config::{ConfigError, Dialect, EraChoice, Server, shown, shown_url};
 use crate::id::InvalidId;
 
 /// The longest record, in bytes: some fifty times an ordinary one.
@@ -118,8 +118,8 @@ pub struct Record {
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
-            .field("url", &self.url.as_deref().map(without_query))
-            .field("address", &self.address)
+            .field("url", &self.url.as_deref().map(shown_url))
+            .field("address", &self.address.as_deref().map(shown::name))
             .field("port", &self.port)
             .field("group", &self.group)
             .finish_non_exhaustive()
@@ -171,19 +171,21 @@ impl Record {
         if text.len() > RECORD_BYTES_MAX {
             return Err(RecordError::TooLong);
         }
-        let unreadable = |key: String, reason: String| {
+        let unreadable = |ConfigError { key, reason }: ConfigError| {
             // Where the text ends too early there is no key to name.
-            let key = if key == "." || key == "?" { "record".to_owned() } else { key };
+            let whole = key.is_empty() || key == "?";
+            let key = if whole { "record".to_owned() } else { shown::name(&key).into_owned() };
             RecordError::Unreadable { key, reason }
         };
         // A list would be taken for the values in their order.
         if text.trim_ascii_start().first() != Some(&b'{') {
-            return Err(unreadable(".".to_owned(), "it is no JSON object".to_owned()));
+            return Err(unreadable(ConfigError::new("", "it is no JSON object")));
         }
         let mut deserializer = serde_json::Deserializer::from_slice(text);
         let record: Self = serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|error| unreadable(error.path().to_string(), error.inner().to_string()))?;
-        deserializer.end().map_err(|error| unreadable(".".to_owned(), error.to_string()))?;
+            .map_err(|error| unreadable(shown::mistake(error)))?;
+        let end = deserializer.end();
+        end.map_err(|error| unreadable(ConfigError::new("", shown::words(&error))))?;
         Ok(record)
     }
 
@@ -268,10 +270,7 @@ impl Record {
         }
         let path = self.path.as_deref().unwrap_or("/");
         if !path.starts_with('/') {
-            return Err(RecordError::Invalid {
-                key: "path",
-                reason: format!("{path:?} does not begin with /"),
-            });
+            return Err(RecordError::Invalid { key: "path", reason: "does not begin with /".to_owned() });
         }
         let host = host(address)?;
         let scheme = match (self.kind(), self.tls.unwrap_or_default()) {
@@ -309,7 +308,7 @@ fn host(address: &str) -> Result<String, RecordError> {
     let name = address.strip_suffix('.').unwrap_or(address);
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     if name.is_empty() || !name.bytes().all(plain) {
-        let reason = format!("{address:?} is no host name and no IP address");
+        let reason = "is no host name and no IP address".to_owned();
         return Err(RecordError::Invalid { key: "address", reason });
     }
     Ok(name.to_owned())
@@ -357,8 +356,8 @@ mod tests {
             (r#"{"address":"h"}"#, "port is missing"),
             (r#"{"address":"h","port":0}"#, "port: 0"),
             (r#"{"address":"h","port":70000}"#, "port: invalid value"),
-            (r#"{"address":"user@h","port":1}"#, "address: \"user@h\""),
-            (r#"{"address":"h","port":1,"path":"p"}"#, "path: \"p\""),
+            (r#"{"address":"user@h","port":1}"#, "address: is no host name"),
+            (r#"{"address":"h","port":1,"path":"p"}"#, "path: does not begin"),
             (r#"{"url":"ws://h","port":1}"#, "url: stands beside"),
             (r#"{"url":"ws://h","command":"rm"}"#, "command: unknown field"),
             (r#"{"type":"stdio"}"#, "type: unknown variant"),

@@ -1,6 +1,7 @@
 //! What a source adds to each record it finds.
 
 use super::{Found, Record, RecordError};
+use crate::config::shown;
 
 /// What the operator says of all servers of a source: what their records leave out, and what no record may say.
 ///
@@ -22,7 +23,7 @@ impl std::fmt::Debug for Template {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Template")
             .field("defaults", &self.defaults)
-            .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("headers", &shown::names(self.headers.iter().map(|(name, _)| name)))
             .finish()
     }
 }

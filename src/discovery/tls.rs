@@ -1,18 +1,32 @@
 //! How a directory is reached over TLS.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::SourceError;
 use crate::config::files::{self, PEM_BYTES_MAX};
+use crate::config::shown;
 
 /// TLS to a directory: whom to trust, and who we are.
 ///
 /// Files are read whenever a watch begins, so that certificates may be renewed while the troupe plays.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     authority: Option<PathBuf>,
     identity: Option<(PathBuf, PathBuf)>,
     name: Option<String>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |file: &Path| shown::path(file).into_owned();
+        let identity = self.identity.as_ref().map(|(certificate, key)| (shown(certificate), shown(key)));
+        f.debug_struct("Tls")
+            .field("authority", &self.authority.as_deref().map(shown))
+            .field("identity", &identity)
+            .field("name", &self.name)
+            .finish()
+    }
 }
 
 /// The texts of the files.

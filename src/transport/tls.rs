@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::DialError;
-use crate::config::TlsOptions;
 use crate::config::files::{self, PEM_BYTES_MAX, Stamp};
+use crate::config::{TlsOptions, shown};
 use crate::duration::later;
 
 /// How long what was read is used without another look at the files: certificates that are renewed overlap for much longer.
@@ -212,10 +212,10 @@ pub(super) fn config(options: &TlsOptions) -> Result<ClientConfig, DialError> {
     builder.with_client_auth_cert(chain, key).map_err(|error| {
         let words = match error {
             rustls::Error::InconsistentKeys(_) => {
-                format!("{} is not the key of {}", key_file.display(), cert_file.display())
+                format!("{} is not the key of {}", shown::path(key_file), shown::path(cert_file))
             }
             // What else is wrong is a kind, never a part of the key.
-            other => format!("{}: {other}", key_file.display()),
+            other => format!("{}: {other}", shown::path(key_file)),
         };
         wrong(KEY_FILE, words)
     })
@@ -228,7 +228,8 @@ fn wrong(key: &'static str, reason: impl ToString) -> DialError {
 fn authorities(file: &Path) -> Result<RootCertStore, DialError> {
     let mut roots = RootCertStore::empty();
     for (n, certificate) in certificates(CA_FILE, file)?.into_iter().enumerate() {
-        let unusable = |error| wrong(CA_FILE, format!("{}, certificate {}: {error}", file.display(), n + 1));
+        let unusable =
+            |error| wrong(CA_FILE, format!("{}, certificate {}: {error}", shown::path(file), n + 1));
         roots.add(certificate).map_err(unusable)?;
     }
     Ok(roots)
@@ -239,19 +240,20 @@ fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'st
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
         Ok(found) if found.is_empty() => {
-            Err(wrong(key, format!("{} holds no certificate in PEM", file.display())))
+            Err(wrong(key, format!("{} holds no certificate in PEM", shown::path(file))))
         }
         Ok(found) => Ok(found),
         // The parser's own words quote the file.
-        Err(_) => Err(wrong(key, format!("{} is no well-formed PEM", file.display()))),
+        Err(_) => Err(wrong(key, format!("{} is no well-formed PEM", shown::path(file)))),
     }
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, DialError> {
     let pem = files::read(file, PEM_BYTES_MAX).map_err(|error| wrong(KEY_FILE, error))?;
     // The parser's own words quote the file.
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| wrong(KEY_FILE, format!("{} holds no unencrypted private key in PEM", file.display())))
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+        wrong(KEY_FILE, format!("{} holds no unencrypted private key in PEM", shown::path(file)))
+    })
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use crate::transport;
 
 impl ConfigFile {
     /// Every mistake in the text of a `servers.json`, in its order: what [`parse`](Self::parse) refuses, addresses that no
-    /// transport takes, a strategy that does not ship with this library, and pins that cannot be read. Nothing is started and
-    /// nobody is asked; files that the text names are read, on this thread.
+    /// transport takes, a strategy that does not ship with this library, pins that cannot be read, and references such as
+    /// `${env:NAME}` where none is looked up. Nothing is started and nobody is asked; files that the text names are read, on
+    /// this thread.
     ///
     /// ```
     /// let text = r#"{"mcpServers": {"a": {"url": "ws://h", "wieght": 1}}, "troupe": {"callTimeout": 30}}"#;

@@ -1,5 +1,6 @@
 //! Follows a `servers.json` on its disk.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,6 @@ struct Reading {
 /// }
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct ConfigWatch {
     path: PathBuf,
     disk: Gate,
@@ -76,6 +76,13 @@ pub struct ConfigWatch {
     /// The state, and the text, that were given last.
     taken: Option<Stamp>,
     text: Option<Arc<str>>,
+}
+
+impl fmt::Debug for ConfigWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the text, which may hold secrets.
+        f.debug_struct("ConfigWatch").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl ConfigWatch {

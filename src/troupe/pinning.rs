@@ -1,7 +1,7 @@
 //! Pins of what servers offer, taken and read.
 
 use super::Troupe;
-use crate::config::{ConfigError, PinSettings, files};
+use crate::config::{ConfigError, PinSettings, files, shown};
 use crate::policy::pins::{Pinning, Pins};
 
 /// The largest file of pins, in bytes: each pin takes about a hundred, and a troupe has at most some ten thousand tools.
@@ -32,8 +32,9 @@ impl Troupe {
 pub(super) fn read(settings: &PinSettings) -> Result<Pinning, ConfigError> {
     let wrong = |reason: String| ConfigError::new("pins.file", reason);
     let text = files::read(&settings.file, FILE_BYTES_MAX).map_err(|error| wrong(error.to_string()))?;
-    let pins = serde_json::from_slice(&text)
-        .map_err(|error| wrong(format!("{} has no pins: {error}", settings.file.display())))?;
+    let pins = serde_json::from_slice(&text).map_err(|error| {
+        wrong(format!("{} has no pins: {}", shown::path(&settings.file), shown::words(&error)))
+    })?;
     Ok(Pinning { pins, on_change: settings.on_change })
 }
 

@@ -5,6 +5,8 @@
 // Each test file uses its own part.
 #![allow(dead_code)]
 
+pub mod skipping;
+
 use std::path::PathBuf;
 use std::process::Stdio;
 

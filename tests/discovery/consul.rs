@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::common::{echo, end, event};
-use super::directory::{Certificates, Program, free_port, installed, skip, until};
+use super::directory::{Certificates, Program, STARTS, free_port, installed, skip, until};
 use super::{plays, prompt, scripted, source, stands};
 
 const TOKEN: &str = "e95b599e-166e-7d80-08ad-aee76e7ddf19";
@@ -46,8 +46,13 @@ impl Consul {
     /// Starts an agent. None where it is not installed.
     async fn start(test: &str, mode: Mode) -> Option<Self> {
         let mut consul = Self::stopped(test)?;
-        consul.run(mode).await;
-        Some(consul)
+        for _ in 0..STARTS {
+            if consul.try_run(mode).await {
+                return Some(consul);
+            }
+            consul.ports = std::array::from_fn(|_| free_port());
+        }
+        panic!("Consul does not start")
     }
 
     fn stopped(test: &str) -> Option<Self> {
@@ -61,6 +66,11 @@ impl Consul {
     }
 
     async fn run(&mut self, mode: Mode) {
+        assert!(self.try_run(mode).await, "Consul ended at its start");
+    }
+
+    /// The same. False where it ends at once, as where somebody else has its ports.
+    async fn try_run(&mut self, mode: Mode) -> bool {
         let guard = format!(
             r#", "acl": {{"enabled": true, "default_policy": "deny", "tokens": {{"master": "{TOKEN}"}}}}"#
         );
@@ -92,23 +102,25 @@ impl Consul {
             Mode::Server => command.args(["-server", "-bootstrap-expect", "1", "-data-dir"]).arg(data),
             Mode::Leaderless => command.args(["-server", "-bootstrap-expect", "2", "-data-dir"]).arg(data),
         };
-        self.program = Some(Program::start(&mut command));
+        let mut program = Program::start(&mut command);
         let leads = mode != Mode::Leaderless;
-        until("the agent's start", || async {
+        let serves = program.serves("the agent", || async {
             // It answers before it has a leader.
             match self.try_ask("GET", "/v1/status/leader", "").await {
                 Some((200, leader)) => !leads || leader.trim() != "\"\"",
                 Some(_) => !leads,
                 None => false,
             }
-        })
-        .await;
-        if leads {
+        });
+        let serves = serves.await;
+        self.program = Some(program);
+        if serves && leads {
             until("the catalogue", || async {
                 matches!(self.try_ask("GET", "/v1/catalog/nodes", "").await, Some((200, nodes)) if nodes.contains("Node"))
             })
             .await;
         }
+        serves
     }
 
     fn kill(&mut self) {
@@ -341,6 +353,127 @@ async fn what_is_no_answer_of_consul_is_told() {
     }
     let error = ConsulSource::new("127.0.0.1:8500", "echo").watch().next().await.unwrap_err();
     assert!(error.to_string().contains("is no http:// or https:// address"), "{error}");
+}
+
+/// What an agent by hand is asked, and how it answers.
+type Question = (String, oneshot::Sender<&'static str>);
+
+/// An agent by hand: what it is asked goes to the test, which answers.
+async fn by_hand() -> (String, mpsc::Receiver<Question>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, questions) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                let mut request = vec![0; 4096];
+                let length = stream.read(&mut request).await.unwrap();
+                let head = String::from_utf8_lossy(&request[..length]);
+                let path = head.split(' ').nth(1).unwrap().to_owned();
+                let (answer, answered) = oneshot::channel::<&str>();
+                asked.send((path, answer)).await.unwrap();
+                let answer = answered.await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            });
+        }
+    });
+    (url, questions)
+}
+
+/// The next question. There is one, or the test has failed.
+async fn asked(questions: &mut mpsc::Receiver<Question>) -> Question {
+    let waited = tokio::time::timeout(Duration::from_secs(60), questions.recv()).await;
+    waited.expect("the agent is asked nothing more").expect("it listens")
+}
+
+const DONE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const BROKEN: &str = "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// An announcement at an agent by hand: how to end it, and what it tells.
+fn announced(url: &str) -> (oneshot::Sender<()>, mpsc::Receiver<AnnouncementNews>) {
+    let record = Record::parse(br#"{"address": "h", "port": 1}"#).unwrap();
+    let source = ConsulSource::new(url, "echo");
+    let announcement = Announcement::in_consul(source, "a", record, Duration::from_secs(3)).unwrap();
+    let (over, until_over) = oneshot::channel::<()>();
+    let (told, news) = mpsc::channel(64);
+    tokio::spawn(async move {
+        let until = async {
+            let _ = until_over.await;
+        };
+        announcement.keep(until, move |news| told.try_send(news).unwrap()).await;
+    });
+    (over, news)
+}
+
+#[tokio::test]
+async fn an_announcement_that_ends_while_it_is_made_is_taken_away() {
+    let (url, mut questions) = by_hand().await;
+    let (over, mut news) = announced(&url);
+    let (path, answer) = asked(&mut questions).await;
+    assert_eq!(path, "/v1/agent/service/register");
+    over.send(()).unwrap();
+    answer.send(DONE).unwrap();
+    let (path, answer) = asked(&mut questions).await;
+    assert_eq!(path, "/v1/agent/service/deregister/a");
+    answer.send(DONE).unwrap();
+    assert_eq!(news.recv().await, Some(AnnouncementNews::Made));
+    assert_eq!(news.recv().await, Some(AnnouncementNews::Withdrawn));
+    assert_eq!(news.recv().await, None);
+}
+
+#[tokio::test]
+async fn an_announcement_that_may_have_been_lost_is_taken_away_at_the_end_or_said_to_be_left() {
+    for (answer, withdrawn) in [(DONE, true), (BROKEN, false)] {
+        let (url, mut questions) = by_hand().await;
+        let (over, mut news) = announced(&url);
+        // The agent has it, and says that it failed.
+        asked(&mut questions).await.1.send(BROKEN).unwrap();
+        assert!(matches!(news.recv().await, Some(AnnouncementNews::Lost { .. })));
+        over.send(()).unwrap();
+        // It may be made again before the end is seen.
+        loop {
+            let (path, port) = asked(&mut questions).await;
+            if path == "/v1/agent/service/deregister/a" {
+                port.send(answer).unwrap();
+                break;
+            }
+            port.send(BROKEN).unwrap();
+        }
+        let mut last = None;
+        while let Some(told) = news.recv().await {
+            last = Some(told);
+        }
+        assert_eq!(matches!(last, Some(AnnouncementNews::Withdrawn)), withdrawn, "{last:?}");
+        assert_eq!(matches!(last, Some(AnnouncementNews::Left(_))), !withdrawn, "{last:?}");
+    }
+}
+
+#[tokio::test]
+async fn by_an_answer_from_which_a_token_filtered_instances_none_leaves() {
+    let instance = |id: &str| json!({"Node": {"Node": "n", "Address": "127.0.0.1"}, "Service": {"ID": id, "Address": "127.0.0.1", "Port": 1}});
+    let answer = |head: &str, instances: Value| {
+        let body = instances.to_string();
+        let length = body.len();
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n{head}\r\n");
+        &*Box::leak((head + &body).into_boxed_str())
+    };
+    let filtered = "X-Consul-Results-Filtered-By-ACLs: true\r\n";
+    let (url, mut questions) = by_hand().await;
+    let troupe = start(prompt(), ConsulSource::new(url, "echo")).await;
+    let mut events = troupe.events();
+    let both = answer("X-Consul-Index: 2\r\n", json!([instance("a"), instance("b")]));
+    asked(&mut questions).await.1.send(both).unwrap();
+    plays(&troupe, &["a", "b"]).await;
+    let half = answer(&format!("X-Consul-Index: 3\r\n{filtered}"), json!([instance("a"), instance("c")]));
+    asked(&mut questions).await.1.send(half).unwrap();
+    plays(&troupe, &["a", "b", "c"]).await;
+    let skipped = event(&mut events, |event| matches!(event, Event::RecordSkipped { .. })).await;
+    assert!(matches!(skipped, Event::RecordSkipped { reason, .. } if reason.contains("may not see all")));
+    let whole = answer("X-Consul-Index: 4\r\n", json!([instance("a"), instance("c")]));
+    asked(&mut questions).await.1.send(whole).unwrap();
+    plays(&troupe, &["a", "c"]).await;
+    end(troupe).await;
 }
 
 #[tokio::test]

@@ -5,13 +5,24 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::common::skipping;
+
+/// How often a directory is started on other ports, where somebody else took one of them in the meantime.
+pub const STARTS: u32 = 5;
+
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// With this in the environment no program is installed: so that skipping can be tested.
+pub const INSTALLED_NOWHERE: &str = "TEST_WITHOUT_PROGRAMS";
+
 /// Where a program is, if it is installed.
 pub fn installed(program: &str) -> Option<String> {
+    if std::env::var_os(INSTALLED_NOWHERE).is_some() {
+        return None;
+    }
     let path = std::env::var("PATH").unwrap_or_default();
     // The last is where `.ci/run` puts what is no package of this release.
     let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools");
@@ -19,15 +30,9 @@ pub fn installed(program: &str) -> Option<String> {
     folders.map(|folder| format!("{folder}/{program}")).find(|path| Path::new(path).is_file())
 }
 
-/// Says that a test did not run, in a line that `.ci/run` counts.
+/// Says that a test does not run.
 pub fn skip(test: &str, program: &str, package: &str) {
-    // Past the capture of the test runner, so that it is seen where the test passes.
-    use std::io::Write;
-    let line = format!("skipped: {test}: {program} is not installed (Debian's package {package})\n");
-    let _ = std::fs::OpenOptions::new()
-        .append(true)
-        .open("/dev/stderr")
-        .and_then(|mut stderr| stderr.write_all(line.as_bytes()));
+    skipping::skip("discovery", test, &format!("{program} is not installed (Debian's package {package})"));
 }
 
 /// Certificates of a directory and of who asks it, each trusted by itself.
@@ -68,6 +73,32 @@ impl Program {
     pub fn start(command: &mut Command) -> Self {
         let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().unwrap())
+    }
+
+    /// Whether it ended by itself, as a program does that finds its port taken.
+    pub fn ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
+    /// Waits until it serves. False where it ends before that. What answers in its place, at a port that it did not get, is
+    /// somebody else.
+    pub async fn serves<F: Future<Output = bool>>(
+        &mut self,
+        what: &str,
+        mut serving: impl FnMut() -> F,
+    ) -> bool {
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            loop {
+                if self.ended() {
+                    return false;
+                }
+                if serving().await {
+                    return !self.ended();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        waited.await.unwrap_or_else(|_| panic!("{what} does not serve"))
     }
 
     /// Ends it without a goodbye.

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::net::UdpSocket;
 
 use super::common::{echo, end, event};
-use super::directory::{Program, free_port, installed, skip, until};
+use super::directory::{Program, STARTS, free_port, installed, skip, until};
 use super::{plays, prompt, scripted, source, stands};
 
 const NAME: &str = "_mcp._tcp.files.example.test";
@@ -37,34 +37,47 @@ impl Knot {
         let folder = tempfile::tempdir().unwrap();
         let mut knot = Self { program: None, folder, port: free_port(), binary, serial: 0 };
         knot.write(records);
-        let path = knot.folder.path().display();
+        for _ in 0..STARTS {
+            knot.configure();
+            if knot.try_run().await {
+                return Some(knot);
+            }
+            knot.port = free_port();
+        }
+        panic!("knot does not start")
+    }
+
+    fn configure(&self) {
+        let path = self.folder.path().display();
         let config = format!(
             "server:\n  listen: 127.0.0.1@{}\n  rundir: {path}\n  pidfile: {path}/pid\n\
              control:\n  listen: {path}/sock\n\
              database:\n  storage: {path}/db\n\
              zone:\n- domain: example.test.\n  file: {path}/zone\n  zonefile-sync: -1\n  journal-content: none\n",
-            knot.port
+            self.port
         );
-        std::fs::write(knot.folder.path().join("knot.conf"), config).unwrap();
-        knot.run().await;
-        Some(knot)
+        std::fs::write(self.folder.path().join("knot.conf"), config).unwrap();
     }
 
     async fn run(&mut self) {
-        let config = self.folder.path().join("knot.conf");
-        self.program = Some(Program::start(Command::new(&self.binary).arg("-c").arg(config)));
-        let serial = self.serial;
-        self.serves(serial).await;
+        assert!(self.try_run().await, "knot ended at its start");
     }
 
-    /// Waits until the zone of this serial is served.
-    async fn serves(&self, serial: u32) {
-        let wanted = DnsSource::addresses(format!("serial-{serial}.example.test"), 1).name_server(self.at());
-        until("the zone's loading", || async {
-            let looked = tokio::time::timeout(Duration::from_secs(1), async { wanted.watch().next().await });
-            matches!(looked.await, Ok(Ok(answer)) if !answer.servers.is_empty())
-        })
-        .await;
+    /// Starts it. False where it ends at once, as where somebody else has its port.
+    async fn try_run(&mut self) -> bool {
+        let config = self.folder.path().join("knot.conf");
+        let mut program = Program::start(Command::new(&self.binary).arg("-c").arg(config));
+        let serves = program.serves("knot", || self.has_zone()).await;
+        self.program = Some(program);
+        serves
+    }
+
+    /// Whether its present zone is served.
+    async fn has_zone(&self) -> bool {
+        let name = format!("serial-{}.example.test", self.serial);
+        let wanted = DnsSource::addresses(name, 1).name_server(self.at());
+        let looked = tokio::time::timeout(Duration::from_secs(1), async { wanted.watch().next().await });
+        matches!(looked.await, Ok(Ok(answer)) if !answer.servers.is_empty())
     }
 
     fn at(&self) -> SocketAddr {
@@ -85,7 +98,7 @@ impl Knot {
     async fn change(&mut self, records: &str) {
         self.write(records);
         self.program.as_ref().expect("it runs").reload();
-        self.serves(self.serial).await;
+        until("the zone's loading", || self.has_zone()).await;
     }
 
     fn source(&self) -> DnsSource {
@@ -276,4 +289,119 @@ async fn a_name_server_that_answers_garbage_is_told() {
     assert!(stands(&troupe, SourceStatus::Failing).await.reason.is_some());
     end(troupe).await;
     garbage.abort();
+}
+
+/// What a name server by hand says to a question.
+#[derive(Clone, Copy, PartialEq)]
+enum Says {
+    /// This record, as its type and its data.
+    Record(u16, &'static [u8]),
+    /// That the name has none of this type.
+    Nothing,
+    /// That there is no such name.
+    NoName,
+    /// That it failed.
+    Fails,
+}
+
+const A: u16 = 1;
+const AAAA: u16 = 28;
+const SRV: u16 = 33;
+
+/// A name server by hand, which answers each question by its type, as the test says now.
+async fn by_hand() -> (SocketAddr, tokio::sync::watch::Sender<fn(u16) -> Says>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let at = socket.local_addr().unwrap();
+    let (says, said) = tokio::sync::watch::channel::<fn(u16) -> Says>(|_| Says::Nothing);
+    tokio::spawn(async move {
+        let mut query = [0; 2048];
+        loop {
+            let (_, from) = socket.recv_from(&mut query).await.unwrap();
+            // A header of 12 bytes, a name that ends with an empty label, a type and a class.
+            let end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+            let kind = u16::from_be_bytes([query[end - 4], query[end - 3]]);
+            let said = said.borrow()(kind);
+            let (code, count) = match said {
+                Says::Record(..) => (0, 1),
+                Says::Nothing => (0, 0),
+                Says::Fails => (2, 0),
+                Says::NoName => (3, 0),
+            };
+            // Its id; an answer, authoritative; one question, so many answers, and nothing beside them.
+            let mut answer = vec![query[0], query[1], 0x84, code, 0, 1, 0, count, 0, 0, 0, 0];
+            answer.extend_from_slice(&query[12..end]);
+            if let Says::Record(kind, data) = said {
+                // The name of the question, a type, the class of the internet, and a time to live of one second.
+                answer.extend_from_slice(&[0xc0, 12]);
+                answer.extend_from_slice(&kind.to_be_bytes());
+                answer.extend_from_slice(&[0, 1, 0, 0, 0, 1]);
+                answer.extend_from_slice(&u16::try_from(data.len()).unwrap().to_be_bytes());
+                answer.extend_from_slice(data);
+            }
+            let _ = socket.send_to(&answer, from).await;
+        }
+    });
+    (at, says)
+}
+
+const FOUR: Says = Says::Record(A, &[127, 0, 0, 1]);
+const SIX: Says = Says::Record(AAAA, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+#[tokio::test]
+async fn a_host_of_which_one_address_family_fails_has_no_answer() {
+    let (at, says) = by_hand().await;
+    let source = DnsSource::addresses("files.example.test", 1).name_server(at);
+    let looked = || async {
+        let answer = source.watch().next().await?;
+        let servers = answer.servers.iter().map(|found| found.server.id().to_owned());
+        Ok::<Vec<String>, mcp_troupe::discovery::SourceError>(servers.collect())
+    };
+    let both: fn(u16) -> Says = |kind| if kind == A { FOUR } else { SIX };
+    says.send_replace(both);
+    assert_eq!(looked().await.unwrap(), ["127.0.0.1-1", "--1-1"]);
+    for half in [(|kind| if kind == A { Says::Fails } else { SIX }) as fn(u16) -> Says, |kind| {
+        if kind == A { FOUR } else { Says::Fails }
+    }] {
+        says.send_replace(half);
+        let error = looked().await.unwrap_err().to_string();
+        assert!(error.starts_with("unavailable: "), "{error}");
+    }
+    // What is surely not there is an answer.
+    for half in [(|kind| if kind == A { Says::Nothing } else { SIX }) as fn(u16) -> Says, |kind| {
+        if kind == A { Says::NoName } else { SIX }
+    }] {
+        says.send_replace(half);
+        assert_eq!(looked().await.unwrap(), ["--1-1"]);
+    }
+}
+
+#[tokio::test]
+async fn a_target_of_which_one_address_family_fails_stays_as_it_was() {
+    // Priority 0, weight 1, port 1, the target "a".
+    const TARGET: Says = Says::Record(SRV, &[0, 0, 0, 1, 0, 1, 1, b'a', 0]);
+    let (at, says) = by_hand().await;
+    says.send_replace(|kind| match kind {
+        SRV => TARGET,
+        A => FOUR,
+        _ => Says::Nothing,
+    });
+    let troupe = troupe(DnsSource::srv(NAME).name_server(at)).await;
+    plays(&troupe, &["a-1"]).await;
+    assert_eq!(troupe.servers()[0].endpoint, "ws://127.0.0.1:1/");
+    let mut events = troupe.events();
+    says.send_replace(|kind| match kind {
+        SRV => TARGET,
+        A => Says::Fails,
+        _ => SIX,
+    });
+    let told =
+        event(&mut events, |event| matches!(event, Event::RecordSkipped { .. } | Event::ServerMoved { .. }));
+    let told = told.await;
+    assert!(
+        matches!(&told, Event::RecordSkipped { record, reason, .. }
+        if record == "a:1" && reason.starts_with("unavailable: ")),
+        "{told:?}"
+    );
+    assert_eq!(troupe.servers()[0].endpoint, "ws://127.0.0.1:1/");
+    end(troupe).await;
 }

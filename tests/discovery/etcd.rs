@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use etcd_client::{Client, PutOptions};
-use mcp_troupe::discovery::{Announcement, EtcdSource, Record, Source};
+use etcd_client::{Client, PutOptions, WatchOptions};
+use mcp_troupe::discovery::{Announcement, AnnouncementNews, EtcdSource, Record, Source};
 use mcp_troupe::event::SourceStatus;
 use mcp_troupe::testkit::ScriptedServer;
 use mcp_troupe::{ConfigFile, Event, Readiness, Settings, Troupe};
@@ -12,7 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::common::{echo, end, event, example, servers_json};
-use super::directory::{Certificates, Program, free_port, installed, skip, until};
+use super::directory::{Certificates, Program, STARTS, free_port, installed, skip, until};
 use super::{plays, prompt, scripted, source, stands};
 
 const PREFIX: &str = "/mcp/servers/";
@@ -31,8 +31,13 @@ impl Etcd {
     /// Starts it. None where it is not installed.
     pub async fn start(test: &str) -> Option<Self> {
         let mut etcd = Self::stopped(test)?;
-        etcd.run().await;
-        Some(etcd)
+        for _ in 0..STARTS {
+            if etcd.try_run().await {
+                return Some(etcd);
+            }
+            (etcd.port, etcd.peer_port) = (free_port(), free_port());
+        }
+        panic!("etcd does not start")
     }
 
     /// Not running yet.
@@ -53,6 +58,11 @@ impl Etcd {
 
     /// Starts it on the same ports and, unless they were wiped, the same data.
     pub async fn run(&mut self) {
+        assert!(self.try_run().await, "etcd ended at its start");
+    }
+
+    /// The same. False where it ends at once, as where somebody else has its ports.
+    async fn try_run(&mut self) -> bool {
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let start = |url: &str| {
             let mut command = Command::new(&self.binary);
@@ -71,14 +81,15 @@ impl Etcd {
             }
             Program::start(&mut command)
         };
-        self.program = Some(start(&self.url()));
-        until("etcd's start", || async {
-            let looked = tokio::time::timeout(Duration::from_secs(1), async {
-                self.source().watch().next().await.is_ok()
-            });
+        let (mut program, source) = (start(&self.url()), self.source());
+        let serves = program.serves("etcd", || async {
+            let looked =
+                tokio::time::timeout(Duration::from_secs(1), async { source.watch().next().await.is_ok() });
             looked.await == Ok(true)
-        })
-        .await;
+        });
+        let serves = serves.await;
+        self.program = Some(program);
+        serves
     }
 
     pub fn kill(&mut self) {
@@ -371,6 +382,40 @@ async fn an_announced_server_is_found_kept_up_made_again_and_withdrawn_at_the_en
     assert!(said.starts_with("a is announced\n") && said.ends_with("a is withdrawn\n"), "{said}");
     assert!(client.get(format!("{PREFIX}a"), None).await.unwrap().kvs().is_empty());
     end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_announcement_that_ends_while_it_is_made_is_taken_away() {
+    let Some(etcd) = Etcd::start("an_announcement_that_ends_while_it_is_made").await else { return };
+    for _ in 0..10 {
+        let mut client = etcd.client().await;
+        let mut changes = client.watch(PREFIX, Some(WatchOptions::new().with_prefix())).await.unwrap();
+        // It ends as soon as its key is there, which is before its lease is first kept alive.
+        let until = async move { while changes.message().await.unwrap().unwrap().events().is_empty() {} };
+        let ttl = Duration::from_secs(60);
+        let announcement = Announcement::in_etcd(etcd.source(), "a", Record::at("ws://h"), ttl).unwrap();
+        let mut news = Vec::new();
+        announcement.keep(until, |told| news.push(told)).await;
+        assert_eq!(news.last(), Some(&AnnouncementNews::Withdrawn), "{news:?}");
+        assert!(client.get(format!("{PREFIX}a"), None).await.unwrap().kvs().is_empty(), "its key is left");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_none_is_told_without_what_it_hides() {
+    for (endpoint, says) in [
+        ("http://root:s3cret@127.0.0.1:1", "endpoint 2: it carries user info"),
+        ("root:s3cret@127.0.0.1:1", "endpoint 2: it carries user info"),
+        ("http:/root:s3cret@127.0.0.1:1", "endpoint 2: the URL is invalid"),
+        ("http://root:s3/cret@127.0.0.1:1", "endpoint 2: the URL is invalid"),
+        ("tcp://127.0.0.1:1", "endpoint 2: the URL does not begin with http:// or https://"),
+    ] {
+        let source = EtcdSource::new(["http://127.0.0.1:1", endpoint], PREFIX);
+        let told = source.watch().next().await.unwrap_err().to_string();
+        assert!(told.starts_with(&format!("not found: {says}")), "{endpoint}: {told}");
+        let shown = format!("{told} {}", source.place());
+        assert!(!shown.contains("cret"), "{endpoint}: {shown}");
+    }
 }
 
 #[tokio::test]

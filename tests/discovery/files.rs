@@ -107,3 +107,49 @@ async fn the_files_of_a_folder_come_and_go_and_a_broken_one_concerns_its_own_ser
     plays(&troupe, &[]).await;
     end(troupe).await;
 }
+
+#[tokio::test]
+async fn a_file_that_a_new_look_cannot_read_takes_no_server_with_it() {
+    let (a, b, folder) = (scripted().await, scripted().await, tempfile::tempdir().unwrap());
+    let place = folder.path().join("servers.d");
+    let at = |name: &str| place.join(name);
+    fs::create_dir(&place).unwrap();
+    write(&at("a.json"), &servers(&[("a", &a)]));
+    write(&at("b.json"), &servers(&[("b", &b)]));
+    let troupe = watching(&place).await;
+    plays(&troupe, &["a", "b"]).await;
+    // The look ends with its folder. The next one finds a file that is just being written, and knows not what it had.
+    let aside = folder.path().join("aside");
+    fs::rename(&place, &aside).unwrap();
+    stands(&troupe, SourceStatus::Failing).await;
+    let mut events = troupe.events();
+    fs::write(aside.join("b.json"), "{").unwrap();
+    write(&aside.join("c.json"), &servers(&[("c", &a)]));
+    fs::rename(&aside, &place).unwrap();
+    plays(&troupe, &["a", "b", "c"]).await;
+    let skipped = event(&mut events, |event| matches!(event, Event::RecordSkipped { .. })).await;
+    assert!(matches!(skipped, Event::RecordSkipped { record, .. } if record == "b.json"));
+    write(&at("b.json"), &servers(&[]));
+    plays(&troupe, &["a", "c"]).await;
+    end(troupe).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_that_leads_nowhere_for_a_moment_takes_no_server_with_it() {
+    let (a, b, folder) = (scripted().await, scripted().await, tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name);
+    write(&at("b.1"), &servers(&[("b", &b)]));
+    std::os::unix::fs::symlink(at("b.1"), at("b.json")).unwrap();
+    write(&at("a.json"), &servers(&[("a", &a)]));
+    let troupe = watching(folder.path()).await;
+    plays(&troupe, &["a", "b"]).await;
+    let mut events = troupe.events();
+    fs::remove_file(at("b.1")).unwrap();
+    let skipped = event(&mut events, |event| matches!(event, Event::RecordSkipped { .. })).await;
+    assert!(matches!(skipped, Event::RecordSkipped { record, .. } if record == "b.json"));
+    plays(&troupe, &["a", "b"]).await;
+    fs::remove_file(at("b.json")).unwrap();
+    plays(&troupe, &["a"]).await;
+    end(troupe).await;
+}

@@ -7,6 +7,7 @@
 //! | kills of the actors that discover | `actors` |
 //! | files and folders of them | `files` |
 //! | changes at random under load | `churn` |
+//! | a test without its program | `skipping` |
 //! | DNS, Consul and etcd, where their features are on and the programs installed | `dns`, `consul`, `etcd` |
 
 // In a test a panic is the report.
@@ -27,6 +28,8 @@ mod dns;
 mod etcd;
 mod files;
 mod rules;
+#[cfg(feature = "dns")]
+mod skipping;
 
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! The servers that `.ci/interop` brings: where they are, how they are started, and how a test without them says so.
 
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -11,25 +9,31 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinSet;
 
+use super::common::skipping;
+
 /// Where this test's own programs are.
 const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
 
 /// `@modelcontextprotocol/server-everything` and `server-filesystem`, if they are there.
+#[track_caller]
 pub fn npm() -> Option<Npm> {
     installed("npm").map(Npm)
 }
 
 /// `mcp-server-time` on the first generation of its SDK, if it is there.
+#[track_caller]
 pub fn python_1() -> Option<Python> {
     installed("python-1").map(Python)
 }
 
 /// `mcp-server-time` on the second generation of its SDK, if it is there.
+#[track_caller]
 pub fn python_2() -> Option<Python> {
     installed("python-2").map(Python)
 }
 
-/// The folder of one kind of servers. Where it is missing, the test's name is written down for `.ci/run` to count.
+/// The folder of one kind of servers. Where it is missing, the test is skipped.
+#[track_caller]
 fn installed(kind: &str) -> Option<PathBuf> {
     let home = std::env::var_os("INTEROP_SERVERS").map_or_else(beside_the_build, PathBuf::from);
     let folder = home.join(kind);
@@ -37,13 +41,10 @@ fn installed(kind: &str) -> Option<PathBuf> {
         return Some(folder);
     }
     let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a test");
-    // Not by `eprintln!`, whose output is shown only where the test fails.
-    let line = format!("skipped: {test}: no servers of {kind}; .ci/interop brings them\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    let skipped = home.join("skipped");
-    fs::create_dir_all(&skipped).unwrap();
-    fs::write(skipped.join(test.replace("::", "-")), kind).unwrap();
+    // Where tests run one by one, it is the main thread; the place is the test's own as well.
+    let place = std::panic::Location::caller().to_string().replace('/', "-");
+    let test = thread.name().filter(|name| *name != "main").unwrap_or(&place);
+    skipping::skip("interop", test, &format!("no servers of {kind}; .ci/interop brings them"));
     None
 }
 

@@ -222,9 +222,12 @@ impl RootState {
 
     /// A source answered.
     pub(super) fn found(&mut self, source: &SourceId, census: Census, now: Instant) {
-        let Census { servers, unread, skipped, loose, next_look } = census;
+        let Census { servers, partial, mut unread, skipped, loose, next_look } = census;
         let Ending::No = self.ending else { return };
         let count = servers.len();
+        if partial {
+            unread.extend(self.sources.membership.standing(source).cloned());
+        }
         let believed = self.sources.membership.answered(source, servers, &unread, now);
         let known = self.sources.membership.known(source);
         let context = self.cast.context.clone();

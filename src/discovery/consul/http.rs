@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::ConsulSource;
+use crate::config::{Address, AddressError};
 use crate::discovery::{SourceError, Tls};
 
 /// How long a step with Consul may take that does not wait for a change. An agent without a leader says so after 7 s.
@@ -64,10 +65,18 @@ impl Agent {
     /// The agent of a source. Files of certificates are read now.
     pub async fn of(source: &ConsulSource) -> Result<Self, SourceError> {
         let wrong = |reason: String| SourceError::NotFound(format!("{}: {reason}", source.shown()));
-        let base: Uri = source.url.parse().map_err(|error| wrong(format!("{error}")))?;
-        if !matches!(base.scheme_str(), Some("http" | "https")) || base.host().is_none_or(str::is_empty) {
-            return Err(wrong("is no http:// or https:// address".to_owned()));
+        let other = || wrong("is no http:// or https:// address".to_owned());
+        let address = Address::read(&source.url).map_err(|error| match error {
+            AddressError::NoScheme => other(),
+            _ => wrong(error.to_string()),
+        })?;
+        if !matches!(address.scheme, "http" | "https") {
+            return Err(other());
         }
+        if address.has_user_info {
+            return Err(wrong("carries user info, which Consul does not know: say a token".to_owned()));
+        }
+        let base: Uri = source.url.parse().map_err(|error| wrong(format!("{error}")))?;
         let token = match &source.token {
             Some(token) => {
                 let mut value = HeaderValue::try_from(token.as_str())

@@ -24,7 +24,7 @@ use super::record::fitted_id;
 use super::{
     Answer, BoxFuture, Next, Record, RecordError, Skipped, Source, SourceError, Template, Tls, Watch,
 };
-use crate::config::WEIGHT_MAX;
+use crate::config::{WEIGHT_MAX, shown, shown_url};
 use crate::id::ServerId;
 
 pub(super) use post::ConsulPost;
@@ -111,13 +111,9 @@ impl ConsulSource {
         self
     }
 
-    /// The agent's URL without user info.
+    /// The agent's URL as it may be shown.
     fn shown(&self) -> String {
-        let plain = crate::config::without_query(&self.url);
-        match plain.rsplit_once('@') {
-            Some((_, host)) => host.to_owned(),
-            None => plain.to_owned(),
-        }
+        shown_url(&self.url)
     }
 
     /// The question after the answer of `index`; 0 for the first.
@@ -176,17 +172,31 @@ impl Watch for ConsulWatch {
                 return Err(SourceError::Unavailable("the agent knows no leader".to_owned()));
             }
             let instances: Vec<Instance> = serde_json::from_slice(&response.body)
-                .map_err(|error| SourceError::Unintelligible(error.to_string()))?;
+                .map_err(|error| SourceError::Unintelligible(shown::words(&error)))?;
             if instances.is_empty() {
                 self.source.empty_is_true(&agent, &response).await?;
             }
-            Ok(self.source.answer(instances))
+            let mut answer = self.source.answer(instances);
+            if filtered(&response) {
+                answer.partial = true;
+                answer.skipped.push(Skipped {
+                    record: self.source.service.clone(),
+                    server: None,
+                    reason: "the token may not see all instances: those that it saw before stay".to_owned(),
+                });
+            }
+            Ok(answer)
         })
     }
 }
 
 fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers.get(name)?.to_str().ok()
+}
+
+/// Whether instances were left out that the token may not see.
+fn filtered(response: &Response) -> bool {
+    header(response, "x-consul-results-filtered-by-acls") == Some("true")
 }
 
 fn number(response: &Response, name: &str) -> Option<u64> {
@@ -243,7 +253,7 @@ impl Service {
 impl ConsulSource {
     /// Whether an empty list means that there is no instance: to who may not see them, they are simply not there.
     async fn empty_is_true(&self, agent: &Agent, response: &Response) -> Result<(), SourceError> {
-        if header(response, "x-consul-results-filtered-by-acls") == Some("true") {
+        if filtered(response) {
             let reason = "the token may not see the instances".to_owned();
             return Err(SourceError::Refused(reason));
         }

@@ -19,18 +19,22 @@ pub struct ConsulPost {
 }
 
 impl ConsulPost {
-    /// Registers a server as an instance of the source's service, at the source's agent.
+    /// The way to the source's agent.
+    pub async fn open(source: &ConsulSource, id: &str) -> Result<Self, SourceError> {
+        Ok(Self { agent: Agent::of(source).await?, id: id.to_owned() })
+    }
+
+    /// Registers a server as an instance of the source's service.
     pub async fn put(
+        &mut self,
         source: &ConsulSource,
-        id: &str,
         record: &Record,
         ttl: Duration,
-    ) -> Result<Self, SourceError> {
-        let agent = Agent::of(source).await?;
-        let body = registration(source, id, record, ttl).to_string();
-        let put = agent.ask(Method::PUT, "/v1/agent/service/register", body, STEP_TIMEOUT).await?;
+    ) -> Result<(), SourceError> {
+        let body = registration(source, &self.id, record, ttl).to_string();
+        let put = self.agent.ask(Method::PUT, "/v1/agent/service/register", body, STEP_TIMEOUT).await?;
         put.success()?;
-        Ok(Self { agent, id: id.to_owned() })
+        Ok(())
     }
 
     /// Confirms its check.
@@ -43,8 +47,11 @@ impl ConsulPost {
     /// Takes it away.
     pub async fn withdraw(&mut self) -> Result<(), SourceError> {
         let path = format!("/v1/agent/service/deregister/{}", encoded(&self.id));
-        self.agent.ask(Method::PUT, &path, String::new(), STEP_TIMEOUT).await?.success()?;
-        Ok(())
+        match self.agent.ask(Method::PUT, &path, String::new(), STEP_TIMEOUT).await?.success() {
+            // It was taken away already, or never there.
+            Ok(_) | Err(SourceError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{
     Answer, BoxFuture, Next, RECORD_BYTES_MAX, Record, Skipped, Source, SourceError, Template, Tls, Watch,
 };
+use crate::config::{Address, shown_endpoint};
 use crate::duration::later;
 use crate::id::ServerId;
 
@@ -104,8 +105,29 @@ impl EtcdSource {
         self
     }
 
+    /// Checks the endpoints. One that is wrong is told by its number: it may have a password in it.
+    fn check(&self) -> Result<(), SourceError> {
+        for (n, endpoint) in self.endpoints.iter().enumerate() {
+            let wrong = |what: String| SourceError::NotFound(format!("endpoint {}: {what}", n + 1));
+            // A host and a port alone are taken for those of an http:// address.
+            let whole = match endpoint.contains("://") {
+                true => endpoint.clone(),
+                false => format!("http://{endpoint}"),
+            };
+            let address = Address::read(&whole).map_err(|error| wrong(error.to_string()))?;
+            if !matches!(address.scheme, "http" | "https") {
+                return Err(wrong("the URL does not begin with http:// or https://".to_owned()));
+            }
+            if address.has_user_info {
+                return Err(wrong("it carries user info: say user and password beside it".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
     /// Opens a connection and signs in.
     async fn connect(&self) -> Result<Client, SourceError> {
+        self.check()?;
         let mut options = ConnectOptions::new()
             .with_connect_timeout(STEP_TIMEOUT)
             .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE_TIMEOUT)
@@ -120,12 +142,17 @@ impl EtcdSource {
         self.step(Client::connect(&self.endpoints, Some(options))).await
     }
 
+    /// The endpoints as they may be shown.
+    fn shown(&self) -> Vec<String> {
+        self.endpoints.iter().map(|endpoint| shown_endpoint(endpoint)).collect()
+    }
+
     /// Waits for a step with etcd.
     async fn step<T>(&self, step: impl Future<Output = Result<T, Error>>) -> Result<T, SourceError> {
         match timeout(STEP_TIMEOUT, step).await {
             Ok(done) => done.map_err(|error| said(&error)),
             Err(_) => {
-                let endpoints = self.endpoints.join(", ");
+                let endpoints = self.shown().join(", ");
                 Err(SourceError::Unreachable(format!("no answer from {endpoints} within {STEP_TIMEOUT:?}")))
             }
         }
@@ -138,14 +165,8 @@ impl Source for EtcdSource {
     }
 
     fn place(&self) -> String {
-        let endpoints: Vec<&str> = self.endpoints.iter().map(|endpoint| without_user(endpoint)).collect();
-        format!("etcd {} {}", endpoints.join(","), self.prefix)
+        format!("etcd {} {}", self.shown().join(","), self.prefix)
     }
-}
-
-/// An endpoint without user info.
-fn without_user(endpoint: &str) -> &str {
-    endpoint.rsplit_once('@').map_or(endpoint, |(_, host)| host)
 }
 
 async fn tls(tls: Option<&Tls>) -> Result<TlsOptions, SourceError> {
@@ -216,7 +237,7 @@ impl View {
         let options = GetOptions::new().with_prefix().with_limit(limit);
         let mut got = source.step(client.get(source.prefix.as_str(), Some(options))).await?;
         let kvs = got.take_kvs();
-        if kvs.len() > KEYS_MAX {
+        if kvs.len() > KEYS_MAX || got.more() {
             let reason = format!("there are more than {KEYS_MAX} keys under {}", source.prefix);
             return Err(SourceError::Unintelligible(reason));
         }

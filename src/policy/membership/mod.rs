@@ -95,6 +95,12 @@ impl<D: Clone + PartialEq> Membership<D> {
         }
     }
 
+    /// The servers that stand by a source's word.
+    pub fn standing(&self, source: &SourceId) -> impl Iterator<Item = &ServerId> {
+        let of = self.sources.iter().filter(move |(id, _)| id == source);
+        of.flat_map(|(_, view)| view.standing().map(|(server, _)| server))
+    }
+
     /// A source failed to answer: it changes nothing, and an answer without servers is no longer the last one.
     pub fn failed(&mut self, source: &SourceId) {
         if let Some(view) = self.view(source) {

@@ -25,8 +25,8 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use super::HttpOptions;
+use crate::config::shown_url;
 use crate::duration::TIME_MAX;
-use crate::transport::address::shown;
 use crate::transport::tls::Tls;
 use crate::transport::tokens::Tokens;
 use crate::transport::{BoxFuture, DialError};
@@ -152,7 +152,7 @@ impl Clients {
         let way = match proxies.and_then(|proxies| proxies.intercept(uri)) {
             None => Way::Direct(tcp),
             Some(proxy) if proxy.uri().scheme_str() != Some("http") => {
-                let reason = format!("the proxy {} is no http:// proxy", shown(&proxy.uri().to_string()));
+                let reason = format!("the proxy {} is no http:// proxy", shown_url(&proxy.uri().to_string()));
                 return Err(DialError::InvalidEndpoint { reason });
             }
             Some(proxy) if uri.scheme_str() == Some("https") => {

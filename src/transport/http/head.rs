@@ -6,8 +6,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::headers::SESSION_ID;
+use crate::config::shown_location;
 use crate::refusal::Refusal;
-use crate::transport::address::shown;
 
 /// The longest time after which a refused request may be repeated, by the server's word.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -50,7 +50,7 @@ pub(super) fn session(headers: &HeaderMap) -> Result<Option<HeaderValue>, String
 
 /// What a status means that is no success.
 pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Refusal {
-    let location = text(headers, LOCATION).map(|location| brief(&shown(location)));
+    let location = text(headers, LOCATION).map(|location| brief(&shown_location(location)));
     Refusal::new(status.as_u16(), location, retry_after(headers))
 }
 

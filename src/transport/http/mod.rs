@@ -35,11 +35,10 @@ use self::client::{ClientTasks, Clients};
 use self::exchange::Site;
 use self::headers::{PARAM_PREFIX, RESERVED};
 use self::link::HttpLink;
-use super::address::{self, shown};
 use super::tls::Tls;
 use super::tokens::Tokens;
-use super::{BoxFuture, Connector, DialError, Link};
-use crate::config::{LivenessSettings, ProxyChoice, TlsOptions};
+use super::{BoxFuture, Connector, DialError, Link, address};
+use crate::config::{LivenessSettings, ProxyChoice, TlsOptions, shown, shown_url};
 use crate::secret::Secret;
 
 /// How a server is reached over HTTP.
@@ -80,8 +79,8 @@ impl HttpOptions {
 impl fmt::Debug for HttpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpOptions")
-            .field("url", &shown(&self.url))
-            .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("url", &shown_url(&self.url))
+            .field("headers", &shown::names(self.headers.iter().map(|(name, _)| name)))
             .field("proxy", &self.proxy)
             .field("tls", &self.tls)
             .field("message_bytes_max", &self.message_bytes_max)
@@ -158,7 +157,7 @@ impl Connector for HttpConnector {
     }
 
     fn endpoint(&self) -> String {
-        shown(&self.site.uri.to_string())
+        shown_url(&self.site.uri.to_string())
     }
 
     fn mirrors(&self) -> bool {

@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
 use super::lines::Lines;
+use super::mask::Mask;
 use super::process::Process;
 use super::stderr::{LogLines, Noted, StderrLog, readable};
 use crate::transport::LinkError;
@@ -77,6 +78,8 @@ pub(super) struct Keeper {
     /// Until it is at its end.
     stderr: Option<FramedRead<ChildStderr, LogLines>>,
     log: StderrLog,
+    /// What its lines are told without.
+    mask: Mask,
     /// The server, as the log names it.
     server: String,
     orders: mpsc::Receiver<Order>,
@@ -88,13 +91,14 @@ impl Keeper {
     pub fn new(
         process: Process,
         stderr: ChildStderr,
+        mask: Mask,
         server: String,
         orders: mpsc::Receiver<Order>,
         exit: oneshot::Sender<Exit>,
     ) -> Self {
         let stderr = Some(FramedRead::new(stderr, LogLines::default()));
         let log = StderrLog::new(Instant::now());
-        Self { process, stderr, log, server, orders, exit: Some(exit) }
+        Self { process, stderr, log, mask, server, orders, exit: Some(exit) }
     }
 
     /// Runs until the process is reaped.
@@ -193,7 +197,7 @@ impl Keeper {
 
     /// Takes note of a line of stderr.
     async fn note(&mut self, line: Option<Bytes>) {
-        let Some(line) = line else { return };
+        let Some(line) = line.map(|line| self.mask.apply(line)) else { return };
         // One read brings many lines; a server that floods must not keep other tasks from their turn.
         tokio::task::consume_budget().await;
         let Noted { logged, dropped } = self.log.note(&line, Instant::now());

@@ -23,6 +23,7 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{BoxFuture, Connector, DialError, Link};
+use crate::config::shown;
 use crate::secret::Secret;
 
 #[cfg(unix)]
@@ -30,6 +31,7 @@ mod exits;
 mod keeper;
 mod lines;
 mod link;
+mod mask;
 mod process;
 mod stderr;
 
@@ -37,6 +39,7 @@ use keeper::Keeper;
 #[cfg(feature = "testkit")]
 pub(crate) use lines::Lines;
 use link::StdioLink;
+use mask::Mask;
 use process::{Pipes, Process};
 
 // They look at processes through /proc.
@@ -95,9 +98,9 @@ impl fmt::Debug for StdioOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StdioOptions")
             .field("server", &self.server)
-            .field("command", &self.command)
+            .field("command", &shown::command(&self.command))
             .field("args", &format_args!("[{} of them]", self.args.len()))
-            .field("env", &self.env.keys().collect::<Vec<_>>())
+            .field("env", &shown::names(self.env.keys()))
             .field("cwd", &self.cwd)
             .field("message_bytes_max", &self.message_bytes_max)
             .finish()
@@ -139,7 +142,8 @@ impl StdioConnector {
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let (exit, exited) = oneshot::channel();
         // It outlives its link on purpose, and ends by itself.
-        tokio::spawn(Keeper::new(process, stderr, self.options.server.clone(), taken, exit).run());
+        let (mask, server) = (Mask::of(&self.options.env), self.options.server.clone());
+        tokio::spawn(Keeper::new(process, stderr, mask, server, taken, exit).run());
         let limit = self.options.message_bytes_max;
         Ok(Box::new(StdioLink::new((stdin, stdout), limit, orders, exited, self.endings.clone())))
     }
@@ -156,7 +160,7 @@ impl StdioConnector {
             }
             None => source,
         };
-        DialError::Start { command: command.clone(), source }
+        DialError::Start { command: shown::command(command).into_owned(), source }
     }
 }
 
@@ -169,7 +173,7 @@ impl Connector for StdioConnector {
     }
 
     fn endpoint(&self) -> String {
-        self.options.command.clone()
+        shown::command(&self.options.command).into_owned()
     }
 
     fn start_hold(&self) -> Duration {

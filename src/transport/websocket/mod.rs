@@ -25,13 +25,12 @@ use tokio_tungstenite::{
     Connector as TlsConnector, WebSocketStream, client_async_tls_with_config, client_async_with_config,
 };
 
-use crate::config::{SubprotocolChoice, TlsOptions};
+use crate::config::{SubprotocolChoice, TlsOptions, shown, shown_url};
 use crate::secret::Secret;
 
-use super::address::{self, shown};
 use super::tls::Tls;
 use super::tokens::{Lent, Tokens};
-use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound};
+use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound, address};
 
 mod counted;
 #[cfg(test)]
@@ -79,8 +78,8 @@ pub struct WebSocketOptions {
 impl fmt::Debug for WebSocketOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocketOptions")
-            .field("url", &shown(&self.url))
-            .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("url", &shown_url(&self.url))
+            .field("headers", &shown::names(self.headers.iter().map(|(name, _)| name)))
             .field("subprotocol", &self.subprotocol)
             .field("tls", &self.tls)
             .field("message_bytes_max", &self.message_bytes_max)
@@ -157,7 +156,7 @@ impl WebSocketConnector {
         }
         if let Some(offer) = offer {
             let value = HeaderValue::try_from(offer)
-                .map_err(|_| DialError::Handshake(format!("{offer:?} is no subprotocol")))?;
+                .map_err(|_| DialError::Handshake("what is offered is no subprotocol".to_owned()))?;
             headers.insert(SEC_WEBSOCKET_PROTOCOL, value);
         }
         Ok(request)
@@ -246,7 +245,7 @@ impl Connector for WebSocketConnector {
     }
 
     fn endpoint(&self) -> String {
-        shown(&self.uri.to_string())
+        shown_url(&self.uri.to_string())
     }
 }
 

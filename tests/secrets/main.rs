@@ -1,9 +1,17 @@
 //! What is secret is in no output: not in errors, events, figures, logs, nor in what the types show of themselves.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | a troupe whose secrets are where they belong | here |
+//! | secrets wherever people put them, right and wrong | `places`, `configurations` |
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod configurations;
+mod places;
 
 use std::io;
 use std::sync::mpsc;
@@ -98,4 +106,22 @@ async fn what_is_secret_is_in_no_output() {
     for output in outputs {
         assert!(!output.contains(SECRET), "{output}");
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_child_that_tells_its_token_is_told_without_it() {
+    let (log, logged) = mpsc::channel();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || Log(log.clone())).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let telling = Server::stdio("telling", "sh", ["-c", "echo \"no such token: $TOKEN\" >&2; exit 3"]);
+    let troupe = common::start([telling.env("TOKEN", "s3cr3t-token")]).await;
+    let mut events = troupe.events();
+    let told = event(&mut events, |event| format!("{event:?}").contains("no such token")).await;
+    assert!(format!("{told:?}").contains("no such token: ***"), "{told:?}");
+    let error = troupe.call(Call::tool("telling/x")).await.unwrap_err();
+    end(troupe).await;
+    let lines: Vec<u8> = logged.try_iter().flatten().collect();
+    let outputs = format!("{told:?} {error} {error:?} {}", String::from_utf8_lossy(&lines));
+    assert!(outputs.contains("no such token: ***") && !outputs.contains(SECRET), "{outputs}");
 }
