@@ -258,7 +258,6 @@ pub struct BreakerTransition {
 }
 
 /// Whether a number says nothing.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }

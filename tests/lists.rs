@@ -6,7 +6,6 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::{end, event};
@@ -14,7 +13,7 @@ use mcp_troupe::config::PoolSettings;
 use mcp_troupe::testkit::{MemoryConnector, MemoryListener, MemoryPeer, pair};
 use mcp_troupe::{Call, Event, Readiness, Server, Troupe};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 /// Longer than every delay that there is.
@@ -68,30 +67,38 @@ enum Then {
     Close,
 }
 
+/// Where requests go to be answered: one after the other, whichever connection they came over.
+type Brain = mpsc::Sender<(Asked, oneshot::Sender<Then>)>;
+
+fn brain(mut answer: impl FnMut(Asked) -> Then + Send + 'static) -> Brain {
+    let (brain, mut requests) = mpsc::channel::<(Asked, oneshot::Sender<Then>)>(16);
+    tokio::spawn(async move {
+        while let Some((asked, port)) = requests.recv().await {
+            // Its connection may have ended.
+            let _ = port.send(answer(asked));
+        }
+    });
+    brain
+}
+
 /// Plays a server over links in memory; `answer` is asked for each request.
 fn play(mut listener: MemoryListener, answer: impl FnMut(Asked) -> Then + Send + 'static) {
-    let answer = Arc::new(std::sync::Mutex::new(answer));
+    let brain = brain(answer);
     tokio::spawn(async move {
         let mut connection = 0;
         while let Some(peer) = listener.accept().await {
-            tokio::spawn(serve(peer, connection, answer.clone()));
+            tokio::spawn(serve(peer, connection, brain.clone()));
             connection += 1;
         }
     });
 }
 
-async fn serve<F: FnMut(Asked) -> Then>(
-    mut peer: MemoryPeer,
-    connection: usize,
-    answer: Arc<std::sync::Mutex<F>>,
-) {
+async fn serve(mut peer: MemoryPeer, connection: usize, brain: Brain) {
     while let Some(frame) = peer.recv().await {
-        let mut message: Value = serde_json::from_slice(&frame).unwrap();
-        let Some(id) = message["id"].as_u64() else { continue };
-        let method = message["method"].as_str().unwrap_or_default().to_owned();
-        let asked = Asked { connection, id, method, params: message["params"].take() };
-        let then = (answer.lock().unwrap())(asked);
-        let frames = match then {
+        let Some(asked) = asked(&frame, connection) else { continue };
+        let (port, then) = oneshot::channel();
+        brain.send((asked, port)).await.unwrap();
+        let frames = match then.await.unwrap() {
             Then::Answer(frame) => [frame, None],
             Then::AnswerAnd(frame, more) => [frame, Some(more)],
             Then::Close => return,
@@ -100,6 +107,14 @@ async fn serve<F: FnMut(Asked) -> Then>(
             peer.send(frame).await;
         }
     }
+}
+
+/// The request that a frame is, if it is one.
+fn asked(frame: &[u8], connection: usize) -> Option<Asked> {
+    let mut message: Value = serde_json::from_slice(frame).unwrap();
+    let id = message["id"].as_u64()?;
+    let method = message["method"].as_str().unwrap_or_default().to_owned();
+    Some(Asked { connection, id, method, params: message["params"].take() })
 }
 
 async fn troupe_of(connector: MemoryConnector, change: impl FnOnce(&mut PoolSettings)) -> Troupe {
@@ -212,16 +227,16 @@ async fn a_connection_that_takes_the_place_of_a_lost_one_is_asked_what_there_is_
                 _ => asked.usual(false, &json!({})),
             })
         };
-        let answer = Arc::new(std::sync::Mutex::new(answer));
+        let brain = brain(answer);
         let mut connection = 0;
         while let Some(peer) = listener.accept().await {
-            let (answer, mut cuts, number) = (answer.clone(), cuts.clone(), connection);
+            let (brain, mut cuts, number) = (brain.clone(), cuts.clone(), connection);
             peers.push(tokio::spawn(async move {
                 let cut = async {
                     let _ = cuts.wait_for(|cut| *cut && number == 0).await;
                 };
                 tokio::select! {
-                    () = serve(peer, number, answer) => {}
+                    () = serve(peer, number, brain) => {}
                     () = cut => {}
                 }
             }));
@@ -343,26 +358,20 @@ async fn a_second_connection_that_is_refused_changes_nothing_of_the_first() {
         let declared = json!({"tools": {"listChanged": true}, "resources": {"subscribe": true}});
         let answer = move |asked: Asked| {
             listed.send_modify(|lists| *lists += u32::from(asked.method == "resources/list"));
-            Then::Answer(match asked.method.as_str() {
+            match asked.method.as_str() {
                 "tools/call" => None,
                 "resources/read" => asked.result(&json!({"contents": [{"uri": "other:/x", "text": "read"}]})),
                 _ => asked.usual(false, &declared),
-            })
+            }
         };
         let mut peer = listener.accept().await.unwrap();
         // Every other dial is refused.
         drop(listener);
-        let answer = std::sync::Mutex::new(answer);
         loop {
             tokio::select! {
                 frame = peer.recv() => {
                     let Some(frame) = frame else { return };
-                    let mut message: Value = serde_json::from_slice(&frame).unwrap();
-                    let Some(id) = message["id"].as_u64() else { continue };
-                    let method = message["method"].as_str().unwrap_or_default().to_owned();
-                    let asked = Asked { connection: 0, id, method, params: message["params"].take() };
-                    let then = (answer.lock().unwrap())(asked);
-                    if let Then::Answer(Some(frame)) = then {
+                    if let Some(frame) = asked(&frame, 0).and_then(&answer) {
                         peer.send(frame).await;
                     }
                 }

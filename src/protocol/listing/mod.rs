@@ -96,7 +96,11 @@ pub enum ListingError {
 }
 
 /// The entries of a page, as many as are looked at.
-struct Entries<'a>(Vec<&'a RawValue>);
+struct Entries<'a> {
+    taken: Vec<&'a RawValue>,
+    /// How many more there are.
+    more: usize,
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -109,13 +113,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Entries<'a>, A::Error> {
-                let mut taken = Vec::new();
+                let (mut taken, mut more) = (Vec::new(), 0);
                 while taken.len() < PAGE_ENTRIES_MAX {
-                    let Some(entry) = entries.next_element()? else { return Ok(Entries(taken)) };
+                    let Some(entry) = entries.next_element()? else { return Ok(Entries { taken, more }) };
                     taken.push(entry);
                 }
-                while entries.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Entries(taken))
+                while entries.next_element::<IgnoredAny>()?.is_some() {
+                    more += 1;
+                }
+                Ok(Entries { taken, more })
             }
         }
         deserializer.deserialize_seq(Read(PhantomData))
@@ -221,8 +227,13 @@ impl Listing {
             return Err(ListingError::TooLarge);
         }
         let page = self.read(result)?;
-        for entry in page.entries.0 {
+        let Entries { taken, more } = page.entries;
+        for entry in taken {
             self.take(entry);
+        }
+        if more > 0 {
+            self.entries += more;
+            self.skip(format!("{more} more"), format!("a page has more than {PAGE_ENTRIES_MAX} entries"));
         }
         if let Some(ms) = page.ttl_ms {
             // Absent and negative mean that it may not be kept.
@@ -268,9 +279,13 @@ impl Listing {
             }
             Err((name, reason)) => (name.unwrap_or(place), reason),
         };
-        // What is left out is bounded like what is kept.
+        self.skip(shown, reason);
+    }
+
+    /// Leaves an entry out. What is left out is bounded like what is kept.
+    fn skip(&mut self, entry: String, reason: String) {
         if self.listed.skipped.len() < self.entries_max {
-            self.listed.skipped.push(SkippedEntry { entry: shown, reason });
+            self.listed.skipped.push(SkippedEntry { entry, reason });
         }
     }
 
@@ -489,9 +504,11 @@ mod tests {
         let mut many = "7,".repeat(PAGE_ENTRIES_MAX);
         many.push_str(r#"{"name": "beyond"}"#);
         for text in [format!(r#"{{"tools": [{many}], "nextCursor": "x"}}"#), format!("[{many}]")] {
-            let mut listing = Listing::new(OfferKind::Tool, 100, 10);
+            let mut listing = Listing::new(OfferKind::Tool, 2 * PAGE_ENTRIES_MAX, 10);
             listing.page(&RawJson::from_text(text).unwrap()).unwrap();
-            assert_eq!((listing.entries, listing.finish().entries.len()), (PAGE_ENTRIES_MAX, 0));
+            let listed = listing.finish();
+            assert_eq!((listed.entries.len(), listed.skipped.len()), (0, PAGE_ENTRIES_MAX + 1));
+            assert_eq!(listed.skipped[PAGE_ENTRIES_MAX].entry, "1 more");
         }
     }
 
