@@ -258,7 +258,7 @@ fn whatever_is_let_through_starts_plays_drains_and_shuts_down_without_a_panic() 
         let picks: Vec<usize> = places.iter().map(|(_, choices)| extreme.min(choices.len() - 1)).collect();
         assert_eq!(run(&picks), 0, "panics");
     }
-    let config = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
     let picks = proptest::collection::vec(0..64_usize, places.len());
     proptest::test_runner::TestRunner::new(config)
         .run(&picks, |picks| {

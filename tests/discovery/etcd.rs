@@ -442,6 +442,8 @@ async fn a_server_that_no_troupe_would_take_is_not_announced() {
     assert_eq!(refused("a", "{}", ttl), "record: address is missing");
     assert!(refused("a/b", r#"{"url":"ws://h"}"#, ttl).starts_with("record: \"a/b\" is no valid id"));
     assert_eq!(refused("a", r#"{"url":"ws://h"}"#, Duration::from_secs(1)), "ttl: 1s is less than 3s");
+    let for_ever = refused("a", r#"{"url":"ws://h"}"#, Duration::MAX);
+    assert!(for_ever.starts_with("ttl: must be a day at most"), "{for_ever}");
 }
 
 #[tokio::test]
