@@ -2,6 +2,7 @@
 
 mod brain;
 mod http;
+mod ledger;
 mod script;
 mod telling;
 mod wire;
@@ -9,6 +10,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,6 +27,8 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
+use ledger::Ledger;
+pub use ledger::read_ledger;
 pub use script::{Script, Step};
 use wire::Wire;
 
@@ -73,6 +77,8 @@ struct Plan {
     mirrored: BTreeMap<String, Vec<(String, String)>>,
     /// What the definitions of tools say beside their names, such as descriptions.
     said: BTreeMap<String, Map<String, Value>>,
+    /// Where the numbers of calls are written down.
+    ledger: Option<Ledger>,
 }
 
 /// An HTTP answer without a message.
@@ -144,6 +150,8 @@ pub struct Observed {
     pub accepted: u64,
     /// How often each call of an [`AnswerChecker`](super::AnswerChecker) arrived, by its number.
     pub executions: Vec<u8>,
+    /// What calls of [`Script::Keep`] keep, by connection or session.
+    pub kept: BTreeMap<String, String>,
     /// Sessions that are known, over HTTP.
     pub sessions: BTreeSet<String>,
     /// Sessions ever.
@@ -327,6 +335,16 @@ impl ScriptedBuilder {
         self
     }
 
+    /// Writes the number of each call of an [`AnswerChecker`](super::AnswerChecker) into this file when it arrives, so that a
+    /// process that is killed leaves its account behind: see [`read_ledger`].
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn ledger(mut self, file: impl AsRef<Path>) -> Self {
+        self.plan.ledger = Some(Ledger::open(file.as_ref()));
+        self
+    }
+
     /// Starts it on a free port of 127.0.0.1.
     ///
     /// # Panics
@@ -418,6 +436,7 @@ impl ScriptedServer {
                 refusal: None,
                 mirrored: BTreeMap::new(),
                 said: BTreeMap::new(),
+                ledger: None,
             },
             door: Door::Open,
             manners: Manners { subprotocol: true, pongs: true },
@@ -500,7 +519,11 @@ impl ScriptedServer {
 
     /// Over HTTP: forgets every session.
     pub fn forget_sessions(&self) {
-        self.observed.send_modify(|observed| observed.sessions.clear());
+        self.observed.send_modify(|observed| {
+            for session in std::mem::take(&mut observed.sessions) {
+                observed.kept.remove(&session);
+            }
+        });
     }
 
     /// Wants an argument of a tool mirrored into a header from now on.
@@ -608,6 +631,11 @@ impl Guest {
         Self { number: observed.borrow().accepted, broken: Arc::default(), observed: observed.clone() }
     }
 
+    /// Under which name something is kept for a connection.
+    fn home(&self) -> String {
+        format!("connection-{}", self.number)
+    }
+
     /// Of what is written next only a part gets through.
     fn break_off(&self) {
         self.broken.store(true, Ordering::Relaxed);
@@ -616,7 +644,10 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.observed.send_modify(|observed| observed.connections = observed.connections.saturating_sub(1));
+        self.observed.send_modify(|observed| {
+            observed.connections = observed.connections.saturating_sub(1);
+            observed.kept.remove(&self.home());
+        });
     }
 }
 
