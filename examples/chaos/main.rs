@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use callers::{Callers, Numbers};
 use cast::Cast;
 use report::Report;
-use schedule::Schedule;
+use schedule::{Deed, Schedule};
 use subscribers::Subscribers;
 use users::Leasing;
 
@@ -63,6 +63,9 @@ struct Chaos {
     /// The mean time from one recovery to what is done next.
     #[arg(long, default_value = "20ms", value_parser = pause)]
     every: Duration,
+    /// Only these deeds, such as router,replace; else all of them.
+    #[arg(long, value_delimiter = ',')]
+    deeds: Vec<Deed>,
     /// Worker threads.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     threads: u32,
@@ -128,8 +131,7 @@ async fn play(chaos: Chaos) -> Result<bool, String> {
         keeping: cast.keeping().into(),
         leases: Arc::default(),
     };
-    let schedule =
-        Schedule::new(&troupe, &settings, (cast, subscribers), seed, chaos.every, callers.strikes());
+    let schedule = Schedule::new(&troupe, &settings, (cast, subscribers), (seed, &chaos), callers.strikes());
 
     let begun = Instant::now();
     let (done, stop) = watch::channel(false);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use mcp_troupe::event::ServerStatus;
 use mcp_troupe::testkit::{Fault, Target, inject};
@@ -13,6 +14,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Chaos;
 use super::cast::{Cast, Trouble};
 use super::subscribers::Subscribers;
 
@@ -39,11 +41,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 const TOLD_MAX: usize = 20;
 
 /// What is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Deed {
+    /// A connection is killed.
     Connection,
+    /// The actor of a server is killed.
     ServerActor,
+    /// The router is killed.
     Router,
+    /// The registry is killed, and with it every server actor.
     Registry,
     /// The server itself: its process, as far as its clients can tell.
     Server,
@@ -66,26 +72,10 @@ pub enum Deed {
 }
 
 impl Deed {
-    pub const ALL: [Self; 13] = [
-        Self::Connection,
-        Self::ServerActor,
-        Self::Router,
-        Self::Registry,
-        Self::Server,
-        Self::Line,
-        Self::Sessions,
-        Self::Drain,
-        Self::Replace,
-        Self::Reregister,
-        Self::Amend,
-        Self::Move,
-        Self::Leave,
-    ];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Connection => "connection",
-            Self::ServerActor => "server actor",
+            Self::ServerActor => "server-actor",
             Self::Router => "router",
             Self::Registry => "registry",
             Self::Server => "server",
@@ -93,10 +83,10 @@ impl Deed {
             Self::Sessions => "sessions",
             Self::Drain => "drain",
             Self::Replace => "replace",
-            Self::Reregister => "register",
-            Self::Amend => "apply, amended",
-            Self::Move => "apply, moved",
-            Self::Leave => "apply, left",
+            Self::Reregister => "reregister",
+            Self::Amend => "amend",
+            Self::Move => "move",
+            Self::Leave => "leave",
         }
     }
 }
@@ -152,11 +142,11 @@ struct Company {
 }
 
 impl Step {
-    fn draw(rng: &mut SmallRng) -> Self {
+    fn draw(rng: &mut SmallRng, deeds: &[Deed]) -> Self {
         let one_of = |rng: &mut SmallRng| rng.random_range(0..usize::MAX >> 1);
         let prey = [Deed::Connection, Deed::ServerActor, Deed::Router, Deed::Registry];
         let pause = rng.random_range(0.5..1.5);
-        let deed = *Deed::ALL.choose(rng).unwrap_or(&Deed::Connection);
+        let deed = *deeds.choose(rng).unwrap_or(&Deed::Connection);
         let company = Company {
             after: rng.random_range(Duration::ZERO..COMPANY_AFTER_MAX),
             victim: one_of(rng),
@@ -184,6 +174,8 @@ pub struct Schedule {
     subscribers: Subscribers,
     rng: SmallRng,
     every: Duration,
+    /// What may be done.
+    among: Vec<Deed>,
     strikes: watch::Sender<Option<Instant>>,
     deeds: Deeds,
     /// Deeds so far, for those who watch.
@@ -195,14 +187,26 @@ impl Schedule {
         troupe: &Troupe,
         settings: &Settings,
         (cast, subscribers): (Cast, Subscribers),
-        seed: u64,
-        every: Duration,
+        (seed, chaos): (u64, &Chaos),
         strikes: watch::Sender<Option<Instant>>,
     ) -> Self {
         let rng = SmallRng::seed_from_u64(seed);
+        let among =
+            if chaos.deeds.is_empty() { Deed::value_variants().to_vec() } else { chaos.deeds.clone() };
         let (troupe, settings) = (troupe.clone(), settings.clone());
         let count = watch::Sender::new(0);
-        Self { troupe, settings, cast, subscribers, rng, every, strikes, deeds: Deeds::default(), count }
+        Self {
+            troupe,
+            settings,
+            cast,
+            subscribers,
+            rng,
+            every: chaos.every,
+            among,
+            strikes,
+            deeds: Deeds::default(),
+            count,
+        }
     }
 
     pub fn count(&self) -> watch::Receiver<u64> {
@@ -212,7 +216,7 @@ impl Schedule {
     /// Strikes until it is stopped. Gives back who played.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> (Deeds, Cast, Subscribers) {
         loop {
-            let step = Step::draw(&mut self.rng);
+            let step = Step::draw(&mut self.rng, &self.among);
             let pause = self.every.mul_f64(step.pause);
             if tokio::time::timeout(pause, stop.wait_for(|stop| *stop)).await.is_ok() {
                 return (self.deeds, self.cast, self.subscribers);
