@@ -235,7 +235,7 @@ impl Schedule {
             // There was nothing to strike.
             Ok(Ok(None)) => return,
             Ok(Err(error)) => {
-                self.tell(format!("{error}, after {step:?}"));
+                self.tell(format!("{error}, at {step:?}"));
                 None
             }
             Err(_) => {
@@ -243,6 +243,10 @@ impl Schedule {
                 None
             }
         };
+        if since.is_none() {
+            // What is not recovered from is counted once, and not with each step that follows.
+            let _ = tokio::time::timeout(RECOVERY_MAX, self.restore(victim)).await;
+        }
         let stands = tokio::time::timeout(RECOVERY_MAX, stands(&self.troupe, &self.cast, victim)).await;
         if stands.is_err() {
             let servers = self.troupe.servers();
@@ -338,19 +342,19 @@ impl Schedule {
         match step.deed {
             Deed::Drain => {
                 let drained = self.troupe.drain(id, DRAIN_WITHIN);
-                if step.odd {
+                let drained = if step.odd {
                     let resumed = async {
                         tokio::time::sleep(step.away).await;
                         self.troupe.resume(id).await
                     };
-                    // Which of them was first is not said, so either may fail.
-                    let _ = tokio::join!(drained, resumed);
+                    // The drain may be over, or not have begun.
+                    tokio::join!(drained, resumed).0
                 } else {
-                    drained.await.map_err(|error| error.to_string())?;
-                }
+                    drained.await
+                };
                 // It may be in service already.
                 let _ = self.troupe.resume(id).await;
-                Ok(())
+                drained.map_err(|error| format!("drain of {id}: {error}"))
             }
             Deed::Replace => {
                 if !step.odd {
@@ -391,6 +395,18 @@ impl Schedule {
             | Deed::Server
             | Deed::Line
             | Deed::Sessions => Ok(()),
+        }
+    }
+
+    /// Makes sure that a server plays again after an order that failed half-way.
+    async fn restore(&mut self, victim: usize) {
+        let member = &self.cast.members[victim];
+        // Each of these fails where there is nothing to restore.
+        let _ = self.troupe.resume(&member.id).await;
+        if Cast::is_configured(victim) {
+            let _ = self.apply(None).await;
+        } else {
+            let _ = self.troupe.register(member.describe()).await;
         }
     }
 

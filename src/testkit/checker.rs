@@ -16,8 +16,8 @@ use crate::{CallFuture, Lease, Settings, Troupe};
 /// The entry of `_meta` under which a server finds a call's number.
 const NUMBER: &str = "mcp-troupe/check";
 
-/// Violations that are told; the rest is counted.
-const VIOLATIONS_MAX: usize = 20;
+/// Violations of each kind that are told; the rest is counted.
+const TOLD_MAX: u64 = 10;
 
 /// How much later than its deadline an answer may come: scheduling on a busy machine, and no more.
 const LATENESS_MAX: Duration = Duration::from_secs(5);
@@ -92,13 +92,16 @@ pub struct Violations {
     pub late: u64,
     /// Errors whose word on the call's effect was wrong.
     pub untrue: u64,
-    /// The first of them, in words.
+    /// The first of each kind, in words.
     pub told: Vec<String>,
 }
 
 impl Violations {
-    fn note(&mut self, what: impl FnOnce() -> String) {
-        if self.told.len() < VIOLATIONS_MAX {
+    /// Counts one more of a kind, and tells the first ones.
+    fn note(&mut self, kind: impl FnOnce(&mut Self) -> &mut u64, what: impl FnOnce() -> String) {
+        let count = kind(self);
+        *count += 1;
+        if *count <= TOLD_MAX {
             self.told.push(what());
         }
     }
@@ -186,16 +189,14 @@ impl AnswerChecker {
     /// is.
     pub fn note_crossed(&self, what: impl FnOnce() -> String) {
         self.book.send_modify(|book| {
-            book.violations.crossed += 1;
-            book.violations.note(what);
+            book.violations.note(|all| &mut all.crossed, what);
         });
     }
 
     /// Takes note of an error that said something untrue in another way than the account can see.
     pub fn note_untrue(&self, what: impl FnOnce() -> String) {
         self.book.send_modify(|book| {
-            book.violations.untrue += 1;
-            book.violations.note(what);
+            book.violations.note(|all| &mut all.untrue, what);
         });
     }
 
@@ -248,8 +249,7 @@ impl AnswerChecker {
         let mut violations = book.violations.clone();
         for (number, entry) in book.entries.iter().enumerate() {
             if *entry == Entry::Open {
-                violations.lost += 1;
-                violations.note(|| format!("call {number} has no answer"));
+                violations.note(|all| &mut all.lost, || format!("call {number} has no answer"));
             }
             let Some(arrivals) = arrivals.map(|arrivals| arrivals(number as u64)) else { continue };
             let (repeatable, untrue) = match entry {
@@ -267,8 +267,7 @@ impl AnswerChecker {
                 ),
             };
             if arrivals > 1 && !repeatable {
-                violations.executed_twice += 1;
-                violations.note(|| {
+                violations.note(|all| &mut all.executed_twice, || {
                     format!(
                         "call {number} arrived {arrivals} times, was not declared safe to repeat, and ended as \
                          {entry:?}"
@@ -276,8 +275,10 @@ impl AnswerChecker {
                 });
             }
             if untrue {
-                violations.untrue += 1;
-                violations.note(|| format!("call {number} arrived {arrivals} times and ended as {entry:?}"));
+                violations.note(
+                    |all| &mut all.untrue,
+                    || format!("call {number} arrived {arrivals} times and ended as {entry:?}"),
+                );
             }
         }
         if violations.any() { Err(violations) } else { Ok(book.tally.clone()) }
@@ -312,13 +313,13 @@ impl Book {
         if std::mem::replace(&mut self.entries[number], settled) == Entry::Open {
             self.open -= 1;
         } else {
-            self.violations.doubled += 1;
-            self.violations.note(|| format!("call {number} was answered twice"));
+            self.violations.note(|all| &mut all.doubled, || format!("call {number} was answered twice"));
         }
         if took > limit + LATENESS_MAX {
-            self.violations.late += 1;
-            self.violations
-                .note(|| format!("call {number} was answered after {took:?}, its limit was {limit:?}"));
+            self.violations.note(
+                |all| &mut all.late,
+                || format!("call {number} was answered after {took:?}, its limit was {limit:?}"),
+            );
         }
     }
 }
