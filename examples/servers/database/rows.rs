@@ -59,7 +59,7 @@ pub fn gather(
     limit: usize,
     cut: AtCut,
 ) -> rusqlite::Result<Rows> {
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut found = statement.query(params_from_iter(values.iter().map(Bound)))?;
     let mut gathered = Rows::default();
     let mut room = RESULT_WEIGHT_MAX;

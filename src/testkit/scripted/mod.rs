@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
@@ -552,7 +553,10 @@ impl ScriptedServer {
         self.cut_all();
         self.tasks.shutdown().await;
         self.observed.send_modify(|observed| observed.connections = 0);
-        self.held_port = self.address.map(|address| hold(address).expect("its port is still free"));
+        self.held_port = match self.address {
+            Some(address) => Some(hold(address).await.expect("its port is still free")),
+            None => None,
+        };
     }
 
     /// Listens again, on the same port.
@@ -604,13 +608,25 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
+/// How long a port may stay taken after its listener was closed: a child process that is being started holds copies of all
+/// open sockets until its program runs.
+const PORT_FREE_WITHIN: Duration = Duration::from_secs(2);
+
 /// Takes a port without listening on it.
-fn hold(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
-    // Connections that were just cut linger on the port.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
+async fn hold(address: SocketAddr) -> io::Result<TcpSocket> {
+    let until = Instant::now() + PORT_FREE_WITHIN;
+    loop {
+        let socket = TcpSocket::new_v4()?;
+        // Connections that were just cut linger on the port.
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address) {
+            Ok(()) => return Ok(socket),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Counts a connection for as long as it lives.
