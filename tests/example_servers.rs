@@ -4,8 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "example_servers/limits.rs"]
+mod limits;
 #[path = "../examples/servers/mod.rs"]
 mod servers;
+#[path = "example_servers/transactions.rs"]
+mod transactions;
+#[path = "example_servers/writing.rs"]
+mod writing;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,13 +44,18 @@ async fn tool(troupe: &Troupe, name: &str, args: Value) -> Value {
 
 /// The code and the name of a refusal.
 async fn refusal(troupe: &Troupe, name: &str, args: Value) -> (i64, String) {
-    let CallErrorKind::Rpc(RpcError { code, data, .. }) =
-        kind(troupe.call(Call::tool(name).args(args)).await)
-    else {
+    let (error, name) = refused(troupe, name, args).await;
+    (error.code, name)
+}
+
+/// A refusal and its name.
+async fn refused(troupe: &Troupe, name: &str, args: Value) -> (RpcError, String) {
+    let CallErrorKind::Rpc(error) = kind(troupe.call(Call::tool(name).args(args)).await) else {
         panic!("no refusal");
     };
-    let data: Value = data.expect("every refusal has a name").parse().unwrap();
-    (code, data["code"].as_str().unwrap().to_owned())
+    let data: Value = error.data.as_ref().expect("every refusal has a name").parse().unwrap();
+    let name = data["code"].as_str().unwrap().to_owned();
+    (error, name)
 }
 
 struct Files {

@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 
 use super::Chaos;
 use super::callers::Account;
-use super::schedule::{Kills, Record};
+use super::ending::Ending;
+use super::schedule::{Deeds, Record};
 
 pub struct Report<'a> {
     pub seed: u64,
     pub chaos: &'a Chaos,
     pub account: &'a Account,
-    pub kills: &'a Kills,
+    /// Leases that were had.
+    pub leases: u64,
+    pub deeds: &'a Deeds,
     pub verdict: &'a Result<Tally, Violations>,
-    /// Calls that are still open in the router when all callers are done.
-    pub left_open: usize,
-    /// Actors that live after shutdown.
-    pub left_actors: usize,
+    pub ending: &'a Ending,
     /// Resident bytes, without the account, after the warm-up and at the end.
     pub memory: Option<(u64, u64)>,
 }
@@ -25,12 +25,7 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// Whether nothing was violated.
     pub fn is_clean(&self) -> bool {
-        let recovered = self.kills.values().all(|record| record.not_recovered == 0);
-        self.verdict.is_ok()
-            && self.account.crossed == 0
-            && self.left_open == 0
-            && self.left_actors == 0
-            && recovered
+        self.verdict.is_ok() && self.ending.is_whole() && self.not_recovered() == 0
     }
 
     pub fn print(&self) {
@@ -39,7 +34,7 @@ impl Report<'_> {
 
     fn to_ready(&self) -> Histogram<u64> {
         let mut all = Record::default().to_ready_us;
-        for record in self.kills.values() {
+        for record in self.deeds.records.values() {
             // A histogram that resizes by itself takes every other.
             let _ = all.add(&record.to_ready_us);
         }
@@ -54,27 +49,33 @@ impl Report<'_> {
             *calls as f64 / secs,
             self.seed
         );
-        match self.verdict {
-            Ok(tally) => {
-                println!("answers   {} ok, {} errors", tally.ok, tally.errors.values().sum::<u64>());
-                for (kind, count) in &tally.errors {
-                    println!("          {count:>8}  {kind}");
-                }
-                println!("verdict   0 lost, 0 doubled, 0 late, 0 untrue, {} crossed", self.account.crossed);
+        if let Ok(tally) = self.verdict {
+            let errors = tally.errors.values().sum::<u64>();
+            println!("answers   {} ok, {errors} errors, {} not waited for", tally.ok, tally.cancelled);
+            for (kind, count) in &tally.errors {
+                println!("          {count:>8}  {kind}");
             }
-            Err(violations) => println!("verdict   {violations}, {} crossed", self.account.crossed),
         }
-        println!("kills     {:>8}  of which not recovered from: {}", self.total(), self.not_recovered());
-        for (prey, record) in self.kills {
+        let violations = self.violations();
+        let Violations { lost, doubled, untrue, executed_twice, crossed, late, told } = &violations;
+        println!(
+            "verdict   {lost} lost, {doubled} doubled, {untrue} untrue, {executed_twice} executed twice, \
+             {crossed} crossed, {late} late"
+        );
+        told.iter().for_each(|told| println!("          {told}"));
+        println!("leases    {:>8}", self.leases);
+        println!("deeds     {:>8}  of which not recovered from: {}", self.total(), self.not_recovered());
+        for (deed, record) in &self.deeds.records {
             println!(
-                "          {:>8}  {:<13} {}",
-                record.kills,
-                prey.name(),
+                "          {:>8}  {:<14} {}",
+                record.deeds,
+                deed.name(),
                 spread("to Ready", &record.to_ready_us)
             );
         }
-        println!("          {:>8}  {:<13} {}", "", "all", spread("to Ready", &self.to_ready()));
-        println!("          {:>8}  {:<13} {}", "", "", spread("to error", &self.account.kill_to_error_us));
+        self.deeds.told.iter().for_each(|told| println!("          {told}"));
+        println!("          {:>8}  {:<14} {}", "", "all", spread("to Ready", &self.to_ready()));
+        println!("          {:>8}  {:<14} {}", "", "", spread("to error", &self.account.kill_to_error_us));
         println!("calls     {}", spread("latency", &self.account.latency_us));
         if let Some((before, after)) = self.memory {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
@@ -85,22 +86,53 @@ impl Report<'_> {
                 mib(after),
             );
         }
-        if self.left_open + self.left_actors > 0 {
-            println!("left      {} open calls, {} actors", self.left_open, self.left_actors);
+        self.ending_in_words();
+    }
+
+    fn ending_in_words(&self) {
+        let Ending {
+            left_callers,
+            unanswering,
+            silent,
+            left_leases,
+            left_open,
+            left_actors,
+            left_tasks,
+            hangs,
+        } = self.ending;
+        if self.ending.is_whole() {
+            return println!("ending    every server answers, every subscription tells, nothing is left");
+        }
+        println!(
+            "ending    left: {left_callers} callers, {left_leases} leases, {left_open} open calls, \
+             {left_actors} actors, {left_tasks} tasks"
+        );
+        unanswering.iter().for_each(|server| println!("          {server} does not answer"));
+        silent.iter().for_each(|uri| println!("          nobody is told of {uri}"));
+        if *hangs {
+            println!("          the shutdown does not end");
         }
     }
 
+    /// What was violated, or nothing.
+    fn violations(&self) -> Violations {
+        self.verdict.as_ref().err().cloned().unwrap_or_default()
+    }
+
     fn json(&self) -> Value {
-        let (tally, violations) = match self.verdict {
-            Ok(tally) => (tally.clone(), Violations::default()),
-            Err(violations) => (Tally::default(), violations.clone()),
-        };
-        let kills: serde_json::Map<String, Value> = self
-            .kills
+        let tally = self.verdict.as_ref().ok().cloned().unwrap_or_default();
+        let violations = self.violations();
+        let deeds: serde_json::Map<String, Value> = self
+            .deeds
+            .records
             .iter()
-            .map(|(prey, record)| {
-                let figures = json!({"kills": record.kills, "to_ready_us": quantiles(&record.to_ready_us)});
-                (prey.name().to_owned(), figures)
+            .map(|(deed, record)| {
+                let figures = json!({
+                    "deeds": record.deeds,
+                    "not_recovered": record.not_recovered,
+                    "to_ready_us": quantiles(&record.to_ready_us),
+                });
+                (deed.name().to_owned(), figures)
             })
             .collect();
         json!({
@@ -108,32 +140,43 @@ impl Report<'_> {
             "calls": self.chaos.calls,
             "duration_s": self.account.elapsed.as_secs_f64(),
             "answers": tally.calls,
+            "cancelled": tally.cancelled,
             "ok": tally.ok,
             "errors": tally.errors,
             "lost": violations.lost,
             "doubled": violations.doubled,
             "late": violations.late,
             "untrue": violations.untrue,
-            "crossed": self.account.crossed,
+            "executed_twice": violations.executed_twice,
+            "crossed": violations.crossed,
             "told": violations.told,
-            "kills": kills,
-            "kills_total": self.total(),
+            "leases": self.leases,
+            "deeds": deeds,
+            "deeds_total": self.total(),
             "not_recovered": self.not_recovered(),
+            "not_recovered_told": self.deeds.told,
             "kill_to_error_us": quantiles(&self.account.kill_to_error_us),
             "kill_to_ready_us": quantiles(&self.to_ready()),
             "latency_us": quantiles(&self.account.latency_us),
-            "left_open": self.left_open,
-            "left_actors": self.left_actors,
+            "unanswering": self.ending.unanswering,
+            "silent": self.ending.silent,
+            "left_callers": self.ending.left_callers,
+            "left_leases": self.ending.left_leases,
+            "left_open": self.ending.left_open,
+            "left_actors": self.ending.left_actors,
+            "left_tasks": self.ending.left_tasks,
+            "hangs": self.ending.hangs,
             "memory_bytes": self.memory.map(|(before, after)| json!({"before": before, "after": after})),
         })
     }
 
+    /// How much was done.
     fn total(&self) -> u64 {
-        self.kills.values().map(|record| record.kills).sum()
+        self.deeds.records.values().map(|record| record.deeds).sum()
     }
 
     fn not_recovered(&self) -> u64 {
-        self.kills.values().map(|record| record.not_recovered).sum()
+        self.deeds.records.values().map(|record| record.not_recovered).sum()
     }
 }
 

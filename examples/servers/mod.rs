@@ -9,6 +9,7 @@ pub mod files;
 mod params;
 mod refusal;
 mod websocket;
+mod weight;
 
 use std::process::ExitCode;
 

@@ -35,8 +35,17 @@ impl Refusal {
     }
 }
 
+/// Characters of a refusal's message. Some of it may be the caller's own words, at any length: the name of a tool, of
+/// a parameter, a statement.
+const MESSAGE_CHARS_MAX: usize = 2_000;
+
 impl From<Refusal> for ErrorData {
     fn from(refusal: Refusal) -> Self {
-        Self::new(ErrorCode(refusal.code), refusal.message, Some(json!({"code": refusal.name})))
+        let Refusal { code, name, mut message } = refusal;
+        if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Self::new(ErrorCode(code), message, Some(json!({"code": name})))
     }
 }

@@ -17,8 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 
-/// The largest message that is accepted.
-const MESSAGE_BYTES_MAX: usize = 16 << 20;
+use super::weight::MESSAGE_BYTES_MAX;
 
 /// Connections at once; more wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 256;

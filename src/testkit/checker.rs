@@ -11,13 +11,13 @@ use super::ScriptedServer;
 use crate::call::{Call, Reply};
 use crate::error::{CallError, CallErrorKind, Delivery};
 use crate::json::RawJson;
-use crate::{Settings, Troupe};
+use crate::{CallFuture, Lease, Settings, Troupe};
 
 /// The entry of `_meta` under which a server finds a call's number.
 const NUMBER: &str = "mcp-troupe/check";
 
-/// Violations that are told; the rest is counted.
-const VIOLATIONS_MAX: usize = 20;
+/// Violations of each kind that are told; the rest is counted.
+const TOLD_MAX: u64 = 10;
 
 /// How much later than its deadline an answer may come: scheduling on a busy machine, and no more.
 const LATENESS_MAX: Duration = Duration::from_secs(5);
@@ -48,7 +48,10 @@ struct Book {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Entry {
     Open,
-    Cancelled,
+    /// Its caller left.
+    Cancelled {
+        repeatable: bool,
+    },
     /// Answered with a result.
     Ok {
         repeatable: bool,
@@ -70,6 +73,8 @@ pub struct Tally {
     pub ok: u64,
     /// Errors, by kind.
     pub errors: BTreeMap<&'static str, u64>,
+    /// Calls beside those above whose callers left before they had an answer.
+    pub cancelled: u64,
 }
 
 /// What must not happen, and did.
@@ -77,32 +82,40 @@ pub struct Tally {
 pub struct Violations {
     /// Calls without an answer.
     pub lost: u64,
-    /// Calls that were answered twice, or carried out twice without leave.
+    /// Calls that were answered twice.
     pub doubled: u64,
+    /// Calls that were carried out twice and not declared safe to repeat.
+    pub executed_twice: u64,
+    /// Answers, or states of leases, that were another caller's.
+    pub crossed: u64,
     /// Answers after their deadline.
     pub late: u64,
     /// Errors whose word on the call's effect was wrong.
     pub untrue: u64,
-    /// The first of them, in words.
+    /// The first of each kind, in words.
     pub told: Vec<String>,
 }
 
 impl Violations {
-    fn note(&mut self, what: impl FnOnce() -> String) {
-        if self.told.len() < VIOLATIONS_MAX {
+    /// Counts one more of a kind, and tells the first ones.
+    fn note(&mut self, kind: impl FnOnce(&mut Self) -> &mut u64, what: impl FnOnce() -> String) {
+        let count = kind(self);
+        *count += 1;
+        if *count <= TOLD_MAX {
             self.told.push(what());
         }
     }
 
     fn any(&self) -> bool {
-        self.lost + self.doubled + self.late + self.untrue > 0
+        self.lost + self.doubled + self.executed_twice + self.crossed + self.late + self.untrue > 0
     }
 }
 
 impl fmt::Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lost, doubled, late, untrue, told } = self;
-        write!(f, "{lost} calls lost, {doubled} doubled, {late} late, {untrue} untrue")?;
+        let Self { lost, doubled, executed_twice, crossed, late, untrue, told } = self;
+        write!(f, "{lost} calls lost, {doubled} doubled, {late} late, {untrue} untrue, ")?;
+        write!(f, "{executed_twice} executed twice, {crossed} crossed")?;
         told.iter().try_for_each(|told| write!(f, "\n  {told}"))
     }
 }
@@ -113,14 +126,16 @@ impl std::error::Error for Violations {}
 struct OpenEntry<'a> {
     book: &'a watch::Sender<Book>,
     number: Option<usize>,
+    repeatable: bool,
 }
 
 impl Drop for OpenEntry<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             self.book.send_modify(|book| {
-                book.entries[number] = Entry::Cancelled;
+                book.entries[number] = Entry::Cancelled { repeatable: self.repeatable };
                 book.open -= 1;
+                book.tally.cancelled += 1;
             });
         }
     }
@@ -141,21 +156,48 @@ impl AnswerChecker {
     /// # Errors
     /// As [`Troupe::call`].
     pub async fn call(&self, call: Call) -> Result<Reply, CallError> {
+        self.watch(call, |call| self.troupe.call(call)).await
+    }
+
+    /// Makes a call over a lease and takes note of its answer.
+    ///
+    /// # Errors
+    /// As [`Lease::call`].
+    pub async fn call_on(&self, lease: &Lease, call: Call) -> Result<Reply, CallError> {
+        self.watch(call, |call| lease.call(call)).await
+    }
+
+    async fn watch(&self, call: Call, make: impl FnOnce(Call) -> CallFuture) -> Result<Reply, CallError> {
         let mut number = 0;
         self.book.send_modify(|book| {
             number = book.entries.len();
             book.entries.push(Entry::Open);
             book.open += 1;
         });
-        let mut entry = OpenEntry { book: &self.book, number: Some(number) };
-        let limit = call.timeout.unwrap_or(self.patience);
         let repeatable = call.idempotent;
+        let mut entry = OpenEntry { book: &self.book, number: Some(number), repeatable };
+        let limit = call.timeout.unwrap_or(self.patience);
         let begun = Instant::now();
-        let answer = self.troupe.call(numbered(call, number)).await;
+        let answer = make(numbered(call, number)).await;
         let took = Instant::now().saturating_duration_since(begun);
         entry.number = None;
         self.book.send_modify(|book| book.settle(number, repeatable, &answer, took, limit));
         answer
+    }
+
+    /// Takes note of an answer, or of the state of a lease, that was another caller's: only the callers know whose an answer
+    /// is.
+    pub fn note_crossed(&self, what: impl FnOnce() -> String) {
+        self.book.send_modify(|book| {
+            book.violations.note(|all| &mut all.crossed, what);
+        });
+    }
+
+    /// Takes note of an error that said something untrue in another way than the account can see.
+    pub fn note_untrue(&self, what: impl FnOnce() -> String) {
+        self.book.send_modify(|book| {
+            book.violations.note(|all| &mut all.untrue, what);
+        });
     }
 
     /// Makes room for so many calls, so that the growth of the account disturbs no measurement of memory.
@@ -188,17 +230,32 @@ impl AnswerChecker {
         servers: impl IntoIterator<Item = &'a ScriptedServer>,
     ) -> Result<Tally, Violations> {
         let servers: Vec<&ScriptedServer> = servers.into_iter().collect();
+        if servers.is_empty() {
+            return self.judge(None);
+        }
+        self.judge(Some(&|number| servers.iter().map(|server| server.executions(number)).sum()))
+    }
+
+    /// The same where others count the arrivals: `arrivals` says how often the call of a number arrived.
+    ///
+    /// # Errors
+    /// [`Violations`], if there were any.
+    pub fn verdict_by(&self, arrivals: impl Fn(u64) -> u32) -> Result<Tally, Violations> {
+        self.judge(Some(&arrivals))
+    }
+
+    fn judge(&self, arrivals: Option<&dyn Fn(u64) -> u32>) -> Result<Tally, Violations> {
         let book = self.book.borrow();
         let mut violations = book.violations.clone();
         for (number, entry) in book.entries.iter().enumerate() {
-            let arrivals: u32 = servers.iter().map(|server| server.executions(number as u64)).sum();
+            if *entry == Entry::Open {
+                violations.note(|all| &mut all.lost, || format!("call {number} has no answer"));
+            }
+            let Some(arrivals) = arrivals.map(|arrivals| arrivals(number as u64)) else { continue };
             let (repeatable, untrue) = match entry {
-                Entry::Open => {
-                    violations.lost += 1;
-                    violations.note(|| format!("call {number} has no answer"));
-                    continue;
-                }
-                Entry::Cancelled => continue,
+                // Its answer might have said so.
+                Entry::Open => (true, false),
+                Entry::Cancelled { repeatable } => (*repeatable, false),
                 Entry::Ok { repeatable } => (*repeatable, arrivals == 0),
                 Entry::Error { repeatable, delivery } => (
                     *repeatable,
@@ -209,18 +266,19 @@ impl AnswerChecker {
                     },
                 ),
             };
-            if servers.is_empty() {
-                continue;
-            }
             if arrivals > 1 && !repeatable {
-                violations.doubled += 1;
-                violations.note(|| {
-                    format!("call {number} arrived {arrivals} times and was not declared safe to repeat")
+                violations.note(|all| &mut all.executed_twice, || {
+                    format!(
+                        "call {number} arrived {arrivals} times, was not declared safe to repeat, and ended as \
+                         {entry:?}"
+                    )
                 });
             }
             if untrue {
-                violations.untrue += 1;
-                violations.note(|| format!("call {number} arrived {arrivals} times and ended as {entry:?}"));
+                violations.note(
+                    |all| &mut all.untrue,
+                    || format!("call {number} arrived {arrivals} times and ended as {entry:?}"),
+                );
             }
         }
         if violations.any() { Err(violations) } else { Ok(book.tally.clone()) }
@@ -255,13 +313,13 @@ impl Book {
         if std::mem::replace(&mut self.entries[number], settled) == Entry::Open {
             self.open -= 1;
         } else {
-            self.violations.doubled += 1;
-            self.violations.note(|| format!("call {number} was answered twice"));
+            self.violations.note(|all| &mut all.doubled, || format!("call {number} was answered twice"));
         }
         if took > limit + LATENESS_MAX {
-            self.violations.late += 1;
-            self.violations
-                .note(|| format!("call {number} was answered after {took:?}, its limit was {limit:?}"));
+            self.violations.note(
+                |all| &mut all.late,
+                || format!("call {number} was answered after {took:?}, its limit was {limit:?}"),
+            );
         }
     }
 }
@@ -318,10 +376,15 @@ mod tests {
         assert_eq!((tally.calls, tally.ok), (3, 3));
         let stranger = ScriptedServer::builder().start().await;
         assert_eq!(checker.verdict([&stranger]).unwrap_err().untrue, 3, "no such call ever arrived there");
+        let twice = checker.verdict_by(|_| 2).unwrap_err();
+        assert_eq!((twice.executed_twice, twice.untrue), (3, 0), "none was declared safe to repeat");
         checker.book.send_modify(|book| book.entries[0] = Entry::Open);
         assert_eq!(checker.verdict([&server]).unwrap_err().lost, 1);
         checker.book.send_modify(|book| book.entries.clear());
         assert_eq!(checker.verdict([&server]).unwrap(), tally);
+        checker.note_crossed(|| "an answer was another's".to_owned());
+        let crossed = checker.verdict([&server]).unwrap_err();
+        assert_eq!((crossed.crossed, crossed.told.len()), (1, 1));
         troupe.shutdown().await;
     }
 
@@ -338,7 +401,9 @@ mod tests {
         assert_eq!(checker.open_calls(), 1);
         caller.abort();
         assert!(caller.await.is_err());
-        assert_eq!((checker.open_calls(), checker.verdict([&server]).unwrap().calls), (0, 0));
+        let tally = checker.verdict([&server]).unwrap();
+        assert_eq!((checker.open_calls(), tally.calls, tally.cancelled), (0, 0, 1));
+        assert_eq!(checker.verdict_by(|_| 2).unwrap_err().executed_twice, 1, "it counts all the same");
         troupe.shutdown().await;
     }
 }

@@ -33,5 +33,7 @@ pub use checker::{AnswerChecker, Tally, Violations};
 pub use faults::{Fault, NoSuchActor, Target, inject, living_actors, living_tasks};
 pub use memory::{MemoryConnector, MemoryListener, MemoryPeer, pair};
 pub use proxy::{FaultProxy, Line};
-pub use scripted::{Entrance, Observed, Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Step};
+pub use scripted::{
+    Entrance, Observed, Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Step, read_ledger,
+};
 pub use source::ScriptedSource;

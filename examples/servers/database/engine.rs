@@ -5,20 +5,26 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, params_from_iter};
-use serde_json::{Map, Value, json};
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::super::refusal::Refusal;
+use super::rows::{self, AtCut, Rows};
+use super::transaction::Transaction;
 use super::{Action, Config, SchemaKind};
 
 /// How long a statement waits for another session's write.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
-/// How long a statement that changes data may run.
-const EXECUTE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of one text, blob or row, whether stored or made by an expression: a statement of some characters can ask for a
+/// value of gigabytes. A plain text of this length fits into a message.
+const VALUE_BYTES_MAX: i32 = 4 << 20;
+
+/// Rows that one statement may bring.
+pub const ROWS_MAX: usize = 10_000;
 
 /// Steps of SQLite's machine between two looks at the clock: some microseconds.
 const STEPS_PER_LOOK: i32 = 1_000;
@@ -34,7 +40,7 @@ impl Session {
     /// Opens a session on a thread of its own; what fails is told by the first call.
     pub fn open(config: Arc<Config>) -> Self {
         let (jobs, queue) = channel();
-        std::thread::spawn(move || Engine { config, connection: None, begun: None }.work(&queue));
+        std::thread::spawn(move || Engine::new(config).work(&queue));
         Self { jobs }
     }
 
@@ -54,42 +60,52 @@ impl Session {
     }
 }
 
-/// What a query brought.
-pub struct Rows {
-    pub rows: Vec<Map<String, Value>>,
-    /// There are more than the limit.
-    pub more: bool,
-    pub duration_ms: u64,
+/// What was done with a transaction.
+pub struct Done {
+    /// How long it was open.
+    pub open_ms: u64,
+    /// What had rolled it back before, if that was not asked for.
+    pub lost: Option<String>,
 }
 
 /// The session's state.
 pub struct Engine {
     config: Arc<Config>,
     connection: Option<Connection>,
-    /// When the open transaction was begun.
-    begun: Option<Instant>,
+    transaction: Transaction,
 }
 
 impl Engine {
+    fn new(config: Arc<Config>) -> Self {
+        Self { config, connection: None, transaction: Transaction::None }
+    }
+
     /// Does jobs until nobody can send any. A transaction that is unused for too long is rolled back.
     fn work(mut self, jobs: &Receiver<Job>) {
         loop {
-            let next = match self.begun {
-                Some(_) => jobs.recv_timeout(self.config.transaction_idle),
-                None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let next = match self.transaction {
+                Transaction::Open { .. } => jobs.recv_timeout(self.config.transaction_idle),
+                Transaction::None | Transaction::RolledBack { .. } => {
+                    jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                }
             };
             match next {
                 Ok(job) => job(&mut self),
-                Err(RecvTimeoutError::Timeout) => {
-                    tracing::warn!("an idle transaction was rolled back");
-                    // Closing the connection rolls back too.
-                    if self.transaction(Action::Rollback).is_err() {
-                        (self.connection, self.begun) = (None, None);
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => self.abandon(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Rolls back a transaction that nobody uses.
+    fn abandon(&mut self) {
+        tracing::warn!("an idle transaction was rolled back");
+        if self.transaction(Action::Rollback).is_err() {
+            // Closing the connection rolls back too.
+            self.connection = None;
+        }
+        let idle = humantime::format_duration(self.config.transaction_idle);
+        self.transaction = Transaction::RolledBack { why: format!("nobody used it for {idle}") };
     }
 
     fn connection(&mut self) -> Result<&mut Connection, Refusal> {
@@ -101,11 +117,25 @@ impl Engine {
             };
             let opened =
                 Connection::open_with_flags(&self.config.file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
-            let opened =
-                opened.and_then(|connection| connection.busy_timeout(BUSY_WAIT).map(|()| connection));
+            let opened = opened.and_then(|connection| {
+                connection.busy_timeout(BUSY_WAIT)?;
+                connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;
+                Ok(connection)
+            });
             self.connection = Some(opened.map_err(|error| refuse(&error))?);
         }
         self.connection.as_mut().ok_or_else(|| Refusal::internal("no connection"))
+    }
+
+    /// Does something with the database, and asks it afterwards whether a transaction is open.
+    fn observed<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let connection = self.connection()?;
+        let done = work(connection);
+        let autocommit = connection.is_autocommit();
+        self.transaction.observe(done, autocommit, Instant::now())
     }
 
     /// Runs a query with writing switched off in the database itself, for at most `timeout`.
@@ -116,63 +146,66 @@ impl Engine {
         limit: usize,
         timeout: Duration,
     ) -> Result<Rows, Refusal> {
-        let begun = Instant::now();
-        let connection = self.connection()?;
-        switch_writing(connection, false)?;
-        let rows = timed(connection, timeout, |connection| {
-            let mut statement = connection.prepare(query)?;
-            if !statement.readonly() {
-                return Ok(Err(Refusal::new("READ_ONLY_VIOLATION", "the query would change data")));
-            }
-            let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
-            let mut found = statement.query(params_from_iter(values.iter().map(Bound)))?;
-            let mut rows = Vec::new();
-            while let Some(row) = found.next()? {
-                if rows.len() == limit {
-                    return Ok(Ok((rows, true)));
+        self.transaction.usable()?;
+        let found = self.observed(|connection| {
+            switch_writing(connection, false)?;
+            let found = timed(connection, timeout, |connection| {
+                let mut statement = connection.prepare(query)?;
+                if !statement.readonly() {
+                    return Ok(Err(Refusal::new("READ_ONLY_VIOLATION", "the query would change data")));
                 }
-                let mut object = Map::with_capacity(names.len());
-                for (index, name) in names.iter().enumerate() {
-                    object.insert(name.clone(), value_of(row.get_ref(index)?));
+                if let Err(refusal) = rows::columns(&statement) {
+                    return Ok(Err(refusal));
                 }
-                rows.push(object);
+                rows::gather(&mut statement, values, limit, AtCut::Stop).map(Ok)
+            });
+            switch_writing(connection, true)?;
+            found?
+        })?;
+        match found.cut {
+            Some(cut) if found.rows.is_empty() => {
+                let message = format!("not even one row fits: {}", cut.advice());
+                Err(Refusal::new("RESULT_TOO_LARGE", message))
             }
-            Ok(Ok((rows, false)))
-        });
-        switch_writing(connection, true)?;
-        let (rows, more) = rows??;
-        Ok(Rows { rows, more, duration_ms: since(begun) })
+            _ => Ok(found),
+        }
     }
 
-    /// Runs a statement that changes data. Returns how many rows it changed.
-    pub fn execute(&mut self, query: &str, values: &[Value]) -> Result<usize, Refusal> {
-        let connection = self.connection()?;
-        timed(connection, EXECUTE_TIMEOUT, |connection| {
-            connection.execute(query, params_from_iter(values.iter().map(Bound)))
+    /// Runs a statement that changes data. Returns how many rows it changed, and those that it returns itself.
+    pub fn execute(&mut self, query: &str, values: &[Value]) -> Result<(u64, Rows), Refusal> {
+        self.transaction.usable()?;
+        let timeout = self.config.execute_timeout;
+        self.observed(|connection| {
+            timed(connection, timeout, |connection| {
+                let mut statement = connection.prepare(query)?;
+                if let Err(refusal) = rows::columns(&statement) {
+                    return Ok(Err(refusal));
+                }
+                let returned = rows::gather(&mut statement, values, ROWS_MAX, AtCut::RunOn)?;
+                Ok(Ok((connection.changes(), returned)))
+            })?
         })
     }
 
-    /// Begins or ends the transaction. Returns how long it was open, in ms.
-    pub fn transaction(&mut self, action: Action) -> Result<u64, Refusal> {
-        let open = self.begun;
-        let statement = match (action, open) {
-            (Action::Begin, Some(_)) => {
-                return Err(Refusal::new("TRANSACTION_OPEN", "Transaction already in progress"));
+    /// Begins or ends the transaction.
+    pub fn transaction(&mut self, action: Action) -> Result<Done, Refusal> {
+        let statement = self.transaction.statement(action)?;
+        let before = self.transaction.clone();
+        self.observed(|connection| connection.execute_batch(statement).map_err(|error| refuse(&error)))?;
+        Ok(match before {
+            Transaction::None => Done { open_ms: 0, lost: None },
+            Transaction::Open { since } => Done { open_ms: ms_since(since), lost: None },
+            Transaction::RolledBack { why } => {
+                if action == Action::Rollback {
+                    self.transaction = Transaction::None;
+                }
+                Done { open_ms: 0, lost: Some(why) }
             }
-            (Action::Commit | Action::Rollback, None) => {
-                return Err(Refusal::new("NO_TRANSACTION", "No active transaction"));
-            }
-            (Action::Begin, None) => "BEGIN",
-            (Action::Commit, Some(_)) => "COMMIT",
-            (Action::Rollback, Some(_)) => "ROLLBACK",
-        };
-        self.connection()?.execute_batch(statement).map_err(|error| refuse(&error))?;
-        self.begun = (action == Action::Begin).then(Instant::now);
-        Ok(open.map_or(0, since))
+        })
     }
 
     /// Tells tables, columns or indexes.
-    pub fn schema(&mut self, kind: SchemaKind, table: Option<&str>) -> Result<Value, Refusal> {
+    pub fn schema(&mut self, kind: SchemaKind, table: Option<&str>) -> Result<Rows, Refusal> {
         let needed = || {
             let message = format!("Table name required for {} query", kind.name());
             Refusal::new("INVALID_PARAMETERS", message)
@@ -195,12 +228,12 @@ impl Engine {
                 vec![json!(table.ok_or_else(needed)?)],
             ),
         };
-        let found = self.query(query, &values, 10_000, EXECUTE_TIMEOUT)?;
+        let found = self.query(query, &values, ROWS_MAX, self.config.execute_timeout)?;
         if kind == SchemaKind::Columns && found.rows.is_empty() {
             let message = format!("no table {}", table.unwrap_or_default());
             return Err(Refusal::new("TABLE_NOT_FOUND", message));
         }
-        Ok(json!(found.rows))
+        Ok(found)
     }
 }
 
@@ -223,7 +256,7 @@ fn timed<T>(
     done.map_err(|error| refuse(&error))
 }
 
-fn since(begun: Instant) -> u64 {
+pub fn ms_since(begun: Instant) -> u64 {
     u64::try_from(Instant::now().saturating_duration_since(begun).as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -235,38 +268,15 @@ fn refuse(error: &rusqlite::Error) -> Refusal {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             Refusal::internal("the database is busy with another transaction")
         }
+        Some(ErrorCode::TooBig) => {
+            let message = format!(
+                "a value or a row has more than {VALUE_BYTES_MAX} bytes: length(column) tells how long one is"
+            );
+            Refusal::new("VALUE_TOO_LARGE", message)
+        }
         Some(ErrorCode::CannotOpen) => Refusal::internal("the database cannot be opened"),
         // A mistake in the statement: the database's own words name it.
         _ => Refusal::new("QUERY_FAILED", error.to_string()),
-    }
-}
-
-/// A JSON value as a bound parameter.
-struct Bound<'a>(&'a Value);
-
-impl ToSql for Bound<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let value = match self.0 {
-            Value::Null => SqlValue::Null,
-            Value::Bool(value) => SqlValue::Integer(i64::from(*value)),
-            Value::Number(value) => match value.as_i64() {
-                Some(value) => SqlValue::Integer(value),
-                None => SqlValue::Real(value.as_f64().unwrap_or(f64::NAN)),
-            },
-            Value::String(value) => SqlValue::Text(value.clone()),
-            other @ (Value::Array(_) | Value::Object(_)) => SqlValue::Text(other.to_string()),
-        };
-        Ok(ToSqlOutput::Owned(value))
-    }
-}
-
-fn value_of(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(value) => json!(value),
-        ValueRef::Real(value) => json!(value),
-        ValueRef::Text(value) => json!(String::from_utf8_lossy(value)),
-        ValueRef::Blob(value) => json!(data_encoding::BASE64.encode(value)),
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Every connection has a database session of its own, so a transaction belongs to the connection that began it and
 //! rolls back when that goes. What a statement may do is judged twice: by its parse tree, and by the database itself,
-//! which runs queries with writing switched off.
+//! which runs queries with writing switched off. Whether a transaction is open is the database's word as well.
 
 mod engine;
+mod rows;
+mod transaction;
 mod validator;
 
 use std::path::Path;
@@ -12,18 +14,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams,
+    ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
-use super::params;
 use super::refusal::Refusal;
-use engine::Session;
+use super::{params, weight};
 pub use engine::create_demo;
+use engine::{ROWS_MAX, Session, ms_since};
+use rows::Rows;
 pub use validator::Limits;
 
 /// What the gateway serves.
@@ -39,6 +43,8 @@ pub struct Config {
     pub limits: Limits,
     /// A transaction that is unused this long is rolled back: 60 s.
     pub transaction_idle: Duration,
+    /// How long a statement that changes data may run: 30 s.
+    pub execute_timeout: Duration,
 }
 
 impl Config {
@@ -50,6 +56,7 @@ impl Config {
             read_only: false,
             limits: Limits::default(),
             transaction_idle: Duration::from_secs(60),
+            execute_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -92,7 +99,7 @@ impl DatabaseServer {
     async fn query(&self, arguments: Option<Map<String, Value>>) -> Result<Value, Refusal> {
         let QueryParams { connection, query, params, limit, timeout, .. } = params::read(arguments)?;
         self.known(&connection)?;
-        params::range("limit", limit, 1, 10_000)?;
+        params::range("limit", limit, 1, ROWS_MAX as u64)?;
         params::range("timeout", timeout, 1_000, 300_000)?;
         let judged = validator::judge(&query, &self.config.limits, self.config.read_only)?;
         if judged.operation != "SELECT" {
@@ -100,18 +107,16 @@ impl DatabaseServer {
             return Err(Refusal::new("OPERATION_NOT_ALLOWED", message));
         }
         let timeout = Duration::from_millis(timeout);
-        let text = query.clone();
-        let rows =
+        let (text, begun) = (query.clone(), Instant::now());
+        let found =
             self.session.run(move |engine| engine.query(&text, &params, limit as usize, timeout)).await?;
-        Ok(json!({
-            "rows": rows.rows,
-            "rowCount": rows.rows.len(),
-            "truncated": rows.more,
-            "metadata": {
-                "query": query, "duration": rows.duration_ms, "connection": connection,
-                "tables": judged.tables, "warnings": judged.warnings
-            }
-        }))
+        let mut result = listed("rows", found);
+        result["rowCount"] = json!(result["rows"].as_array().map_or(0, Vec::len));
+        result["metadata"] = json!({
+            "query": query, "duration": ms_since(begun), "connection": connection,
+            "tables": judged.tables, "warnings": judged.warnings
+        });
+        Ok(result)
     }
 
     async fn execute(&self, arguments: Option<Map<String, Value>>) -> Result<Value, Refusal> {
@@ -122,30 +127,52 @@ impl DatabaseServer {
             let message = "Use database.query tool for SELECT queries";
             return Err(Refusal::new("OPERATION_NOT_ALLOWED", message));
         }
-        let changed = self.session.run(move |engine| engine.execute(&query, &params)).await?;
-        let metadata =
+        let (changed, returned) = self.session.run(move |engine| engine.execute(&query, &params)).await?;
+        let mut result = listed("rows", returned);
+        result["rowCount"] = json!(changed);
+        result["metadata"] =
             json!({"operation": judged.operation, "tables": judged.tables, "warnings": judged.warnings});
-        Ok(json!({"rowCount": changed, "metadata": metadata}))
+        Ok(result)
     }
 
     async fn transaction(&self, arguments: Option<Map<String, Value>>) -> Result<Value, Refusal> {
         let TransactionParams { connection, action } = params::read(arguments)?;
         self.known(&connection)?;
-        let duration = self.session.run(move |engine| engine.transaction(action)).await?;
-        Ok(match action {
+        let done = self.session.run(move |engine| engine.transaction(action)).await?;
+        let mut result = match action {
             Action::Begin => json!({"status": "begun", "connection": connection}),
-            Action::Commit => json!({"status": "committed", "duration": duration}),
-            Action::Rollback => json!({"status": "rolled_back", "duration": duration}),
-        })
+            Action::Commit => json!({"status": "committed", "duration": done.open_ms}),
+            Action::Rollback => json!({"status": "rolled_back", "duration": done.open_ms}),
+        };
+        if let Some(why) = done.lost {
+            result["lost"] =
+                json!(format!("the transaction before was rolled back with all its changes: {why}"));
+        }
+        Ok(result)
     }
 
     async fn schema(&self, arguments: Option<Map<String, Value>>) -> Result<Value, Refusal> {
         let SchemaParams { connection, kind, table } = params::read(arguments)?;
         self.known(&connection)?;
+        if let Some(table) = &table {
+            params::length("table", table, 1, 1_000)?;
+        }
         let asked = table.clone();
-        let data = self.session.run(move |engine| engine.schema(kind, asked.as_deref())).await?;
-        Ok(json!({"type": kind.name(), "table": table, "data": data}))
+        let found = self.session.run(move |engine| engine.schema(kind, asked.as_deref())).await?;
+        let mut result = listed("data", found);
+        result["type"] = json!(kind.name());
+        result["table"] = json!(table);
+        Ok(result)
     }
+}
+
+/// Rows under their key, and whether there are more.
+fn listed(key: &str, found: Rows) -> Value {
+    let mut result = json!({key: found.rows, "truncated": found.cut.is_some()});
+    if let Some(cut) = found.cut {
+        result["advice"] = json!(cut.advice());
+    }
+    result
 }
 
 fn thousand() -> u64 {
@@ -244,7 +271,7 @@ impl ServerHandler for DatabaseServer {
         request: CallToolRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        Ok(CallToolResult::structured(self.run(request).await?).into())
+        weight::answer(self.run(request).await?)
     }
 }
 
@@ -266,10 +293,10 @@ fn descriptions() -> Vec<Tool> {
     vec![
         tool(
             "database.query",
-            "Runs a SELECT",
+            "Runs a SELECT. What does not fit into one message is left out, and the result says so and how to ask for it",
             json!({
                 "connection": connection, "query": query, "params": values,
-                "limit": {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 1_000},
+                "limit": {"type": "integer", "minimum": 1, "maximum": ROWS_MAX, "default": 1_000},
                 "stream": {"type": "boolean", "default": false},
                 "timeout": {"type": "integer", "minimum": 1_000, "maximum": 300_000, "default": 30_000, "description": "ms"}
             }),
@@ -278,7 +305,8 @@ fn descriptions() -> Vec<Tool> {
         ),
         tool(
             "database.execute",
-            "Runs a statement that changes data",
+            "Runs a statement that changes data. One that ends the open transaction says so; no other is taken then until \
+             the transaction is rolled back or begun anew",
             json!({"connection": connection, "query": query, "params": values}),
             json!(["connection", "query"]),
             false,
@@ -295,7 +323,7 @@ fn descriptions() -> Vec<Tool> {
             "Tells tables, columns or indexes",
             json!({
                 "connection": connection, "type": {"enum": ["tables", "columns", "indexes"]},
-                "table": {"type": "string", "description": "needed for columns and indexes"}
+                "table": {"type": "string", "minLength": 1, "maxLength": 1_000, "description": "needed for columns and indexes"}
             }),
             json!(["connection", "type"]),
             true,

@@ -1,7 +1,9 @@
 //! A file-system server that cannot leave its root: every access goes through a capability for that folder, so a path
 //! that leads outside, by `..` or by a link, fails in the operating system and not in a comparison of texts.
 
+mod encoding;
 mod listing;
+mod opened;
 mod rules;
 mod tools;
 
@@ -12,8 +14,8 @@ use std::sync::Arc;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams,
+    ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -21,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::refusal::Refusal;
+use super::weight;
 pub use rules::Rules;
 
 /// Tools that run at once; more wait.
@@ -87,7 +90,7 @@ impl ServerHandler for FileServer {
         request: CallToolRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        Ok(CallToolResult::structured(self.run(request).await?).into())
+        weight::answer(self.run(request).await?)
     }
 }
 
@@ -98,6 +101,8 @@ fn descriptions() -> Vec<Tool> {
     let pattern =
         json!({"type": "string", "maxLength": 100, "default": "*", "description": "glob on the name"});
     let depth = json!({"type": "integer", "minimum": 1, "maximum": 10, "default": 3});
+    let offset =
+        json!({"type": "integer", "minimum": 0, "default": 0, "description": "entries to leave out"});
     let tool = |name: &'static str,
                 description: &'static str,
                 properties: Value,
@@ -109,10 +114,25 @@ fn descriptions() -> Vec<Tool> {
         Tool::new(name, description, schema).annotate(annotations)
     };
     vec![
-        tool("file.read", "Reads a file", json!({"path": path, "encoding": encoding}), json!(["path"]), true),
+        tool(
+            "file.read",
+            "Reads a file, or a piece of it. What does not fit into one message is left out, and the result says so \
+             and at which offset to read on",
+            json!({
+                "path": path, "encoding": encoding,
+                "offset": {"type": "integer", "minimum": 0, "default": 0, "description": "in bytes of the file"},
+                "length": {
+                    "type": "integer", "minimum": tools::PIECE_BYTES_MIN, "maximum": tools::PIECE_BYTES_MAX,
+                    "default": tools::PIECE_BYTES_MAX, "description": "in bytes of the file"
+                }
+            }),
+            json!(["path"]),
+            true,
+        ),
         tool(
             "file.write",
-            "Writes a file as one step, or appends to it",
+            "Writes a file as one step, or appends to it. Permissions stay, links are followed; a file with several names \
+             or another owner is written in place",
             json!({
                 "path": path, "content": {"type": "string", "maxLength": 10_485_760}, "encoding": encoding,
                 "mode": {"enum": ["overwrite", "append"], "default": "overwrite"},
@@ -127,7 +147,7 @@ fn descriptions() -> Vec<Tool> {
             "Lists a folder",
             json!({
                 "path": path, "pattern": pattern, "recursive": {"type": "boolean", "default": false},
-                "includeHidden": {"type": "boolean", "default": false}, "maxDepth": depth
+                "includeHidden": {"type": "boolean", "default": false}, "maxDepth": depth, "offset": offset
             }),
             json!(["path"]),
             true,
@@ -138,7 +158,8 @@ fn descriptions() -> Vec<Tool> {
             json!({
                 "path": {"type": "string", "default": "."}, "pattern": pattern, "maxDepth": depth,
                 "text": {"type": "string", "maxLength": 1000, "description": "only files that contain it"},
-                "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
+                "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+                "offset": offset
             }),
             json!([]),
             true,

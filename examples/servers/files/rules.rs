@@ -90,7 +90,10 @@ impl Rules {
     pub fn refuse(asked: &str, error: &std::io::Error) -> Refusal {
         match error.kind() {
             ErrorKind::NotFound => Refusal::new("FILE_NOT_FOUND", format!("{asked} does not exist")),
-            // How the capability refuses to leave its folder.
+            // The system's own refusal has a number; the other is how the capability refuses to leave its folder.
+            ErrorKind::PermissionDenied if error.raw_os_error().is_some() => {
+                Refusal::denied("PERMISSION_DENIED", format!("{asked}: this server is not permitted to"))
+            }
             ErrorKind::PermissionDenied => {
                 Refusal::new("PATH_TRAVERSAL", "Access denied: Path outside allowed directories")
             }

@@ -86,6 +86,8 @@ pub(super) enum Act {
     Cut,
     /// Says a part of this, then drops the connection.
     Break(String),
+    /// Says this, over HTTP with this status.
+    Status(u16, String),
 }
 
 /// Serves until the client leaves, or the plan cuts the connection.
@@ -96,6 +98,7 @@ pub(super) async fn serve(
     guest: Guest,
 ) {
     let (mut incoming, mut outgoing) = (pin!(incoming), pin!(outgoing));
+    let home = guest.home();
     let (epoch, mut telling, dialect) = {
         let plan = plan.borrow_and_update();
         (plan.epoch, Telling::new(&plan), plan.dialect)
@@ -133,11 +136,11 @@ pub(super) async fn serve(
                     return;
                 }
             }
-            acts = next_acts(&mut incoming, &mut in_turn, &seen, &guest) => {
+            acts = next_acts(&mut incoming, &mut in_turn, &seen, &guest, &home) => {
                 let Some(acts) = acts else { return };
                 for act in acts {
                     match act {
-                        Act::Say(text) => {
+                        Act::Say(text) | Act::Status(_, text) => {
                             if outgoing.feed(text.into()).await.is_err() {
                                 return;
                             }
@@ -175,14 +178,15 @@ async fn next_acts(
     in_turn: &mut SelectAll<BoxStream<'static, Act>>,
     plan: &watch::Receiver<Plan>,
     guest: &Guest,
+    home: &str,
 ) -> Option<Vec<Act>> {
     let deaf = plan.borrow().deaf;
     tokio::select! { biased;
         frame = incoming.next(), if !deaf => {
-            let mut acts = answer(&frame?, plan, guest);
+            let mut acts = answer(&frame?, plan, guest, Some(home));
             for _ in 1..BATCH_MAX {
                 let Some(Some(frame)) = incoming.next().now_or_never() else { break };
-                acts.extend(answer(&frame, plan, guest));
+                acts.extend(answer(&frame, plan, guest, Some(home)));
             }
             Some(acts)
         }
@@ -198,8 +202,13 @@ async fn next_acts(
     }
 }
 
-/// Decides what follows one message.
-pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest) -> Vec<Act> {
+/// Decides what follows one message. What it keeps for its sender is kept under `home`.
+pub(super) fn answer(
+    frame: &Bytes,
+    plan: &watch::Receiver<Plan>,
+    guest: &Guest,
+    home: Option<&str>,
+) -> Vec<Act> {
     let observed = &guest.observed;
     let Ok(asked) = serde_json::from_slice::<Asked<'_>>(frame) else {
         let error = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "no JSON"}});
@@ -295,6 +304,9 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
                     observed.executed(number);
                 }
             });
+            if let (Some(number), Some(ledger)) = (read.check, &now.ledger) {
+                ledger.note(number);
+            }
             match now.tools.get(&name) {
                 Some(script) => {
                     let arguments = params.arguments.map_or("{}", RawValue::get);
@@ -308,6 +320,7 @@ pub(super) fn answer(frame: &Bytes, plan: &watch::Receiver<Plan>, guest: &Guest)
                             before,
                             dialect: now.dialect,
                             connection: guest.number,
+                            home,
                             releases: now.releases,
                             progress_token: read.progress_token,
                             responses: params.input_responses.map(RawValue::get),
@@ -474,6 +487,8 @@ struct Call<'a> {
     before: u64,
     dialect: Dialect,
     connection: u64,
+    /// Under which name something is kept for the caller, if anything is.
+    home: Option<&'a str>,
     /// Held answers that were let go before it.
     releases: u64,
     progress_token: Option<Value>,
@@ -498,6 +513,19 @@ fn respond(dialect: Dialect, id: &str, tool: &str, result: &str) -> String {
             result_of(id, &format!(r#"{{"toolName":{name},"result":{result}}}"#))
         }
     }
+}
+
+/// What is kept for the caller; and keeps what it says now, if that is wanted.
+fn kept(call: &Call<'_>, keep: bool) -> Option<String> {
+    let home = call.home?;
+    if !keep {
+        return call.observed.borrow().kept.get(home).cloned();
+    }
+    let mut before = None;
+    call.observed.send_modify(|observed| {
+        before = observed.kept.insert(home.to_owned(), call.arguments.to_owned());
+    });
+    before
 }
 
 /// A question to the client, with its id.
@@ -540,8 +568,20 @@ fn play(script: &Script, call: &Call<'_>, plan: &watch::Receiver<Plan>) -> Vec<A
             let result = json!({"content": [], "structuredContent": {"connection": call.connection}});
             vec![Act::Say(call.respond(&result.to_string()))]
         }
+        Script::Keep | Script::Kept => {
+            let before = kept(call, *script == Script::Keep);
+            let before = before.as_deref().unwrap_or("null");
+            let result = format!(
+                r#"{{"content":[],"structuredContent":{{"now":{},"before":{before}}}}}"#,
+                call.arguments
+            );
+            vec![Act::Say(call.respond(&result))]
+        }
         Script::Reply(result) => vec![Act::Say(call.respond(result))],
         Script::Error { code, message } => vec![Act::Say(error(call.id, *code, message))],
+        Script::Status { status, code, message } => {
+            vec![Act::Status(*status, error(call.id, *code, message))]
+        }
         Script::ToolError(text) => {
             let result = json!({"content": [{"type": "text", "text": text}], "isError": true});
             vec![Act::Say(call.respond(&result.to_string()))]
@@ -634,9 +674,12 @@ fn delayed(delay: Duration, acts: Vec<Act>) -> Vec<Act> {
                 let pause = stream::once(tokio::time::sleep(delay)).filter_map(async |()| None);
                 rest.push(Act::InTurn(pause.chain(acts).boxed()));
             }
-            Act::Later(_) | Act::Subscribe { .. } | Act::Listen { .. } | Act::Cut | Act::Break(_) => {
-                rest.push(act);
-            }
+            Act::Later(_)
+            | Act::Subscribe { .. }
+            | Act::Listen { .. }
+            | Act::Cut
+            | Act::Break(_)
+            | Act::Status(..) => rest.push(act),
         }
     }
     if !texts.is_empty() {
@@ -718,6 +761,8 @@ pub(super) fn in_turn(acts: Vec<Act>) -> BoxStream<'static, Act> {
         Act::InTurn(acts) => acts,
         // Told over the stream for what it says unasked, to all who hold one.
         Act::Subscribe { .. } | Act::Listen { .. } => stream::empty().boxed(),
+        // A stream has begun with a status of its own.
+        Act::Status(_, text) => stream::iter([Act::Say(text)]).boxed(),
         Act::Say(_) | Act::Cut | Act::Break(_) => stream::iter([act]).boxed(),
     };
     stream::iter(acts).flat_map(each).boxed()

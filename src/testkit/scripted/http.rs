@@ -118,7 +118,7 @@ async fn post(
         let code = if era == ScriptedEra::Modern { -32020 } else { -32600 };
         return Ok(rpc_error(StatusCode::BAD_REQUEST, code, &wrong));
     }
-    let mut session = None;
+    let (mut session, mut home) = (None, None);
     if manners.sessions && era == ScriptedEra::Legacy {
         match (initializes, session_of(headers)) {
             (true, _) => session = Some(begin_session(&guest.observed)),
@@ -128,12 +128,12 @@ async fn post(
             (false, Some(id)) if !guest.observed.borrow().sessions.contains(&id) => {
                 return Ok(rpc_error(StatusCode::NOT_FOUND, -32001, "Session not found"));
             }
-            (false, Some(_)) => {}
+            (false, Some(id)) => home = Some(id),
         }
     }
     // From before it is seen to be asked.
     let mut telling = Telling::new(&plan.borrow());
-    let acts = brain::answer(&body, &plan, guest);
+    let acts = brain::answer(&body, &plan, guest, home.as_deref());
     if let [Act::Listen { id, resources }] = acts.as_slice() {
         let acknowledged = telling.listen(id.clone(), resources.clone());
         return Ok(events(tell(plan, telling, vec![acknowledged])));
@@ -220,6 +220,7 @@ fn end_session(headers: &HeaderMap, guest: &Guest) -> Reply {
     let mut known = false;
     guest.observed.send_modify(|observed| {
         known = observed.sessions.remove(&id);
+        observed.kept.remove(&id);
         observed.sessions_ended += u64::from(known);
     });
     status(if known { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND })
@@ -296,6 +297,10 @@ async fn respond(acts: Vec<Act>, manners: HttpManners, mut watched: Watched) -> 
         watched.done();
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
+    if let [Act::Status(status, said)] = acts.as_slice() {
+        watched.done();
+        return Ok(text(StatusCode::from_u16(*status).unwrap_or_default(), "application/json", said));
+    }
     let single = match acts.as_slice() {
         [Act::Say(_) | Act::Later(_)] => !manners.events,
         _ => false,
@@ -304,7 +309,14 @@ async fn respond(acts: Vec<Act>, manners: HttpManners, mut watched: Watched) -> 
         let said = match acts.into_iter().next() {
             Some(Act::Say(said)) => Some(said),
             Some(Act::Later(later)) => later.await.into_iter().next(),
-            Some(Act::Subscribe { .. } | Act::Listen { .. } | Act::Cut | Act::Break(_) | Act::InTurn(_))
+            Some(
+                Act::Subscribe { .. }
+                | Act::Listen { .. }
+                | Act::Cut
+                | Act::Break(_)
+                | Act::InTurn(_)
+                | Act::Status(..),
+            )
             | None => None,
         };
         let Some(said) = said else { return std::future::pending().await };
@@ -323,7 +335,10 @@ async fn respond(acts: Vec<Act>, manners: HttpManners, mut watched: Watched) -> 
                 Some((Err(io::ErrorKind::BrokenPipe.into()), (acts, watched)))
             }
             // Acts that come in turn hold no others.
-            Some(Act::Later(_) | Act::InTurn(_) | Act::Subscribe { .. } | Act::Listen { .. }) | None => {
+            Some(
+                Act::Later(_) | Act::InTurn(_) | Act::Subscribe { .. } | Act::Listen { .. } | Act::Status(..),
+            )
+            | None => {
                 watched.done();
                 None
             }

@@ -2,6 +2,7 @@
 
 mod brain;
 mod http;
+mod ledger;
 mod script;
 mod telling;
 mod wire;
@@ -9,6 +10,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,11 +22,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
+use ledger::Ledger;
+pub use ledger::read_ledger;
 pub use script::{Script, Step};
 use wire::Wire;
 
@@ -75,6 +80,8 @@ struct Plan {
     mirrored: BTreeMap<String, Vec<(String, String)>>,
     /// What the definitions of tools say beside their names, such as descriptions.
     said: BTreeMap<String, Map<String, Value>>,
+    /// Where the numbers of calls are written down.
+    ledger: Option<Ledger>,
 }
 
 /// An HTTP answer without a message.
@@ -148,6 +155,8 @@ pub struct Observed {
     pub executions: Vec<u8>,
     /// Requests that were left without an answer as [`ScriptedServer::neglect`] orders, by method.
     pub neglected: BTreeMap<String, u64>,
+    /// What calls of [`Script::Keep`] keep, by connection or session.
+    pub kept: BTreeMap<String, String>,
     /// Sessions that are known, over HTTP.
     pub sessions: BTreeSet<String>,
     /// Sessions ever.
@@ -331,6 +340,16 @@ impl ScriptedBuilder {
         self
     }
 
+    /// Writes the number of each call of an [`AnswerChecker`](super::AnswerChecker) into this file when it arrives, so that a
+    /// process that is killed leaves its account behind: see [`read_ledger`].
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn ledger(mut self, file: impl AsRef<Path>) -> Self {
+        self.plan.ledger = Some(Ledger::open(file.as_ref()));
+        self
+    }
+
     /// Starts it on a free port of 127.0.0.1.
     ///
     /// # Panics
@@ -423,6 +442,7 @@ impl ScriptedServer {
                 refusal: None,
                 mirrored: BTreeMap::new(),
                 said: BTreeMap::new(),
+                ledger: None,
             },
             door: Door::Open,
             manners: Manners { subprotocol: true, pongs: true },
@@ -521,7 +541,11 @@ impl ScriptedServer {
 
     /// Over HTTP: forgets every session.
     pub fn forget_sessions(&self) {
-        self.observed.send_modify(|observed| observed.sessions.clear());
+        self.observed.send_modify(|observed| {
+            for session in std::mem::take(&mut observed.sessions) {
+                observed.kept.remove(&session);
+            }
+        });
     }
 
     /// Wants an argument of a tool mirrored into a header from now on.
@@ -550,7 +574,10 @@ impl ScriptedServer {
         self.cut_all();
         self.tasks.shutdown().await;
         self.observed.send_modify(|observed| observed.connections = 0);
-        self.held_port = self.address.map(|address| hold(address).expect("its port is still free"));
+        self.held_port = match self.address {
+            Some(address) => Some(hold(address).await.expect("its port is still free")),
+            None => None,
+        };
     }
 
     /// Listens again, on the same port.
@@ -602,13 +629,25 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
+/// How long a port may stay taken after its listener was closed: a child process that is being started holds copies of all
+/// open sockets until its program runs.
+const PORT_FREE_WITHIN: Duration = Duration::from_secs(2);
+
 /// Takes a port without listening on it.
-fn hold(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
-    // Connections that were just cut linger on the port.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
+async fn hold(address: SocketAddr) -> io::Result<TcpSocket> {
+    let until = Instant::now() + PORT_FREE_WITHIN;
+    loop {
+        let socket = TcpSocket::new_v4()?;
+        // Connections that were just cut linger on the port.
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address) {
+            Ok(()) => return Ok(socket),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Counts a connection for as long as it lives.
@@ -629,6 +668,11 @@ impl Guest {
         Self { number: observed.borrow().accepted, broken: Arc::default(), observed: observed.clone() }
     }
 
+    /// Under which name something is kept for a connection.
+    fn home(&self) -> String {
+        format!("connection-{}", self.number)
+    }
+
     /// Of what is written next only a part gets through.
     fn break_off(&self) {
         self.broken.store(true, Ordering::Relaxed);
@@ -637,7 +681,10 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.observed.send_modify(|observed| observed.connections = observed.connections.saturating_sub(1));
+        self.observed.send_modify(|observed| {
+            observed.connections = observed.connections.saturating_sub(1);
+            observed.kept.remove(&self.home());
+        });
     }
 }
 

@@ -13,6 +13,11 @@ pub enum Script {
     Meta,
     /// Answers with the number of its connection, counted from 1, as structured content.
     Connection,
+    /// Keeps its arguments for its connection (over HTTP: its session), and answers with them and what was kept before, as
+    /// structured content `{"now": …, "before": …}`. Where there is no session nothing is kept.
+    Keep,
+    /// Answers as [`Keep`](Self::Keep), and keeps nothing.
+    Kept,
     /// Answers with this result, which is JSON.
     Reply(String),
     /// Does the other after a while.
@@ -20,6 +25,15 @@ pub enum Script {
     /// Answers with a JSON-RPC error.
     Error {
         /// Its code.
+        code: i64,
+        /// Its message.
+        message: String,
+    },
+    /// Answers over HTTP with this status and a JSON-RPC error as its body; elsewhere with the error.
+    Status {
+        /// The status.
+        status: u16,
+        /// The error's code.
         code: i64,
         /// Its message.
         message: String,
