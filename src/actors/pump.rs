@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
@@ -36,6 +35,7 @@ use crate::duration::rounded;
 use crate::error::RpcError;
 use crate::id::AttemptId;
 use crate::json::RawJson;
+use crate::number_map::NumberMap;
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
@@ -108,7 +108,7 @@ pub(super) struct Pump<R> {
 
     next_id: u64,
     frames: FrameMemory,
-    in_flight: FxHashMap<u64, Flight>,
+    in_flight: NumberMap<u64, Flight>,
     /// Taken from the queue, not yet written.
     outbox: VecDeque<PumpMsg>,
     /// Frames of our own that go before the outbox: answers to the peer, cancellations, pings.
@@ -157,7 +157,7 @@ impl<R: FnMut(Report)> Pump<R> {
             report_to,
             next_id: opened.next_id,
             frames: FrameMemory::default(),
-            in_flight: FxHashMap::default(),
+            in_flight: NumberMap::default(),
             outbox: VecDeque::new(),
             notices: VecDeque::new(),
             closing: false,
