@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::settings::positive;
 use super::{ConfigError, duration};
 use crate::id::GroupId;
-
-/// The longest name of a tool, as in MCP.
-const TOOL_BYTES_MAX: usize = 128;
+use crate::offer::NAME_BYTES_MAX;
 
 /// The response cache. Nothing is kept of a tool that is not named here, unless a `trusted` server calls it read-only and
 /// [`trusted_ttl`](Self::trusted_ttl) is set: a call that writes must never be answered from a cache.
@@ -111,7 +109,7 @@ impl ToolName {
             Some((group, tool)) => (Some(GroupId::new(group).map_err(|error| error.to_string())?), tool),
             None => (None, name),
         };
-        if tool.is_empty() || tool.len() > TOOL_BYTES_MAX {
+        if tool.is_empty() || tool.len() > NAME_BYTES_MAX {
             return Err(format!("{name:?} names no tool: its name is empty or longer than 128 characters"));
         }
         if !tool.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
