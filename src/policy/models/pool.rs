@@ -16,6 +16,8 @@ enum Step {
     Open,
     Opened(u64),
     Closing(u64),
+    /// It takes no more, and not by our choice.
+    Leaving(u64),
     Close(u64),
     Reserve(u32),
     /// Releases on a connection that may be the wrong one.
@@ -29,6 +31,7 @@ enum Phase {
     Opening,
     Ready { idle_since: u64 },
     Closing,
+    Leaving,
 }
 
 /// What a step has to bring.
@@ -102,9 +105,10 @@ impl Lists {
 
     /// The missing ones; else one more, if all that are ready are busy and none is on its way.
     fn wanted(&self) -> usize {
-        let staying = self.connections.iter().filter(|(_, phase)| *phase != Phase::Closing);
-        let missing = self.min.saturating_sub(staying.clone().count());
-        let room = self.max - self.connections.len();
+        let ends = |phase: Phase| matches!(phase, Phase::Closing | Phase::Leaving);
+        let staying = self.connections.iter().filter(|(_, phase)| !ends(*phase));
+        let missing = self.min.saturating_sub(staying.count());
+        let room = self.max.saturating_sub(self.counted());
         if missing > 0 {
             return missing.min(room);
         }
@@ -115,13 +119,18 @@ impl Lists {
         usize::from(more).min(room)
     }
 
+    /// Those that count towards the most there may be: what leaves is lost, and another one takes its place.
+    fn counted(&self) -> usize {
+        self.connections.iter().filter(|(_, phase)| *phase != Phase::Leaving).count()
+    }
+
     /// The longest idle, so many that the minimum stays ready.
     fn surplus(&self) -> Vec<u64> {
         let idle = self.connections.iter().filter_map(|(id, phase)| match phase {
             Phase::Ready { idle_since } if self.load(*id) == 0 && idle_since + IDLE_TIMEOUT <= self.now => {
                 Some((*idle_since, *id))
             }
-            Phase::Ready { .. } | Phase::Opening | Phase::Closing => None,
+            Phase::Ready { .. } | Phase::Opening | Phase::Closing | Phase::Leaving => None,
         });
         let mut idle: Vec<(u64, u64)> = idle.collect();
         idle.sort_unstable();
@@ -156,12 +165,19 @@ impl ReferenceStateMachine for Lists {
             4 => Just(Step::Open),
             6 => connection.clone().prop_map(Step::Opened),
             1 => connection.clone().prop_map(Step::Closing),
+            2 => connection.clone().prop_map(Step::Leaving),
             1 => connection.clone().prop_map(Step::Close),
             12 => (0u32..40).prop_map(Step::Reserve),
             8 => (connection, 0u32..40).prop_map(|(on, work)| Step::Release(on, work)),
             2 => (0..2 * IDLE_TIMEOUT).prop_map(Step::Trim),
         ]
         .boxed()
+    }
+
+    fn preconditions(lists: &Self, step: &Step) -> bool {
+        // What leaves is asked to end no more.
+        let leaves = |id: u64| lists.connections.contains(&(id, Phase::Leaving));
+        !matches!(step, Step::Closing(id) if leaves(*id))
     }
 
     fn apply(mut lists: Self, step: &Step) -> Self {
@@ -183,6 +199,11 @@ impl ReferenceStateMachine for Lists {
             Step::Closing(id) => {
                 if let Some(phase) = lists.phase(id) {
                     *phase = Phase::Closing;
+                }
+            }
+            Step::Leaving(id) => {
+                if let Some(phase) = lists.phase(id) {
+                    *phase = Phase::Leaving;
                 }
             }
             Step::Close(id) => lists.told = Told::Lost(lists.close(id)),
@@ -237,6 +258,7 @@ impl StateMachineTest for Test {
             }
             Step::Opened(id) => pool.opened(ConnectionId(id), now),
             Step::Closing(id) => pool.closing(ConnectionId(id)),
+            Step::Leaving(id) => pool.leaving(ConnectionId(id)),
             Step::Close(id) => told = Told::Lost(pool.close(ConnectionId(id))),
             Step::Reserve(work) => told = Told::Reserved(pool.reserve(work).map(|id| id.0)),
             Step::Release(id, work) => told = Told::Released(pool.release(ConnectionId(id), work, now)),
@@ -255,7 +277,7 @@ impl StateMachineTest for Test {
     fn check_invariants(test: &Self, lists: &Lists) {
         let pool = &test.pool;
         assert_eq!(pool.stats().total, lists.connections.len());
-        assert!(lists.connections.len() <= lists.max);
+        assert!(lists.counted() <= lists.max);
         assert_eq!(pool.ready(), lists.ready().len());
         assert_eq!(pool.in_flight(), lists.work.len());
         assert_eq!(pool.slots(), lists.ready().len() * lists.in_flight_max);
