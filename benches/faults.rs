@@ -85,6 +85,20 @@ async fn main() -> ExitCode {
         measured: ratio.median,
         kind: Kind::Time,
     });
+    eprintln!("a flood of invented names");
+    let (calm, flooded, ratio) = invented_names().await;
+    let columns = &["p99 µs, calm", "p99 µs, in the flood", "ratio"];
+    let mut table =
+        Table::new("a caller asks for invented tools all the time, over 9,000 that exist", columns);
+    table.row(vec![Cell::Spread(calm, 0), Cell::Spread(flooded, 0), Cell::Spread(ratio, 2)]);
+    report.table(table);
+    report.bound(Bound {
+        what: "p99 in the flood of invented names over p99 in the calm".to_owned(),
+        limit: Limit::AtMost(1.5),
+        aim: None,
+        measured: ratio.median,
+        kind: Kind::Time,
+    });
     report.finish()
 }
 
@@ -351,6 +365,40 @@ async fn storm() -> (Spread, Spread, Spread) {
     }
     troupe.shutdown().await;
     (Spread::of(calm), Spread::of(stormy), Spread::of(ratios))
+}
+
+/// Tools that exist while others are invented: as many as one server may have, nearly.
+const TOOLS: usize = 9_000;
+
+/// A caller asks, one call after the other, for tools that nobody has, with names as long as any may be: what that does to the
+/// slowest calls of another one, in stretches that alternate with calm ones.
+async fn invented_names() -> (Spread, Spread, Spread) {
+    let builder = ScriptedServer::builder().tool("echo", Script::Echo);
+    let builder =
+        (0..TOOLS).fold(builder, |builder, n| builder.tool(format!("tool_{n}_of_many"), Script::Echo));
+    let server = builder.start().await;
+    let troupe = ready(server.url()).await;
+    let (mut calm, mut flooded, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..7 {
+        let quiet = slowest(&troupe).await;
+        let flood = tokio::spawn({
+            let troupe = troupe.clone();
+            async move {
+                for n in 0_u64.. {
+                    let name = format!("{n}_{}", "tool_of_many_".repeat(15));
+                    let error = troupe.call(Call::tool(&name[..193])).await.expect_err("invented");
+                    assert!(matches!(error.kind(), CallErrorKind::UnknownTool { .. }), "{error}");
+                }
+            }
+        });
+        let loud = slowest(&troupe).await;
+        flood.abort();
+        calm.push(quiet.as_secs_f64() * 1e6);
+        flooded.push(loud.as_secs_f64() * 1e6);
+        ratios.push(loud.as_secs_f64() / quiet.as_secs_f64());
+    }
+    troupe.shutdown().await;
+    (Spread::of(calm), Spread::of(flooded), Spread::of(ratios))
 }
 
 /// The latency that one of a hundred calls exceeds, one call after the other.

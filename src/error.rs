@@ -6,11 +6,16 @@ use std::time::Duration;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::call::head;
 use crate::duration::{millis, optional_ms, rounded};
 use crate::event::ExitCause;
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
+use crate::offer::URI_BYTES_MAX;
 use crate::refusal::{Refusal, RefusalKind};
+
+/// Bytes of a tool's name or a URI that an error's sentence shows: more than any name has.
+const SHOWN_BYTES_MAX: usize = 256;
 
 /// A JSON-RPC error as the peer sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -130,6 +135,18 @@ pub enum CallErrorKind {
     InvalidOptions {
         /// How.
         reason: String,
+    },
+    /// A name, URI, selector or key of the call is longer than any that could be meant: it was not looked up.
+    #[error("too long: {length} {what}, the limit is {limit}; {remedy}")]
+    TooLong {
+        /// What is too long, with what its length is counted in.
+        what: &'static str,
+        /// Its length.
+        length: usize,
+        /// The limit.
+        limit: usize,
+        /// What to do.
+        remedy: &'static str,
     },
     /// An entry of the call's trace context is not what W3C says.
     #[error("invalid {entry}: {reason}")]
@@ -280,6 +297,7 @@ impl CallErrorKind {
         match self {
             Self::InvalidArguments { .. } => "invalid-arguments",
             Self::InvalidOptions { .. } => "invalid-options",
+            Self::TooLong { .. } => "too-long",
             Self::InvalidTraceContext { .. } => "invalid-trace-context",
             Self::UnknownTool { .. } => "unknown-tool",
             Self::UnknownPrompt { .. } => "unknown-prompt",
@@ -311,6 +329,7 @@ impl CallErrorKind {
         match self {
             Self::InvalidArguments { .. }
             | Self::InvalidOptions { .. }
+            | Self::TooLong { .. }
             | Self::InvalidTraceContext { .. }
             | Self::UnknownTool { .. }
             | Self::UnknownPrompt { .. }
@@ -368,7 +387,8 @@ impl CallError {
         server: Option<ServerId>,
         attempts: u32,
     ) -> Self {
-        let (tool, lost_on) = (tool.into(), Vec::new());
+        let (mut tool, lost_on): (String, _) = (tool.into(), Vec::new());
+        tool.truncate(head(&tool, URI_BYTES_MAX).len());
         Self(Box::new(Details { kind, request_id, tool, group: None, server, attempts, lost_on }))
     }
 
@@ -381,6 +401,16 @@ impl CallError {
     /// The same with the servers that lost or failed earlier attempts.
     pub(crate) fn lost_on(mut self, servers: Vec<ServerId>) -> Self {
         self.0.lost_on = servers;
+        self
+    }
+
+    /// The same with names that look like the one that nobody knows.
+    pub(crate) fn with_near(mut self, names: Vec<String>) -> Self {
+        if let CallErrorKind::UnknownTool { near, .. } | CallErrorKind::UnknownPrompt { near, .. } =
+            &mut self.0.kind
+        {
+            *near = names;
+        }
         self
     }
 
@@ -401,7 +431,7 @@ impl CallError {
         &self.0.request_id
     }
 
-    /// The tool as the call named it.
+    /// The tool as the call named it; no more of it than a URI may have.
     pub fn tool(&self) -> &str {
         &self.0.tool
     }
@@ -448,6 +478,7 @@ impl CallError {
             }
             CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
+            | CallErrorKind::TooLong { .. }
             | CallErrorKind::InvalidTraceContext { .. }
             | CallErrorKind::UnknownTool { .. }
             | CallErrorKind::UnknownPrompt { .. }
@@ -485,7 +516,8 @@ impl CallError {
             Delivery::NotSent | Delivery::Rejected | Delivery::Failed => "",
         };
         let plural = if *attempts == 1 { "" } else { "s" };
-        format!("{tool}{place}: {kind}{unknown} (request {request_id}, {attempts} attempt{plural})")
+        let (shown, cut) = (head(tool, SHOWN_BYTES_MAX), if tool.len() > SHOWN_BYTES_MAX { "…" } else { "" });
+        format!("{shown}{cut}{place}: {kind}{unknown} (request {request_id}, {attempts} attempt{plural})")
     }
 }
 
@@ -525,6 +557,7 @@ impl Serialize for CallError {
             CallErrorKind::DeadlineExceeded { deadline, .. } => map.serialize_entry("deadline", deadline)?,
             CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
+            | CallErrorKind::TooLong { .. }
             | CallErrorKind::InvalidTraceContext { .. }
             | CallErrorKind::NoMatch { .. }
             | CallErrorKind::Overloaded { .. }

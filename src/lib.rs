@@ -63,6 +63,7 @@ pub mod event;
 pub mod id;
 mod json;
 mod news;
+mod number_map;
 pub mod observability;
 pub mod offer;
 mod pin;

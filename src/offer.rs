@@ -4,6 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 
+/// The longest name of a tool or prompt, as in MCP.
+pub(crate) const NAME_BYTES_MAX: usize = 128;
+
+/// The longest URI or template: as long as HTTP servers commonly take.
+pub(crate) const URI_BYTES_MAX: usize = 8 << 10;
+
 /// The kinds of things that servers offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]

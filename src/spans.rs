@@ -10,10 +10,11 @@ use std::time::Duration;
 use tracing::field::Empty;
 use tracing::{Span, dispatcher};
 
-use crate::call::{Call, Errand, Reply};
+use crate::call::{Call, Errand, Reply, head};
 use crate::duration::micros;
 use crate::error::CallError;
 use crate::id::ServerId;
+use crate::offer::URI_BYTES_MAX;
 
 /// Field of OpenTelemetry's layer, and its value: a span that went wrong.
 const STATUS: &str = "otel.status_code";
@@ -43,7 +44,7 @@ impl CallSpan {
         let span = tracing::info_span!(
             target: "mcp_troupe::call",
             "call",
-            tool = call.tool.as_str(),
+            tool = head(&call.tool, URI_BYTES_MAX),
             request = call.request.name(),
             request_id = Empty,
             group = Empty,

@@ -121,8 +121,9 @@ impl Arrivals {
 
     /// Takes out what waits, in its order.
     pub fn take(&mut self, router: &ActorRef<RouterMsg>, mut each: impl FnMut(Arrival)) {
-        // Before the queue is looked at: a call that comes after the look is announced anew.
-        self.announced.store(false, Ordering::SeqCst);
+        // Before the queue is looked at: a call that comes after the look is announced anew. A swap and no store: it acquires
+        // what a handle released that found its call announced already, so that the look sees that call.
+        self.announced.swap(false, Ordering::SeqCst);
         // Not `try_recv`, which blocks the thread while a handle is about to add a call: that one will announce it.
         // Unconstrained, since a spent budget would look like an empty queue.
         let taken = unconstrained(self.queue.recv_many(&mut self.taken, TAKEN_AT_ONCE)).now_or_never();

@@ -34,7 +34,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -57,6 +56,7 @@ use crate::error::RpcError;
 use crate::id::AttemptId;
 use crate::json::RawJson;
 use crate::news::{TEXT_BYTES_MAX, cut, reason};
+use crate::number_map::NumberMap;
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
@@ -160,7 +160,7 @@ pub(super) struct Pump<R> {
 
     next_id: u64,
     frames: FrameMemory,
-    in_flight: FxHashMap<u64, Flight>,
+    in_flight: NumberMap<u64, Flight>,
     /// Taken from the queue, not yet written.
     outbox: VecDeque<PumpMsg>,
     /// Frames of our own that go before the outbox.
@@ -215,7 +215,7 @@ impl<R: FnMut(Report)> Pump<R> {
             report_to,
             next_id: opened.next_id,
             frames: FrameMemory::default(),
-            in_flight: FxHashMap::default(),
+            in_flight: NumberMap::default(),
             outbox: VecDeque::new(),
             notices: Notices::default(),
             subscribing: 0,

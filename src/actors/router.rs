@@ -21,6 +21,7 @@ use super::server::ServerMsg;
 use super::watching::{AttemptSpans, LateAnswers, ShedCalls};
 use crate::call::{Call, Granted, LeaseKey};
 use crate::config::{ServerSpec, Settings};
+use crate::error::CallError;
 use crate::event::ExitCause;
 use crate::id::{AttemptId, CallId, Incarnation, RouterLife, ServerId};
 use crate::news::CallNews;
@@ -32,10 +33,12 @@ use crate::policy::routing::{
 use crate::policy::strategy::Strategies;
 use crate::stats::RouterStats;
 
-/// What a call's handle hears from a router: one of the two, once.
+/// What a call's handle hears from a router: one of these, once.
 pub(crate) enum Word {
     /// The answer.
     Answer(Answer),
+    /// The answer, an error: nobody offers in this catalogue what the call names. Whoever called looks for near names.
+    Unknown { error: CallError, catalogue: Arc<Catalogue> },
     /// The router ended before any server has seen the call.
     Back(Arc<Call>),
 }
@@ -219,6 +222,14 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         port.say(Word::Answer(answer));
     }
 
+    fn unknown(&mut self, port: Port, error: CallError, catalogue: &Arc<Catalogue>) {
+        port.say(Word::Unknown { error, catalogue: catalogue.clone() });
+    }
+
+    fn left(&self, port: &Port) -> bool {
+        port.word.is_closed()
+    }
+
     fn hand_back(&mut self, port: Port, call: Arc<Call>) {
         port.say(Word::Back(call));
     }
@@ -355,7 +366,8 @@ impl Actor for RouterActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
         if let RouterMsg::Calls | RouterMsg::Cancel(_) = message {
-            // A call that is called off may still be in the intake.
+            // A call that is called off may still be in the intake. One that is further behind is seen to be called off
+            // when it is taken out.
             state.take_calls(&myself, now);
         }
         let RouterState { routing, hands, .. } = state;

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -13,13 +12,14 @@ use super::pump::Violations;
 use crate::call::Call;
 use crate::event::Event;
 use crate::id::{AttemptId, ConnectionId, GroupId, ServerId};
+use crate::number_map::NumberMap;
 use crate::policy::routing::Settled;
 use crate::policy::tally::Tally;
 use crate::spans;
 
 /// The spans of attempts that are under way, for those who listen.
 #[derive(Default)]
-pub(super) struct AttemptSpans(FxHashMap<AttemptId, Span>);
+pub(super) struct AttemptSpans(NumberMap<AttemptId, Span>);
 
 impl AttemptSpans {
     /// A server has an attempt of a call.

@@ -1,6 +1,7 @@
 //! A call: what it asks for, of whom, and on what terms.
 
 mod attempt;
+mod bounds;
 mod options;
 mod reply;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use attempt::{AttemptEnd, OutcomeClass};
+pub(crate) use bounds::head;
 pub(crate) use options::{Affinity, CacheUse, Input, Options, Selector};
 pub use reply::{InputRequired, Reply, ReplyError};
 
@@ -253,9 +255,11 @@ impl Call {
 
     /// Only servers with this tag; several calls ask for several tags.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        let tags = &mut self.options_mut().selector.tags;
-        tags.push(tag.into());
-        tags.sort();
+        let (tags, tag) = (&mut self.options_mut().selector.tags, tag.into());
+        // In order and once, so that what asks for the same is the same.
+        if let Err(place) = tags.binary_search(&tag) {
+            tags.insert(place, tag);
+        }
         self
     }
 

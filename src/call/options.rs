@@ -46,6 +46,13 @@ pub(crate) struct Affinity {
     pub strict: bool,
 }
 
+impl Affinity {
+    /// The size of its key in bytes.
+    pub fn len(&self) -> usize {
+        self.key.len()
+    }
+}
+
 /// What a call has to do with the response cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CacheUse {

@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::settings::{count, number, optional_time, time};
 use super::{ConfigError, duration};
 use crate::id::GroupId;
-
-/// The longest name of a tool, as in MCP.
-const TOOL_BYTES_MAX: usize = 128;
+use crate::offer::NAME_BYTES_MAX;
 
 /// The most bytes of results that may be kept, 1 TiB: more than the machines have that this runs on.
 const KEPT_BYTES_MAX: u64 = 1 << 40;
@@ -114,7 +112,7 @@ impl ToolName {
             Some((group, tool)) => (Some(GroupId::new(group).map_err(|error| error.to_string())?), tool),
             None => (None, name),
         };
-        if tool.is_empty() || tool.len() > TOOL_BYTES_MAX {
+        if tool.is_empty() || tool.len() > NAME_BYTES_MAX {
             return Err(format!("{name:?} names no tool: its name is empty or longer than 128 characters"));
         }
         if !tool.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {

@@ -141,7 +141,8 @@ pub struct BreakerSettings {
     pub success_threshold: u32,
     /// Calls that a half-open breaker lets through at once: 2.
     pub half_open_permits: u32,
-    /// How long half-open waits for its permits' outcomes before it opens again: 30 s.
+    /// How long half-open waits for the outcome of a call before it opens again: 30 s. A success that comes later counts all
+    /// the same.
     #[serde(with = "duration::Text")]
     pub half_open_timeout: Duration,
     /// How long the first opening lasts: 30 s. It doubles with each trip that follows.

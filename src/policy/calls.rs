@@ -11,12 +11,12 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::duration::later;
 use crate::id::{CallId, RequestId, ServerId};
+use crate::number_map::NumberMap;
 
 use super::mailbox::Ticket;
 
@@ -150,7 +150,7 @@ impl<P> OpenCall<P> {
 /// The open calls, by id.
 pub struct Calls<P> {
     /// Boxed: the entries are large, and the table moves them when it grows.
-    open: FxHashMap<CallId, Box<OpenCall<P>>>,
+    open: NumberMap<CallId, Box<OpenCall<P>>>,
     deadlines: Times,
     wakes: Times,
     idles: Times,
@@ -163,18 +163,30 @@ impl<P> Calls<P> {
     /// An empty table.
     pub fn new() -> Self {
         let [deadlines, wakes, idles] = [const { Times::new() }; 3];
-        Self { open: FxHashMap::default(), deadlines, wakes, idles }
+        Self { open: NumberMap::default(), deadlines, wakes, idles }
     }
 
     /// Enters a call.
     pub fn open(&mut self, id: CallId, call: Box<OpenCall<P>>) {
-        for times in [&mut self.deadlines, &mut self.wakes, &mut self.idles] {
-            if times.len() > 2 * self.open.len() + DEAD_TIMES_MAX {
-                times.retain(|Reverse((_, id))| self.open.contains_key(id));
-            }
-        }
         self.deadlines.push(Reverse((call.deadline(), id)));
         self.open.insert(id, call);
+        self.sweep();
+    }
+
+    /// Lets go of entries of calls that have ended, and of times that others took the place of.
+    fn sweep(&mut self) {
+        let Self { open, deadlines, wakes, idles } = self;
+        let entries_max = 2 * open.len() + DEAD_TIMES_MAX;
+        if deadlines.len() > entries_max {
+            deadlines.retain(|Reverse((at, id))| open.get(id).is_some_and(|call| call.deadline() == *at));
+        }
+        if wakes.len() > entries_max {
+            wakes.retain(|Reverse((at, id))| open.get(id).is_some_and(|call| call.wake_at == Some(*at)));
+        }
+        if idles.len() > entries_max {
+            // Each call has one entry.
+            idles.retain(|Reverse((_, id))| open.contains_key(id));
+        }
     }
 
     /// Takes a call out to be answered. `None` if it was answered before: the one place where that is decided.
@@ -198,6 +210,7 @@ impl<P> Calls<P> {
         if let Some(call) = self.open.get_mut(&id) {
             call.timeout = timeout;
             self.deadlines.push(Reverse((call.deadline(), id)));
+            self.sweep();
         }
     }
 
@@ -220,6 +233,7 @@ impl<P> Calls<P> {
         if let Some(call) = self.open.get_mut(&id) {
             call.wake_at = Some(at);
             self.wakes.push(Reverse((at, id)));
+            self.sweep();
         }
     }
 
@@ -401,6 +415,21 @@ pub(super) mod tests {
         calls.open(CallId(1), in_flight(now, 100));
         (0..100_000).for_each(|us| calls.stir(CallId(1), now + Duration::from_micros(us)));
         assert_eq!(calls.idles.len(), 1);
+    }
+
+    #[test]
+    fn times_that_are_set_again_and_again_leave_few_entries() {
+        let now = Instant::now();
+        let mut calls = Calls::new();
+        calls.open(CallId(1), call(now, Duration::from_secs(30)));
+        for n in 0..100_000 {
+            calls.set_timeout(CallId(1), Duration::from_secs(30 + n % 2));
+            calls.wake(CallId(1), now + Duration::from_millis(n));
+        }
+        assert!(calls.deadlines.len().max(calls.wakes.len()) <= DEAD_TIMES_MAX + 3);
+        assert_eq!(calls.woken(now + Duration::from_secs(100)), Some(CallId(1)));
+        assert_eq!(calls.expired(now + Duration::from_secs(30)), None);
+        assert_eq!(calls.expired(now + Duration::from_secs(31)), Some(CallId(1)));
     }
 
     #[test]

@@ -149,6 +149,11 @@ impl<T> Mailbox<T> {
         QueuedStats { high: high.items.len(), normal: normal.items.len(), low: low.items.len() }
     }
 
+    /// Every item that waits: by priority, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.classes.iter().flat_map(|class| class.items.values())
+    }
+
     /// Takes out all items at once: by priority, oldest first.
     pub fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.classes

@@ -16,21 +16,20 @@
 //! - Several requests share a connection. More connections are for servers that work through each one request at a time.
 
 use std::collections::BTreeMap;
-use std::hash::Hash;
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::config::PoolSettings;
 use crate::id::ConnectionId;
+use crate::number_map::{NumberMap, OwnNumber};
 use crate::stats::PoolStats;
 
 /// The connections of one server. `W` names a piece of work.
 #[derive(Debug)]
-pub struct Pool<W> {
+pub struct Pool<W: OwnNumber> {
     settings: PoolSettings,
     connections: BTreeMap<ConnectionId, Connection>,
-    work: FxHashMap<W, Held>,
+    work: NumberMap<W, Held>,
     /// Pieces of work that were granted, ever.
     granted: u64,
 }
@@ -98,10 +97,10 @@ impl Connection {
     }
 }
 
-impl<W: Copy + Eq + Hash> Pool<W> {
+impl<W: OwnNumber> Pool<W> {
     /// A pool without connections.
     pub fn new(settings: PoolSettings) -> Self {
-        Self { settings, connections: BTreeMap::new(), work: FxHashMap::default(), granted: 0 }
+        Self { settings, connections: BTreeMap::new(), work: NumberMap::default(), granted: 0 }
     }
 
     /// A connection is being opened; it counts from now on.

@@ -57,6 +57,12 @@ impl RetryBudget {
         granted
     }
 
+    /// A retry that was granted at this moment was not made.
+    pub fn give_back(&mut self, now: Instant) {
+        let slot = self.slot(now);
+        slot.retries = slot.retries.saturating_sub(1);
+    }
+
     /// Retries that are left.
     pub fn balance(&mut self, now: Instant) -> f64 {
         self.forget_old(now);
@@ -108,6 +114,17 @@ mod tests {
         (0..1000).for_each(|_| budget.deposit(now));
         let later = now + Duration::from_secs(10);
         assert_eq!(budget.balance(later), 10.0);
+    }
+
+    #[test]
+    fn a_retry_that_was_not_made_is_there_for_another_call() {
+        let mut budget = RetryBudget::new(&RetrySettings::default());
+        let now = Instant::now();
+        let before = budget.balance(now);
+        assert!(budget.withdraw(now));
+        budget.give_back(now);
+        budget.give_back(now);
+        assert_eq!(budget.balance(now), before);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::catalogue::{Catalogue, Resolution};
 use crate::call::Selector;
 use crate::error::CallErrorKind;
 use crate::id::ServerId;
+use crate::offer::OfferKind;
 use crate::stats::ServerInfo;
 
 /// What is known of a server's tools.
@@ -59,13 +60,13 @@ pub fn pick<'a>(
         return Ok(picked);
     }
     match catalogue.resolve(tool, selector.group.as_deref(), |_| true) {
-        Resolution::Unknown { near } if matching => {
+        Resolution::Unknown if matching => {
+            let near = catalogue.near(OfferKind::Tool, tool);
             Err(CallErrorKind::UnknownTool { near, missing: Vec::new() })
         }
-        Resolution::Unknown { .. }
-        | Resolution::Found(_)
-        | Resolution::Several(_)
-        | Resolution::Ambiguous(_) => Err(CallErrorKind::NoMatch { selector: selector.describe() }),
+        Resolution::Unknown | Resolution::Found(_) | Resolution::Several(_) | Resolution::Ambiguous(_) => {
+            Err(CallErrorKind::NoMatch { selector: selector.describe() })
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 //! An overload refuses thousands of calls a second. Told one by one they would crowd everything else out of the event
 //! stream, and cost most when there is least to spare.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 /// How long what follows is gathered after it was told. People and dashboards look by the second.
@@ -18,7 +18,7 @@ const KEYS_MAX: usize = 256;
 /// Counts by key, told at most once a second for each.
 #[derive(Debug)]
 pub struct Tally<K> {
-    rows: FxHashMap<K, Row>,
+    rows: HashMap<K, Row>,
     /// When a row has something to tell, or is over; at the earliest.
     due_at: Option<Instant>,
 }
@@ -33,7 +33,7 @@ struct Row {
 impl<K: Hash + Eq + Clone + Ord> Tally<K> {
     /// Nothing happened yet.
     pub fn new() -> Self {
-        Self { rows: FxHashMap::default(), due_at: None }
+        Self { rows: HashMap::new(), due_at: None }
     }
 
     /// Whether `key` is counted by itself, or could be.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::call::{AttemptEnd, Call, Granted, LeaseKey, OutcomeClass};
 use crate::config::{BreakerSettings, Collisions, PoolSettings, Server, Settings};
+use crate::error::CallError;
 use crate::event::ServerStatus;
 use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
 use crate::json::RawJson;
@@ -70,6 +71,12 @@ struct Stage {
 impl Outlet<(), usize> for Stage {
     fn answer(&mut self, (): (), answer: Answer) {
         self.answers += u64::from(answer.is_ok());
+    }
+
+    fn unknown(&mut self, (): (), _: CallError, _: &Arc<Catalogue>) {}
+
+    fn left(&self, (): &()) -> bool {
+        false
     }
 
     fn hand_back(&mut self, (): (), _: Arc<Call>) {}

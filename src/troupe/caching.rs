@@ -85,7 +85,7 @@ impl Detour {
             Resolution::Found(tool) => {
                 Clears::These(caching.rules.sweeps(tool, roster.catalogue.effect(tool)))
             }
-            Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown { .. } => Clears::Unsure,
+            Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown => Clears::Unsure,
         };
         match &clears {
             Clears::These(sweeps) if sweeps.is_empty() => None,
@@ -108,7 +108,7 @@ impl Detour {
             },
             CachedKind::Prompt => match catalogue.resolve_prompt(&call.tool, group, |_| true) {
                 Resolution::Found(prompt) => (prompt.name.clone(), &prompt.group, &prompt.servers),
-                Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown { .. } => {
+                Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown => {
                     return None;
                 }
             },
@@ -328,7 +328,7 @@ impl ClearOnDrop {
                 }
             }
             // Its server may be gone by now.
-            Resolution::Unknown { .. } => {
+            Resolution::Unknown => {
                 if let Ok(name) = ToolName::parse(&call.tool) {
                     sweeps.extend(rules.sweeps_of_name(&name.tool, name.group.as_ref()));
                 }

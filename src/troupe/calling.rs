@@ -29,6 +29,8 @@ use crate::duration::later;
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{CallId, RequestId};
 use crate::news::CallNews;
+use crate::offer::OfferKind;
+use crate::policy::catalogue::Catalogue;
 use crate::policy::routing::Answer;
 use crate::spans::CallSpan;
 
@@ -118,6 +120,7 @@ impl CallFuture {
                         guard.disarm();
                         match said {
                             Ok(Word::Answer(answer)) => answer,
+                            Ok(Word::Unknown { error, catalogue }) => Err(with_near_names(error, &catalogue)),
                             Ok(Word::Back(call)) => {
                                 self.progress = trip.go_on(call, Some(guard.router().clone()));
                                 continue;
@@ -164,7 +167,9 @@ impl Trip {
     /// Hands a new call to the router of the moment, or to the cache, where that has to do with it.
     fn begin(self, call: Arc<Call>) -> Progress {
         let stage = self.stage.borrow();
-        if let Some(detour) = stage.caching.as_ref().and_then(|caching| Detour::of(&call, caching, &stage)) {
+        // What the router refuses for its length is looked up nowhere before.
+        let caching = stage.caching.as_ref().filter(|_| call.too_long().is_none());
+        if let Some(detour) = caching.and_then(|caching| Detour::of(&call, caching, &stage)) {
             drop(stage);
             return Progress::InTurn(Box::pin(detour.perform(self, call)));
         }
@@ -203,12 +208,13 @@ impl Trip {
             let Some(router) = submit_in_turn(arrival, stage.clone(), until).await else {
                 let tool = match word.await {
                     Ok(Word::Back(call)) => call.tool.clone(),
-                    Ok(Word::Answer(_)) | Err(_) => UNNAMED.to_owned(),
+                    Ok(Word::Answer(_) | Word::Unknown { .. }) | Err(_) => UNNAMED.to_owned(),
                 };
                 return Err(unplaced(CallErrorKind::Closed, &tool));
             };
             match word_of(&router, id, word).await {
                 Some(Word::Answer(answer)) => return answer,
+                Some(Word::Unknown { error, catalogue }) => return Err(with_near_names(error, &catalogue)),
                 Some(Word::Back(back)) => call = back,
                 None => return Err(unplaced(CallErrorKind::Interrupted, UNNAMED)),
             }
@@ -253,6 +259,17 @@ async fn another(former: &ActorRef<RouterMsg>, stage: &watch::Receiver<Stage>) -
     let mut stage = stage.clone();
     let other = |stage: &Stage| stage.router.as_ref().is_none_or(|router| router.get_id() != former.get_id());
     stage.wait_for(other).await.is_ok()
+}
+
+/// The error with names that look like the one that nobody knows.
+fn with_near_names(error: CallError, catalogue: &Catalogue) -> CallError {
+    let kind = match error.kind() {
+        CallErrorKind::UnknownTool { .. } => OfferKind::Tool,
+        CallErrorKind::UnknownPrompt { .. } => OfferKind::Prompt,
+        _ => return error,
+    };
+    let near = catalogue.near(kind, error.tool());
+    error.with_near(near)
 }
 
 /// An error of a call that no router has answered.

@@ -83,7 +83,8 @@ impl Troupe {
     ///
     /// # Errors
     /// Nobody was asked: [`CallErrorKind::NoMatch`] with the selector where it picks nobody who offers the tool,
-    /// [`CallErrorKind::UnknownTool`] where nobody offers it, [`CallErrorKind::InvalidOptions`] where no tool is asked for.
+    /// [`CallErrorKind::UnknownTool`] where nobody offers it, [`CallErrorKind::InvalidOptions`] where no tool is asked for,
+    /// [`CallErrorKind::TooLong`] where a name is longer than any could be.
     ///
     /// ```no_run
     /// # async fn example(troupe: mcp_troupe::Troupe) -> Result<(), mcp_troupe::CallError> {
@@ -157,6 +158,9 @@ impl<'a> FanOut<'a> {
 
     /// Whom it concerns, as soon as that can be told.
     async fn picked(&self) -> Result<Vec<(ServerId, Prospect)>, CallError> {
+        if let Some(kind) = self.call.too_long() {
+            return Err(self.error(kind, None));
+        }
         let mut roster = self.troupe.0.roster.clone();
         // Sources that have yet to answer may name somebody.
         let told = roster.wait_for(|roster| roster.told && (roster.complete || self.pick(roster).is_ok()));

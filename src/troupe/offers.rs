@@ -13,6 +13,7 @@ use crate::call::Call;
 use crate::duration::later;
 use crate::event::ServerStatus;
 use crate::id::ServerId;
+use crate::offer::URI_BYTES_MAX;
 use crate::policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate};
 
 impl Troupe {
@@ -92,6 +93,9 @@ impl Troupe {
         uri: String,
         servers: impl Fn(&Self) -> Result<Vec<ServerId>, SubscribeError>,
     ) -> Result<Subscription, SubscribeError> {
+        if uri.len() > URI_BYTES_MAX {
+            return Err(SubscribeError::TooLong { bytes: uri.len(), limit: URI_BYTES_MAX });
+        }
         let until = later(Instant::now(), self.0.settings.borrow().call_timeout);
         let mut roster = self.0.roster.clone();
         loop {

@@ -1,10 +1,10 @@
 //! The router's figures.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::names;
@@ -17,6 +17,9 @@ use crate::policy::routing::{Figures, Settled};
 /// and its monitoring; calls of the tools beyond count without a name.
 const TOOLS_MAX: usize = 10_000;
 
+/// Servers that have a counter of their own. Directories name new ones for as long as the troupe runs.
+const SERVERS_MAX: usize = 10_000;
+
 /// How often gauges are written while something happens: to count what waits may take as long as placing a call.
 const GAUGES_EVERY: Duration = Duration::from_millis(100);
 
@@ -24,10 +27,10 @@ const GAUGES_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct RouterMeters {
     /// Of a tool of a group, or of everything else of a kind of request; each at the place that is kept below.
     tools: Vec<ToolMeters>,
-    groups: FxHashMap<GroupId, Places>,
+    groups: HashMap<GroupId, Places>,
     /// What was not found in any group.
     groupless: Places,
-    late: FxHashMap<ServerId, Counter>,
+    late: HashMap<ServerId, Counter>,
     retries: Counter,
     hedges: Counter,
     hedges_won: Counter,
@@ -47,9 +50,9 @@ pub(crate) struct RouterMeters {
 /// Where the meters of one group are.
 #[derive(Default)]
 struct Places {
-    tools: FxHashMap<Arc<str>, usize>,
+    tools: HashMap<Arc<str>, usize>,
     /// Of the requests for other things.
-    others: FxHashMap<Request, usize>,
+    others: HashMap<Request, usize>,
 }
 
 impl Places {
@@ -113,9 +116,9 @@ impl RouterMeters {
         let queued = |priority: &'static str| gauge!(names::QUEUED_CALLS, "priority" => priority);
         Self {
             tools: Vec::new(),
-            groups: FxHashMap::default(),
+            groups: HashMap::new(),
             groupless: Places::default(),
-            late: FxHashMap::default(),
+            late: HashMap::new(),
             retries: counter!(names::RETRIES),
             hedges: counter!(names::HEDGES),
             hedges_won: counter!(names::HEDGES_WON),
@@ -144,6 +147,10 @@ impl RouterMeters {
     pub fn late(&mut self, server: &ServerId, answers: u64) {
         if let Some(counter) = self.late.get(server) {
             return counter.increment(answers);
+        }
+        if self.late.len() >= SERVERS_MAX {
+            // Those that are gone need none, the others are found again.
+            self.late.clear();
         }
         let counter = counter!(names::LATE_ANSWERS, "server" => server.to_string());
         counter.increment(answers);
@@ -186,9 +193,12 @@ impl RouterMeters {
 
     /// The place of one that has none yet.
     fn new_tool(&mut self, Settled { request, group, tool, .. }: &Settled<'_>) -> usize {
-        let tool = if self.tools.len() < TOOLS_MAX { Arc::clone(tool) } else { "".into() };
+        // The few kinds of requests without a name are the rest.
+        let named = self.tools.len() < TOOLS_MAX;
+        let tool = if named { Arc::clone(tool) } else { "".into() };
+        let group = group.filter(|_| named);
         let places = match group {
-            Some(group) => self.groups.entry((*group).clone()).or_default(),
+            Some(group) => self.groups.entry(group.clone()).or_default(),
             None => &mut self.groupless,
         };
         if let Some(place) = places.get(*request, &tool) {

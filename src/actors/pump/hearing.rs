@@ -5,13 +5,13 @@
 //! and each link passes on so many a second; what comes beyond that is counted. So a flood costs its reading and no more,
 //! and fills no mailbox.
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::{Flight, Pump, Report};
 use crate::id::AttemptId;
 use crate::json::RawJson;
 use crate::news::LogLevel;
+use crate::number_map::NumberMap;
 use crate::policy::rate::{Allowance, Rate};
 use crate::policy::routing::{Dispatch, Hears, News, Told};
 use crate::protocol::notes::{LogNote, ProgressNote};
@@ -123,7 +123,7 @@ impl Unpassed {
 }
 
 /// What is heard of the call that is the request `id`, if it wants any news.
-fn hearing_of(in_flight: &mut FxHashMap<u64, Flight>, id: u64) -> Option<(AttemptId, &mut Hearing)> {
+fn hearing_of(in_flight: &mut NumberMap<u64, Flight>, id: u64) -> Option<(AttemptId, &mut Hearing)> {
     match in_flight.get_mut(&id)? {
         Flight::Call { attempt, hearing, .. } => Some((*attempt, hearing.as_deref_mut()?)),
         Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. } => None,

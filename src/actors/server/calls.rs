@@ -1,7 +1,5 @@
 //! Calls on their way through a server actor: sent, given back, called off, reported.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::ServerState;
@@ -37,23 +35,17 @@ impl ServerState {
         let permit = if dispatch.bypass { Some(breaker.bypass()) } else { breaker.admit(now).ok() };
         let Some(permit) = permit else { return self.refuse(attempt) };
         let mirroring = self.mirroring_of(&dispatch, turn);
-        let placed = self.pool.reserve(attempt).map(|connection| {
-            let queue = self.connections.get(&connection).and_then(|held| held.queue.as_ref());
-            (
-                connection,
-                queue.map(|queue| queue.try_send(PumpMsg::Call { dispatch, permit, mirroring }).is_ok()),
-            )
-        });
-        if let Some((_, Some(true))) = placed {
+        let placed = self.pool.reserve(attempt);
+        let held = placed.and_then(|connection| self.connections.get(&connection));
+        if let Some(queue) = held.and_then(|held| held.queue.as_ref())
+            && queue.try_send(PumpMsg::Call { dispatch, permit, mirroring }).is_ok()
+        {
             return;
         }
-        // No connection has room, or the link ends at this moment.
-        if let Some((connection, _)) = placed {
+        // No connection has room, or the link ends at this moment. With the message, or here, the permit is dropped: the
+        // breaker learns nothing of a call that was not made.
+        if let Some(connection) = placed {
             self.pool.release(connection, attempt, now);
-        }
-        let ServerState { carried, rng, .. } = self;
-        if let Some(ledger) = &mut carried.ledger {
-            ledger.breaker.record(permit, OutcomeClass::Ignored, Duration::ZERO, now, rng);
         }
         self.refuse(attempt);
     }
@@ -108,26 +100,25 @@ impl ServerState {
         now: Instant,
     ) {
         let mut transitions = Vec::new();
-        for Finished { permit, counts, completion } in &finished {
-            let Completion { attempt, end, class, latency } = completion;
+        let ended = finished.into_iter().filter_map(|Finished { permit, counts, completion }| {
+            let Completion { attempt, end, class, latency } = &completion;
             if !self.pool.release(connection, *attempt, now) {
                 self.leases.finish(connection, *attempt, now);
             }
             let ServerState { carried, rng, .. } = self;
-            let Some(ledger) = &mut carried.ledger else { continue };
-            ledger.count(end.name());
-            self.meters.attempted(end.name(), was_sent(end).then_some(*latency));
-            if *class == OutcomeClass::Success {
-                ledger.latency.record(*latency);
+            if let Some(ledger) = &mut carried.ledger {
+                ledger.count(end.name());
+                self.meters.attempted(end.name(), was_sent(end).then_some(*latency));
+                if *class == OutcomeClass::Success {
+                    ledger.latency.record(*latency);
+                }
+                transitions.extend(ledger.breaker.record(permit, counts, *latency, now, rng));
             }
-            transitions.extend(ledger.breaker.record(*permit, *counts, *latency, now, rng));
-        }
+            // What the router has called off it has settled already.
+            (!matches!(end, AttemptEnd::Cancelled | AttemptEnd::DeadlineExceeded)).then_some(completion)
+        });
+        let batch: Vec<Completion> = ended.collect();
         transitions.into_iter().for_each(|transition| self.announce(transition));
-        let ended = finished.into_iter().map(|finished| finished.completion);
-        // What the router has called off it has settled already.
-        let open =
-            ended.filter(|ended| !matches!(ended.end, AttemptEnd::Cancelled | AttemptEnd::DeadlineExceeded));
-        let batch: Vec<Completion> = open.collect();
         if !batch.is_empty() || !news.is_empty() {
             self.tell_router(news, batch);
         }

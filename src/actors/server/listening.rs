@@ -51,6 +51,14 @@ pub enum SubscribeError {
         /// The groups to choose from.
         groups: Vec<String>,
     },
+    /// Its URI is longer than any that a server may list.
+    #[error("the resource's URI has {bytes} bytes, the limit is {limit}")]
+    TooLong {
+        /// Its bytes.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The server takes no subscriptions.
     #[error("the server {0} takes no subscriptions")]
     Unsupported(String),

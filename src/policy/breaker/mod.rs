@@ -11,13 +11,20 @@
 //! Two signals trip it. Failures in a row catch a dead server within moments, whatever the traffic; the ratio over a
 //! window catches one that fails most but not all of its calls. Half-open lets a fixed number of calls through, so that
 //! a recovering server is not buried. Each permit carries the generation of the state that gave it: an outcome of an
-//! earlier state says nothing about the present one.
+//! earlier state says nothing about the present one. The one exception is a probe that succeeds after half-open has given up
+//! waiting for it: a server whose calls take longer than that works all the same, and would never be let back otherwise. So
+//! successes of probes add up until one fails.
+//!
+//! A permit says what it is. A *probe* holds one of the places of a half-open state for as long as it exists, wherever it is
+//! dropped. A *bypass* was given without asking: it takes no place, gives none back and decides nothing unless the breaker is
+//! closed anyway.
 //!
 //! After Resilience4j (states, ratios), sony/gobreaker (generations) and linkerd2-proxy's unified breaker (both signals
 //! at once, growing probe delays).
 
 mod window;
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
@@ -31,11 +38,31 @@ use crate::stats::BreakerStats;
 
 use window::{Counts, Window};
 
-/// Leave to make one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a permit that is not recorded stays out until half-open gives up waiting for it"]
-pub struct Permit {
+/// Leave to make one call. It is handed back once, by [`Breaker::record`]; one that is dropped on the way says nothing of
+/// the server, and a place that it held is free again.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a permit that is dropped tells the breaker nothing of its call"]
+pub struct Permit(Kind);
+
+/// What a permit was given for.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    /// The breaker was closed.
+    Ordinary { generation: u64 },
+    /// The breaker was half-open. The one owner: the breaker sees when it is gone.
+    Probe(Arc<Probe>),
+    /// The breaker was not asked, or only watches and would have refused.
+    Bypass { generation: u64 },
+}
+
+/// A call that a half-open breaker let through.
+#[derive(Debug, PartialEq, Eq)]
+struct Probe {
+    /// Of the half-open state.
     generation: u64,
+    /// Of the row of probes that it belongs to; see [`Breaker`].
+    row: u64,
+    since: Instant,
 }
 
 /// What a selector may assume of the server.
@@ -63,12 +90,25 @@ pub struct Rejected {
 }
 
 /// The state with what belongs to it alone.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone)]
 enum State {
-    Closed { since: Instant },
-    Open { until: Instant, by_links: bool },
-    HalfOpen { out: u32, successes: u32, first_permit: Option<Instant> },
+    Closed {
+        since: Instant,
+    },
+    Open {
+        until: Instant,
+        by_links: bool,
+    },
+    /// With the probes that it gave; at most as many exist as there are places.
+    HalfOpen {
+        probes: Vec<Weak<Probe>>,
+    },
     ForcedOpen,
+}
+
+/// How many probes exist.
+fn out(probes: &[Weak<Probe>]) -> u32 {
+    probes.iter().filter(|probe| probe.strong_count() > 0).count() as u32
 }
 
 /// The breaker. Plain data: a server's next life is given its last one's.
@@ -78,6 +118,11 @@ pub struct Breaker {
     /// None until the first call: a breaker needs no clock to be made.
     state: Option<State>,
     generation: u64,
+    /// Numbers the rows of probes. A row lasts until a probe or a link fails, the breaker closes or is ordered about: not
+    /// only one half-open state, since a probe may take longer than that waits for it.
+    row: u64,
+    /// Successes of the present row.
+    proven: u32,
     window: Window,
     consecutive: u32,
     /// How many of the consecutive failures were lost links.
@@ -95,6 +140,8 @@ impl Breaker {
             settings,
             state: None,
             generation: 0,
+            row: 0,
+            proven: 0,
             consecutive: 0,
             consecutive_links: 0,
             trips_in_row: 0,
@@ -105,8 +152,8 @@ impl Breaker {
     /// Its state, as it is shown.
     pub fn state(&self) -> BreakerState {
         match self.settings.mode {
-            BreakerMode::Disabled if self.state != Some(State::ForcedOpen) => BreakerState::Disabled,
-            BreakerMode::MetricsOnly if self.state != Some(State::ForcedOpen) => BreakerState::MetricsOnly,
+            BreakerMode::Disabled if !self.is_forced_open() => BreakerState::Disabled,
+            BreakerMode::MetricsOnly if !self.is_forced_open() => BreakerState::MetricsOnly,
             BreakerMode::Enabled | BreakerMode::Disabled | BreakerMode::MetricsOnly => self.inner_state(),
         }
     }
@@ -121,31 +168,41 @@ impl Breaker {
         }
     }
 
+    fn is_forced_open(&self) -> bool {
+        matches!(self.state, Some(State::ForcedOpen))
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.state, None | Some(State::Closed { .. }))
+    }
+
     fn acts(&self) -> bool {
         self.settings.mode == BreakerMode::Enabled
     }
 
     /// What a selector may assume at `now`.
     pub fn admission(&self, now: Instant) -> Admission {
-        match self.state {
+        match &self.state {
             Some(State::ForcedOpen) => Admission::Rejecting { retry_after: None },
             _ if !self.acts() => Admission::Free,
             None | Some(State::Closed { .. }) => Admission::Free,
             Some(State::Open { until, .. }) => {
                 Admission::Rejecting { retry_after: Some(until.saturating_duration_since(now)) }
             }
-            Some(State::HalfOpen { out, .. }) => {
-                Admission::Probing { permits: self.settings.half_open_permits.saturating_sub(out) }
+            Some(State::HalfOpen { probes }) => {
+                Admission::Probing { permits: self.settings.half_open_permits.saturating_sub(out(probes)) }
             }
         }
     }
 
     /// When [`tick`](Self::tick) next has something to do.
     pub fn wake_at(&self) -> Option<Instant> {
-        match self.state {
-            Some(State::Open { until, .. }) => Some(until),
-            Some(State::HalfOpen { first_permit, .. }) => {
-                first_permit.map(|first| later(first, self.settings.half_open_timeout))
+        match &self.state {
+            Some(State::Open { until, .. }) => Some(*until),
+            Some(State::HalfOpen { probes }) => {
+                let oldest = probes.iter().filter_map(|probe| Some(probe.upgrade()?.since)).min()?;
+                // A time beyond all clocks does not come.
+                oldest.checked_add(self.settings.half_open_timeout)
             }
             None | Some(State::Closed { .. } | State::ForcedOpen) => None,
         }
@@ -170,26 +227,33 @@ impl Breaker {
     /// # Errors
     /// [`Rejected`] if no call passes now.
     pub fn admit(&mut self, now: Instant) -> Result<Permit, Rejected> {
-        let permit = Permit { generation: self.generation };
         match self.admission(now) {
-            Admission::Rejecting { retry_after } => Err(Rejected { retry_after }),
-            Admission::Probing { permits: 0 } => Err(Rejected { retry_after: None }),
-            Admission::Free | Admission::Probing { .. } => {
-                if self.state.is_none() {
-                    self.state = Some(State::Closed { since: now });
-                }
-                if let Some(State::HalfOpen { out, first_permit, .. }) = &mut self.state {
-                    *out += 1;
-                    first_permit.get_or_insert(now);
-                }
-                Ok(permit)
-            }
+            Admission::Rejecting { retry_after } => return Err(Rejected { retry_after }),
+            Admission::Probing { permits: 0 } => return Err(Rejected { retry_after: None }),
+            Admission::Free | Admission::Probing { .. } => {}
         }
+        let Self { generation, row, .. } = *self;
+        Ok(Permit(match self.state.get_or_insert(State::Closed { since: now }) {
+            State::Closed { .. } => Kind::Ordinary { generation },
+            State::HalfOpen { probes } => {
+                probes.retain(|probe| probe.strong_count() > 0);
+                if out(probes) < self.settings.half_open_permits {
+                    let probe = Arc::new(Probe { generation, row, since: now });
+                    probes.push(Arc::downgrade(&probe));
+                    Kind::Probe(probe)
+                } else {
+                    // It only watches: this call would have been refused.
+                    Kind::Bypass { generation }
+                }
+            }
+            State::Open { .. } | State::ForcedOpen => Kind::Bypass { generation },
+        }))
     }
 
-    /// Leave to make a call although the breaker is open: the router decided that holding back every server is worse.
+    /// Leave to make a call although the breaker is open: it is a lease's, or the router decided that holding back every server
+    /// is worse.
     pub fn bypass(&self) -> Permit {
-        Permit { generation: self.generation }
+        Permit(Kind::Bypass { generation: self.generation })
     }
 
     /// Takes the outcome of a call that was let through.
@@ -201,13 +265,24 @@ impl Breaker {
         now: Instant,
         rng: &mut dyn Rng,
     ) -> Option<BreakerTransition> {
-        if permit.generation != self.generation || self.settings.mode == BreakerMode::Disabled {
+        if self.settings.mode == BreakerMode::Disabled {
             return None;
         }
-        if let Some(State::HalfOpen { out, first_permit, .. }) = &mut self.state {
-            *out = out.saturating_sub(1);
-            if *out == 0 {
-                *first_permit = None;
+        match permit.0 {
+            Kind::Ordinary { generation } | Kind::Bypass { generation } => {
+                // What was let through in another state, or past the breaker, says nothing about this one.
+                if generation != self.generation || !self.is_closed() {
+                    return None;
+                }
+            }
+            Kind::Probe(probe) => {
+                let (of_this_row, in_time) = (probe.row == self.row, probe.generation == self.generation);
+                // Its place is free before anything is decided.
+                drop(probe);
+                // One that half-open gave up on proves that the server works, or else nothing that was not assumed before.
+                if !of_this_row || !(in_time || class == OutcomeClass::Success) {
+                    return None;
+                }
             }
         }
         match class {
@@ -250,9 +325,10 @@ impl Breaker {
     /// A new life of the server's actor takes over: permits of the last one will never be recorded.
     pub fn inherit(&mut self, _now: Instant) {
         self.generation += 1;
-        if let Some(State::HalfOpen { out, first_permit, .. }) = &mut self.state {
-            *out = 0;
-            *first_permit = None;
+        // What was proven stays so.
+        self.row += 1;
+        if let Some(State::HalfOpen { probes }) = &mut self.state {
+            probes.clear();
         }
     }
 
@@ -262,6 +338,7 @@ impl Breaker {
         if from == BreakerState::ForcedOpen {
             return None;
         }
+        self.new_row();
         self.enter(State::ForcedOpen);
         Some(self.transition(from, TransitionReason::Ordered, None))
     }
@@ -307,16 +384,17 @@ impl Breaker {
         self.window.add(Counts { calls: 1, failures: 0, slow: u64::from(slow) }, now);
         self.consecutive = 0;
         self.consecutive_links = 0;
-        if let Some(State::HalfOpen { successes, .. }) = &mut self.state {
-            *successes += 1;
-            if *successes < self.settings.success_threshold {
-                return None;
-            }
-            let from = self.inner_state();
-            self.close(now);
-            return Some(self.transition(from, TransitionReason::ProbesSucceeded, None));
+        if self.is_closed() {
+            return if slow { self.judge(now, rng) } else { None };
         }
-        if slow { self.judge(now, rng) } else { None }
+        // A probe, perhaps of a half-open state that has given up on it.
+        self.proven = self.proven.saturating_add(1);
+        if self.proven < self.settings.success_threshold {
+            return None;
+        }
+        let from = self.inner_state();
+        self.close(now);
+        Some(self.transition(from, TransitionReason::ProbesSucceeded, None))
     }
 
     fn failed(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
@@ -371,6 +449,9 @@ impl Breaker {
         {
             self.trips_in_row = 0;
         }
+        if reason != TransitionReason::ProbesTimedOut {
+            self.new_row();
+        }
         let open_for = self.opening(rng);
         self.trips_in_row = self.trips_in_row.saturating_add(1);
         self.trips += 1;
@@ -387,16 +468,23 @@ impl Breaker {
 
     fn half_open(&mut self, reason: TransitionReason) -> BreakerTransition {
         let from = self.inner_state();
-        self.enter(State::HalfOpen { out: 0, successes: 0, first_permit: None });
+        self.enter(State::HalfOpen { probes: Vec::new() });
         self.transition(from, reason, None)
     }
 
     fn close(&mut self, now: Instant) {
+        self.new_row();
         self.enter(State::Closed { since: now });
         self.consecutive = 0;
         self.consecutive_links = 0;
         // What opened it is over; the ratio begins anew.
         self.window.clear();
+    }
+
+    /// What probes have proven so far counts no more, nor will what those prove that are still out.
+    fn new_row(&mut self) {
+        self.row += 1;
+        self.proven = 0;
     }
 
     fn enter(&mut self, state: State) {

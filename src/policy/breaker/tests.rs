@@ -149,11 +149,9 @@ fn an_outcome_of_an_earlier_state_says_nothing_about_the_present_one() {
     let old: Vec<Permit> = (0..10).map(|_| bench.permit()).collect();
     bench.trip();
     bench.pass(30 * SECOND);
-    for permit in &old[..5] {
-        assert_eq!(bench.record(*permit, OutcomeClass::Success), None, "an old success closed it");
-    }
-    for permit in &old[5..] {
-        assert_eq!(bench.record(*permit, OutcomeClass::Failure), None, "an old failure opened it");
+    for (n, permit) in old.into_iter().enumerate() {
+        let class = if n < 5 { OutcomeClass::Success } else { OutcomeClass::Failure };
+        assert_eq!(bench.record(permit, class), None, "an old {class:?} changed it");
     }
     assert_eq!(bench.breaker.state(), BreakerState::HalfOpen);
 }
@@ -251,4 +249,153 @@ fn a_breaker_for_metrics_only_tells_what_it_would_have_done_and_lets_everything_
     assert_eq!(bench.trip().to, BreakerState::Open);
     assert!(bench.breaker.admit(bench.now).is_ok());
     assert_eq!(bench.breaker.state(), BreakerState::MetricsOnly);
+}
+
+/// Half-open since just now.
+fn half_open(change: impl FnOnce(&mut BreakerSettings)) -> Bench {
+    let mut bench = Bench::new(change);
+    bench.trip();
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.breaker.state(), BreakerState::HalfOpen);
+    bench
+}
+
+/// Passes time by the second, as the actor's alarm would.
+fn wait(bench: &mut Bench, seconds: u32) {
+    for _ in 0..seconds {
+        bench.pass(SECOND);
+    }
+}
+
+#[test]
+fn a_server_whose_calls_take_longer_than_half_open_waits_recovers() {
+    for permits in [1, 2] {
+        // Longer than half-open waits, and longer than the openings that follow.
+        for takes in [40, 95, 200, 1_000] {
+            let mut bench = half_open(|settings| settings.half_open_permits = permits);
+            let mut out: Vec<(Instant, Permit)> = Vec::new();
+            for _ in 0..3 * 3_600 {
+                while bench.breaker.state() == BreakerState::HalfOpen
+                    && let Ok(permit) = bench.breaker.admit(bench.now)
+                {
+                    out.push((bench.now + takes * SECOND, permit));
+                }
+                bench.pass(SECOND);
+                let now = bench.now;
+                for (_, permit) in out.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
+                    bench.record(permit, OutcomeClass::Success);
+                }
+            }
+            assert_eq!(bench.breaker.state(), BreakerState::Closed, "{permits} permits, {takes} s");
+        }
+    }
+}
+
+#[test]
+fn a_probe_that_succeeds_late_counts_unless_one_has_failed_meanwhile() {
+    let mut bench = half_open(|_| {});
+    let (late, later) = (bench.permit(), bench.permit());
+    wait(&mut bench, 30);
+    assert_eq!(bench.breaker.state(), BreakerState::Open);
+    assert_eq!(bench.record(late, OutcomeClass::Success), None);
+    wait(&mut bench, 60);
+    assert_eq!(bench.breaker.state(), BreakerState::HalfOpen);
+    assert_eq!(bench.call(OutcomeClass::Failure).map(|turned| turned.to), Some(BreakerState::Open));
+    assert_eq!(bench.record(later, OutcomeClass::Success), None);
+    assert_eq!(bench.breaker.state(), BreakerState::Open, "it fails now");
+}
+
+#[test]
+fn a_probe_that_fails_late_decides_nothing() {
+    let mut bench = half_open(|_| {});
+    let (one, two) = (bench.permit(), bench.permit());
+    wait(&mut bench, 90);
+    assert_eq!(bench.breaker.state(), BreakerState::HalfOpen);
+    assert_eq!(bench.record(one, OutcomeClass::Failure), None);
+    assert_eq!(bench.record(two, OutcomeClass::Overload), None);
+    assert_eq!(bench.breaker.admission(bench.now), Admission::Probing { permits: 2 });
+}
+
+#[test]
+fn the_time_of_a_probe_is_its_own() {
+    let mut bench = half_open(|_| {});
+    let (first, second) = (bench.permit(), bench.permit());
+    wait(&mut bench, 29);
+    bench.record(first, OutcomeClass::Ignored);
+    bench.record(second, OutcomeClass::Ignored);
+    let _young = bench.permit();
+    wait(&mut bench, 29);
+    assert_eq!(bench.breaker.state(), BreakerState::HalfOpen);
+    assert_eq!(bench.pass(SECOND).unwrap().reason, TransitionReason::ProbesTimedOut);
+}
+
+#[test]
+fn a_probe_that_is_dropped_gives_its_place_back() {
+    let mut bench = half_open(|_| {});
+    let (kept, lost) = (bench.permit(), bench.permit());
+    assert!(bench.breaker.admit(bench.now).is_err());
+    drop(lost);
+    assert_eq!(bench.breaker.admission(bench.now), Admission::Probing { permits: 1 });
+    drop(kept);
+    assert_eq!(bench.pass(3600 * SECOND), None, "nobody is waited for");
+}
+
+#[test]
+fn a_bypassed_call_frees_no_place_of_a_probe() {
+    let mut bench = half_open(|_| {});
+    let _probes = (bench.permit(), bench.permit());
+    let bypass = bench.breaker.bypass();
+    bench.record(bypass, OutcomeClass::Ignored);
+    assert!(bench.breaker.admit(bench.now).is_err(), "a third probe is let through");
+}
+
+#[test]
+fn bypassed_calls_do_not_stop_the_clock_of_probes() {
+    let mut bench = half_open(|_| {});
+    let _probes = (bench.permit(), bench.permit());
+    for _ in 0..2 {
+        let bypass = bench.breaker.bypass();
+        bench.record(bypass, OutcomeClass::Ignored);
+    }
+    bench.pass(3600 * SECOND);
+    assert_eq!(bench.breaker.state(), BreakerState::Open, "the probes never came back");
+}
+
+#[test]
+fn a_bypassed_call_neither_opens_nor_closes_a_breaker_that_is_half_open() {
+    let mut bench = half_open(|_| {});
+    for class in [OutcomeClass::Success, OutcomeClass::Failure, OutcomeClass::Overload] {
+        for _ in 0..10 {
+            let bypass = bench.breaker.bypass();
+            assert_eq!(bench.record(bypass, class), None);
+        }
+    }
+    assert_eq!(bench.breaker.state(), BreakerState::HalfOpen);
+    bench.call(OutcomeClass::Success);
+    bench.call(OutcomeClass::Success);
+    let bypassed = (0..5).filter_map(|_| {
+        let bypass = bench.breaker.bypass();
+        bench.record(bypass, OutcomeClass::Failure)
+    });
+    assert_eq!(
+        bypassed.last().unwrap().to,
+        BreakerState::Open,
+        "closed, it counts what it did not have to allow"
+    );
+}
+
+#[test]
+fn a_breaker_that_only_watches_keeps_no_more_probes_than_it_would_give() {
+    let mut bench = half_open_watching();
+    let permits: Vec<Permit> = (0..1_000).map(|_| bench.permit()).collect();
+    let Some(State::HalfOpen { probes }) = &bench.breaker.state else { panic!("not half-open") };
+    assert_eq!(probes.len(), 2);
+    drop(permits);
+}
+
+fn half_open_watching() -> Bench {
+    let mut bench = Bench::new(|settings| settings.mode = BreakerMode::MetricsOnly);
+    bench.trip();
+    bench.pass(30 * SECOND);
+    bench
 }

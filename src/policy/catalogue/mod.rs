@@ -6,6 +6,7 @@
 
 mod effect;
 mod entries;
+mod near;
 mod shelf;
 mod template;
 
@@ -19,7 +20,13 @@ use crate::offer::OfferKind;
 
 pub use effect::Effect;
 pub use entries::{Prompt, Resource, ResourceTemplate, Tool};
+#[cfg(test)]
+pub(super) use near::work::compared;
 use shelf::Shelf;
+
+/// Bytes of URIs and templates that are compared for one URI in one group: thousands of usual ones, and less than a tenth of a
+/// millisecond.
+const TEMPLATE_BYTES_MAX: usize = 256 << 10;
 
 /// One thing as one server describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,11 +100,8 @@ pub enum Resolution<'a, E = Tool> {
     Several(Vec<&'a E>),
     /// Several things; these are their qualified names, or their groups where URIs are asked for.
     Ambiguous(Vec<String>),
-    /// None.
-    Unknown {
-        /// Names that look alike, best first.
-        near: Vec<String>,
-    },
+    /// None. Names that look alike are another question, see [`Catalogue::near`].
+    Unknown,
 }
 
 /// What all servers offer, as one immutable snapshot; see [`Troupe::catalogue`](crate::Troupe::catalogue).
@@ -223,6 +227,16 @@ impl Catalogue {
         self.tools.resolve(name, group, self.collisions, admits)
     }
 
+    /// Names that look like one that nobody knows, best first; none for what goes by its URI. Takes some ten microseconds for
+    /// each thousand names: no actor asks that for a call.
+    pub(crate) fn near(&self, kind: OfferKind, name: &str) -> Vec<String> {
+        match kind {
+            OfferKind::Tool => self.tools.near(name),
+            OfferKind::Prompt => self.prompts.near(name),
+            OfferKind::Resource | OfferKind::ResourceTemplate => Vec::new(),
+        }
+    }
+
     /// Every tool that `name` may mean, one for each group that offers it, whatever is said of collisions.
     pub(crate) fn meanings(&self, name: &str, group: Option<&str>) -> Vec<&Tool> {
         self.tools.meanings(name, group)
@@ -270,25 +284,38 @@ impl Catalogue {
                 resources.into_iter().map(|one| (&one.group, one.servers.as_slice())).collect()
             }
             Resolution::Ambiguous(groups) => return Err(groups),
-            Resolution::Unknown { .. } => match self.resolve_by_template(uri, group, |_| true) {
+            Resolution::Unknown => match self.resolve_by_template(uri, group, |_| true) {
                 Resolution::Found(template) => vec![(&template.group, &template.servers)],
                 Resolution::Several(templates) => {
                     templates.into_iter().map(|one| (&one.group, one.servers.as_slice())).collect()
                 }
                 Resolution::Ambiguous(groups) => return Err(groups),
-                Resolution::Unknown { .. } => Vec::new(),
+                Resolution::Unknown => Vec::new(),
             },
         })
     }
 
-    /// The template that a URI follows which nobody lists.
+    /// The template that a URI follows which nobody lists. Of each group only the first templates are compared that begin as
+    /// the URI does, up to [`TEMPLATE_BYTES_MAX`]: the router asks this for a call, and peers write the templates.
     pub(crate) fn resolve_by_template(
         &self,
         uri: &str,
         group: Option<&str>,
         admits: impl Fn(&ResourceTemplate) -> bool,
     ) -> Resolution<'_, ResourceTemplate> {
-        let follows = |template: &ResourceTemplate| template::follows(uri, &template.template);
+        // They stand by group.
+        let (mut compared, mut of): (usize, Option<GroupId>) = (0, None);
+        let follows = |template: &ResourceTemplate| {
+            let ResourceTemplate { template, group, .. } = template;
+            if of.as_ref() != Some(group) {
+                (compared, of) = (0, Some(group.clone()));
+            }
+            if template::shared_beginning(uri, template).is_none() || compared > TEMPLATE_BYTES_MAX {
+                return false;
+            }
+            compared += uri.len() + template.len();
+            template::follows(uri, template)
+        };
         self.templates.resolve_those(follows, group, self.collisions, admits)
     }
 }
@@ -390,15 +417,54 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_those_that_look_alike() {
         let catalogue = merged(Collisions::Error);
-        let Resolution::Unknown { near } = catalogue.resolve("wirte", None, |_| true) else { panic!() };
-        assert_eq!(near, ["write"]);
-        let Resolution::Unknown { near } = catalogue.resolve("raed", None, |_| true) else { panic!() };
-        assert_eq!(near, ["alpha/read", "beta/read"]);
-        assert_eq!(catalogue.resolve("zzz", None, |_| true), Resolution::Unknown { near: vec![] });
-        assert!(matches!(
-            catalogue.resolve("beta/read", Some("alpha"), |_| true),
-            Resolution::Unknown { .. }
-        ));
+        let near = |name: &str| {
+            assert_eq!(catalogue.resolve(name, None, |_| true), Resolution::Unknown);
+            catalogue.near(OfferKind::Tool, name)
+        };
+        assert_eq!(near("wirte"), ["write"]);
+        assert_eq!(near("raed"), ["alpha/read", "beta/read"]);
+        assert_eq!(near("beta/raed")[0], "beta/read");
+        assert!(near("zzz").is_empty());
+        assert!(matches!(catalogue.resolve("beta/read", Some("alpha"), |_| true), Resolution::Unknown));
+    }
+
+    #[test]
+    fn a_group_with_thousands_of_long_templates_takes_no_more_than_its_share_and_hides_no_other() {
+        let of = |server: &str, order: usize, templates: Vec<String>| {
+            let definition = RawJson::from_value(&json!({})).unwrap();
+            let each = |name: String| Definition { name, definition: definition.clone() };
+            ServerOffer {
+                server: ServerId::new(server).unwrap(),
+                group: GroupId::new(server).unwrap(),
+                order,
+                trusted: false,
+                offer: Offer { templates: templates.into_iter().map(each).collect(), ..Offer::default() },
+            }
+        };
+        let long = |n: usize| format!("db:///{{t}}{}{n}", "/x".repeat(4_000));
+        let offers =
+            [of("a", 0, (0..1_000).map(long).collect()), of("b", 1, vec!["db:///{t}/rows".to_owned()])];
+        let catalogue = Catalogue::merge(1, offers, Collisions::Error);
+        let found = |uri: &str| match catalogue.resolve_by_template(uri, None, |_| true) {
+            Resolution::Found(template) => Some(template.group.to_string()),
+            _ => None,
+        };
+        assert_eq!(found("db:///users/rows").as_deref(), Some("b"));
+        assert_eq!(found(&long(10).replace("{t}", "users")).as_deref(), Some("a"));
+        assert_eq!(found(&long(999).replace("{t}", "users")), None, "it is beyond the share of its group");
+    }
+
+    #[test]
+    fn a_near_name_is_found_among_thousands_by_few_comparisons() {
+        let names: Vec<String> = (0..9_000).map(|n| format!("tool_{n:04}_of_many")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).chain(["customer.search"]).collect();
+        let catalogue = Catalogue::merge(1, [offer("s", "g", 0, &names)], Collisions::Error);
+        let longest = "x_".repeat(97);
+        for (asked, found) in [("costumer.serach", Some("customer.search")), (&longest[..193], None)] {
+            let before = compared();
+            assert_eq!(catalogue.near(OfferKind::Tool, asked).first().map(String::as_str), found);
+            assert!(compared() - before <= 100, "{} names were compared", compared() - before);
+        }
     }
 
     #[test]
@@ -414,7 +480,7 @@ mod tests {
         let mut server = offer("b1", "beta", 0, &["read"]);
         server.offer.blocked = offer("b1", "beta", 0, &["write"]).offer.tools;
         let catalogue = Catalogue::merge(1, [server], Collisions::Error);
-        assert!(matches!(catalogue.resolve("write", None, |_| true), Resolution::Unknown { .. }));
+        assert!(matches!(catalogue.resolve("write", None, |_| true), Resolution::Unknown));
         let blocked = |name: &str| catalogue.blocked(name).map(ServerId::as_str).collect::<Vec<_>>();
         assert_eq!((blocked("write"), blocked("beta/write")), (vec!["b1"], vec!["b1"]));
         assert!(blocked("alpha/write").is_empty() && blocked("read").is_empty());
@@ -463,10 +529,7 @@ mod tests {
         };
         assert_eq!((&*found.uri, found.group.as_str()), ("file:///x/1", "b"));
         assert!(matches!(catalogue.resolve_by_template("db:///t", None, |_| true), Resolution::Found(_)));
-        assert!(matches!(
-            catalogue.resolve_by_template("db:///t/u", None, |_| true),
-            Resolution::Unknown { .. }
-        ));
+        assert!(matches!(catalogue.resolve_by_template("db:///t/u", None, |_| true), Resolution::Unknown));
         assert!(catalogue.reads(&ServerId::new("b").unwrap()));
     }
 }

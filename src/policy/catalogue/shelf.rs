@@ -3,21 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::near::{Outline, near};
 use super::{Resolution, ServerOffer};
 use crate::config::Collisions;
 use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
 use crate::offer::OfferKind;
 use crate::policy::names;
-
-/// Near names that an unknown one is answered with.
-const NEAR_MAX: usize = 5;
-
-/// Names that are compared for likeness; more would make a typo expensive.
-const COMPARED_MAX: usize = 10_000;
-
-/// Likeness (Jaro-Winkler) below which a name is no suggestion.
-const LIKENESS_MIN: f64 = 0.8;
 
 /// One thing of one group.
 pub struct Merged {
@@ -53,6 +45,8 @@ pub fn qualified(entry: &impl Entry) -> String {
 #[derive(Debug, Clone)]
 pub struct Shelf<E> {
     entries: Vec<E>,
+    /// Of the names, in the same order; none where entries go by their URIs.
+    outlines: Vec<Outline>,
     /// Places by bare name; the group that was configured first comes first.
     by_name: HashMap<Arc<str>, Vec<usize>>,
     /// Places by group and bare name.
@@ -67,6 +61,7 @@ impl<E> Default for Shelf<E> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
+            outlines: Vec::new(),
             by_name: HashMap::new(),
             by_group: HashMap::new(),
             by_exposed: HashMap::new(),
@@ -119,8 +114,10 @@ impl<E: Entry> Shelf<E> {
             if let Some(exposed) = entry.exposed() {
                 shelf.by_exposed.insert(exposed.to_owned(), index);
             }
+            shelf.outlines.extend(E::KIND.is_named().then(|| Outline::of(entry.name())));
             shelf.entries.push(entry);
         }
+        shelf.outlines.shrink_to_fit();
         let (entries, group_order) = (&shelf.entries, &shelf.group_order);
         for places in shelf.by_name.values_mut() {
             places.sort_by_key(|place| group_order.get(entries[*place].group()));
@@ -153,7 +150,7 @@ impl<E: Entry> Shelf<E> {
     ) -> Resolution<'_, E> {
         let (bare, group) = match name.split_once('/').filter(|_| E::KIND.is_named()) {
             Some((within, bare)) if group.is_none_or(|group| group == within) => (bare, Some(within)),
-            Some(_) => return self.unknown(name),
+            Some(_) => return Resolution::Unknown,
             None => (name, group),
         };
         let exposed = || {
@@ -163,12 +160,12 @@ impl<E: Entry> Shelf<E> {
         if let Some(group) = group {
             let place = self.by_group.get(group).and_then(|entries| entries.get(bare));
             let found = place.map(|place| &self.entries[*place]).or_else(exposed);
-            return found.map_or_else(|| self.unknown(name), Resolution::Found);
+            return found.map_or(Resolution::Unknown, Resolution::Found);
         }
         let places = self.by_name.get(bare).map(Vec::as_slice).unwrap_or_default();
         let mut entries = places.iter().map(|place| &self.entries[*place]);
         let Some(first) = entries.next() else {
-            return exposed().map_or_else(|| self.unknown(name), Resolution::Found);
+            return exposed().map_or(Resolution::Unknown, Resolution::Found);
         };
         let others: Vec<&E> = entries.collect();
         if others.is_empty() {
@@ -180,7 +177,7 @@ impl<E: Entry> Shelf<E> {
     /// What those mean that `wanted` picks, of `group` if that is given.
     pub fn resolve_those(
         &self,
-        wanted: impl Fn(&E) -> bool,
+        mut wanted: impl FnMut(&E) -> bool,
         group: Option<&str>,
         collisions: Collisions,
         admits: impl Fn(&E) -> bool,
@@ -191,7 +188,7 @@ impl<E: Entry> Shelf<E> {
         // Within one group the first will do: its servers are replicas.
         found.dedup_by(|later, earlier| later.group() == earlier.group());
         match found.as_slice() {
-            [] => Resolution::Unknown { near: Vec::new() },
+            [] => Resolution::Unknown,
             [only] => Resolution::Found(only),
             [_, ..] => settle(found, collisions, admits),
         }
@@ -218,26 +215,10 @@ impl<E: Entry> Shelf<E> {
         }
     }
 
-    fn unknown(&self, name: &str) -> Resolution<'_, E> {
-        if !E::KIND.is_named() {
-            return Resolution::Unknown { near: Vec::new() };
-        }
-        let mut near: Vec<(f64, String)> = self
-            .entries
-            .iter()
-            .take(COMPARED_MAX)
-            .filter_map(|entry| {
-                let qualified = qualified(entry);
-                let best =
-                    strsim::jaro_winkler(name, entry.name()).max(strsim::jaro_winkler(name, &qualified));
-                let shared = self.by_name.get(entry.name()).is_some_and(|places| places.len() > 1);
-                let shown = if shared { qualified } else { entry.name().to_string() };
-                (best >= LIKENESS_MIN).then_some((best, shown))
-            })
-            .collect();
-        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        near.truncate(NEAR_MAX);
-        Resolution::Unknown { near: near.into_iter().map(|(_, name)| name).collect() }
+    /// Names that look like one that nobody knows, best first.
+    pub fn near(&self, name: &str) -> Vec<String> {
+        let shared = |entry: &E| self.by_name.get(entry.name()).is_some_and(|places| places.len() > 1);
+        near(name, &self.entries, &self.outlines, shared)
     }
 }
 

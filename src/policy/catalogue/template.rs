@@ -4,6 +4,13 @@
 /// Expressions of one template; one with more is followed by nothing.
 const EXPRESSIONS_MAX: usize = 32;
 
+/// How many bytes of `uri` are those with which `template` begins; none where that is another beginning.
+pub fn shared_beginning(uri: &str, template: &str) -> Option<usize> {
+    let (uri, template) = (uri.as_bytes(), template.as_bytes());
+    let alike = uri.iter().zip(template).take_while(|(a, b)| a == b && **b != b'{').count();
+    template.get(alike).is_none_or(|next| *next == b'{').then_some(alike)
+}
+
 /// Whether `uri` may be an expansion of `template`. An expression stands for at least one character, and for no slash
 /// unless its operator gives some (`{+x}`, `{/x}`, `{#x}`, `{?x}`, `{&x}`) or all is exploded (`{x*}`).
 pub fn follows(uri: &str, template: &str) -> bool {

@@ -27,6 +27,12 @@ const SUCCESSES: u32 = 2;
 #[derive(Debug, Clone)]
 enum Step {
     Admit,
+    /// Leave that is taken without asking.
+    Bypass,
+    /// One of the permits is lost on its way.
+    Drop {
+        permit: usize,
+    },
     /// Records one of the permits that are out, of whatever state it came from.
     Record {
         permit: usize,
@@ -46,7 +52,7 @@ enum Step {
 enum Now {
     Closed { since: Option<u64> },
     Open { until: u64, by_links: bool },
-    HalfOpen { out: u32, successes: u32, first_permit: Option<u64> },
+    HalfOpen,
     Forced,
 }
 
@@ -56,6 +62,22 @@ enum Told {
     Nothing,
     Admitted(bool),
     Turned { from: BreakerState, to: BreakerState, open_for: Option<u64> },
+}
+
+/// A permit that is out.
+#[derive(Debug, Clone, Copy)]
+struct Out {
+    /// Permits of earlier generations count for nothing, but for what late probes prove.
+    generation: u64,
+    row: u64,
+    of: Of,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Of {
+    Closed,
+    Probe { since: u64 },
+    Bypass,
 }
 
 /// A call that counts.
@@ -71,10 +93,11 @@ struct Outcome {
 struct Record {
     now: u64,
     state: Now,
-    /// Permits of earlier generations count for nothing.
     generation: u64,
-    /// The generations of the permits that are out.
-    permits: Vec<u64>,
+    /// Grows when what probes have proven counts no more.
+    row_of_probes: u64,
+    proven: u32,
+    permits: Vec<Out>,
     outcomes: Vec<Outcome>,
     /// The failures in a row; `true` for lost links.
     row: Vec<bool>,
@@ -88,9 +111,22 @@ impl Record {
         match self.state {
             Now::Closed { .. } => BreakerState::Closed,
             Now::Open { .. } => BreakerState::Open,
-            Now::HalfOpen { .. } => BreakerState::HalfOpen,
+            Now::HalfOpen => BreakerState::HalfOpen,
             Now::Forced => BreakerState::ForcedOpen,
         }
+    }
+
+    /// When the probes of the present state were let through.
+    fn probes(&self) -> Vec<u64> {
+        let present = self.permits.iter().filter(|out| out.generation == self.generation);
+        let since =
+            present.filter_map(|out| if let Of::Probe { since } = out.of { Some(since) } else { None });
+        since.filter(|_| self.state == Now::HalfOpen).collect()
+    }
+
+    fn forget_proven(&mut self) {
+        self.row_of_probes += 1;
+        self.proven = 0;
     }
 
     fn live(&self) -> Vec<Outcome> {
@@ -105,6 +141,11 @@ impl Record {
     }
 
     fn trip(&mut self, by_links: bool) {
+        self.forget_proven();
+        self.open(by_links);
+    }
+
+    fn open(&mut self, by_links: bool) {
         if let Now::Closed { since: Some(since) } = self.state
             && self.now - since >= QUIET_PERIOD
         {
@@ -118,6 +159,7 @@ impl Record {
 
     fn close(&mut self) {
         let from = self.shown();
+        self.forget_proven();
         self.enter(Now::Closed { since: Some(self.now) }, None);
         if from == BreakerState::Closed {
             self.told = Told::Nothing;
@@ -127,7 +169,7 @@ impl Record {
     }
 
     fn half_open(&mut self) {
-        self.enter(Now::HalfOpen { out: 0, successes: 0, first_permit: None }, None);
+        self.enter(Now::HalfOpen, None);
     }
 
     fn only_links(&self) -> bool {
@@ -151,7 +193,7 @@ impl Record {
         self.outcomes.push(Outcome { at: self.now, failed: true, slow: false });
         match self.state {
             Now::Closed { .. } => self.judge(),
-            Now::HalfOpen { .. } => self.trip(self.only_links()),
+            Now::HalfOpen => self.trip(self.only_links()),
             Now::Open { .. } | Now::Forced => {}
         }
     }
@@ -159,43 +201,46 @@ impl Record {
     fn succeeded(&mut self, slow: bool) {
         self.outcomes.push(Outcome { at: self.now, failed: false, slow });
         self.row.clear();
-        match &mut self.state {
-            Now::HalfOpen { successes, .. } => {
-                *successes += 1;
-                if *successes == SUCCESSES {
+        match self.state {
+            Now::Closed { .. } if slow => self.judge(),
+            Now::Closed { .. } => {}
+            Now::HalfOpen | Now::Open { .. } | Now::Forced => {
+                self.proven += 1;
+                if self.proven == SUCCESSES {
                     self.close();
                 }
             }
-            Now::Closed { .. } if slow => self.judge(),
-            Now::Closed { .. } | Now::Open { .. } | Now::Forced => {}
         }
     }
 
     fn admit(&mut self) -> bool {
-        let now = self.now;
-        let admitted = match &mut self.state {
+        let (now, probes) = (self.now, self.probes().len());
+        let of = match &mut self.state {
             Now::Closed { since } => {
                 since.get_or_insert(now);
-                true
+                Some(Of::Closed)
             }
-            Now::HalfOpen { out, first_permit, .. } if *out < PERMITS => {
-                *out += 1;
-                first_permit.get_or_insert(now);
-                true
-            }
-            Now::HalfOpen { .. } | Now::Open { .. } | Now::Forced => false,
+            Now::HalfOpen if probes < PERMITS as usize => Some(Of::Probe { since: now }),
+            Now::HalfOpen | Now::Open { .. } | Now::Forced => None,
         };
-        self.permits.extend(admitted.then_some(self.generation));
-        admitted
+        self.take(of);
+        of.is_some()
+    }
+
+    fn take(&mut self, of: Option<Of>) {
+        let (generation, row) = (self.generation, self.row_of_probes);
+        self.permits.extend(of.map(|of| Out { generation, row, of }));
     }
 
     fn record(&mut self, permit: usize, class: OutcomeClass, slow: bool) {
-        if self.permits.swap_remove(permit) != self.generation {
+        let Out { generation, row, of } = self.permits.swap_remove(permit);
+        let present = generation == self.generation;
+        let counts = match of {
+            Of::Closed | Of::Bypass => present && matches!(self.state, Now::Closed { .. }),
+            Of::Probe { .. } => row == self.row_of_probes && (present || class == OutcomeClass::Success),
+        };
+        if !counts {
             return;
-        }
-        if let Now::HalfOpen { out, first_permit, .. } = &mut self.state {
-            *out -= 1;
-            *first_permit = first_permit.filter(|_| *out > 0);
         }
         match class {
             OutcomeClass::Success => self.succeeded(slow),
@@ -211,10 +256,12 @@ impl Record {
     fn tick(&mut self) {
         match self.state {
             Now::Open { until, .. } if until <= self.now => self.half_open(),
-            Now::HalfOpen { first_permit: Some(first), .. } if first + HALF_OPEN_TIMEOUT <= self.now => {
-                self.trip(false);
+            Now::HalfOpen => {
+                if self.probes().into_iter().any(|since| since + HALF_OPEN_TIMEOUT <= self.now) {
+                    self.open(false);
+                }
             }
-            Now::Closed { .. } | Now::Open { .. } | Now::HalfOpen { .. } | Now::Forced => {}
+            Now::Closed { .. } | Now::Open { .. } | Now::Forced => {}
         }
     }
 }
@@ -228,6 +275,8 @@ impl ReferenceStateMachine for Record {
             now: 0,
             state: Now::Closed { since: None },
             generation: 0,
+            row_of_probes: 0,
+            proven: 0,
             permits: Vec::new(),
             outcomes: Vec::new(),
             row: Vec::new(),
@@ -247,6 +296,8 @@ impl ReferenceStateMachine for Record {
         ];
         prop_oneof![
             12 => Just(Step::Admit),
+            3 => Just(Step::Bypass),
+            2 => (0usize..6).prop_map(|permit| Step::Drop { permit }),
             12 => (0usize..6, class, any::<bool>())
                 .prop_map(|(permit, class, slow)| Step::Record { permit, class, slow }),
             2 => Just(Step::LinkLost),
@@ -259,15 +310,19 @@ impl ReferenceStateMachine for Record {
     }
 
     fn preconditions(record: &Self, step: &Step) -> bool {
-        !matches!(step, Step::Record { permit, .. } if *permit >= record.permits.len())
+        !matches!(step, Step::Record { permit, .. } | Step::Drop { permit } if *permit >= record.permits.len())
     }
 
     fn apply(mut record: Self, step: &Step) -> Self {
         record.told = Told::Nothing;
         match *step {
             Step::Admit => record.told = Told::Admitted(record.admit()),
+            Step::Bypass => record.take(Some(Of::Bypass)),
+            Step::Drop { permit } => {
+                record.permits.swap_remove(permit);
+            }
             Step::Record { permit, class, slow } => record.record(permit, class, slow),
-            Step::LinkLost if matches!(record.state, Now::Closed { .. } | Now::HalfOpen { .. }) => {
+            Step::LinkLost if matches!(record.state, Now::Closed { .. } | Now::HalfOpen) => {
                 record.row.push(true);
                 record.failed();
             }
@@ -279,15 +334,16 @@ impl ReferenceStateMachine for Record {
             }
             Step::Inherit => {
                 record.generation += 1;
-                if let Now::HalfOpen { out, first_permit, .. } = &mut record.state {
-                    (*out, *first_permit) = (0, None);
-                }
+                record.row_of_probes += 1;
             }
             Step::Pass(ms) => {
                 record.now += ms;
                 record.tick();
             }
-            Step::ForceOpen if record.state != Now::Forced => record.enter(Now::Forced, None),
+            Step::ForceOpen if record.state != Now::Forced => {
+                record.forget_proven();
+                record.enter(Now::Forced, None);
+            }
             Step::ForceOpen => {}
             Step::ForceClose => record.close(),
             Step::Reset => {
@@ -337,9 +393,17 @@ impl StateMachineTest for Test {
         let turned = match step {
             Step::Admit => {
                 let permit = breaker.admit(now).ok();
-                permits.extend(permit);
                 assert_eq!(Told::Admitted(permit.is_some()), record.told);
+                permits.extend(permit);
                 return test;
+            }
+            Step::Bypass => {
+                permits.push(breaker.bypass());
+                None
+            }
+            Step::Drop { permit } => {
+                drop(permits.swap_remove(permit));
+                None
             }
             Step::Record { permit, class, slow } => {
                 let latency = if slow { MS(SLOW + 1) } else { MS(SLOW) };
@@ -377,7 +441,7 @@ impl StateMachineTest for Test {
         assert_eq!(stats.trips, record.trips);
         let admission = match record.state {
             Now::Closed { .. } => Admission::Free,
-            Now::HalfOpen { out, .. } => Admission::Probing { permits: PERMITS - out },
+            Now::HalfOpen => Admission::Probing { permits: PERMITS - record.probes().len() as u32 },
             Now::Open { until, .. } => {
                 Admission::Rejecting { retry_after: Some(MS(until.saturating_sub(record.now))) }
             }
@@ -386,7 +450,7 @@ impl StateMachineTest for Test {
         assert_eq!(test.breaker.admission(now), admission);
         let wake_at = match record.state {
             Now::Open { until, .. } => Some(until),
-            Now::HalfOpen { first_permit, .. } => first_permit.map(|first| first + HALF_OPEN_TIMEOUT),
+            Now::HalfOpen => record.probes().into_iter().min().map(|since| since + HALF_OPEN_TIMEOUT),
             Now::Closed { .. } | Now::Forced => None,
         };
         assert_eq!(test.breaker.wake_at(), wake_at.map(|at| test.start + MS(at)));

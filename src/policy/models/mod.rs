@@ -5,6 +5,7 @@
 
 mod breaker;
 mod calls;
+mod leases;
 mod mailbox;
 mod membership;
 mod pool;

@@ -16,6 +16,7 @@ enum Step {
     Open,
     Opened(u64),
     Closing(u64),
+    /// It takes no more, and not by our choice.
     Leaving(u64),
     Close(u64),
     Reserve(u32),
@@ -102,11 +103,6 @@ impl Lists {
         released
     }
 
-    /// Those that count towards the most that there may be.
-    fn counted(&self) -> usize {
-        self.connections.iter().filter(|(_, phase)| *phase != Phase::Leaving).count()
-    }
-
     /// What the ready ones can hold, and what is out on the others.
     fn slots(&self) -> usize {
         let ready = self.ready();
@@ -128,6 +124,11 @@ impl Lists {
         let ready = self.ready();
         let more = !opening && !ready.is_empty() && ready.into_iter().all(busy);
         usize::from(more).min(room)
+    }
+
+    /// Those that count towards the most there may be: what leaves is lost, and another one takes its place.
+    fn counted(&self) -> usize {
+        self.connections.iter().filter(|(_, phase)| *phase != Phase::Leaving).count()
     }
 
     /// The longest idle, so many that the minimum stays ready.
@@ -171,13 +172,19 @@ impl ReferenceStateMachine for Lists {
             4 => Just(Step::Open),
             6 => connection.clone().prop_map(Step::Opened),
             1 => connection.clone().prop_map(Step::Closing),
-            1 => connection.clone().prop_map(Step::Leaving),
+            2 => connection.clone().prop_map(Step::Leaving),
             1 => connection.clone().prop_map(Step::Close),
             12 => (0u32..40).prop_map(Step::Reserve),
             8 => (connection, 0u32..40).prop_map(|(on, work)| Step::Release(on, work)),
             2 => (0..2 * IDLE_TIMEOUT).prop_map(Step::Trim),
         ]
         .boxed()
+    }
+
+    fn preconditions(lists: &Self, step: &Step) -> bool {
+        // What leaves is asked to end no more.
+        let leaves = |id: u64| lists.connections.contains(&(id, Phase::Leaving));
+        !matches!(step, Step::Closing(id) if leaves(*id))
     }
 
     fn apply(mut lists: Self, step: &Step) -> Self {

@@ -8,6 +8,7 @@ use super::clearing::Sweep;
 use super::key::CachedKind;
 use crate::config::{CacheRule, CacheScope, CacheSettings, ToolName};
 use crate::id::GroupId;
+use crate::offer::OfferKind;
 use crate::policy::catalogue::{Catalogue, Effect, Resolution, Tool};
 
 /// How long an answer is kept, and what follows.
@@ -155,7 +156,10 @@ impl Rules {
             let group = name.group.as_ref().map(GroupId::as_str);
             match catalogue.resolve(&name.tool, group, |_| true) {
                 Resolution::Found(_) | Resolution::Several(_) | Resolution::Ambiguous(_) => None,
-                Resolution::Unknown { near } => Some(UnknownRule { tool: name.to_string(), near }),
+                Resolution::Unknown => {
+                    let near = catalogue.near(OfferKind::Tool, &name.tool);
+                    Some(UnknownRule { tool: name.to_string(), near })
+                }
             }
         });
         unknown.collect()

@@ -80,6 +80,7 @@ pub fn is_own(kind: &CallErrorKind) -> bool {
     match kind {
         CallErrorKind::InvalidArguments { .. }
         | CallErrorKind::InvalidOptions { .. }
+        | CallErrorKind::TooLong { .. }
         | CallErrorKind::InvalidTraceContext { .. }
         | CallErrorKind::DeadlineExceeded { .. } => true,
         CallErrorKind::UnknownTool { .. }
@@ -126,6 +127,7 @@ pub fn excuses(kind: &CallErrorKind) -> bool {
         },
         CallErrorKind::InvalidArguments { .. }
         | CallErrorKind::InvalidOptions { .. }
+        | CallErrorKind::TooLong { .. }
         | CallErrorKind::InvalidTraceContext { .. }
         | CallErrorKind::UnknownTool { .. }
         | CallErrorKind::AmbiguousTool { .. }

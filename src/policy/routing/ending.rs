@@ -206,8 +206,14 @@ impl<P, S> Routing<P, S> {
             out.shed(&settled, limit, now);
         }
         let tool = call.call.into_tool();
+        let unknown = matches!(kind, CallErrorKind::UnknownTool { .. } | CallErrorKind::UnknownPrompt { .. });
         let error = CallError::new(kind, call.request_id, tool, call.server, call.attempts);
-        out.answer(call.port, Err(error.of_group(group).lost_on(call.lost_on)));
+        let error = error.of_group(group).lost_on(call.lost_on);
+        if unknown {
+            out.unknown(call.port, error, &self.catalogue);
+        } else {
+            out.answer(call.port, Err(error));
+        }
     }
 
     /// The group of a call's tool, if it was resolved.
@@ -222,7 +228,7 @@ impl<P, S> Routing<P, S> {
         match self.catalogue.resolve(&call.call.tool, call.call.options().selector.group.as_deref(), |_| true)
         {
             Resolution::Found(tool) => Some(tool.group.clone()),
-            Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown { .. } => None,
+            Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown => None,
         }
     }
 

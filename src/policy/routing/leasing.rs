@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::placing::NoRoute;
+use super::placing::{Lacking, NoRoute};
 use super::{Outlet, Over, Routing, Sought};
 use crate::call::{LeaseKey, Reply, Selector};
 use crate::error::CallErrorKind;
@@ -44,38 +44,42 @@ impl LeaseNews {
 }
 
 impl<P, S> Routing<P, S> {
-    /// Sends a call over its lease, or fails it.
+    /// Sends a call over its lease, or fails it; says what it lacks where that may still come.
     pub(super) fn place_on_lease(
         &mut self,
         id: CallId,
         lease: &LeaseKey,
         now: Instant,
         out: &mut impl Outlet<P, S>,
-    ) {
+    ) -> Option<Lacking> {
+        // A new router is about to be told of the servers and of what they offer: until then nothing is for ever.
+        let fail = |routing: &mut Self, lacking: Lacking, out: &mut _| {
+            if !routing.introduced {
+                return Some(lacking);
+            }
+            let kind = routing.lacking(id, lacking, now);
+            routing.fail(id, kind, now, out);
+            None
+        };
         let Some(place) = self.place_of(&lease.server, lease.incarnation) else {
             let reason = format!("{} is not what it was", lease.server);
-            let kind = CallErrorKind::LeaseEnded { reason };
-            return if self.introduced {
-                self.fail(id, kind, now, out)
-            } else {
-                // A new router is about to be told of the server.
-                self.park_or_fail(id, kind, now, out)
-            };
+            return fail(self, Lacking::Other(CallErrorKind::LeaseEnded { reason }), out);
         };
-        let Some(call) = self.calls.get(id) else { return };
+        let call = self.calls.get(id)?;
         let selector = Selector::server(&lease.server);
         let offered = |sought: &Sought| match sought {
             Sought::Server | Sought::Reader => true,
             Sought::One(kind, thing) => self.catalogue.servers_of(*kind, *thing).contains(&lease.server),
             Sought::Any(..) => false,
         };
-        let name = match self.resolve(&call.call, &selector, now) {
+        let name = match self.resolve(&call.call, &selector) {
             Ok((sought, name)) if offered(&sought) => name,
             Ok(_) => {
                 let selector = format!("the leased server {}", lease.server);
-                return self.fail(id, CallErrorKind::NoMatch { selector }, now, out);
+                return fail(self, Lacking::Other(CallErrorKind::NoMatch { selector }), out);
             }
-            Err(NoRoute::Never(kind) | NoRoute::NotYet(kind)) => return self.fail(id, kind, now, out),
+            Err(NoRoute::Never(kind)) => return fail(self, Lacking::Other(kind), out),
+            Err(NoRoute::NotYet(lacking)) => return fail(self, lacking, out),
         };
         if let Some(call) = self.calls.get_mut(id) {
             call.tool = name;
@@ -92,12 +96,13 @@ impl<P, S> Routing<P, S> {
                 self.fail(id, CallErrorKind::LeaseEnded { reason }, now, out);
             }
         }
+        None
     }
 
     /// What a lease may be of: the server of that name, or else the group.
     pub(super) fn lessor(&self, name: &str) -> Selector {
         let mut selector = Selector::default();
-        if self.places.keys().any(|server| server.as_str() == name) {
+        if self.places.contains_key(name) {
             selector.server = Some(name.to_owned());
         } else {
             selector.group = Some(name.to_owned());

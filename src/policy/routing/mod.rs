@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::call::{Call, Granted, LeaseKey, Reply, Request, Selector};
@@ -35,6 +34,7 @@ use crate::config::{RetrySettings, ServerSpec, Settings};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{AttemptId, CallId, ConnectionId, GroupId, Incarnation, RequestId, ServerId};
 use crate::news::CallNews;
+use crate::number_map::NumberMap;
 use crate::offer::OfferKind;
 use crate::policy::affinity::AffinityTable;
 use crate::policy::calls::{Calls, OpenCall, Phase};
@@ -108,6 +108,11 @@ impl CancelReason {
 pub trait Outlet<P, S> {
     /// Gives a call its one answer.
     fn answer(&mut self, port: P, answer: Answer);
+    /// Gives a call the answer that nobody offers what it names. Names that look alike are in this catalogue; whoever called
+    /// looks for them, since to compare names takes time that the calls of others would wait for.
+    fn unknown(&mut self, port: P, error: CallError, catalogue: &Arc<Catalogue>);
+    /// Whether whoever waits for an answer has left.
+    fn left(&self, port: &P) -> bool;
     /// Gives a call back that no server has seen, to be placed elsewhere.
     fn hand_back(&mut self, port: P, call: Arc<Call>);
     /// Hands an attempt to a server; `false` if the server's actor is gone.
@@ -188,6 +193,16 @@ struct RouteKey {
     selector: Selector,
 }
 
+impl RouteKey {
+    /// The one thing that it leads to the servers of, if that is all that it says.
+    fn thing(&self) -> Option<(OfferKind, usize)> {
+        match self.sought {
+            Sought::One(kind, place) if self.selector == Selector::default() => Some((kind, place)),
+            Sought::One(..) | Sought::Server | Sought::Any(..) | Sought::Reader => None,
+        }
+    }
+}
+
 /// What a call wants of its server. Things are given by their places in the catalogue.
 #[derive(PartialEq, Eq, Hash)]
 enum Sought {
@@ -224,7 +239,14 @@ pub struct Routing<P, S> {
     /// Whether the registry has told which servers there are.
     introduced: bool,
     routes: Vec<Route>,
-    route_of: FxHashMap<RouteKey, usize>,
+    /// By key, of calls that say more than which thing they want; callers choose the keys.
+    route_of: HashMap<RouteKey, usize>,
+    /// By thing, of all others.
+    route_of_thing: NumberMap<(OfferKind, usize), usize>,
+    /// By the servers.
+    route_of_set: HashMap<Vec<usize>, usize>,
+    /// With so many routes those in which nothing waits are forgotten.
+    routes_max: usize,
     /// The routes of each server, by its place.
     routes_of: Vec<Vec<usize>>,
     /// Routes with waiting calls.
@@ -254,7 +276,10 @@ impl<P, S> Routing<P, S> {
             catalogue: Arc::new(Catalogue::empty()),
             introduced: false,
             routes: Vec::new(),
-            route_of: FxHashMap::default(),
+            route_of: HashMap::new(),
+            route_of_thing: NumberMap::default(),
+            route_of_set: HashMap::new(),
+            routes_max: placing::ROUTES_MAX,
             routes_of: Vec::new(),
             waiting: BTreeSet::new(),
             parked: Mailbox::new(&settings.mailbox),
@@ -309,11 +334,17 @@ impl<P, S> Routing<P, S> {
             let limit = self.settings.limits.open_calls_max;
             Some(CallErrorKind::Overloaded { waiting: self.calls.len(), limit, retry_after: None })
         } else {
+            let too_long = open.call.too_long();
             let wrong = open.call.args.as_ref().err().or(open.call.options().meta.as_ref().err());
             let wrong = wrong.map(|reason| CallErrorKind::InvalidArguments { reason: reason.clone() });
-            wrong.or_else(|| wrong_trace(&open.call)).or_else(|| self.wrong_options(&open.call))
+            too_long.or(wrong).or_else(|| wrong_trace(&open.call)).or_else(|| self.wrong_options(&open.call))
         };
+        let left = out.left(&open.port);
         self.calls.open(id, open);
+        if left {
+            // It was called off before it came here; the word of that may have come first.
+            return self.cancel(id, now, out);
+        }
         self.budget.deposit(now);
         match refusal {
             Some(kind) => self.fail(id, kind, now, out),
@@ -451,7 +482,8 @@ impl<P, S> Routing<P, S> {
         view.report(standing);
         let hopeless = !view.promises();
         self.serve(place, now, out);
-        if newly_listed || hopeless {
+        // While another server is still waited for, one that is not changes nothing for those who wait.
+        if newly_listed || (hopeless && !self.coming()) {
             self.unpark(now, out);
         }
     }

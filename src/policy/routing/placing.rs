@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Dispatch, Hears, Outlet, Over, Route, RouteCandidates, RouteKey, Routing, Sought, View};
 use crate::call::{Errand, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
-use crate::id::{AttemptId, CallId};
+use crate::id::{AttemptId, CallId, ServerId};
 use crate::offer::OfferKind;
 use crate::policy::calls::{Flight, Phase};
 use crate::policy::mailbox::{Mailbox, Pushed};
@@ -24,8 +24,24 @@ pub(super) enum NoRoute {
     /// Nothing that a server may still tell would change it.
     Never(CallErrorKind),
     /// Servers whose tools are not known yet may change it.
-    NotYet(CallErrorKind),
+    NotYet(Lacking),
 }
+
+/// What a call has no route for want of. Its error is made where it fails for that.
+pub(super) enum Lacking {
+    /// Nobody offers the tool.
+    Tool,
+    /// Nobody offers the prompt.
+    Prompt,
+    /// Nobody lists the resource, or a template that it follows.
+    Resource,
+    /// This says it.
+    Other(CallErrorKind),
+}
+
+/// Routes, and keys that lead to them, that are kept while nothing waits in them. Servers and their tools make one of each at
+/// most, and the keys of calls with selectors are for callers to choose: with so many tags that differ all would be kept.
+pub(super) const ROUTES_MAX: usize = 10_000;
 
 /// What became of an attempt to dispatch a call.
 enum Placed {
@@ -38,16 +54,28 @@ enum Placed {
 impl<P, S> Routing<P, S> {
     /// Finds a place for an open call: a server, a queue, or an error.
     pub(super) fn place(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
-        let Some(call) = self.calls.get(id) else { return };
+        if let Some(lacking) = self.try_place(id, now, out) {
+            let coming = self.coming();
+            self.park_or_fail(id, lacking, coming, now, out);
+        }
+    }
+
+    /// The same, but for a call that nobody can take yet: says what it lacks.
+    fn try_place(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) -> Option<Lacking> {
+        let call = self.calls.get(id)?;
         if let Errand::Leased(lease) = &call.call.errand {
             let lease = lease.clone();
             return self.place_on_lease(id, &lease, now, out);
         }
-        let route = match self.route_for(id, now) {
-            Ok(route) => route,
-            Err(NoRoute::Never(kind)) => return self.fail(id, kind, now, out),
-            Err(NoRoute::NotYet(kind)) => return self.park_or_fail(id, kind, now, out),
-        };
+        match self.route_for(id, now) {
+            Ok(route) => self.place_in(id, route, now, out),
+            Err(NoRoute::Never(kind)) => self.fail(id, kind, now, out),
+            Err(NoRoute::NotYet(lacking)) => return Some(lacking),
+        }
+        None
+    }
+
+    fn place_in(&mut self, id: CallId, route: usize, now: Instant, out: &mut impl Outlet<P, S>) {
         let Some(priority) = self.calls.get(id).map(|call| call.call.priority) else { return };
         self.apply_server_timeout(id, route);
         if self.routes[route].waiting.is_empty() {
@@ -81,11 +109,11 @@ impl<P, S> Routing<P, S> {
         if call.call.errand == Errand::Lease {
             let selector = self.lessor(&call.call.tool);
             let selector_or = format!("server or group {}", call.call.tool);
-            return self
-                .route(RouteKey { sought: Sought::Server, selector })
-                .map_err(|_| NoRoute::NotYet(CallErrorKind::NoMatch { selector: selector_or }));
+            return self.route(RouteKey { sought: Sought::Server, selector }).map_err(|_| {
+                NoRoute::NotYet(Lacking::Other(CallErrorKind::NoMatch { selector: selector_or }))
+            });
         }
-        let (sought, name) = self.resolve(&call.call, &call.call.options().selector, now)?;
+        let (sought, name) = self.resolve(&call.call, &call.call.options().selector)?;
         let selector = call.call.options().selector.clone();
         if let Some(call) = self.calls.get_mut(id) {
             call.tool = name;
@@ -117,16 +145,22 @@ impl<P, S> Routing<P, S> {
         Duration::from_secs_f64(secs.clamp(bounds.0, bounds.1))
     }
 
+    /// Whether a server may still tell what it offers.
+    pub(super) fn coming(&self) -> bool {
+        !self.introduced || self.views.iter().flatten().any(|view| !view.standing.listed && view.promises())
+    }
+
     /// Keeps a call that nobody can take yet while servers may still tell their tools; otherwise it fails.
-    pub(super) fn park_or_fail(
+    fn park_or_fail(
         &mut self,
         id: CallId,
-        kind: CallErrorKind,
+        lacking: Lacking,
+        coming: bool,
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        let coming = self.views.iter().flatten().any(|view| !view.standing.listed && view.promises());
-        if self.introduced && !coming {
+        if !coming {
+            let kind = self.lacking(id, lacking, now);
             return self.fail(id, kind, now, out);
         }
         let Some(call) = self.calls.get_mut(id) else { return };
@@ -145,15 +179,13 @@ impl<P, S> Routing<P, S> {
         self.fail(id, CallErrorKind::Overloaded { waiting, limit, retry_after: None }, now, out);
     }
 
-    /// Servers whose tools are not known, with the reason.
-    pub(super) fn unlisted(&self, now: Instant) -> Vec<UnavailableServer> {
-        let unlisted = self.views.iter().flatten().filter(|view| !view.standing.listed && !view.leaving);
-        unlisted.map(|view| view.unavailable(now)).collect()
-    }
-
     /// The route for a key; built when it is first asked for.
     fn route(&mut self, key: RouteKey) -> Result<usize, NoRoute> {
-        if let Some(route) = self.route_of.get(&key) {
+        let known = match key.thing() {
+            Some(thing) => self.route_of_thing.get(&thing),
+            None => self.route_of.get(&key),
+        };
+        if let Some(route) = known {
             return Ok(*route);
         }
         let offering = |kind: OfferKind, things: &[usize]| -> Vec<usize> {
@@ -161,29 +193,49 @@ impl<P, S> Routing<P, S> {
             servers.filter_map(|server| self.places.get(server).copied()).collect()
         };
         let mut servers: Vec<usize> = match &key.sought {
-            Sought::Server => self.places.values().copied().collect(),
+            Sought::Server => self.choice(&key.selector).map(|(_, place)| *place).collect(),
             Sought::One(kind, thing) => offering(*kind, std::slice::from_ref(thing)),
             Sought::Any(kind, things) => offering(*kind, things),
             Sought::Reader => {
-                let readers = self.places.iter().filter(|(server, _)| self.catalogue.reads(server));
+                let readers = self.choice(&key.selector).filter(|(server, _)| self.catalogue.reads(server));
                 readers.map(|(_, place)| *place).collect()
             }
         };
         servers.retain(|place| self.views[*place].as_ref().is_some_and(|view| selected(view, &key.selector)));
         if servers.is_empty() {
-            return Err(NoRoute::NotYet(CallErrorKind::NoMatch { selector: key.selector.describe() }));
+            let selector = key.selector.describe();
+            return Err(NoRoute::NotYet(Lacking::Other(CallErrorKind::NoMatch { selector })));
         }
         servers.sort_by(|a, b| self.id_at(*a).cmp(&self.id_at(*b)));
         servers.dedup();
         let route = self.route_over(servers);
-        self.route_of.insert(key, route);
+        match key.thing() {
+            Some(thing) => drop(self.route_of_thing.insert(thing, route)),
+            None => {
+                if self.route_of.len() >= ROUTES_MAX {
+                    self.route_of.clear();
+                }
+                self.route_of.insert(key, route);
+            }
+        }
         Ok(route)
+    }
+
+    /// The servers among which a selector picks: the one that it names, or all.
+    fn choice(&self, selector: &Selector) -> impl Iterator<Item = (&ServerId, &usize)> {
+        let named = selector.server.as_deref();
+        let one = named.and_then(|server| self.places.get_key_value(server));
+        let all = named.is_none().then_some(&self.places);
+        one.into_iter().chain(all.into_iter().flatten())
     }
 
     /// The route over exactly these servers.
     fn route_over(&mut self, servers: Vec<usize>) -> usize {
-        if let Some(route) = self.routes.iter().position(|route| route.servers == servers) {
-            return route;
+        if let Some(route) = self.route_of_set.get(&servers) {
+            return *route;
+        }
+        if self.routes.len() >= self.routes_max {
+            self.forget_idle_routes();
         }
         let mut hasher = DefaultHasher::new();
         servers.iter().for_each(|place| self.id_at(*place).hash(&mut hasher));
@@ -193,21 +245,51 @@ impl<P, S> Routing<P, S> {
         let tiered = priorities.any(|other| Some(other) != first);
         let timeouts = servers.iter().filter_map(|place| self.views[*place].as_ref()?.spec.timeout);
         let timeout = timeouts.max();
-        let route = self.routes.len();
-        for place in &servers {
+        let waiting = Mailbox::new(&self.settings.mailbox);
+        self.keep_route(Route { servers, set: hasher.finish(), tiered, timeout, waiting })
+    }
+
+    fn keep_route(&mut self, route: Route) -> usize {
+        let at = self.routes.len();
+        for place in &route.servers {
             if self.routes_of.len() <= *place {
                 self.routes_of.resize_with(*place + 1, Vec::new);
             }
-            self.routes_of[*place].push(route);
+            self.routes_of[*place].push(at);
         }
-        self.routes.push(Route {
-            servers,
-            set: hasher.finish(),
-            tiered,
-            timeout,
-            waiting: Mailbox::new(&self.settings.mailbox),
-        });
-        route
+        self.route_of_set.insert(route.servers.clone(), at);
+        self.routes.push(route);
+        at
+    }
+
+    /// Forgets the routes in which nothing waits, and which calls lead where: each call that comes finds its own anew. What
+    /// waits goes on to wait where it is.
+    fn forget_idle_routes(&mut self) {
+        let former = self.forget_routes();
+        for route in former.into_iter().filter(|route| !route.waiting.is_empty()) {
+            let ids: Vec<CallId> = route.waiting.iter().copied().collect();
+            let at = self.keep_route(route);
+            self.waiting.insert(at);
+            for id in ids {
+                if let Some(call) = self.calls.get_mut(id)
+                    && let Phase::Queued { route, .. } = &mut call.phase
+                {
+                    *route = at;
+                }
+            }
+        }
+        // However many wait, the next time is as far away as what was looked at now.
+        self.routes_max = ROUTES_MAX.max(2 * self.routes.len());
+    }
+
+    /// Forgets all routes. Gives back those that there were.
+    fn forget_routes(&mut self) -> Vec<Route> {
+        self.route_of.clear();
+        self.route_of_thing.clear();
+        self.route_of_set.clear();
+        self.routes_of.clear();
+        self.waiting.clear();
+        std::mem::take(&mut self.routes)
     }
 
     fn id_at(&self, place: usize) -> Option<&str> {
@@ -413,22 +495,28 @@ impl<P, S> Routing<P, S> {
 
     /// Looks again at the calls whose tool was not known.
     pub(super) fn unpark(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+        if self.parked.is_empty() {
+            return;
+        }
         let parked: Vec<CallId> = self.parked.drain().collect();
+        // Looked for once for all of them: there may be as many servers as calls.
+        let coming = self.coming();
         for id in parked {
-            self.place(id, now, out);
+            if let Some(lacking) = self.try_place(id, now, out) {
+                self.park_or_fail(id, lacking, coming, now, out);
+            }
         }
     }
 
     /// The servers or their tools have changed: routes are built anew and every waiting call looks again.
     pub(super) fn reconsider(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
-        let mut moved: Vec<CallId> = std::mem::take(&mut self.routes)
+        let mut moved: Vec<CallId> = self
+            .forget_routes()
             .iter_mut()
             .flat_map(|route| route.waiting.drain().collect::<Vec<_>>())
             .collect();
+        self.routes_max = ROUTES_MAX;
         moved.sort_unstable();
-        self.route_of.clear();
-        self.routes_of.clear();
-        self.waiting.clear();
         for id in moved {
             if let Some(call) = self.calls.get_mut(id) {
                 call.phase = Phase::New;

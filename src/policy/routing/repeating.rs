@@ -211,11 +211,14 @@ impl<P, S> Routing<P, S> {
             self.counters.retries_refused += 1;
             return;
         }
-        if let Some(flight) = self.send(id, place, Over::Shared, false, now, out) {
-            self.counters.hedges += 1;
-            if let Some(call) = self.calls.get_mut(id) {
-                call.hedge = Some(flight);
+        match self.send(id, place, Over::Shared, false, now, out) {
+            Some(flight) => {
+                self.counters.hedges += 1;
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.hedge = Some(flight);
+                }
             }
+            None => self.budget.give_back(now),
         }
     }
 

@@ -4,20 +4,24 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::placing::{NoRoute, selected};
+use super::placing::{Lacking, NoRoute, selected};
 use super::{Routing, Sought};
 use crate::call::{Call, Completes, Request, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
-use crate::id::ServerId;
+use crate::id::{CallId, ServerId};
 use crate::offer::OfferKind;
 use crate::policy::catalogue::{Resolution, Resource, ResourceTemplate};
+
+/// Servers that are told of which nobody knows whether they offer what a call names: each is told with its reason, and an
+/// invented name must not cost a line for each of thousands.
+const MISSING_TOLD_MAX: usize = 32;
 
 /// A thing that was found, or things of one name that are balanced over groups; and its name on the servers.
 type Resolved = Result<(Sought, Arc<str>), NoRoute>;
 
 impl<P, S> Routing<P, S> {
     /// What a call asks for, of the servers that the selector picks.
-    pub(super) fn resolve(&self, call: &Call, selector: &Selector, now: Instant) -> Resolved {
+    pub(super) fn resolve(&self, call: &Call, selector: &Selector) -> Resolved {
         let (name, group) = (call.tool.as_str(), selector.group.as_deref());
         match call.request {
             Request::Tool => {
@@ -31,11 +35,7 @@ impl<P, S> Routing<P, S> {
                     Resolution::Ambiguous(candidates) => {
                         Err(NoRoute::Never(CallErrorKind::AmbiguousTool { candidates }))
                     }
-                    Resolution::Unknown { near } => {
-                        let mut missing = self.unlisted(now);
-                        missing.extend(self.blocked(&call.tool));
-                        Err(NoRoute::NotYet(CallErrorKind::UnknownTool { near, missing }))
-                    }
+                    Resolution::Unknown => Err(NoRoute::NotYet(Lacking::Tool)),
                 }
             }
             Request::Prompt | Request::Completion(Completes::Prompt) => {
@@ -51,18 +51,40 @@ impl<P, S> Routing<P, S> {
                     Resolution::Ambiguous(candidates) => {
                         Err(NoRoute::Never(CallErrorKind::AmbiguousPrompt { candidates }))
                     }
-                    Resolution::Unknown { near } => {
-                        let missing = self.unlisted(now);
-                        Err(NoRoute::NotYet(CallErrorKind::UnknownPrompt { near, missing }))
-                    }
+                    Resolution::Unknown => Err(NoRoute::NotYet(Lacking::Prompt)),
                 }
             }
-            Request::Resource => self.resolve_resource(name, selector, now),
+            Request::Resource => self.resolve_resource(name, selector),
             Request::Completion(Completes::Template) => {
                 let offered = |template: &ResourceTemplate| self.offered(&template.servers, selector);
-                self.template(name, self.catalogue.resolve_template(name, group, offered), now)
+                self.template(name, self.catalogue.resolve_template(name, group, offered))
             }
         }
+    }
+
+    /// The error of a call that nothing was found for. Only made when it fails: it may wait before, and look again and again.
+    pub(super) fn lacking(&self, id: CallId, lacking: Lacking, now: Instant) -> CallErrorKind {
+        let unlisted = || self.unlisted(now).take(MISSING_TOLD_MAX);
+        // Near names are found by whoever called, beside the router.
+        match lacking {
+            Lacking::Tool => {
+                let call = self.calls.get(id);
+                let blocked = call.into_iter().flat_map(|call| self.blocked(&call.call.tool));
+                let missing = unlisted().chain(blocked.take(MISSING_TOLD_MAX)).collect();
+                CallErrorKind::UnknownTool { near: Vec::new(), missing }
+            }
+            Lacking::Prompt => {
+                CallErrorKind::UnknownPrompt { near: Vec::new(), missing: unlisted().collect() }
+            }
+            Lacking::Resource => CallErrorKind::UnknownResource { missing: unlisted().collect() },
+            Lacking::Other(kind) => kind,
+        }
+    }
+
+    /// Servers whose tools are not known, with the reason.
+    fn unlisted(&self, now: Instant) -> impl Iterator<Item = UnavailableServer> {
+        let unlisted = self.views.iter().flatten().filter(|view| !view.standing.listed && !view.leaving);
+        unlisted.map(move |view| view.unavailable(now))
     }
 
     /// Servers that offer the tool, and where it is left out since its pin is broken.
@@ -76,7 +98,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Finds a resource by itself, by a template that its URI follows, or where the call says who has it.
-    fn resolve_resource(&self, uri: &str, selector: &Selector, now: Instant) -> Resolved {
+    fn resolve_resource(&self, uri: &str, selector: &Selector) -> Resolved {
         let group = selector.group.as_deref();
         let offered = |resource: &Resource| self.offered(&resource.servers, selector);
         match self.catalogue.resolve_resource(uri, group, offered) {
@@ -86,17 +108,15 @@ impl<P, S> Routing<P, S> {
                 Ok((Sought::Any(OfferKind::Resource, places), uri.into()))
             }
             Resolution::Ambiguous(groups) => Err(NoRoute::Never(CallErrorKind::AmbiguousResource { groups })),
-            Resolution::Unknown { .. } if *selector != Selector::default() => {
-                Ok((Sought::Reader, uri.into()))
-            }
-            Resolution::Unknown { .. } => {
+            Resolution::Unknown if *selector != Selector::default() => Ok((Sought::Reader, uri.into())),
+            Resolution::Unknown => {
                 let offered = |template: &ResourceTemplate| self.offered(&template.servers, selector);
-                self.template(uri, self.catalogue.resolve_by_template(uri, group, offered), now)
+                self.template(uri, self.catalogue.resolve_by_template(uri, group, offered))
             }
         }
     }
 
-    fn template(&self, name: &str, found: Resolution<'_, ResourceTemplate>, now: Instant) -> Resolved {
+    fn template(&self, name: &str, found: Resolution<'_, ResourceTemplate>) -> Resolved {
         match found {
             Resolution::Found(template) => {
                 Ok((Sought::One(OfferKind::ResourceTemplate, template.index), name.into()))
@@ -106,9 +126,7 @@ impl<P, S> Routing<P, S> {
                 Ok((Sought::Any(OfferKind::ResourceTemplate, places), name.into()))
             }
             Resolution::Ambiguous(groups) => Err(NoRoute::Never(CallErrorKind::AmbiguousResource { groups })),
-            Resolution::Unknown { .. } => {
-                Err(NoRoute::NotYet(CallErrorKind::UnknownResource { missing: self.unlisted(now) }))
-            }
+            Resolution::Unknown => Err(NoRoute::NotYet(Lacking::Resource)),
         }
     }
 

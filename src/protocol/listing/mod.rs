@@ -13,13 +13,7 @@ use serde_json::value::RawValue;
 use super::mirror::Mirrors;
 use crate::json::RawJson;
 use crate::news::{beginning, reason};
-use crate::offer::OfferKind;
-
-/// The longest name of a tool or prompt, in bytes.
-const NAME_BYTES_MAX: usize = 128;
-
-/// The longest URI or template, in bytes: as long as HTTP servers commonly take.
-const URI_BYTES_MAX: usize = 8 << 10;
+use crate::offer::{NAME_BYTES_MAX, OfferKind, URI_BYTES_MAX};
 
 /// The largest entry, in bytes: no honest schema or description comes near it, and ten thousand of them still fit into memory.
 const ENTRY_BYTES_MAX: usize = 256 << 10;

@@ -48,7 +48,7 @@ struct Call {
 }
 
 /// A call that a server has.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Sent {
     call: Call,
     permit: Permit,
@@ -275,17 +275,18 @@ impl<'a> Simulation<'a> {
     }
 
     fn end(&mut self, place: usize, sent: Sent, class: OutcomeClass, now: Instant) {
-        let latency = now.saturating_duration_since(sent.at);
+        let Sent { call, permit, at } = sent;
+        let latency = now.saturating_duration_since(at);
         let server = &mut self.servers[place];
         server.in_flight -= 1;
         server.working -= 1;
         server.load.observe(latency, class, now);
-        server.breaker.record(sent.permit, class, latency, now, &mut self.rng);
+        server.breaker.record(permit, class, latency, now, &mut self.rng);
         self.watch(place);
         self.work(place, now);
         match class {
-            OutcomeClass::Success => self.succeeded(sent.call, now),
-            OutcomeClass::Failure | OutcomeClass::Overload | OutcomeClass::Ignored => self.failed(sent.call),
+            OutcomeClass::Success => self.succeeded(call, now),
+            OutcomeClass::Failure | OutcomeClass::Overload | OutcomeClass::Ignored => self.failed(call),
         }
     }
 

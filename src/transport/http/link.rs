@@ -16,13 +16,13 @@ use futures_util::stream::{BoxStream, SelectAll};
 use futures_util::{FutureExt, Sink, Stream, StreamExt};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Request};
-use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::client::{Body, Client, ClientTasks};
 use super::exchange::{Answered, Bearings, Errand, Exchange, Heard, Site};
 use super::headers::{JSON, JSON_OR_EVENTS, METHOD, NAME, PARAM_PREFIX, value};
+use crate::number_map::NumberMap;
 use crate::protocol::{LEGACY_VERSIONS, MODERN_VERSION};
 use crate::transport::{BoxFuture, Failure, Head, Inbound, Link, LinkError, Outbound};
 
@@ -74,7 +74,7 @@ pub(super) struct HttpLink {
     telling: SelectAll<BoxStream<'static, (Errand, Heard)>>,
     /// The requests that wait for an answer, each with the way to call it off. The pool bounds them; held back here, a
     /// request would hold back the cancellations that make room for it.
-    under_way: FxHashMap<u64, oneshot::Sender<Answered>>,
+    under_way: NumberMap<u64, oneshot::Sender<Answered>>,
     /// How many notices are under way.
     notices: usize,
     /// How many are done with.
@@ -99,7 +99,7 @@ impl HttpLink {
             welcome: Welcome::None,
             exchanges: SelectAll::new(),
             telling: SelectAll::new(),
-            under_way: FxHashMap::default(),
+            under_way: NumberMap::default(),
             notices: 0,
             told: 0,
             listening: None,

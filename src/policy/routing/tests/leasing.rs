@@ -202,3 +202,27 @@ fn a_life_that_is_told_again_is_the_same_life() {
     house.call(Call::tool("t").server("a"));
     assert_eq!(house.last().0, "a");
 }
+
+#[test]
+fn a_call_on_a_lease_waits_for_a_new_routers_catalogue() {
+    let mut house = House::new("round-robin", |_| {});
+    // A new router: the registry has told of the server, and not yet of the tools.
+    house.join("a", "g", 0, Incarnation::FIRST, up(8));
+    let key = LeaseKey { server: id("a"), incarnation: Incarnation::FIRST, connection: LINE };
+    let call = house.call_on(&key);
+    assert!(house.answer_of(call).is_none(), "{:?}", house.answer_of(call));
+    let mut house = house.with(&[("a", "g", &["t"])], 8);
+    assert_eq!((house.last_over(), house.last().1.call), (Over::Leased(LINE), CallId(call)));
+    house.succeed_last();
+    assert!(house.answer_of(call).unwrap().is_ok());
+}
+
+#[test]
+fn a_call_on_a_lease_of_a_tool_that_its_server_does_not_have_fails_when_the_router_knows_all() {
+    let mut house = House::new("round-robin", |_| {});
+    house.join("a", "g", 0, Incarnation::FIRST, up(8));
+    let key = LeaseKey { server: id("a"), incarnation: Incarnation::FIRST, connection: LINE };
+    let call = house.call_on(&key);
+    let house = house.with(&[("a", "g", &["u"])], 8);
+    assert!(matches!(house.error_of(call), CallErrorKind::UnknownTool { .. }));
+}

@@ -1,3 +1,4 @@
+mod bounds;
 mod hearing;
 mod leasing;
 mod once;
@@ -27,6 +28,8 @@ struct Script {
     cancelled: Vec<(String, AttemptId, CancelReason)>,
     told: Vec<(u64, CallNews)>,
     released: Arc<RwLock<Vec<LeaseKey>>>,
+    /// Ports that nobody waits at.
+    left: Vec<u64>,
     /// Servers whose actor is gone.
     gone: Vec<String>,
 }
@@ -34,6 +37,14 @@ struct Script {
 impl Outlet<u64, String> for Script {
     fn answer(&mut self, port: u64, answer: Answer) {
         self.answers.push((port, answer));
+    }
+
+    fn unknown(&mut self, port: u64, error: CallError, _: &Arc<Catalogue>) {
+        self.answers.push((port, Err(error)));
+    }
+
+    fn left(&self, port: &u64) -> bool {
+        self.left.contains(port)
     }
 
     fn dispatch(&mut self, server: &String, dispatch: Dispatch) -> bool {
@@ -233,12 +244,12 @@ fn a_bare_name_of_several_groups_is_an_error_that_lists_them() {
 }
 
 #[test]
-fn an_unknown_tool_gets_near_names_and_the_servers_that_are_missing() {
+fn an_unknown_tool_gets_the_servers_that_are_missing_and_near_names_are_left_to_the_caller() {
     let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["file.read"])], 8);
     house.join("dark", "dark", 9, Incarnation::FIRST, Standing { listed: false, ..down() });
     let call = house.call(Call::tool("file.raed"));
     let CallErrorKind::UnknownTool { near, missing } = house.error_of(call) else { panic!("known") };
-    assert_eq!(near, &["file.read"]);
+    assert!(near.is_empty());
     assert_eq!(missing[0].server.as_str(), "dark");
 }
 

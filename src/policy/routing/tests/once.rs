@@ -7,15 +7,26 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Call { safety: u8, priority: u8 },
+    Call {
+        safety: u8,
+        priority: u8,
+    },
     Succeed(usize),
     Fail(usize),
-    Lose { which: usize, sent: bool },
+    Lose {
+        which: usize,
+        sent: bool,
+    },
     Refuse(usize),
     Cancel(u64),
     Down(usize),
-    Up { server: usize, slots: usize },
+    Up {
+        server: usize,
+        slots: usize,
+    },
     Wait(u64),
+    /// The router ends, and another one takes its place.
+    Restart,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -29,18 +40,24 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..2).prop_map(Step::Down),
         2 => (0usize..2, 1usize..4).prop_map(|(server, slots)| Step::Up { server, slots }),
         1 => (0u64..2_000).prop_map(Step::Wait),
+        1 => Just(Step::Restart),
     ]
+}
+
+fn house() -> House {
+    let mut house = House::new("peak-ewma", |settings| settings.mailbox.capacity = 6).with(TWO, 2);
+    let group = crate::id::GroupId::new("g").unwrap();
+    for _ in 0..100 {
+        house.routing.hedge_delays.observe(&group, &"t".into(), Duration::from_millis(500), house.now);
+    }
+    house
 }
 
 proptest! {
     #[test]
     fn every_call_is_answered_once_or_cancelled_and_no_slot_leaks(steps in prop::collection::vec(step(), 1..120)) {
         let names = ["a", "b"];
-        let mut house = House::new("peak-ewma", |settings| settings.mailbox.capacity = 6).with(TWO, 2);
-        let group = crate::id::GroupId::new("g").unwrap();
-        for _ in 0..100 {
-            house.routing.hedge_delays.observe(&group, &"t".into(), Duration::from_millis(500), house.now);
-        }
+        let mut house = house();
         let mut lives = [Incarnation::FIRST; 2];
         let mut at_work: Vec<(String, Incarnation, AttemptId)> = Vec::new();
         let mut cancelled = 0usize;
@@ -93,6 +110,20 @@ proptest! {
                 Step::Wait(ms) => {
                     house.now += Duration::from_millis(ms);
                     house.routing.tick(house.now, &mut house.out);
+                }
+                Step::Restart => {
+                    let abandoned = house.routing.abandon(house.now, &mut house.out);
+                    prop_assert_eq!(house.routing.open_calls(), 0);
+                    house.routing = self::house().routing;
+                    for (server, name) in names.into_iter().enumerate() {
+                        house.join(name, "g", server, lives[server], up(2));
+                    }
+                    let back: Vec<(u64, Arc<Call>)> = house.out.handed_back.drain(..).collect();
+                    prop_assert_eq!(abandoned.handed_back, back.len());
+                    for (port, call) in back {
+                        prop_assert!(at_work.iter().all(|(.., attempt)| attempt.call != CallId(port)), "a server has seen it");
+                        house.routing.submit(CallId(port), call, house.now, port, house.now, &mut house.out);
+                    }
                 }
                 Step::Succeed(_) | Step::Fail(_) | Step::Lose { .. } | Step::Refuse(_) => {}
             }

@@ -211,6 +211,18 @@ fn a_hedge_is_paid_from_the_budget() {
 }
 
 #[test]
+fn a_hedge_that_finds_no_server_costs_nothing() {
+    let mut house = paced(|_| {});
+    house.call(Call::tool("t").hedged());
+    let other = if house.last().0 == "a" { "b" } else { "a" };
+    house.out.gone.push(other.to_owned());
+    let before = house.routing.budget.balance(house.now);
+    house.wait(100);
+    assert_eq!((house.out.dispatched.len(), house.routing.stats(house.now).hedges), (1, 0));
+    assert_eq!(house.routing.budget.balance(house.now), before);
+}
+
+#[test]
 fn a_hedge_without_a_budget_is_a_mistake_that_is_told() {
     let mut house = paced(|settings| {
         settings.retry.budget_ratio = 0.0;
