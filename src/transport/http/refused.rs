@@ -82,10 +82,11 @@ impl Said {
             return String::from_utf8(body.into()).map_or(Self::Nothing, Self::Words);
         }
         let mut answer = None;
-        let decoded = decode(body.clone(), |message| {
-            if let Message::Response(Answer { id, outcome }) = message {
-                answer = Some((id, outcome.err()));
-            }
+        let decoded = decode(body.clone(), |message| match message {
+            Message::Response(Answer { id, outcome }) => answer = Some((id, outcome.err())),
+            // Some servers make up an id, such as "server-error", where they know of none.
+            Message::Foreign { outcome, .. } => answer = Some((None, outcome.err())),
+            Message::Hollow { .. } | Message::Request { .. } | Message::Notification { .. } => {}
         });
         match (decoded, answer) {
             (Ok(()), Some((to, error))) => Self::Answer { frame: body, to, error },
