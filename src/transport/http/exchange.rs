@@ -396,7 +396,10 @@ impl Running {
         let Collected::Whole(frame) = collect(headers, body, REFUSAL_BYTES_MAX).await else { return None };
         let mut found = None;
         let decoded = decode(frame.clone(), |message| {
-            if let Message::Response(Answer { outcome: Err(error), .. }) = message {
+            // Servers make ids up for what they refuse unread.
+            if let Message::Response(Answer { outcome: Err(error), .. })
+            | Message::Foreign { outcome: Err(error), .. } = message
+            {
                 found = Some(error);
             }
         });
