@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long each flood lasts.
-const FLOODED_FOR: Duration = Duration::from_millis(250);
+const FLOODED_FOR: Duration = Duration::from_millis(200);
 
 /// What a flood may cost in memory, in KiB: the buffers of both of its ends, some messages of the greatest size, and what
 /// the allocator does not give back. A flood that is kept takes more within its time.
