@@ -500,3 +500,33 @@ async fn violations_are_told_once_a_second_and_all_of_them_counted() {
     drop(peer);
     end(troupe).await;
 }
+
+#[tokio::test]
+async fn more_changes_of_resources_than_are_named_clear_what_is_kept_of_all() {
+    let changing = |_: usize, request: &Asked| match request.method.as_str() {
+        "resources/read" => {
+            let contents = json!([{"uri": "file:///a", "text": "alpha"}]);
+            let fresh = json!({"contents": contents, "ttlMs": 600_000, "cacheScope": "public"});
+            vec![result(request.id, fresh)]
+        }
+        // It tells of very many others, in one message.
+        "tools/call" => {
+            let updated = |n| {
+                let uri = format!("file:///other/{n}");
+                json!({"method": "notifications/resources/updated", "params": {"uri": uri}}).to_string()
+            };
+            let batch = (0..2_000).map(updated).collect::<Vec<_>>().join(",");
+            vec![format!("[{batch}]"), good(request)]
+        }
+        _ => vec![good(request)],
+    };
+    let (troupe, mut events, _) = in_memory(pool(1, 1), changing).await;
+    until_ready(&mut events).await;
+    let read = async || troupe.call(Call::resource("file:///a")).await.unwrap().cached;
+    assert_eq!([read().await, read().await], [false, true]);
+    troupe.call(Call::tool("t")).await.unwrap();
+    while read().await {
+        tokio::task::yield_now().await;
+    }
+    end(troupe).await;
+}

@@ -836,6 +836,10 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Pings a silent peer, and gives up one that stays silent.
     fn check_liveness(&mut self, poller: &mut Poller<'_>) -> Result<(), String> {
         while self.ping.poll_tick(poller).is_ready() {
+            self.forget_listings();
+            if !self.notices.is_empty() {
+                poller.waker().wake_by_ref();
+            }
             if !self.link.pings() {
                 continue;
             }

@@ -206,7 +206,7 @@ pub struct LivenessSettings {
     pub ping_interval: Duration,
     /// Intervals of silence that make it dead: 2. A thousand at most.
     pub misses_max: u32,
-    /// A write that the peer does not take within this time makes it dead: 10 s.
+    /// A peer that takes nothing of what waits to be written for this long is dead: 10 s.
     #[serde(with = "duration::Text")]
     pub write_timeout: Duration,
 }

@@ -35,6 +35,9 @@ const DRAINING_MAX: usize = 64;
 /// Inbound messages that are held while nobody takes them.
 const HELD_MAX: usize = 64;
 
+/// Their size together, in bytes, before no more are taken: each may be as large as a message may be.
+const HELD_BYTES_MAX: usize = 1 << 20;
+
 /// How long the end of a session is told for.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
@@ -58,6 +61,16 @@ enum Welcome {
     Due,
     /// It is under way.
     UnderWay,
+}
+
+/// The size of a message.
+fn bytes_of(inbound: &Inbound) -> usize {
+    match inbound {
+        Inbound::Message(frame) | Inbound::Beside { frame, .. } | Inbound::Answer { frame, .. } => {
+            frame.len()
+        }
+        Inbound::Failed { .. } | Inbound::Leaving(_) | Inbound::Alive => 0,
+    }
 }
 
 /// The link; see the module's page.
@@ -268,9 +281,13 @@ impl HttpLink {
         while let Poll::Ready(Some((errand, heard))) = self.telling.poll_next_unpin(poller) {
             self.take(errand, heard);
         }
-        while self.heard.len() < HELD_MAX {
+        let mut bytes: usize = self.heard.iter().map(bytes_of).sum();
+        while self.heard.len() < HELD_MAX && bytes < HELD_BYTES_MAX {
             match self.exchanges.poll_next_unpin(poller) {
-                Poll::Ready(Some((errand, heard))) => self.take(errand, heard),
+                Poll::Ready(Some((errand, heard))) => {
+                    self.take(errand, heard);
+                    bytes += self.heard.back().map_or(0, bytes_of);
+                }
                 Poll::Ready(None) | Poll::Pending => return,
             }
         }
