@@ -408,6 +408,24 @@ async fn what_the_host_says_while_a_life_ends_is_said_to_the_next_one() {
     end(troupe).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_replaced_or_resumed_is_ready_when_its_next_life_is() {
+    let server = scripted().await;
+    let troupe = ready([at(&server)]).await;
+    for _ in 0..20 {
+        let former = info(&troupe).unwrap().incarnation;
+        troupe.replace(anew(&server)).await.unwrap();
+        troupe.ready(Readiness::All).await.unwrap();
+        let present = info(&troupe).unwrap();
+        assert!(present.incarnation > former && present.status == ServerStatus::Ready, "{present:?}");
+        troupe.drain("s", LONG).await.unwrap();
+        assert_eq!(info(&troupe).unwrap().status, ServerStatus::Stopped);
+        troupe.resume("s").await.unwrap();
+        troupe.call(echo()).await.unwrap();
+    }
+    end(troupe).await;
+}
+
 #[tokio::test]
 async fn a_server_that_has_ended_for_good_is_replaced() {
     let server = scripted().await;

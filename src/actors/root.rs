@@ -36,7 +36,7 @@ use crate::config::{Applied, ConfigFile, LoosePermissions, Settings, SourceConfi
 use crate::discovery::SourceError;
 use crate::duration::later;
 use crate::event::{Event, ExitCause, Origin};
-use crate::id::{GroupId, RouterLife, ServerId, SourceId};
+use crate::id::{GroupId, Incarnation, RouterLife, ServerId, SourceId};
 use crate::policy::classify::Classifier;
 use crate::policy::pins::Pinning;
 use crate::policy::response_cache::Sweep;
@@ -92,12 +92,12 @@ pub(crate) enum RootMsg {
     Register { registration: Registration, port: oneshot::Sender<Result<(), RegisterError>> },
     /// By a handle: a server leaves. Answers whether there was one.
     Unregister { server: ServerId, port: oneshot::Sender<bool> },
-    /// By a handle: another description of a server. Answers whether there is one.
-    Replace { registration: Registration, port: oneshot::Sender<bool> },
+    /// By a handle: another description of a server. Answered, if there is one, with its last life before that.
+    Replace { registration: Registration, port: oneshot::Sender<Option<Incarnation>> },
     /// By a handle: a server finishes what it has until then, and rests. Dropped where there is none.
     Drain { server: ServerId, until: Instant, port: oneshot::Sender<Rest> },
-    /// By a handle: a server that rests goes on. Answers whether there is one that does.
-    Resume { server: ServerId, port: oneshot::Sender<bool> },
+    /// By a handle: a server that rests goes on. Answered, if there is one that does, with its last life before that.
+    Resume { server: ServerId, port: oneshot::Sender<Option<Incarnation>> },
     /// By a handle: another strategy.
     SetStrategy { name: String, port: oneshot::Sender<Result<(), UnknownStrategy>> },
     /// By a handle: another configuration, and what is wrong with the files that it names. Answered with what it changes and
@@ -338,11 +338,13 @@ impl Actor for RootActor {
                 let _ = port.send(state.unregister(server));
             }
             RootMsg::Replace { registration, port } => {
-                let _ = port.send(state.replace(registration));
+                let last = state.last_life(&registration.spec.id);
+                let _ = port.send(last.filter(|_| state.replace(registration)));
             }
             RootMsg::Drain { server, until, port } => state.drain(server, until, port),
             RootMsg::Resume { server, port } => {
-                let _ = port.send(state.resume(server));
+                let last = state.last_life(&server);
+                let _ = port.send(last.filter(|_| state.resume(server)));
             }
             RootMsg::Found { source, census, heard } => {
                 state.found(&source, census, now);
@@ -639,6 +641,11 @@ impl RootState {
         self.enrol(registration);
         self.reconcile(&id);
         Ok(())
+    }
+
+    /// The life of a server that was begun last.
+    fn last_life(&self, server: &ServerId) -> Option<Incarnation> {
+        self.registered.get(server).map(|registered| registered.numbers.last_life())
     }
 
     /// The server, unless it is leaving.

@@ -61,8 +61,8 @@ pub use telling::CallStream;
 /// How long the figures of one server are waited for; an actor that answers later is shown without them.
 const FIGURES_WAIT: Duration = Duration::from_secs(1);
 
-/// How long an order to a breaker waits for the next life of a server whose last one has just ended. The first restarts follow
-/// within milliseconds.
+/// How long an order waits for the next life of a server whose last one has just ended or is to be replaced. The first restarts
+/// follow within milliseconds.
 const NEXT_LIFE_WAIT: Duration = Duration::from_secs(1);
 
 /// Which servers must be ready before [`Troupe::ready`] returns.
@@ -384,7 +384,7 @@ impl Troupe {
     }
 
     /// Gives a server another description, such as another address. Calls in flight finish at the old one (for at most the
-    /// shutdown drain); new ones wait for the new one to be ready.
+    /// shutdown drain); new ones, from the return on, wait for the new one to be ready.
     ///
     /// # Errors
     /// A wrong description, or [`ReplaceError::Unknown`] if no server of that id is registered.
@@ -407,9 +407,14 @@ impl Troupe {
     ) -> Result<(), ReplaceError> {
         let id = server.id().to_owned();
         let registration = self.registration(server, connector).await?;
+        let server = registration.spec.id.clone();
         match ask(&self.0.root, |port| RootMsg::Replace { registration, port }).await {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(UnknownServer(id).into()),
+            Ok(Some(last)) => {
+                // One that rests goes on to rest.
+                self.seen(&server, |info| info.incarnation > last || is_resting(info)).await;
+                Ok(())
+            }
+            Ok(None) | Err(_) => Err(UnknownServer(id).into()),
         }
     }
 
@@ -460,9 +465,12 @@ impl Troupe {
     pub async fn resume(&self, server: &str) -> Result<(), UnknownServer> {
         let unknown = || UnknownServer(server.to_owned());
         let id = ServerId::new(server).map_err(|_| unknown())?;
-        match ask(&self.0.root, |port| RootMsg::Resume { server: id, port }).await {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(unknown()),
+        match ask(&self.0.root, |port| RootMsg::Resume { server: id.clone(), port }).await {
+            Ok(Some(last)) => {
+                self.seen(&id, |info| info.incarnation > last).await;
+                Ok(())
+            }
+            Ok(None) | Err(_) => Err(unknown()),
         }
     }
 
@@ -508,6 +516,15 @@ impl Troupe {
         let _ = roster.wait_for(|roster| roster.configuration >= number).await;
         self.router_heard().await;
         Ok(applied)
+    }
+
+    /// Waits until handles and router see what was ordered for a server, so that nobody takes its former life for the next one.
+    async fn seen(&self, server: &ServerId, wanted: impl Fn(&ServerInfo) -> bool) {
+        let mut roster = self.0.roster.clone();
+        let seen = |roster: &Arc<Roster>| roster.entry(server).is_none_or(|entry| wanted(&entry.info));
+        // It is ordered, and happens when whoever is late has come to it.
+        let _ = tokio::time::timeout(NEXT_LIFE_WAIT, roster.wait_for(seen)).await;
+        self.router_heard().await;
     }
 
     /// Waits until the router has heard what the root told it, so that calls from now on go by that.
