@@ -1,8 +1,8 @@
 //! Names that look like one that nobody knows.
 //!
-//! To compare two names for likeness costs as much as placing a call, and names come from whoever invents them. So only a few
-//! are compared, those that share the most letters with the one that was asked for, and no more of each than its beginning.
-//! It is looked for by whoever asked, beside the actors.
+//! To compare two names for likeness takes as long as to place a call, or ten times as long where they are long; and names
+//! come from whoever invents them. So only few are compared, those of like length that share the most letters with the one
+//! that was asked for, and no more than a fixed amount of work is done. It is done by whoever asked, beside the actors.
 
 use std::collections::BinaryHeap;
 
@@ -12,11 +12,15 @@ use crate::call::head;
 /// Near names that an unknown one is answered with.
 const NEAR_MAX: usize = 5;
 
-/// Names that are compared for likeness.
-const COMPARED_MAX: usize = 48;
+/// Names that are compared for likeness, at most.
+const COMPARED_MAX: usize = 32;
 
-/// Of a name, that is compared: most names end before that, and the time grows with the square of it.
+/// Of a name, that is compared: most names end before that.
 const COMPARED_BYTES_MAX: usize = 64;
+
+/// Pairs of bytes that are looked at for one name, some tens of microseconds: enough for all of the names above where they have
+/// twenty characters.
+const PAIRS_MAX: usize = 16 << 10;
 
 /// Likeness (Jaro-Winkler) below which a name is no suggestion.
 const LIKENESS_MIN: f64 = 0.8;
@@ -37,9 +41,12 @@ impl Outline {
         Self { signs, bytes: name.len() as u8 }
     }
 
-    /// How different two names must be at least, by signs and length.
-    fn apart(self, other: Self) -> u32 {
-        (self.signs ^ other.signs).count_ones() + u32::from(self.bytes.abs_diff(other.bytes))
+    /// How different two names must be at least, by signs and length. None where one is more than twice as long: that is no
+    /// slip of the pen.
+    fn apart(self, other: Self) -> Option<u32> {
+        let (shorter, longer) = (self.bytes.min(other.bytes), self.bytes.max(other.bytes));
+        let alike = u32::from(longer) <= 2 * u32::from(shorter);
+        alike.then(|| (self.signs ^ other.signs).count_ones() + u32::from(longer - shorter))
     }
 }
 
@@ -50,10 +57,15 @@ pub fn near<E: Entry>(
     outlines: &[Outline],
     shared: impl Fn(&E) -> bool,
 ) -> Vec<String> {
-    let wanted = Outline::of(name.rsplit_once('/').map_or(name, |(_, bare)| bare));
+    let (of_group, exposed) = (name.rsplit_once('/'), name.rsplit_once("__"));
+    let bare = of_group.map_or(name, |(_, bare)| bare);
+    let wanted = Outline::of(bare);
+    let wanted_exposed = exposed.map(|(_, bare)| Outline::of(bare));
     let mut likely: BinaryHeap<(u32, usize)> = BinaryHeap::with_capacity(COMPARED_MAX + 1);
     for (place, outline) in outlines.iter().enumerate() {
-        let candidate = (wanted.apart(*outline), place);
+        let apart = wanted.apart(*outline).into_iter();
+        let apart = apart.chain(wanted_exposed.and_then(|wanted| wanted.apart(*outline))).min();
+        let Some(candidate) = apart.map(|apart| (apart, place)) else { continue };
         if likely.len() < COMPARED_MAX {
             likely.push(candidate);
         } else if let Some(mut worst) = likely.peek_mut()
@@ -62,16 +74,32 @@ pub fn near<E: Entry>(
             *worst = candidate;
         }
     }
-    let mut near: Vec<(f64, String)> = likely
-        .into_iter()
-        .filter_map(|(_, place)| {
-            let entry = &entries[place];
-            let qualified = qualified(entry);
-            let best = likeness(name, entry.name()).max(likeness(name, &qualified));
-            let shown = if shared(entry) { qualified } else { entry.name().to_string() };
-            (best >= LIKENESS_MIN).then_some((best, shown))
-        })
-        .collect();
+    let mut pairs_left = PAIRS_MAX;
+    let mut compare = |name: &str, known: &str| {
+        let (name, known) = (head(name, COMPARED_BYTES_MAX), head(known, COMPARED_BYTES_MAX));
+        match pairs_left.checked_sub(name.len() * known.len()) {
+            Some(left) => {
+                pairs_left = left;
+                likeness(name, known)
+            }
+            None => 0.0,
+        }
+    };
+    let mut near: Vec<(f64, String)> = Vec::new();
+    for (_, place) in likely.into_sorted_vec() {
+        let entry = &entries[place];
+        // Each by the form of name that was asked for.
+        let best = match (of_group, exposed) {
+            (Some(_), _) => compare(name, &qualified(entry)),
+            (None, Some(_)) => {
+                compare(name, entry.name()).max(compare(name, entry.exposed().unwrap_or_default()))
+            }
+            (None, None) => compare(name, entry.name()),
+        };
+        if best >= LIKENESS_MIN {
+            near.push((best, if shared(entry) { qualified(entry) } else { entry.name().to_string() }));
+        }
+    }
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     near.truncate(NEAR_MAX);
     near.into_iter().map(|(_, name)| name).collect()
@@ -80,7 +108,7 @@ pub fn near<E: Entry>(
 fn likeness(a: &str, b: &str) -> f64 {
     #[cfg(test)]
     work::COMPARED.set(work::compared() + 1);
-    strsim::jaro_winkler(head(a, COMPARED_BYTES_MAX), head(b, COMPARED_BYTES_MAX))
+    strsim::jaro_winkler(a, b)
 }
 
 /// How much was compared, for tests that say who does not.
