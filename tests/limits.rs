@@ -100,9 +100,9 @@ impl Leaf {
         let refused = tried.into_iter().find_map(Result::err);
         let refused = refused.unwrap_or_else(|| panic!("{} has no limit", self.key));
         assert_eq!(refused.key, self.key, "{refused}");
-        let numbers =
+        let mut numbers =
             refused.reason.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
-        numbers.last().unwrap_or_else(|| panic!("{refused} names no limit"))
+        numbers.next_back().unwrap_or_else(|| panic!("{refused} names no limit"))
     }
 }
 

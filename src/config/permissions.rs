@@ -89,7 +89,8 @@ fn writers_by(mode: u32, owner: u32, group: u32) -> Option<Writers> {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
