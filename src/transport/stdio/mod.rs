@@ -37,6 +37,7 @@ use keeper::Keeper;
 #[cfg(feature = "testkit")]
 pub(crate) use lines::Lines;
 use link::StdioLink;
+use mask::Mask;
 use process::{Pipes, Process};
 
 // They look at processes through /proc.
