@@ -73,7 +73,7 @@ async fn a_refusal_does_not_tell_back_a_long_name() {
 #[tokio::test]
 async fn a_file_that_fits_into_no_message_is_read_in_pieces() {
     let files = Files::start(Rules::default()).await;
-    let text = "\"é\u{1}😀\\\n".repeat((6 << 20) / 11);
+    let text = "\"é\u{1}😀\\\n".repeat((6 << 20) / 10);
     std::fs::write(files.root().join("large.txt"), &text).unwrap();
     for encoding in ["utf8", "base64", "hex"] {
         let (mut content, mut offset, mut pieces) = (String::new(), 0, 0);
