@@ -66,9 +66,11 @@ enum Welcome {
 /// The size of a message.
 fn bytes_of(inbound: &Inbound) -> usize {
     match inbound {
-        Inbound::Message(frame) | Inbound::Beside { frame, .. } | Inbound::Answer { frame, .. } => {
-            frame.len()
-        }
+        Inbound::Message(frame)
+        | Inbound::Unasked(frame)
+        | Inbound::Beside { frame, .. }
+        | Inbound::Answer { frame, .. }
+        | Inbound::Refused { frame, .. } => frame.len(),
         Inbound::Failed { .. } | Inbound::Leaving(_) | Inbound::Alive => 0,
     }
 }
