@@ -188,7 +188,8 @@ async fn a_lease_that_is_dropped_lets_its_server_rest() {
     until(&troupe, |info| info.status == ServerStatus::Draining).await;
     drop(lease);
     draining.await.unwrap().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let took = Instant::now().saturating_duration_since(begun);
+    assert!(took < Duration::from_secs(1), "{took:?}");
     end(troupe).await;
 }
 
@@ -203,7 +204,8 @@ async fn a_lease_that_is_dropped_lets_its_server_leave() {
     until(&troupe, |info| info.status == ServerStatus::Draining).await;
     drop(lease);
     event(&mut events, |event| matches!(event, Event::ServerUnregistered { .. })).await;
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let took = Instant::now().saturating_duration_since(begun);
+    assert!(took < Duration::from_secs(1), "{took:?}");
     end(troupe).await;
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::duration::later;
+
 /// A rate, with some room for bursts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -17,6 +19,11 @@ impl Rate {
     /// So many a second, and `burst` at once. Neither is 0.
     pub const fn per_second(times: u32, burst: u32) -> Self {
         Self { interval: Duration::from_nanos(1_000_000_000 / times as u64), burst }
+    }
+
+    /// How far ahead of the steady rate a full burst is.
+    fn span(self) -> Duration {
+        self.interval.saturating_mul(self.burst.saturating_sub(1))
     }
 }
 
@@ -36,15 +43,15 @@ impl Allowance {
     /// When another one may happen, at the earliest.
     pub fn next_at(&self, now: Instant) -> Instant {
         let spent = self.full_at.saturating_duration_since(now);
-        now + spent.saturating_sub(self.rate.interval * (self.rate.burst - 1))
+        later(now, spent.saturating_sub(self.rate.span()))
     }
 
     /// Whether another one may happen now; if so it is counted.
     pub fn take(&mut self, now: Instant) -> bool {
         let full_at = self.full_at.max(now);
-        let may = full_at.saturating_duration_since(now) <= self.rate.interval * (self.rate.burst - 1);
+        let may = full_at.saturating_duration_since(now) <= self.rate.span();
         if may {
-            self.full_at = crate::duration::later(full_at, self.rate.interval);
+            self.full_at = later(full_at, self.rate.interval);
         }
         may
     }

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use super::rate::{Allowance, Rate};
 
+use crate::duration::later;
+
 /// How often something is told: ten times a second, and more at once than anybody changes by hand.
 const TELLINGS: Rate = Rate::per_second(10, 64);
 
@@ -83,12 +85,12 @@ impl Updates {
             return None;
         }
         if !self.tellings.take(now) {
-            self.next_at = Some(now + TELLINGS.interval);
+            self.next_at = Some(later(now, TELLINGS.interval));
             return None;
         }
         let updated = std::mem::take(&mut self.gathered);
         let told = u32::try_from(updated.subscribed.len()).unwrap_or(u32::MAX);
-        self.next_at = Some(now + EVERY_RESOURCE.saturating_mul(told));
+        self.next_at = Some(later(now, EVERY_RESOURCE.saturating_mul(told)));
         Some(updated)
     }
 

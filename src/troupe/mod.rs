@@ -638,7 +638,7 @@ impl BreakerControl<'_> {
     async fn order(&self, order: BreakerOrder) -> Result<Option<BreakerTransition>, UnknownServer> {
         let unknown = || UnknownServer(self.server.clone());
         let mut roster = self.troupe.0.roster.clone();
-        let until = Instant::now() + NEXT_LIFE_WAIT;
+        let until = later(Instant::now(), NEXT_LIFE_WAIT);
         loop {
             let actor = {
                 let roster = roster.borrow_and_update();

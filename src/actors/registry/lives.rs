@@ -56,7 +56,7 @@ impl RegistryState {
             registry: myself.clone(),
             root: self.root.clone(),
             ledger: member.ledger.passed_on(),
-            tenure: if awaited { Tenure::Coming { by: now + HANDOVER_WAIT_MAX } } else { Tenure::Held },
+            tenure: if awaited { Tenure::Coming { by: later(now, HANDOVER_WAIT_MAX) } } else { Tenure::Held },
             offer: member.offer.clone(),
         };
         let (actor, _) = ServerActor::spawn_linked(None, ServerActor, arguments, myself.get_cell()).await?;

@@ -242,7 +242,7 @@ impl ServerState {
                 // Its lists are fetched again when they are no longer fresh.
                 self.listening.lost(connection);
                 self.listening.deaf = true;
-                self.listening.again_at = Some(now + DEAF_FOR);
+                self.listening.again_at = Some(later(now, DEAF_FOR));
                 self.list_by_time(now);
             }
             Listened::Refused { uri, reason } => {

@@ -25,6 +25,7 @@ use crate::actors::listing::{self, Found};
 use crate::actors::registry::RegistryMsg;
 use crate::actors::tasks::OwnedTask;
 use crate::config::BackoffSettings;
+use crate::duration::later;
 use crate::event::Event;
 use crate::id::ConnectionId;
 use crate::offer::{Kinds, OfferKind};
@@ -150,14 +151,14 @@ impl ServerState {
                 // How often a server is reached has a backoff of its own.
                 self.lists.rests_until = None;
             }
-            self.plan_listing(Kinds::all(), if first { now } else { now + GATHER });
+            self.plan_listing(Kinds::all(), if first { now } else { later(now, GATHER) });
         }
     }
 
     /// The server tells that lists changed.
     pub(super) fn lists_changed(&mut self, kinds: Kinds, now: Instant) {
         if !kinds.is_empty() {
-            self.plan_listing(kinds, now + GATHER);
+            self.plan_listing(kinds, later(now, GATHER));
         }
     }
 
@@ -253,12 +254,12 @@ impl ServerState {
         } else {
             rest = rest.max(lists.retry.next(now, rng));
             lists.failed_over = Some(connection);
-            self.plan_listing(missing, now + rest);
+            self.plan_listing(missing, later(now, rest));
         }
         if differs && !self.lists.changes.take(now) {
             rest = rest.max(CHANGES.interval);
         }
-        self.lists.rests_until = Some(now + rest);
+        self.lists.rests_until = Some(later(now, rest));
         if let Some(reason) = failed {
             return self.not_listed(connection, reason, now);
         }
@@ -333,7 +334,7 @@ impl ServerState {
     fn list_again_after(&mut self, ttl: Duration, now: Instant) {
         let wait = ttl.max(AGAIN_AFTER_MIN).min(AGAIN_AFTER_MAX);
         let jitter = wait.mul_f64(self.rng.random_range(0.0..JITTER));
-        self.plan_listing(Kinds::all(), now + wait + jitter);
+        self.plan_listing(Kinds::all(), later(now, wait.saturating_add(jitter)));
     }
 
     /// The server tells of no changes after all.

@@ -1,5 +1,8 @@
 //! A server actor by itself, between ears that hear what it tells: which router and which life it listens to.
 
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -232,7 +235,7 @@ async fn a_life_is_ready_when_it_has_what_the_one_before_left() {
     assert_eq!(standing.admission, Admission::Rejecting { retry_after: None });
     let figures = ask(&house.actor, ServerMsg::Report).await.unwrap();
     assert_eq!((figures.breaker.state, figures.outcomes["ok"]), (BreakerState::ForcedOpen, 1));
-    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert!(Instant::now().saturating_duration_since(begun) < Duration::from_secs(60));
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +243,7 @@ async fn a_life_makes_do_with_what_it_has_where_nothing_comes() {
     let begun = Instant::now();
     let mut house = House::new(|now| Tenure::Coming { by: now + Duration::from_secs(1) }).await;
     house.stands(|standing| standing.status == ServerStatus::Ready).await;
-    assert!(begun.elapsed() >= Duration::from_secs(1));
+    assert!(Instant::now().saturating_duration_since(begun) >= Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -315,7 +315,7 @@ impl<P: Port> ResponseCache<P> {
             return self.drop_cleared(now);
         }
         if self.undropped.first.is_some() {
-            self.drop_at.get_or_insert(now + DROPS.interval);
+            self.drop_at.get_or_insert(later(now, DROPS.interval));
         }
         None
     }

@@ -185,7 +185,7 @@ impl Exchange {
 
 /// How long a server may take to take a notice of so many bytes.
 fn notice_max(bytes: u64) -> Duration {
-    NOTICE_MAX + Duration::from_secs(bytes / NOTICE_BYTES_PER_SECOND)
+    NOTICE_MAX.saturating_add(Duration::from_secs(bytes / NOTICE_BYTES_PER_SECOND))
 }
 
 type Next = ((Errand, Heard), (Running, Option<oneshot::Receiver<Answered>>));

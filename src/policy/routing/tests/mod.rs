@@ -8,7 +8,7 @@ mod tiers;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::RwLock;
+use tokio::sync::watch;
 
 use super::*;
 use crate::call::{AttemptEnd, OutcomeClass, Priority};
@@ -27,7 +27,7 @@ struct Script {
     dispatched: Vec<(String, Dispatch)>,
     cancelled: Vec<(String, AttemptId, CancelReason)>,
     told: Vec<(u64, CallNews)>,
-    released: Arc<RwLock<Vec<LeaseKey>>>,
+    released: watch::Sender<Vec<LeaseKey>>,
     /// Ports that nobody waits at.
     left: Vec<u64>,
     /// Servers whose actor is gone.
@@ -65,7 +65,7 @@ impl Outlet<u64, String> for Script {
 
     fn lease(&mut self, _: &String, key: LeaseKey) -> Granted {
         let released = self.released.clone();
-        Granted::new(key, move |key| released.try_write().unwrap().push(key))
+        Granted::new(key, move |key| released.send_modify(|keys| keys.push(key)))
     }
 
     fn cancel(&mut self, server: &String, attempt: AttemptId, reason: CancelReason) {
