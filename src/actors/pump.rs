@@ -69,6 +69,9 @@ use crate::transport::{Failure, Head, Inbound, Link, Outbound};
 /// Frames that are read before written ones get their turn again: neither side can starve the other.
 const FRAMES_PER_TURN: usize = 256;
 
+/// What tokio's timers tell apart.
+const TIMER_TICK: Duration = Duration::from_millis(1);
+
 /// Turns before the task yields to others on its thread.
 const TURNS_PER_POLL: usize = 8;
 
@@ -202,7 +205,9 @@ impl<R: FnMut(Report)> Pump<R> {
         report_to: R,
     ) -> Self {
         let now = Instant::now();
-        let mut ping = tokio::time::interval_at(later(now, liveness.ping_interval), liveness.ping_interval);
+        // One that is shorter than the timers tell apart would be made up for, again and again.
+        let interval = liveness.ping_interval.max(TIMER_TICK);
+        let mut ping = tokio::time::interval_at(later(now, interval), interval);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             link: opened.link,
@@ -469,16 +474,19 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     /// A wish to be told of changes came to its end.
-    fn listen_ended(&mut self, acknowledged: bool) {
-        self.report.listened.push(Listened::Ended { acknowledged });
+    fn listen_ended(&mut self, refused: bool) {
+        self.report.listened.push(Listened::Ended { refused });
     }
 
     /// A subscription was answered.
     fn subscribed(&mut self, uri: String, wanted: bool, outcome: Result<(), String>) {
-        if let (true, Err(reason)) = (wanted, outcome) {
-            let reason = cut(reason, TEXT_BYTES_MAX);
-            self.report.listened.push(Listened::Refused { uri, reason });
+        if !wanted {
+            return;
         }
+        self.report.listened.push(match outcome {
+            Ok(()) => Listened::Subscribed { uri },
+            Err(reason) => Listened::Refused { uri, reason: cut(reason, TEXT_BYTES_MAX) },
+        });
     }
 
     /// Takes a call out of flight and makes the frame that tells the peer. Its late answer will meet no entry.
@@ -674,7 +682,7 @@ impl<R: FnMut(Report)> Pump<R> {
         if let Some(Flight::Listen { acknowledged }) = self.in_flight.get(&id) {
             let acknowledged = *acknowledged;
             self.in_flight.remove(&id);
-            self.listen_ended(acknowledged);
+            self.listen_ended(!acknowledged);
         }
     }
 
@@ -713,7 +721,7 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             Some(Flight::Listen { acknowledged }) => {
                 self.link.answered(id);
-                self.listen_ended(acknowledged);
+                self.listen_ended(!acknowledged);
             }
             Some(Flight::Subscribe { uri, wanted }) => {
                 self.link.answered(id);
@@ -733,9 +741,16 @@ impl<R: FnMut(Report)> Pump<R> {
                 let _ = port.send(Err(ListFailure::Failed(failure)));
                 return;
             }
-            Flight::Listen { acknowledged } => return self.listen_ended(acknowledged),
+            // What broke says nothing of what the peer knows: the wish is said again.
+            Flight::Listen { acknowledged } => {
+                return self.listen_ended(!acknowledged && failure.is_an_answer());
+            }
             Flight::Subscribe { uri, wanted } => {
-                return self.subscribed(uri, wanted, Err(failure.to_string()));
+                // One that broke is said again when it is not answered in time.
+                if failure.is_an_answer() {
+                    self.subscribed(uri, wanted, Err(failure.to_string()));
+                }
+                return;
             }
         };
         let latency = now.saturating_duration_since(sent_at);
@@ -779,7 +794,7 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             // Without an answer the listing fails as it does for a lost connection.
             Some(Flight::List { port }) => drop(port),
-            Some(Flight::Listen { acknowledged }) => self.listen_ended(acknowledged),
+            Some(Flight::Listen { acknowledged }) => self.listen_ended(!acknowledged),
             Some(Flight::Subscribe { uri, wanted }) => self.subscribed(uri, wanted, Err(reason.to_owned())),
         }
     }

@@ -19,7 +19,7 @@ use super::meters::RouterMeters;
 use super::root::RootMsg;
 use super::server::ServerMsg;
 use super::watching::{AttemptSpans, LateAnswers, ShedCalls};
-use crate::call::{Call, Granted, LeaseKey};
+use crate::call::Call;
 use crate::config::{ServerSpec, Settings};
 use crate::error::CallError;
 use crate::event::ExitCause;
@@ -253,14 +253,6 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
             }
         }
         true
-    }
-
-    fn lease(&mut self, server: &ActorRef<ServerMsg>, key: LeaseKey) -> Granted {
-        let server = server.clone();
-        Granted::new(key, move |LeaseKey { server: _, incarnation, connection }| {
-            // A life that has ended has no leases.
-            let _ = server.cast(ServerMsg::Release { incarnation, connection });
-        })
     }
 
     fn cancel(&mut self, server: &ActorRef<ServerMsg>, attempt: AttemptId, reason: CancelReason) {

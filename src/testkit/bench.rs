@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::call::{AttemptEnd, Call, Granted, LeaseKey, OutcomeClass};
+use crate::call::{AttemptEnd, Call, OutcomeClass};
 use crate::config::{BreakerSettings, Collisions, PoolSettings, Server, Settings};
 use crate::error::CallError;
 use crate::event::ServerStatus;
@@ -87,10 +87,6 @@ impl Outlet<(), usize> for Stage {
     }
 
     fn tell(&mut self, (): &mut (), _: CallNews) {}
-
-    fn lease(&mut self, _: &usize, key: LeaseKey) -> Granted {
-        Granted::new(key, |_| ())
-    }
 
     fn cancel(&mut self, _: &usize, _: AttemptId, _: CancelReason) {}
 }

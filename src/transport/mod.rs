@@ -157,6 +157,16 @@ pub enum Failure {
     BrokenOff(String),
 }
 
+impl Failure {
+    /// Whether the peer has answered the request, though with no message.
+    pub(crate) fn is_an_answer(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Invalid(_) => true,
+            Self::NotCarriedOut(_) | Self::SessionLost(_) | Self::BrokenOff(_) => false,
+        }
+    }
+}
+
 /// What a transport may say of a request beside its frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {

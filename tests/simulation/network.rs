@@ -295,7 +295,7 @@ impl Sink<Outbound> for Alone {
             let id = *id;
             if self.session != self.line.session.load(Ordering::Relaxed) {
                 let reason = "the session was forgotten".to_owned();
-                let failure = Failure::NotCarriedOut(reason.clone());
+                let failure = Failure::SessionLost(reason.clone());
                 self.said.push_back(Inbound::Failed { id, failure });
                 if !std::mem::replace(&mut self.leaving, true) {
                     self.said.push_back(Inbound::Leaving(LinkError::SessionLost(reason)));

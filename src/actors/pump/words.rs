@@ -145,8 +145,10 @@ impl Updated {
 pub(crate) enum Listened {
     /// The peer tells.
     Acknowledged,
-    /// It tells no longer; or never did, where it has not acknowledged.
-    Ended { acknowledged: bool },
+    /// It tells no longer. `refused`: it answered without ever having told, so it knows no such request.
+    Ended { refused: bool },
+    /// It tells of this resource from now on.
+    Subscribed { uri: String },
     /// It does not tell of this resource.
     Refused { uri: String, reason: String },
 }

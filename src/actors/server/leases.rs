@@ -7,6 +7,7 @@ use super::mirroring::Turn;
 use super::{ServerMsg, ServerState};
 use crate::actors::pump::PumpMsg;
 use crate::actors::router::RouterMsg;
+use crate::call::{Granted, LeaseKey};
 use crate::duration::rounded;
 use crate::id::{AttemptId, ConnectionId};
 use crate::policy::leases::Denied;
@@ -71,10 +72,20 @@ impl ServerState {
         }
     }
 
-    pub(super) fn lease_opened(&mut self, connection: ConnectionId, now: Instant) {
-        if let Some(attempt) = self.leases.opened(connection, now) {
-            self.tell_of_lease(attempt, LeaseNews::Granted(connection));
-        }
+    pub(super) fn lease_opened(
+        &mut self,
+        myself: &ActorRef<ServerMsg>,
+        connection: ConnectionId,
+        now: Instant,
+    ) {
+        let Some(attempt) = self.leases.opened(connection, now) else { return };
+        let (server, myself) = (self.spec.id.clone(), myself.clone());
+        let key = LeaseKey { server, incarnation: self.incarnation, connection };
+        let granted = Granted::new(key, move |LeaseKey { server: _, incarnation, connection }| {
+            // A life that has ended has no leases.
+            let _ = myself.cast(ServerMsg::Release { incarnation, connection });
+        });
+        self.tell_of_lease(attempt, LeaseNews::Granted(granted));
     }
 
     /// Ends a lease: its connection closes in order.

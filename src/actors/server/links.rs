@@ -62,6 +62,7 @@ impl ServerState {
 
     pub(super) fn opened(
         &mut self,
+        myself: &ActorRef<ServerMsg>,
         connection: ConnectionId,
         session: Session,
         queue: mpsc::Sender<PumpMsg>,
@@ -77,7 +78,7 @@ impl ServerState {
             name: session.server_name().map(str::to_owned),
         });
         if leased {
-            return self.lease_opened(connection, now);
+            return self.lease_opened(myself, connection, now);
         }
         let first = !self.pool.is_ready();
         self.pool.opened(connection, now);

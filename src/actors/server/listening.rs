@@ -80,6 +80,26 @@ impl Wanted {
     }
 }
 
+/// What a server was asked and has not answered yet.
+#[derive(Default)]
+struct Awaited {
+    /// That it acknowledges what a modern server was asked.
+    acknowledgement: bool,
+    /// That it takes these subscriptions, in the legacy era.
+    subscriptions: BTreeSet<String>,
+    /// Then it counts as unanswered, and is asked again.
+    until: Option<Instant>,
+}
+
+impl Awaited {
+    /// An answer came, or is no longer wanted: the time ends with the last that is awaited.
+    fn settle(&mut self) {
+        if !self.acknowledgement && self.subscriptions.is_empty() {
+            self.until = None;
+        }
+    }
+}
+
 /// What the server was asked to tell, and over which connection.
 pub(super) struct ListeningState {
     told: Option<(ConnectionId, Wanted)>,
@@ -91,6 +111,8 @@ pub(super) struct ListeningState {
     failures: u32,
     tells_since: Option<Instant>,
     again_at: Option<Instant>,
+    /// What it was asked and has not answered.
+    awaited: Awaited,
     /// What it has told of resources, and hosts and the cache have yet to learn.
     updates: Updates,
 }
@@ -105,13 +127,14 @@ impl ListeningState {
             failures: 0,
             tells_since: None,
             again_at: None,
+            awaited: Awaited::default(),
             updates: Updates::new(now),
         }
     }
 
-    /// When it is asked again.
+    /// When it is asked again, or what it was asked counts as unanswered.
     pub fn wake_at(&self) -> Option<Instant> {
-        self.again_at
+        [self.again_at, self.awaited.until].into_iter().flatten().min()
     }
 
     /// When hosts and the cache are told of resources that changed.
@@ -134,7 +157,9 @@ impl ListeningState {
 
     /// A connection takes no more requests, or is over.
     pub fn lost(&mut self, connection: ConnectionId) {
-        self.told.take_if(|(over, _)| *over == connection);
+        if self.told.take_if(|(over, _)| *over == connection).is_some() {
+            self.awaited = Awaited::default();
+        }
         self.settled = false;
     }
 
@@ -225,35 +250,70 @@ impl ServerState {
     /// The server took a wish, or refused it.
     pub(super) fn listened(&mut self, connection: ConnectionId, news: Listened, now: Instant) {
         match news {
-            Listened::Acknowledged => self.listening.tells_since = Some(now),
-            Listened::Ended { acknowledged: true } => {
+            Listened::Acknowledged => {
+                self.listening.tells_since = Some(now);
+                self.listening.awaited.acknowledgement = false;
+                self.listening.awaited.settle();
+            }
+            Listened::Ended { refused: false } => {
                 self.listening.lost(connection);
                 let since = self.listening.tells_since.take();
                 if since.is_some_and(|since| now.saturating_duration_since(since) >= AGAIN_AFTER_MAX) {
                     self.listening.failures = 0;
                 }
-                let doubled = AGAIN_AFTER_MIN * 2_u32.pow(self.listening.failures.min(6));
-                let wait = doubled.min(AGAIN_AFTER_MAX);
-                self.listening.failures = self.listening.failures.saturating_add(1);
-                let jitter = wait.mul_f64(self.rng.random_range(0.0..0.5));
-                self.listening.again_at = Some(later(now, wait.saturating_add(jitter)));
+                self.listen_again_later(now);
             }
-            Listened::Ended { acknowledged: false } => {
+            Listened::Ended { refused: true } => {
                 // Its lists are fetched again when they are no longer fresh.
                 self.listening.lost(connection);
                 self.listening.deaf = true;
                 self.listening.again_at = Some(later(now, DEAF_FOR));
                 self.list_by_time(now);
             }
+            Listened::Subscribed { uri } => {
+                self.listening.awaited.subscriptions.remove(&uri);
+                self.listening.awaited.settle();
+                if self.listening.awaited.until.is_none() {
+                    self.listening.failures = 0;
+                }
+            }
             Listened::Refused { uri, reason } => {
+                self.listening.awaited.subscriptions.remove(&uri);
+                self.listening.awaited.settle();
                 let (server, reason) = (self.spec.id.clone(), news::reason(reason));
                 self.context.emit(Event::SubscriptionFailed { server, uri, reason });
             }
         }
     }
 
+    /// Plans to ask again, the later the more often it came to nothing.
+    fn listen_again_later(&mut self, now: Instant) {
+        let doubled = AGAIN_AFTER_MIN * 2_u32.pow(self.listening.failures.min(6));
+        let wait = doubled.min(AGAIN_AFTER_MAX);
+        self.listening.failures = self.listening.failures.saturating_add(1);
+        let jitter = wait.mul_f64(self.rng.random_range(0.0..0.5));
+        self.listening.again_at = Some(later(now, wait.saturating_add(jitter)));
+    }
+
+    /// What was not answered in its time counts as not asked: a request can get lost at a peer that goes on.
+    fn ask_anew(&mut self, now: Instant) {
+        if self.listening.awaited.until.is_none_or(|until| until > now) {
+            return;
+        }
+        let Awaited { acknowledgement, subscriptions, until: _ } =
+            std::mem::take(&mut self.listening.awaited);
+        if acknowledgement {
+            self.listening.told = None;
+        } else if let Some((_, told)) = &mut self.listening.told {
+            told.resources = Arc::new(told.resources.difference(&subscriptions).cloned().collect());
+        }
+        self.listening.settled = false;
+        self.listen_again_later(now);
+    }
+
     /// Asks for what is wanted, if that is not what was asked for last.
     pub(super) fn listen(&mut self, now: Instant) {
+        self.ask_anew(now);
         let waits = self.listening.again_at.is_some_and(|at| at > now);
         if self.listening.settled || self.offer.is_none() || waits {
             return;
@@ -303,6 +363,17 @@ impl ServerState {
             }
         };
         if said {
+            let awaited = &mut self.listening.awaited;
+            match known.era {
+                Era::Modern => awaited.acknowledgement = true,
+                Era::Legacy => {
+                    awaited.subscriptions.retain(|uri| wanted.resources.contains(uri));
+                    let begun = wanted.resources.difference(&former.resources);
+                    awaited.subscriptions.extend(begun.cloned());
+                }
+            }
+            awaited.until.get_or_insert(later(now, self.spec.pool.list_timeout));
+            awaited.settle();
             self.listening.told = Some((over, wanted));
             self.listening.settled = true;
         } else {

@@ -366,7 +366,7 @@ impl Actor for ServerActor {
                 state.serves(router);
             }
             ServerMsg::Opened { connection, session, queue } => {
-                state.opened(connection, session, queue, now);
+                state.opened(&myself, connection, session, queue, now);
             }
             ServerMsg::Closed { connection, ending } => state.closed(connection, ending, now),
             ServerMsg::Gone { connection, reason } => {

@@ -16,7 +16,7 @@ use crate::actors::questions::Desk;
 use crate::actors::registry::Registration;
 use crate::actors::router::RouterMsg;
 use crate::actors::{Stage, Tasks, ask};
-use crate::call::Call;
+use crate::call::{Call, Granted};
 use crate::config::{Server, Settings};
 use crate::event::{BreakerState, Origin, ServerStatus};
 use crate::id::CallId;
@@ -70,6 +70,8 @@ struct House {
     registration: Registration,
     settings: Arc<Settings>,
     root_actor: ActorRef<RootMsg>,
+    /// What was granted, and is held.
+    leases: Vec<Granted>,
     _server: ScriptedServer,
     _stage: watch::Sender<Stage>,
 }
@@ -128,6 +130,7 @@ impl House {
             registration,
             settings,
             root_actor,
+            leases: Vec::new(),
             _server: server,
             _stage: stage,
         }
@@ -158,7 +161,9 @@ impl House {
     async fn granted(&mut self) -> (u64, ConnectionId) {
         loop {
             let told = self.routed.recv().await.expect("the actor goes on");
-            if let RouterMsg::Leasing { attempt, news: LeaseNews::Granted(connection), .. } = told {
+            if let RouterMsg::Leasing { attempt, news: LeaseNews::Granted(lease), .. } = told {
+                let connection = lease.key().connection;
+                self.leases.push(lease);
                 return (attempt.call.0, connection);
             }
         }
@@ -211,6 +216,19 @@ async fn a_release_of_another_life_ends_no_lease() {
     house.tell(ServerMsg::Release { incarnation: Incarnation(9), connection });
     assert_eq!(house.leased().await, 1);
     house.tell(ServerMsg::Release { incarnation: Incarnation::FIRST, connection });
+    while house.leased().await > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_ends_where_its_grant_is_dropped_unread() {
+    let mut house = House::new(|_| Tenure::Held).await;
+    house.ask_for_lease(1, 1);
+    house.granted().await;
+    assert_eq!(house.leased().await, 1);
+    // As the mailbox of a router that has ended does.
+    house.leases.clear();
     while house.leased().await > 0 {
         tokio::task::yield_now().await;
     }

@@ -9,17 +9,17 @@ use tokio::time::Instant;
 
 use super::placing::{Lacking, NoRoute};
 use super::{Outlet, Over, Routing, Sought};
-use crate::call::{LeaseKey, Reply, Selector};
+use crate::call::{Granted, LeaseKey, Reply, Selector};
 use crate::error::CallErrorKind;
-use crate::id::{AttemptId, CallId, ConnectionId, Incarnation, ServerId};
+use crate::id::{AttemptId, CallId, Incarnation, ServerId};
 use crate::json::RawJson;
 use crate::policy::calls::Phase;
 
 /// What a server actor tells of a lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum LeaseNews {
-    /// The connection that was asked for is open.
-    Granted(ConnectionId),
+    /// The connection that was asked for is open. It ends where this is dropped, also in the mailbox of a router that has ended.
+    Granted(Granted),
     /// The lease, or the server, has as much as it may have; nothing was sent.
     Exhausted {
         /// The limit that was reached.
@@ -128,14 +128,7 @@ impl<P, S> Routing<P, S> {
         let landed = landed.is_some();
         let id = attempt.call;
         match news {
-            LeaseNews::Granted(connection) => {
-                let key = LeaseKey { server: server.clone(), incarnation, connection };
-                let handle = self.views[place].as_ref().and_then(|view| view.handle.as_ref());
-                let Some(lease) = handle.map(|handle| out.lease(handle, key)) else {
-                    self.unsent(id);
-                    let reason = format!("the actor of {server} has ended");
-                    return self.fail(id, CallErrorKind::LeaseEnded { reason }, now, out);
-                };
+            LeaseNews::Granted(lease) => {
                 let granted = landed.then(|| self.calls.settle(id)).flatten();
                 // Where whoever asked for it is gone, it ends here.
                 let (Some(call), Some(view)) = (granted, &self.views[place]) else { return };

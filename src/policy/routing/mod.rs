@@ -29,7 +29,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
-use crate::call::{Call, Granted, LeaseKey, Reply, Request, Selector};
+use crate::call::{Call, Reply, Request, Selector};
 use crate::config::{RetrySettings, ServerSpec, Settings};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{AttemptId, CallId, ConnectionId, GroupId, Incarnation, RequestId, ServerId};
@@ -117,8 +117,6 @@ pub trait Outlet<P, S> {
     fn hand_back(&mut self, port: P, call: Arc<Call>);
     /// Hands an attempt to a server; `false` if the server's actor is gone.
     fn dispatch(&mut self, server: &S, dispatch: Dispatch) -> bool;
-    /// Makes a lease of what a server granted: a hold on it that ends it when it is dropped.
-    fn lease(&mut self, server: &S, key: LeaseKey) -> Granted;
     /// Tells a call that is open what a server says of it.
     fn tell(&mut self, port: &mut P, news: CallNews);
     /// Calls an attempt off.

@@ -20,11 +20,18 @@ impl House {
         self.routing.leasing(&id(server), Incarnation::FIRST, attempt, news, self.now, &mut self.out);
     }
 
+    /// The server grants a lease.
+    fn grant(&mut self, server: &str, attempt: AttemptId) {
+        let released = self.out.released.clone();
+        let granted = Granted::new(key(server), move |key| released.send_modify(|keys| keys.push(key)));
+        self.news(server, attempt, LeaseNews::Granted(granted));
+    }
+
     /// A lease of server `a`.
     fn leased(&mut self) -> Box<LeaseKey> {
         let call = self.lease("a");
         let (server, attempt) = self.last();
-        self.news(&server, attempt, LeaseNews::Granted(LINE));
+        self.grant(&server, attempt);
         let reply = self.answer_of(call).unwrap().as_ref().unwrap();
         Box::new(reply.lease.as_ref().unwrap().key().clone())
     }
@@ -121,7 +128,7 @@ fn a_lease_whose_connection_cannot_be_opened_moves_within_its_group_and_ends() {
     house.end(&first, attempt, lost(false));
     let (second, attempt) = house.last();
     assert_ne!(first, second);
-    house.news(&second, attempt, LeaseNews::Granted(LINE));
+    house.grant(&second, attempt);
     assert!(house.answer_of(moving).unwrap().is_ok());
 
     let stuck = house.lease("a");
@@ -137,7 +144,7 @@ fn a_lease_that_nobody_waits_for_any_more_is_given_back() {
     let (server, attempt) = house.last();
     house.routing.cancel(CallId(call), house.now, &mut house.out);
     assert_eq!(house.out.cancelled, [(server.clone(), attempt, CancelReason::CallerLeft)]);
-    house.news(&server, attempt, LeaseNews::Granted(LINE));
+    house.grant(&server, attempt);
     assert_eq!(*house.out.released.borrow(), [key(&server)]);
 }
 
@@ -146,7 +153,7 @@ fn a_lease_is_given_back_when_nobody_has_its_answer_any_more() {
     let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
     let call = house.lease("a");
     let (server, attempt) = house.last();
-    house.news(&server, attempt, LeaseNews::Granted(LINE));
+    house.grant(&server, attempt);
     let reply = house.answer_of(call).unwrap().clone();
     house.out.answers.clear();
     assert!(house.out.released.borrow().is_empty(), "a copy of the answer is left");

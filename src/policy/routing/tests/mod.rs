@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::*;
-use crate::call::{AttemptEnd, OutcomeClass, Priority};
+use crate::call::{AttemptEnd, Granted, LeaseKey, OutcomeClass, Priority};
 use crate::config::{BreakerSettings, Collisions, PoolSettings, Server};
 use crate::error::{Delivery, RpcError};
 use crate::event::{ExitCause, ServerStatus};
@@ -61,11 +61,6 @@ impl Outlet<u64, String> for Script {
 
     fn tell(&mut self, port: &mut u64, news: CallNews) {
         self.told.push((*port, news));
-    }
-
-    fn lease(&mut self, _: &String, key: LeaseKey) -> Granted {
-        let released = self.released.clone();
-        Granted::new(key, move |key| released.send_modify(|keys| keys.push(key)))
     }
 
     fn cancel(&mut self, server: &String, attempt: AttemptId, reason: CancelReason) {
