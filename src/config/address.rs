@@ -21,7 +21,7 @@ pub(crate) enum AddressError {
     NoHost,
     #[error(
         "the URL is invalid: its host has other characters than letters, digits, '.', '-' and '_' (write an international name \
-         as xn--…), or its port is no number up to 65535"
+         as xn--…), or its port is no number up to 65535; put credentials into headers"
     )]
     WrongHost,
     /// It may be the end of user info that has a `/`, `?` or `#` in it.
