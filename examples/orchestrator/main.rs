@@ -289,6 +289,17 @@ async fn tools(config: &Config) -> u8 {
     if let Err(not_ready) = &ready {
         eprintln!("{not_ready}");
     }
+    for source in &troupe.stats().await.sources {
+        if let Some(reason) = &source.reason {
+            eprintln!("source {} is {}: {reason}", source.id, source.status);
+        }
+        if source.skipped > 0 {
+            eprintln!(
+                "source {}: {} of its records are left out; RUST_LOG=info says which",
+                source.id, source.skipped
+            );
+        }
+    }
     let unknown = troupe.cache().unknown_tools();
     for rule in &unknown {
         eprintln!("{}: {rule}", config.config.display());
