@@ -61,7 +61,8 @@ pub(crate) fn path(path: &Path) -> Cow<'_, str> {
 /// A mistake that serde found, with its key as a path; the key is empty where it is about the whole.
 pub(crate) fn mistake(error: serde_path_to_error::Error<serde_json::Error>) -> ConfigError {
     let path = error.path().to_string();
-    let key = if path == "." { String::new() } else { path };
+    // It is unknown where a key itself cannot be read.
+    let key = if path == "." || path == "?" { String::new() } else { path };
     ConfigError::new(key, words(error.inner()))
 }
 
