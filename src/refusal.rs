@@ -38,7 +38,7 @@ pub struct Refusal {
     pub kind: RefusalKind,
     /// The status.
     pub status: u16,
-    /// Where the server points to, without user info and query.
+    /// Where the server points to, as far as URLs are shown: `https://host/first/…`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// When a repetition has a chance, if the server says so.

@@ -68,7 +68,7 @@ fn announcement(args: &AnnounceArgs) -> Result<mcp_troupe::discovery::Announceme
     use mcp_troupe::discovery::{Announcement, Record};
 
     let path = args.config.config.display();
-    let text = std::fs::read_to_string(&args.config.config).map_err(|error| format!("{path}: {error}"))?;
+    let text = crate::text_of(&args.config.config)?;
     let file = ConfigFile::parse(&text).map_err(|error| format!("{path}: {error}"))?;
     let named = |source: &&mcp_troupe::config::SourceConfig| {
         args.source.as_ref().is_none_or(|name| source.name == *name)

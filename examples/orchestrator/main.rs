@@ -250,11 +250,21 @@ async fn start_from(watch: &mut ConfigWatch, path: &Path) -> Result<Troupe, u8> 
     started.map_err(|error| misused(format!("{}: {error}", path.display())))
 }
 
+/// The text of a configuration, or what is wrong with its file. A pipe or a device may never end.
+fn text_of(path: &Path) -> Result<String, String> {
+    let told = |error: std::io::Error| format!("{}: {error}", path.display());
+    if !std::fs::metadata(path).map_err(told)?.is_file() {
+        return Err(format!("{}: it is no regular file", path.display()));
+    }
+    let bytes = std::fs::read(path).map_err(told)?;
+    String::from_utf8(bytes).map_err(|_| format!("{}: it is no text in UTF-8", path.display()))
+}
+
 fn check(path: &Path) -> u8 {
-    let text = match std::fs::read_to_string(path) {
+    let text = match text_of(path) {
         Ok(text) => text,
-        Err(error) => {
-            eprintln!("{}: {error}", path.display());
+        Err(message) => {
+            eprintln!("{message}");
             return MISUSED;
         }
     };
@@ -278,6 +288,17 @@ async fn tools(config: &Config) -> u8 {
     let ready = troupe.ready_within(Readiness::All, config.wait).await;
     if let Err(not_ready) = &ready {
         eprintln!("{not_ready}");
+    }
+    for source in &troupe.stats().await.sources {
+        if let Some(reason) = &source.reason {
+            eprintln!("source {} is {}: {reason}", source.id, source.status);
+        }
+        if source.skipped > 0 {
+            eprintln!(
+                "source {}: {} of its records are left out; RUST_LOG=info says which",
+                source.id, source.skipped
+            );
+        }
     }
     let unknown = troupe.cache().unknown_tools();
     for rule in &unknown {

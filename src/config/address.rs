@@ -19,7 +19,10 @@ pub(crate) enum AddressError {
     NoScheme,
     #[error("the URL names no host")]
     NoHost,
-    #[error("the URL is invalid: its host or port has characters that none has")]
+    #[error(
+        "the URL is invalid: its host has other characters than letters, digits, '.', '-' and '_' (write an international name \
+         as xn--…), or its port is no number up to 65535; put credentials into headers"
+    )]
     WrongHost,
     /// It may be the end of user info that has a `/`, `?` or `#` in it.
     #[error(

@@ -495,9 +495,9 @@ mod tests {
     #[test]
     fn a_value_of_a_wrong_type_is_told_by_its_type_alone() {
         for (server, key, says) in [
-            (r#"{"command":"npx","args":"--token s3cret"}"#, "args", "a string, expected a sequence"),
-            (r#"{"command":"npx","env":"TOKEN=s3cret"}"#, "env", "a string, expected a map"),
-            (r#"{"url":"https://h","headers":"X-Key: s3cret"}"#, "headers", "a string, expected a map"),
+            (r#"{"command":"npx","args":"--token s3cret"}"#, "args", "a string, expected a list"),
+            (r#"{"command":"npx","env":"TOKEN=s3cret"}"#, "env", "a string, expected an object"),
+            (r#"{"url":"https://h","headers":"X-Key: s3cret"}"#, "headers", "a string, expected an object"),
             (r#"{"url":["https://h/s3cret"]}"#, "url", "a list, expected a string"),
             (r#"{"url":"https://h","bearer":{"token":"s3cret"}}"#, "bearer", "is no string"),
             (r#"{"url":"https://h","timeout":"s3cret"}"#, "timeout", "is no duration"),

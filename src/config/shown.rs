@@ -61,7 +61,8 @@ pub(crate) fn path(path: &Path) -> Cow<'_, str> {
 /// A mistake that serde found, with its key as a path; the key is empty where it is about the whole.
 pub(crate) fn mistake(error: serde_path_to_error::Error<serde_json::Error>) -> ConfigError {
     let path = error.path().to_string();
-    let key = if path == "." { String::new() } else { path };
+    // It is unknown where a key itself cannot be read.
+    let key = if path == "." || path == "?" { String::new() } else { path };
     ConfigError::new(key, words(error.inner()))
 }
 
@@ -88,7 +89,7 @@ fn without_value(said: &str) -> String {
             // The last one: a value may have these words in it, what is expected has not.
             && let Some((found, expected)) = rest.rsplit_once(", expected ")
         {
-            return format!("{wrong}: {}, expected {expected}", kind(found));
+            return format!("{wrong}: {}, expected {}", kind(found), in_json(expected));
         }
     }
     if let Some(rest) = said.strip_prefix("unknown variant `") {
@@ -113,6 +114,21 @@ fn without_value(said: &str) -> String {
     let ours =
         [NO_STRING, NO_DURATION].contains(&said) || of_types.iter().any(|begin| said.starts_with(begin));
     if ours { said.to_owned() } else { UNUSABLE.to_owned() }
+}
+
+/// What serde expects, by the names that JSON has for it: whoever writes a file need not know Rust's.
+fn in_json(expected: &str) -> &str {
+    match expected {
+        "a sequence" => "a list",
+        "a map" => "an object",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 on, of 64 bits at most",
+        "f32" | "f64" => "a number",
+        _ if expected.starts_with("struct ") => "an object",
+        _ => expected,
+    }
 }
 
 /// The type of a value that serde quotes.
@@ -174,14 +190,14 @@ mod tests {
     #[test]
     fn a_mistake_says_what_was_expected_and_of_which_type_the_value_is() {
         for (value, says) in [
-            (json!({"list": "s3cret"}), "invalid type: a string, expected a sequence at line 2"),
-            (json!({"map": ["s3cret"]}), "invalid type: a list, expected a map"),
-            (json!({"small": 31_415_926}), "invalid value: a number, expected u8"),
+            (json!({"list": "s3cret"}), "invalid type: a string, expected a list at line 2"),
+            (json!({"map": ["s3cret"]}), "invalid type: a list, expected an object"),
+            (json!({"small": 31_415_926}), "invalid value: a number, expected a whole number from 0 to 255"),
             (json!({"choice": "s3cret"}), "unknown variant, expected `One` or `Other`"),
             (json!({"s3cret": 1}), "unknown field `s3cret`, expected one of `list`"),
             (json!({"key: s3cret": 1}), "unknown field `key…`, expected one of `list`"),
             (json!({"id": "s3 cret"}), UNUSABLE),
-            (json!({"flag": null, "list": {"s3cret": 1}}), "invalid type: an object, expected a sequence"),
+            (json!({"flag": null, "list": {"s3cret": 1}}), "invalid type: an object, expected a list"),
         ] {
             let told = told(&value).unwrap();
             assert!(told.contains(says), "{value}: {told}");

@@ -135,7 +135,8 @@ impl ConfigWatch {
         let (path, former) = (self.path.clone(), self.text.clone().filter(|_| only_another));
         let read = self.disk.aside(move || {
             let Content { bytes, stamp } = files::read_stamped(&path, FILE_BYTES_MAX)?;
-            let text = String::from_utf8(bytes).map_err(std::io::Error::other)?;
+            let text =
+                String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is no text in UTF-8"))?;
             let said = (former.as_deref() != Some(&*text)).then(|| {
                 let mut file = ConfigFile::parse(&text)?;
                 file.loose = file.loose_permissions(&path);
