@@ -57,7 +57,8 @@ impl ConfigFile {
     /// # Errors
     /// The first mistake, with its key as a path and its line: unknown keys, wrong types, values out of range, an id
     /// that stands twice, a server without `url` or `command`, keys that belong to another kind of server, or a secret that
-    /// is not there. It says nothing of the values in the text, since any of them may be a secret in the wrong place.
+    /// is not there. Of values that may be a secret, in the right place or a wrong one, it says nothing; numbers, and names of
+    /// strategies and sources, are told.
     ///
     /// Files that hold secrets are read on this thread, which waits for the disk: [`ConfigWatch`](crate::ConfigWatch) does it on
     /// another one.

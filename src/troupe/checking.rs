@@ -6,7 +6,8 @@ use crate::policy::strategy::Strategies;
 use crate::transport;
 
 impl ConfigFile {
-    /// Every mistake in the text of a `servers.json`, in its order: what [`parse`](Self::parse) refuses, addresses that no
+    /// The mistakes in the text of a `servers.json`, in its order: every one in the descriptions of servers and in the settings,
+    /// and the first one beside them. They are what [`parse`](Self::parse) refuses, addresses that no
     /// transport takes, a strategy that does not ship with this library, pins that cannot be read, and references such as
     /// `${env:NAME}` where none is looked up. Nothing is started and nobody is asked; files that the text names are read, on
     /// this thread.
