@@ -105,8 +105,14 @@ fn without_value(said: &str) -> String {
         };
     }
     // These name what the types know, and numbers of entries.
-    let of_types =
-        ["missing field `", "duplicate field `", "invalid length ", "data did not match any variant"];
+    let of_types = [
+        "missing field `",
+        "duplicate field `",
+        "invalid length ",
+        "data did not match any variant",
+        // Of the form of a file of pins, which is a number.
+        "pins of version ",
+    ];
     let twice = said.strip_prefix("the id \"").and_then(|rest| rest.strip_suffix("\" stands twice"));
     if let Some(id) = twice {
         return format!("the id \"{}\" stands twice", name(id));
