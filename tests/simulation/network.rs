@@ -14,6 +14,8 @@ use mcp_troupe::transport::websocket::{WebSocketConnector, WebSocketOptions};
 use mcp_troupe::transport::{BoxFuture, Connector, DialError, Failure, Inbound, Link, LinkError, Outbound};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 use turmoil::net::TcpStream;
 
@@ -38,6 +40,8 @@ pub struct Line {
     session: AtomicU64,
     /// The next request breaks off.
     breaks: AtomicBool,
+    /// The server's ends of pipes, in their order: what ends at one moment is to end in the same order in each run.
+    pipes: watch::Sender<Vec<AbortHandle>>,
 }
 
 impl Line {
@@ -49,6 +53,11 @@ impl Line {
     /// The sessions of now are forgotten.
     pub fn forget_sessions(&self) {
         self.session.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The process ends, and with it every pipe to it.
+    pub fn end_process(&self) {
+        self.pipes.send_modify(|pipes| pipes.drain(..).for_each(|pipe| pipe.abort()));
     }
 
     /// The next request breaks off after it was sent.
@@ -104,7 +113,8 @@ impl Connector for Dialer {
                 Way::Sessions(host) => Ok(Alone::over(self.reach(host).await?, self.line.clone())),
                 Way::Process(entrance) => {
                     let (near, far) = tokio::io::duplex(PIPE_BYTES);
-                    tokio::spawn(entrance.clone().admit(far));
+                    let guest = tokio::spawn(entrance.clone().admit(far)).abort_handle();
+                    self.line.pipes.send_modify(|pipes| pipes.push(guest));
                     Ok(Box::new(Unproven(self.websocket.over(near).await?)) as Box<dyn Link>)
                 }
             }

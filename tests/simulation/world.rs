@@ -195,7 +195,7 @@ fn apply(step: &Step, sim: &mut Sim<'_>, latencies: &[Duration], worlds: &[Rc<Wo
             }
         }
         // A process has no listener that could be told.
-        Step::Cut(server) if *server == PROCESS => worlds[*server].server.cut_all(),
+        Step::Cut(server) if *server == PROCESS => worlds[*server].line.end_process(),
         Step::Cut(server) => worlds[*server].cut.notify_one(),
         Step::NeglectOnce(method, server) => worlds[*server].server.neglect(*method, 1),
         Step::Forget(server) => worlds[*server].line.forget_sessions(),
