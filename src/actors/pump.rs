@@ -829,8 +829,10 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             return;
         }
-        // Counts may go along: they are gathered. Each resource that changed is work for others.
-        let held = if self.report.updated.is_empty() || self.unasked.may_pass(poller) {
+        // Counts may go along: they are gathered. Each resource that changed is work for others. But an answer carries what
+        // was told before it: who has it and reads next must not be given what was kept before.
+        let answers = !self.report.finished.is_empty();
+        let held = if answers || self.report.updated.is_empty() || self.unasked.may_pass(poller) {
             Updated::default()
         } else {
             std::mem::take(&mut self.report.updated)
