@@ -188,6 +188,8 @@ pub(super) struct Pump<R> {
     stall: Stall,
     ping: Interval,
     heard: bool,
+    /// What had arrived at the last tick of the pings.
+    arrived: u64,
     misses: u32,
     noise: Noise,
     unpassed: Unpassed,
@@ -235,6 +237,7 @@ impl<R: FnMut(Report)> Pump<R> {
             stall: Stall::default(),
             ping,
             heard: true,
+            arrived: 0,
             misses: 0,
             noise: Noise::new(now),
             unpassed: Unpassed::new(now),
@@ -862,7 +865,10 @@ impl<R: FnMut(Report)> Pump<R> {
             if !self.link.pings() {
                 continue;
             }
-            if std::mem::take(&mut self.heard) {
+            // The pong comes behind a large message that is still on its way.
+            let arrived = self.link.arrived();
+            let moves = std::mem::replace(&mut self.arrived, arrived) != arrived;
+            if std::mem::take(&mut self.heard) || moves {
                 self.misses = 0;
             } else {
                 self.misses += 1;
