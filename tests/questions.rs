@@ -202,3 +202,46 @@ async fn a_question_that_is_taken_back_is_no_longer_worked_on() {
     assert_eq!(left.recv().await, None, "every handler is gone");
     assert!(server.observed().answers.is_empty(), "nobody answers what was taken back");
 }
+
+/// A server of a single thread: it asks, writes a large message, and reads the answers only then.
+#[cfg(all(unix, feature = "stdio"))]
+const WRITES_BEFORE_IT_READS: &str = r#"
+    $| = 1;
+    while (my $line = <STDIN>) {
+        my ($id) = $line =~ /"id":(\d+)/;
+        next unless defined $id;
+        if ($line =~ /"initialize"/) {
+            print qq({"jsonrpc":"2.0","id":$id,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"s","version":"1"}}}\n);
+        } elsif ($line =~ m{"tools/list"}) {
+            print qq({"jsonrpc":"2.0","id":$id,"result":{"tools":[{"name":"t"}]}}\n);
+        } elsif ($line =~ m{"tools/call"}) {
+            print qq({"jsonrpc":"2.0","id":$_,"method":"sampling/createMessage","params":{"messages":[]}}\n) for 900, 901;
+            # Part of an answer is here: the host's end has begun to write.
+            my $ready = ""; vec($ready, fileno(STDIN), 1) = 1;
+            select($ready, undef, undef, undef);
+            print qq({"jsonrpc":"2.0","method":"notifications/x","params":{"x":") . ("x" x 4000000) . qq("}}\n);
+            my $one = <STDIN>; my $two = <STDIN>;
+            my $bytes = length($one) + length($two);
+            print qq({"jsonrpc":"2.0","id":$id,"result":{"content":[],"structuredContent":$bytes}}\n);
+        } else {
+            print qq({"jsonrpc":"2.0","id":$id,"error":{"code":-32601,"message":"no such method"}}\n);
+        }
+    }"#;
+
+#[cfg(all(unix, feature = "stdio"))]
+#[tokio::test]
+async fn large_answers_of_the_host_hold_up_no_server_that_writes_before_it_reads() {
+    const LARGE: usize = 3 << 20;
+    let text = "y".repeat(LARGE);
+    let builder =
+        Troupe::builder().on_sampling(move |_| {
+            let text = text.clone();
+            async move {
+                Ok(json!({"role": "assistant", "model": "m", "content": {"type": "text", "text": text}}))
+            }
+        });
+    let troupe = playing(builder, [Server::stdio("s", "perl", ["-e", WRITES_BEFORE_IT_READS])]).await;
+    let bytes: usize = troupe.call(Call::tool("t")).await.unwrap().structured().unwrap();
+    assert!(bytes > 2 * LARGE, "{bytes}");
+    end(troupe).await;
+}

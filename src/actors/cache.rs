@@ -128,7 +128,7 @@ pub(crate) enum CacheMsg {
     /// By a handle: a call was, or may have been, carried out that clears these.
     Wrote(Vec<Sweep>),
     /// By the root, the registry and server actors: servers, tools or resources changed. From each server at most as often as
-    /// [`Updates`](crate::policy::updates::Updates) tells; noted at once, whatever is kept.
+    /// [`Updates`](crate::policy::updates::Updates) tells, and before answers; noted at once, whatever is kept.
     Changed(Vec<Sweep>),
     /// By a handle: the host clears. Answered with the number of results.
     Clear { sweep: Sweep, port: oneshot::Sender<usize> },

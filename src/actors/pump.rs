@@ -14,7 +14,8 @@
 //!
 //! | what a peer makes grow | how far |
 //! | --- | --- |
-//! | answers to what it asks | reading stops ([`notices`]); so many of one frame |
+//! | replies to what it asks | reading stops ([`notices`]); so many of one frame |
+//! | answers of the host | further questions are refused ([`notices`]) |
 //! | oddities, answers to nothing | a count and the first words ([`oddities`]) |
 //! | reports of what came unasked | so many a second ([`unasked`]) |
 //! | names of resources that changed | so many, then *more* |
@@ -39,7 +40,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 pub(crate) use self::hearing::{Asides, Logged};
 use self::hearing::{Hearing, Unpassed};
-use self::notices::Notices;
+use self::notices::{Cause, Notices};
 use self::oddities::Noise;
 pub(crate) use self::oddities::Violations;
 use self::stall::{Reading, Stall};
@@ -187,6 +188,8 @@ pub(super) struct Pump<R> {
     stall: Stall,
     ping: Interval,
     heard: bool,
+    /// What had arrived at the last tick of the pings.
+    arrived: u64,
     misses: u32,
     noise: Noise,
     unpassed: Unpassed,
@@ -234,6 +237,7 @@ impl<R: FnMut(Report)> Pump<R> {
             stall: Stall::default(),
             ping,
             heard: true,
+            arrived: 0,
             misses: 0,
             noise: Noise::new(now),
             unpassed: Unpassed::new(now),
@@ -269,7 +273,7 @@ impl<R: FnMut(Report)> Pump<R> {
     fn turn(&mut self, poller: &mut Poller<'_>) -> Result<bool, String> {
         let taken = self.take_requests(poller);
         while let Some((id, answered)) = self.questions.poll(poller) {
-            self.notices.push(answer_of(&id, &answered));
+            self.notices.push(Cause::Host, answer_of(&id, &answered));
         }
         let written = self.write(poller)?;
         self.flush(poller)?;
@@ -437,7 +441,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 ids.sort_unstable();
                 for id in ids {
                     let cancel = self.call_off(id, CancelReason::CallerLeft, now);
-                    self.notices.push(cancel);
+                    self.notices.push(Cause::Own, cancel);
                 }
                 None
             }
@@ -448,7 +452,7 @@ impl<R: FnMut(Report)> Pump<R> {
     fn forget_listings(&mut self) {
         let over = |flight: &Flight| matches!(flight, Flight::List { port } if port.is_closed());
         for (id, _) in self.in_flight.extract_if(|_, flight| over(flight)) {
-            self.notices.push(Outbound::Cancel { id, frame: None });
+            self.notices.push(Cause::Own, Outbound::Cancel { id, frame: None });
         }
     }
 
@@ -457,7 +461,7 @@ impl<R: FnMut(Report)> Pump<R> {
         if self.subscribing >= SUBSCRIBING_MAX {
             let subscribing = |flight: &Flight| matches!(flight, Flight::Subscribe { .. });
             for (id, _) in self.in_flight.extract_if(|_, flight| subscribing(flight)) {
-                self.notices.push(Outbound::Cancel { id, frame: None });
+                self.notices.push(Cause::Own, Outbound::Cancel { id, frame: None });
             }
             self.subscribing = 0;
         }
@@ -469,7 +473,7 @@ impl<R: FnMut(Report)> Pump<R> {
         let telling = |flight: &Flight| matches!(flight, Flight::Listen { .. });
         for (id, _) in self.in_flight.extract_if(|_, flight| telling(flight)) {
             let frame = self.session.encode_cancel(id, "another subscription takes its place");
-            self.notices.push(Outbound::Cancel { id, frame });
+            self.notices.push(Cause::Own, Outbound::Cancel { id, frame });
         }
     }
 
@@ -533,7 +537,7 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Reads every frame that is already there, up to the turn's share. Says whether the next turn has to go on with what
     /// was read: with everything but answers, and where there may be more.
     fn read(&mut self, poller: &mut Poller<'_>) -> Result<bool, String> {
-        // Who does not read what it is answered is not asked what more it wants.
+        // Who does not read the replies to what it asks is not asked what more it wants.
         if self.link_waits || self.notices.are_many() {
             return Ok(false);
         }
@@ -641,8 +645,9 @@ impl<R: FnMut(Report)> Pump<R> {
                 || format!("a request whose id is over {ASKED_ID_BYTES_MAX} bytes: it is not answered");
             return self.report.violations.note(words);
         }
-        if let Some((id, answered)) = self.questions.ask(id, method, params) {
-            self.notices.push(answer_of(&id, &answered));
+        let room = !self.notices.hold_many_answers();
+        if let Some((id, answered)) = self.questions.ask(id, method, params, room) {
+            self.notices.push(Cause::Peer, answer_of(&id, &answered));
         }
     }
 
@@ -829,8 +834,10 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             return;
         }
-        // Counts may go along: they are gathered. Each resource that changed is work for others.
-        let held = if self.report.updated.is_empty() || self.unasked.may_pass(poller) {
+        // Counts may go along: they are gathered. Each resource that changed is work for others. But an answer carries what
+        // was told before it: who has it and reads next must not be given what was kept before.
+        let answers = !self.report.finished.is_empty();
+        let held = if answers || self.report.updated.is_empty() || self.unasked.may_pass(poller) {
             Updated::default()
         } else {
             std::mem::take(&mut self.report.updated)
@@ -858,7 +865,10 @@ impl<R: FnMut(Report)> Pump<R> {
             if !self.link.pings() {
                 continue;
             }
-            if std::mem::take(&mut self.heard) {
+            // The pong comes behind a large message that is still on its way.
+            let arrived = self.link.arrived();
+            let moves = std::mem::replace(&mut self.arrived, arrived) != arrived;
+            if std::mem::take(&mut self.heard) || moves {
                 self.misses = 0;
             } else {
                 self.misses += 1;
@@ -869,7 +879,7 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             // While others wait, the time that the peer takes for them is watched.
             if self.notices.is_empty() {
-                self.notices.push(Outbound::Ping);
+                self.notices.push(Cause::Own, Outbound::Ping);
             }
             poller.waker().wake_by_ref();
         }

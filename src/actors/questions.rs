@@ -89,8 +89,15 @@ impl Questions {
         Self { server, desk, alive, running: JoinSet::new(), asked: Vec::new() }
     }
 
-    /// The peer asks. What is answered at once is returned; the rest comes out of [`poll`](Self::poll).
-    pub fn ask(&mut self, id: RawJson, method: &str, params: Option<RawJson>) -> Option<(RawJson, Answered)> {
+    /// The peer asks. What is answered at once is returned; the rest comes out of [`poll`](Self::poll). Without `room` for
+    /// more of the host's answers the host is not asked.
+    pub fn ask(
+        &mut self,
+        id: RawJson,
+        method: &str,
+        params: Option<RawJson>,
+        room: bool,
+    ) -> Option<(RawJson, Answered)> {
         if method == "ping" {
             return Some((id, Ok(RawJson::empty_object())));
         }
@@ -100,7 +107,7 @@ impl Questions {
         };
         // One that was taken back still has its task for a moment: who asks and takes back in a row gathers those.
         let tasks_max = TASKS_PER_QUESTION_MAX.saturating_mul(self.desk.questions_max);
-        if self.asked.len() >= self.desk.questions_max || self.running.len() >= tasks_max {
+        if !room || self.asked.len() >= self.desk.questions_max || self.running.len() >= tasks_max {
             let words = "this client is busy with other questions of this server";
             return Some((id, Err(refusal(RpcError::INTERNAL_ERROR, words))));
         }
@@ -179,10 +186,10 @@ mod tests {
     #[tokio::test]
     async fn a_ping_is_answered_and_what_is_unknown_refused_at_once() {
         let (mut questions, _tasks) = questions(Handlers::default());
-        let (_, pong) = questions.ask(id(1), "ping", None).expect("at once");
+        let (_, pong) = questions.ask(id(1), "ping", None, true).expect("at once");
         assert_eq!(pong.expect("no error").as_str(), "{}");
-        assert_eq!(code(questions.ask(id(2), "elicitation/create", params())), -32601);
-        assert_eq!(code(questions.ask(id(3), "tools/list", None)), -32601);
+        assert_eq!(code(questions.ask(id(2), "elicitation/create", params(), true)), -32601);
+        assert_eq!(code(questions.ask(id(3), "tools/list", None, true)), -32601);
     }
 
     #[tokio::test(start_paused = true)]
@@ -191,8 +198,8 @@ mod tests {
         handlers.elicitation(|_| async { panic!("the host's fault") });
         handlers.sampling(|_| std::future::pending::<Result<(), RpcError>>());
         let (mut questions, _tasks) = questions(handlers);
-        assert!(questions.ask(id(1), "elicitation/create", params()).is_none());
-        assert!(questions.ask(id(2), "sampling/createMessage", params()).is_none());
+        assert!(questions.ask(id(1), "elicitation/create", params(), true).is_none());
+        assert!(questions.ask(id(2), "sampling/createMessage", params(), true).is_none());
         let (first, answered) = next(&mut questions).await;
         assert_eq!((first, answered.expect_err("it panicked").code), (id(1), -32603));
         let (second, answered) = next(&mut questions).await;
@@ -206,11 +213,12 @@ mod tests {
         handlers.elicitation(|_| std::future::pending::<Result<Elicited, RpcError>>());
         let (mut questions, tasks) = questions(handlers);
         for number in 1..=2 {
-            assert!(questions.ask(id(number), "elicitation/create", params()).is_none());
+            assert!(questions.ask(id(number), "elicitation/create", params(), true).is_none());
         }
-        assert_eq!(code(questions.ask(id(3), "elicitation/create", params())), -32603);
+        assert_eq!(code(questions.ask(id(3), "elicitation/create", params(), true)), -32603);
         questions.take_back("1");
-        assert!(questions.ask(id(4), "elicitation/create", params()).is_none());
+        assert_eq!(code(questions.ask(id(3), "elicitation/create", params(), false)), -32603, "no room");
+        assert!(questions.ask(id(4), "elicitation/create", params(), true).is_none());
         drop(questions);
         tasks.ended().await;
     }

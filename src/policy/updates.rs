@@ -4,6 +4,9 @@
 //! moment is gathered and told together, each resource once. Those that somebody subscribed to are all kept apart. Of the
 //! others a few are; beyond that all resources of the server count as changed, which is always right where it is about what
 //! is kept of them.
+//!
+//! Before an answer is passed on the cache learns of everything that was gathered, whatever the rate
+//! ([`sweep`](Updates::sweep)): there are as many answers as calls. Hosts still wait their time.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -45,10 +48,17 @@ pub struct Updated {
     pub others: BTreeSet<String>,
     /// Any other one may have changed, too.
     pub all: bool,
+    /// Those that somebody subscribed to and the cache knows of already; only hosts are to be told.
+    pub swept: BTreeSet<String>,
 }
 
 impl Updated {
     fn is_empty(&self) -> bool {
+        self.is_swept() && self.swept.is_empty()
+    }
+
+    /// Whether the cache knows of everything.
+    fn is_swept(&self) -> bool {
         self.subscribed.is_empty() && self.others.is_empty() && !self.all
     }
 }
@@ -61,8 +71,10 @@ impl Updates {
 
     /// A resource changed. The number of those that are subscribed to is the host's to bound.
     pub fn note(&mut self, uri: String, subscribed: bool) {
-        let Updated { subscribed: wanted, others, all } = &mut self.gathered;
+        let Updated { subscribed: wanted, others, all, swept } = &mut self.gathered;
         if subscribed {
+            // It changed again: the cache has to learn of that too, and hosts still once.
+            swept.remove(&uri);
             wanted.insert(uri);
         } else if *all || others.contains(&uri) {
             // It counts already.
@@ -89,9 +101,26 @@ impl Updates {
             return None;
         }
         let updated = std::mem::take(&mut self.gathered);
-        let told = u32::try_from(updated.subscribed.len()).unwrap_or(u32::MAX);
+        let told = updated.subscribed.len() + updated.swept.len();
+        let told = u32::try_from(told).unwrap_or(u32::MAX);
         self.next_at = Some(later(now, EVERY_RESOURCE.saturating_mul(told)));
         Some(updated)
+    }
+
+    /// What the cache has to learn before an answer is passed on. Hosts are told of it when it is time. Beyond a few names
+    /// it is all resources: a call must not cost a sweep for each name that a server can think of.
+    pub fn sweep(&mut self) -> Option<Updated> {
+        if self.gathered.is_swept() {
+            return None;
+        }
+        let swept = std::mem::take(&mut self.gathered.swept);
+        let mut stale = std::mem::take(&mut self.gathered);
+        self.gathered.swept = swept;
+        self.gathered.swept.extend(stale.subscribed.iter().cloned());
+        if stale.subscribed.len() + stale.others.len() > OTHERS_MAX {
+            stale = Updated { all: true, ..Updated::default() };
+        }
+        Some(stale)
     }
 
     /// What was still to be told, where nothing follows.
@@ -143,6 +172,33 @@ mod tests {
         assert_eq!((told.subscribed, told.others, told.all), (uris(["mine"]), uris([]), true));
         updates.note("x".repeat(URI_BYTES_MAX + 1), false);
         assert!(updates.take(now + EVERY_RESOURCE).unwrap().all, "a name that is too long to be kept");
+    }
+
+    #[test]
+    fn the_cache_learns_of_everything_before_an_answer_and_hosts_once_when_it_is_time() {
+        let now = Instant::now();
+        let mut updates = Updates::new(now);
+        while updates.tellings.take(now) {}
+        updates.note("mine".into(), true);
+        assert_eq!(updates.take(now), None, "hosts wait");
+        for n in 0..1_000 {
+            updates.note("mine".into(), true);
+            updates.note(format!("x:{n}"), false);
+            let stale = updates.sweep().unwrap();
+            assert_eq!((stale.subscribed, stale.others.len(), stale.all), (uris(["mine"]), 1, false));
+            assert_eq!((updates.sweep(), updates.take(now)), (None, None), "it is swept, and hosts wait");
+        }
+        let told = updates.take(updates.due_at().unwrap()).unwrap();
+        assert_eq!((told.swept, told.subscribed, told.others), (uris(["mine"]), uris([]), uris([])));
+        assert_eq!(updates.rest(), None);
+    }
+
+    #[test]
+    fn a_sweep_of_many_names_is_one_of_all() {
+        let mut updates = Updates::new(Instant::now());
+        (0..=OTHERS_MAX).for_each(|n| updates.note(format!("x:{n}"), true));
+        assert_eq!(updates.sweep(), Some(Updated { all: true, ..Updated::default() }));
+        assert_eq!(updates.rest().unwrap().swept.len(), OTHERS_MAX + 1, "hosts learn of each");
     }
 
     #[test]

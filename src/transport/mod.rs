@@ -83,6 +83,12 @@ pub trait Link:
         None
     }
 
+    /// How much has come from the peer so far, in a unit of the link's own. While this grows the peer is there, though a large
+    /// message is not whole yet. A link that cannot tell leaves this at 0: then each message counts.
+    fn arrived(&self) -> u64 {
+        0
+    }
+
     /// A request was answered: nothing more is expected of it.
     fn answered(&mut self, _id: u64) {}
 

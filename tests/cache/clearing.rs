@@ -250,3 +250,53 @@ async fn a_flood_of_updates_clears_nothing_of_another_group_and_holds_up_no_kept
     end(troupe).await;
     flooding.abort();
 }
+
+/// A server that tells of `x:1` before it answers the tool that writes it, and whose reads show how often it was written.
+async fn writing(mut listener: MemoryListener) {
+    let mut peer = listener.accept().await.unwrap();
+    let mut written = 0;
+    while let Some(frame) = peer.recv().await {
+        let message: Value = serde_json::from_slice(&frame).unwrap();
+        let Some(id) = message["id"].as_u64() else { continue };
+        let result = match message["method"].as_str().unwrap() {
+            "server/discover" => {
+                json!({"supportedVersions": ["2026-07-28"], "capabilities": {"resources": {"subscribe": true}}})
+            }
+            "tools/list" => json!({"tools": [{"name": "write"}]}),
+            "resources/list" => json!({"resources": [{"uri": "x:1"}]}),
+            "resources/templates/list" => json!({"resourceTemplates": []}),
+            "resources/read" => {
+                let contents = json!([{"uri": "x:1", "text": written.to_string()}]);
+                json!({"contents": contents, "ttlMs": 3_600_000, "cacheScope": "public"})
+            }
+            // What it is asked to tell it tells anyway.
+            "subscriptions/listen" => continue,
+            _ => {
+                written += 1;
+                peer.send(r#"{"method":"notifications/resources/updated","params":{"uri":"x:1"}}"#).await;
+                json!({"content": []})
+            }
+        };
+        peer.send(json!({"id": id, "result": result}).to_string()).await;
+    }
+}
+
+#[tokio::test]
+async fn who_reads_after_a_write_reads_what_was_written_however_often_that_is_told() {
+    // Far more at once than hosts are told of.
+    const WRITES: u32 = 200;
+    let (link, listener) = pair(64);
+    let playing = tokio::spawn(writing(listener));
+    let troupe = Troupe::builder().seed(7).server_via(Server::custom("s"), link).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let _held = troupe.subscribe("x:1").await.unwrap();
+    let mut cached = 0;
+    for n in 1..=WRITES {
+        troupe.call(Call::tool("write")).await.unwrap();
+        assert_eq!(troupe.read_resource("x:1").await.unwrap().text().unwrap(), n.to_string());
+        cached += u32::from(troupe.read_resource("x:1").await.unwrap().cached);
+    }
+    assert!(cached > WRITES / 2, "only {cached} of {WRITES} reads were answered from the cache");
+    end(troupe).await;
+    playing.abort();
+}

@@ -30,6 +30,23 @@ async fn a_peer_that_vanished_without_a_word_is_noticed_by_its_missing_pongs() {
 }
 
 #[tokio::test]
+async fn a_large_answer_on_a_slow_line_is_a_sign_of_life_while_it_moves() {
+    // Four seconds on its way; a silent peer is borne for about one.
+    const BYTES: usize = 4 << 20;
+    let text = "x".repeat(BYTES);
+    let reply = Script::Reply(format!(r#"{{"content":[{{"type":"text","text":"{text}"}}]}}"#));
+    let server = ScriptedServer::builder().tool("t", reply).start().await;
+    let proxy = FaultProxy::start(&server.url()).await.unwrap();
+    let ping = |settings: &mut Settings| settings.liveness.ping_interval = Duration::from_millis(400);
+    let troupe = start_with(ping, [Server::websocket("s", proxy.url())]).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    proxy.change(|line| line.bandwidth = Some(1 << 20));
+    let reply = troupe.call(Call::tool("t")).await.unwrap();
+    assert_eq!(reply.text().unwrap().len(), BYTES);
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn a_peer_that_stops_reading_is_given_up_and_memory_stays_bounded() {
     let server = ScriptedServer::builder().tool("echo", Script::Echo).start().await;
     let write = |settings: &mut Settings| settings.liveness.write_timeout = Duration::from_millis(50);

@@ -2,7 +2,8 @@
 //!
 //! Ends of calls are reported in the turn in which they come: there are as many as calls. What a peer decides alone
 //! (that lists and resources changed, answers to nothing, oddities) is reported so many times a second and gathered in
-//! between. So a flood costs its reading and fills no mailbox.
+//! between. So a flood costs its reading and fills no mailbox. A report of ended calls carries what was gathered until
+//! then: the cache must not be behind an answer that has been passed on.
 
 use std::pin::Pin;
 use std::task::{Context as Poller, Poll};

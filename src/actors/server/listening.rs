@@ -216,6 +216,14 @@ impl ServerState {
         }
     }
 
+    /// Before answers are passed on the cache learns of what was told before them, so that who has one and reads next is not
+    /// given what was kept before.
+    pub(super) fn sweep_updated(&mut self) {
+        if let Some(updated) = self.listening.updates.sweep() {
+            self.tell_cache_updated(&updated);
+        }
+    }
+
     /// This life ends: tells what was still to be told.
     pub(super) fn tell_last_updates(&mut self) {
         if let Some(updated) = self.listening.updates.rest() {
@@ -226,24 +234,31 @@ impl ServerState {
     /// What is kept of resources that changed is no longer right. Hosts learn of those that somebody subscribed to, after the
     /// cache, so that who reads what has changed is not given what it was.
     fn tell_updated(&mut self, updated: Updated) {
-        let Updated { subscribed, others, all } = updated;
-        let stage = self.context.stage.borrow();
-        if stage.caching.is_some() {
-            let sweep = |name| Sweep::Of { kind: CachedKind::Resource, group: self.spec.group.clone(), name };
-            let sweeps = if all {
-                vec![sweep(None)]
-            } else {
-                subscribed.iter().chain(&others).map(|uri| sweep(Some(uri.as_str().into()))).collect()
-            };
-            stage.tell_cache(CacheMsg::Changed(sweeps));
-        }
-        drop(stage);
+        self.tell_cache_updated(&updated);
         // Some may have ended meanwhile.
         self.unsubscribe();
-        for uri in subscribed {
+        let Updated { subscribed, swept, others: _, all: _ } = updated;
+        for uri in subscribed.into_iter().chain(swept) {
             if self.ledger().subscriptions.contains_key(&uri) {
                 self.context.emit(Event::ResourceUpdated { server: self.spec.id.clone(), uri });
             }
+        }
+    }
+
+    fn tell_cache_updated(&self, updated: &Updated) {
+        let Updated { subscribed, others, all, swept: _ } = updated;
+        let stage = self.context.stage.borrow();
+        if stage.caching.is_none() {
+            return;
+        }
+        let sweep = |name| Sweep::Of { kind: CachedKind::Resource, group: self.spec.group.clone(), name };
+        let sweeps: Vec<Sweep> = if *all {
+            vec![sweep(None)]
+        } else {
+            subscribed.iter().chain(others).map(|uri| sweep(Some(uri.as_str().into()))).collect()
+        };
+        if !sweeps.is_empty() {
+            stage.tell_cache(CacheMsg::Changed(sweeps));
         }
     }
 

@@ -385,10 +385,13 @@ impl Actor for ServerActor {
                     asides,
                 } = report;
                 let news = asides.map(|asides| state.overheard(*asides)).unwrap_or_default();
+                state.updated(updated.uris, updated.beyond);
+                if !finished.is_empty() {
+                    state.sweep_updated();
+                }
                 state.finished(connection, finished, news, now);
                 state.noted(connection, violations, strays, now);
                 state.lists_changed(changed, now);
-                state.updated(updated.uris, updated.beyond);
                 for news in listened {
                     state.listened(connection, news, now);
                 }

@@ -1,5 +1,5 @@
-//! A stream that counts what it takes. The WebSocket above it writes a large message in many parts, and does not say how far it
-//! has come.
+//! A stream that counts what it takes and gives. The WebSocket above it moves a large message in many parts, and does not say
+//! how far it has come.
 
 use std::io;
 use std::pin::Pin;
@@ -9,30 +9,43 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How much a stream has taken. The stream lies within the socket; its link reads the count beside it.
-pub(super) struct Count(Arc<AtomicU64>);
+/// How much a stream has moved. The stream lies within the socket; its link reads the count beside it.
+pub(super) struct Count(Arc<Moved>);
+
+/// Bytes that a stream has moved.
+#[derive(Debug, Default)]
+struct Moved {
+    written: AtomicU64,
+    read: AtomicU64,
+}
 
 impl Count {
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    /// Bytes that were written.
+    pub fn written(&self) -> u64 {
+        self.0.written.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that were read.
+    pub fn read(&self) -> u64 {
+        self.0.read.load(Ordering::Relaxed)
     }
 }
 
-/// Passes everything on, and counts bytes that were written.
+/// Passes everything on, and counts the bytes of each direction.
 #[derive(Debug)]
 pub(super) struct Counted<S> {
     stream: S,
-    taken: Arc<AtomicU64>,
+    moved: Arc<Moved>,
 }
 
 impl<S> Counted<S> {
     pub fn new(stream: S) -> (Self, Count) {
-        let taken = Arc::new(AtomicU64::new(0));
-        (Self { stream, taken: taken.clone() }, Count(taken))
+        let moved = Arc::<Moved>::default();
+        (Self { stream, moved: moved.clone() }, Count(moved))
     }
 
     fn count(&self, written: usize) {
-        self.taken.fetch_add(written as u64, Ordering::Relaxed);
+        self.moved.written.fetch_add(written as u64, Ordering::Relaxed);
     }
 }
 
@@ -42,7 +55,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         poller: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(poller, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(poller, buffer))?;
+        let read = buffer.filled().len().saturating_sub(before);
+        self.moved.read.fetch_add(read as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -175,10 +175,10 @@ impl WebSocketConnector {
         let config = config(self.message_bytes_max);
         let stream = TcpStream::connect(self.address()).await.map_err(WsError::Io)?;
         stream.set_nodelay(true).map_err(WsError::Io)?;
-        let (stream, taken) = Counted::new(stream);
+        let (stream, moved) = Counted::new(stream);
         let (socket, _) =
             client_async_tls_with_config(request, stream, Some(config), Some(connector)).await?;
-        Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max, taken }))
+        Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max, moved }))
     }
 
     /// Where to connect to.
@@ -218,10 +218,10 @@ impl WebSocketConnector {
         };
         let request = self.request(self.offer().as_deref(), lent.as_ref())?;
         let config = config(self.message_bytes_max);
-        let (stream, taken) = Counted::new(stream);
+        let (stream, moved) = Counted::new(stream);
         let (socket, _) =
             client_async_with_config(request, stream, Some(config)).await.map_err(dial_error)?;
-        Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max, taken }))
+        Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max, moved }))
     }
 }
 
@@ -281,8 +281,8 @@ fn dial_error(error: WsError) -> DialError {
 struct WebSocketLink<T> {
     socket: WebSocketStream<T>,
     message_bytes_max: usize,
-    /// Bytes that the stream has taken.
-    taken: Count,
+    /// Bytes that the stream has moved.
+    moved: Count,
 }
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for WebSocketLink<T> {
@@ -291,7 +291,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for WebSocketLink<
     }
 
     fn taken(&self) -> Option<u64> {
-        Some(self.taken.get())
+        Some(self.moved.written())
+    }
+
+    fn arrived(&self) -> u64 {
+        self.moved.read()
     }
 }
 
