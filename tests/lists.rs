@@ -501,3 +501,97 @@ async fn what_a_server_says_in_the_errors_of_its_lists_is_kept_as_far_as_a_reaso
         end(troupe).await;
     }
 }
+
+/// Virtual time passes only while nobody has anything to do: where an alarm rings all the time it stands still.
+async fn nobody_works_for(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_drained_when_its_list_changes_costs_no_core() {
+    let (connector, listener) = pair(16);
+    play(listener, move |asked| match asked.method.as_str() {
+        "tools/call" => Then::AnswerAnd(None, LIST_CHANGED.to_owned()),
+        _ => Then::Answer(asked.usual(false, &json!({"tools": {"listChanged": true}}))),
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    ready(&troupe).await;
+    let call = tokio::spawn(troupe.call(Call::tool("t")));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let draining = tokio::spawn({
+        let troupe = troupe.clone();
+        async move { troupe.drain("s", Duration::from_secs(5)).await }
+    });
+    nobody_works_for(Duration::from_secs(2)).await;
+    assert!(!draining.is_finished());
+    call.abort();
+    draining.await.unwrap().unwrap();
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_drained_with_an_idle_connection_costs_no_core() {
+    let (connector, listener) = pair(16);
+    let mut calls = 0;
+    play(listener, move |asked| {
+        Then::Answer(match asked.method.as_str() {
+            "tools/call" => {
+                calls += 1;
+                if calls == 1 { None } else { asked.result(&json!({"content": []})) }
+            }
+            _ => asked.usual(false, &json!({})),
+        })
+    });
+    let troupe = troupe_of(connector, |pool| {
+        pool.max = 2;
+        pool.busy_at = 1;
+        pool.idle_timeout = Duration::from_millis(500);
+    })
+    .await;
+    ready(&troupe).await;
+    // Two at once: another connection is opened for them.
+    let unanswered = tokio::spawn(troupe.call(Call::tool("t")));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    troupe.call(Call::tool("t")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(troupe.stats().await.servers[0].pool.ready, 2);
+    let draining = tokio::spawn({
+        let troupe = troupe.clone();
+        async move { troupe.drain("s", Duration::from_secs(5)).await }
+    });
+    nobody_works_for(Duration::from_secs(2)).await;
+    assert!(!draining.is_finished());
+    unanswered.abort();
+    draining.await.unwrap().unwrap();
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_idle_while_a_list_is_under_way_costs_no_core_and_is_closed_after_it() {
+    let (connector, listener) = pair(16);
+    let mut lists = 0;
+    play(listener, move |asked| match asked.method.as_str() {
+        "tools/list" => {
+            lists += 1;
+            Then::Answer(if lists > 1 { None } else { asked.usual(false, &json!({})) })
+        }
+        "tools/call" => Then::AnswerAnd(asked.result(&json!({"content": []})), LIST_CHANGED.to_owned()),
+        _ => Then::Answer(asked.usual(false, &json!({"tools": {"listChanged": true}}))),
+    });
+    let troupe = troupe_of(connector, |pool| {
+        pool.max = 2;
+        pool.busy_at = 1;
+        pool.idle_timeout = Duration::from_millis(500);
+    })
+    .await;
+    ready(&troupe).await;
+    // Two at once: another connection is opened for them.
+    let (one, two) = tokio::join!(troupe.call(Call::tool("t")), troupe.call(Call::tool("t")));
+    one.unwrap();
+    two.unwrap();
+    nobody_works_for(Duration::from_secs(3)).await;
+    assert_eq!(troupe.stats().await.servers[0].pool.total, 2, "the list may be fetched over either");
+    nobody_works_for(LONG).await;
+    assert_eq!(troupe.stats().await.servers[0].pool.total, 1);
+    end(troupe).await;
+}

@@ -528,12 +528,16 @@ impl ServerState {
         let (pool, leases) = (&self.pool, &self.leases);
         self.meters.connected(|| pool.ready() + leases.len());
         self.report(now);
+        // Only what is acted on above when it is due: an alarm for anything else would ring for ever.
+        let draining = self.drain_until.is_some();
+        let closes_idle = !draining && !self.lists.are_under_way();
+        let lists = self.pool.is_ready() && (!draining || !self.mirroring.is_idle());
         let due = [
             self.carried.ledger.as_ref().and_then(|ledger| ledger.breaker.wake_at()),
-            self.pool.idle_check_at(),
+            self.pool.idle_check_at().filter(|_| closes_idle),
             self.leases.idle_check_at(),
             self.reconnect_at.filter(|at| *at > now),
-            self.lists.due_at().filter(|_| self.pool.is_ready()),
+            self.lists.due_at().filter(|_| lists),
             self.hope_until.filter(|at| *at > now),
             self.listening.wake_at().filter(|at| *at > now),
             self.listening.tells_at(),
