@@ -240,7 +240,9 @@ impl ServerState {
         drop(stage);
         // Some may have ended meanwhile.
         self.unsubscribe();
-        for uri in subscribed {
+        // The life that was given the subscriptions tells of them; each change is told once.
+        let tells = self.speaks_for_the_server();
+        for uri in subscribed.into_iter().filter(|_| tells) {
             if self.ledger().subscriptions.contains_key(&uri) {
                 self.context.emit(Event::ResourceUpdated { server: self.spec.id.clone(), uri });
             }
