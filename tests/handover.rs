@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use common::{echo, end, event, kind, ready};
 use mcp_troupe::event::ServerStatus;
-use mcp_troupe::testkit::{Fault, Script, ScriptedServer, Target, inject};
+use mcp_troupe::testkit::{Fault, MemoryListener, Script, ScriptedServer, Target, inject, pair};
 use mcp_troupe::{Call, CallErrorKind, DrainError, Event, Readiness, ReplaceError, Server, Troupe};
+use serde_json::{Value, json};
 
 async fn scripted() -> ScriptedServer {
     ScriptedServer::builder().tool("echo", Script::Echo).tool("hold", Script::Hold).start().await
@@ -149,6 +150,43 @@ async fn a_change_of_address_loses_no_call() {
     assert!(held.await.unwrap().is_ok());
     old.wait_for(|seen| seen.connections == 0).await;
     assert_eq!(troupe.stats().await.router.in_flight, 0);
+    end(troupe).await;
+}
+
+/// Plays a modern server in memory that takes so long to say its first word.
+async fn play(mut listener: MemoryListener, silence: Duration) {
+    while let Some(mut peer) = listener.accept().await {
+        tokio::time::sleep(silence).await;
+        while let Some(frame) = peer.recv().await {
+            let frame: Value = serde_json::from_slice(&frame).unwrap();
+            let result = match frame["method"].as_str().unwrap_or_default() {
+                "server/discover" => {
+                    json!({"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
+                }
+                "tools/list" => json!({"tools": [{"name": "t", "inputSchema": {"type": "object"}}]}),
+                "tools/call" => json!({"content": []}),
+                _ => continue,
+            };
+            peer.send(json!({"jsonrpc": "2.0", "id": frame["id"], "result": result}).to_string()).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_wait_for_a_server_that_takes_its_time_to_start_after_it_was_replaced_or_resumed() {
+    // Longer than a lost server is waited for.
+    const SILENCE: Duration = Duration::from_secs(4);
+    let (one, listener) = pair(16);
+    tokio::spawn(play(listener, Duration::ZERO));
+    let troupe = Troupe::builder().seed(7).server_via(Server::custom("s"), one).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let (two, listener) = pair(16);
+    tokio::spawn(play(listener, SILENCE));
+    troupe.replace_via(Server::custom("s"), two).await.unwrap();
+    troupe.call(Call::tool("t")).await.unwrap();
+    troupe.drain("s", SILENCE).await.unwrap();
+    troupe.resume("s").await.unwrap();
+    troupe.call(Call::tool("t")).await.unwrap();
     end(troupe).await;
 }
 

@@ -446,6 +446,87 @@ async fn a_server_that_has_ended_for_good_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_life_that_was_replaced_takes_no_server_with_it_that_has_ended_for_good() {
+    let server = scripted().await;
+    let temporary = |settings: &mut mcp_troupe::Settings| settings.restart.kind = RestartKind::Temporary;
+    let troupe = start_with(temporary, [at(&server)]).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    let former = info(&troupe).unwrap();
+    let held = hold(&troupe, &server).await;
+    troupe.replace(anew(&server)).await.unwrap();
+    let present = ready_after(&troupe, &former).await;
+    inject(&troupe, Target::server("s"), Fault::Panic).await.unwrap();
+    until(&troupe, |info| info.status == ServerStatus::Stopped).await;
+    server.release();
+    assert!(held.await.unwrap());
+    server.wait_for(|seen| seen.connections == 0).await;
+    for _ in 0..1_000 {
+        // The registry hears of the end.
+        tokio::task::yield_now().await;
+        assert!(info(&troupe).is_some(), "nobody has unregistered it");
+    }
+    troupe.replace(at(&server)).await.unwrap();
+    ready_after(&troupe, &present).await;
+    troupe.call(echo()).await.unwrap();
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_change_is_told_once_while_a_replaced_life_finishes() {
+    const OTHER: &str = "file:///b.txt";
+    let server =
+        ScriptedServer::builder().tool("hold", Script::Hold).resource(NOTE, "a").resource(OTHER, "b");
+    let server = server.era(ScriptedEra::Legacy).tells_changes().start().await;
+    let troupe = ready([at(&server)]).await;
+    let former = info(&troupe).unwrap();
+    let _held = [troupe.subscribe(NOTE).await.unwrap(), troupe.subscribe(OTHER).await.unwrap()];
+    server.wait_for(|seen| seen.requests.get("resources/subscribe") == Some(&2)).await;
+    let held = hold(&troupe, &server).await;
+    troupe.replace(anew(&server)).await.unwrap();
+    ready_after(&troupe, &former).await;
+    server.wait_for(|seen| seen.requests.get("resources/subscribe") == Some(&4)).await;
+    let mut events = troupe.events();
+    server.update_resource(NOTE, "changed");
+    server.release();
+    assert!(held.await.unwrap());
+    // What the former life has left arrives when nothing more can come of it.
+    while !stats(&troupe).await.outcomes.contains_key("ok") {
+        tokio::task::yield_now().await;
+    }
+    server.update_resource(OTHER, "changed");
+    let mut told = 0;
+    loop {
+        match event(&mut events, |event| matches!(event, Event::ResourceUpdated { .. })).await {
+            Event::ResourceUpdated { uri, .. } if uri == OTHER => break,
+            _ => told += 1,
+        }
+    }
+    assert_eq!(told, 1);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn an_open_breaker_stays_open_when_the_pool_is_described_anew() {
+    let error = Script::Error { code: -32603, message: "broken".into() };
+    let server = ScriptedServer::builder().tool("t", error).start().await;
+    let troupe = ready([at(&server)]).await;
+    let former = info(&troupe).unwrap();
+    for _ in 0..5 {
+        troupe.call(Call::tool("t")).await.unwrap_err();
+    }
+    assert_eq!(stats(&troupe).await.breaker.unwrap().state, BreakerState::Open);
+    let mut pool = PoolSettings::default();
+    pool.max = 2;
+    troupe.replace(Server::websocket("s", server.url()).pool(pool)).await.unwrap();
+    let former = ready_after(&troupe, &former).await;
+    assert_eq!(stats(&troupe).await.breaker.unwrap().state, BreakerState::Open);
+    troupe.replace(anew(&server)).await.unwrap();
+    ready_after(&troupe, &former).await;
+    assert_eq!(stats(&troupe).await.breaker.unwrap().state, BreakerState::Closed, "reached otherwise");
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn a_server_that_has_ended_for_good_is_drained_at_once() {
     let server = scripted().await;
     let temporary = |settings: &mut mcp_troupe::Settings| settings.restart.kind = RestartKind::Temporary;

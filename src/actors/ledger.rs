@@ -67,10 +67,18 @@ impl Ledger {
         }
     }
 
-    /// The same for a server that is described so from now on: what was learned of one that is reached otherwise is not so of
-    /// this one. What the host ordered, figures and subscriptions are the server's, wherever it is.
+    /// The same for a server that is described so from now on: what was learned of one at another address is not so of this
+    /// one. What the host ordered, figures and subscriptions are the server's, wherever it is; at the same address breaker and
+    /// backoff are as well, over whichever connections it is reached.
     pub fn described(&mut self, now: &Registration, settings: &Settings) {
         if self.of.is_as_good_as(&now.way()) {
+            return;
+        }
+        if self.of.leads_to_the_same(&now.way()) {
+            self.of = now.way();
+            self.breaker.set(now.spec.breaker.clone());
+            // It was found out in another era, or dialect.
+            self.known = None;
             return;
         }
         let Self { breaker, outcomes, latency, subscriptions, .. } =

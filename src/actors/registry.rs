@@ -9,6 +9,8 @@
 //! Leaving ──ended──▶ forgotten
 //! ```
 //!
+//! One that ends for good by its restart policy is *Ended*: it stays registered, and begins again when it is described anew.
+//!
 //! A server whose description changes begins another life at once; the one before *retires*: it finishes what it has.
 //!
 //! One server's crash concerns that server alone: it is restarted by its own policy, and one that crashes too often is
@@ -313,7 +315,7 @@ impl RegistryState {
             let _ = actor.cast(ServerMsg::CancelAll { router });
         }
         for member in self.members.values() {
-            if let Phase::Leaving(_) = member.phase {
+            if let Phase::Ended | Phase::Leaving(_) = member.phase {
                 continue;
             }
             self.context.to_router(RouterMsg::Joined {
@@ -342,7 +344,7 @@ impl RegistryState {
                 Phase::Waiting { until, ended_at, handed_over } => {
                     until <= now && (handed_over || later(ended_at, HANDOVER_WAIT_MAX) <= now)
                 }
-                Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => false,
+                Phase::Alive(_) | Phase::Paused { .. } | Phase::Ended | Phase::Leaving(_) => false,
             })
             .map(|(server, _)| server.clone())
             .collect();
@@ -363,7 +365,7 @@ impl RegistryState {
             Phase::Waiting { until, ended_at, handed_over } => {
                 Some(if handed_over || until > now { until } else { later(ended_at, HANDOVER_WAIT_MAX) })
             }
-            Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => None,
+            Phase::Alive(_) | Phase::Paused { .. } | Phase::Ended | Phase::Leaving(_) => None,
         });
         let finishing = self.overdue().map(|(_, by)| by).filter(|by| *by > now);
         let next = restarts.chain(finishing).chain([self.next_ping]).min();
@@ -380,7 +382,7 @@ impl RegistryState {
             let listed = self.members.values().filter_map(|member| {
                 let spec = &member.registration.spec;
                 let offer = match member.phase {
-                    Phase::Leaving(_) => None,
+                    Phase::Ended | Phase::Leaving(_) => None,
                     Phase::Alive(_) | Phase::Paused { .. } | Phase::Waiting { .. } => member.offer.clone(),
                 }?;
                 Some(ServerOffer {
@@ -418,7 +420,7 @@ impl RegistryState {
             info: member.info(),
             actor: member.alive().cloned(),
             offer: member.offer.clone(),
-            leaving: matches!(member.phase, Phase::Leaving(_)),
+            leaving: matches!(member.phase, Phase::Ended | Phase::Leaving(_)),
             timeout: member.registration.spec.timeout,
         });
         let (complete, configuration) = (self.complete, self.configuration);

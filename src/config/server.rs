@@ -536,6 +536,11 @@ impl ServerSpec {
         self.endpoint == Endpoint::Custom
     }
 
+    /// Whether both descriptions name the same server, reached as the same client.
+    pub fn is_at_the_same_address(&self, other: &Self) -> bool {
+        (&self.endpoint, &self.tls, &self.tokens) == (&other.endpoint, &other.tls, &other.tokens)
+    }
+
     /// Whether the same connections serve both descriptions. Each field is named, so that a new one is given its place here.
     pub fn reaches_alike(&self, other: &Self) -> bool {
         let Self {

@@ -52,7 +52,7 @@ impl RegistryState {
             connector: member.registration.connector.clone(),
             incarnation,
             numbers: member.numbers.clone(),
-            newcomer: beginning == Beginning::Registered,
+            newcomer: std::mem::take(&mut member.ordered),
             registry: myself.clone(),
             root: self.root.clone(),
             ledger: member.ledger.passed_on(),
@@ -107,7 +107,7 @@ impl RegistryState {
                 let _ = actor.cast(ServerMsg::Inherit(bequest));
             }
             // It is kept for the next one.
-            Phase::Alive(_) | Phase::Paused { .. } | Phase::Leaving(_) => {}
+            Phase::Alive(_) | Phase::Paused { .. } | Phase::Ended | Phase::Leaving(_) => {}
         }
     }
 
@@ -115,7 +115,7 @@ impl RegistryState {
     pub(super) fn finishing(&self) -> impl Iterator<Item = (&ActorRef<ServerMsg>, Instant)> {
         let members = self.members.values().filter_map(|member| match &member.phase {
             Phase::Leaving(actor) | Phase::Paused { actor, .. } => Some((actor.as_ref()?, member.finish_by)),
-            Phase::Alive(_) | Phase::Waiting { .. } => None,
+            Phase::Alive(_) | Phase::Waiting { .. } | Phase::Ended => None,
         });
         members.chain(self.retiring.iter().map(|life| (&life.actor, life.finish_by)))
     }
@@ -206,7 +206,7 @@ impl RegistryState {
             Some(until) => Phase::Waiting { until, ended_at: now, handed_over: member.buried == incarnation },
             None => {
                 self.offers_changed = true;
-                Phase::Leaving(None)
+                Phase::Ended
             }
         };
         let standing = member.standing.clone();

@@ -30,6 +30,9 @@ pub(super) enum Phase {
         actor: Option<ActorRef<ServerMsg>>,
         order: DrainOrder,
     },
+    /// Over for good, by its restart policy. It is still registered, and may be described anew.
+    Ended,
+    /// Unregistered, with what is left of its last life: without that, earlier ones finish what they have.
     Leaving(Option<ActorRef<ServerMsg>>),
 }
 
@@ -40,6 +43,8 @@ pub(super) struct Member {
     /// The present life, or the last one; none has this number before the first.
     pub incarnation: Incarnation,
     pub phase: Phase,
+    /// The next life begins by an order: it is the first attempt to reach the server as it is described now.
+    pub ordered: bool,
     pub restart: RestartPolicy,
     pub standing: Standing,
     pub offer: Option<Offer>,
@@ -63,14 +68,17 @@ impl Member {
             Phase::Alive(actor) | Phase::Leaving(Some(actor)) | Phase::Paused { actor: Some(actor), .. } => {
                 Some(actor)
             }
-            Phase::Waiting { .. } | Phase::Leaving(None) | Phase::Paused { actor: None, .. } => None,
+            Phase::Waiting { .. }
+            | Phase::Ended
+            | Phase::Leaving(None)
+            | Phase::Paused { actor: None, .. } => None,
         }
     }
 
     pub fn alive(&self) -> Option<&ActorRef<ServerMsg>> {
         match &self.phase {
             Phase::Alive(actor) => Some(actor),
-            Phase::Waiting { .. } | Phase::Paused { .. } | Phase::Leaving(_) => None,
+            Phase::Waiting { .. } | Phase::Paused { .. } | Phase::Ended | Phase::Leaving(_) => None,
         }
     }
 

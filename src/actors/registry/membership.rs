@@ -30,6 +30,7 @@ impl RegistryState {
         let member = Member {
             incarnation: numbers.last_life(),
             phase: Phase::Waiting { until: now, ended_at: now, handed_over: true },
+            ordered: true,
             restart: RestartPolicy::new(settings.restart.clone()),
             standing: Standing::beginning(),
             offer: None,
@@ -63,6 +64,7 @@ impl RegistryState {
         let server = registration.spec.id.clone();
         let Some(member) = self.members.get_mut(&server) else { return Ok(()) };
         let former = std::mem::replace(&mut member.registration, registration);
+        member.ordered = true;
         self.changed.insert(server.clone());
         let actor = match &mut member.phase {
             Phase::Alive(actor) => actor.clone(),
@@ -71,15 +73,14 @@ impl RegistryState {
                 *until = now;
                 return Ok(());
             }
-            // It had ended for good by its restart policy: nobody describes a server anew that has been unregistered.
-            Phase::Leaving(None) => {
+            Phase::Ended => {
                 let handed_over = member.buried == member.incarnation;
                 member.phase = Phase::Waiting { until: now, ended_at: now, handed_over };
                 self.offers_changed = true;
                 return Ok(());
             }
             // One that rests begins with the new description when it is resumed.
-            Phase::Paused { .. } | Phase::Leaving(Some(_)) => return Ok(()),
+            Phase::Paused { .. } | Phase::Leaving(_) => return Ok(()),
         };
         let until = later(now, self.context.settings.shutdown_drain);
         self.succeed(myself, &server, former, actor.clone(), until, now).await?;
@@ -154,8 +155,8 @@ impl RegistryState {
                 *present = order;
                 return self.rests(server, order);
             }
-            // It has ended for good, or the root knows that it leaves.
-            Phase::Leaving(_) => return self.rests(server, order),
+            // Nothing of it is left, or the root knows that it leaves.
+            Phase::Ended | Phase::Leaving(_) => return self.rests(server, order),
         }
         let Some(member) = self.members.get(server) else { return };
         let status = if member.actor().is_some() { ServerStatus::Draining } else { ServerStatus::Stopped };
@@ -176,7 +177,7 @@ impl RegistryState {
         let Some(member) = self.members.get_mut(server) else { return };
         let reason = match member.phase {
             Phase::Leaving(_) => "it was removed",
-            Phase::Alive(_) | Phase::Waiting { .. } | Phase::Paused { .. } => "it was drained",
+            Phase::Alive(_) | Phase::Waiting { .. } | Phase::Paused { .. } | Phase::Ended => "it was drained",
         };
         let former = member.standing.status;
         member.standing = Standing {
@@ -219,6 +220,7 @@ impl RegistryState {
     ) -> Result<(), ActorProcessingErr> {
         let Some(member) = self.members.get_mut(server) else { return Ok(()) };
         let Phase::Paused { actor, .. } = &member.phase else { return Ok(()) };
+        member.ordered = true;
         match actor.clone() {
             Some(actor) => {
                 let (former, finish_by) = (member.registration.clone(), member.finish_by);

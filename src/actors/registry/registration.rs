@@ -100,13 +100,18 @@ impl Registration {
 }
 
 impl Way {
-    /// Whether connections that were opened by the one serve the other.
-    pub fn is_as_good_as(&self, other: &Self) -> bool {
+    /// Whether both lead to the same server, whatever connections of what kind it is reached over.
+    pub fn leads_to_the_same(&self, other: &Self) -> bool {
         let same = match (&self.spec.endpoint, &other.spec.endpoint) {
             (Endpoint::Custom, Endpoint::Custom) => Weak::ptr_eq(&self.connector, &other.connector),
             (one, another) => one == another,
         };
-        same && self.spec.reaches_alike(&other.spec)
+        same && self.spec.is_at_the_same_address(&other.spec)
+    }
+
+    /// Whether connections that were opened by the one serve the other.
+    pub fn is_as_good_as(&self, other: &Self) -> bool {
+        self.leads_to_the_same(other) && self.spec.reaches_alike(&other.spec)
     }
 }
 

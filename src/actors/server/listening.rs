@@ -238,7 +238,9 @@ impl ServerState {
         // Some may have ended meanwhile.
         self.unsubscribe();
         let Updated { subscribed, swept, others: _, all: _ } = updated;
-        for uri in subscribed.into_iter().chain(swept) {
+        // The life that was given the subscriptions tells of them; each change is told once.
+        let tells = self.speaks_for_the_server();
+        for uri in subscribed.into_iter().chain(swept).filter(|_| tells) {
             if self.ledger().subscriptions.contains_key(&uri) {
                 self.context.emit(Event::ResourceUpdated { server: self.spec.id.clone(), uri });
             }

@@ -154,7 +154,7 @@ pub(crate) struct ServerArguments {
     pub connector: Arc<dyn Connector>,
     pub incarnation: Incarnation,
     pub numbers: Numbers,
-    /// The server has just been registered: this is the first attempt to reach it.
+    /// This is the first attempt to reach the server since it was registered, described anew or resumed.
     pub newcomer: bool,
     pub registry: ActorRef<RegistryMsg>,
     pub root: ActorRef<RootMsg>,

@@ -149,6 +149,19 @@ impl Breaker {
         }
     }
 
+    /// Goes by other settings from now on. What it has seen of the server stays, and the state that it is in; one that acts now
+    /// and did not, or the reverse, begins anew, unless the host holds it open.
+    pub fn set(&mut self, settings: BreakerSettings) {
+        if settings.mode != self.settings.mode && !self.is_forced_open() {
+            *self = Self::new(settings);
+            return;
+        }
+        if settings.monitoring_period != self.settings.monitoring_period {
+            self.window = Window::new(settings.monitoring_period);
+        }
+        self.settings = settings;
+    }
+
     /// Its state, as it is shown.
     pub fn state(&self) -> BreakerState {
         match self.settings.mode {

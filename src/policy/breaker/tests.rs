@@ -235,6 +235,22 @@ fn orders_are_obeyed_and_told_only_where_they_change_something() {
 }
 
 #[test]
+fn other_settings_leave_a_breaker_as_it_is_and_another_mode_begins_it_anew() {
+    let mut bench = Bench::new(|_| {});
+    bench.trip();
+    let other =
+        BreakerSettings { failure_threshold: 9, monitoring_period: SECOND, ..BreakerSettings::default() };
+    bench.breaker.set(other.clone());
+    assert_eq!(bench.open_time(), 30 * SECOND);
+    bench.breaker.set(BreakerSettings { mode: BreakerMode::Disabled, ..other.clone() });
+    bench.breaker.set(other.clone());
+    assert_eq!(bench.breaker.state(), BreakerState::Closed);
+    bench.breaker.force_open();
+    bench.breaker.set(BreakerSettings { mode: BreakerMode::Disabled, ..other });
+    assert_eq!(bench.breaker.state(), BreakerState::ForcedOpen);
+}
+
+#[test]
 fn a_disabled_breaker_lets_everything_through_and_counts_nothing() {
     let mut bench = Bench::new(|settings| settings.mode = BreakerMode::Disabled);
     (0..100).for_each(|_| assert_eq!(bench.call(OutcomeClass::Failure), None));
