@@ -490,7 +490,7 @@ async fn a_change_is_told_once_while_a_replaced_life_finishes() {
     server.release();
     assert!(held.await.unwrap());
     // What the former life has left arrives when nothing more can come of it.
-    while stats(&troupe).await.outcomes.get("ok").is_none() {
+    while !stats(&troupe).await.outcomes.contains_key("ok") {
         tokio::task::yield_now().await;
     }
     server.update_resource(OTHER, "changed");
