@@ -66,6 +66,13 @@ struct Refused {
     challenge: Option<String>,
 }
 
+impl Refused {
+    fn of(lent: &Lent, headers: &HeaderMap) -> Self {
+        let challenge = headers.get(WWW_AUTHENTICATE).and_then(|challenge| challenge.to_str().ok());
+        Self { number: lent.number, challenge: challenge.map(str::to_owned) }
+    }
+}
+
 /// A question to the keeper.
 struct Ask {
     refused: Option<Refused>,
@@ -106,8 +113,14 @@ impl Tokens {
     /// Another token than `lent`, which the server refused with these headers. An error if there is none, or if that one was
     /// new itself.
     pub async fn renew(&self, lent: &Lent, headers: &HeaderMap) -> Result<Lent, TokenError> {
-        let challenge = headers.get(WWW_AUTHENTICATE).and_then(|challenge| challenge.to_str().ok());
-        self.ask(Some(Refused { number: lent.number, challenge: challenge.map(str::to_owned) })).await
+        self.ask(Some(Refused::of(lent, headers))).await
+    }
+
+    /// Has `lent`, which the server refused with these headers, replaced for those who ask next.
+    pub async fn refuse(&self, lent: &Lent, headers: &HeaderMap) {
+        // Nobody waits for the answer. Where the keeper has ended nobody asks any more.
+        let (port, _) = oneshot::channel();
+        let _ = self.0.send(Ask { refused: Some(Refused::of(lent, headers)), port }).await;
     }
 
     async fn ask(&self, refused: Option<Refused>) -> Result<Lent, TokenError> {

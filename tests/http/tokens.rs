@@ -92,6 +92,33 @@ async fn a_refused_token_is_replaced_once_for_all_calls_and_each_is_carried_out_
 }
 
 #[tokio::test]
+async fn a_call_that_a_refusal_of_its_token_names_is_made_once_and_the_next_one_has_another_token() {
+    let made = Arc::new(AtomicU32::new(0));
+    let counted = made.clone();
+    let server = RawServer::start(move |asked| {
+        modern(asked).unwrap_or_else(|| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            if asked.header("authorization") != Some("Bearer s3cret-1") {
+                return result(asked);
+            }
+            let error = json!({"code": -32000, "message": "charged, then the shop would not have the token"});
+            let error = json!({"jsonrpc": "2.0", "id": asked.body["id"], "error": error});
+            let headers = ["content-type: application/json", "www-authenticate: Bearer"];
+            Do::Send(answer("401 Unauthorized", &headers, &error.to_string()))
+        })
+    })
+    .await;
+    let provider = Counting::default();
+    let troupe = ready([server.server().tokens(provider.clone())]).await;
+    let named = call(&troupe).await;
+    assert!(matches!(named, Err(CallErrorKind::Rpc(_))), "{named:?}");
+    assert_eq!(made.load(Ordering::SeqCst), 1);
+    call(&troupe).await.unwrap();
+    assert_eq!((made.load(Ordering::SeqCst), provider.given()), (2, 2));
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn a_server_that_refuses_every_token_is_unauthorized_and_does_not_wear_out_the_provider() {
     let good = Arc::new(AtomicU32::new(1));
     let (server, taken) = guarded(good.clone()).await;

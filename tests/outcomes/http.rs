@@ -142,6 +142,36 @@ async fn a_rejection_that_names_no_request_says_nothing_where_the_status_may_fol
 }
 
 #[tokio::test]
+async fn an_error_that_names_its_call_is_the_answer_with_any_status() {
+    for (status, headers) in [
+        ("401 Unauthorized", &[JSON][..]),
+        ("403 Forbidden", &[JSON]),
+        ("429 Too Many Requests", &[JSON]),
+        ("503 Service Unavailable", &[JSON, "retry-after: 1"]),
+        ("500 Internal Server Error", &[JSON]),
+    ] {
+        let executions = Executions::default();
+        let replica = async || {
+            let count = executions.clone();
+            server(move |asked| {
+                count.add();
+                let error = json!({"code": -32000, "message": "charged, then the shop's own limit struck"});
+                let error = json!({"jsonrpc": "2.0", "id": id(asked), "error": error});
+                Do::Send(answer(status, headers, &error.to_string()))
+            })
+            .await
+        };
+        let (a, b) = (replica().await, replica().await);
+        let troupe =
+            ready([("a", &a), ("b", &b)].map(|(id, server)| Server::http(id, server.url()).group("g"))).await;
+        let error = troupe.call(Call::tool("t")).await.unwrap_err();
+        assert!(matches!(error.kind(), CallErrorKind::Rpc(_)), "{status}: {error}");
+        assert_eq!((executions.count(), error.outcome()), (1, Delivery::Failed), "{status}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
 async fn a_tools_own_error_with_the_code_of_wrong_headers_repeats_no_call() {
     for events in [false, true] {
         let executions = Executions::default();

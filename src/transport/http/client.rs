@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::response::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use super::HttpOptions;
+use super::refused::Said;
 use crate::config::shown_url;
 use crate::duration::TIME_MAX;
 use crate::transport::tls::Tls;
@@ -51,6 +53,14 @@ pub(super) enum Unanswered {
     Broken(String),
 }
 
+/// What a server replied.
+pub(super) enum Reply {
+    /// With this, whose body has yet to be read.
+    Open(Response<Incoming>),
+    /// That it will not have the token; the body was read.
+    Refused { head: Parts, said: Said },
+}
+
 /// Sends requests to one server.
 #[derive(Clone)]
 pub(super) struct Client {
@@ -59,30 +69,45 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Sends a request and waits for the head of its answer.
-    pub async fn request(&self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
+    /// Sends a request and waits for the head of its answer. Where it is a `call`, an answer that names it is never a refusal.
+    pub async fn request(&self, request: Request<Body>, call: Option<u64>) -> Result<Reply, Unanswered> {
         match &self.tokens {
-            Some(tokens) => self.request_with(tokens, request).await,
-            None => self.send(request).await,
+            Some(tokens) => self.request_with(tokens, request, call).await,
+            None => self.send(request).await.map(Reply::Open),
         }
     }
 
-    /// Sends it with a token. One that the server refuses is replaced, once: the request was not carried out.
+    /// Sends it with a token. One that the server refuses is replaced, once: the request was not carried out, unless the body
+    /// is the answer to it. Then the next request has another token.
     async fn request_with(
         &self,
         tokens: &Tokens,
         mut request: Request<Body>,
-    ) -> Result<Response<Incoming>, Unanswered> {
+        call: Option<u64>,
+    ) -> Result<Reply, Unanswered> {
         let none = |error| Unanswered::Unreachable(format!("no token: {error}"));
         let lent = tokens.lend().await.map_err(none)?;
         lent.put(request.headers_mut());
         let answer = self.send(request.clone()).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
+            return Ok(Reply::Open(answer));
         }
-        let Ok(fresh) = tokens.renew(&lent, answer.headers()).await else { return Ok(answer) };
-        fresh.put(request.headers_mut());
-        self.send(request).await
+        let (head, body) = answer.into_parts();
+        let said = match call {
+            Some(_) => Said::read(&head.headers, body).await,
+            None => Said::Nothing,
+        };
+        if call.is_some_and(|call| said.answers(call)) {
+            tokens.refuse(&lent, &head.headers).await;
+            return Ok(Reply::Refused { head, said });
+        }
+        match tokens.renew(&lent, &head.headers).await {
+            Ok(fresh) => {
+                fresh.put(request.headers_mut());
+                self.send(request).await.map(Reply::Open)
+            }
+            Err(_) => Ok(Reply::Refused { head, said }),
+        }
     }
 
     async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {

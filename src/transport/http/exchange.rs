@@ -26,7 +26,7 @@ use tokio::sync::oneshot::error::RecvError;
 use tokio::time::{sleep, timeout};
 
 use super::body::{Collected, collect};
-use super::client::{Body, Client, Unanswered, root_of};
+use super::client::{Body, Client, Reply, Unanswered, root_of};
 use super::head;
 use super::headers::{EVENTS, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use super::refused::{REFUSAL_BYTES_MAX, Said};
@@ -234,7 +234,7 @@ impl Running {
             Stage::Ask(request) => {
                 let request = std::mem::take(&mut **request);
                 let bytes = request.body().size_hint().lower();
-                let asked = self.exchange.client.request(request);
+                let asked = self.exchange.client.request(request, self.call());
                 let answer = match self.exchange.errand {
                     Errand::Notice => timeout(notice_max(bytes), asked)
                         .await
@@ -243,7 +243,8 @@ impl Running {
                 };
                 self.stage = Stage::Done;
                 match answer {
-                    Ok(answer) => self.judge(answer).await,
+                    Ok(Reply::Open(answer)) => self.judge(answer).await,
+                    Ok(Reply::Refused { head, said }) => self.refused(head.status, &head.headers, said).await,
                     // The request itself was sent.
                     Err(Unanswered::Unreachable(words)) if self.resumes() => self.broke_off(&words),
                     Err(Unanswered::Unreachable(words)) => {
@@ -300,7 +301,13 @@ impl Running {
         let listens = matches!(self.exchange.errand, Errand::Listen);
         let (head, body) = answer.into_parts();
         if !head.status.is_success() {
-            return self.refused(head.status, &head.headers, body).await;
+            let refusal = head::refusal(head.status, &head.headers);
+            let said = match refusal.kind {
+                // Here a body counts only as the answer to the call, and nothing else has one.
+                RefusalKind::Unauthorized | RefusalKind::Overloaded if self.call().is_none() => Said::Nothing,
+                _ => Said::read(&head.headers, body).await,
+            };
+            return self.refused(head.status, &head.headers, said).await;
         }
         if let Errand::Request { initialize: true, .. } = self.exchange.errand {
             match head::session(&head.headers) {
@@ -347,20 +354,35 @@ impl Running {
         }
     }
 
+    /// The request that is made, unless it began earlier and only its stream is gone on with. One that opens a link carries
+    /// nothing out: there a status says more than a message with it.
+    fn call(&self) -> Option<u64> {
+        match self.exchange.errand {
+            Errand::Request { id, initialize: false } if !self.resumes() => Some(id),
+            Errand::Request { .. } | Errand::Notice | Errand::Listen => None,
+        }
+    }
+
     /// Says what a status means that is no success.
-    async fn refused(&mut self, status: StatusCode, headers: &HeaderMap, body: Incoming) {
+    async fn refused(&mut self, status: StatusCode, headers: &HeaderMap, said: Said) {
         let refusal = head::refusal(status, headers);
         let asked = match self.exchange.errand {
             Errand::Request { id, .. } => Some(id),
             Errand::Notice | Errand::Listen => None,
         };
         let said = match refusal.kind {
-            // These say more than a message in their body does.
-            RefusalKind::Unauthorized | RefusalKind::Overloaded => Said::Nothing,
-            RefusalKind::WrongAddress
+            // These say more than a message does, unless that names the call: who wrote it may have carried the call out.
+            RefusalKind::Unauthorized | RefusalKind::Overloaded
+                if !self.call().is_some_and(|call| said.answers(call)) =>
+            {
+                Said::Nothing
+            }
+            RefusalKind::Unauthorized
+            | RefusalKind::Overloaded
+            | RefusalKind::WrongAddress
             | RefusalKind::Redirected
             | RefusalKind::Rejected
-            | RefusalKind::Failed => Said::read(headers, body).await,
+            | RefusalKind::Failed => said,
         };
         // A server that never had the stream may have no such address; of its sessions that says nothing.
         let can_know = self.exchange.errand != Errand::Listen || self.streamed;
@@ -402,7 +424,9 @@ impl Running {
     /// Whether the server is one of the old transport: its stream begins with the address for messages.
     async fn is_old_transport(&self) -> bool {
         let request = self.exchange.stream_request(None);
-        let Ok(answer) = self.exchange.client.request(request).await else { return false };
+        let Ok(Reply::Open(answer)) = self.exchange.client.request(request, None).await else {
+            return false;
+        };
         let (head, mut body) = answer.into_parts();
         if !head.status.is_success() || head::content_type(&head.headers) != "text/event-stream" {
             return false;

@@ -306,7 +306,7 @@ impl HttpLink {
         Box::pin(async move {
             if let Some(exchange) = farewell {
                 // A server may keep its sessions to itself (405), or be gone.
-                let told = exchange.client.request(exchange.bare(Method::DELETE));
+                let told = exchange.client.request(exchange.bare(Method::DELETE), None);
                 let _ = timeout(FAREWELL_MAX, told).await;
             }
             drop(client);

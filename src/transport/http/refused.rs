@@ -94,6 +94,11 @@ impl Said {
         }
     }
 
+    /// Whether it is the answer to this request: who wrote it has read that.
+    pub fn answers(&self, request: u64) -> bool {
+        matches!(self, Self::Answer { to: Some(to), .. } if *to == request)
+    }
+
     /// Whether a server that says so with `status` did not carry out a request, since it does not know its session.
     pub fn knows_no_session(&self, status: StatusCode) -> bool {
         let (not_found, bad) = (status == StatusCode::NOT_FOUND, status == StatusCode::BAD_REQUEST);
