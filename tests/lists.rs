@@ -503,6 +503,22 @@ async fn what_a_server_says_in_the_errors_of_its_lists_is_kept_as_far_as_a_reaso
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_is_never_answered_hides_no_other_one() {
+    let (connector, listener) = pair(16);
+    play(listener, move |asked| {
+        Then::Answer(match asked.method.as_str() {
+            "resources/list" => None,
+            "prompts/list" => asked.result(&json!({"prompts": [{"name": "p"}]})),
+            _ => asked.usual(false, &json!({"resources": {}, "prompts": {}})),
+        })
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    tokio::time::sleep(LONG).await;
+    assert_eq!(troupe.prompts().len(), 1, "ten minutes later");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_that_always_fails_holds_up_no_change_of_another_one() {
     let (connector, listener) = pair(16);
     let mut called = false;
