@@ -542,7 +542,7 @@ async fn a_list_that_always_fails_holds_up_no_change_of_another_one() {
     let begun = Instant::now();
     let changed = |event: &Event| matches!(event, Event::OfferChanged { added, .. } if added == &["new"]);
     timeout(LONG, event(&mut events, changed)).await.expect("listed again");
-    let took = begun.elapsed();
+    let took = Instant::now().saturating_duration_since(begun);
     assert!(took < Duration::from_secs(2), "the change of the tools was seen after {took:?}");
     end(troupe).await;
 }
