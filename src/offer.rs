@@ -56,14 +56,21 @@ impl Kinds {
         }
     }
 
-    /// Adds those of another set.
-    pub fn extend(&mut self, other: Self) {
-        other.iter().for_each(|kind| self.insert(kind));
+    /// With this one, and nothing that goes with it.
+    pub fn with(mut self, kind: OfferKind) -> Self {
+        self.0[kind as usize] = true;
+        self
     }
 
     /// Takes one out.
     pub fn remove(&mut self, kind: OfferKind) {
         self.0[kind as usize] = false;
+    }
+
+    /// Those of it for which this holds, and no others.
+    pub fn only(mut self, holds: impl Fn(OfferKind) -> bool) -> Self {
+        OfferKind::ALL.into_iter().filter(|kind| !holds(*kind)).for_each(|kind| self.remove(kind));
+        self
     }
 
     /// Whether it has one.

@@ -502,6 +502,97 @@ async fn what_a_server_says_in_the_errors_of_its_lists_is_kept_as_far_as_a_reaso
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_never_answered_hides_no_other_one() {
+    let (connector, listener) = pair(16);
+    play(listener, move |asked| {
+        Then::Answer(match asked.method.as_str() {
+            "resources/list" => None,
+            "prompts/list" => asked.result(&json!({"prompts": [{"name": "p"}]})),
+            _ => asked.usual(false, &json!({"resources": {}, "prompts": {}})),
+        })
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    tokio::time::sleep(LONG).await;
+    assert_eq!(troupe.prompts().len(), 1, "ten minutes later");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_always_fails_holds_up_no_change_of_another_one() {
+    let (connector, listener) = pair(16);
+    let mut called = false;
+    play(listener, move |asked| {
+        let declared = json!({"tools": {"listChanged": true}, "prompts": {}});
+        match asked.method.as_str() {
+            "prompts/list" => Then::Answer(asked.error(-32603, "broken")),
+            "tools/list" if called => Then::Answer(asked.result(&json!({"tools": [{"name": "new"}]}))),
+            "tools/call" => {
+                called = true;
+                Then::AnswerAnd(asked.result(&json!({"content": []})), LIST_CHANGED.to_owned())
+            }
+            _ => Then::Answer(asked.usual(false, &declared)),
+        }
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    ready(&troupe).await;
+    tokio::time::sleep(Duration::from_secs(301)).await;
+    let mut events = troupe.events();
+    troupe.call(Call::tool("t")).await.unwrap();
+    let begun = Instant::now();
+    let changed = |event: &Event| matches!(event, Event::OfferChanged { added, .. } if added == &["new"]);
+    timeout(LONG, event(&mut events, changed)).await.expect("listed again");
+    let took = Instant::now().saturating_duration_since(begun);
+    assert!(took < Duration::from_secs(2), "the change of the tools was seen after {took:?}");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_declared_no_longer_is_gone_also_where_the_first_list_fails() {
+    let (connector, listener) = pair(16);
+    let mut failed = false;
+    play(listener, move |asked| {
+        let declared = if asked.connection == 0 { json!({"resources": {}}) } else { json!({}) };
+        match (asked.connection, asked.method.as_str()) {
+            (0, "tools/call") => Then::Close,
+            (1, "tools/list") if !failed => {
+                failed = true;
+                Then::Answer(asked.error(-32603, "warming up"))
+            }
+            _ => Then::Answer(asked.usual(false, &declared)),
+        }
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    ready(&troupe).await;
+    assert_eq!(troupe.resources().len(), 1);
+    assert!(troupe.call(Call::tool("t")).await.is_err());
+    tokio::time::sleep(LONG).await;
+    assert_eq!(troupe.resources().len(), 0, "ten minutes later");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_always_fails_has_no_other_one_fetched_again() {
+    let (connector, listener) = pair(16);
+    let (seen, lists) = watch::channel(0_u32);
+    play(listener, move |asked| {
+        Then::Answer(match asked.method.as_str() {
+            "prompts/list" => asked.error(-32603, "broken"),
+            "tools/list" => {
+                seen.send_modify(|lists| *lists += 1);
+                asked.result(&json!({"tools": [{"name": "t"}], "ttlMs": 86_400_000}))
+            }
+            _ => asked.usual(true, &json!({"prompts": {}})),
+        })
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    ready(&troupe).await;
+    tokio::time::sleep(LONG).await;
+    let lists = *lists.borrow();
+    assert!(lists <= 2, "{lists} lists of tools in ten minutes");
+    end(troupe).await;
+}
+
 /// Virtual time passes only while nobody has anything to do: where an alarm rings all the time it stands still.
 async fn nobody_works_for(time: Duration) {
     tokio::time::sleep(time).await;

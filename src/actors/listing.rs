@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -15,22 +16,24 @@ use crate::protocol::listing::{Listed, Listing, Page};
 /// What the listings of one time found, one by one.
 pub(crate) type Found = Vec<(OfferKind, Result<Listed, String>)>;
 
-/// Fetches one list after the other, all within `limit`. An error is a sentence for people. Tools that are not listed end it:
-/// without them the rest is of no use.
+/// Fetches lists, all within `limit`: the tools, then the others at the same time, so that one that is never answered takes
+/// no time from another. An error is a sentence for people. Tools that are not listed end it: without them the rest is of no
+/// use.
 pub(super) async fn fetch(queue: mpsc::Sender<PumpMsg>, listings: Vec<Listing>, limit: Duration) -> Found {
     let until = later(Instant::now(), limit);
-    let mut found = Vec::with_capacity(listings.len());
-    for listing in listings {
-        let kind = listing.kind();
-        let listed = match tokio::time::timeout_at(until, pages(queue.clone(), listing)).await {
-            Ok(listed) => listed,
-            Err(_) => Err(format!("its {kind}s were not listed within {}", rounded(limit))),
-        };
-        let over = listed.is_err() && kind == OfferKind::Tool;
-        found.push((kind, listed));
-        if over {
-            break;
+    let list = |listing: Listing| {
+        let (kind, queue) = (listing.kind(), queue.clone());
+        async move {
+            let listed = tokio::time::timeout_at(until, pages(queue, listing)).await;
+            let late = |_| Err(format!("its {kind}s were not listed within {}", rounded(limit)));
+            (kind, listed.unwrap_or_else(late))
         }
+    };
+    let (tools, others): (Vec<_>, Vec<_>) =
+        listings.into_iter().partition(|listing| listing.kind() == OfferKind::Tool);
+    let mut found = join_all(tools.into_iter().map(&list)).await;
+    if found.iter().all(|(_, listed)| listed.is_ok()) {
+        found.extend(join_all(others.into_iter().map(&list)).await);
     }
     found
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer};
-use mcp_troupe::{Call, CallErrorKind, EraChoice, Server, Troupe};
+use mcp_troupe::{Call, CallErrorKind, EraChoice, Readiness, Server, Settings, Troupe};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -235,6 +235,24 @@ async fn a_call_that_was_refused_for_its_headers_is_made_once_more_by_a_new_tool
     }
     assert_eq!(server.calls("echo"), 10);
     assert!((1..=3).contains(&(server.observed().listings - listings)));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_new_tool_list_does_not_wait_for_another_lists_backoff() {
+    let server = scripted(builder().prompt("p", "x").http()).await;
+    server.neglect("prompts/list", 1_000);
+    let mut settings = Settings::default();
+    settings.pool.list_timeout = Duration::from_millis(300);
+    // The prompts rest for longer than a call may take.
+    (settings.reconnect.min, settings.reconnect.max) = (Duration::from_secs(300), Duration::from_secs(300));
+    let troupe = Troupe::builder().settings(settings).server(Server::http("s", server.url()));
+    let troupe = troupe.start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    assert_eq!(server.observed().neglected.get("prompts/list"), Some(&1));
+    server.mirror("echo", "Region", "region");
+    let answer = troupe.call(Call::tool("echo").args(json!({"region": "x"}))).await;
+    assert!(answer.is_ok(), "{answer:?}");
     end(troupe).await;
 }
 

@@ -6,7 +6,8 @@
 //!    └──────────────────────────────── backoff ─────────────────────────────────┘
 //! ```
 //!
-//! A plan waits for an open connection and is never lost with one: what a listing does not bring is planned again.
+//! A plan waits for an open connection and is never lost with one: what a listing does not bring is planned again. Each kind
+//! has a plan of its own, so that one that cannot be listed delays no other.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -43,8 +44,8 @@ const GATHER: Duration = Duration::from_millis(100);
 /// and each costs a new catalogue and events for everybody.
 const CHANGES: Rate = Rate::per_second(1, 10);
 
-/// Bytes of lists that are read a second while known tools serve calls: far more than honest lists have that change often,
-/// and a hundredth of what one core reads.
+/// Bytes of lists of one kind that are read a second while known tools serve calls: far more than honest lists have that
+/// change often, and a hundredth of what one core reads.
 const BYTES_PER_SECOND: f64 = (4 << 20) as f64;
 
 /// Bounds of the time after which a server that tells of no changes is listed again, whatever it says of its lists.
@@ -66,23 +67,52 @@ pub(super) struct ListsState {
     under_way: Option<UnderWay>,
     /// The number of the last listing, so that the result of a former one is recognised.
     begun: u64,
-    /// What is listed next, and when.
-    planned: Kinds,
-    at: Option<Instant>,
-    /// Delays before what could not be listed is listed again.
-    retry: Backoff,
+    plans: [Plan; OfferKind::ALL.len()],
     changes: Allowance,
-    /// Nothing is listed before this, whatever is planned: the last lists were large, or failed, or differ all the time.
-    rests_until: Option<Instant>,
-    /// The connection that a listing failed over: another one is tried first.
-    failed_over: Option<ConnectionId>,
     /// A link was lost since the server was reached last: who answers next may be another process.
     lost_link: bool,
-    /// How long what was listed last stays fresh, where its lists say so.
-    fresh_for: Option<Duration>,
     /// Hashes of what each list left out when it was fetched last, which is not told again.
     skipped: [HashSet<u64>; OfferKind::ALL.len()],
     hasher: RandomState,
+}
+
+/// When one kind of list is fetched.
+struct Plan {
+    /// When it is next, if that is planned.
+    at: Option<Instant>,
+    /// Not before this, whatever is planned: the last one was large, or failed, or differs all the time.
+    rests_until: Option<Instant>,
+    /// Delays before it is fetched again where that failed.
+    retry: Backoff,
+    /// Calls wait for it, and so it does not rest.
+    at_once: bool,
+    /// The connection that it failed over: another one is tried first.
+    failed_over: Option<ConnectionId>,
+    /// How long the last one stays fresh, where it says so.
+    fresh_for: Option<Duration>,
+}
+
+impl Plan {
+    fn new(retry: BackoffSettings) -> Self {
+        Self {
+            at: None,
+            rests_until: None,
+            retry: Backoff::new(retry),
+            at_once: false,
+            failed_over: None,
+            fresh_for: None,
+        }
+    }
+
+    fn due_at(&self) -> Option<Instant> {
+        let rests_until = self.rests_until.filter(|_| !self.at_once);
+        self.at.map(|at| rests_until.map_or(at, |until| until.max(at)))
+    }
+
+    /// At this time, or earlier where that is planned already.
+    fn plan(&mut self, at: Instant) {
+        self.at = Some(self.at.map_or(at, |planned| planned.min(at)));
+    }
 }
 
 /// A listing under way.
@@ -101,23 +131,41 @@ impl ListsState {
         Self {
             under_way: None,
             begun: 0,
-            planned: Kinds::default(),
-            at: None,
-            retry: Backoff::new(retry),
+            plans: OfferKind::ALL.map(|_| Plan::new(retry.clone())),
             changes: Allowance::new(CHANGES, now),
-            rests_until: None,
-            failed_over: None,
             lost_link: false,
-            fresh_for: None,
             skipped: Default::default(),
             hasher: RandomState::new(),
         }
     }
 
-    /// When the next listing begins, unless one is under way.
-    pub fn due_at(&self) -> Option<Instant> {
-        let at = self.at.filter(|_| self.under_way.is_none())?;
-        Some(self.rests_until.map_or(at, |until| until.max(at)))
+    /// When the next listing begins, unless one is under way. Until the tools are known nothing is listed without them.
+    pub fn due_at(&self, tools_are_known: bool) -> Option<Instant> {
+        if self.under_way.is_some() {
+            return None;
+        }
+        let kinds = OfferKind::ALL.into_iter();
+        let kinds = kinds.filter(|kind| tools_are_known || *kind == OfferKind::Tool);
+        kinds.filter_map(|kind| self.plans[kind as usize].due_at()).min()
+    }
+
+    /// What is due.
+    fn due(&self, now: Instant) -> Kinds {
+        Kinds::all().only(|kind| self.plans[kind as usize].due_at().is_some_and(|at| at <= now))
+    }
+
+    /// These are listed now.
+    fn begin(&mut self, kinds: Kinds) {
+        for kind in kinds.iter() {
+            let plan = &mut self.plans[kind as usize];
+            (plan.at, plan.at_once) = (None, false);
+        }
+    }
+
+    /// How long the last list of a kind stays fresh. One that does not say so is no fresher than the others.
+    fn fresh_for(&self, kind: OfferKind) -> Option<Duration> {
+        let said = self.plans[kind as usize].fresh_for;
+        said.or_else(|| self.plans.iter().filter_map(|plan| plan.fresh_for).min())
     }
 
     /// Whether a listing is under way: its connection would end in the middle of it.
@@ -149,7 +197,7 @@ impl ServerState {
             self.listening.reached_anew();
             if first {
                 // How often a server is reached has a backoff of its own.
-                self.lists.rests_until = None;
+                self.lists.plans.iter_mut().for_each(|plan| plan.rests_until = None);
             }
             self.plan_listing(Kinds::all(), if first { now } else { later(now, GATHER) });
         }
@@ -162,31 +210,39 @@ impl ServerState {
         }
     }
 
-    /// Plans to list these, with what is planned already, at the earlier of both times.
+    /// Plans to list each of these; where that is planned already, at the earlier of both times.
     pub(super) fn plan_listing(&mut self, kinds: Kinds, at: Instant) {
-        self.lists.planned.extend(kinds);
-        self.lists.at = Some(self.lists.at.map_or(at, |planned| planned.min(at)));
+        for kind in kinds.iter() {
+            self.lists.plans[kind as usize].plan(at);
+        }
+    }
+
+    /// Calls wait for a new list of the tools: it is fetched whatever rest it has. Each call waits once, so that it is their
+    /// callers who bound how often.
+    pub(super) fn list_tools_at_once(&mut self, now: Instant) {
+        let plan = &mut self.lists.plans[OfferKind::Tool as usize];
+        (plan.at, plan.at_once) = (Some(now), true);
     }
 
     /// Begins the listing that is due, if a connection is open for it.
     pub(super) fn list_due(&mut self, myself: &ActorRef<ServerMsg>, now: Instant) {
-        if self.lists.due_at().is_none_or(|at| at > now) {
+        if self.lists.due_at(self.offer.is_some()).is_none_or(|at| at > now) {
             return;
         }
         // The newest one reaches the server as it is now. A lease's connection is its user's.
         let open = self.connections.iter().rev().filter(|(_, held)| !held.closing && !held.leased);
         let mut open = open.filter_map(|(connection, held)| Some((*connection, held.queue.as_ref()?)));
         let Some(newest) = open.next() else { return };
-        let failed = |over: ConnectionId| self.lists.failed_over == Some(over);
+        let due = self.lists.due(now);
+        let failed = |over| due.iter().any(|kind| self.lists.plans[kind as usize].failed_over == Some(over));
         let (connection, queue) = if failed(newest.0) { open.next().unwrap_or(newest) } else { newest };
         let queue = queue.clone();
         let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
         let limits = &self.context.settings.limits;
         let mirrors = self.mirrors();
-        let (mut kinds, mut absent) = (Kinds::default(), Kinds::default());
-        for kind in std::mem::take(&mut self.lists.planned).iter() {
-            if declared.offers(kind) { kinds.insert(kind) } else { absent.insert(kind) }
-        }
+        self.lists.begin(due);
+        let kinds = due.only(|kind| declared.offers(kind));
+        let absent = due.only(|kind| !declared.offers(kind));
         let listings = kinds.iter().map(|kind| {
             let listing = Listing::new(kind, limits.tools_max, limits.pages_max);
             if mirrors && kind == OfferKind::Tool { listing.mirrored() } else { listing }
@@ -195,7 +251,6 @@ impl ServerState {
         if kinds.has(OfferKind::Tool) {
             self.mirroring.listing();
         }
-        self.lists.at = None;
         self.lists.begun += 1;
         let number = self.lists.begun;
         let (server, pinning) = (self.spec.id.clone(), self.context.pinning.clone());
@@ -203,8 +258,8 @@ impl ServerState {
         let task = self.context.tasks.spawn(async move {
             // A listing that ended without a word would be the last one.
             let fetched = AssertUnwindSafe(fetch).catch_unwind().await;
-            let fetched =
-                fetched.unwrap_or_else(|_| vec![(OfferKind::Tool, Err("their listing panicked".to_owned()))]);
+            let panicked = |kind| (kind, Err("their listing panicked".to_owned()));
+            let fetched = fetched.unwrap_or_else(|_| kinds.iter().map(panicked).collect());
             let (found, unlike_pins) = compare(fetched, server, pinning).await;
             // A server actor that has ended lists again in its next life.
             let _ = myself.cast(ServerMsg::Listed { number, connection, found, unlike_pins });
@@ -227,40 +282,50 @@ impl ServerState {
         }
         let mut offer = self.offer.clone().unwrap_or_default();
         offer.reads = declared.resources;
-        let (mut failed, mut bytes, mut differs) = (None, 0_usize, false);
-        let (mut fresh, mut ttl): (Option<Duration>, Option<Duration>) = (None, None);
+        let (mut failed, mut differing, mut tried) = (None, Kinds::default(), Kinds::default());
+        let mut stale_by_time = Kinds::default();
         for (kind, listed) in found {
+            tried = tried.with(kind);
             match listed {
                 Ok(listed) => {
                     missing.remove(kind);
-                    bytes = bytes.saturating_add(listed.bytes);
+                    let plan = &mut self.lists.plans[kind as usize];
+                    plan.retry.good(now);
+                    plan.failed_over = None;
+                    plan.fresh_for = listed.ttl;
+                    let rest = Duration::from_secs_f64(listed.bytes as f64 / BYTES_PER_SECOND);
+                    plan.rests_until = Some(later(now, rest));
                     if !declared.tells(kind) || self.listening.is_deaf() {
-                        ttl = [ttl, listed.ttl].into_iter().flatten().min();
+                        stale_by_time = stale_by_time.with(kind);
                     }
-                    fresh = [fresh, listed.ttl].into_iter().flatten().min();
-                    differs |= self.take_list(kind, listed, &mut offer);
+                    if self.take_list(kind, listed, &mut offer) {
+                        differing = differing.with(kind);
+                    }
                 }
                 Err(reason) if kind == OfferKind::Tool => failed = Some(reason),
                 // What is known of them stays.
                 Err(reason) => tracing::warn!(server = %self.spec.id, %reason, "not listed"),
             }
         }
-        self.lists.fresh_for = fresh.or(self.lists.fresh_for);
-        let ServerState { lists, rng, .. } = self;
-        let mut rest = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
-        if missing.is_empty() {
-            lists.retry.good(now);
-            lists.failed_over = None;
-        } else {
-            rest = rest.max(lists.retry.next(now, rng));
-            lists.failed_over = Some(connection);
-            self.plan_listing(missing, later(now, rest));
+        for kind in missing.only(|kind| tried.has(kind)).iter() {
+            let ServerState { lists, rng, .. } = self;
+            let plan = &mut lists.plans[kind as usize];
+            let again_at = later(now, plan.retry.next(now, rng));
+            plan.rests_until = Some(again_at);
+            plan.failed_over = Some(connection);
+            plan.plan(again_at);
         }
-        if differs && !self.lists.changes.take(now) {
-            rest = rest.max(CHANGES.interval);
+        if !differing.is_empty() && !self.lists.changes.take(now) {
+            let until = Some(later(now, CHANGES.interval));
+            for kind in differing.iter() {
+                let plan = &mut self.lists.plans[kind as usize];
+                plan.rests_until = plan.rests_until.max(until);
+            }
         }
-        self.lists.rests_until = Some(later(now, rest));
         if let Some(reason) = failed {
+            // The others were not tried, and what is absent is not taken. Where the tools are known, they do without them.
+            let untried = Kinds::all().only(|kind| absent.has(kind) || missing.has(kind) && !tried.has(kind));
+            self.plan_listing(untried, later(now, GATHER));
             return self.not_listed(connection, reason, now);
         }
         // It may have had some when it was reached before.
@@ -278,9 +343,7 @@ impl ServerState {
         self.offer = Some(offer);
         self.ledger().reconnect.good(now);
         self.listening.reconsider();
-        if let Some(ttl) = ttl {
-            self.list_again_after(ttl, now);
-        }
+        self.list_again(stale_by_time, now);
         self.dispatch_stale(now);
     }
 
@@ -329,19 +392,23 @@ impl ServerState {
         }
     }
 
-    /// Plans to list everything again when what was listed is no longer fresh, for a server that does not tell of changes.
-    /// Not at once, however short-lived it says that its lists are: nobody asked, and all servers would be asked for ever.
-    fn list_again_after(&mut self, ttl: Duration, now: Instant) {
-        let wait = ttl.max(AGAIN_AFTER_MIN).min(AGAIN_AFTER_MAX);
-        let jitter = wait.mul_f64(self.rng.random_range(0.0..JITTER));
-        self.plan_listing(Kinds::all(), later(now, wait.saturating_add(jitter)));
+    /// Plans to list these again when they are no longer fresh, since the server does not tell of their changes. Not at
+    /// once, however short-lived it says that its lists are: nobody asked, and all servers would be asked for ever.
+    fn list_again(&mut self, kinds: Kinds, now: Instant) {
+        // The same for all, so that those that are fresh for as long are listed together.
+        let jitter = self.rng.random_range(0.0..JITTER);
+        for kind in kinds.iter() {
+            if let Some(ttl) = self.lists.fresh_for(kind) {
+                let wait = ttl.max(AGAIN_AFTER_MIN).min(AGAIN_AFTER_MAX);
+                let at = later(now, wait.saturating_add(wait.mul_f64(jitter)));
+                self.plan_listing(Kinds::default().with(kind), at);
+            }
+        }
     }
 
     /// The server tells of no changes after all.
     pub(super) fn list_by_time(&mut self, now: Instant) {
-        if let Some(ttl) = self.lists.fresh_for {
-            self.list_again_after(ttl, now);
-        }
+        self.list_again(Kinds::all(), now);
     }
 }
 
@@ -384,12 +451,28 @@ mod tests {
     fn large_lists_are_read_again_later_than_is_planned() {
         let now = Instant::now();
         let mut lists = ListsState::new(BackoffSettings::default(), now);
-        lists.rests_until = Some(now + Duration::from_secs(4));
-        assert_eq!(lists.due_at(), None);
-        lists.at = Some(now);
-        assert_eq!(lists.due_at(), Some(now + Duration::from_secs(4)));
-        lists.at = Some(now + GATHER + Duration::from_secs(4));
-        assert_eq!(lists.due_at(), lists.at);
+        lists.plans[0].rests_until = Some(now + Duration::from_secs(4));
+        assert_eq!(lists.due_at(true), None);
+        lists.plans[0].at = Some(now);
+        assert_eq!(lists.due_at(true), Some(now + Duration::from_secs(4)));
+        lists.plans[0].at = Some(now + GATHER + Duration::from_secs(4));
+        assert_eq!(lists.due_at(true), lists.plans[0].at);
+    }
+
+    #[test]
+    fn a_kind_that_rests_delays_no_other_and_none_comes_before_the_first_tools() {
+        let (now, rest) = (Instant::now(), Duration::from_secs(4));
+        let mut lists = ListsState::new(BackoffSettings::default(), now);
+        for kind in [OfferKind::Tool, OfferKind::Prompt] {
+            lists.plans[kind as usize].at = Some(now);
+        }
+        lists.plans[OfferKind::Tool as usize].rests_until = Some(now + rest);
+        assert_eq!((lists.due_at(true), lists.due_at(false)), (Some(now), Some(now + rest)));
+        assert_eq!(lists.due(now), Kinds::default().with(OfferKind::Prompt));
+        lists.begin(lists.due(now));
+        assert_eq!(lists.due_at(true), Some(now + rest));
+        lists.plans[OfferKind::Tool as usize].at_once = true;
+        assert_eq!(lists.due_at(true), Some(now), "calls wait for it");
     }
 
     #[test]

@@ -11,7 +11,6 @@ use crate::actors::pump::{Mirroring, Stale};
 use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::error::RpcError;
 use crate::id::{AttemptId, ConnectionId};
-use crate::offer::{Kinds, OfferKind};
 use crate::policy::catalogue::Definition;
 use crate::policy::routing::{Completion, Dispatch, Over};
 use crate::protocol::{Era, Mirrors};
@@ -109,9 +108,7 @@ impl ServerState {
             }
             self.mirroring.stale.push((dispatch, error));
         }
-        let mut tools = Kinds::default();
-        tools.insert(OfferKind::Tool);
-        self.plan_listing(tools, now);
+        self.list_tools_at_once(now);
     }
 
     /// A new list is there: what waited for it is tried once more.

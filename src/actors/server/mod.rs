@@ -537,7 +537,7 @@ impl ServerState {
             self.pool.idle_check_at().filter(|_| closes_idle),
             self.leases.idle_check_at(),
             self.reconnect_at.filter(|at| *at > now),
-            self.lists.due_at().filter(|_| lists),
+            self.lists.due_at(self.offer.is_some()).filter(|_| lists),
             self.hope_until.filter(|at| *at > now),
             self.listening.wake_at().filter(|at| *at > now),
             self.listening.tells_at(),
