@@ -364,8 +364,10 @@ async fn a_breaker_that_the_host_has_opened_stays_open_in_every_next_life() {
     stays("replaced").await;
 
     let former = info(&troupe).unwrap();
-    // What it has to finish keeps the draining life.
-    let lease = troupe.lease("s").await;
+    // What it has to finish keeps the draining life; an open breaker would give no lease.
+    troupe.breaker("s").reset().await.unwrap();
+    let lease = troupe.lease("s").await.unwrap();
+    troupe.breaker("s").force_open().await.unwrap();
     let draining = drain(&troupe);
     until(&troupe, |info| info.status == ServerStatus::Draining).await;
     troupe.resume("s").await.unwrap();
