@@ -27,6 +27,15 @@ pub(crate) fn head(text: &str, bytes: usize) -> &str {
 impl Call {
     /// What about it is longer than anything that could be meant.
     pub(crate) fn too_long(&self) -> Option<CallErrorKind> {
+        // Nearly every call: a short name, and nothing else by which it is looked up.
+        if self.tool.len() <= ID_BYTES_MAX && self.options.is_none() {
+            return None;
+        }
+        self.first_too_long()
+    }
+
+    #[cold]
+    fn first_too_long(&self) -> Option<CallErrorKind> {
         let Options { selector, affinity, identity, .. } = self.options();
         let Selector { server, group, tags } = selector;
         let catalogue = "use a name from the catalogue";

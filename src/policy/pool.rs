@@ -233,9 +233,11 @@ impl<W: OwnNumber> Pool<W> {
 
     /// Work that can be out at once: what the ready connections can hold, and what the others still have.
     pub fn slots(&self) -> usize {
-        let on_others = self.connections.values().filter(|connection| !connection.is_ready());
-        let on_others: usize = on_others.map(|connection| connection.in_flight).sum();
-        self.ready().saturating_mul(self.settings.in_flight_max).saturating_add(on_others)
+        // In one walk: this is asked after each message.
+        self.connections.values().fold(0_usize, |slots, connection| {
+            let more = if connection.is_ready() { self.settings.in_flight_max } else { connection.in_flight };
+            slots.saturating_add(more)
+        })
     }
 
     /// Whether any connection is ready.

@@ -41,9 +41,10 @@ use counted::{Count, Counted};
 /// The subprotocol of MCP over WebSocket.
 const SUBPROTOCOL: &str = "mcp";
 
-/// Read buffer of one connection. tungstenite allocates it at once, 128 KiB by default; a thousand idle servers should
-/// not cost 128 MiB, and 16 KiB still hold a hundred small answers.
-const READ_BUFFER_BYTES: usize = 16 << 10;
+/// Read buffer of one connection. tungstenite allocates it at once, 128 KiB by default, and fills what is free of it with zeros
+/// before each read, also of a read that finds nothing. A thousand idle servers should not cost 128 MiB, and a call not the
+/// zeros of a large buffer; 8 KiB still hold thirty small answers, and a large result is read in steps of that size.
+const READ_BUFFER_BYTES: usize = 8 << 10;
 
 /// Bytes that are gathered before they are written without a flush. Flushes end each turn of the pump anyway.
 const WRITE_BUFFER_BYTES: usize = 64 << 10;
