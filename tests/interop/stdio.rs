@@ -36,7 +36,7 @@ async fn what_no_server_offers_is_told_with_the_names_that_are_near() {
 async fn a_legacy_server_that_is_said_to_be_modern_is_told_with_the_remedy() {
     let Some(npm) = servers::npm() else { return };
     let server = npm.everything("wrong").server("everything").era(EraChoice::Modern);
-    let troupe = start_with(|settings| settings.pool.handshake_timeout = PATIENCE, [server]).await;
+    let troupe = start_with(|settings| settings.pool.handshake_timeout = Some(PATIENCE), [server]).await;
     while troupe.servers().iter().all(|info| info.reason.is_none()) {
         tokio::task::yield_now().await;
     }
