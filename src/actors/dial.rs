@@ -240,6 +240,9 @@ impl Dial {
                     link.send(Outbound::Request { id, head: Head::of(method), frame }).await?;
                 }
                 Step::Wait => {}
+                Step::WaitForProbe => {
+                    probe_until = Some(later(Instant::now(), self.limits.probe_timeout));
+                }
                 Step::Answer(frame) => link.send(Outbound::Notice(frame)).await?,
                 Step::Done { session, farewell, next_id } => {
                     link.agreed(session.version());
