@@ -1,5 +1,6 @@
 //! A stdio server that behaves as badly as its arguments say: what the tests start as a child process.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,6 +21,15 @@ struct Cli {
     /// Complain on stderr, and end with this code.
     #[arg(long)]
     fail: Option<u8>,
+    /// Add a line with this name to a file, `NAME=FILE`, so that starts can be counted.
+    #[arg(long)]
+    count: Option<String>,
+    /// Write this line to stderr.
+    #[arg(long)]
+    say: Option<String>,
+    /// Use so much time of a processor before reading the first message, as an interpreter does.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    burn: Option<Duration>,
     /// Think so long before reading the first message.
     #[arg(long, value_parser = humantime::parse_duration)]
     slow: Option<Duration>,
@@ -40,6 +50,16 @@ struct Cli {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Err(error)) = cli.count.as_deref().map(count) {
+        eprintln!("count: {error}");
+        return ExitCode::FAILURE;
+    }
+    if let Some(line) = &cli.say {
+        eprintln!("{line}");
+    }
+    if let Some(time) = cli.burn {
+        burn(time);
+    }
     if let Some(code) = cli.fail {
         eprintln!("no such table: users");
         return ExitCode::from(code);
@@ -91,6 +111,33 @@ async fn main() -> ExitCode {
         std::future::pending::<()>().await;
     }
     ExitCode::SUCCESS
+}
+
+/// Adds a line to a file, in one write, since others do the same.
+fn count(name_and_file: &str) -> std::io::Result<()> {
+    let (name, file) = name_and_file.split_once('=').ok_or(std::io::ErrorKind::InvalidInput)?;
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(file)?
+        .write_all(format!("{name}\n").as_bytes())
+}
+
+/// Uses so much time of a processor: time that passes while others have it does not count.
+fn burn(time: Duration) {
+    let begun = tokio::time::Instant::now();
+    let used = || match std::fs::read_to_string("/proc/thread-self/schedstat") {
+        Ok(stat) => stat.split(' ').next().and_then(|used| used.parse().ok()).map(Duration::from_nanos),
+        Err(_) => None,
+    };
+    // Where the system does not tell, the time that passes must do.
+    let used = || used().unwrap_or_else(|| tokio::time::Instant::now().saturating_duration_since(begun));
+    let mut work = 0u64;
+    while used() < time {
+        for step in 0..1_000_000u64 {
+            work = std::hint::black_box(work.wrapping_mul(31).wrapping_add(step));
+        }
+    }
 }
 
 /// From now on a request to terminate is heard, and not followed.

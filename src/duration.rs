@@ -30,6 +30,11 @@ pub(crate) fn micros(duration: Duration) -> u64 {
 }
 
 /// Serialises a duration as milliseconds.
+pub(crate) fn ms<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    millis(*value).serialize(serializer)
+}
+
+/// The same, of one that there may not be.
 pub(crate) fn optional_ms<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     value.map(millis).serialize(serializer)
 }

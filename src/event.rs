@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::OnChange;
-use crate::duration::optional_ms;
+use crate::duration::{ms, optional_ms};
 use crate::id::{ConnectionId, GroupId, Incarnation, ServerId, SourceId};
 use crate::news::LogLevel;
 use crate::offer::OfferKind;
@@ -317,6 +317,30 @@ pub enum Event {
             skip_serializing_if = "Option::is_none"
         )]
         restart_in: Option<Duration>,
+    },
+    /// A server's process waits for its turn to start, or is starting. Told when the one begins and the other, and at most
+    /// every five seconds while something changes.
+    ServerStarting {
+        /// The server.
+        server: ServerId,
+        /// The connection that it is started for.
+        connection: ConnectionId,
+        /// How many start before it, if it waits for its turn.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        before: Option<usize>,
+        /// For how long it has been so.
+        #[serde(rename = "elapsed_ms", serialize_with = "ms")]
+        elapsed: Duration,
+        /// How long its start may take (`pool.handshakeTimeout`), if it was started.
+        #[serde(
+            rename = "limit_ms",
+            serialize_with = "optional_ms",
+            skip_serializing_if = "Option::is_none"
+        )]
+        limit: Option<Duration>,
+        /// What it last wrote to its stderr: untrusted text, 200 bytes at most.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last_line: Option<String>,
     },
     /// A connection was opened and is usable.
     ConnectionOpened {

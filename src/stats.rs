@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
-use crate::duration::{micros, optional_ms};
+use crate::duration::{micros, optional_ms, rounded};
 use crate::event::{BreakerState, Origin, ServerStatus, SourceStatus};
 use crate::id::{GroupId, Incarnation, ServerId, SourceId};
 
@@ -48,8 +48,11 @@ pub struct ServerInfo {
     pub endpoint: String,
     /// Where it stands.
     pub status: ServerStatus,
-    /// Why it is not ready, if it is not.
+    /// Why it is not ready, if it is not. Of one whose process is starting this tells how far that is, and why the attempt
+    /// before it failed.
     pub reason: Option<String>,
+    /// How far the start of its process is, if one is starting.
+    pub starting: Option<Starting>,
     /// When it is next tried, if it is down.
     pub retry_at: Option<Instant>,
     /// Its life.
@@ -58,6 +61,49 @@ pub struct ServerInfo {
     pub restarts: u64,
     /// Tools it offers.
     pub tools: usize,
+}
+
+/// How far the start of a server's process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Starting {
+    /// It waits until fewer processes are starting (`processes.startConcurrency`).
+    Waiting {
+        /// How many are to start before it, as it was a second ago or less.
+        before: usize,
+        /// Since when it waits.
+        since: Instant,
+    },
+    /// It was started, and has not answered the handshake.
+    Running {
+        /// When it was started.
+        since: Instant,
+        /// How long it may take: `pool.handshakeTimeout`, and more after an attempt that took longer.
+        limit: Duration,
+        /// What it last wrote to its stderr, 200 bytes at most, as it was a second ago or less: untrusted text.
+        last_line: Option<String>,
+    },
+}
+
+impl Starting {
+    /// As one sentence at this moment: `starting for 12s, 1m at most (pool.handshakeTimeout), says: fetching 3 of 9`.
+    pub(crate) fn sentence(&self, now: Instant) -> String {
+        match self {
+            Self::Waiting { before, .. } => format!("waits for its turn to start: {before} before it"),
+            Self::Running { since, limit, last_line } => {
+                let seconds = Duration::from_secs(now.saturating_duration_since(*since).as_secs());
+                let (elapsed, limit) = (rounded(seconds), rounded(*limit));
+                let said = last_line.as_ref().map(|line| format!(", says: {line}")).unwrap_or_default();
+                format!("starting for {elapsed}, {limit} at most (pool.handshakeTimeout){said}")
+            }
+        }
+    }
+
+    /// The same, with the reason for which the attempt before failed.
+    pub(crate) fn after(&self, former: Option<&str>, now: Instant) -> String {
+        let former = former.map(|reason| format!("; before that: {reason}")).unwrap_or_default();
+        self.sentence(now) + &former
+    }
 }
 
 /// The figures of one server.

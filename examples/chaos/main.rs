@@ -179,7 +179,7 @@ fn settings() -> Settings {
     settings.breaker.open_for_max = Duration::from_millis(200);
     settings.breaker.half_open_timeout = Duration::from_secs(1);
     settings.pool.connect_timeout = Duration::from_secs(1);
-    settings.pool.handshake_timeout = Duration::from_secs(2);
+    settings.pool.handshake_timeout = Some(Duration::from_secs(2));
     settings.pool.list_timeout = Duration::from_secs(2);
     settings.shutdown_drain = Duration::from_secs(1);
     settings

@@ -19,7 +19,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::Context;
-use super::dial::Dial;
+use super::dial::{Dial, StartFailure};
 use super::pump::Pump;
 use super::questions::Questions;
 use super::server::{SUBSCRIPTIONS_MAX, ServerMsg};
@@ -27,6 +27,7 @@ use super::tasks::OwnedTask;
 use crate::config::ServerSpec;
 use crate::id::ConnectionId;
 use crate::news::reason;
+use crate::policy::starts::Attempt;
 use crate::protocol::Known;
 use crate::transport::Connector;
 
@@ -48,6 +49,10 @@ pub(crate) struct ConnectionArguments {
     pub connector: Arc<dyn Connector>,
     pub connection: ConnectionId,
     pub known: Option<Known>,
+    /// How long the handshake may take.
+    pub handshake_limit: Duration,
+    /// Whether the last start of its process failed.
+    pub attempt: Attempt,
     pub server: ActorRef<ServerMsg>,
 }
 
@@ -90,17 +95,29 @@ impl Actor for ConnectionActor {
 pub(crate) struct Ending {
     reason: String,
     retry_after: Option<Duration>,
+    start_failure: Option<StartFailure>,
+}
+
+/// What a server actor is told of the end of a connection.
+pub(super) struct EndingParts {
+    /// Why it ended.
+    pub reason: String,
+    /// When the server wants to be asked again, if it said so.
+    pub retry_after: Option<Duration>,
+    /// A process was started for it, and did not answer the handshake.
+    pub start_failure: Option<StartFailure>,
 }
 
 impl Ending {
     /// For this reason. It may be in the server's own words, of any length: its beginning is kept.
     pub fn new(why: impl Display) -> Self {
-        Self { reason: reason(why), retry_after: None }
+        Self { reason: reason(why), retry_after: None, start_failure: None }
     }
 
-    /// The reason, and when the server wants to be asked again, if it said so.
-    pub fn into_parts(self) -> (String, Option<Duration>) {
-        (self.reason, self.retry_after)
+    /// All that there is to say of it.
+    pub(super) fn into_parts(self) -> EndingParts {
+        let Self { reason, retry_after, start_failure } = self;
+        EndingParts { reason, retry_after, start_failure }
     }
 }
 
@@ -116,10 +133,21 @@ async fn play(arguments: ConnectionArguments, myself: ActorRef<ConnectionMsg>) {
 
 /// Opens the link and pumps until it ends. Returns how it ended.
 async fn live(arguments: ConnectionArguments) -> Ending {
-    let ConnectionArguments { context, spec, connector, connection, known, server } = arguments;
+    let ConnectionArguments { context, spec, connector, connection, known, handshake_limit, attempt, server } =
+        arguments;
+    let process = connector.starts_process();
+    let told = server.clone();
+    let tell = move |starting| {
+        // A server actor that has ended has nobody to tell.
+        let _ = told.cast(ServerMsg::Starting { connection, starting });
+    };
     let dial = Dial {
         connector,
         gate: context.dial_gate.clone(),
+        stage: context.stage.clone(),
+        handshake_limit,
+        attempt,
+        tell: Box::new(tell),
         limits: spec.pool.clone(),
         dialect: spec.dialect,
         era: spec.era,
@@ -129,7 +157,11 @@ async fn live(arguments: ConnectionArguments) -> Ending {
     };
     let opened = match dial.open().await {
         Ok(opened) => opened,
-        Err(error) => return Ending { retry_after: error.retry_after(), ..Ending::new(error) },
+        Err(error) => {
+            let (retry_after, start_failure) = (error.retry_after(), error.start_failure());
+            let start_failure = start_failure.filter(|_| process);
+            return Ending { retry_after, start_failure, ..Ending::new(error) };
+        }
     };
     let (queue, requests) = mpsc::channel(room(spec.pool.in_flight_max));
     let session = opened.session.clone();

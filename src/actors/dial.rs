@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::Stage;
+use super::starts::{Turn, turn};
 use super::tasks::Alive;
 use crate::config::{Dialect, EraChoice, PoolSettings};
 use crate::duration::{later, rounded};
+use crate::policy::starts::Attempt;
 use crate::protocol::envelope::{Incoming, Malformed, decode, decode_answer};
 use crate::protocol::handshake::{Finality, Handshake, HandshakeError, Step, Wait};
 use crate::protocol::{Era, Known, Session};
 use crate::refusal::{Refusal, RefusalKind};
+use crate::stats::Starting;
 use crate::transport::{Connector, DialError, Failure, Head, Inbound, Link, LinkError, Outbound};
 
 /// How long a peer that is turned away may take to hear it.
@@ -24,6 +28,9 @@ const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 /// where a peer floods.
 const NOISE_MAX: u64 = 1_000;
 
+/// How often a process that is starting is looked at: what it writes is news for people.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Why a link could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
@@ -31,7 +38,7 @@ pub(super) enum OpenError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// Nobody answered the dial.
-    #[error("no connection within {}", rounded(*.0))]
+    #[error("no connection within {} (pool.connectTimeout)", rounded(*.0))]
     ConnectTimeout(Duration),
     /// The link broke during the handshake.
     #[error("the link broke during the handshake: {0}")]
@@ -46,8 +53,11 @@ pub(super) enum OpenError {
     #[error("{0}")]
     Overloaded(Refusal),
     /// The handshake took too long.
-    #[error("no handshake within {}{noise}", rounded(*.limit))]
-    HandshakeTimeout { limit: Duration, noise: Noise },
+    #[error("no handshake within {} (pool.handshakeTimeout){noise}{}", rounded(*.limit), said(.last_line.as_deref()))]
+    HandshakeTimeout { limit: Duration, noise: Noise, last_line: Option<String> },
+    /// The troupe ended before the process was given its turn to start.
+    #[error("the troupe has ended")]
+    Ended,
     /// The peer speaks another language.
     #[error("no handshake{0}")]
     Noise(Noise),
@@ -88,7 +98,23 @@ impl std::fmt::Display for Noise {
     }
 }
 
+/// What a process last wrote to its stderr, as the end of a sentence.
+fn said(last_line: Option<&str>) -> String {
+    last_line.map(|line| format!("; its stderr ends with: {line}")).unwrap_or_default()
+}
+
 impl OpenError {
+    /// Whether the process that was started is of no use, where this is how its start ended.
+    pub fn start_failure(&self) -> Option<StartFailure> {
+        match self {
+            Self::Dial(_) | Self::ConnectTimeout(_) | Self::Ended => None,
+            Self::HandshakeTimeout { .. } => Some(StartFailure { timed_out: true }),
+            Self::Link(_) | Self::Closed | Self::Handshake(_) | Self::Overloaded(_) | Self::Noise(_) => {
+                Some(StartFailure { timed_out: false })
+            }
+        }
+    }
+
     /// When the server wants to be asked again, if it said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -99,16 +125,35 @@ impl OpenError {
             | Self::Closed
             | Self::Handshake(_)
             | Self::HandshakeTimeout { .. }
+            | Self::Ended
             | Self::Noise(_) => None,
         }
     }
 }
 
+/// A process was started and did not answer the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StartFailure {
+    /// It was given up for the time that it took.
+    pub timed_out: bool,
+}
+
+/// What is told of the start of a process.
+pub(super) type Tell = Box<dyn Fn(Starting) + Send + Sync>;
+
 /// What opening a link needs.
 pub(super) struct Dial {
     pub connector: Arc<dyn Connector>,
     pub gate: Arc<Semaphore>,
+    /// Names who gives processes their turn to start.
+    pub stage: watch::Receiver<Stage>,
     pub limits: PoolSettings,
+    /// The limit of this handshake.
+    pub handshake_limit: Duration,
+    /// Whether the last attempt to start a process failed.
+    pub attempt: Attempt,
+    /// Is told how far the start of a process is, once a second at most.
+    pub tell: Tell,
     pub dialect: Dialect,
     pub era: EraChoice,
     pub known: Option<Known>,
@@ -127,12 +172,19 @@ pub(super) struct Opened {
 }
 
 impl Dial {
-    /// Opens the link, with a place at the gate for as long as its connector says.
-    pub async fn open(self) -> Result<Opened, OpenError> {
+    /// Opens the link: a process when it is its turn, anything else with a place at the gate for as long as its connector
+    /// says.
+    pub async fn open(mut self) -> Result<Opened, OpenError> {
+        if self.connector.starts_process() {
+            let since = Instant::now();
+            let Self { stage, attempt, tell, .. } = &mut self;
+            let turn = turn(stage, *attempt, |before| tell(Starting::Waiting { before, since })).await;
+            return self.dial_and_agree(Some(turn.ok_or(OpenError::Ended)?)).await;
+        }
         // The gate is never closed.
         let place = self.gate.clone().acquire_owned().await.ok();
         let hold = self.connector.start_hold();
-        let mut opening = pin!(self.dial_and_agree());
+        let mut opening = pin!(self.dial_and_agree(None));
         if let Ok(opened) = timeout(hold, &mut opening).await {
             return opened;
         }
@@ -140,22 +192,25 @@ impl Dial {
         opening.await
     }
 
-    async fn dial_and_agree(self) -> Result<Opened, OpenError> {
+    /// Dials and shakes hands. A turn is kept until the handshake is done, or what was started is gone.
+    async fn dial_and_agree(self, turn: Option<Turn>) -> Result<Opened, OpenError> {
         let limit = self.limits.connect_timeout;
         let mut link = match timeout(limit, self.connector.connect()).await {
             Ok(dialled) => dialled?,
             Err(_) => return Err(OpenError::ConnectTimeout(limit)),
         };
         link.hold(Box::new(self.alive.clone()));
-        let limit = self.limits.handshake_timeout;
+        let limit = self.handshake_limit;
         let mut noise = Noise::default();
         let agreed = match timeout(limit, self.shake_hands(&mut link, &mut noise)).await {
             Ok(agreed) => agreed,
-            Err(_) => Err(OpenError::HandshakeTimeout { limit, noise }),
+            Err(_) => Err(OpenError::HandshakeTimeout { limit, noise, last_line: link.last_line() }),
         };
         match agreed {
             Ok((session, next_id)) => Ok(Opened { link, session, next_id }),
             Err(error) => {
+                // The next process starts when this one is gone, with what it takes of the machine.
+                turn.into_iter().for_each(|turn| link.hold(Box::new(turn)));
                 // A peer that does not hear it loses nothing.
                 let _ = timeout(GOODBYE_WAIT, link.close()).await;
                 Err(error)
@@ -172,6 +227,7 @@ impl Dial {
         // A modern server needs no handshake, so it takes a question to see that it is there.
         let known = self.known.filter(|known| known.era == Era::Legacy || link.proves_life());
         let mut handshake = Handshake::new(self.dialect, self.era, known, self.capabilities.clone());
+        let mut look = self.connector.starts_process().then(|| Look::begin(self.handshake_limit, &self.tell));
         let mut probe_until = None;
         let mut step = handshake.start();
         loop {
@@ -184,6 +240,9 @@ impl Dial {
                     link.send(Outbound::Request { id, head: Head::of(method), frame }).await?;
                 }
                 Step::Wait => {}
+                Step::WaitForProbe => {
+                    probe_until = Some(later(Instant::now(), self.limits.probe_timeout));
+                }
                 Step::Answer(frame) => link.send(Outbound::Notice(frame)).await?,
                 Step::Done { session, farewell, next_id } => {
                     link.agreed(session.version());
@@ -194,7 +253,43 @@ impl Dial {
                 }
                 Step::Failed(error) => return Err(error.into()),
             }
-            step = next_step(&mut handshake, link, probe_until, noise).await?;
+            step = next_step(&mut handshake, link, probe_until, &mut look, noise).await?;
+        }
+    }
+}
+
+/// The look at a process that is starting.
+struct Look<'a> {
+    since: Instant,
+    limit: Duration,
+    tell: &'a Tell,
+    /// When it is looked at again.
+    at: Instant,
+    /// What was told of it last.
+    last_line: Option<String>,
+}
+
+impl<'a> Look<'a> {
+    /// Tells that it was started.
+    fn begin(limit: Duration, tell: &'a Tell) -> Self {
+        let since = Instant::now();
+        let look = Self { since, limit, tell, at: later(since, LOOK_EVERY), last_line: None };
+        look.tell();
+        look
+    }
+
+    fn tell(&self) {
+        let Self { since, limit, ref last_line, .. } = *self;
+        (self.tell)(Starting::Running { since, limit, last_line: last_line.clone() });
+    }
+
+    /// Tells what the process last wrote, if that is new.
+    fn look(&mut self, link: &dyn Link) {
+        self.at = later(Instant::now(), LOOK_EVERY);
+        let last_line = link.last_line();
+        if self.last_line != last_line {
+            self.last_line = last_line;
+            self.tell();
         }
     }
 }
@@ -204,13 +299,21 @@ async fn next_step(
     handshake: &mut Handshake,
     link: &mut Box<dyn Link>,
     probe_until: Option<Instant>,
+    look: &mut Option<Look<'_>>,
     noise: &mut Noise,
 ) -> Result<Step, OpenError> {
     loop {
-        let received = match probe_until {
+        let look_at = look.as_ref().map(|look| look.at);
+        let received = match probe_until.into_iter().chain(look_at).min() {
             Some(until) => match timeout_at(until, link.next()).await {
                 Ok(received) => received,
-                Err(_) => return Ok(handshake.timed_out()),
+                Err(_) if probe_until.is_some_and(|probe| probe <= until) => {
+                    return Ok(handshake.timed_out());
+                }
+                Err(_) => {
+                    look.iter_mut().for_each(|look| look.look(&**link));
+                    continue;
+                }
             },
             None => link.next().await,
         };
@@ -298,7 +401,11 @@ mod tests {
         Dial {
             connector: connector.clone(),
             gate: gate.clone(),
+            stage: watch::Sender::new(Stage::default()).subscribe(),
             limits: PoolSettings::default(),
+            handshake_limit: Duration::from_secs(10),
+            attempt: Attempt::First,
+            tell: Box::new(|_| {}),
             dialect: Dialect::Mcp,
             era: EraChoice::Auto,
             known: None,
@@ -340,7 +447,10 @@ mod tests {
         assert!(peer.send("npm notice").await && peer.send("listening on stdio").await);
         let error = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
         let told = error.to_string();
-        assert!(told.starts_with("no handshake within 10s; it sent 2 frames"), "{told}");
+        assert!(
+            told.starts_with("no handshake within 10s (pool.handshakeTimeout); it sent 2 frames"),
+            "{told}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

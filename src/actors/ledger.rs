@@ -24,6 +24,7 @@ use crate::event::BreakerState;
 use crate::id::{Incarnation, ServerId};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Breaker;
+use crate::policy::starts::StartRecord;
 use crate::protocol::Known;
 use crate::stats::{LatencyStats, Outcomes};
 
@@ -45,6 +46,8 @@ pub(crate) struct Ledger {
     of: Way,
     pub breaker: Breaker,
     pub reconnect: Backoff,
+    /// How the starts of its process went.
+    pub starts: StartRecord,
     pub outcomes: Outcomes,
     pub latency: Latencies,
     /// Found by the first handshake; later ones need not ask.
@@ -59,6 +62,7 @@ impl Ledger {
         Self {
             breaker: Breaker::new(of.spec.breaker.clone()),
             reconnect: Backoff::new(settings.reconnect.clone()),
+            starts: StartRecord::new(settings.processes.backoff.clone()),
             outcomes: Outcomes::new(),
             latency: Latencies::new(),
             known: None,
@@ -95,6 +99,7 @@ impl Ledger {
             of: self.of.clone(),
             breaker: self.breaker.clone(),
             reconnect: self.reconnect.clone(),
+            starts: self.starts.clone(),
             outcomes: std::mem::take(&mut self.outcomes),
             latency: std::mem::replace(&mut self.latency, Latencies::new()),
             known: self.known,
@@ -104,7 +109,8 @@ impl Ledger {
 
     /// Adds the figures and the subscriptions that another life left.
     pub fn add(&mut self, left: Self) {
-        let Self { of: _, breaker: _, reconnect: _, outcomes, latency, known: _, subscriptions } = left;
+        let Self { of: _, breaker: _, reconnect: _, starts: _, outcomes, latency, known: _, subscriptions } =
+            left;
         for (outcome, count) in outcomes {
             *self.outcomes.entry(outcome).or_default() += count;
         }
@@ -124,6 +130,7 @@ impl Ledger {
         self.of = left.of.clone();
         self.breaker = left.breaker.clone();
         self.reconnect = left.reconnect.clone();
+        self.starts = left.starts.clone();
         self.known = left.known;
         self.add(left);
     }

@@ -8,6 +8,7 @@
 //! │     └─ ConnectionActor …   one link: dial, handshake, pump
 //! ├─ RouterActor               open calls, queues, strategy
 //! ├─ CacheActor                kept results, calls that wait for equal ones; nobody depends on it
+//! ├─ StartsActor               which processes may be starting, and who waits for a turn; nobody depends on it
 //! └─ DiscoveryActor …          the look at one source of servers; depends on none of the others
 //! ```
 //!
@@ -32,6 +33,7 @@ pub(crate) mod registry;
 pub(crate) mod root;
 pub(crate) mod router;
 pub(crate) mod server;
+pub(crate) mod starts;
 mod supervision;
 mod tasks;
 mod watching;
@@ -65,6 +67,8 @@ pub(crate) struct Stage {
     pub caching: Option<Arc<cache::Caching>>,
     /// The current cache actor. One that has just ended is no less use than none: calls make their own way.
     pub cache: Option<ActorRef<cache::CacheMsg>>,
+    /// The current actor that gives processes their turn to start.
+    pub starts: Option<ActorRef<starts::StartsMsg>>,
     /// The current registry, for the testkit's faults.
     #[cfg(feature = "testkit")]
     pub registry: Option<ActorRef<registry::RegistryMsg>>,
@@ -76,7 +80,8 @@ pub(crate) struct Context {
     pub settings: Arc<Settings>,
     pub stage: watch::Receiver<Stage>,
     pub events: ActorRef<events::EventsMsg>,
-    /// Bounds how many links are being opened at once. A gate, no state: nothing is decided by its value.
+    /// Bounds how many links are being opened at once, those of processes left out. A gate, no state: nothing is decided by
+    /// its value.
     pub dial_gate: Arc<Semaphore>,
     /// What tools were when somebody looked at them, if anybody did.
     pub pinning: Option<Arc<Pinning>>,

@@ -163,6 +163,9 @@ pub(super) struct Pump<R> {
     report_to: R,
 
     next_id: u64,
+    /// Requests of the handshake, of which one or the other may be answered after it: each once, and that is no answer to
+    /// nothing.
+    of_handshake: Vec<u64>,
     frames: FrameMemory,
     in_flight: NumberMap<u64, Flight>,
     /// Taken from the queue, not yet written.
@@ -221,6 +224,7 @@ impl<R: FnMut(Report)> Pump<R> {
             questions,
             message_bytes_max,
             report_to,
+            of_handshake: (1..opened.next_id).collect(),
             next_id: opened.next_id,
             frames: FrameMemory::default(),
             in_flight: NumberMap::default(),
@@ -700,7 +704,7 @@ impl<R: FnMut(Report)> Pump<R> {
             return;
         };
         match self.land(id) {
-            None => self.report.strays += 1,
+            None => self.answered_nothing(id),
             Some(Flight::Call { attempt, permit, sent_at, spare, hearing: _ }) => {
                 self.link.answered(id);
                 let end = match (response.outcome, spare) {
@@ -790,9 +794,17 @@ impl<R: FnMut(Report)> Pump<R> {
         }
     }
 
+    /// An answer to a request that is not open.
+    fn answered_nothing(&mut self, id: u64) {
+        match self.of_handshake.iter().position(|request| *request == id) {
+            Some(place) => _ = self.of_handshake.swap_remove(place),
+            None => self.report.strays += 1,
+        }
+    }
+
     fn invalid(&mut self, id: u64, reason: &str, now: Instant) {
         match self.land(id) {
-            None => self.report.strays += 1,
+            None => self.answered_nothing(id),
             Some(Flight::Call { attempt, permit, sent_at, .. }) => {
                 let end = AttemptEnd::InvalidResponse(reason.to_owned());
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));

@@ -10,6 +10,7 @@ mod sources;
 mod apply;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use super::registry::{
     Enrolment, Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster, WrongFiles,
 };
 use super::router::{RouterActor, RouterArguments, RouterMsg};
+use super::starts::{StartsActor, StartsArguments, StartsMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Context, Stage, Tasks, meters};
 use crate::config::{Applied, ConfigFile, LoosePermissions, Settings, SourceConfig};
@@ -198,6 +200,7 @@ struct Cast {
     router_life: RouterLife,
     intake: Intake,
     cache: ActorRef<CacheMsg>,
+    starts: ActorRef<StartsMsg>,
     /// What the router says of its calls when it ends.
     last_word: oneshot::Receiver<Abandoned>,
     context: Context,
@@ -297,6 +300,7 @@ impl Actor for RootActor {
         let router_life = RouterLife(1);
         let (router, intake, last_word) = start_router(&myself, &context, router_life, &strategies).await?;
         let cache = start_cache(&myself, &context, &roster).await?;
+        let starts = start_starts(&myself, &context).await?;
         let mut state = RootState {
             settings,
             settings_shown,
@@ -313,7 +317,7 @@ impl Actor for RootActor {
             stage,
             caching: Caching::new(&context.settings, roster.subscribe()),
             roster,
-            cast: Cast { events, registry, router, router_life, intake, last_word, cache, context },
+            cast: Cast { events, registry, router, router_life, intake, last_word, cache, starts, context },
             ending: Ending::No,
             restarts: VecDeque::new(),
         };
@@ -398,6 +402,9 @@ impl Actor for RootActor {
         if child == state.cast.cache.get_id() {
             return state.cache_ended(&myself, cause, now).await;
         }
+        if child == state.cast.starts.get_id() {
+            return state.starts_ended(&myself, cause, now).await;
+        }
         let Cast { events, registry, router, .. } = &state.cast;
         let from = if child == router.get_id() {
             Child::Router
@@ -430,6 +437,7 @@ impl Actor for RootActor {
         stop_or_kill(state.cast.router.get_cell(), STOP_GRACE).await;
         stop_or_kill(state.cast.cache.get_cell(), STOP_GRACE).await;
         stop_or_kill(state.cast.registry.get_cell(), 4 * STOP_GRACE).await;
+        stop_or_kill(state.cast.starts.get_cell(), STOP_GRACE).await;
         let interrupted = match state.ending {
             Ending::Drained { interrupted } => interrupted,
             Ending::No | Ending::Draining => 0,
@@ -505,6 +513,18 @@ async fn start_cache(
     Ok(cache)
 }
 
+async fn start_starts(
+    myself: &ActorRef<RootMsg>,
+    context: &Context,
+) -> Result<ActorRef<StartsMsg>, ActorProcessingErr> {
+    // A system that does not tell its cores has one.
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let arguments =
+        StartsArguments { limit: context.settings.process_starts(cores), tasks: context.tasks.clone() };
+    let (starts, _) = StartsActor::spawn_linked(None, StartsActor, arguments, myself.get_cell()).await?;
+    Ok(starts)
+}
+
 impl RootState {
     /// Publishes who plays, then lets the registry introduce itself to the router.
     fn enter(&self) {
@@ -515,7 +535,7 @@ impl RootState {
 
     /// Publishes who plays.
     fn publish(&self) {
-        let Cast { events, router, intake, cache, .. } = &self.cast;
+        let Cast { events, router, intake, cache, starts, .. } = &self.cast;
         self.stage.send_replace(Stage {
             router: Some(router.clone()),
             intake: Some(intake.clone()),
@@ -523,6 +543,7 @@ impl RootState {
             events: Some(events.clone()),
             caching: self.caching.clone(),
             cache: Some(cache.clone()),
+            starts: Some(starts.clone()),
             #[cfg(feature = "testkit")]
             registry: Some(self.cast.registry.clone()),
         });
@@ -543,6 +564,21 @@ impl RootState {
         self.cast.cache = start_cache(myself, &self.cast.context, &self.roster).await?;
         self.publish();
         self.cast.context.emit(Event::CacheRestarted { cause });
+        Ok(())
+    }
+
+    /// The actor that gives processes their turn ended: those that wait ask the next one.
+    async fn starts_ended(
+        &mut self,
+        myself: &ActorRef<RootMsg>,
+        cause: ExitCause,
+        now: Instant,
+    ) -> Result<(), ActorProcessingErr> {
+        // While the troupe drains, a server may still be needed by a call that is open.
+        self.grant_restart(now)?;
+        tracing::error!(%cause, "the actor that starts processes ended");
+        self.cast.starts = start_starts(myself, &self.cast.context).await?;
+        self.publish();
         Ok(())
     }
 

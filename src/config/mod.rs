@@ -43,7 +43,8 @@ pub(crate) use server::ServerSpec;
 pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
 pub use settings::{
     AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
-    LivenessSettings, MailboxSettings, PoolSettings, RestartKind, RestartSettings, RetrySettings, Settings,
+    LivenessSettings, MailboxSettings, PoolSettings, ProcessSettings, RestartKind, RestartSettings,
+    RetrySettings, Settings,
 };
 pub use source::{Place, SourceConfig, TlsConfig};
 pub use tls::TlsOptions;

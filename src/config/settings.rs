@@ -22,6 +22,12 @@ const TRIES_MAX: u32 = 1_000;
 /// The largest message, in bytes: it is one piece of memory, and there may be several of each connection.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
+/// The limit for a handshake that no setting names: a server that is there answers at once.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same for a process, which has to come up first: downloads of `npx` and `uvx` took up to 30 s where they were measured.
+const PROCESS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// All settings of a troupe. `Settings::default()` is what the README's table shows.
 ///
 /// Each time is a year at most, which is as good as for ever and can still be calculated with. Each number has a limit as well:
@@ -50,7 +56,8 @@ pub struct Settings {
     /// the least bad of them is tried when more are open than this: never reject everything because everything looks bad.
     pub ejection_max: f64,
     /// How many starts, dial and handshake together, may be under way at once: 32, so that a hundred servers are no
-    /// stampede. One that takes longer than half a second (a stdio server: five) no longer counts.
+    /// stampede. One that takes longer than half a second no longer counts. Processes have a limit of their own,
+    /// `processes.startConcurrency`.
     pub start_concurrency: usize,
     /// How long shutdown waits for open calls before it ends them: 30 s.
     #[serde(with = "duration::Text")]
@@ -69,6 +76,8 @@ pub struct Settings {
     pub liveness: LivenessSettings,
     /// Delays between attempts to reconnect.
     pub reconnect: BackoffSettings,
+    /// Starts of stdio servers.
+    pub processes: ProcessSettings,
     /// Restarts of server actors that crashed.
     pub restart: RestartSettings,
     /// Queues of calls that wait for a free slot.
@@ -184,10 +193,13 @@ pub struct PoolSettings {
     /// Limit for opening the link: 5 s.
     #[serde(with = "duration::Text")]
     pub connect_timeout: Duration,
-    /// Limit for the handshake after that: 10 s.
-    #[serde(with = "duration::Text")]
-    pub handshake_timeout: Duration,
-    /// How long the probe for the modern era waits for its answer: 2 s.
+    /// Limit for the handshake after that: 60 s for a stdio server, since `npx` and `uvx` download what they start, and
+    /// 10 s for others. The time that a process waits for its turn to start does not count. A process that was ended by
+    /// this limit gets twice the time at its next attempt, up to five minutes.
+    #[serde(with = "duration::OptionalText")]
+    pub handshake_timeout: Option<Duration>,
+    /// How long the probe for the modern era waits for its answer before `initialize` is sent as well: 2 s. Whichever the
+    /// server answers then counts, so that a server that is slow to start loses nothing by it.
     #[serde(with = "duration::Text")]
     pub probe_timeout: Duration,
     /// Limit for listing the tools, all pages together: 10 s.
@@ -209,6 +221,20 @@ pub struct LivenessSettings {
     /// A peer that takes nothing of what waits to be written for this long is dead: 10 s.
     #[serde(with = "duration::Text")]
     pub write_timeout: Duration,
+}
+
+/// Starts of stdio servers, which are processes of this machine.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ProcessSettings {
+    /// How many processes may be starting at once, each until it has answered the handshake or is gone: twice the cores of
+    /// this machine, and `startConcurrency` at most. Their starts cost its time, and more of them at once make each slower.
+    pub start_concurrency: Option<usize>,
+    /// Delays before a process is started again that ended before it answered the handshake, or did not answer in time:
+    /// 1 s, three times as long after each further one, 60 s at most.
+    pub backoff: BackoffSettings,
 }
 
 /// Exponential delays with jitter.
@@ -362,6 +388,7 @@ impl Default for Settings {
             pool: PoolSettings::default(),
             liveness: LivenessSettings::default(),
             reconnect: BackoffSettings::default(),
+            processes: ProcessSettings::default(),
             restart: RestartSettings::default(),
             mailbox: MailboxSettings::default(),
             affinity: AffinitySettings::default(),
@@ -406,7 +433,7 @@ impl Default for PoolSettings {
             leases_max: 16,
             lease_idle_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(5),
-            handshake_timeout: Duration::from_secs(10),
+            handshake_timeout: None,
             probe_timeout: Duration::from_secs(2),
             list_timeout: Duration::from_secs(10),
         }
@@ -427,6 +454,20 @@ impl Default for BackoffSettings {
             factor: 2.0,
             jitter: 0.5,
             reset_after: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for ProcessSettings {
+    fn default() -> Self {
+        Self {
+            start_concurrency: None,
+            backoff: BackoffSettings {
+                min: Duration::from_secs(1),
+                max: Duration::from_secs(60),
+                factor: 3.0,
+                ..BackoffSettings::default()
+            },
         }
     }
 }
@@ -557,6 +598,12 @@ fn ordered<T: PartialOrd + std::fmt::Debug>(low: (&str, T), high: (&str, T)) -> 
 }
 
 impl Settings {
+    /// How many processes may be starting at once on a machine with so many cores.
+    pub(crate) fn process_starts(&self, cores: usize) -> usize {
+        let usual = || cores.saturating_mul(2).min(self.start_concurrency);
+        self.processes.start_concurrency.unwrap_or_else(usual).max(1)
+    }
+
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         time("callTimeout", self.call_timeout)?;
@@ -573,6 +620,7 @@ impl Settings {
         self.pool.check().map_err(|error| error.under("pool"))?;
         self.liveness.check().map_err(|error| error.under("liveness"))?;
         self.reconnect.check().map_err(|error| error.under("reconnect"))?;
+        self.processes.check().map_err(|error| error.under("processes"))?;
         self.restart.check().map_err(|error| error.under("restart"))?;
         count("mailbox.capacity", self.mailbox.capacity)?;
         number("mailbox.overtakesMax", self.mailbox.overtakes_max, COUNT_MAX)?;
@@ -610,7 +658,23 @@ impl BreakerSettings {
     }
 }
 
+impl ProcessSettings {
+    /// Checks every value; the error names the first key that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if let Some(starts) = self.start_concurrency {
+            count("startConcurrency", starts)?;
+        }
+        self.backoff.check().map_err(|error| error.under("backoff"))
+    }
+}
+
 impl PoolSettings {
+    /// The limit for the handshake, where nothing else is said of this kind of server.
+    pub(crate) fn handshake_limit(&self, process: bool) -> Duration {
+        let usual = if process { PROCESS_HANDSHAKE_TIMEOUT } else { HANDSHAKE_TIMEOUT };
+        self.handshake_timeout.unwrap_or(usual)
+    }
+
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         number("min", self.min, CONNECTIONS_MAX as usize)?;
@@ -622,9 +686,10 @@ impl PoolSettings {
         at_most("leasesMax", self.leases_max, CONNECTIONS_MAX as usize)?;
         time("leaseIdleTimeout", self.lease_idle_timeout)?;
         time("connectTimeout", self.connect_timeout)?;
-        time("handshakeTimeout", self.handshake_timeout)?;
+        optional_time("handshakeTimeout", self.handshake_timeout)?;
         time("probeTimeout", self.probe_timeout)?;
-        ordered(("probeTimeout", self.probe_timeout), ("handshakeTimeout", self.handshake_timeout))?;
+        let least = self.handshake_limit(false);
+        ordered(("probeTimeout", self.probe_timeout), ("handshakeTimeout", least))?;
         time("listTimeout", self.list_timeout)
     }
 }
@@ -735,6 +800,33 @@ mod tests {
     fn a_deadline_is_a_time_that_can_be_calculated_with() {
         let settings = Settings { call_timeout: Duration::MAX, ..Settings::default() };
         assert_eq!(settings.check().unwrap_err().key, "callTimeout");
+    }
+
+    #[test]
+    fn processes_start_two_for_each_core_and_no_more_than_all_starts_unless_the_operator_says_a_number() {
+        let mut settings = Settings::default();
+        assert_eq!((settings.process_starts(2), settings.process_starts(64)), (4, 32));
+        settings.start_concurrency = 3;
+        assert_eq!(settings.process_starts(2), 3);
+        settings.processes.start_concurrency = Some(7);
+        assert_eq!(settings.process_starts(2), 7);
+    }
+
+    #[test]
+    fn a_process_has_more_time_for_its_handshake_unless_the_operator_says_a_time() {
+        let mut pool = PoolSettings::default();
+        assert_eq!(
+            (pool.handshake_limit(true), pool.handshake_limit(false)),
+            (Duration::from_secs(60), Duration::from_secs(10))
+        );
+        pool.handshake_timeout = Some(Duration::from_secs(7));
+        assert_eq!(pool.handshake_limit(true), pool.handshake_limit(false));
+        pool.handshake_timeout = None;
+        pool.probe_timeout = Duration::from_secs(11);
+        assert_eq!(pool.check().unwrap_err().key, "probeTimeout");
+        let mut settings = Settings::default();
+        settings.processes.start_concurrency = Some(0);
+        assert_eq!(settings.check().unwrap_err().key, "processes.startConcurrency");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod retry;
 pub mod routing;
 pub mod search;
 pub mod selection;
+pub mod starts;
 pub mod strategy;
 pub mod tally;
 pub mod updates;

@@ -102,6 +102,7 @@ mod tests {
             endpoint: String::new(),
             status: ServerStatus::Ready,
             reason: None,
+            starting: None,
             retry_at: None,
             incarnation: Incarnation::FIRST,
             restarts: 0,

@@ -133,7 +133,7 @@ fn converse(messages: &[Incoming]) {
                 Step::Failed(_) => break None,
                 Step::Answer(answer) => assert!(decode(answer, |_| ()).is_ok(), "our words can be read"),
                 Step::Send { frame, .. } => assert!(decode(frame, |_| ()).is_ok(), "our words can be read"),
-                Step::Wait => {}
+                Step::Wait | Step::WaitForProbe => {}
             }
             let Some(next) = rest.next() else { break None };
             step = handshake.receive(next.clone());

@@ -11,6 +11,7 @@ use crate::actors::registry::RegistryMsg;
 use crate::actors::root::RootMsg;
 use crate::actors::router::RouterMsg;
 use crate::actors::server::ServerMsg;
+use crate::actors::starts::StartsMsg;
 use crate::id::SourceId;
 
 /// Which actor.
@@ -34,6 +35,8 @@ pub enum Target {
     Events,
     /// The cache.
     Cache,
+    /// The actor that gives processes their turn to start.
+    Starts,
     /// The actor that watches this source of servers.
     Source(String),
 }
@@ -93,6 +96,9 @@ pub async fn inject(troupe: &Troupe, target: Target, fault: Fault) -> Result<(),
             .is_some_and(|actor| strike(&actor, fault, [Some(DiscoveryMsg::Panic), None])),
         Target::Cache => {
             troupe.stage().cache.is_some_and(|actor| strike(&actor, fault, [Some(CacheMsg::Panic), None]))
+        }
+        Target::Starts => {
+            troupe.stage().starts.is_some_and(|actor| strike(&actor, fault, [Some(StartsMsg::Panic), None]))
         }
         Target::Events => troupe.stage().events.is_some_and(|actor| strike(&actor, fault, [None, None])),
     };

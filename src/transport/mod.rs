@@ -50,9 +50,15 @@ pub trait Connector: Send + Sync + 'static {
     }
 
     /// How long a start that is under way, until its handshake is done, may count among those that are allowed at once
-    /// (`start_concurrency`): half a second. More where a start is heavy for this machine.
+    /// (`start_concurrency`): half a second. It has no meaning where [`starts_process`](Self::starts_process) says yes.
     fn start_hold(&self) -> Duration {
         START_HOLD
+    }
+
+    /// Whether [`connect`](Self::connect) starts a process on this machine. Such starts have a limit of their own, which
+    /// counts each of them until its handshake is done or it is gone (`processes.start_concurrency`), and more time.
+    fn starts_process(&self) -> bool {
+        false
     }
 }
 
@@ -87,6 +93,12 @@ pub trait Link:
     /// message is not whole yet. A link that cannot tell leaves this at 0: then each message counts.
     fn arrived(&self) -> u64 {
         0
+    }
+
+    /// What the server's process last wrote to its stderr, fit to be shown, until [`agreed`](Self::agreed). None where there
+    /// is no such process, or it wrote nothing.
+    fn last_line(&self) -> Option<String> {
+        None
     }
 
     /// A request was answered: nothing more is expected of it.

@@ -236,7 +236,8 @@ impl<'a> FanOut<'a> {
                 if entry.offer.is_some() {
                     return None;
                 }
-                let kind = CallErrorKind::Unavailable { servers: vec![unavailable(&entry.info)] };
+                let kind =
+                    CallErrorKind::Unavailable { servers: vec![unavailable(&entry.info_at(Instant::now()))] };
                 Some(Err(self.error(kind, Some(server.clone()))))
             }
             answer => Some(answer),

@@ -298,7 +298,8 @@ impl Troupe {
 
     /// Where each server stands, by id.
     pub fn servers(&self) -> Vec<ServerInfo> {
-        self.0.roster.borrow().entries.iter().map(|entry| entry.info.clone()).collect()
+        let now = Instant::now();
+        self.0.roster.borrow().entries.iter().map(|entry| entry.info_at(now)).collect()
     }
 
     /// What happens from now on.
@@ -316,7 +317,8 @@ impl Troupe {
     pub async fn stats(&self) -> Stats {
         let roster = self.0.roster.borrow().clone();
         let router = self.0.stage.borrow().router.clone();
-        let servers = join_all(roster.entries.iter().map(|entry| self.server_stats(&entry.info)));
+        let now = Instant::now();
+        let servers = join_all(roster.entries.iter().map(|entry| self.server_stats(entry.info_at(now))));
         let routed = async {
             match router {
                 Some(router) => ask(&router, RouterMsg::Stats).await.ok(),
@@ -556,9 +558,9 @@ impl Troupe {
     }
 
     /// The figures of a server, as far as its actor tells them in time.
-    async fn server_stats(&self, info: &ServerInfo) -> ServerStats {
+    async fn server_stats(&self, info: ServerInfo) -> ServerStats {
         let report = tokio::time::timeout(FIGURES_WAIT, self.server_report(&info.id)).await;
-        server_stats(info, report.ok().flatten())
+        server_stats(&info, report.ok().flatten())
     }
 
     async fn server_report(&self, server: &ServerId) -> Option<ServerReport> {

@@ -54,6 +54,7 @@ async fn down(troupe: &Troupe, begin: &str) -> String {
 fn eager(settings: &mut Settings) {
     settings.reconnect.min = Duration::from_millis(1);
     settings.reconnect.max = Duration::from_millis(1);
+    settings.processes.backoff = settings.reconnect.clone();
     settings.breaker.mode = mcp_troupe::config::BreakerMode::Disabled;
 }
 
@@ -219,11 +220,15 @@ async fn a_banner_before_the_first_message_is_passed_over() {
 async fn a_child_that_never_answers_is_given_up_and_what_it_said_instead_is_told() {
     let brief = |settings: &mut Settings| {
         settings.pool.probe_timeout = Duration::from_millis(20);
-        settings.pool.handshake_timeout = Duration::from_millis(300);
+        settings.pool.handshake_timeout = Some(Duration::from_millis(300));
     };
     let troupe = start_with(brief, [child("s", ["--banner", "3", "--silent"])]).await;
     // A busy machine may not get it as far as its banner each time.
-    down(&troupe, "no handshake within 300ms; it sent 3 frames that were no JSON-RPC messages").await;
+    down(
+        &troupe,
+        "no handshake within 300ms (pool.handshakeTimeout); it sent 3 frames that were no JSON-RPC messages",
+    )
+    .await;
     end(troupe).await;
 }
 
@@ -247,7 +252,7 @@ async fn a_successor_that_never_answers_is_not_taken_for_ready() {
     let server = Server::stdio("s", "sh", ["-c", script, program.to_str().unwrap()]).cwd(folder.path());
     let brief = |settings: &mut Settings| {
         settings.pool.probe_timeout = Duration::from_millis(20);
-        settings.pool.handshake_timeout = Duration::from_millis(500);
+        settings.pool.handshake_timeout = Some(Duration::from_millis(500));
     };
     let troupe = start_with(brief, [server]).await;
     troupe.ready(Readiness::All).await.unwrap();

@@ -203,7 +203,7 @@ async fn what_is_over_the_size_limit_costs_its_call_alone() {
 async fn reason(server: Server) -> String {
     let fast = |settings: &mut Settings| {
         settings.pool.probe_timeout = Duration::from_millis(100);
-        settings.pool.handshake_timeout = Duration::from_millis(500);
+        settings.pool.handshake_timeout = Some(Duration::from_millis(500));
     };
     let troupe = start_with(fast, [server]).await;
     let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(Call::tool("t")).await) else {

@@ -12,7 +12,7 @@ use super::{PATIENCE, servers};
 /// A host that answers everything.
 async fn host(servers: impl IntoIterator<Item = Server>) -> Troupe {
     let mut settings = Settings::default();
-    settings.pool.handshake_timeout = PATIENCE;
+    settings.pool.handshake_timeout = Some(PATIENCE);
     let builder = Troupe::builder()
         .settings(settings)
         .on_elicitation(|question| async move { Ok(Elicited::Accept(Some(question.defaults()))) })

@@ -32,7 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A troupe of these servers, all of them ready.
 async fn ready(servers: impl IntoIterator<Item = Server>) -> Troupe {
-    let troupe = common::start_with(|settings| settings.pool.handshake_timeout = PATIENCE, servers).await;
+    let troupe =
+        common::start_with(|settings| settings.pool.handshake_timeout = Some(PATIENCE), servers).await;
     troupe.ready_within(Readiness::All, PATIENCE).await.unwrap();
     troupe
 }

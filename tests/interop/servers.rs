@@ -20,6 +20,15 @@ pub fn npm() -> Option<Npm> {
     installed("npm").map(Npm)
 }
 
+/// A server that `npx` downloads before it starts it, into a cache of its own, where the registry was there for
+/// `.ci/interop`.
+#[track_caller]
+pub fn downloaded(cache: &Path) -> Option<Server> {
+    installed("npm")?;
+    let package = "@modelcontextprotocol/server-everything@2026.8.31";
+    Some(Server::stdio("downloaded", "npx", ["-y", package]).env("npm_config_cache", text(cache)))
+}
+
 /// `mcp-server-time` on the first generation of its SDK, if it is there.
 #[track_caller]
 pub fn python_1() -> Option<Python> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use mcp_troupe::{Call, CallErrorKind, Deadline, EraChoice, Readiness};
+use mcp_troupe::{Call, CallErrorKind, Deadline, EraChoice, Event, Readiness};
 use serde_json::json;
 
-use super::common::{end, kind, start_with};
+use super::common::{end, event, kind, start, start_with};
 use super::{
     PATIENCE, call, everything_holds, is_modern, long_operation_holds, ready, refused, servers, time_holds,
 };
@@ -18,6 +18,20 @@ async fn server_everything_answers_whether_its_era_is_probed_or_known() {
     for server in ["auto", "legacy"] {
         everything_holds(&troupe, server).await;
     }
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn what_npx_has_to_download_is_ready_at_its_first_attempt_by_default() {
+    let cache = tempfile::tempdir().unwrap();
+    let Some(server) = servers::downloaded(cache.path()) else { return };
+    let troupe = start([server]).await;
+    let mut events = troupe.events();
+    let ends = |event: &Event| matches!(event, Event::ConnectionOpened { .. } | Event::ConnectionLost { .. });
+    let first = event(&mut events, ends).await;
+    assert!(matches!(first, Event::ConnectionOpened { .. }), "{first:?}");
+    troupe.ready_within(Readiness::All, PATIENCE).await.unwrap();
+    everything_holds(&troupe, "downloaded").await;
     end(troupe).await;
 }
 
@@ -36,11 +50,10 @@ async fn what_no_server_offers_is_told_with_the_names_that_are_near() {
 async fn a_legacy_server_that_is_said_to_be_modern_is_told_with_the_remedy() {
     let Some(npm) = servers::npm() else { return };
     let server = npm.everything("wrong").server("everything").era(EraChoice::Modern);
-    let troupe = start_with(|settings| settings.pool.handshake_timeout = PATIENCE, [server]).await;
-    while troupe.servers().iter().all(|info| info.reason.is_none()) {
-        tokio::task::yield_now().await;
-    }
-    let reason = troupe.servers()[0].reason.clone().unwrap();
+    let troupe = start_with(|settings| settings.pool.handshake_timeout = Some(PATIENCE), [server]).await;
+    let mut events = troupe.events();
+    let lost = event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
+    let Event::ConnectionLost { reason, .. } = lost else { panic!() };
     assert!(reason.contains("set its era to auto or legacy"), "{reason}");
     end(troupe).await;
 }

@@ -164,7 +164,7 @@ async fn a_troupe_tells_no_secret_of_its_configuration_nor_of_those_that_it_refu
     loop {
         let (known, sources) = (troupe.servers(), troupe.stats().await.sources);
         let tried = |info: &mcp_troupe::stats::ServerInfo| {
-            info.reason.is_some() || info.status == ServerStatus::Ready
+            (info.reason.is_some() && info.starting.is_none()) || info.status == ServerStatus::Ready
         };
         let heard = |status: &SourceStatus| matches!(status, SourceStatus::Good | SourceStatus::Failing);
         if known.len() >= servers

@@ -25,9 +25,6 @@ pub const PORT: u16 = 80;
 /// How often a line that crawls lets some bytes pass.
 const CRAWL_TICK: Duration = Duration::from_millis(100);
 
-/// How long the start of a process counts among those that are under way, as it does for real ones.
-const PROCESS_HOLD: Duration = Duration::from_secs(5);
-
 /// Bytes that wait in a pipe to a process.
 const PIPE_BYTES: usize = 64 << 10;
 
@@ -125,11 +122,8 @@ impl Connector for Dialer {
         self.websocket.endpoint()
     }
 
-    fn start_hold(&self) -> Duration {
-        match self.way {
-            Way::Process(_) => PROCESS_HOLD,
-            Way::Network(_) | Way::Sessions(_) => Duration::from_millis(500),
-        }
+    fn starts_process(&self) -> bool {
+        matches!(self.way, Way::Process(_))
     }
 }
 

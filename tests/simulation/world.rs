@@ -74,10 +74,12 @@ pub fn settings() -> Settings {
     settings.liveness.ping_interval = MS(500);
     settings.liveness.write_timeout = MS(1_000);
     settings.pool.connect_timeout = MS(1_000);
-    settings.pool.handshake_timeout = MS(1_500);
+    settings.pool.handshake_timeout = Some(MS(1_500));
     settings.pool.probe_timeout = MS(500);
     settings.pool.list_timeout = MS(1_500);
     settings.reconnect.max = MS(1_000);
+    settings.processes.backoff.min = MS(100);
+    settings.processes.backoff.max = MS(1_000);
     settings.restart.backoff.max = MS(1_000);
     settings.restart.quarantine = MS(2_000);
     settings.breaker.open_for = MS(1_000);

@@ -93,6 +93,7 @@ impl Member {
             endpoint: self.registration.connector.endpoint(),
             status: self.standing.status,
             reason: self.standing.reason.clone(),
+            starting: self.standing.starting.clone(),
             retry_at: self.standing.retry_at,
             incarnation: self.incarnation,
             restarts: self.restart.total(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::actors::server::ServerMsg;
 use crate::event::ServerStatus;
@@ -32,6 +33,7 @@ pub(crate) struct Roster {
 /// One server of the roster.
 #[derive(Clone)]
 pub(crate) struct RosterEntry {
+    /// As it was when it last changed; hosts are shown [`info_at`](Self::info_at).
     pub info: ServerInfo,
     /// Its actor, if it has one.
     pub actor: Option<ActorRef<ServerMsg>>,
@@ -41,6 +43,17 @@ pub(crate) struct RosterEntry {
     pub leaving: bool,
     /// The deadline of calls to it that name none.
     pub timeout: Option<Duration>,
+}
+
+impl RosterEntry {
+    /// The server as it is told at this moment.
+    pub fn info_at(&self, now: Instant) -> ServerInfo {
+        let mut info = self.info.clone();
+        if let Some(starting) = &info.starting {
+            info.reason = Some(starting.after(info.reason.as_deref(), now));
+        }
+        info
+    }
 }
 
 impl Roster {

@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Connection, ServerMsg, ServerState, hope_after_loss};
-use crate::actors::connection::{ConnectionActor, ConnectionArguments, Ending};
+use crate::actors::connection::{ConnectionActor, ConnectionArguments, Ending, EndingParts};
+use crate::actors::dial::StartFailure;
 use crate::actors::pump::PumpMsg;
 use crate::call::AttemptEnd;
 use crate::duration::later;
@@ -16,6 +17,7 @@ use crate::id::{AttemptId, ConnectionId};
 use crate::news;
 use crate::policy::routing::Completion;
 use crate::protocol::{Era, Session};
+use crate::stats::Starting;
 
 /// The longest that a server's word keeps it from being dialled: one that names a day has forgotten itself.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
@@ -46,12 +48,17 @@ impl ServerState {
         connection: ConnectionId,
         leased: bool,
     ) -> Result<(), ActorProcessingErr> {
+        let usual = self.spec.pool.handshake_limit(self.connector.starts_process());
+        let starts = &self.ledger().starts;
+        let (handshake_limit, attempt) = (starts.limit(usual), starts.attempt());
         let arguments = ConnectionArguments {
             context: self.context.clone(),
             spec: self.spec.clone(),
             connector: self.connector.clone(),
             connection,
             known: self.ledger().known,
+            handshake_limit,
+            attempt,
             server: myself.clone(),
         };
         let (actor, _) =
@@ -71,6 +78,7 @@ impl ServerState {
         let Some(held) = self.connections.get_mut(&connection).filter(|held| !held.closing) else { return };
         held.queue = Some(queue);
         let leased = held.leased;
+        self.starts.over(connection);
         self.context.emit(Event::ConnectionOpened {
             server: self.spec.id.clone(),
             connection,
@@ -84,6 +92,7 @@ impl ServerState {
         self.pool.opened(connection, now);
         let ledger = self.ledger();
         ledger.known = session.known();
+        ledger.starts.succeeded(now);
         let transition = if first { ledger.breaker.reconnected(now) } else { None };
         if let Some(transition) = transition {
             self.announce(transition);
@@ -124,8 +133,9 @@ impl ServerState {
 
     /// A connection is over. What was on it and was not reported is lost; a second report finds nothing.
     pub(super) fn closed(&mut self, connection: ConnectionId, ending: Ending, now: Instant) {
-        let (reason, retry_after) = ending.into_parts();
+        let EndingParts { reason, retry_after, start_failure } = ending.into_parts();
         let Some(held) = self.connections.remove(&connection) else { return };
+        self.starts.over(connection);
         if !held.closing {
             let server = self.spec.id.clone();
             self.context.emit(Event::ConnectionLost { server, connection, reason: reason.clone() });
@@ -141,7 +151,7 @@ impl ServerState {
             return;
         }
         if held.queue.is_none() {
-            return self.failed_attempt(reason, retry_after, now);
+            return self.failed_attempt(reason, retry_after, start_failure, now);
         }
         self.lost_link(was_ready, reason, now);
     }
@@ -167,11 +177,22 @@ impl ServerState {
     }
 
     /// A connection could not be opened, or was of no use.
-    pub(super) fn failed_attempt(&mut self, reason: String, retry_after: Option<Duration>, now: Instant) {
+    pub(super) fn failed_attempt(
+        &mut self,
+        reason: String,
+        retry_after: Option<Duration>,
+        start_failure: Option<StartFailure>,
+        now: Instant,
+    ) {
         let ServerState { carried, rng, .. } = self;
         let Some(ledger) = &mut carried.ledger else { return };
         let wanted = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-        let delay = ledger.reconnect.next(now, rng).max(wanted);
+        // A start that failed has cost this machine more than a dial that was refused.
+        let delay = match start_failure {
+            Some(StartFailure { timed_out }) => ledger.starts.failed(timed_out, now, rng),
+            None => ledger.reconnect.next(now, rng),
+        };
+        let delay = delay.max(wanted);
         // Another server may have taken the place of the one that was known; not where that one still answers.
         if !self.pool.is_ready() {
             ledger.known = None;
@@ -184,6 +205,45 @@ impl ServerState {
             // The hope of the first attempt ends with it.
             self.hope_until = None;
         }
+    }
+
+    /// A connection's process waits for its turn to start, or is starting.
+    pub(super) fn starting(&mut self, connection: ConnectionId, starting: Starting, now: Instant) {
+        let Some(held) = self.connections.get(&connection) else { return };
+        if held.closing || held.leased || held.queue.is_some() {
+            return;
+        }
+        // While it waits for its turn nothing is said against the hope that there is.
+        match (&starting, self.starts.hope_left) {
+            (Starting::Waiting { .. }, None) => {
+                let left = self.hope_until.map(|until| until.saturating_duration_since(now));
+                self.starts.hope_left = left.filter(|left| !left.is_zero());
+            }
+            (Starting::Running { .. }, Some(left)) => {
+                self.hope_until = Some(later(now, left));
+                self.starts.hope_left = None;
+            }
+            (Starting::Waiting { .. }, Some(_)) | (Starting::Running { .. }, None) => {}
+        }
+        if self.starts.may_tell(&starting, now) {
+            let server = self.spec.id.clone();
+            let (before, since, limit, last_line) = match &starting {
+                Starting::Waiting { before, since } => (Some(*before), *since, None, None),
+                Starting::Running { since, limit, last_line } => {
+                    (None, *since, Some(*limit), last_line.clone())
+                }
+            };
+            let elapsed = now.saturating_duration_since(since);
+            self.context.emit(Event::ServerStarting {
+                server,
+                connection,
+                before,
+                elapsed,
+                limit,
+                last_line,
+            });
+        }
+        self.starts.present = Some((connection, starting));
     }
 
     /// Tells the router of attempts whose connection died without a word.

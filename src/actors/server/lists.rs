@@ -388,7 +388,7 @@ impl ServerState {
         let held = self.connections.get(&connection).filter(|held| !held.closing);
         if self.offer.is_none() && held.is_some() {
             self.dismiss(connection);
-            self.failed_attempt(reason, None, now);
+            self.failed_attempt(reason, None, None, now);
         }
     }
 

@@ -20,6 +20,7 @@ mod lists;
 mod mirroring;
 mod pinned;
 mod report;
+mod starting;
 mod succession;
 #[cfg(all(test, feature = "testkit"))]
 mod tests;
@@ -43,6 +44,7 @@ pub(crate) use self::listening::{SUBSCRIPTIONS_MAX, Wanted};
 use self::lists::ListsState;
 use self::mirroring::{MirroringState, Turn};
 use self::pinned::ToldOfPins;
+use self::starting::StartsState;
 use super::Context;
 use super::alarm::Alarm;
 use super::connection::{ConnectionMsg, Ending};
@@ -65,17 +67,24 @@ use crate::policy::pins::Differences;
 use crate::policy::pool::Pool;
 use crate::policy::routing::{CancelReason, Dispatch, Over, Standing};
 use crate::protocol::Session;
-use crate::stats::{BreakerStats, LatencyStats, Outcomes, PoolStats};
+use crate::stats::{BreakerStats, LatencyStats, Outcomes, PoolStats, Starting};
 use crate::transport::Connector;
 
 /// How long calls wait for a server that was just lost, before they fail fast: long enough for a restart of a local
-/// server, short enough that nobody takes it for a hang. Longer where a start is heavy: see [`hope_after_loss`].
+/// server, short enough that nobody takes it for a hang.
 const HOPE_AFTER_LOSS: Duration = Duration::from_secs(2);
 
-/// How long calls wait for a server of this connector that was just lost. A process whose interpreter takes seconds to
-/// start is no less on its way back than a socket that is dialled again at once.
+/// The same for a process, whose interpreter may take seconds to start: it is no less on its way back than a socket that is
+/// dialled again at once.
+const PROCESS_HOPE_AFTER_LOSS: Duration = Duration::from_secs(5);
+
+/// How long calls wait for a server of this connector that was just lost.
 fn hope_after_loss(connector: &dyn Connector) -> Duration {
-    HOPE_AFTER_LOSS.max(connector.start_hold())
+    if connector.starts_process() {
+        PROCESS_HOPE_AFTER_LOSS
+    } else {
+        HOPE_AFTER_LOSS.max(connector.start_hold())
+    }
 }
 
 /// An order of the host to a breaker.
@@ -103,6 +112,8 @@ pub(crate) enum ServerMsg {
     Cancel { attempt: AttemptId, reason: CancelReason },
     /// By the registry: this is the present router; what those before it asked for is called off.
     CancelAll { router: RouterLife },
+    /// By a connection's task, once a second at most: how far the start of its process is.
+    Starting { connection: ConnectionId, starting: Starting },
     /// By a connection's task: the link is open and agreed on.
     Opened { connection: ConnectionId, session: Session, queue: mpsc::Sender<PumpMsg> },
     /// By a connection's task, as its last word: the link is over, or never came to be.
@@ -234,6 +245,7 @@ pub(crate) struct ServerState {
 
     /// Until then the next dial is expected to succeed, and calls wait for it.
     hope_until: Option<Instant>,
+    starts: StartsState,
     reported: Option<Standing>,
     /// The router holds a refusal against this server, which the next report lifts.
     refused: bool,
@@ -280,7 +292,7 @@ impl Actor for ServerActor {
         let hope = if newcomer {
             spec.pool
                 .connect_timeout
-                .saturating_add(spec.pool.handshake_timeout)
+                .saturating_add(spec.pool.handshake_limit(connector.starts_process()))
                 .saturating_add(spec.pool.list_timeout)
         } else {
             hope_after_loss(&*connector)
@@ -309,6 +321,7 @@ impl Actor for ServerActor {
             listening: ListeningState::new(now),
             pins: ToldOfPins::default(),
             hope_until: Some(later(now, hope)),
+            starts: StartsState::default(),
             reported: None,
             refused: false,
             drain_until: None,
@@ -365,6 +378,7 @@ impl Actor for ServerActor {
             ServerMsg::CancelAll { router } => {
                 state.serves(router);
             }
+            ServerMsg::Starting { connection, starting } => state.starting(connection, starting, now),
             ServerMsg::Opened { connection, session, queue } => {
                 state.opened(&myself, connection, session, queue, now);
             }

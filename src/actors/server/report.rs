@@ -43,11 +43,12 @@ impl ServerState {
         let up = status == ServerStatus::Ready;
         Standing {
             status,
-            hopeful: self.hope_until.is_some_and(|until| until > now),
+            hopeful: self.starts.hope_left.is_some() || self.hope_until.is_some_and(|until| until > now),
             listed: self.offer.is_some(),
             admission: self.ledger().breaker.admission(now),
             slots: if self.drain_until.is_some() { 0 } else { self.pool.slots() },
             reason: if up { None } else { self.last_error.clone() },
+            starting: if status == ServerStatus::Connecting { self.starts.shown() } else { None },
             retry_at: if up { None } else { self.reconnect_at.filter(|at| *at > now) },
         }
     }
@@ -77,5 +78,5 @@ fn same(a: &Standing, b: &Standing) -> bool {
         (a, b) => a == b,
     };
     gate && (a.status, a.hopeful, a.listed, a.slots) == (b.status, b.hopeful, b.listed, b.slots)
-        && (&a.reason, a.retry_at) == (&b.reason, b.retry_at)
+        && (&a.reason, &a.starting, a.retry_at) == (&b.reason, &b.starting, b.retry_at)
 }

@@ -10,6 +10,7 @@ mod mailbox;
 mod membership;
 mod pool;
 mod restart;
+mod starts;
 
 use std::time::Duration;
 

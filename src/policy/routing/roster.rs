@@ -11,6 +11,7 @@ use crate::event::ServerStatus;
 use crate::id::Incarnation;
 use crate::policy::breaker::Admission;
 use crate::policy::strategy::{Candidate, Candidates, Load};
+use crate::stats::Starting;
 
 /// Where a server stands, as its actor or its supervisor reports it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +27,10 @@ pub struct Standing {
     /// Requests that may be out at once: those that its ready connections can hold, and those that connections still have
     /// which take no new ones. There is room while fewer are in flight.
     pub slots: usize,
-    /// Why it is not ready.
+    /// Why it is not ready; while it is starting, why the last attempt failed.
     pub reason: Option<String>,
+    /// How far the start of its process is.
+    pub starting: Option<Starting>,
     /// When it is next tried.
     pub retry_at: Option<Instant>,
 }
@@ -42,7 +45,16 @@ impl Standing {
             admission: Admission::Free,
             slots: 0,
             reason: None,
+            starting: None,
             retry_at: None,
+        }
+    }
+
+    /// Why it is not ready, as it is told at this moment.
+    pub fn reason_at(&self, now: Instant) -> Option<String> {
+        match &self.starting {
+            Some(starting) => Some(starting.after(self.reason.as_deref(), now)),
+            None => self.reason.clone(),
         }
     }
 }
@@ -174,7 +186,7 @@ impl<S> View<S> {
             }
             (_, status) => {
                 let retry = self.standing.retry_at.map(|at| at.saturating_duration_since(now));
-                let reason = match &self.standing.reason {
+                let reason = match self.standing.reason_at(now) {
                     Some(reason) => format!("{status}: {reason}"),
                     None => status.to_string(),
                 };

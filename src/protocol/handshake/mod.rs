@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! mcp, era unknown    server/discover ──result──▶ modern
-//!                           │ any other error, a result that says nothing, or silence
+//!                           │ any other error, a result that says nothing, or silence: then both may still be answered
 //!                           ▼
 //! mcp, legacy         initialize ──result──▶ legacy (then notifications/initialized)
 //! mcp, known modern   nothing to say: every request carries what the server needs
@@ -11,6 +11,10 @@
 //!
 //! An error that only a modern server can give (-32022 and its kin) never leads to `initialize`: a server that has
 //! answered in the modern era may lock its connection to it.
+//!
+//! Silence tells nothing of a server that is slow to start: it finds both questions when it reads its first, and answers
+//! them in this order or in the other. So whichever it can agree to counts, and `initialize` is refused for good only when
+//! the probe has been answered as well, or was waited for once more.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -56,6 +60,8 @@ pub enum Step {
     Answer(Bytes),
     /// Go on waiting.
     Wait,
+    /// Go on waiting, the probe's short time; then [`Handshake::timed_out`] is told.
+    WaitForProbe,
     /// Agreed.
     Done {
         /// What was agreed.
@@ -154,8 +160,12 @@ pub struct Handshake {
     state: State,
     /// The id of the last request.
     last_id: u64,
-    /// The id of the probe, whose answer may come after it was given up.
+    /// The id of the probe, whose answer may come after `initialize` was sent.
     probe_id: u64,
+    /// Whether the probe may still be answered.
+    probing: bool,
+    /// What became of `initialize`, while the probe may still be answered.
+    declined: Option<HandshakeError>,
 }
 
 #[derive(Deserialize)]
@@ -214,7 +224,17 @@ impl Handshake {
     /// A handshake in `dialect`; `known` is what an earlier link of this server found, `capabilities` the JSON
     /// object of what this client answers.
     pub fn new(dialect: Dialect, choice: EraChoice, known: Option<Known>, capabilities: String) -> Self {
-        Self { dialect, choice, known, capabilities, state: State::Fresh, last_id: 0, probe_id: 0 }
+        Self {
+            dialect,
+            choice,
+            known,
+            capabilities,
+            state: State::Fresh,
+            last_id: 0,
+            probe_id: 0,
+            probing: false,
+            declined: None,
+        }
     }
 
     /// The first step.
@@ -253,8 +273,8 @@ impl Handshake {
             (State::Discovering { .. }, EraChoice::Auto | EraChoice::Legacy) => self.initialize(),
             // A server that knows no rpc.discover may know tool.list; the listing will tell.
             (State::Asking, _) => self.done(None, String::new(), None, Declared::default(), None),
-            (State::Discovering { .. }, EraChoice::Modern)
-            | (State::Fresh | State::Initializing | State::Over, _) => Step::Wait,
+            (State::Initializing, _) => self.no_answer_to_the_probe(),
+            (State::Discovering { .. }, EraChoice::Modern) | (State::Fresh | State::Over, _) => Step::Wait,
         }
     }
 
@@ -262,10 +282,15 @@ impl Handshake {
     pub fn failed(&mut self, id: u64, reason: String, finality: Finality) -> Step {
         match (self.state, self.choice, finality) {
             (State::Fresh | State::Over, _, _) => Step::Wait,
+            (State::Initializing, _, Finality::ThisRequest) if self.probing && id == self.probe_id => {
+                self.no_answer_to_the_probe()
+            }
             _ if id != self.last_id => Step::Wait,
             (State::Discovering { .. }, EraChoice::Auto | EraChoice::Legacy, Finality::ThisRequest) => {
+                self.probing = false;
                 self.initialize()
             }
+            (State::Initializing, _, Finality::ThisRequest) => self.decline(HandshakeError::Failed(reason)),
             (State::Asking, _, Finality::ThisRequest) => {
                 self.done(None, String::new(), None, Declared::default(), None)
             }
@@ -278,12 +303,12 @@ impl Handshake {
     fn answered(&mut self, id: Option<u64>, outcome: Result<RawJson, RpcError>) -> Step {
         let to_last = id == Some(self.last_id);
         match self.state {
-            State::Discovering { again } if to_last => self.discovered(again, outcome),
-            State::Initializing if to_last => self.initialized(outcome),
-            // The probe was given up too early: the server speaks the modern era after all.
-            State::Initializing if id == Some(self.probe_id) && outcome.is_ok() => {
-                self.discovered(true, outcome)
+            State::Discovering { again } if to_last => {
+                self.probing = false;
+                self.discovered(again, outcome)
             }
+            State::Initializing if to_last && self.declined.is_none() => self.initialized(outcome),
+            State::Initializing if self.probing && id == Some(self.probe_id) => self.discovered_late(outcome),
             State::Asking if to_last => {
                 let found = outcome.ok().and_then(|result| result.parse::<Discovered>().ok());
                 let version = found.and_then(|found| found.version).unwrap_or_default();
@@ -299,7 +324,7 @@ impl Handshake {
     fn discover(&mut self, again: bool) -> Step {
         self.state = State::Discovering { again };
         let id = self.next_id();
-        self.probe_id = id;
+        (self.probe_id, self.probing, self.declined) = (id, true, None);
         let method = "server/discover";
         let mut writer = Writer::request(id, method, 256);
         let frame =
@@ -339,6 +364,40 @@ impl Handshake {
         }
     }
 
+    /// The probe is answered after `initialize` was sent. What says that the server speaks the modern era counts as ever;
+    /// anything else leaves the word to the answer to `initialize`.
+    fn discovered_late(&mut self, outcome: Result<RawJson, RpcError>) -> Step {
+        let modern = match &outcome {
+            Ok(result) => result
+                .parse_borrowed::<DiscoverResult<'_>>()
+                .is_ok_and(|found| found.supported_versions.iter().any(|version| version == MODERN_VERSION)),
+            Err(error) => MODERN_ERRORS.contains(&error.code),
+        };
+        if modern {
+            self.probing = false;
+            return self.discovered(false, outcome);
+        }
+        self.no_answer_to_the_probe()
+    }
+
+    /// The probe is not answered, or not by a modern server: `initialize` decides.
+    fn no_answer_to_the_probe(&mut self) -> Step {
+        self.probing = false;
+        match self.declined.take() {
+            Some(error) => self.fail(error),
+            None => Step::Wait,
+        }
+    }
+
+    /// `initialize` came to nothing. A modern server that has yet to answer the probe would refuse it, too.
+    fn decline(&mut self, error: HandshakeError) -> Step {
+        if !self.probing {
+            return self.fail(error);
+        }
+        self.declined = Some(error);
+        Step::WaitForProbe
+    }
+
     fn initialize(&mut self) -> Step {
         self.state = State::Initializing;
         let id = self.next_id();
@@ -356,7 +415,7 @@ impl Handshake {
             Err(RpcError { code, message, .. }) => {
                 // What the handshake's error says is kept for long, and nobody reads its data.
                 let message = reason(message);
-                return self.fail(HandshakeError::Refused(RpcError { code, message, data: None }));
+                return self.decline(HandshakeError::Refused(RpcError { code, message, data: None }));
             }
         };
         match result.parse_borrowed::<InitializeResult<'_>>() {
@@ -366,8 +425,8 @@ impl Handshake {
                 let declared = declared(found.capabilities);
                 self.done(Some(Era::Legacy), found.protocol_version, name, declared, Some(farewell))
             }
-            Ok(found) => self.fail(HandshakeError::unsupported(vec![found.protocol_version])),
-            Err(error) => self.fail(HandshakeError::invalid("initialize", &error)),
+            Ok(found) => self.decline(HandshakeError::unsupported(vec![found.protocol_version])),
+            Err(error) => self.decline(HandshakeError::invalid("initialize", &error)),
         }
     }
 
@@ -562,6 +621,76 @@ mod tests {
         let _ = handshake.timed_out();
         let late = tell(&mut handshake, json!({"id": 1, "error": {"code": -32601, "message": ""}}));
         assert!(matches!(late, Step::Wait));
+    }
+
+    /// A server that was silent for the probe's time: both questions are with it.
+    fn slow() -> Handshake {
+        let mut handshake = mcp(EraChoice::Auto);
+        assert_eq!(sent(handshake.start()), ("server/discover".into(), 1));
+        assert_eq!(sent(handshake.timed_out()), ("initialize".into(), 2));
+        handshake
+    }
+
+    #[test]
+    fn a_slow_server_ends_up_in_its_own_era_in_whichever_order_it_answers_both_questions() {
+        let unknown = |id| json!({"id": id, "error": {"code": -32601, "message": "no such method"}});
+        let locked = |id| json!({"id": id, "error": {"code": -32022, "message": "", "data": {"supported": ["2026-07-28"]}}});
+        let modern = json!({"id": 1, "result": {"supportedVersions": ["2026-07-28"]}});
+        let era = |step| session(step).0.era();
+
+        // A legacy one, also one that answers everything, and one that offers its own versions to the probe.
+        for probe in [
+            unknown(1),
+            json!({"id": 1, "result": {}}),
+            json!({"id": 1, "result": {"supportedVersions": ["2025-06-18"]}}),
+        ] {
+            let mut handshake = slow();
+            assert!(matches!(tell(&mut handshake, probe), Step::Wait));
+            assert_eq!(era(tell(&mut handshake, initialize_result(2, "2025-06-18"))), Some(Era::Legacy));
+        }
+        assert_eq!(era(tell(&mut slow(), initialize_result(2, "2025-06-18"))), Some(Era::Legacy));
+
+        // A modern one, in its order and in the other.
+        assert_eq!(era(tell(&mut slow(), modern.clone())), Some(Era::Modern));
+        for refusal in [unknown(2), locked(2), initialize_result(2, "2026-07-28")] {
+            let mut handshake = slow();
+            assert!(matches!(tell(&mut handshake, refusal), Step::WaitForProbe));
+            assert_eq!(era(tell(&mut handshake, modern.clone())), Some(Era::Modern));
+        }
+        // One that names its version in an error is asked again, and what it says of initialize is passed over.
+        let mut handshake = slow();
+        assert_eq!(sent(tell(&mut handshake, locked(1))), ("server/discover".into(), 3));
+        assert!(matches!(tell(&mut handshake, locked(2)), Step::Wait));
+        let third = json!({"id": 3, "result": {"supportedVersions": ["2026-07-28"]}});
+        assert_eq!(era(tell(&mut handshake, third)), Some(Era::Modern));
+    }
+
+    #[test]
+    fn a_slow_server_that_refuses_both_questions_is_told_by_what_it_says_of_initialize() {
+        let refusal = |id| json!({"id": id, "error": {"code": -32603, "message": format!("no {id}")}});
+        let told = |error: HandshakeError| error.to_string();
+        let mut handshake = slow();
+        assert!(matches!(tell(&mut handshake, refusal(2)), Step::WaitForProbe));
+        assert!(told(failure(tell(&mut handshake, refusal(1)))).contains("no 2"));
+        let mut handshake = slow();
+        assert!(matches!(tell(&mut handshake, refusal(1)), Step::Wait));
+        assert!(told(failure(tell(&mut handshake, refusal(2)))).contains("no 2"));
+        // One that never answers the probe is waited for once more.
+        let mut handshake = slow();
+        assert!(matches!(tell(&mut handshake, refusal(2)), Step::WaitForProbe));
+        assert!(matches!(tell(&mut handshake, refusal(2)), Step::Wait), "a second answer");
+        assert!(told(failure(handshake.timed_out())).contains("no 2"));
+        // The same where each request travels alone.
+        let mut handshake = slow();
+        assert!(matches!(handshake.failed(2, "400".into(), Finality::ThisRequest), Step::WaitForProbe));
+        assert_eq!(
+            told(failure(handshake.failed(1, "408".into(), Finality::ThisRequest))),
+            "400",
+            "what became of initialize"
+        );
+        let mut handshake = slow();
+        assert!(matches!(handshake.failed(1, "408".into(), Finality::ThisRequest), Step::Wait));
+        assert_eq!(told(failure(handshake.failed(2, "400".into(), Finality::ThisRequest))), "400");
     }
 
     #[test]

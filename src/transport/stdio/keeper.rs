@@ -24,7 +24,7 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 use super::lines::Lines;
 use super::mask::Mask;
 use super::process::Process;
-use super::stderr::{LogLines, Noted, StderrLog, readable};
+use super::stderr::{LogLines, Noted, StderrLog, last_line, readable};
 use crate::transport::LinkError;
 
 /// How long a server may take to end after its stdin was closed, and again after it was asked to end: what the SDKs of
@@ -78,6 +78,8 @@ pub(super) struct Keeper {
     /// Until it is at its end.
     stderr: Option<FramedRead<ChildStderr, LogLines>>,
     log: StderrLog,
+    /// Where its last line is shown, while somebody looks.
+    said: watch::Sender<Option<String>>,
     /// What its lines are told without.
     mask: Mask,
     /// The server, as the log names it.
@@ -90,7 +92,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub fn new(
         process: Process,
-        stderr: ChildStderr,
+        (stderr, said): (ChildStderr, watch::Sender<Option<String>>),
         mask: Mask,
         server: String,
         orders: mpsc::Receiver<Order>,
@@ -98,7 +100,7 @@ impl Keeper {
     ) -> Self {
         let stderr = Some(FramedRead::new(stderr, LogLines::default()));
         let log = StderrLog::new(Instant::now());
-        Self { process, stderr, log, mask, server, orders, exit: Some(exit) }
+        Self { process, stderr, log, said, mask, server, orders, exit: Some(exit) }
     }
 
     /// Runs until the process is reaped.
@@ -201,6 +203,9 @@ impl Keeper {
         // One read brings many lines; a server that floods must not keep other tasks from their turn.
         tokio::task::consume_budget().await;
         let Noted { logged, dropped } = self.log.note(&line, Instant::now());
+        if self.said.receiver_count() > 0 {
+            self.said.send_replace(Some(last_line(&line)));
+        }
         self.told_of(dropped);
         if logged {
             tracing::info!(target: "mcp_troupe::stderr", server = %self.server, "{}", readable(&line));

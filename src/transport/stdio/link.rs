@@ -40,6 +40,8 @@ pub(super) struct StdioLink {
     message_bytes_max: usize,
     /// Bytes that were put into the buffer of stdin, ever.
     buffered: u64,
+    /// What the process last wrote to its stderr, until that is of no interest any more.
+    last_line: Option<watch::Receiver<Option<String>>>,
     /// The way to the keeper.
     orders: mpsc::Sender<Order>,
     /// Who starts the next process of this server waits until it has no receiver.
@@ -60,7 +62,7 @@ impl StdioLink {
         (stdin, stdout): (ChildStdin, ChildStdout),
         message_bytes_max: usize,
         orders: mpsc::Sender<Order>,
-        exit: oneshot::Receiver<Exit>,
+        (exit, last_line): (oneshot::Receiver<Exit>, watch::Receiver<Option<String>>),
         endings: watch::Sender<()>,
     ) -> Self {
         let mut stdin = FramedWrite::new(stdin, Lines::new(message_bytes_max));
@@ -70,6 +72,7 @@ impl StdioLink {
             pipes: Some((stdin, stdout)),
             message_bytes_max,
             buffered: 0,
+            last_line: Some(last_line),
             orders,
             endings,
             end: End::Awaited(exit),
@@ -169,6 +172,15 @@ impl Link for StdioLink {
     fn taken(&self) -> Option<u64> {
         let waiting = self.pipes.as_ref().map_or(0, |(stdin, _)| stdin.write_buffer().len());
         Some(self.buffered.saturating_sub(waiting as u64))
+    }
+
+    fn agreed(&mut self, _: &str) {
+        // The keeper writes lines for nobody.
+        self.last_line = None;
+    }
+
+    fn last_line(&self) -> Option<String> {
+        self.last_line.as_ref()?.borrow().clone()
     }
 
     fn hold(&mut self, token: Box<dyn Any + Send>) {

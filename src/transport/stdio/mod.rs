@@ -17,7 +17,6 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -70,11 +69,7 @@ const INHERITED: [&str; 15] = [
     "USERPROFILE",
 ];
 
-/// How long a process that has not answered yet counts as starting. Many of them need seconds of this machine's time
-/// (`npx`, interpreters), and all at once they would bring it to a halt; one that hangs must not hold up the others.
-const START_HOLD: Duration = Duration::from_secs(5);
-
-/// Orders to a keeper that it has not taken: one to hold something and one to end, with some room.
+/// Orders to a keeper that it has not taken: two to hold something and one to end, with some room.
 const ORDERS_MAX: usize = 4;
 
 /// How a server's process is started.
@@ -141,11 +136,13 @@ impl StdioConnector {
         let Pipes { stdin, stdout, stderr } = pipes;
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let (exit, exited) = oneshot::channel();
+        let (said, last_line) = watch::channel(None);
         // It outlives its link on purpose, and ends by itself.
         let (mask, server) = (Mask::of(&self.options.env), self.options.server.clone());
-        tokio::spawn(Keeper::new(process, stderr, mask, server, taken, exit).run());
+        tokio::spawn(Keeper::new(process, (stderr, said), mask, server, taken, exit).run());
         let limit = self.options.message_bytes_max;
-        Ok(Box::new(StdioLink::new((stdin, stdout), limit, orders, exited, self.endings.clone())))
+        let ends = (exited, last_line);
+        Ok(Box::new(StdioLink::new((stdin, stdout), limit, orders, ends, self.endings.clone())))
     }
 
     fn not_started(&self, source: io::Error) -> DialError {
@@ -176,7 +173,7 @@ impl Connector for StdioConnector {
         shown::command(&self.options.command).into_owned()
     }
 
-    fn start_hold(&self) -> Duration {
-        START_HOLD
+    fn starts_process(&self) -> bool {
+        true
     }
 }

@@ -83,6 +83,11 @@ pub(super) fn readable(line: &[u8]) -> String {
     text
 }
 
+/// A line as it is shown beside what the server is at.
+pub(super) fn last_line(line: &[u8]) -> String {
+    readable(&line[..line.len().min(LAST_LINE_BYTES)])
+}
+
 /// Decides which lines are logged, and remembers the last.
 pub(super) struct StderrLog {
     last: VecDeque<Bytes>,

@@ -126,7 +126,9 @@ fn notes(server: &ServerStats, snapshot: &Snapshot, table: &Table, width: usize)
     let memory = snapshot.story.of(&server.id);
     let mut notes = Vec::new();
     if server.status != ServerStatus::Ready {
-        notes.extend(server.reason.clone().map(alarming));
+        // One that is starting does what it should.
+        let starts = server.status == ServerStatus::Connecting;
+        notes.extend(server.reason.clone().map(|text| if starts { Span::raw(text) } else { alarming(text) }));
         notes.extend(server.next_attempt_in.map(|wait| Span::raw(format!("again in {}", span(wait)))));
     }
     if let Some(breaker) = &server.breaker

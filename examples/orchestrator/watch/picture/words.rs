@@ -70,6 +70,15 @@ pub fn event(event: &Event) -> (String, String) {
         Event::ServerDown { server, incarnation, cause, .. } => {
             (server.to_string(), format!("life {incarnation} is over, {cause}"))
         }
+        Event::ServerStarting { server, before: Some(before), .. } => {
+            (server.to_string(), format!("waits for its turn to start: {before} before it"))
+        }
+        Event::ServerStarting { server, elapsed, last_line, .. } => {
+            let seconds = Duration::from_secs(elapsed.as_secs());
+            let elapsed = humantime::format_duration(seconds);
+            let said = last_line.as_ref().map(|line| format!(": {line}")).unwrap_or_default();
+            (server.to_string(), format!("starting for {elapsed}{said}"))
+        }
         Event::ConnectionOpened { server, version, .. } => {
             (server.to_string(), format!("connection opened {version}").trim_end().to_owned())
         }
