@@ -31,7 +31,7 @@ pub(super) enum OpenError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// Nobody answered the dial.
-    #[error("no connection within {}", rounded(*.0))]
+    #[error("no connection within {} (pool.connectTimeout)", rounded(*.0))]
     ConnectTimeout(Duration),
     /// The link broke during the handshake.
     #[error("the link broke during the handshake: {0}")]
@@ -46,7 +46,7 @@ pub(super) enum OpenError {
     #[error("{0}")]
     Overloaded(Refusal),
     /// The handshake took too long.
-    #[error("no handshake within {}{noise}", rounded(*.limit))]
+    #[error("no handshake within {} (pool.handshakeTimeout){noise}", rounded(*.limit))]
     HandshakeTimeout { limit: Duration, noise: Noise },
     /// The peer speaks another language.
     #[error("no handshake{0}")]
@@ -340,7 +340,10 @@ mod tests {
         assert!(peer.send("npm notice").await && peer.send("listening on stdio").await);
         let error = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
         let told = error.to_string();
-        assert!(told.starts_with("no handshake within 10s; it sent 2 frames"), "{told}");
+        assert!(
+            told.starts_with("no handshake within 10s (pool.handshakeTimeout); it sent 2 frames"),
+            "{told}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
