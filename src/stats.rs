@@ -1,12 +1,13 @@
 //! Figures about the troupe at one moment.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
-use crate::duration::{micros, optional_ms};
+use crate::duration::{micros, optional_ms, rounded};
 use crate::event::{BreakerState, Origin, ServerStatus, SourceStatus};
 use crate::id::{GroupId, Incarnation, ServerId, SourceId};
 
@@ -58,6 +59,23 @@ pub struct ServerInfo {
     pub restarts: u64,
     /// Tools it offers.
     pub tools: usize,
+}
+
+/// As people are told of it, in one line: `ghost is disconnected (cannot start ghostd: No such file or directory), again in 3s`.
+impl fmt::Display for ServerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}", self.id, self.status)?;
+        if let Some(reason) = &self.reason {
+            write!(f, " ({reason})")?;
+        }
+        match self.retry_at {
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now());
+                write!(f, ", again in {}", rounded(left))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// The figures of one server.

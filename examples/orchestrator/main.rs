@@ -321,7 +321,7 @@ async fn tools(config: &Config) -> u8 {
     troupe.shutdown().await;
     match (ready, unknown.is_empty()) {
         (_, false) => MISUSED,
-        (Ok(()), true) => 0,
+        (Ok(_), true) => 0,
         (Err(_), true) => FAILED,
     }
 }
@@ -345,7 +345,7 @@ async fn pin(config: &Config) -> u8 {
     };
     // Without the pins of a server that is down it would not be pinned any more.
     let code = match troupe.ready_within(Readiness::All, config.wait).await {
-        Ok(()) => {
+        Ok(_) => {
             output::json(&troupe.pins().await);
             0
         }

@@ -181,7 +181,7 @@ async fn a_child_that_exits_at_once_is_told_and_hurts_nobody_else() {
     assert!(reason.ends_with("exited with code 9; its stderr ends with: no such table: users"), "{reason}");
     let error = kind(troupe.call(Call::tool("users")).await);
     assert!(
-        matches!(&error, CallErrorKind::UnknownTool { missing, .. } if missing[0].server.as_str() == "bad"),
+        matches!(&error, CallErrorKind::Unavailable { servers } if servers[0].server.as_str() == "bad"),
         "{error:?}"
     );
     end(troupe).await;
@@ -215,6 +215,14 @@ async fn a_banner_before_the_first_message_is_passed_over() {
     }
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_program_that_sends_back_what_it_is_sent_is_told_as_that() {
+    let troupe = start([Server::stdio("cat", "cat", [""; 0])]).await;
+    down(&troupe, "it sends back what it is sent: that is no MCP server").await;
+    end(troupe).await;
+}
+
 #[tokio::test]
 async fn a_child_that_never_answers_is_given_up_and_what_it_said_instead_is_told() {
     let brief = |settings: &mut Settings| {
@@ -223,7 +231,11 @@ async fn a_child_that_never_answers_is_given_up_and_what_it_said_instead_is_told
     };
     let troupe = start_with(brief, [child("s", ["--banner", "3", "--silent"])]).await;
     // A busy machine may not get it as far as its banner each time.
-    down(&troupe, "no handshake within 300ms; it sent 3 frames that were no JSON-RPC messages").await;
+    down(
+        &troupe,
+        "no handshake within 300ms (pool.handshakeTimeout); it sent 3 frames that were no JSON-RPC messages",
+    )
+    .await;
     end(troupe).await;
 }
 

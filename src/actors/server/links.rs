@@ -126,7 +126,8 @@ impl ServerState {
     pub(super) fn closed(&mut self, connection: ConnectionId, ending: Ending, now: Instant) {
         let (reason, retry_after) = ending.into_parts();
         let Some(held) = self.connections.remove(&connection) else { return };
-        if !held.closing {
+        // That a server which is not up was not reached is told with its status.
+        if !held.closing && (held.queue.is_some() || held.leased || self.pool.is_ready()) {
             let server = self.spec.id.clone();
             self.context.emit(Event::ConnectionLost { server, connection, reason: reason.clone() });
         }

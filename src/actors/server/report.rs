@@ -49,6 +49,7 @@ impl ServerState {
             slots: if self.drain_until.is_some() { 0 } else { self.pool.slots() },
             reason: if up { None } else { self.last_error.clone() },
             retry_at: if up { None } else { self.reconnect_at.filter(|at| *at > now) },
+            attempts: if up { 0 } else { self.ledger().reconnect.attempts() },
         }
     }
 
@@ -77,5 +78,5 @@ fn same(a: &Standing, b: &Standing) -> bool {
         (a, b) => a == b,
     };
     gate && (a.status, a.hopeful, a.listed, a.slots) == (b.status, b.hopeful, b.listed, b.slots)
-        && (&a.reason, a.retry_at) == (&b.reason, b.retry_at)
+        && (&a.reason, a.retry_at, a.attempts) == (&b.reason, b.retry_at, b.attempts)
 }
