@@ -373,17 +373,26 @@ async fn an_interrupted_load_prints_its_account_so_far() {
 #[cfg(unix)]
 #[tokio::test]
 async fn who_interrupts_twice_waits_for_nothing() {
-    // It takes the end of its stdin for no reason to end, and SIGTERM neither.
-    let child = json!({"command": example_path("scripted_child"), "args": ["--stubborn"]});
-    let (_folder, file) = config(&json!({"mcpServers": {"s": child}}).to_string());
+    use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+    // It tells its process id, and takes neither the end of its stdin nor SIGTERM for a reason to end.
+    let stubborn = json!({"command": "sh", "args": ["-c", "trap '' TERM; echo pid $$ >&2; exec sleep 60"]});
+    let (_folder, file) = config(&json!({"mcpServers": {"s": stubborn}}).to_string());
     let mut call = orchestrator();
-    let call = call.args(["call", "--config"]).arg(&file).args(["--progress", "tell"]);
+    let call = call.args(["call", "--config"]).arg(&file).arg("echo").env("RUST_LOG", "info");
     let mut call = call.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut told = tokio::io::BufReader::new(call.stderr.take().unwrap()).lines();
-    told.next_line().await.unwrap();
-    send(&call, rustix::process::Signal::INT);
-    send(&call, rustix::process::Signal::TERM);
+    let child = loop {
+        let line = told.next_line().await.unwrap().unwrap();
+        if let Some((_, pid)) = line.split_once("pid ") {
+            break Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        }
+    };
+    send(&call, Signal::INT);
+    send(&call, Signal::TERM);
     assert!(matches!(call.wait().await.unwrap().code(), Some(130 | 143)));
+    assert!(test_kill_process(child).is_ok(), "its end was waited for");
+    kill_process(child, Signal::KILL).unwrap();
 }
 
 #[cfg(unix)]

@@ -161,7 +161,7 @@ async fn kill(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
                     told.push(format!("{server}, life {incarnation}: {cause}"));
                 }
                 Event::ServerStatusChanged { server, incarnation, to, .. } if !told.is_empty() => {
-                    let after = begun.elapsed().as_secs_f64() * 1e3;
+                    let after = Instant::now().saturating_duration_since(begun).as_secs_f64() * 1e3;
                     told.push(format!("{server}, life {incarnation}: {to} after {after:.1} ms"));
                     if to == ServerStatus::Ready {
                         return Ok(told);

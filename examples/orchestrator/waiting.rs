@@ -37,7 +37,7 @@ pub async fn while_waiting<T>(troupe: &Troupe, work: impl Future<Output = T>) ->
     loop {
         tokio::select! { biased;
             done = &mut work => return done,
-            _ = ticks.tick() => line.draw(&words(&starting(&troupe.servers()), begun.elapsed(), width())),
+            _ = ticks.tick() => line.draw(&words(&starting(&troupe.servers()), Instant::now().saturating_duration_since(begun), width())),
         }
     }
 }
