@@ -385,7 +385,8 @@ async fn who_interrupts_twice_waits_for_nothing() {
     let child = loop {
         let line = told.next_line().await.unwrap().unwrap();
         if let Some((_, pid)) = line.split_once("pid ") {
-            break Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+            let pid = pid.split(' ').next().unwrap();
+            break Pid::from_raw(pid.parse().unwrap()).unwrap();
         }
     };
     send(&call, Signal::INT);
