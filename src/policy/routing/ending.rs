@@ -283,7 +283,7 @@ impl<P, S> Routing<P, S> {
 
     /// Ends a call whose deadline has passed: nothing more is sent for it. Returns whether it had.
     pub(super) fn expire(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) -> bool {
-        if !self.calls.get(id).is_some_and(|call| call.deadline() <= now) {
+        if self.calls.get(id).is_none_or(|call| call.deadline() > now) {
             return false;
         }
         if let Some(call) = self.settle(id, CancelReason::DeadlineExceeded, now, out) {
