@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::call::head;
 use crate::duration::{millis, optional_ms, rounded};
-use crate::event::ExitCause;
+use crate::event::{ExitCause, ServerStatus};
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
 use crate::offer::URI_BYTES_MAX;
@@ -16,6 +16,24 @@ use crate::refusal::{Refusal, RefusalKind};
 
 /// Bytes of a tool's name or a URI that an error's sentence shows: more than any name has.
 const SHOWN_BYTES_MAX: usize = 256;
+
+/// The least that a caller is told to wait for a server that is not up: whoever calls again at once, while the server is dialled
+/// or just before, would only spin.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
+
+/// Errors that hosts return from `main`, which prints their `Debug`: they read as their `Display`.
+macro_rules! debug_as_display {
+    ($($error:ty),+ $(,)?) => {$(
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+    )+};
+}
+pub(crate) use debug_as_display;
+
+debug_as_display!(CallError);
 
 /// A JSON-RPC error as the peer sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -75,14 +93,28 @@ pub enum Delivery {
     Failed,
 }
 
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotSent => "not sent",
+            Self::Unknown => "unknown",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+        })
+    }
+}
+
 /// A server that could not take a call, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct UnavailableServer {
     /// The server.
     pub server: ServerId,
+    /// Its status: ready, where its circuit breaker is open or what it offers is blocked.
+    pub status: ServerStatus,
     /// Why it takes no calls.
     pub reason: String,
-    /// When it is next tried, if that is known.
+    /// How long to wait before the call is worth another try; never 0, and none where nobody can tell.
     #[serde(
         rename = "retry_after_ms",
         serialize_with = "optional_ms",
@@ -91,10 +123,49 @@ pub struct UnavailableServer {
     pub retry_after: Option<Duration>,
 }
 
+impl UnavailableServer {
+    /// A server of this status, the reason if there is one, and how long it is until the next attempt to reach it.
+    pub(crate) fn new(
+        server: ServerId,
+        status: ServerStatus,
+        reason: Option<String>,
+        next_attempt: Option<Duration>,
+    ) -> Self {
+        let reason = reason.unwrap_or_else(|| {
+            let usual = match status {
+                ServerStatus::Connecting => "it has not answered yet",
+                ServerStatus::Ready => "its circuit breaker is open",
+                ServerStatus::Disconnected => "its connection ended",
+                ServerStatus::Restarting | ServerStatus::Quarantined => "its actor ended",
+                ServerStatus::Draining => "it finishes the calls that it has",
+                ServerStatus::Stopped => "it is out of service",
+            };
+            usual.to_owned()
+        });
+        let retry_after = match status {
+            ServerStatus::Ready | ServerStatus::Draining | ServerStatus::Stopped => next_attempt,
+            ServerStatus::Connecting
+            | ServerStatus::Disconnected
+            | ServerStatus::Restarting
+            | ServerStatus::Quarantined => Some(next_attempt.unwrap_or_default()),
+        };
+        Self { server, status, reason, retry_after: retry_after.map(|after| after.max(RETRY_AFTER_MIN)) }
+    }
+}
+
 impl fmt::Display for UnavailableServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.server, self.reason)?;
-        match self.retry_after {
+        let stands = match self.status {
+            ServerStatus::Connecting => "is starting",
+            ServerStatus::Ready => "takes no such calls",
+            ServerStatus::Disconnected => "is down",
+            ServerStatus::Restarting => "is restarting",
+            ServerStatus::Quarantined => "is quarantined",
+            ServerStatus::Draining => "is draining",
+            ServerStatus::Stopped => "is stopped",
+        };
+        write!(f, "{} {stands}: {}", self.server, self.reason)?;
+        match self.retry_after.filter(|_| self.status != ServerStatus::Connecting) {
             Some(after) => write!(f, ", next attempt in {}", rounded(after)),
             None => Ok(()),
         }
@@ -121,6 +192,10 @@ impl fmt::Display for Deadline {
 }
 
 /// The ways in which a call ends without a result.
+///
+/// The page `docs/errors.md` of the repository, of each kind: when it comes, its effect, whether it is retryable, what to do.
+///
+#[doc = include_str!("../docs/errors.md")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallErrorKind {
@@ -156,29 +231,24 @@ pub enum CallErrorKind {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// No server offers the tool.
-    #[error("unknown tool{}{}", near_names(near), unlisted(missing))]
+    /// No server offers the tool. Every server that could is known, and has listed its tools; else the kind is
+    /// [`Unavailable`](Self::Unavailable).
+    #[error("unknown tool{}{}", near_names(near), left_out(blocked))]
     UnknownTool {
         /// Names that look alike, best first.
         near: Vec<String>,
-        /// Servers that might offer it: their tools are not known yet, since they could not be reached, or the tool is blocked,
-        /// since it is not what its pin says.
-        missing: Vec<UnavailableServer>,
+        /// Servers that offer it and where it is blocked, since it is not what its pin says.
+        blocked: Vec<UnavailableServer>,
     },
-    /// No server offers the prompt.
-    #[error("unknown prompt{}{}", near_names(near), unlisted(missing))]
+    /// No server offers the prompt. As for tools, every server that could has said so.
+    #[error("unknown prompt{}", near_names(near))]
     UnknownPrompt {
         /// Names that look alike, best first.
         near: Vec<String>,
-        /// Servers whose prompts are not known yet, since they could not be reached.
-        missing: Vec<UnavailableServer>,
     },
-    /// No server lists the resource, or a template that it follows.
-    #[error("unknown resource{}", unlisted(missing))]
-    UnknownResource {
-        /// Servers whose resources are not known yet, since they could not be reached.
-        missing: Vec<UnavailableServer>,
-    },
+    /// No server lists the resource, or a template that it follows. As for tools, every server that could has said so.
+    #[error("unknown resource")]
+    UnknownResource,
     /// Several groups offer a prompt of that name.
     #[error("ambiguous prompt name: name one of {}", candidates.join(", "))]
     AmbiguousPrompt {
@@ -203,8 +273,9 @@ pub enum CallErrorKind {
         /// What was asked for, in words.
         selector: String,
     },
-    /// Every server that offers the tool is down, or its breaker is open.
-    #[error("no server is available ({})", joined(servers))]
+    /// Every server that offers the tool, prompt or resource, or may offer it, is down, or its breaker is open. Those that were
+    /// never up may offer it: what they have is not known yet.
+    #[error("{}", nobody_available(servers))]
     Unavailable {
         /// Each of them, with its reason.
         servers: Vec<UnavailableServer>,
@@ -270,7 +341,7 @@ pub enum CallErrorKind {
         reason: String,
     },
     /// The request exceeds the size limit of messages.
-    #[error("the request has {bytes} bytes, the limit is {limit}")]
+    #[error("the request has {bytes} bytes, the limit is {limit} (limits.messageBytesMax)")]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -301,7 +372,7 @@ impl CallErrorKind {
             Self::InvalidTraceContext { .. } => "invalid-trace-context",
             Self::UnknownTool { .. } => "unknown-tool",
             Self::UnknownPrompt { .. } => "unknown-prompt",
-            Self::UnknownResource { .. } => "unknown-resource",
+            Self::UnknownResource => "unknown-resource",
             Self::AmbiguousTool { .. } => "ambiguous-tool",
             Self::AmbiguousPrompt { .. } => "ambiguous-prompt",
             Self::AmbiguousResource { .. } => "ambiguous-resource",
@@ -333,7 +404,7 @@ impl CallErrorKind {
             | Self::InvalidTraceContext { .. }
             | Self::UnknownTool { .. }
             | Self::UnknownPrompt { .. }
-            | Self::UnknownResource { .. }
+            | Self::UnknownResource
             | Self::AmbiguousTool { .. }
             | Self::AmbiguousPrompt { .. }
             | Self::AmbiguousResource { .. }
@@ -362,7 +433,7 @@ impl CallErrorKind {
 }
 
 /// A call that ended without a result: what happened, to which call, on which server, after how many attempts.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.sentence())]
 pub struct CallError(Box<Details>);
 
@@ -376,6 +447,8 @@ struct Details {
     server: Option<ServerId>,
     attempts: u32,
     lost_on: Vec<ServerId>,
+    /// Names that look like what nobody who is up offers, where the kind has no place for them.
+    near: Vec<String>,
 }
 
 impl CallError {
@@ -387,9 +460,9 @@ impl CallError {
         server: Option<ServerId>,
         attempts: u32,
     ) -> Self {
-        let (mut tool, lost_on): (String, _) = (tool.into(), Vec::new());
+        let (mut tool, lost_on, near): (String, _, _) = (tool.into(), Vec::new(), Vec::new());
         tool.truncate(head(&tool, URI_BYTES_MAX).len());
-        Self(Box::new(Details { kind, request_id, tool, group: None, server, attempts, lost_on }))
+        Self(Box::new(Details { kind, request_id, tool, group: None, server, attempts, lost_on, near }))
     }
 
     /// The same with the group of the tool.
@@ -406,18 +479,19 @@ impl CallError {
 
     /// The same with names that look like the one that nobody knows.
     pub(crate) fn with_near(mut self, names: Vec<String>) -> Self {
-        if let CallErrorKind::UnknownTool { near, .. } | CallErrorKind::UnknownPrompt { near, .. } =
-            &mut self.0.kind
-        {
-            *near = names;
+        let Details { kind, near: beside, .. } = &mut *self.0;
+        match kind {
+            CallErrorKind::UnknownTool { near, .. } | CallErrorKind::UnknownPrompt { near } => *near = names,
+            _ => *beside = names,
         }
         self
     }
 
     /// The error of another call that met a call of `tool` in place of a request of its own.
     pub(crate) fn shared_with(&self, tool: &str) -> Self {
-        let Details { kind, server, attempts, lost_on, .. } = &*self.0;
-        let own = Self::new(kind.clone(), RequestId::random(), tool, server.clone(), *attempts);
+        let Details { kind, server, attempts, lost_on, near, .. } = &*self.0;
+        let mut own = Self::new(kind.clone(), RequestId::random(), tool, server.clone(), *attempts);
+        own.0.near.clone_from(near);
         own.lost_on(lost_on.clone())
     }
 
@@ -456,6 +530,14 @@ impl CallError {
         &self.0.lost_on
     }
 
+    /// Names that look like the one that nobody offers, best first; in the form in which it was asked for.
+    pub fn near_names(&self) -> &[String] {
+        match &self.0.kind {
+            CallErrorKind::UnknownTool { near, .. } | CallErrorKind::UnknownPrompt { near } => near,
+            _ => &self.0.near,
+        }
+    }
+
     /// What is known about the call's effect: that of the last attempt, unless an earlier one may have done something.
     pub fn outcome(&self) -> Delivery {
         match self.0.kind.delivery() {
@@ -482,7 +564,7 @@ impl CallError {
             | CallErrorKind::InvalidTraceContext { .. }
             | CallErrorKind::UnknownTool { .. }
             | CallErrorKind::UnknownPrompt { .. }
-            | CallErrorKind::UnknownResource { .. }
+            | CallErrorKind::UnknownResource
             | CallErrorKind::AmbiguousTool { .. }
             | CallErrorKind::AmbiguousPrompt { .. }
             | CallErrorKind::AmbiguousResource { .. }
@@ -498,7 +580,7 @@ impl CallError {
         }
     }
 
-    /// When a repetition has a chance, if that is known.
+    /// How long to wait before a repetition has a chance, if that is known: of several servers the shortest time, and never 0.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0.kind {
             CallErrorKind::Unavailable { servers } => servers.iter().filter_map(|s| s.retry_after).min(),
@@ -509,7 +591,8 @@ impl CallError {
     }
 
     fn sentence(&self) -> String {
-        let Details { kind, request_id, tool, group: _, server, attempts, lost_on: _ } = &*self.0;
+        let Details { kind, request_id, tool, group: _, server, attempts, lost_on: _, near } = &*self.0;
+        let near = near_names(near);
         let place = server.as_ref().map(|server| format!(" on {server}")).unwrap_or_default();
         let unknown = match self.outcome() {
             Delivery::Unknown => ", outcome unknown",
@@ -517,7 +600,9 @@ impl CallError {
         };
         let plural = if *attempts == 1 { "" } else { "s" };
         let (shown, cut) = (head(tool, SHOWN_BYTES_MAX), if tool.len() > SHOWN_BYTES_MAX { "…" } else { "" });
-        format!("{shown}{cut}{place}: {kind}{unknown} (request {request_id}, {attempts} attempt{plural})")
+        format!(
+            "{shown}{cut}{place}: {kind}{unknown}{near} (request {request_id}, {attempts} attempt{plural})"
+        )
     }
 }
 
@@ -544,18 +629,26 @@ impl Serialize for CallError {
         match &self.0.kind {
             CallErrorKind::Rpc(error) => map.serialize_entry("rpc", error)?,
             CallErrorKind::Refused(refusal) => map.serialize_entry("refusal", refusal)?,
-            CallErrorKind::UnknownTool { near, missing } | CallErrorKind::UnknownPrompt { near, missing } => {
+            CallErrorKind::UnknownTool { near, blocked } => {
                 map.serialize_entry("near", near)?;
-                map.serialize_entry("missing", missing)?;
+                if !blocked.is_empty() {
+                    map.serialize_entry("blocked", blocked)?;
+                }
             }
-            CallErrorKind::UnknownResource { missing } => map.serialize_entry("missing", missing)?,
+            CallErrorKind::UnknownPrompt { near } => map.serialize_entry("near", near)?,
             CallErrorKind::AmbiguousTool { candidates } | CallErrorKind::AmbiguousPrompt { candidates } => {
                 map.serialize_entry("candidates", candidates)?;
             }
             CallErrorKind::AmbiguousResource { groups } => map.serialize_entry("groups", groups)?,
-            CallErrorKind::Unavailable { servers } => map.serialize_entry("servers", servers)?,
+            CallErrorKind::Unavailable { servers } => {
+                map.serialize_entry("servers", servers)?;
+                if !self.0.near.is_empty() {
+                    map.serialize_entry("near", &self.0.near)?;
+                }
+            }
             CallErrorKind::DeadlineExceeded { deadline, .. } => map.serialize_entry("deadline", deadline)?,
-            CallErrorKind::InvalidArguments { .. }
+            CallErrorKind::UnknownResource
+            | CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
             | CallErrorKind::TooLong { .. }
             | CallErrorKind::InvalidTraceContext { .. }
@@ -583,11 +676,15 @@ fn near_names(near: &[String]) -> String {
     if near.is_empty() { String::new() } else { format!(", did you mean {}?", near.join(", ")) }
 }
 
-fn unlisted(missing: &[UnavailableServer]) -> String {
-    if missing.is_empty() {
-        String::new()
-    } else {
-        format!(" (the tools of these servers are not known: {})", joined(missing))
+fn left_out(blocked: &[UnavailableServer]) -> String {
+    if blocked.is_empty() { String::new() } else { format!(" ({})", joined(blocked)) }
+}
+
+fn nobody_available(servers: &[UnavailableServer]) -> String {
+    match servers {
+        [] => "no server is available".to_owned(),
+        [only] => format!("server {only}"),
+        several => format!("no server is available ({})", joined(several)),
     }
 }
 
@@ -598,6 +695,75 @@ mod tests {
     fn error(kind: CallErrorKind) -> CallError {
         let attempts = u32::from(kind.delivery() != Delivery::NotSent);
         CallError::new(kind, RequestId::random(), "file.read", ServerId::new("files").ok(), attempts)
+    }
+
+    /// One of each kind, and of each effect that a kind may have.
+    fn every_kind() -> Vec<CallErrorKind> {
+        let rpc = |code| CallErrorKind::Rpc(RpcError { code, message: "no".into(), data: None });
+        let refused = |status, retry_after| CallErrorKind::Refused(Refusal::new(status, None, retry_after));
+        let mut kinds = vec![
+            CallErrorKind::InvalidArguments { reason: String::new() },
+            CallErrorKind::InvalidOptions { reason: String::new() },
+            CallErrorKind::TooLong { what: "bytes", length: 2, limit: 1, remedy: "shorten it" },
+            CallErrorKind::InvalidTraceContext { entry: "baggage", reason: "no" },
+            CallErrorKind::UnknownTool { near: vec![], blocked: vec![] },
+            CallErrorKind::UnknownPrompt { near: vec![] },
+            CallErrorKind::UnknownResource,
+            CallErrorKind::AmbiguousTool { candidates: vec![] },
+            CallErrorKind::AmbiguousPrompt { candidates: vec![] },
+            CallErrorKind::AmbiguousResource { groups: vec![] },
+            CallErrorKind::NoMatch { selector: String::new() },
+            CallErrorKind::Unavailable { servers: vec![] },
+            CallErrorKind::Overloaded { waiting: 1, limit: 1, retry_after: None },
+            rpc(RpcError::INVALID_PARAMS),
+            rpc(RpcError::INTERNAL_ERROR),
+            refused(401, None),
+            refused(429, Some(Duration::from_secs(1))),
+            refused(404, None),
+            refused(303, None),
+            refused(418, None),
+            refused(500, None),
+            CallErrorKind::LeaseEnded { reason: String::new() },
+            CallErrorKind::InvalidResponse { reason: String::new() },
+            CallErrorKind::Unanswered { reason: String::new() },
+            CallErrorKind::TooLarge { bytes: 2, limit: 1 },
+            CallErrorKind::Interrupted,
+            CallErrorKind::Closed,
+        ];
+        for sent in [false, true] {
+            let (deadline, timeout) = (Deadline::Total, Duration::from_secs(1));
+            kinds.extend([
+                CallErrorKind::DeadlineExceeded { deadline, timeout, sent },
+                CallErrorKind::ConnectionLost { reason: String::new(), sent },
+                CallErrorKind::ServerDown { cause: ExitCause::Killed, sent },
+                CallErrorKind::ShuttingDown { sent },
+            ]);
+        }
+        kinds
+    }
+
+    #[test]
+    fn the_page_says_of_every_kind_what_its_error_does() {
+        let page = include_str!("../docs/errors.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let mut told: Vec<[String; 3]> = rows
+            .map(|row| {
+                let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+                assert_eq!(cells.len(), 7, "{row}");
+                [cells[1], cells[3], cells[4]].map(str::to_owned)
+            })
+            .collect();
+        let mut true_of: Vec<[String; 3]> = every_kind()
+            .into_iter()
+            .map(|kind| {
+                let error = error(kind);
+                let retryable = if error.retryable() { "yes" } else { "no" };
+                [error.kind().name().to_owned(), format!("{:?}", error.outcome()), retryable.to_owned()]
+            })
+            .collect();
+        told.sort();
+        true_of.sort();
+        assert_eq!(told, true_of);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What the troupe tells its host as it happens. Every event is a snapshot: nothing in it changes later.
 
+mod shown;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -258,8 +260,8 @@ pub struct BreakerTransition {
 }
 
 /// Whether a number says nothing.
-fn is_zero(number: &usize) -> bool {
-    *number == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// Something that happened in the troupe.
@@ -279,13 +281,16 @@ pub enum Event {
         /// The server.
         server: ServerId,
     },
-    /// A server's status changed.
+    /// A server's status changed, or a server that is down was not reached once more.
+    ///
+    /// Each attempt that fails is told once, as `disconnected`, with its reason and the number of such attempts in a row. That
+    /// a server which is down is dialled again is not told.
     ServerStatusChanged {
         /// The server.
         server: ServerId,
         /// Its life.
         incarnation: Incarnation,
-        /// The status before.
+        /// The status that was told before; the same where another attempt failed.
         from: ServerStatus,
         /// The status after.
         to: ServerStatus,
@@ -299,6 +304,9 @@ pub enum Event {
             skip_serializing_if = "Option::is_none"
         )]
         retry_in: Option<Duration>,
+        /// Attempts to reach it that failed in a row, its lost connection among them.
+        #[serde(skip_serializing_if = "is_zero")]
+        attempts: u32,
     },
     /// A server's actor ended.
     ServerDown {
@@ -354,7 +362,8 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<String>,
     },
-    /// A connection ended, or could not be opened.
+    /// A connection ended. One that could not be opened is told so where its server is ready over others, or it was to be
+    /// leased; else by its server's status.
     ConnectionLost {
         /// The server.
         server: ServerId,

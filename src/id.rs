@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+crate::error::debug_as_display!(InvalidId);
+
 /// The longest id that an operator may choose, in bytes. Exposed tool names carry the group id and are limited to
 /// 64 characters by model APIs, so a longer one could never be shown whole.
 pub const ID_BYTES_MAX: usize = 64;
 
 /// Says why a text is no id: it is empty, too long, or has a character outside `[A-Za-z0-9_.-]`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{:?} is no valid id: {reason}", crate::config::shown::name(.id))]
 pub struct InvalidId {
     /// The text that was given.

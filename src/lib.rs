@@ -7,7 +7,7 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use mcp_troupe::{Call, Priority, Readiness, Server, Troupe};
+//! use mcp_troupe::{Call, Priority, Server, Troupe};
 //! use serde_json::json;
 //!
 //! # #[tokio::main]
@@ -18,7 +18,9 @@
 //!     .server(Server::websocket("db", "ws://127.0.0.1:3002").timeout(Duration::from_secs(5)))
 //!     .start()
 //!     .await?;
-//! troupe.ready(Readiness::Any).await?;
+//! for missing in troupe.settled().await {
+//!     eprintln!("{missing}");
+//! }
 //!
 //! let call = Call::tool("file.read").args(json!({"path": "documents/test.md"})).priority(Priority::High);
 //! match troupe.call(call).await {

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+crate::error::debug_as_display!(InvalidPin);
+
 /// What stands before the digits of a pin: another hash may follow one day.
 const SCHEME: &str = "sha256:";
 
@@ -33,7 +35,7 @@ impl fmt::Debug for Pin {
 }
 
 /// A text that is no pin.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no pin: one is written sha256: and 64 hexadecimal digits")]
 pub struct InvalidPin(String);
 

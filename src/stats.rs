@@ -1,6 +1,7 @@
 //! Figures about the troupe at one moment.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -103,6 +104,23 @@ impl Starting {
     pub(crate) fn after(&self, former: Option<&str>, now: Instant) -> String {
         let former = former.map(|reason| format!("; before that: {reason}")).unwrap_or_default();
         self.sentence(now) + &former
+    }
+}
+
+/// As people are told of it, in one line: `ghost is disconnected (cannot start ghostd: No such file or directory), again in 3s`.
+impl fmt::Display for ServerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}", self.id, self.status)?;
+        if let Some(reason) = &self.reason {
+            write!(f, " ({reason})")?;
+        }
+        match self.retry_at {
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now());
+                write!(f, ", again in {}", rounded(left))
+            }
+            None => Ok(()),
+        }
     }
 }
 

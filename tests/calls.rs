@@ -96,10 +96,10 @@ async fn tools_that_change_are_listed_again_and_told() {
 async fn an_unknown_tool_an_ambiguous_name_and_a_wrong_selector_are_told_apart() {
     let (one, two) = (echo_server().await, echo_server().await);
     let troupe = ready([Server::websocket("one", one.url()), Server::websocket("two", two.url())]).await;
-    let CallErrorKind::UnknownTool { near, missing } = kind(troupe.call(Call::tool("ecko")).await) else {
+    let CallErrorKind::UnknownTool { near, blocked } = kind(troupe.call(Call::tool("ecko")).await) else {
         panic!("it is known");
     };
-    assert_eq!((near, missing), (vec!["one/echo".to_owned(), "two/echo".to_owned()], vec![]));
+    assert_eq!((near, blocked), (vec!["one/echo".to_owned(), "two/echo".to_owned()], vec![]));
     let CallErrorKind::AmbiguousTool { candidates } = kind(troupe.call(echo()).await) else { panic!() };
     assert_eq!(candidates, ["one/echo", "two/echo"]);
     assert_eq!(troupe.call(Call::tool("two__echo")).await.unwrap().server.as_str(), "two");
@@ -132,8 +132,8 @@ async fn an_error_of_the_server_keeps_its_code_message_and_data() {
 async fn a_wrong_era_is_told_as_the_reason() {
     let legacy = ScriptedServer::builder().era(ScriptedEra::Legacy).tool("echo", Script::Echo).start().await;
     let troupe = start([Server::websocket("old", legacy.url()).era(EraChoice::Modern)]).await;
-    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(echo()).await) else { panic!() };
-    assert!(missing[0].reason.contains("set its era to auto or legacy"), "{}", missing[0]);
+    let CallErrorKind::Unavailable { servers } = kind(troupe.call(echo()).await) else { panic!() };
+    assert!(servers[0].reason.contains("set its era to auto or legacy"), "{}", servers[0]);
     end(troupe).await;
 }
 
@@ -141,9 +141,9 @@ async fn a_wrong_era_is_told_as_the_reason() {
 async fn a_refused_upgrade_is_told_with_its_status() {
     let server = ScriptedServer::builder().refuse_upgrade(401).start().await;
     let troupe = start([Server::websocket("locked", server.url())]).await;
-    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(echo()).await) else { panic!() };
-    assert!(missing[0].reason.contains("401"), "{}", missing[0]);
-    assert!(missing[0].retry_after.is_some());
+    let CallErrorKind::Unavailable { servers } = kind(troupe.call(echo()).await) else { panic!() };
+    assert!(servers[0].reason.contains("401"), "{}", servers[0]);
+    assert!(servers[0].retry_after.is_some());
     end(troupe).await;
 }
 

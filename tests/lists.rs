@@ -465,8 +465,8 @@ async fn what_a_server_says_in_its_errors_is_kept_as_far_as_a_reason_goes() {
     let troupe = troupe_of(connector, |_| ()).await;
     let mut events = troupe.events();
     for _ in 0..3 {
-        let lost = event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
-        let told = format!("{lost:?}");
+        let down = |event: &Event| matches!(event, Event::ServerStatusChanged { reason: Some(_), .. });
+        let told = format!("{:?}", event(&mut events, down).await);
         assert!(
             told.contains("the server refused the handshake") && told.len() < 2_000,
             "{} bytes",

@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../examples/orchestrator/waiting/words.rs"]
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use common::{example, example_path, servers_json};
 use mcp_troupe::testkit::{Script, ScriptedServer, Step};
@@ -98,7 +101,8 @@ async fn servers_that_are_child_processes_are_started_called_and_ended() {
     assert!(text(&output.stdout).contains(r#""structuredContent":{ "n": 1.50}"#), "{}", text(&output.stdout));
     let output = run("call", &servers.to_string(), &["nothing"]).await;
     let told: Value = serde_json::from_slice(&output.stderr).unwrap();
-    let reasons = told["missing"].to_string();
+    assert_eq!((&told["error"], &told["retryable"]), (&json!("unavailable"), &json!(true)));
+    let reasons = told["servers"].to_string();
     assert!(reasons.contains("cannot start no-such-server: No such file"), "{reasons}");
     assert!(reasons.contains("exited with code 7; its stderr ends with: no such table: users"), "{reasons}");
 }
@@ -107,17 +111,319 @@ async fn servers_that_are_child_processes_are_started_called_and_ended() {
 async fn an_error_is_one_line_of_json_and_exit_1() {
     let server = echo().await;
     let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
-    for (arguments, error) in [
-        (vec!["ecko"], "unknown-tool"),
-        (vec!["echo", "[1]"], "invalid-arguments"),
-        (vec!["echo", "{oops"], "invalid-arguments"),
-        (vec!["echo", "{}", "--server", "other"], "no-match"),
-    ] {
+    for (arguments, error) in
+        [(vec!["ecko"], "unknown-tool"), (vec!["echo", "{}", "--server", "other"], "no-match")]
+    {
         let output = run("call", &servers, &arguments).await;
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()), "{arguments:?}");
         let told: Value = serde_json::from_slice(&output.stderr).unwrap();
         assert_eq!(told["error"], error, "{arguments:?}");
     }
+}
+
+#[tokio::test]
+async fn arguments_that_are_none_are_exit_2_with_a_hint_before_anything_starts() {
+    let server = echo().await;
+    let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
+    for (arguments, what, hint) in [
+        (vec!["[1]"], "no JSON object", r#"'{"message":"hi"}'"#),
+        (vec!["{message:hi}"], "key must be a string", r#"'{"message":"hi"}'"#),
+        (vec!["{message:", "hi}"], "several are given", r#"'{"message":"hi"}'"#),
+        (vec!["hi"], "neither JSON nor key=value", "message=hi"),
+        (vec!["=hi"], "neither JSON nor key=value", "message=hi"),
+        (vec!["a=1", "a=2"], "a is given twice", r#"a='["a","b"]'"#),
+        (vec!["@no-such-file"], "no-such-file: No such file", "@FILE"),
+    ] {
+        for command in ["call", "load"] {
+            let output = run(command, &servers, &[vec!["echo"], arguments.clone()].concat()).await;
+            assert_eq!(
+                (output.status.code(), text(&output.stdout)),
+                (Some(2), String::new()),
+                "{arguments:?}"
+            );
+            let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+            assert_eq!(told["error"], "invalid-arguments");
+            assert!(told["message"].as_str().unwrap().contains(what), "{told}");
+            assert!(told["hint"].as_str().unwrap().contains(hint), "{told}");
+        }
+    }
+    assert_eq!(server.observed().accepted, 0);
+}
+
+#[tokio::test]
+async fn arguments_are_json_or_pairs_or_a_file_or_stdin() {
+    let server = echo().await;
+    let (folder, file) = config(&json!({"mcpServers": {"s": {"url": server.url()}}}).to_string());
+    let arguments = folder.path().join("arguments.json");
+    std::fs::write(&arguments, r#"{"n": 1.50}"#).unwrap();
+    let from_file = format!("@{}", arguments.display());
+    for (given, sent) in [
+        (vec![], "{}"),
+        (vec![r#"{"n": 1.50}"#], r#"{"n": 1.50}"#),
+        (vec!["n=1.50", "who=me and you", "on=true"], r#"{"n":1.50,"who":"me and you","on":true}"#),
+        (
+            vec![r#"n="1""#, "list=[1, 2]", "url=http://h/?a=b"],
+            r#"{"n":"1","list":[1, 2],"url":"http://h/?a=b"}"#,
+        ),
+        (vec!["none=", "id=007"], r#"{"none":"","id":"007"}"#),
+        (vec![&*from_file], r#"{"n": 1.50}"#),
+        (vec!["-"], r#"{"n": 2.50}"#),
+    ] {
+        let mut call = orchestrator();
+        let mut call = call.args(["call", "--config"]).arg(&file).arg("echo").args(&given);
+        call = call.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut call = call.spawn().unwrap();
+        // One that reads no stdin may have ended.
+        let _ = call.stdin.take().unwrap().write_all(br#"{"n": 2.50}"#).await;
+        let output = call.wait_with_output().await.unwrap();
+        let echoed = format!(r#""structuredContent":{sent}"#);
+        assert!(
+            text(&output.stdout).contains(&echoed),
+            "{given:?}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_tools_own_error_is_printed_and_is_exit_3_unless_it_is_allowed() {
+    let server =
+        ScriptedServer::builder().tool("fail", Script::ToolError("no such user".into())).start().await;
+    let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
+    for (arguments, code) in [(vec!["fail"], 3), (vec!["fail", "--allow-tool-error"], 0)] {
+        let output = run("call", &servers, &arguments).await;
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(code), String::new()));
+        assert!(text(&output.stdout).contains("no such user"), "{}", text(&output.stdout));
+    }
+    let output = run("load", &servers, &["fail", "--calls", "3", "--json"]).await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &report["errors"]), (Some(1), &json!({"tool-error": 3})), "{report}");
+}
+
+#[tokio::test]
+async fn a_load_without_a_success_is_exit_1() {
+    let server = echo().await;
+    let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
+    let output = run("load", &servers, &["ecko", "--calls", "20", "--json"]).await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (output.status.code(), &report["errors"]),
+        (Some(1), &json!({"unknown-tool": 20})),
+        "{report}"
+    );
+    // Nor does one begin to call where no server is there.
+    let output = run("load", r#"{"mcpServers":{"gone":{"url":"ws://127.0.0.1:1"}}}"#, &["echo"]).await;
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
+    assert!(text(&output.stderr).starts_with("gone is "), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_or_still_starting_is_no_matter_of_a_call_to_another() {
+    let (good, silent) = (echo().await, ScriptedServer::builder().black_hole().start().await);
+    let servers = json!({"mcpServers": {
+        "good": {"url": good.url()}, "starting": {"url": silent.url()}, "absent": {"command": "no-such-server"},
+        "refused": {"url": "ws://127.0.0.1:1"}, "exits": {"command": example_path("scripted_child"), "args": ["--fail", "7"]},
+    }});
+    let output = run("call", &servers.to_string(), &["echo", "n=1"]).await;
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+    // A tool that the server which is up does not have waits for no other one.
+    let output = run("call", &servers.to_string(), &["good/ecko"]).await;
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((&told["error"], &told["near"]), (&json!("unknown-tool"), &json!(["good/echo"])));
+}
+
+#[tokio::test]
+async fn the_catalogue_of_those_that_are_there_is_no_failure_unless_that_is_asked_for() {
+    let good = echo().await;
+    let servers = json!({"mcpServers": {
+        "good": {"url": good.url()}, "refused": {"url": "ws://127.0.0.1:1"}, "absent": {"command": "no-such-server"},
+    }});
+    for (arguments, code) in [(vec![], 0), (vec!["--strict"], 1)] {
+        let output = run("tools", &servers.to_string(), &arguments).await;
+        let (told, tools) = (text(&output.stderr), serde_json::from_slice::<Value>(&output.stdout).unwrap());
+        assert_eq!((output.status.code(), &tools[0]["name"]), (Some(code), &json!("echo")), "{told}");
+        // A line each, without colours.
+        let lines: Vec<&str> = told.lines().filter(|line| !line.contains("WARN")).collect();
+        assert_eq!(lines.len(), 2, "{told}");
+        assert!(
+            lines[0].starts_with("absent is ") && lines[0].contains("cannot start no-such-server"),
+            "{told}"
+        );
+        assert!(lines[1].starts_with("refused is ") && !told.contains('\u{1b}'), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn logs_are_lines_for_people_and_have_no_colours_off_a_terminal() {
+    let (_folder, file) = config(r#"{"mcpServers":{"gone":{"url":"ws://127.0.0.1:1"}}}"#);
+    let mut tools = orchestrator();
+    let tools = tools.args(["tools", "--config"]).arg(&file).env("RUST_LOG", "info");
+    let told = text(&tools.output().await.unwrap().stderr);
+    assert!(told.contains("mcp_troupe::events: gone: connecting → disconnected: "), "{told}");
+    for unwanted in ["\u{1b}", "Actor{", "ServerStatusChanged", "Some("] {
+        assert!(!told.contains(unwanted), "{unwanted}: {told}");
+    }
+    // A call says nothing but its own error, unless it is asked.
+    let mut call = orchestrator();
+    let call = call.args(["call", "--config"]).arg(&file).arg("echo");
+    let told = text(&call.output().await.unwrap().stderr);
+    assert_eq!(told.lines().count(), 1, "{told}");
+    let told = text(&call.env("RUST_LOG", "info").output().await.unwrap().stderr);
+    assert!(told.lines().count() > 1, "{told}");
+}
+
+#[test]
+fn who_waits_is_told_for_whom_in_one_line_of_the_terminal() {
+    let words =
+        |starting: &[(&str, Option<&str>)], width| waiting::words(starting, Duration::from_secs(4), width);
+    assert_eq!(words(&[("git", None)], 80), "4s · starting: git");
+    let two = [("npx", Some("added 12 packages")), ("git", None)];
+    assert_eq!(words(&two, 80), "4s · 2 are starting: npx (added 12 packages), git");
+    assert_eq!(words(&[], 80), "4s · waiting for the answer");
+    let steering = [("npx", Some("\u{1b}[2J\nwide 端"))];
+    for width in 1..60 {
+        let line = words(&steering, width);
+        assert!(ratatui::text::Line::raw(&*line).width() < width, "{width}: {line:?}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_there_is_no_configuration_it_is_told_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in
+        [vec!["tools"], vec!["call", "echo"], vec!["load", "echo"], vec!["check"], vec!["watch", "--once"]]
+    {
+        let output = orchestrator().args(&command).current_dir(folder.path()).output().await.unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        for part in ["servers.json: there is no such file", "--config FILE", r#"{"mcpServers": {"#, "schema"]
+        {
+            assert!(told.contains(part), "{command:?}: {told}");
+        }
+        let smallest = told.lines().find(|line| line.trim_start().starts_with('{')).unwrap();
+        mcp_troupe::ConfigFile::parse(smallest).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn each_command_has_examples_in_its_help() {
+    for command in ["tools", "pin", "check", "schema", "call", "load", "watch", "announce"] {
+        let output = orchestrator().args([command, "--help"]).output().await.unwrap();
+        assert!(
+            text(&output.stdout).contains(&format!("  orchestrator {command}")),
+            "{}",
+            text(&output.stdout)
+        );
+    }
+}
+
+#[cfg(unix)]
+fn send(child: &tokio::process::Child, signal: rustix::process::Signal) {
+    let process = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
+    rustix::process::kill_process(process, signal).unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_interrupted_call_is_cancelled_at_its_server() {
+    use rustix::process::Signal;
+
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let server = echo().await;
+        server.set_script("echo", Script::Hold);
+        let (_folder, file) = config(&json!({"mcpServers": {"s": {"url": server.url()}}}).to_string());
+        let mut call = orchestrator();
+        let call = call.args(["call", "--config"]).arg(&file).args(["echo", "n=1"]);
+        let call = call.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        server.wait_for(|seen| seen.calls.get("echo") == Some(&1)).await;
+        send(&call, signal);
+        server.wait_for(|seen| seen.cancelled.len() == 1).await;
+        let output = call.wait_with_output().await.unwrap();
+        assert_eq!(
+            (output.status.code(), text(&output.stdout), text(&output.stderr)),
+            (Some(code), String::new(), String::new())
+        );
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_interrupted_load_prints_its_account_so_far() {
+    let server = echo().await;
+    server.set_script("echo", Script::Hold);
+    let (_folder, file) = config(&json!({"mcpServers": {"s": {"url": server.url()}}}).to_string());
+    let mut load = orchestrator();
+    let load = load.args(["load", "--config"]).arg(&file);
+    let load = load.args(["echo", "--concurrency", "8", "--duration", "1h", "--json"]);
+    let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    server.wait_for(|seen| seen.calls.get("echo") == Some(&8)).await;
+    server.release();
+    server.wait_for(|seen| seen.calls.get("echo") == Some(&16)).await;
+    send(&load, rustix::process::Signal::INT);
+    server.wait_for(|seen| seen.cancelled.len() == 8).await;
+    let output = load.wait_with_output().await.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let figures = ["calls", "ok", "cancelled", "lost"].map(|key| report[key].as_u64().unwrap());
+    assert_eq!((output.status.code(), figures), (Some(130), [16, 8, 8, 0]), "{report}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn who_interrupts_twice_waits_for_nothing() {
+    use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+    // It tells its process id, and takes neither the end of its stdin nor SIGTERM for a reason to end.
+    let stubborn = json!({"command": "sh", "args": ["-c", "trap '' TERM; echo pid $$ >&2; exec sleep 60"]});
+    let (_folder, file) = config(&json!({"mcpServers": {"s": stubborn}}).to_string());
+    let mut call = orchestrator();
+    let call = call.args(["call", "--config"]).arg(&file).arg("echo").env("RUST_LOG", "info");
+    let mut call = call.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = tokio::io::BufReader::new(call.stderr.take().unwrap()).lines();
+    let child = loop {
+        let line = told.next_line().await.unwrap().unwrap();
+        if let Some((_, pid)) = line.split_once("pid ") {
+            let pid = pid.split(' ').next().unwrap();
+            break Pid::from_raw(pid.parse().unwrap()).unwrap();
+        }
+    };
+    send(&call, Signal::INT);
+    send(&call, Signal::TERM);
+    assert!(matches!(call.wait().await.unwrap().code(), Some(130 | 143)));
+    assert!(test_kill_process(child).is_ok(), "its end was waited for");
+    kill_process(child, Signal::KILL).unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_closed_pipe_ends_every_command_quietly() {
+    let server = echo().await;
+    let (_folder, file) = config(&json!({"mcpServers": {"s": {"url": server.url()}}}).to_string());
+    let file = file.to_str().unwrap();
+    for arguments in [
+        vec![],
+        vec!["schema"],
+        vec!["--help"],
+        vec!["tools", "--config", file],
+        vec!["pin", "--config", file],
+        vec!["call", "--config", file, "echo"],
+        vec!["load", "--config", file, "echo", "--calls", "2"],
+        vec!["watch", "--config", file, "--once"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = orchestrator().args(&arguments).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let output = output.wait_with_output().await.unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
+    }
+    // The same of stderr.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let failed =
+        orchestrator().args(["call", "--config", file, "ecko"]).stderr(writer).status().await.unwrap();
+    assert_eq!(failed.code(), Some(1));
 }
 
 #[tokio::test]
@@ -362,6 +668,10 @@ async fn the_tour_ends_well() {
     for part in ["# Test Document", "alice@example.com", "order_items", "it was killed", "it answers again"] {
         assert!(shown.contains(part), "{part} is missing:\n{shown}");
     }
+    // The figures are a line for each server under their title, and what to do next is the last that is seen.
+    let figures = shown.lines().skip_while(|line| *line != "— the figures").skip(1);
+    assert_eq!(figures.take_while(|line| !line.is_empty()).count(), 3, "{shown}");
+    assert!(shown.lines().rev().take(3).all(|line| line.starts_with("  orchestrator ")), "{shown}");
 }
 
 #[tokio::test]
@@ -394,7 +704,11 @@ async fn nothing_is_pinned_while_a_server_is_down() {
     let config = json!({"mcpServers": {"good": {"url": good.url()}, "refused": {"url": refused.url()}}});
     let output = run("pin", &config.to_string(), &["--wait", "200ms"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(output.stdout.is_empty() && text(&output.stderr).contains("nothing is pinned"));
+    let told = text(&output.stderr);
+    assert!(
+        output.stdout.is_empty() && told.contains("nothing is pinned") && told.contains("\nrefused is "),
+        "{told}"
+    );
 }
 
 #[tokio::test]

@@ -64,11 +64,11 @@ async fn a_tool_that_changes_while_it_is_played_is_told_and_blocked() {
     while names(&troupe) != ["today"] {
         tokio::task::yield_now().await;
     }
-    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(Call::tool("forecast")).await) else {
+    let CallErrorKind::UnknownTool { blocked, .. } = kind(troupe.call(Call::tool("forecast")).await) else {
         panic!()
     };
-    assert_eq!(missing[0].server.as_str(), "weather");
-    assert!(missing[0].reason.contains("pin"), "{}", missing[0]);
+    assert_eq!(blocked[0].server.as_str(), "weather");
+    assert!(blocked[0].reason.contains("pin"), "{}", blocked[0]);
     assert_eq!(server.calls("forecast"), 0);
     // Whoever looks again may pin what is offered now.
     assert_eq!(troupe.pins().await.get("weather", "forecast"), Some(now));

@@ -117,7 +117,7 @@ attempts 1.2M · mean 12ms · 0 retried, 0 hedged, 0 refused · 0 late · 0 boun
 ├ files-000     ready           3        2 closed     4/3/5     17   1.2M     12
 │   p50 850µs p99 2.0s
 ├ files-001     disconnected    1        0 open       1/0/5      0      0      0
-│   Connection refused (os error 111) · again in 7s · breaker open: 5 failures …
+│   again in 7s · Connection refused (os error 111) · breaker open: 5 failures …
 └ files-002     ready           1        0 closed     1/0/5      0      0      0
 
   source
@@ -139,7 +139,7 @@ async fn at_120_columns_latencies_have_columns_and_notes_have_room() {
         "├ files-000     ready           3        2 closed     4/3/5     17   1.2M     12  850µs   2.0s",
         "│   ws://127.0.0.1:1/",
         "├ files-001     disconnected    1        0 open       1/0/5      0      0      0      -      -",
-        "│   Connection refused (os error 111) · again in 7s · breaker open: 5 failures in a row, for 1m 35s · 1h 1m ago: breake…",
+        "│   again in 7s · Connection refused (os error 111) · breaker open: 5 failures in a row, for 1m 35s · 1h 1m ago: breake…",
     ];
     assert_eq!(lines, expected);
 }
@@ -174,6 +174,35 @@ async fn the_live_picture_has_the_tree_the_events_and_the_keys_on_any_terminal()
 }
 
 #[tokio::test]
+async fn when_a_server_is_tried_again_is_seen_however_long_its_reason_is() {
+    let mut snapshot = snapshot(3).await;
+    snapshot.stats.servers[1].reason = Some("cannot start: ".repeat(20));
+    let picture = plain(&snapshot, 80);
+    assert!(picture.contains("│   again in 7s · cannot start: "), "{picture}");
+}
+
+#[tokio::test]
+async fn a_key_explains_every_word_of_the_picture_and_takes_the_legend_away_again() {
+    let snapshot = snapshot(3).await;
+    let mut scroll = Scroll::default();
+    let tree = rows(&screen(&snapshot, &mut scroll, Look::Coloured, (80, 24)));
+    scroll.explain();
+    let legend = rows(&screen(&snapshot, &mut scroll, Look::Coloured, (80, 24)));
+    for word in
+        ["status", "life", "restarts", "breaker", "pool", "flight", "calls", "open", "late", "bound", "keys"]
+    {
+        assert!(legend.iter().any(|row| row.starts_with(&format!("  {word} "))), "{word}: {legend:#?}");
+    }
+    assert!(legend.iter().all(|row| !row.ends_with('…')), "{legend:#?}");
+    assert!(legend[23].starts_with("q leaves · ? explains"), "{legend:#?}");
+    scroll.explain();
+    assert_eq!(rows(&screen(&snapshot, &mut scroll, Look::Coloured, (80, 24))), tree);
+    // A small terminal shows the beginning.
+    scroll.explain();
+    screen(&snapshot, &mut scroll, Look::Plain, (20, 5));
+}
+
+#[tokio::test]
 async fn many_servers_are_scrolled_to_the_last_and_no_further() {
     let snapshot = snapshot(40).await;
     let mut scroll = Scroll::default();
@@ -182,10 +211,16 @@ async fn many_servers_are_scrolled_to_the_last_and_no_further() {
         let rows = rows(&screen(&snapshot, &mut scroll, Look::Plain, (80, 24)));
         rows[7].trim_start_matches(['├', '│', '└', ' ']).split(' ').next().unwrap().to_owned() + &rows[23]
     };
-    assert_eq!(seen(Scroll::up), "files-000q leaves · lines 1 to 10 of 83: arrows, PgUp, PgDn");
+    assert_eq!(seen(Scroll::up), "files-000q leaves · ? explains · lines 1 to 10 of 83: arrows, PgUp, PgDn");
     seen(Scroll::down);
-    assert_eq!(seen(Scroll::down), "files-001q leaves · lines 3 to 12 of 83: arrows, PgUp, PgDn");
-    assert_eq!(seen(Scroll::page_down), "files-006q leaves · lines 13 to 22 of 83: arrows, PgUp, PgDn");
+    assert_eq!(
+        seen(Scroll::down),
+        "files-001q leaves · ? explains · lines 3 to 12 of 83: arrows, PgUp, PgDn"
+    );
+    assert_eq!(
+        seen(Scroll::page_down),
+        "files-006q leaves · ? explains · lines 13 to 22 of 83: arrows, PgUp, PgDn"
+    );
     let end = seen(Scroll::last);
     assert!(end.ends_with("lines 74 to 83 of 83: arrows, PgUp, PgDn"), "{end}");
     assert_eq!(seen(Scroll::page_down), end);

@@ -459,6 +459,10 @@ async fn fallen(prey: Deed, server: &str, servers: BTreeSet<String>, events: &mu
             Some(Event::ServerStatusChanged { server, to: ServerStatus::Ready, .. }) => {
                 waiting.remove(server.as_str());
             }
+            // One that was still being opened is told so.
+            Some(Event::ServerStatusChanged { server: down, .. }) => {
+                fallen |= prey == Deed::Connection && down == server;
+            }
             // The fall may be among what was missed.
             Some(Event::Lagged { .. }) | None => return,
             Some(_) => {}

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Config, MISUSED};
+use crate::output::note;
+use crate::signals::Stop;
+use crate::{Config, MISUSED};
 
 #[derive(Args)]
 pub struct AnnounceArgs {
@@ -23,9 +25,9 @@ pub struct AnnounceArgs {
 }
 
 #[cfg(not(any(feature = "consul", feature = "etcd")))]
-pub async fn run(args: &AnnounceArgs) -> u8 {
+pub async fn run(args: &AnnounceArgs, _: &Stop) -> u8 {
     let AnnounceArgs { config: Config { config, .. }, source: _, ttl: _, server, record: _ } = args;
-    eprintln!(
+    note!(
         "{}: {server}: this build has no directories: turn on the feature etcd or consul",
         config.display()
     );
@@ -33,30 +35,35 @@ pub async fn run(args: &AnnounceArgs) -> u8 {
 }
 
 #[cfg(any(feature = "consul", feature = "etcd"))]
-pub async fn run(args: &AnnounceArgs) -> u8 {
+pub async fn run(args: &AnnounceArgs, stop: &Stop) -> u8 {
     use mcp_troupe::discovery::{Announcement, AnnouncementNews};
+
+    use crate::output::say;
 
     let announcement: Announcement = match announcement(args) {
         Ok(announcement) => announcement,
         Err(mistake) => {
-            eprintln!("{mistake}");
+            note!("{mistake}");
             return MISUSED;
         }
     };
     let server = &args.server;
     let mut left = false;
+    let until = async {
+        stop.asked().await;
+    };
     announcement
-        .keep(crate::signals::interrupted(), |news| match news {
-            AnnouncementNews::Made => println!("{server} is announced"),
+        .keep(until, |news| match news {
+            AnnouncementNews::Made => say!("{server} is announced"),
             AnnouncementNews::Lost { error, retry_in } => {
-                eprintln!("{server} is not announced: {error}; again in {retry_in:?}");
+                note!("{server} is not announced: {error}; again in {retry_in:?}");
             }
-            AnnouncementNews::Withdrawn => println!("{server} is withdrawn"),
+            AnnouncementNews::Withdrawn => say!("{server} is withdrawn"),
             AnnouncementNews::Left(error) => {
                 left = true;
-                eprintln!("{server} is not withdrawn, and gone in {:?}: {error}", args.ttl);
+                note!("{server} is not withdrawn, and gone in {:?}: {error}", args.ttl);
             }
-            other => eprintln!("{server}: {other:?}"),
+            other => note!("{server}: {other:?}"),
         })
         .await;
     if left { crate::FAILED } else { 0 }

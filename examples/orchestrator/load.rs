@@ -7,15 +7,21 @@ use std::time::Duration;
 use clap::Args;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use mcp_troupe::{ConfigWatch, Readiness, Troupe};
+use mcp_troupe::{Call, ConfigWatch, Readiness, Troupe};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::metrics::MetricsArgs;
+use crate::output::{note, say};
 use crate::reload::Reloading;
-use crate::{Config, FAILED, Target, output, start_from};
+use crate::signals::Stop;
+use crate::waiting::while_waiting;
+use crate::{Config, FAILED, Target, output, start_from, tell_missing};
+
+/// How a result counts in which the tool reports an error of its own.
+const TOOL_ERROR: &str = "tool-error";
 
 /// How often the progress bar moves.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -35,7 +41,7 @@ pub struct LoadArgs {
     /// Make this many calls instead, however long they take.
     #[arg(long)]
     calls: Option<u64>,
-    /// Wait for every server before the first call, not only for one.
+    /// Wait for every server before the first call; else one that failed is not waited for.
     #[arg(long)]
     wait_all: bool,
     /// Take a changed configuration file, and on SIGHUP the file as it is, without losing a call.
@@ -54,6 +60,8 @@ pub struct LoadArgs {
 /// What one caller saw, and what all of them saw together.
 struct Account {
     calls: u64,
+    /// Calls that were open when the command was interrupted: they were cancelled at their servers.
+    cancelled: u64,
     answered: u64,
     ok: u64,
     errors: BTreeMap<&'static str, u64>,
@@ -67,6 +75,7 @@ impl Account {
             Histogram::new(3).expect("three significant digits are within hdrhistogram's 0 to 5");
         Self {
             calls: 0,
+            cancelled: 0,
             answered: 0,
             ok: 0,
             errors: BTreeMap::new(),
@@ -77,6 +86,7 @@ impl Account {
 
     fn add(&mut self, other: &Self) {
         self.calls += other.calls;
+        self.cancelled += other.cancelled;
         self.answered += other.answered;
         self.ok += other.ok;
         for (kind, count) in &other.errors {
@@ -97,6 +107,9 @@ struct Report {
     ok: u64,
     errors: BTreeMap<&'static str, u64>,
     lost: u64,
+    /// Calls that an interrupt cancelled.
+    #[serde(skip_serializing_if = "is_zero")]
+    cancelled: u64,
     per_server: BTreeMap<String, u64>,
     latency_us: Latency,
     calls_per_s: f64,
@@ -104,6 +117,10 @@ struct Report {
     /// Configurations that were taken, where they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     reloads: Option<u64>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize)]
@@ -122,7 +139,11 @@ enum Until {
     Calls(u64),
 }
 
-pub async fn run(args: &LoadArgs) -> u8 {
+pub async fn run(args: &LoadArgs, stop: &Stop) -> u8 {
+    let call = match args.target.call() {
+        Ok(call) => call,
+        Err(code) => return code,
+    };
     if let Err(code) = args.metrics.serve() {
         return code;
     }
@@ -131,28 +152,21 @@ pub async fn run(args: &LoadArgs) -> u8 {
         Ok(troupe) => troupe,
         Err(code) => return code,
     };
-    let wanted = if args.wait_all { Readiness::All } else { Readiness::Any };
-    if let Err(not_ready) = troupe.ready_within(wanted, args.config.wait).await {
-        eprintln!("{not_ready}");
-        return FAILED;
+    if let Err(code) = begin(&troupe, args, stop).await {
+        troupe.shutdown().await;
+        return code;
     }
     let reloading = match args.reload.then(|| Reloading::begin(&troupe, watch)).transpose() {
         Ok(reloading) => reloading,
         Err(error) => {
-            eprintln!("SIGHUP cannot be heard: {error}");
+            note!("SIGHUP cannot be heard: {error}");
             return FAILED;
         }
     };
     let begun = Instant::now();
-    let playing = play(&troupe, args, begun);
+    let playing = play(&troupe, args, &call, begun, stop);
     let total = if args.watch {
-        match crate::watch::during(&troupe, &args.config.config, playing).await {
-            Some(total) => total,
-            None => {
-                troupe.shutdown().await;
-                return FAILED;
-            }
-        }
+        crate::watch::during(&troupe, &args.config.config, playing).await
     } else {
         playing.await
     };
@@ -167,11 +181,27 @@ pub async fn run(args: &LoadArgs) -> u8 {
         print(&report);
     }
     troupe.shutdown().await;
-    if report.lost == 0 { 0 } else { FAILED }
+    match stop.code() {
+        Some(code) => code,
+        None if report.lost == 0 && report.ok > 0 => 0,
+        None => FAILED,
+    }
+}
+
+/// Waits for the servers, and says who is missing. Without any there is nothing to call.
+async fn begin(troupe: &Troupe, args: &LoadArgs, stop: &Stop) -> Result<(), u8> {
+    let wanted = if args.wait_all { Readiness::All } else { Readiness::Settled };
+    let ready = while_waiting(troupe, troupe.ready_within(wanted, args.config.wait));
+    let missing = stop.unless(ready).await?.map_err(|not_ready| {
+        tell_missing(&crate::not_ready(&not_ready.servers));
+        FAILED
+    })?;
+    tell_missing(&missing);
+    if !missing.is_empty() && missing.len() == troupe.servers().len() { Err(FAILED) } else { Ok(()) }
 }
 
 /// Runs all callers and adds up what they saw.
-async fn play(troupe: &Troupe, args: &LoadArgs, begun: Instant) -> Account {
+async fn play(troupe: &Troupe, args: &LoadArgs, call: &Call, begun: Instant, stop: &Stop) -> Account {
     let (progress, seen) = watch::channel(0u64);
     let mut callers = JoinSet::new();
     for caller in 0..u64::from(args.concurrency) {
@@ -182,8 +212,9 @@ async fn play(troupe: &Troupe, args: &LoadArgs, begun: Instant) -> Account {
             Some(calls) => Until::Calls(share(calls)),
             None => Until::Time(begun + args.duration),
         };
-        let (troupe, target, progress) = (troupe.clone(), args.target.clone(), progress.clone());
-        callers.spawn(async move { one_caller(&troupe, &target, until, &progress).await });
+        let (troupe, call) = (troupe.clone(), call.clone());
+        let (progress, stop) = (progress.clone(), stop.clone());
+        callers.spawn(async move { one_caller(&troupe, &call, until, &progress, &stop).await });
     }
     drop(progress);
     let bar = tokio::spawn(show_progress(seen, args.calls, args.duration, begun, args.json || args.watch));
@@ -191,7 +222,7 @@ async fn play(troupe: &Troupe, args: &LoadArgs, begun: Instant) -> Account {
     while let Some(account) = callers.join_next().await {
         match account {
             Ok(account) => total.add(&account),
-            Err(error) => eprintln!("a caller failed: {error}"),
+            Err(error) => note!("a caller failed: {error}"),
         }
     }
     // The bar ends when the last caller has gone.
@@ -201,11 +232,13 @@ async fn play(troupe: &Troupe, args: &LoadArgs, begun: Instant) -> Account {
 
 async fn one_caller(
     troupe: &Troupe,
-    target: &Target,
+    call: &Call,
     until: Until,
     progress: &watch::Sender<u64>,
+    stop: &Stop,
 ) -> Account {
     let mut account = Account::new();
+    let mut stopped = std::pin::pin!(stop.asked());
     loop {
         let now = Instant::now();
         let done = match until {
@@ -216,12 +249,19 @@ async fn one_caller(
             return account;
         }
         account.calls += 1;
-        let answer = troupe.call(target.call()).await;
+        let answer = tokio::select! { biased;
+            _ = &mut stopped => {
+                account.cancelled += 1;
+                return account;
+            }
+            answer = troupe.call(call.clone()) => answer,
+        };
         account.answered += 1;
         let latency = Instant::now().saturating_duration_since(now);
         // A histogram that resizes by itself takes every value.
         let _ = account.latency_us.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
         match answer {
+            Ok(reply) if reply.is_error() => *account.errors.entry(TOOL_ERROR).or_default() += 1,
             Ok(reply) => {
                 account.ok += 1;
                 match account.per_server.get_mut(reply.server.as_str()) {
@@ -278,7 +318,8 @@ fn report(total: &Account, elapsed: f64) -> Report {
         answered: total.answered,
         ok: total.ok,
         errors: total.errors.clone(),
-        lost: total.calls - total.answered,
+        lost: total.calls - total.answered - total.cancelled,
+        cancelled: total.cancelled,
         per_server: total.per_server.clone(),
         latency_us: Latency {
             p50: at(0.5),
@@ -295,18 +336,21 @@ fn report(total: &Account, elapsed: f64) -> Report {
 
 fn print(report: &Report) {
     let Report { calls, answered, ok, lost, calls_per_s, duration_s, .. } = report;
-    println!(
+    say!(
         "{calls} calls, {answered} answered, {ok} ok, {lost} lost, in {duration_s:.2} s: {calls_per_s:.0}/s"
     );
     let Latency { p50, p90, p99, p999, max } = report.latency_us;
-    println!("latency in µs: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}");
+    say!("latency in µs: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}");
     for (server, count) in &report.per_server {
-        println!("  {server}: {count} ({:.1} %)", 100.0 * *count as f64 / (*ok).max(1) as f64);
+        say!("  {server}: {count} ({:.1} %)", 100.0 * *count as f64 / (*ok).max(1) as f64);
+    }
+    if report.cancelled > 0 {
+        say!("  interrupted: {} open calls were cancelled", report.cancelled);
     }
     if let Some(reloads) = report.reloads {
-        println!("  configurations taken: {reloads}");
+        say!("  configurations taken: {reloads}");
     }
     for (kind, count) in &report.errors {
-        println!("  error {kind}: {count}");
+        say!("  error {kind}: {count}");
     }
 }

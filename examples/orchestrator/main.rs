@@ -1,6 +1,7 @@
 //! The troupe from a shell: a tour of what it does, and commands against your own `servers.json`.
 
 mod announce;
+mod arguments;
 mod load;
 mod metrics;
 mod output;
@@ -9,6 +10,7 @@ mod reload;
 mod servers;
 mod signals;
 mod tour;
+mod waiting;
 mod watch;
 
 use std::io::IsTerminal;
@@ -17,12 +19,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mcp_troupe::event::ServerStatus;
 use mcp_troupe::{
-    Call, CallError, CallNews, CallStream, ConfigFile, ConfigWatch, LogLevel, Priority, Readiness, Reply,
-    Troupe,
+    Call, CallError, CallNews, CallStream, ConfigFile, ConfigFileError, ConfigWatch, LogLevel, Priority,
+    Reply, ServerInfo, Troupe,
 };
 use serde_json::json;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use output::{note, say};
+use signals::Stop;
+use waiting::while_waiting;
 
 /// Many MCP servers as one dependable tool set.
 #[derive(Parser)]
@@ -39,23 +46,67 @@ struct Cli {
 enum Command {
     /// Start two example servers, call them, kill an actor in front of you (the default).
     Tour,
-    /// Print the merged catalogue of tools as JSON.
-    Tools(Config),
+    /// Print the merged catalogue of tools as JSON; who is missing, and why, goes to stderr.
+    #[command(after_help = TOOLS_HELP)]
+    Tools(ToolsArgs),
     /// Print the pins of all tools as JSON, for `pins.file` of the configuration: after somebody has looked at the tools.
+    #[command(after_help = PIN_HELP)]
     Pin(Config),
     /// Say every mistake of a configuration, with its place; start nothing.
+    #[command(after_help = CHECK_HELP)]
     Check(Config),
     /// Print the JSON schema of `servers.json`, for editors.
+    #[command(after_help = SCHEMA_HELP)]
     Schema,
     /// Make one call; its result goes to stdout.
+    #[command(after_help = CALL_HELP)]
     Call(CallArgs),
     /// Make calls as fast as they are answered, and account for every one.
+    #[command(after_help = LOAD_HELP)]
     Load(load::LoadArgs),
     /// Watch the supervision tree, live: status, breakers, pools, latencies, events. Logs are shown only with `2>FILE`.
+    #[command(after_help = WATCH_HELP)]
     Watch(watch::WatchArgs),
     /// Announce a server in a directory until interrupted.
+    #[command(after_help = ANNOUNCE_HELP)]
     Announce(announce::AnnounceArgs),
 }
+
+const TOOLS_HELP: &str = "Examples:
+  orchestrator tools --config servers.json
+  orchestrator tools | jq -r '.[].exposed'
+  orchestrator tools --strict --wait 90s   # exit 1 where a server is not ready";
+const PIN_HELP: &str = "Examples:
+  orchestrator pin > pins.json
+  orchestrator pin --config servers.json --wait 90s";
+const CHECK_HELP: &str = "Examples:
+  orchestrator check
+  orchestrator check --config ~/.config/agent/servers.json";
+const SCHEMA_HELP: &str = "Example:
+  orchestrator schema > servers.schema.json
+With \"$schema\": \"./servers.schema.json\" in servers.json editors complete and check its keys.";
+const CALL_HELP: &str = r#"Examples:
+  orchestrator call file.read '{"path":"documents/test.md"}'
+  orchestrator call file.read path=documents/test.md
+  orchestrator call files/file.write @arguments.json
+  echo '{"n": 1}' | orchestrator call echo -
+Of key=value a value that is JSON is taken as that: n=1 is a number, n='"1"' a text.
+
+Exit codes:
+  0    the tool's result is on stdout
+  1    there is no result: an error, one line of JSON, is on stderr
+  2    the command line, the arguments or the configuration is wrong
+  3    the tool reports an error of its own, isError (0 with --allow-tool-error)
+  130  interrupted; the call was cancelled at its server"#;
+const LOAD_HELP: &str = "Examples:
+  orchestrator load echo message=hi --concurrency 8 --duration 10s
+  orchestrator load echo --calls 1000 --json | jq .latency_us
+Ctrl-C ends it, cancels the calls that are open and prints the account so far. Exit 1 where no call succeeded.";
+const WATCH_HELP: &str = "Examples:
+  orchestrator watch --config servers.json
+  orchestrator watch --once > picture.txt";
+const ANNOUNCE_HELP: &str = r#"Example:
+  orchestrator announce --config servers.json files-1 '{"url":"ws://10.0.0.7:3000","group":"files"}'"#;
 
 /// Where the servers are named.
 #[derive(Args, Clone)]
@@ -63,9 +114,18 @@ struct Config {
     /// The `servers.json`.
     #[arg(long, default_value = "servers.json")]
     config: PathBuf,
-    /// How long the servers may take to start, such as 60s where they are downloaded first; `call` has its --timeout for that.
-    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    /// How long to wait for servers that have neither answered nor failed; `call` has its --timeout for that.
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     wait: Duration,
+}
+
+#[derive(Args)]
+struct ToolsArgs {
+    #[command(flatten)]
+    config: Config,
+    /// Exit with 1 where a server is not ready.
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Which tool, with which arguments, on which servers.
@@ -73,9 +133,8 @@ struct Config {
 struct Target {
     /// The tool: its name, `group/tool` or `group__tool`.
     tool: String,
-    /// Its arguments, a JSON object.
-    #[arg(default_value = "{}")]
-    arguments: String,
+    /// Its arguments: a JSON object, key=value ..., @FILE, or - for stdin.
+    arguments: Vec<String>,
     /// Only this server.
     #[arg(long)]
     server: Option<String>,
@@ -110,8 +169,23 @@ enum Urgency {
 }
 
 impl Target {
-    fn call(&self) -> Call {
-        let mut call = Call::tool(&self.tool).raw_args(&self.arguments).priority(match self.priority {
+    /// The call, unless its arguments are wrong, which is told.
+    fn call(&self) -> Result<Call, u8> {
+        let arguments = arguments::read(&self.arguments).map_err(|mistake| {
+            if output::for_people() {
+                note!("{mistake}");
+            } else {
+                output::json_line_to_stderr(&json!({
+                    "error": "invalid-arguments",
+                    "message": mistake.what,
+                    "hint": mistake.hint,
+                    "tool": self.tool,
+                    "retryable": false,
+                }));
+            }
+            MISUSED
+        })?;
+        let mut call = Call::tool(&self.tool).raw_args(&arguments).priority(match self.priority {
             Urgency::High => Priority::High,
             Urgency::Normal => Priority::Normal,
             Urgency::Low => Priority::Low,
@@ -137,7 +211,7 @@ impl Target {
         if self.idempotent {
             call = call.idempotent();
         }
-        call
+        Ok(call)
     }
 }
 
@@ -153,6 +227,9 @@ struct CallArgs {
     /// Ask the server to log about the call from this level on; goes with --progress.
     #[arg(long, value_parser = level, requires = "progress")]
     log_level: Option<LogLevel>,
+    /// Exit with 0 also where the tool reports an error of its own (isError).
+    #[arg(long)]
+    allow_tool_error: bool,
 }
 
 fn level(name: &str) -> Result<LogLevel, String> {
@@ -166,16 +243,27 @@ fn level(name: &str) -> Result<LogLevel, String> {
 const FAILED: u8 = 1;
 /// The command line or the configuration is wrong.
 const MISUSED: u8 = 2;
+/// The tool answered with an error of its own.
+const TOOL_ERROR: u8 = 3;
 
 /// What logs upgrade requests whole, tokens and all, stays below that, whatever the environment asks for.
 const UPGRADE_REQUESTS: &str = "tungstenite::handshake::client=debug";
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        // The servers of the tour refuse on purpose; what they refuse is shown where it happens.
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,audit=off,rmcp=error"))
-        .add_directive(UPGRADE_REQUESTS.parse().expect("it is a directive"));
     let cli = Cli::parse();
+    let usual = match &cli.command {
+        // Its stderr is for its own error, which says why; not for what becomes of other servers meanwhile.
+        Some(Command::Call(_)) => "off",
+        // The servers of the tour refuse on purpose; what they refuse is shown where it happens.
+        _ => "warn,audit=off,rmcp=error",
+    };
+    let mut filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual))
+        .add_directive(UPGRADE_REQUESTS.parse().expect("it is a directive"));
+    // Its span stands around all that actors do, and tells a user nothing.
+    if !std::env::var("RUST_LOG").is_ok_and(|wanted| wanted.contains("ractor")) {
+        filter = filter.add_directive("ractor=warn".parse().expect("it is a directive"));
+    }
     // Where the terminal shows a picture, a log would be written across it.
     let shown = match &cli.command {
         Some(Command::Watch(args)) => args.is_live(),
@@ -196,7 +284,13 @@ fn main() -> ExitCode {
     } else {
         BoxMakeWriter::new(std::io::stderr)
     };
-    tracing_subscriber::fmt().with_writer(logs).with_env_filter(filter).init();
+    tracing_subscriber::fmt()
+        .with_writer(logs)
+        .with_ansi(output::colours())
+        // A stderr that nobody reads any more is no reason to write to it.
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .init();
     let mut builder = if cli.current_thread {
         tokio::runtime::Builder::new_current_thread()
     } else {
@@ -205,32 +299,38 @@ fn main() -> ExitCode {
     match builder.enable_all().build() {
         Ok(runtime) => ExitCode::from(runtime.block_on(run(cli.command.unwrap_or(Command::Tour)))),
         Err(error) => {
-            eprintln!("no runtime: {error}");
+            note!("no runtime: {error}");
             ExitCode::from(FAILED)
         }
     }
 }
 
 async fn run(command: Command) -> u8 {
-    match command {
-        Command::Tour => match tour::play().await {
-            Ok(()) => 0,
-            Err(error) => {
-                eprintln!("the tour failed: {error}");
-                FAILED
-            }
-        },
-        Command::Tools(config) => tools(&config).await,
-        Command::Pin(config) => pin(&config).await,
-        Command::Check(config) => check(&config.config),
+    // What is over within moments is ended by the signal itself.
+    let stop = match command {
+        Command::Check(config) => return check(&config.config),
         Command::Schema => {
             output::json(&ConfigFile::schema());
-            0
+            return 0;
         }
-        Command::Call(args) => call(&args).await,
-        Command::Load(args) => load::run(&args).await,
-        Command::Watch(args) => watch::run(&args).await,
-        Command::Announce(args) => announce::run(&args).await,
+        _ => Stop::listen(),
+    };
+    match command {
+        Command::Tour => match stop.unless(tour::play()).await {
+            Ok(Ok(())) => 0,
+            Ok(Err(error)) => {
+                note!("the tour failed: {error}");
+                FAILED
+            }
+            Err(code) => code,
+        },
+        Command::Tools(args) => tools(&args, &stop).await,
+        Command::Pin(config) => pin(&config, &stop).await,
+        Command::Check(_) | Command::Schema => 0,
+        Command::Call(args) => call(&args, &stop).await,
+        Command::Load(args) => load::run(&args, &stop).await,
+        Command::Watch(args) => watch::run(&args, &stop).await,
+        Command::Announce(args) => announce::run(&args, &stop).await,
     }
 }
 
@@ -242,17 +342,48 @@ async fn start(path: &Path) -> Result<Troupe, u8> {
 /// The same for a file that is followed.
 async fn start_from(watch: &mut ConfigWatch, path: &Path) -> Result<Troupe, u8> {
     let misused = |message: String| {
-        eprintln!("{message}");
+        note!("{message}");
         MISUSED
     };
-    let file = watch.read().await.map_err(|error| misused(error.to_string()))?;
+    let file = watch.read().await.map_err(|error| match error {
+        ConfigFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            misused(no_file(path))
+        }
+        error => misused(error.to_string()),
+    })?;
     let started = Troupe::builder().config(file).start().await;
     started.map_err(|error| misused(format!("{}: {error}", path.display())))
 }
 
+/// What to do where there is no configuration.
+fn no_file(path: &Path) -> String {
+    let path = path.display();
+    format!(
+        r#"{path}: there is no such file
+hint: name another one with --config FILE, or begin with one server:
+  {{"mcpServers": {{"time": {{"command": "uvx", "args": ["mcp-server-time"]}}}}}}
+hint: `orchestrator schema` prints what a configuration may say, for editors"#
+    )
+}
+
+/// Says which servers are missing and why, a line each.
+fn tell_missing(missing: &[ServerInfo]) {
+    for server in missing {
+        note!("{server}");
+    }
+}
+
+/// Those of the servers that are not ready.
+fn not_ready(servers: &[ServerInfo]) -> Vec<ServerInfo> {
+    servers.iter().filter(|info| info.status != ServerStatus::Ready).cloned().collect()
+}
+
 /// The text of a configuration, or what is wrong with its file. A pipe or a device may never end.
 fn text_of(path: &Path) -> Result<String, String> {
-    let told = |error: std::io::Error| format!("{}: {error}", path.display());
+    let told = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => no_file(path),
+        _ => format!("{}: {error}", path.display()),
+    };
     if !std::fs::metadata(path).map_err(told)?.is_file() {
         return Err(format!("{}: it is no regular file", path.display()));
     }
@@ -264,45 +395,52 @@ fn check(path: &Path) -> u8 {
     let text = match text_of(path) {
         Ok(text) => text,
         Err(message) => {
-            eprintln!("{message}");
+            note!("{message}");
             return MISUSED;
         }
     };
     let mistakes = ConfigFile::mistakes(&text);
     for mistake in &mistakes {
-        eprintln!("{}:{mistake}", path.display());
+        note!("{}:{mistake}", path.display());
     }
     if let Ok(file) = ConfigFile::parse(&text) {
         // No mistake of the text, and no reason to fail: what is right on one machine may be loose on another.
-        file.loose_permissions(path).iter().for_each(|loose| eprintln!("warning: {loose}"));
+        file.loose_permissions(path).iter().for_each(|loose| note!("warning: {loose}"));
     }
     if mistakes.is_empty() { 0 } else { MISUSED }
 }
 
-async fn tools(config: &Config) -> u8 {
+async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
+    let config = &args.config;
     let troupe = match start(&config.config).await {
         Ok(troupe) => troupe,
         Err(code) => return code,
     };
-    // Servers that are down are shown as missing; they are no reason to show nothing.
-    let ready = troupe.ready_within(Readiness::All, config.wait).await;
-    if let Err(not_ready) = &ready {
-        eprintln!("{not_ready}");
-    }
+    let settled = stop.unless(while_waiting(&troupe, troupe.settled_within(config.wait))).await;
+    let missing = match settled {
+        Ok(missing) => missing,
+        Err(code) => {
+            troupe.shutdown().await;
+            return code;
+        }
+    };
+    // They are no reason to show nothing.
+    tell_missing(&missing);
     for source in &troupe.stats().await.sources {
         if let Some(reason) = &source.reason {
-            eprintln!("source {} is {}: {reason}", source.id, source.status);
+            note!("source {} is {}: {reason}", source.id, source.status);
         }
         if source.skipped > 0 {
-            eprintln!(
+            note!(
                 "source {}: {} of its records are left out; RUST_LOG=info says which",
-                source.id, source.skipped
+                source.id,
+                source.skipped
             );
         }
     }
     let unknown = troupe.cache().unknown_tools();
     for rule in &unknown {
-        eprintln!("{}: {rule}", config.config.display());
+        note!("{}: {rule}", config.config.display());
     }
     let tools: Vec<_> = troupe
         .tools()
@@ -319,18 +457,18 @@ async fn tools(config: &Config) -> u8 {
         .collect();
     output::json(&tools);
     troupe.shutdown().await;
-    match (ready, unknown.is_empty()) {
-        (_, false) => MISUSED,
-        (Ok(()), true) => 0,
-        (Err(_), true) => FAILED,
+    match (unknown.is_empty(), args.strict && !missing.is_empty()) {
+        (false, _) => MISUSED,
+        (true, true) => FAILED,
+        (true, false) => 0,
     }
 }
 
-async fn pin(config: &Config) -> u8 {
+async fn pin(config: &Config, stop: &Stop) -> u8 {
     let mut file = match ConfigWatch::new(&config.config).read().await {
         Ok(file) => file,
         Err(error) => {
-            eprintln!("{error}");
+            note!("{error}");
             return MISUSED;
         }
     };
@@ -339,47 +477,61 @@ async fn pin(config: &Config) -> u8 {
     let troupe = match Troupe::builder().config(file).start().await {
         Ok(troupe) => troupe,
         Err(error) => {
-            eprintln!("{}: {error}", config.config.display());
+            note!("{}: {error}", config.config.display());
             return MISUSED;
         }
     };
     // Without the pins of a server that is down it would not be pinned any more.
-    let code = match troupe.ready_within(Readiness::All, config.wait).await {
-        Ok(()) => {
+    let settled = stop.unless(while_waiting(&troupe, troupe.settled_within(config.wait))).await;
+    let code = match settled {
+        Ok(missing) if missing.is_empty() => {
             output::json(&troupe.pins().await);
             0
         }
-        Err(not_ready) => {
-            eprintln!("nothing is pinned: {not_ready}");
+        Ok(missing) => {
+            note!("nothing is pinned, since not every server is ready:");
+            tell_missing(&missing);
             FAILED
         }
+        Err(code) => code,
     };
     troupe.shutdown().await;
     code
 }
 
-async fn call(args: &CallArgs) -> u8 {
+async fn call(args: &CallArgs, stop: &Stop) -> u8 {
+    let mut request = match args.target.call() {
+        Ok(request) => request,
+        Err(code) => return code,
+    };
     let troupe = match start(&args.config.config).await {
         Ok(troupe) => troupe,
         Err(code) => return code,
     };
-    let mut request = args.target.call();
     if let Some(level) = args.log_level {
         request = request.log_level(level);
     }
-    let answer = match args.progress {
-        true => told(troupe.call_stream(request)).await,
-        false => troupe.call(request).await,
-    };
-    let code = match answer {
-        Ok(reply) => {
-            println!("{}", reply.result);
-            0
+    let answer = async {
+        match args.progress {
+            true => told(troupe.call_stream(request)).await,
+            false => while_waiting(&troupe, troupe.call(request)).await,
         }
-        Err(error) => {
-            output::json_line_to_stderr(&error);
+    };
+    // Dropped, the call is cancelled at its server.
+    let code = match stop.unless(answer).await {
+        Ok(Ok(reply)) => {
+            say!("{}", reply.result);
+            if reply.is_error() && !args.allow_tool_error { TOOL_ERROR } else { 0 }
+        }
+        Ok(Err(error)) => {
+            if output::for_people() {
+                note!("{error}");
+            } else {
+                output::json_line_to_stderr(&error);
+            }
             FAILED
         }
+        Err(code) => code,
     };
     troupe.shutdown().await;
     code
@@ -390,9 +542,9 @@ async fn told(mut stream: CallStream) -> Result<Reply, CallError> {
     loop {
         match stream.next().await {
             Some(CallNews::Answer(answer)) => return answer,
-            Some(CallNews::Progress(progress)) => eprintln!("{}: {progress}", progress.server),
-            Some(CallNews::Log(log)) => eprintln!("{}: {}: {}", log.server, log.level, log.data),
-            Some(CallNews::Missed(missed)) => eprintln!("({missed} reports were missed)"),
+            Some(CallNews::Progress(progress)) => note!("{}: {progress}", progress.server),
+            Some(CallNews::Log(log)) => note!("{}: {}: {}", log.server, log.level, log.data),
+            Some(CallNews::Missed(missed)) => note!("({missed} reports were missed)"),
             Some(_) => {}
             None => unreachable!("a stream ends with its answer"),
         }

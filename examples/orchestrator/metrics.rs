@@ -7,6 +7,7 @@ use mcp_troupe::observability::DURATION_BUCKETS;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::FAILED;
+use crate::output::note;
 
 #[derive(Args, Clone)]
 pub struct MetricsArgs {
@@ -20,7 +21,7 @@ impl MetricsArgs {
     pub fn serve(&self) -> Result<(), u8> {
         let Some(wanted) = self.metrics else { return Ok(()) };
         let failed = |error: String| {
-            eprintln!("no metrics at {wanted}: {error}");
+            note!("no metrics at {wanted}: {error}");
             FAILED
         };
         // The exporter does not say which port it got.
@@ -31,7 +32,7 @@ impl MetricsArgs {
             .set_buckets(&DURATION_BUCKETS)
             .and_then(PrometheusBuilder::install)
             .map_err(|error| failed(error.to_string()))?;
-        eprintln!("metrics at http://{address}/metrics");
+        note!("metrics at http://{address}/metrics");
         Ok(())
     }
 }

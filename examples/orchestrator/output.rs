@@ -1,19 +1,58 @@
-//! What the commands print.
+//! What the commands print. Whoever reads it may leave: a pipe that is closed takes nothing more, and that is no error.
+
+use std::fmt::Arguments;
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
+
+/// A line on stdout.
+macro_rules! say {
+    () => { $crate::output::stdout(format_args!("\n")) };
+    ($($words:tt)*) => { $crate::output::stdout(format_args!("{}\n", format_args!($($words)*))) };
+}
+
+/// A line on stderr.
+macro_rules! note {
+    ($($words:tt)*) => { $crate::output::stderr(format_args!("{}\n", format_args!($($words)*))) };
+}
+
+pub(crate) use {note, say};
+
+/// Prints to stdout.
+pub fn stdout(words: Arguments<'_>) {
+    let mut stdout = io::stdout().lock();
+    // Nobody may read it any more.
+    let _ = stdout.write_fmt(words).and_then(|()| stdout.flush());
+}
+
+/// Prints to stderr.
+pub fn stderr(words: Arguments<'_>) {
+    // As above.
+    let _ = io::stderr().lock().write_fmt(words);
+}
 
 /// Pretty JSON on stdout.
 pub fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => println!("{text}"),
-        Err(error) => eprintln!("no JSON: {error}"),
+        Ok(text) => say!("{text}"),
+        Err(error) => note!("no JSON: {error}"),
     }
 }
 
 /// One line of JSON on stderr.
 pub fn json_line_to_stderr(value: &impl Serialize) {
     match serde_json::to_string(value) {
-        Ok(text) => eprintln!("{text}"),
-        Err(error) => eprintln!("no JSON: {error}"),
+        Ok(text) => note!("{text}"),
+        Err(error) => note!("no JSON: {error}"),
     }
+}
+
+/// Whether people read stderr: else it is for programs, and has neither colours nor what is drawn over.
+pub fn for_people() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Whether stderr has colours: on a terminal, unless `NO_COLOR` is set and not empty.
+pub fn colours() -> bool {
+    for_people() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

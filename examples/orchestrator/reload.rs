@@ -4,6 +4,8 @@ use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Troupe};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::output::note;
+
 /// A configuration file that is followed.
 pub struct Reloading {
     stop: oneshot::Sender<()>,
@@ -36,7 +38,7 @@ impl Reloading {
         match self.task.await {
             Ok(taken) => taken,
             Err(error) => {
-                eprintln!("the configuration was not followed to the end: {error}");
+                note!("the configuration was not followed to the end: {error}");
                 0
             }
         }
@@ -45,13 +47,13 @@ impl Reloading {
 
 async fn take(troupe: &Troupe, file: Result<ConfigFile, ConfigFileError>) -> bool {
     let refused = |reason: String| {
-        eprintln!("not reloaded, the old configuration goes on: {reason}");
+        note!("not reloaded, the old configuration goes on: {reason}");
         false
     };
     match file {
         Ok(file) => match troupe.apply(file).await {
             Ok(applied) => {
-                eprintln!("reloaded: {applied}");
+                note!("reloaded: {applied}");
                 true
             }
             Err(error) => refused(error.to_string()),

@@ -1,26 +1,98 @@
-//! What asks a command to end.
+//! What asks a command to end: Ctrl-C (SIGINT) and SIGTERM. The first lets it end in order, the second ends it at once.
 
-/// Waits for Ctrl-C or the signal to end.
-pub async fn interrupted() {
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated() => {}
+use tokio::sync::watch;
+
+/// What a shell expects of a program that ended by SIGINT, and by SIGTERM: 128 and the signal's number.
+const INTERRUPTED: u8 = 130;
+#[cfg(unix)]
+const TERMINATED: u8 = 143;
+
+/// Tells whether the command was asked to end, and with which exit code it does.
+#[derive(Clone)]
+pub struct Stop(watch::Receiver<Option<u8>>);
+
+impl Stop {
+    /// Listens from now on. To be called within the runtime.
+    pub fn listen() -> Self {
+        let (asked, stop) = watch::channel(None);
+        tokio::spawn(async move {
+            let mut signals = Signals::listen();
+            asked.send_replace(Some(signals.next().await));
+            // Who asks twice does not want to wait for anything.
+            let code = signals.next().await;
+            std::process::exit(code.into());
+        });
+        Self(stop)
+    }
+
+    /// Waits until the command is asked to end. Returns its exit code.
+    pub async fn asked(&self) -> u8 {
+        let mut stop = self.0.clone();
+        match stop.wait_for(Option::is_some).await.map(|code| *code) {
+            Ok(Some(code)) => code,
+            // Nobody listens any more: the runtime is ending.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The exit code, if the command was asked to end.
+    pub fn code(&self) -> Option<u8> {
+        *self.0.borrow()
+    }
+
+    /// Does some work, unless the command is asked to end meanwhile: then the work is dropped.
+    pub async fn unless<T>(&self, work: impl Future<Output = T>) -> Result<T, u8> {
+        tokio::select! { biased;
+            code = self.asked() => Err(code),
+            done = work => Ok(done),
+        }
     }
 }
 
 #[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
+struct Signals {
+    interrupt: Option<tokio::signal::unix::Signal>,
+    terminate: Option<tokio::signal::unix::Signal>,
+}
 
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminated) => {
-            let _ = terminated.recv().await;
+#[cfg(unix)]
+impl Signals {
+    /// Where a signal cannot be heard it ends the program, as it does by itself.
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let [interrupt, terminate] =
+            [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
+        Self { interrupt, terminate }
+    }
+
+    async fn next(&mut self) -> u8 {
+        async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
         }
-        Err(_) => std::future::pending().await,
+        tokio::select! {
+            () = received(&mut self.interrupt) => INTERRUPTED,
+            () = received(&mut self.terminate) => TERMINATED,
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending().await
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) -> u8 {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => INTERRUPTED,
+            Err(_) => std::future::pending().await,
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The tour: two servers, a few calls, a kill in front of the reader, and the figures.
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::output;
+use crate::output::say;
 use crate::servers::database::{Config, DatabaseServer, create_demo};
 use crate::servers::files::{FileServer, Rules, sample_workspace};
 use crate::servers::{Running, serve};
@@ -19,19 +20,21 @@ use crate::servers::{Running, serve};
 /// How long any one thing of the tour may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a line of the kill stands alone on a terminal.
+const PAUSE: Duration = Duration::from_millis(900);
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 pub async fn play() -> Outcome<()> {
-    println!("mcp-troupe: many MCP servers as one dependable tool set\n");
+    say!("mcp-troupe: many MCP servers as one dependable tool set\n");
     let folder = tempfile::tempdir()?;
     let files = start_files(&folder.path().join("workspace")).await?;
     let database = start_database(&folder.path().join("mcp_demo.db")).await?;
-    println!("two servers, built on the official SDK, listen on free ports:");
-    println!("  File System Server  {}", files.url());
-    println!("  Database Server     {}", database.url());
+    say!("two servers, built on the official SDK, listen on free ports:");
+    say!("  File System Server  {}", files.url());
+    say!("  Database Server     {}", database.url());
 
     let mut settings = Settings::default();
-    settings.strategy = "weighted".to_owned();
     settings.breaker.failure_threshold = 3;
     let troupe = Troupe::builder()
         .settings(settings)
@@ -47,7 +50,11 @@ pub async fn play() -> Outcome<()> {
     troupe.shutdown().await;
     files.shutdown().await;
     database.shutdown().await;
-    println!("  every call was answered; nothing is left running. Goodbye!");
+    say!("  every call was answered; nothing is left running");
+    say!("\nNow with servers of your own: name them in a servers.json, then");
+    say!("  orchestrator check --config servers.json   # what is wrong with it");
+    say!("  orchestrator tools --config servers.json   # what they offer");
+    say!("  orchestrator watch --config servers.json   # how they are, live");
     played
 }
 
@@ -68,23 +75,23 @@ async fn start_database(file: &std::path::Path) -> Outcome<Running> {
 async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
     step("who plays, and what is on offer");
     for server in troupe.servers() {
-        println!("  {} is {} at {} ({})", server.id, server.status, server.endpoint, server.tags.join(", "));
+        say!("  {} is {} at {} ({})", server.id, server.status, server.endpoint, server.tags.join(", "));
         for tool in troupe.tools().iter().filter(|tool| tool.servers.contains(&server.id)) {
-            println!("    {:<22} for models: {}", tool.name, tool.exposed);
+            say!("    {:<22} for models: {}", tool.name, tool.exposed);
         }
     }
 
     step("read a file");
     let reply = call(troupe, Call::tool("file.read").args(json!({"path": "documents/test.md"}))).await?;
     let file: Value = reply.structured()?;
-    println!("  documents/test.md: {:?}", file["content"].as_str().unwrap_or_default());
+    say!("  documents/test.md: {:?}", file["content"].as_str().unwrap_or_default());
 
     step("query the database");
     let query = json!({"connection": "postgresql", "query": "SELECT * FROM users LIMIT 5"});
     let reply = call(troupe, Call::tool("database.query").args(query)).await?;
     let users: Value = reply.structured()?;
     for row in users["rows"].as_array().into_iter().flatten() {
-        println!("  {:>2}  {:<8} {}", row["id"], text(&row["username"]), text(&row["email"]));
+        say!("  {:>2}  {:<8} {}", row["id"], text(&row["username"]), text(&row["email"]));
     }
 
     step("two calls at once, to two servers");
@@ -92,8 +99,8 @@ async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
     let tables = Call::tool("database.schema").args(json!({"connection": "postgresql", "type": "tables"}));
     let (files, tables) = tokio::join!(call(troupe, files), call(troupe, tables));
     let (files, tables): (Value, Value) = (files?.structured()?, tables?.structured()?);
-    println!("  files:  {}", names(&files["entries"], "name"));
-    println!("  tables: {}", names(&tables["data"], "table_name"));
+    say!("  files:  {}", names(&files["entries"], "name"));
+    say!("  tables: {}", names(&tables["data"], "table_name"));
 
     step("a transaction, on a connection that is leased for it");
     transaction(troupe).await?;
@@ -106,7 +113,7 @@ async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
     ] {
         match troupe.call(call).await {
             Ok(reply) => return Err(format!("this should not have worked: {}", reply.result).into()),
-            Err(error) => println!("  {error}"),
+            Err(error) => say!("  {error}"),
         }
     }
 
@@ -114,10 +121,7 @@ async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
     kill(troupe, events).await?;
 
     step("the figures");
-    let stats = troupe.stats().await;
-    figures(&stats);
-    println!("\n  the same as JSON:");
-    output::json(&stats);
+    figures(&troupe.stats().await);
     Ok(())
 }
 
@@ -136,33 +140,31 @@ async fn transaction(troupe: &Troupe) -> Outcome<()> {
         .await?;
     let inside = users(lease.call(Call::tool("database.query").args(&count)).await?)?;
     let outside = users(call(troupe, Call::tool("database.query").args(&count)).await?)?;
-    println!("  a user is added: {inside} users inside the transaction, {outside} outside");
+    say!("  a user is added: {inside} users inside the transaction, {outside} outside");
     drop(lease);
     let after = users(call(troupe, Call::tool("database.query").args(&count)).await?)?;
-    println!("  the lease ends without a commit: {after} users");
+    say!("  the lease ends without a commit: {after} users");
     Ok(())
 }
 
-/// Kills one server actor, and shows that it comes back and answers.
+/// Kills one server actor, and shows that it comes back and answers. What happened is told with its times, line by line.
 async fn kill(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
+    say!("  it is killed by order, as a bug would kill it: its connections go with it");
+    linger().await;
     let begun = Instant::now();
     inject(troupe, Target::server("fs-server"), Fault::Kill).await?;
     let back = async {
-        let mut fell = false;
+        let mut told = Vec::new();
         while let Some(event) = events.next().await {
             match event {
                 Event::ServerDown { server, incarnation, cause, .. } => {
-                    fell = true;
-                    println!("  {server}, life {incarnation}: {cause}");
+                    told.push(format!("{server}, life {incarnation}: {cause}"));
                 }
-                Event::ServerStatusChanged { server, incarnation, to, .. } if fell => {
-                    let after = Instant::now().saturating_duration_since(begun);
-                    println!(
-                        "  {server}, life {incarnation}: {to} after {:.1} ms",
-                        after.as_secs_f64() * 1e3
-                    );
+                Event::ServerStatusChanged { server, incarnation, to, .. } if !told.is_empty() => {
+                    let after = Instant::now().saturating_duration_since(begun).as_secs_f64() * 1e3;
+                    told.push(format!("{server}, life {incarnation}: {to} after {after:.1} ms"));
                     if to == ServerStatus::Ready {
-                        return Ok(());
+                        return Ok(told);
                     }
                 }
                 _ => {}
@@ -170,14 +172,20 @@ async fn kill(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
         }
         Err("the troupe ended")
     };
-    tokio::time::timeout(PATIENCE, back).await.map_err(|_| "it did not come back")??;
+    for line in tokio::time::timeout(PATIENCE, back).await.map_err(|_| "it did not come back")?? {
+        say!("  {line}");
+        linger().await;
+    }
     let reply = call(troupe, Call::tool("file.read").args(json!({"path": "documents/test.md"}))).await?;
-    println!(
-        "  it answers again: {} bytes in {:.1} ms",
-        reply.result.len(),
-        reply.duration.as_secs_f64() * 1e3
-    );
+    say!("  it answers again: {} bytes in {:.1} ms", reply.result.len(), reply.duration.as_secs_f64() * 1e3);
     Ok(())
+}
+
+/// On a terminal somebody looks on, for whom milliseconds are too short. What is told has happened by then.
+async fn linger() {
+    if std::io::stdout().is_terminal() {
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn call(troupe: &Troupe, call: Call) -> Outcome<Reply> {
@@ -185,7 +193,7 @@ async fn call(troupe: &Troupe, call: Call) -> Outcome<Reply> {
 }
 
 fn step(title: &str) {
-    println!("\n— {title}");
+    say!("\n— {title}");
 }
 
 fn text(value: &Value) -> &str {
@@ -198,15 +206,22 @@ fn names(entries: &Value, key: &str) -> String {
 }
 
 fn figures(stats: &Stats) {
-    println!(
+    say!(
         "  {:<10} {:<8} {:>5} {:>9} {:>8} {:>5} {:>9} {:>9}",
-        "server", "status", "life", "breaker", "attempts", "ok", "p50 µs", "p99 µs"
+        "server",
+        "status",
+        "life",
+        "breaker",
+        "attempts",
+        "ok",
+        "p50 µs",
+        "p99 µs"
     );
     for server in &stats.servers {
         let attempts: u64 = server.outcomes.values().sum();
         let ok = server.outcomes.get("ok").copied().unwrap_or_default();
         let breaker = server.breaker.as_ref().map(|breaker| breaker.state.to_string()).unwrap_or_default();
-        println!(
+        say!(
             "  {:<10} {:<8} {:>5} {:>9} {:>8} {:>5} {:>9} {:>9}",
             server.id.as_str(),
             server.status.to_string(),

@@ -383,7 +383,7 @@ async fn request(id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>) -> 
     guard.disarm();
     match said {
         Ok(Word::Answer(answer)) => Some(answer),
-        Ok(Word::Unknown { error, catalogue: _ }) => Some(Err(error)),
+        Ok(Word::Unknown { error, kind: _, catalogue: _ }) => Some(Err(error)),
         Ok(Word::Back(_)) | Err(_) => None,
     }
 }

@@ -69,7 +69,7 @@ impl Actor for EventsActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             EventsMsg::Emit(event) => {
-                tracing::info!(target: "mcp_troupe::events", event = ?event);
+                tracing::info!(target: "mcp_troupe::events", "{event}");
                 state.subscribers.retain_mut(|subscriber| subscriber.tell(&event));
             }
             EventsMsg::Subscribe(events) => {

@@ -25,7 +25,8 @@ pub(super) async fn fetch(queue: mpsc::Sender<PumpMsg>, listings: Vec<Listing>, 
         let (kind, queue) = (listing.kind(), queue.clone());
         async move {
             let listed = tokio::time::timeout_at(until, pages(queue, listing)).await;
-            let late = |_| Err(format!("its {kind}s were not listed within {}", rounded(limit)));
+            let late =
+                |_| Err(format!("its {kind}s were not listed within {} (pool.listTimeout)", rounded(limit)));
             (kind, listed.unwrap_or_else(late))
         }
     };

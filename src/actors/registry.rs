@@ -420,6 +420,7 @@ impl RegistryState {
             info: member.info(),
             actor: member.alive().cloned(),
             offer: member.offer.clone(),
+            settled: member.settled,
             leaving: matches!(member.phase, Phase::Ended | Phase::Leaving(_)),
             timeout: member.registration.spec.timeout,
         });

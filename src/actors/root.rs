@@ -50,6 +50,8 @@ pub use apply::ApplyError;
 pub(crate) use sources::RegisteredSource;
 use sources::Sources;
 
+crate::error::debug_as_display!(RegisterError);
+
 /// Restarts of its own children that the root grants within [`RESTARTS_WINDOW`]. These actors hold no sockets and parse
 /// nothing; if they end this often the fault is in this library, and the host's supervisor should know.
 const RESTARTS_MAX: usize = 1_000;
@@ -59,7 +61,7 @@ const RESTARTS_WINDOW: Duration = Duration::from_secs(60);
 pub(crate) type StrategiesFactory = Arc<dyn Fn() -> Strategies + Send + Sync>;
 
 /// Why a server was not registered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
     /// The id is taken, or its former owner has not finished yet.
     #[error("the server id {0} is registered already")]

@@ -25,6 +25,7 @@ use crate::error::CallError;
 use crate::event::ExitCause;
 use crate::id::{AttemptId, CallId, Incarnation, RouterLife, ServerId};
 use crate::news::CallNews;
+use crate::offer::OfferKind;
 use crate::policy::catalogue::Catalogue;
 use crate::policy::routing::{
     Abandoned, Answer, CancelReason, Completion, Dispatch, LeaseNews, News, Outlet, Routing, Settled,
@@ -37,8 +38,9 @@ use crate::stats::RouterStats;
 pub(crate) enum Word {
     /// The answer.
     Answer(Answer),
-    /// The answer, an error: nobody offers in this catalogue what the call names. Whoever called looks for near names.
-    Unknown { error: CallError, catalogue: Arc<Catalogue> },
+    /// The answer, an error: nobody offers in this catalogue what the call names. Whoever called looks for near names of this
+    /// kind.
+    Unknown { error: CallError, kind: OfferKind, catalogue: Arc<Catalogue> },
     /// The router ended before any server has seen the call.
     Back(Arc<Call>),
 }
@@ -222,8 +224,8 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         port.say(Word::Answer(answer));
     }
 
-    fn unknown(&mut self, port: Port, error: CallError, catalogue: &Arc<Catalogue>) {
-        port.say(Word::Unknown { error, catalogue: catalogue.clone() });
+    fn unknown(&mut self, port: Port, error: CallError, kind: OfferKind, catalogue: &Arc<Catalogue>) {
+        port.say(Word::Unknown { error, kind, catalogue: catalogue.clone() });
     }
 
     fn left(&self, port: &Port) -> bool {

@@ -14,6 +14,8 @@ use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
 use crate::json::members::{members, string};
 
+crate::error::debug_as_display!(ReplyError);
+
 /// The answer to a call.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -74,7 +76,7 @@ struct Asking<'a> {
 }
 
 /// A result that has not the shape that was asked for.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum ReplyError {
     /// The tool itself reported an error.
     #[error("the tool reported an error: {0}")]

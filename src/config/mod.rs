@@ -50,8 +50,10 @@ pub use source::{Place, SourceConfig, TlsConfig};
 pub use tls::TlsOptions;
 pub use wire::{Dialect, EraChoice};
 
+crate::error::debug_as_display!(ConfigError);
+
 /// A mistake in the configuration: which key, and what is wrong with its value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {reason}")]
 pub struct ConfigError {
     /// The key, as a path into the configuration: `troupe.pool.max`, `mcpServers.files.url`.

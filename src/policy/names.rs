@@ -10,16 +10,24 @@ const SEPARATOR: &str = "__";
 /// another original gives the same, ends in a hash of its original.
 pub fn exposed(group: &str, tool: &str, ambiguous: bool) -> String {
     let original = format!("{group}{SEPARATOR}{tool}");
-    let plain: String = original
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' })
-        .collect();
+    let plain: String = original.chars().map(legal).collect();
     if plain.len() <= EXPOSED_CHARS_MAX && !ambiguous {
         return plain;
     }
     let hash = format!("_{:08x}", fold(fnv1a(format!("{group}/{tool}").as_bytes())));
     let kept = plain.len().min(EXPOSED_CHARS_MAX - hash.len());
     format!("{}{hash}", &plain[..kept])
+}
+
+/// Whether an exposed name begins with this group, so that it may be that of a tool of it.
+pub fn is_of_group(exposed: &str, group: &str) -> bool {
+    let mut rest = exposed.chars();
+    group.chars().all(|c| rest.next() == Some(legal(c))) && rest.as_str().starts_with(SEPARATOR)
+}
+
+/// The character that stands for another one in an exposed name.
+fn legal(c: char) -> char {
+    if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }
 }
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): the same in every process and version, as a name that models learn must be.
@@ -43,6 +51,12 @@ mod tests {
     #[test]
     fn a_short_name_is_shown_plainly() {
         assert_eq!(exposed("files", "file.read", false), "files__file_read");
+    }
+
+    #[test]
+    fn a_name_is_of_the_group_that_it_begins_with() {
+        assert!(is_of_group("my_files__read", "my.files") && is_of_group("a__b__c", "a__b"));
+        assert!(!is_of_group("files__read", "file") && !is_of_group("files", "files"));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub fn pick<'a>(
     match catalogue.resolve(tool, selector.group.as_deref(), |_| true) {
         Resolution::Unknown if matching => {
             let near = catalogue.near(OfferKind::Tool, tool);
-            Err(CallErrorKind::UnknownTool { near, missing: Vec::new() })
+            Err(CallErrorKind::UnknownTool { near, blocked: Vec::new() })
         }
         Resolution::Unknown | Resolution::Found(_) | Resolution::Several(_) | Resolution::Ambiguous(_) => {
             Err(CallErrorKind::NoMatch { selector: selector.describe() })
@@ -169,7 +169,7 @@ mod tests {
         let unknown = picked(&Call::tool("wirte").tag("us"));
         assert_eq!(
             unknown,
-            Err(CallErrorKind::UnknownTool { near: vec!["write".to_owned()], missing: vec![] })
+            Err(CallErrorKind::UnknownTool { near: vec!["write".to_owned()], blocked: vec![] })
         );
     }
 }

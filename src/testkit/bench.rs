@@ -13,6 +13,7 @@ use crate::event::ServerStatus;
 use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
 use crate::json::RawJson;
 use crate::news::CallNews;
+use crate::offer::OfferKind;
 use crate::policy::catalogue::{Catalogue, Definition, Offer, Resolution, ServerOffer};
 use crate::policy::routing::{Answer, CancelReason, Completion, Dispatch, Outlet, Routing, Standing};
 use crate::policy::search::SearchIndex;
@@ -73,7 +74,7 @@ impl Outlet<(), usize> for Stage {
         self.answers += u64::from(answer.is_ok());
     }
 
-    fn unknown(&mut self, (): (), _: CallError, _: &Arc<Catalogue>) {}
+    fn unknown(&mut self, (): (), _: CallError, _: OfferKind, _: &Arc<Catalogue>) {}
 
     fn left(&self, (): &()) -> bool {
         false

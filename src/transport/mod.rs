@@ -327,7 +327,7 @@ pub enum LinkError {
     #[error("the server broke the protocol: {0}")]
     Protocol(String),
     /// The peer sent a message over the limit.
-    #[error("the server sent a message over the limit of {limit} bytes")]
+    #[error("the server sent a message over the limit of {limit} bytes (limits.messageBytesMax)")]
     TooLarge {
         /// The limit in bytes.
         limit: usize,
@@ -340,7 +340,10 @@ fn ended(code: Option<i32>, signal: Option<i32>, stderr: Option<&str>) -> String
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "ended".to_owned(),
     };
-    let last_words = stderr.map(|stderr| format!("; its stderr ends with: {stderr}")).unwrap_or_default();
+    // Of a long one the first lines are told as well.
+    let verb = |stderr: &str| if stderr.contains(" | … | ") { "says" } else { "ends with" };
+    let last_words =
+        stderr.map(|stderr| format!("; its stderr {}: {stderr}", verb(stderr))).unwrap_or_default();
     format!("the server's process {how}{last_words}")
 }
 

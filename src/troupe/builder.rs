@@ -26,11 +26,13 @@ use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
 use crate::question::{Elicited, Handlers, Question, Root};
 use crate::transport::Connector;
 
+crate::error::debug_as_display!(StartError);
+
 /// The place of the first server that a host registers by hand, behind all that a configuration may name.
 const REGISTERED_ORDER: u64 = 1 << 32;
 
 /// Why a troupe did not start.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// The configuration is wrong.

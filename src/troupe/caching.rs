@@ -32,6 +32,8 @@ use crate::policy::response_cache::{
 };
 use crate::policy::routing::Answer;
 
+crate::error::debug_as_display!(CacheError, UnknownCachedTool);
+
 /// Calls with larger arguments are not looked up: they are hardly made twice, and to compare them costs more than a hop.
 const ARGUMENTS_BYTES_MAX: usize = 64 << 10;
 
@@ -353,7 +355,7 @@ pub enum Cached {
 }
 
 /// Why nothing was cleared.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
     /// What was named can be no group or tool.
@@ -365,7 +367,7 @@ pub enum CacheError {
 }
 
 /// A rule of the cache that can have no effect; see [`CacheControl::unknown_tools`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("troupe.cache names the tool {tool:?}, which no server offers{}", near_names(near))]
 #[non_exhaustive]
 pub struct UnknownCachedTool {

@@ -120,7 +120,9 @@ impl CallFuture {
                         guard.disarm();
                         match said {
                             Ok(Word::Answer(answer)) => answer,
-                            Ok(Word::Unknown { error, catalogue }) => Err(with_near_names(error, &catalogue)),
+                            Ok(Word::Unknown { error, kind, catalogue }) => {
+                                Err(with_near_names(error, kind, &catalogue))
+                            }
                             Ok(Word::Back(call)) => {
                                 self.progress = trip.go_on(call, Some(guard.router().clone()));
                                 continue;
@@ -214,7 +216,9 @@ impl Trip {
             };
             match word_of(&router, id, word).await {
                 Some(Word::Answer(answer)) => return answer,
-                Some(Word::Unknown { error, catalogue }) => return Err(with_near_names(error, &catalogue)),
+                Some(Word::Unknown { error, kind, catalogue }) => {
+                    return Err(with_near_names(error, kind, &catalogue));
+                }
                 Some(Word::Back(back)) => call = back,
                 None => return Err(unplaced(CallErrorKind::Interrupted, UNNAMED)),
             }
@@ -262,12 +266,7 @@ async fn another(former: &ActorRef<RouterMsg>, stage: &watch::Receiver<Stage>) -
 }
 
 /// The error with names that look like the one that nobody knows.
-fn with_near_names(error: CallError, catalogue: &Catalogue) -> CallError {
-    let kind = match error.kind() {
-        CallErrorKind::UnknownTool { .. } => OfferKind::Tool,
-        CallErrorKind::UnknownPrompt { .. } => OfferKind::Prompt,
-        _ => return error,
-    };
+fn with_near_names(error: CallError, kind: OfferKind, catalogue: &Catalogue) -> CallError {
     let near = catalogue.near(kind, error.tool());
     error.with_near(near)
 }

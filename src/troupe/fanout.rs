@@ -20,6 +20,8 @@ use crate::policy::routing::Answer;
 use crate::policy::selection::{Knowledge, Prospect, pick};
 use crate::stats::ServerInfo;
 
+crate::error::debug_as_display!(CallAnyError);
+
 /// Calls of one fan-out that are open at once: a quarter of what may wait before the router, so that a fan-out to thousands
 /// of servers leaves room for the calls of others; and many, since each server that is slow holds one until the deadline.
 const OPEN_MAX: usize = 256;
@@ -52,7 +54,7 @@ impl fmt::Display for AnyFailure {
 }
 
 /// Why no server's answer is that of a [`Troupe::call_any`].
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallAnyError {
     /// Nobody was asked.
@@ -255,10 +257,6 @@ impl<'a> FanOut<'a> {
 
 /// Why a server takes no calls, as the roster knows it.
 fn unavailable(info: &ServerInfo) -> UnavailableServer {
-    let reason = match &info.reason {
-        Some(reason) => format!("{}: {reason}", info.status),
-        None => info.status.to_string(),
-    };
-    let retry_after = info.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
-    UnavailableServer { server: info.id.clone(), reason, retry_after }
+    let next_attempt = info.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+    UnavailableServer::new(info.id.clone(), info.status, info.reason.clone(), next_attempt)
 }

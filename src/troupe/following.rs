@@ -10,6 +10,8 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::config::files::{self, Content, Gate, Stamp};
 use crate::config::{ConfigError, ConfigFile};
 
+crate::error::debug_as_display!(ConfigFileError);
+
 /// How often the file is looked at: a person who saves it sees what comes of it within two looks, and one `stat` a second
 /// costs nothing. Change notices of operating systems differ too much, and get lost where files are mounted.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -18,7 +20,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Why a `servers.json` could not be taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigFileError {
     /// It cannot be read.

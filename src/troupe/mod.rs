@@ -36,7 +36,7 @@ use crate::actors::{Stage, Tasks, ask, listener};
 use crate::call::Call;
 use crate::config::{Applied, ConfigError, ConfigFile, Server, Settings};
 use crate::duration::later;
-use crate::error::CallError;
+use crate::error::{CallError, debug_as_display};
 use crate::event::{BreakerTransition, Origin, ServerStatus};
 use crate::id::{CallId, ServerId};
 use crate::policy::catalogue::Tool;
@@ -65,17 +65,28 @@ const FIGURES_WAIT: Duration = Duration::from_secs(1);
 /// follow within milliseconds.
 const NEXT_LIFE_WAIT: Duration = Duration::from_secs(1);
 
-/// Which servers must be ready before [`Troupe::ready`] returns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How long [`Troupe::ready`] and [`Troupe::settled`] wait at most: as long as a program may take that is downloaded before it
+/// starts. Servers that fail are not waited for so long.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// What [`Troupe::ready`] waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Readiness {
-    /// At least one.
+    /// Each server is ready, or an attempt to reach it has failed, with its reason. Sources of servers are waited for until each
+    /// has answered, or failed, once.
+    ///
+    /// The usual choice: every server that works is there, and one that is down costs no more than its first attempt.
+    #[default]
+    Settled,
+    /// At least one is ready.
     Any,
-    /// Every one that is in service: all but those that were drained. Sources of servers are waited for until each has
+    /// Every one is ready that is in service: all but those that were drained. Sources of servers are waited for until each has
     /// answered, or failed, once.
     All,
-    /// At least so many.
+    /// At least so many are ready.
     Quorum(usize),
-    /// Each of these.
+    /// Each of these is ready.
     Named(Vec<String>),
 }
 
@@ -87,6 +98,9 @@ impl Readiness {
         let ready = |info: &ServerInfo| info.status == ServerStatus::Ready;
         let count = roster.entries.iter().filter(|entry| ready(&entry.info)).count();
         match self {
+            Self::Settled => {
+                roster.complete && roster.entries.iter().all(|entry| entry.settled || is_resting(&entry.info))
+            }
             Self::Any => count > 0,
             Self::All => {
                 roster.complete
@@ -105,8 +119,8 @@ fn is_resting(info: &ServerInfo) -> bool {
     matches!(info.status, ServerStatus::Draining | ServerStatus::Stopped)
 }
 
-/// The servers did not become ready in time: where each of them stands.
-#[derive(Debug, Clone)]
+/// The servers did not become ready in time: where each of them stands. Its text has a line for each that is not ready.
+#[derive(Clone)]
 pub struct NotReady {
     /// Each server, by id.
     pub servers: Vec<ServerInfo>,
@@ -114,27 +128,25 @@ pub struct NotReady {
 
 impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the servers are not ready in time")?;
-        for (index, info) in self.servers.iter().enumerate() {
-            f.write_str(if index == 0 { ": " } else { "; " })?;
-            write!(f, "{} is {}", info.id, info.status)?;
-            if let Some(reason) = &info.reason {
-                write!(f, " ({reason})")?;
-            }
-        }
-        Ok(())
+        let (ready, missing): (Vec<_>, Vec<_>) =
+            self.servers.iter().partition(|info| info.status == ServerStatus::Ready);
+        let count = self.servers.len();
+        write!(f, "the servers are not ready in time: {} of {count} are", ready.len())?;
+        missing.into_iter().try_for_each(|info| write!(f, "\n  {info}"))
     }
 }
 
 impl std::error::Error for NotReady {}
 
+debug_as_display!(NotReady, UnknownServer, ReplaceError, DrainError);
+
 /// No server of that id, or the troupe has ended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no server {0:?} is playing")]
 pub struct UnknownServer(pub String);
 
 /// Why a server was not replaced.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplaceError {
     /// There is none of that id.
@@ -146,7 +158,7 @@ pub enum ReplaceError {
 }
 
 /// Why a server was not drained.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DrainError {
     /// There is none of that id.
@@ -200,28 +212,79 @@ impl Troupe {
         TroupeBuilder::new()
     }
 
-    /// Waits until the servers are ready, for at most `within`.
+    /// Waits until each server is ready or has failed once, for at most a minute. Returns those that are not ready.
+    ///
+    /// This is how a host begins: what works is there, and who is missing has a reason.
+    ///
+    /// ```no_run
+    /// # async fn host(troupe: mcp_troupe::Troupe) {
+    /// for missing in troupe.settled().await {
+    ///     eprintln!("{missing}"); // ghost is disconnected (cannot start ghostd: No such file or directory), again in 3s
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// The same as [`ready`](Self::ready) with [`Readiness::Settled`]. Servers that are missing go on to be tried.
+    pub async fn settled(&self) -> Vec<ServerInfo> {
+        self.settled_within(READY_WITHIN).await
+    }
+
+    /// Waits until each server is ready or has failed once, for at most `within`. Returns those that are not ready.
+    ///
+    /// One that has done neither within that time is returned as well, as `connecting`.
+    pub async fn settled_within(&self, within: Duration) -> Vec<ServerInfo> {
+        // Who is not ready is no error here, nor is the end of the time.
+        self.ready_within(Readiness::Settled, within).await.unwrap_or_else(|NotReady { servers }| servers)
+    }
+
+    /// Waits until the servers are ready as `readiness` says, for at most `within`. Returns those that are not ready.
+    ///
+    /// With [`Readiness::Settled`] servers that are not ready are no error, whether they failed or time was over: a host plays
+    /// with those that it has. Nobody has to wait before a [`call`](Self::call).
     ///
     /// # Errors
-    /// [`NotReady`] with each server's state when the time is over or the troupe has ended.
-    pub async fn ready_within(&self, readiness: Readiness, within: Duration) -> Result<(), NotReady> {
+    /// [`NotReady`] with each server's state when the time is over, or the troupe has ended.
+    pub async fn ready_within(
+        &self,
+        readiness: Readiness,
+        within: Duration,
+    ) -> Result<Vec<ServerInfo>, NotReady> {
         let mut roster = self.0.roster.clone();
         let met = roster.wait_for(|roster| readiness.met_by(roster));
-        match tokio::time::timeout(within, met).await {
-            Ok(Ok(_)) => Ok(()),
+        let missing = |roster: &Roster| {
+            let infos = roster.entries.iter().map(|entry| &entry.info);
+            infos.filter(|info| info.status != ServerStatus::Ready && !is_resting(info)).cloned().collect()
+        };
+        let met = tokio::time::timeout(within, met).await.map(|met| met.map(|roster| missing(&roster)));
+        match met {
+            Ok(Ok(missing)) => Ok(missing),
+            Err(_) if readiness == Readiness::Settled => Ok(missing(&self.0.roster.borrow())),
             Ok(Err(_)) | Err(_) => Err(NotReady { servers: self.servers() }),
         }
     }
 
-    /// Waits until the servers are ready, for at most ten seconds.
+    /// Waits until the servers are ready as `readiness` says, for at most a minute. Returns those that are not ready.
     ///
     /// # Errors
     /// As [`ready_within`](Self::ready_within).
-    pub async fn ready(&self, readiness: Readiness) -> Result<(), NotReady> {
-        self.ready_within(readiness, Duration::from_secs(10)).await
+    pub async fn ready(&self, readiness: Readiness) -> Result<Vec<ServerInfo>, NotReady> {
+        self.ready_within(readiness, READY_WITHIN).await
     }
 
     /// Calls a tool. The future gives the call's one answer; dropping it cancels the call, and the server is told.
+    ///
+    /// It may be made right after the start, without waiting for [`settled`](Self::settled) or [`ready`](Self::ready):
+    ///
+    /// - While no server that is up offers the tool, and one that may offer it is on its first attempt, the call waits, until its
+    ///   deadline.
+    /// - Where the tool's server was lost, the call waits for it for two seconds (a child process: five), since most come back at
+    ///   once.
+    /// - Where the tool's server is `disconnected` for longer, the call fails at once with
+    ///   [`Unavailable`](crate::CallErrorKind::Unavailable): it was not sent, and [`retry_after`](CallError::retry_after) says when
+    ///   the server is tried next.
+    /// - [`UnknownTool`](crate::CallErrorKind::UnknownTool) means that no server has it: each that could was asked.
+    ///
+    /// A deadline of zero, or one that has passed, ends the call before anything is sent.
     ///
     /// # Errors
     /// A [`CallError`] says what happened, whether the call may have been carried out, and whether and when to try

@@ -182,7 +182,7 @@ async fn a_child_that_exits_at_once_is_told_and_hurts_nobody_else() {
     assert!(reason.ends_with("exited with code 9; its stderr ends with: no such table: users"), "{reason}");
     let error = kind(troupe.call(Call::tool("users")).await);
     assert!(
-        matches!(&error, CallErrorKind::UnknownTool { missing, .. } if missing[0].server.as_str() == "bad"),
+        matches!(&error, CallErrorKind::Unavailable { servers } if servers[0].server.as_str() == "bad"),
         "{error:?}"
     );
     end(troupe).await;
@@ -214,6 +214,14 @@ async fn a_banner_before_the_first_message_is_passed_over() {
         assert!(troupe.call(echo()).await.is_ok());
         end(troupe).await;
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_program_that_sends_back_what_it_is_sent_is_told_as_that() {
+    let troupe = start([Server::stdio("cat", "cat", [""; 0])]).await;
+    down(&troupe, "it sends back what it is sent: that is no MCP server").await;
+    end(troupe).await;
 }
 
 #[tokio::test]

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use mcp_troupe::event::ServerStatus;
-use mcp_troupe::testkit::{Script, ScriptedServer};
-use mcp_troupe::{Call, CallErrorKind, Event, Readiness, Server, Settings, Troupe};
+use mcp_troupe::testkit::{Script, ScriptedServer, pair};
+use mcp_troupe::{Call, CallErrorKind, Event, Readiness, Server, ServerInfo, Settings, Troupe};
+use tokio::time::Instant;
 
-use super::common::{echo, end, event, kind, start, start_with};
+use super::common::{echo, end, event, start, start_with};
 use super::dials::Dials;
 
 async fn echo_server() -> ScriptedServer {
@@ -47,11 +48,11 @@ async fn a_refused_server_is_told_with_its_reason_and_joins_by_itself_when_it_ap
     assert!(troupe.call(echo()).await.is_ok());
     let tried = |event: &Event| matches!(event, Event::ServerStatusChanged { server, to: ServerStatus::Disconnected, .. } if *server == "late");
     event(&mut events, tried).await;
-    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(Call::tool("late")).await) else {
-        panic!()
-    };
-    assert_eq!(missing[0].server.as_str(), "late");
-    assert!(missing[0].reason.contains("refused"), "{}", missing[0]);
+    let error = troupe.call(Call::tool("late")).await.unwrap_err();
+    let CallErrorKind::Unavailable { servers } = error.kind() else { panic!("{error}") };
+    assert_eq!(servers[0].server.as_str(), "late");
+    assert!(servers[0].reason.contains("refused"), "{}", servers[0]);
+    assert!(error.retryable() && error.retry_after() > Some(Duration::ZERO), "{error}");
     late.resume().await;
     troupe.ready(Readiness::All).await.unwrap();
     assert!(troupe.call(Call::tool("late")).await.is_ok());
@@ -104,5 +105,109 @@ async fn of_a_hundred_servers_with_ten_dead_ninety_are_ready_and_few_dial_at_onc
         troupe.call(Call::tool(format!("tool-{n}"))).await.unwrap();
     }
     assert!((1..=16).contains(&dials.most()), "{} dials at once", dials.most());
+    end(troupe).await;
+}
+
+fn since(begun: Instant) -> Duration {
+    Instant::now().saturating_duration_since(begun)
+}
+
+fn ids(servers: &[ServerInfo]) -> Vec<&str> {
+    servers.iter().map(|server| server.id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn who_begins_waits_for_what_works_and_hears_who_is_missing_and_why() {
+    let good = echo_server().await;
+    let mut refused = echo_server().await;
+    refused.stop_listening().await;
+    let troupe = start([
+        Server::websocket("refused", refused.url()),
+        Server::stdio("absent", "no-such-server", [""; 0]),
+        Server::websocket("good", good.url()),
+    ])
+    .await;
+    let missing = troupe.settled().await;
+    assert_eq!(ids(&missing), ["absent", "refused"]);
+    let told: Vec<String> = missing.iter().map(ServerInfo::to_string).collect();
+    assert!(told[0].starts_with("absent is ") && told[0].contains("cannot start no-such-server"), "{told:?}");
+    assert!(told[1].contains("refused"), "{told:?}");
+    assert!(troupe.call(echo()).await.is_ok());
+    assert_eq!(troupe.ready(Readiness::default()).await.unwrap().len(), 2, "it is no error");
+    // It joins by itself, and then nobody misses it.
+    refused.resume().await;
+    troupe.ready(Readiness::Named(vec!["refused".into()])).await.unwrap();
+    assert_eq!(ids(&troupe.settled().await), ["absent"]);
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_entry_costs_no_time_at_the_start_and_a_silent_one_no_more_than_is_given() {
+    let (dead, listener) = pair(8);
+    drop(listener);
+    let (silent, _held) = pair(8);
+    let of = |id: &str| Server::custom(id);
+    let troupe = Troupe::builder().server_via(of("dead"), dead).start().await.unwrap();
+    let begun = Instant::now();
+    let missing = troupe.settled().await;
+    assert!(since(begun) < Duration::from_millis(50), "{:?}", since(begun));
+    assert!(missing[0].reason.is_some());
+    troupe.register_via(of("silent"), silent).await.unwrap();
+    let begun = Instant::now();
+    let missing = troupe.settled_within(Duration::from_secs(3)).await;
+    assert_eq!((ids(&missing), since(begun).as_secs()), (vec!["dead", "silent"], 3));
+    assert_eq!((missing[1].status, missing[1].reason.clone()), (ServerStatus::Connecting, None));
+    // Its first attempt ends, and with it the wait.
+    assert_eq!(ids(&troupe.settled().await), ["dead", "silent"]);
+    assert!(since(begun) < Duration::from_secs(59), "{:?}", since(begun));
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_described_anew_has_its_first_attempt_again() {
+    let (dead, listener) = pair(8);
+    drop(listener);
+    let troupe = Troupe::builder().server_via(Server::custom("s"), dead).start().await.unwrap();
+    assert_eq!(troupe.settled().await.len(), 1);
+    let (silent, _held) = pair(8);
+    troupe.replace_via(Server::custom("s"), silent).await.unwrap();
+    let begun = Instant::now();
+    troupe.settled().await;
+    assert!(since(begun) > Duration::from_secs(1), "{:?}", since(begun));
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_failed_attempt_is_one_event_with_its_reason_and_number() {
+    let (dead, listener) = pair(8);
+    drop(listener);
+    let troupe = Troupe::builder().server_via(Server::custom("s"), dead).seed(7).start().await.unwrap();
+    let mut events = troupe.events();
+    // The first attempt may have been told before anybody listened.
+    let first = event(&mut events, |event| matches!(event, Event::ServerStatusChanged { .. })).await;
+    let Event::ServerStatusChanged { attempts: first, .. } = first else { unreachable!() };
+    for number in first + 1..first + 5 {
+        let told = events.next().await.unwrap();
+        let Event::ServerStatusChanged { from, to, reason: Some(_), attempts, .. } = &told else {
+            panic!("{told:?}")
+        };
+        assert_eq!((from, to, *attempts), (&ServerStatus::Disconnected, &ServerStatus::Disconnected, number));
+    }
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn errors_that_a_host_returns_from_main_read_as_they_are_displayed() {
+    let mut server = echo_server().await;
+    server.stop_listening().await;
+    let troupe = start([Server::websocket("s", server.url())]).await;
+    troupe.settled().await;
+    let not_ready = troupe.ready_within(Readiness::All, Duration::from_millis(1)).await.unwrap_err();
+    assert_eq!(format!("{not_ready:?}"), not_ready.to_string());
+    assert!(not_ready.to_string().contains("0 of 1 are\n  s is "), "{not_ready}");
+    let error = troupe.call(Call::tool("s/x")).await.unwrap_err();
+    assert_eq!(format!("{error:?}"), error.to_string());
+    let error = Troupe::builder().strategy("fastest").start().await.unwrap_err();
+    assert_eq!(format!("{error:?}"), error.to_string());
     end(troupe).await;
 }

@@ -169,8 +169,8 @@ async fn an_error_of_the_server_keeps_its_code_whatever_its_status() {
 async fn a_chosen_era_is_kept_to() {
     let server = scripted(builder().http().era(ScriptedEra::Legacy)).await;
     let troupe = start([Server::http("s", server.url()).era(EraChoice::Modern)]).await;
-    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(echo()).await) else { panic!() };
-    assert!(missing[0].reason.contains("set its era to auto or legacy"), "{}", missing[0]);
+    let CallErrorKind::Unavailable { servers } = kind(troupe.call(echo()).await) else { panic!() };
+    assert!(servers[0].reason.contains("set its era to auto or legacy"), "{}", servers[0]);
     end(troupe).await;
     let troupe = ready([Server::http("s", server.url()).era(EraChoice::Legacy)]).await;
     assert!(troupe.call(echo()).await.is_ok());

@@ -206,11 +206,9 @@ async fn reason(server: Server) -> String {
         settings.pool.handshake_timeout = Some(Duration::from_millis(500));
     };
     let troupe = start_with(fast, [server]).await;
-    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(Call::tool("t")).await) else {
-        panic!()
-    };
+    let CallErrorKind::Unavailable { servers } = kind(troupe.call(Call::tool("t")).await) else { panic!() };
     end(troupe).await;
-    missing[0].reason.clone()
+    servers[0].reason.clone()
 }
 
 #[tokio::test]
@@ -251,10 +249,8 @@ async fn a_server_that_says_when_to_come_again_is_not_dialled_before() {
     let server =
         RawServer::start(|_| Do::Send(answer("429 Too Many Requests", &["retry-after: 100"], ""))).await;
     let troupe = start([server.server()]).await;
-    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(Call::tool("t")).await) else {
-        panic!()
-    };
-    let after = missing[0].retry_after.unwrap_or_default();
+    let CallErrorKind::Unavailable { servers } = kind(troupe.call(Call::tool("t")).await) else { panic!() };
+    let after = servers[0].retry_after.unwrap_or_default();
     assert!((Duration::from_secs(60)..=Duration::from_secs(100)).contains(&after), "{after:?}");
     end(troupe).await;
 }
@@ -271,8 +267,8 @@ async fn a_refused_connection_is_told_and_the_server_joins_when_it_appears() {
     let mut server = ScriptedServer::builder().http().tool("echo", Script::Echo).start().await;
     server.stop_listening().await;
     let troupe = start([Server::http("s", server.url())]).await;
-    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(echo()).await) else { panic!() };
-    assert!(missing[0].reason.contains("cannot be reached"), "{}", missing[0]);
+    let CallErrorKind::Unavailable { servers } = kind(troupe.call(echo()).await) else { panic!() };
+    assert!(servers[0].reason.contains("cannot be reached"), "{}", servers[0]);
     server.resume().await;
     troupe.ready(Readiness::All).await.unwrap();
     assert!(troupe.call(echo()).await.is_ok());

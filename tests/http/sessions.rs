@@ -159,10 +159,8 @@ async fn nothing_is_asked_before_the_end_of_the_handshake_was_taken() {
     })
     .await;
     let troupe = start([refusing.server()]).await;
-    let CallErrorKind::UnknownTool { missing, .. } = kind(troupe.call(Call::tool("t")).await) else {
-        panic!()
-    };
-    assert!(missing[0].reason.contains("refused the end of the handshake"), "{}", missing[0]);
+    let CallErrorKind::Unavailable { servers } = kind(troupe.call(Call::tool("t")).await) else { panic!() };
+    assert!(servers[0].reason.contains("refused the end of the handshake"), "{}", servers[0]);
     assert!(!refusing.asked().iter().any(|asked| asked == "POST tools/list"));
     end(troupe).await;
 }
@@ -227,6 +225,27 @@ async fn an_answer_whose_stream_ended_early_is_fetched_by_the_last_event_of_it()
     let reply = troupe.call(Call::tool("t")).await.unwrap();
     assert_eq!(reply.attempts, 1);
     assert_eq!(server.asked().iter().filter(|asked| *asked == "POST tools/call").count(), 1);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_call_whose_server_has_died_ends_when_nobody_listens_there_any_more() {
+    let server = RawServer::start(|asked| {
+        legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {
+            "GET" => Do::Send(answer("405 Method Not Allowed", &[], "")),
+            _ => Do::Stay(format!("{EVENTS}id: a\ndata:\n\n")),
+        })
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    // To be asked for eight times, a second apart, would take longer than the call may.
+    let call = tokio::spawn(troupe.call(Call::tool("t").timeout(Duration::from_secs(6))));
+    server.wait_for("POST tools/call", 1).await;
+    drop(server);
+    let error = call.await.unwrap().unwrap_err();
+    let CallErrorKind::ConnectionLost { reason, sent: true } = error.kind() else { panic!("{error}") };
+    assert!(reason.contains("refused"), "{reason}");
+    assert_eq!(error.outcome(), Delivery::Unknown);
     end(troupe).await;
 }
 

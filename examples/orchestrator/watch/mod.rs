@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::FutureExt;
-use mcp_troupe::{EventStream, Readiness, Troupe};
+use mcp_troupe::{EventStream, Troupe};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::metrics::MetricsArgs;
-use crate::signals::interrupted;
-use crate::{Config, FAILED, start};
+use crate::output::note;
+use crate::signals::Stop;
+use crate::{Config, FAILED, output, start};
 use picture::{Look, Snapshot, Story};
 
 /// How often the figures are asked for: often enough to look alive, seldom enough to cost the troupe nothing.
@@ -59,7 +60,7 @@ impl WatchArgs {
     }
 }
 
-pub async fn run(args: &WatchArgs) -> u8 {
+pub async fn run(args: &WatchArgs, stop: &Stop) -> u8 {
     if let Err(code) = args.metrics.serve() {
         return code;
     }
@@ -69,34 +70,38 @@ pub async fn run(args: &WatchArgs) -> u8 {
     };
     let watched = Watched::new(&troupe, &args.config.config);
     let code = if args.is_live() {
-        match watched.live(&troupe, interrupted()).await {
+        let until = async {
+            stop.asked().await;
+        };
+        match watched.live(&troupe, until).await {
             Ok(()) => 0,
             Err(error) => {
-                eprintln!("{error}; --once needs no terminal");
+                note!("{error}; --once needs no terminal");
                 FAILED
             }
         }
     } else {
         let ready = async {
             // Servers that are down are shown as such; they are no reason to show nothing.
-            let _ = troupe.ready_within(Readiness::All, args.config.wait).await;
+            troupe.settled_within(args.config.wait).await;
         };
-        print!("{}", picture::plain(&watched.once(&troupe, ready).await, args.columns()));
-        0
+        match stop.unless(watched.once(&troupe, ready)).await {
+            Ok(snapshot) => {
+                output::stdout(format_args!("{}", picture::plain(&snapshot, args.columns())));
+                0
+            }
+            Err(code) => code,
+        }
     };
     troupe.shutdown().await;
     code
 }
 
 /// Does some work, and shows the picture meanwhile where stdout is a terminal. Who leaves the picture lets the work go on.
-/// None if the command was interrupted.
-pub async fn during<T>(troupe: &Troupe, config: &Path, work: impl Future<Output = T>) -> Option<T> {
+pub async fn during<T>(troupe: &Troupe, config: &Path, work: impl Future<Output = T>) -> T {
     let (over, until) = oneshot::channel::<Infallible>();
     let work = async move {
-        let done = tokio::select! { biased;
-            () = interrupted() => None,
-            done = work => Some(done),
-        };
+        let done = work.await;
         drop(over);
         done
     };
@@ -109,7 +114,7 @@ pub async fn during<T>(troupe: &Troupe, config: &Path, work: impl Future<Output 
     };
     let (done, shown) = tokio::join!(work, watched.live(troupe, over));
     if let Err(error) = shown {
-        eprintln!("{error}");
+        note!("{error}");
     }
     done
 }

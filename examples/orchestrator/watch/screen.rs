@@ -16,6 +16,7 @@ use ratatui::crossterm::{execute, queue};
 use tokio::sync::watch;
 
 use super::picture::{Look, Scroll, Snapshot, draw};
+use crate::output::note;
 
 /// How long a key or a new snapshot may wait to be seen: shorter than anybody notices.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -72,6 +73,7 @@ fn of_key(key: KeyEvent) -> Option<Wish> {
     match key.code {
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Leave),
         KeyCode::Char('q') => Some(Wish::Leave),
+        KeyCode::Char('?' | 'h') => Some(Wish::Move(Scroll::explain)),
         KeyCode::Up | KeyCode::Char('k') => Some(Wish::Move(Scroll::up)),
         KeyCode::Down | KeyCode::Char('j') => Some(Wish::Move(Scroll::down)),
         KeyCode::PageUp => Some(Wish::Move(Scroll::page_up)),
@@ -114,7 +116,7 @@ impl Drop for Held {
         let _ = io::Write::flush(&mut stdout());
         let _ = disable_raw_mode();
         for panic in self.panics.try_iter() {
-            eprintln!("{panic}");
+            note!("{panic}");
         }
     }
 }

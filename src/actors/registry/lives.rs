@@ -46,6 +46,7 @@ impl RegistryState {
         };
         let incarnation = member.numbers.life();
         member.ledger.described(&member.registration, &self.context.settings);
+        member.settled &= !member.ordered;
         let arguments = ServerArguments {
             context: self.context.clone(),
             spec: member.registration.spec.clone(),
@@ -138,6 +139,7 @@ impl RegistryState {
             return;
         }
         let former = std::mem::replace(&mut member.standing, standing.clone()).status;
+        member.settled |= standing.status != ServerStatus::Connecting || standing.attempts > 0;
         if standing.status == ServerStatus::Ready && former != ServerStatus::Ready {
             member.restart.ready(now);
         }
@@ -145,8 +147,10 @@ impl RegistryState {
         self.changed.insert(server.clone());
     }
 
+    /// Tells where a server stands, where that is another status than was told last. A server that is down is told once for
+    /// each attempt that failed, with their number; that it is dialled once more says nothing new.
     pub(super) fn tell_status(
-        &self,
+        &mut self,
         server: &ServerId,
         incarnation: Incarnation,
         from: ServerStatus,
@@ -157,13 +161,21 @@ impl RegistryState {
             return;
         }
         RegistryMeters::stands(server, standing.status);
+        let Some(member) = self.members.get_mut(server) else { return };
+        let (told, to) = (member.told, standing.status);
+        if told == ServerStatus::Disconnected && to == ServerStatus::Connecting {
+            return;
+        }
+        member.told = to;
         self.context.emit(Event::ServerStatusChanged {
             server: server.clone(),
             incarnation,
-            from,
-            to: standing.status,
-            reason: standing.reason.clone(),
+            from: told,
+            to,
+            // What begins anew has no reason of its own yet.
+            reason: standing.reason.clone().filter(|_| to != ServerStatus::Connecting),
             retry_in: standing.retry_at.map(|at| at.saturating_duration_since(now)),
+            attempts: standing.attempts,
         });
     }
 
@@ -192,6 +204,7 @@ impl RegistryState {
             RegistryMeters::restarted(server);
         }
         let former = member.standing.status;
+        member.settled = true;
         member.standing = Standing {
             status,
             // The first restarts follow within milliseconds.

@@ -11,6 +11,7 @@ use crate::actors::numbers::Numbers;
 use crate::actors::root::DrainOrder;
 use crate::actors::server::ServerMsg;
 use crate::config::ServerSpec;
+use crate::event::ServerStatus;
 use crate::id::Incarnation;
 use crate::policy::catalogue::Offer;
 use crate::policy::restart::RestartPolicy;
@@ -47,6 +48,10 @@ pub(super) struct Member {
     pub ordered: bool,
     pub restart: RestartPolicy,
     pub standing: Standing,
+    /// The status that was told last.
+    pub told: ServerStatus,
+    /// As it is described now, it was ready, or an attempt to reach it has failed.
+    pub settled: bool,
     pub offer: Option<Offer>,
     /// What the present life began with, but for the figures, which it has taken with it; and what was left since.
     pub ledger: Ledger,

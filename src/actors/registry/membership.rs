@@ -33,6 +33,8 @@ impl RegistryState {
             ordered: true,
             restart: RestartPolicy::new(settings.restart.clone()),
             standing: Standing::beginning(),
+            told: Standing::beginning().status,
+            settled: false,
             offer: None,
             ledger: Ledger::new(&registration, settings),
             // No life has these numbers.

@@ -39,6 +39,8 @@ pub(crate) struct RosterEntry {
     pub actor: Option<ActorRef<ServerMsg>>,
     /// What it offers, as far as that is known.
     pub offer: Option<Offer>,
+    /// It was ready, or an attempt to reach it has failed with a reason.
+    pub settled: bool,
     /// It was removed, and finishes what it has.
     pub leaving: bool,
     /// The deadline of calls to it that name none.

@@ -16,8 +16,10 @@ use crate::id::ServerId;
 use crate::policy::reload::{Changes, changes};
 use crate::policy::strategy::UnknownStrategy;
 
+crate::error::debug_as_display!(ApplyError);
+
 /// Why a configuration was refused. Nothing of it was taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
     /// It has a mistake.

@@ -136,7 +136,8 @@ impl ServerState {
         let EndingParts { reason, retry_after, start_failure } = ending.into_parts();
         let Some(held) = self.connections.remove(&connection) else { return };
         self.starts.over(connection);
-        if !held.closing {
+        // That a server which is not up was not reached is told with its status.
+        if !held.closing && (held.queue.is_some() || held.leased || self.pool.is_ready()) {
             let server = self.spec.id.clone();
             self.context.emit(Event::ConnectionLost { server, connection, reason: reason.clone() });
         }

@@ -25,6 +25,8 @@ use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::updates::{Updated, Updates};
 use crate::protocol::Era;
 
+crate::error::debug_as_display!(SubscribeError);
+
 /// Bounds of the wait before a server that ended its telling is asked again.
 const AGAIN_AFTER_MIN: Duration = Duration::from_secs(1);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
@@ -37,7 +39,7 @@ const DEAF_FOR: Duration = Duration::from_secs(5 * 60);
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 1_000;
 
 /// Why a resource was not subscribed to.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeError {
     /// No server lists it, or none of that id is up, within the time that a call may take.

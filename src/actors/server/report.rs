@@ -50,6 +50,7 @@ impl ServerState {
             reason: if up { None } else { self.last_error.clone() },
             starting: if status == ServerStatus::Connecting { self.starts.shown() } else { None },
             retry_at: if up { None } else { self.reconnect_at.filter(|at| *at > now) },
+            attempts: if up { 0 } else { self.ledger().reconnect.attempts() },
         }
     }
 
@@ -78,5 +79,6 @@ fn same(a: &Standing, b: &Standing) -> bool {
         (a, b) => a == b,
     };
     gate && (a.status, a.hopeful, a.listed, a.slots) == (b.status, b.hopeful, b.listed, b.slots)
-        && (&a.reason, &a.starting, a.retry_at) == (&b.reason, &b.starting, b.retry_at)
+        && (&a.reason, &a.starting, a.retry_at, a.attempts)
+            == (&b.reason, &b.starting, b.retry_at, b.attempts)
 }

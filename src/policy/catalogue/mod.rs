@@ -424,7 +424,9 @@ mod tests {
         assert_eq!(near("wirte"), ["write"]);
         assert_eq!(near("raed"), ["alpha/read", "beta/read"]);
         assert_eq!(near("beta/raed")[0], "beta/read");
-        assert_eq!(near("beta__raed")[0], "beta/read");
+        assert_eq!(near("beta__raed")[0], "beta__read", "in the form that was asked for");
+        assert_eq!(near("beta/wirte")[0], "beta/write");
+        assert_eq!(near("beta__wirte")[0], "beta__write");
         assert!(near("zzz").is_empty());
         assert!(matches!(catalogue.resolve("beta/read", Some("alpha"), |_| true), Resolution::Unknown));
     }

@@ -88,16 +88,23 @@ pub fn near<E: Entry>(
     let mut near: Vec<(f64, String)> = Vec::new();
     for (_, place) in likely.into_sorted_vec() {
         let entry = &entries[place];
-        // Each by the form of name that was asked for.
-        let best = match (of_group, exposed) {
-            (Some(_), _) => compare(name, &qualified(entry)),
+        // Each by the form of name that was asked for, and told in it: that is the form which whoever asked has a list of.
+        let (best, exposes) = match (of_group, exposed) {
+            (Some(_), _) => (compare(name, &qualified(entry)), false),
             (None, Some(_)) => {
-                compare(name, entry.name()).max(compare(name, entry.exposed().unwrap_or_default()))
+                let by_name = compare(name, entry.name());
+                let by_exposed = compare(name, entry.exposed().unwrap_or_default());
+                (by_name.max(by_exposed), by_exposed >= by_name)
             }
-            (None, None) => compare(name, entry.name()),
+            (None, None) => (compare(name, entry.name()), false),
         };
         if best >= LIKENESS_MIN {
-            near.push((best, if shared(entry) { qualified(entry) } else { entry.name().to_string() }));
+            let told = match entry.exposed().filter(|_| exposes) {
+                Some(exposed) => exposed.to_owned(),
+                None if of_group.is_some() || shared(entry) => qualified(entry),
+                None => entry.name().to_string(),
+            };
+            near.push((best, told));
         }
     }
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));

@@ -23,11 +23,13 @@ use crate::error::CallError;
 
 pub use progress::Progress;
 
+crate::error::debug_as_display!(PlanError);
+
 /// Steps of one plan. Far more than anybody plans by hand; a plan that a model writes must have an end.
 const STEPS_MAX: usize = 1_000;
 
 /// What is wrong with a plan. Nothing was sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
     /// Two steps have one name.

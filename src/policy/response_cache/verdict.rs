@@ -87,7 +87,7 @@ pub fn is_own(kind: &CallErrorKind) -> bool {
         | CallErrorKind::AmbiguousTool { .. }
         | CallErrorKind::UnknownPrompt { .. }
         | CallErrorKind::AmbiguousPrompt { .. }
-        | CallErrorKind::UnknownResource { .. }
+        | CallErrorKind::UnknownResource
         | CallErrorKind::AmbiguousResource { .. }
         | CallErrorKind::Unanswered { .. }
         | CallErrorKind::NoMatch { .. }
@@ -133,7 +133,7 @@ pub fn excuses(kind: &CallErrorKind) -> bool {
         | CallErrorKind::AmbiguousTool { .. }
         | CallErrorKind::UnknownPrompt { .. }
         | CallErrorKind::AmbiguousPrompt { .. }
-        | CallErrorKind::UnknownResource { .. }
+        | CallErrorKind::UnknownResource
         | CallErrorKind::AmbiguousResource { .. }
         | CallErrorKind::Unanswered { .. }
         | CallErrorKind::NoMatch { .. }

@@ -3,9 +3,10 @@
 use tokio::time::Instant;
 
 use super::{CancelReason, Outlet, Routing, Settled};
-use crate::call::{AttemptEnd, OutcomeClass, Reply, Request};
+use crate::call::{AttemptEnd, Completes, OutcomeClass, Reply, Request};
 use crate::error::{CallError, CallErrorKind, Deadline};
 use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
+use crate::offer::OfferKind;
 use crate::policy::calls::{Flight, OpenCall, Phase};
 use crate::policy::catalogue::Resolution;
 use crate::spans::NOT_TAKEN;
@@ -205,12 +206,23 @@ impl<P, S> Routing<P, S> {
         if let CallErrorKind::Overloaded { limit, .. } = kind {
             out.shed(&settled, limit, now);
         }
+        // A call whose thing was not found may have named it wrongly.
+        let unknown = match kind {
+            CallErrorKind::UnknownTool { .. } | CallErrorKind::UnknownPrompt { .. } => true,
+            CallErrorKind::Unavailable { .. } => call.tool.is_empty(),
+            _ => false,
+        };
+        let sought = match call.call.request {
+            Request::Tool => OfferKind::Tool,
+            Request::Prompt | Request::Completion(Completes::Prompt) => OfferKind::Prompt,
+            Request::Resource => OfferKind::Resource,
+            Request::Completion(Completes::Template) => OfferKind::ResourceTemplate,
+        };
         let tool = call.call.into_tool();
-        let unknown = matches!(kind, CallErrorKind::UnknownTool { .. } | CallErrorKind::UnknownPrompt { .. });
         let error = CallError::new(kind, call.request_id, tool, call.server, call.attempts);
         let error = error.of_group(group).lost_on(call.lost_on);
         if unknown {
-            out.unknown(call.port, error, &self.catalogue);
+            out.unknown(call.port, error, sought, &self.catalogue);
         } else {
             out.answer(call.port, Err(error));
         }
@@ -261,15 +273,25 @@ impl<P, S> Routing<P, S> {
     /// time.
     pub fn tick(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
         while let Some(id) = self.calls.expired(now) {
-            let Some(call) = self.settle(id, CancelReason::DeadlineExceeded, now, out) else { continue };
-            let (timeout, sent) = (call.timeout, call.may_have_been_sent());
-            let kind = CallErrorKind::DeadlineExceeded { deadline: Deadline::Total, timeout, sent };
-            self.answer_error(*call, kind, now, out);
+            self.expire(id, now, out);
         }
         self.end_idle(now, out);
         while let Some(id) = self.calls.woken(now) {
             self.wake(id, now, out);
         }
+    }
+
+    /// Ends a call whose deadline has passed: nothing more is sent for it. Returns whether it had.
+    pub(super) fn expire(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) -> bool {
+        if self.calls.get(id).is_none_or(|call| call.deadline() > now) {
+            return false;
+        }
+        if let Some(call) = self.settle(id, CancelReason::DeadlineExceeded, now, out) {
+            let (timeout, sent) = (call.timeout, call.may_have_been_sent());
+            let kind = CallErrorKind::DeadlineExceeded { deadline: Deadline::Total, timeout, sent };
+            self.answer_error(*call, kind, now, out);
+        }
+        true
     }
 
     /// Ends every open call: the troupe shuts down. Returns how many there were.

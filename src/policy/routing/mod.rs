@@ -108,9 +108,9 @@ impl CancelReason {
 pub trait Outlet<P, S> {
     /// Gives a call its one answer.
     fn answer(&mut self, port: P, answer: Answer);
-    /// Gives a call the answer that nobody offers what it names. Names that look alike are in this catalogue; whoever called
-    /// looks for them, since to compare names takes time that the calls of others would wait for.
-    fn unknown(&mut self, port: P, error: CallError, catalogue: &Arc<Catalogue>);
+    /// Gives a call the answer that nobody who is up offers what it names. Names of this kind that look alike are in this
+    /// catalogue; whoever called looks for them, since to compare names takes time that the calls of others would wait for.
+    fn unknown(&mut self, port: P, error: CallError, kind: OfferKind, catalogue: &Arc<Catalogue>);
     /// Whether whoever waits for an answer has left.
     fn left(&self, port: &P) -> bool;
     /// Gives a call back that no server has seen, to be placed elsewhere.
@@ -477,11 +477,11 @@ impl<P, S> Routing<P, S> {
         let Some(place) = self.place_of(server, incarnation) else { return };
         let Some(view) = &mut self.views[place] else { return };
         let newly_listed = standing.listed && !view.standing.listed;
+        let promised = view.promises();
         view.report(standing);
-        let hopeless = !view.promises();
+        let given_up = promised && !view.promises();
         self.serve(place, now, out);
-        // While another server is still waited for, one that is not changes nothing for those who wait.
-        if newly_listed || (hopeless && !self.coming()) {
+        if newly_listed || given_up {
             self.unpark(now, out);
         }
     }

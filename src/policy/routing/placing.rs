@@ -43,6 +43,9 @@ pub(super) enum Lacking {
 /// most, and the keys of calls with selectors are for callers to choose: with so many tags that differ all would be kept.
 pub(super) const ROUTES_MAX: usize = 10_000;
 
+/// Servers that are looked at in one turn for calls that wait until somebody offers what they name: about a millisecond.
+const LOOKS_MAX: usize = 100_000;
+
 /// What became of an attempt to dispatch a call.
 enum Placed {
     /// A server has it.
@@ -55,13 +58,16 @@ impl<P, S> Routing<P, S> {
     /// Finds a place for an open call: a server, a queue, or an error.
     pub(super) fn place(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
         if let Some(lacking) = self.try_place(id, now, out) {
-            let coming = self.coming();
+            let coming = self.coming_for(id);
             self.park_or_fail(id, lacking, coming, now, out);
         }
     }
 
     /// The same, but for a call that nobody can take yet: says what it lacks.
     fn try_place(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) -> Option<Lacking> {
+        if self.expire(id, now, out) {
+            return None;
+        }
         let call = self.calls.get(id)?;
         if let Errand::Leased(lease) = &call.call.errand {
             let lease = lease.clone();
@@ -148,6 +154,15 @@ impl<P, S> Routing<P, S> {
     /// Whether a server may still tell what it offers.
     pub(super) fn coming(&self) -> bool {
         !self.introduced || self.views.iter().flatten().any(|view| !view.standing.listed && view.promises())
+    }
+
+    /// Whether one of those may still tell it that may offer what this call names.
+    fn coming_for(&self, id: CallId) -> bool {
+        let Some(call) = self.calls.get(id).map(|call| &call.call) else { return false };
+        if !self.introduced || call.errand == Errand::Lease {
+            return self.coming();
+        }
+        self.prospects(call).any(View::promises)
     }
 
     /// Keeps a call that nobody can take yet while servers may still tell their tools; otherwise it fails.
@@ -470,6 +485,9 @@ impl<P, S> Routing<P, S> {
             self.waiting.remove(&route);
             return false;
         };
+        if self.expire(head, now, out) {
+            return true;
+        }
         // Calls wait where no server admits; so if this one does, there is no other to choose from. Of unequal servers the
         // better ones may be busy, and are waited for.
         let has_room = |routing: &Self| routing.views[server].as_ref().is_some_and(View::admits);
@@ -499,10 +517,18 @@ impl<P, S> Routing<P, S> {
             return;
         }
         let parked: Vec<CallId> = self.parked.drain().collect();
-        // Looked for once for all of them: there may be as many servers as calls.
         let coming = self.coming();
+        // There may be as many servers as calls: beyond this, calls wait as long as anybody may come.
+        let mut looks_left = LOOKS_MAX;
         for id in parked {
             if let Some(lacking) = self.try_place(id, now, out) {
+                let coming = match looks_left.checked_sub(self.views.len()) {
+                    Some(left) if coming => {
+                        looks_left = left;
+                        self.coming_for(id)
+                    }
+                    _ => coming,
+                };
                 self.park_or_fail(id, lacking, coming, now, out);
             }
         }

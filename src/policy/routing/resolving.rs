@@ -5,16 +5,51 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::placing::{Lacking, NoRoute, selected};
-use super::{Routing, Sought};
-use crate::call::{Call, Completes, Request, Selector};
+use super::{Routing, Sought, View};
+use crate::call::{Call, Completes, Errand, Request, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
-use crate::id::{CallId, ServerId};
+use crate::event::ServerStatus;
+use crate::id::{CallId, GroupId, ServerId};
 use crate::offer::OfferKind;
 use crate::policy::catalogue::{Resolution, Resource, ResourceTemplate};
+use crate::policy::names;
 
 /// Servers that are told of which nobody knows whether they offer what a call names: each is told with its reason, and an
 /// invented name must not cost a line for each of thousands.
 const MISSING_TOLD_MAX: usize = 32;
+
+/// The servers that may offer what a call names, by the name alone.
+#[derive(Clone, Copy)]
+enum Scope<'a> {
+    /// All of them.
+    All,
+    /// Those of this group: the name says it.
+    Group(&'a str),
+    /// Those whose group this exposed name begins with.
+    Exposed(&'a str),
+}
+
+impl<'a> Scope<'a> {
+    fn of(call: &'a Call) -> Self {
+        match call.request {
+            Request::Tool | Request::Prompt | Request::Completion(Completes::Prompt) => {
+                match call.tool.split_once('/') {
+                    Some((group, _)) => Self::Group(group),
+                    None => Self::Exposed(&call.tool),
+                }
+            }
+            Request::Resource | Request::Completion(Completes::Template) => Self::All,
+        }
+    }
+
+    fn covers(self, group: &GroupId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Group(name) => *group == name,
+            Self::Exposed(name) => names::is_of_group(name, group.as_str()),
+        }
+    }
+}
 
 /// A thing that was found, or things of one name that are balanced over groups; and its name on the servers.
 type Resolved = Result<(Sought, Arc<str>), NoRoute>;
@@ -64,36 +99,61 @@ impl<P, S> Routing<P, S> {
 
     /// The error of a call that nothing was found for. Only made when it fails: it may wait before, and look again and again.
     pub(super) fn lacking(&self, id: CallId, lacking: Lacking, now: Instant) -> CallErrorKind {
-        let unlisted = || self.unlisted(now).take(MISSING_TOLD_MAX);
+        let Some(call) = self.calls.get(id).map(|call| &call.call) else { return CallErrorKind::Closed };
+        let blocked: Vec<UnavailableServer> = match lacking {
+            Lacking::Tool => self.blocked(&call.tool).take(MISSING_TOLD_MAX).collect(),
+            Lacking::Prompt | Lacking::Resource | Lacking::Other(_) => Vec::new(),
+        };
+        // Who is leased from is named by itself: that is no question of what servers offer.
+        if call.errand != Errand::Lease {
+            let selector = &call.options().selector;
+            if *selector != Selector::default()
+                && !self.views.iter().flatten().any(|view| selected(view, selector))
+            {
+                return CallErrorKind::NoMatch { selector: selector.describe() };
+            }
+            let prospects = self.prospects(call).take(MISSING_TOLD_MAX);
+            let mut servers: Vec<UnavailableServer> = prospects.map(|view| view.unavailable(now)).collect();
+            if !servers.is_empty() {
+                servers.extend(blocked);
+                return CallErrorKind::Unavailable { servers };
+            }
+        }
         // Near names are found by whoever called, beside the router.
         match lacking {
-            Lacking::Tool => {
-                let call = self.calls.get(id);
-                let blocked = call.into_iter().flat_map(|call| self.blocked(&call.call.tool));
-                let missing = unlisted().chain(blocked.take(MISSING_TOLD_MAX)).collect();
-                CallErrorKind::UnknownTool { near: Vec::new(), missing }
-            }
-            Lacking::Prompt => {
-                CallErrorKind::UnknownPrompt { near: Vec::new(), missing: unlisted().collect() }
-            }
-            Lacking::Resource => CallErrorKind::UnknownResource { missing: unlisted().collect() },
+            Lacking::Tool => CallErrorKind::UnknownTool { near: Vec::new(), blocked },
+            Lacking::Prompt => CallErrorKind::UnknownPrompt { near: Vec::new() },
+            Lacking::Resource => CallErrorKind::UnknownResource,
             Lacking::Other(kind) => kind,
         }
     }
 
-    /// Servers whose tools are not known, with the reason.
-    fn unlisted(&self, now: Instant) -> impl Iterator<Item = UnavailableServer> {
-        let unlisted = self.views.iter().flatten().filter(|view| !view.standing.listed && !view.leaving);
-        unlisted.map(move |view| view.unavailable(now))
+    /// Servers that may turn out to offer what a call names: what they offer is not known, and name and selector admit them.
+    pub(super) fn prospects<'a>(&'a self, call: &'a Call) -> impl Iterator<Item = &'a View<S>> {
+        let scope = match Scope::of(call) {
+            Scope::Exposed(name)
+                if !self
+                    .views
+                    .iter()
+                    .flatten()
+                    .any(|view| names::is_of_group(name, view.spec.group.as_str())) =>
+            {
+                // A bare name, which any of them may have.
+                Scope::All
+            }
+            scope => scope,
+        };
+        let selector = &call.options().selector;
+        self.views.iter().flatten().filter(move |view| {
+            !view.standing.listed && selected(view, selector) && scope.covers(&view.spec.group)
+        })
     }
 
     /// Servers that offer the tool, and where it is left out since its pin is broken.
     fn blocked(&self, tool: &str) -> impl Iterator<Item = UnavailableServer> {
-        let reason = "what it says of the tool is not what its pin says";
-        self.catalogue.blocked(tool).map(move |server| UnavailableServer {
-            server: server.clone(),
-            reason: reason.to_owned(),
-            retry_after: None,
+        self.catalogue.blocked(tool).map(|server| {
+            let reason = "what it says of the tool is not what its pin says";
+            UnavailableServer::new(server.clone(), ServerStatus::Ready, Some(reason.to_owned()), None)
         })
     }
 

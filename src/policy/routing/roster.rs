@@ -33,6 +33,8 @@ pub struct Standing {
     pub starting: Option<Starting>,
     /// When it is next tried.
     pub retry_at: Option<Instant>,
+    /// Attempts to reach it that failed, since it was last in good order.
+    pub attempts: u32,
 }
 
 impl Standing {
@@ -47,6 +49,7 @@ impl Standing {
             reason: None,
             starting: None,
             retry_at: None,
+            attempts: 0,
         }
     }
 
@@ -178,22 +181,14 @@ impl<S> View<S> {
         self.refused = true;
     }
 
-    /// Why it takes no calls, in words.
+    /// Why it takes no calls, in words, and when it may.
     pub fn unavailable(&self, now: Instant) -> UnavailableServer {
-        let (reason, retry_after) = match (&self.standing.admission, self.standing.status) {
-            (Admission::Rejecting { retry_after }, ServerStatus::Ready) => {
-                ("its circuit breaker is open".to_owned(), *retry_after)
-            }
-            (_, status) => {
-                let retry = self.standing.retry_at.map(|at| at.saturating_duration_since(now));
-                let reason = match self.standing.reason_at(now) {
-                    Some(reason) => format!("{status}: {reason}"),
-                    None => status.to_string(),
-                };
-                (reason, retry)
-            }
+        let Standing { status, admission, retry_at, .. } = &self.standing;
+        let (reason, next_attempt) = match (admission, status) {
+            (Admission::Rejecting { retry_after }, ServerStatus::Ready) => (None, *retry_after),
+            _ => (self.standing.reason_at(now), retry_at.map(|at| at.saturating_duration_since(now))),
         };
-        UnavailableServer { server: self.spec.id.clone(), reason, retry_after }
+        UnavailableServer::new(self.spec.id.clone(), *status, reason, next_attempt)
     }
 }
 

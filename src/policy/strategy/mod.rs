@@ -34,6 +34,8 @@ pub use rendezvous::{Rendezvous, hash_key};
 pub use round_robin::RoundRobin;
 pub use weighted::Weighted;
 
+crate::error::debug_as_display!(UnknownStrategy, DuplicateStrategy);
+
 /// A server that takes a call now, as a strategy sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
@@ -121,7 +123,7 @@ struct Entry {
 }
 
 /// Says that no strategy has the name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no strategy is called {name:?}; there are {}", known.join(", "))]
 pub struct UnknownStrategy {
     /// The name that was asked for.
@@ -131,7 +133,7 @@ pub struct UnknownStrategy {
 }
 
 /// Says that the name is taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is already a strategy called {name:?}")]
 pub struct DuplicateStrategy {
     /// The name.

@@ -99,6 +99,9 @@ pub enum HandshakeError {
     /// The server refused `initialize`.
     #[error("the server refused the handshake: {0}")]
     Refused(RpcError),
+    /// What answers is no server, but sends everything back.
+    #[error("it sends back what it is sent: that is no MCP server")]
+    Echo,
     /// A request of the handshake came to nothing.
     #[error("{0}")]
     Failed(String),
@@ -261,6 +264,10 @@ impl Handshake {
     /// A message came.
     pub fn receive(&mut self, incoming: Incoming) -> Step {
         match incoming {
+            // Clients alone ask that.
+            Incoming::Request { method, .. } if matches!(&*method, "initialize" | "server/discover") => {
+                Step::Failed(HandshakeError::Echo)
+            }
             Incoming::Request { id, method, .. } => Step::Answer(early_answer(&id, &method)),
             Incoming::Notification { .. } | Incoming::Hollow { .. } | Incoming::Foreign { .. } => Step::Wait,
             Incoming::Response(Response { id, outcome }) => self.answered(id, outcome),
@@ -724,6 +731,16 @@ mod tests {
         let _ = handshake.start();
         let step = tell(&mut handshake, initialize_result(1, "2030-01-01"));
         assert!(matches!(failure(step), HandshakeError::UnsupportedVersion { .. }));
+    }
+
+    #[test]
+    fn a_program_that_sends_back_what_it_is_sent_is_told_as_that() {
+        for (choice, method) in [(EraChoice::Auto, "server/discover"), (EraChoice::Legacy, "initialize")] {
+            let mut handshake = mcp(choice);
+            let _ = handshake.start();
+            let step = tell(&mut handshake, json!({"id": 1, "method": method, "params": {}}));
+            assert_eq!(failure(step), HandshakeError::Echo);
+        }
     }
 
     #[test]

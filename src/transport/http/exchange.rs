@@ -128,6 +128,8 @@ struct Running {
     attempts: u32,
     /// The server has had such a stream.
     streamed: bool,
+    /// The stream did not end but broke, as it does when its server dies.
+    cut: bool,
 }
 
 enum Stage {
@@ -152,6 +154,7 @@ impl Exchange {
             retry: None,
             attempts: 0,
             streamed: false,
+            cut: false,
         };
         stream::unfold((running, release), |(running, release)| running.next(release)).boxed()
     }
@@ -245,8 +248,11 @@ impl Running {
                 match answer {
                     Ok(Reply::Open(answer)) => self.judge(answer).await,
                     Ok(Reply::Refused { head, said }) => self.refused(head.status, &head.headers, said).await,
-                    // The request itself was sent.
-                    Err(Unanswered::Unreachable(words)) if self.resumes() => self.broke_off(&words),
+                    // The request itself was sent. Where nobody listens any more, its stream is gone with the server: to ask
+                    // again and again would keep the caller from an answer that is known.
+                    Err(Unanswered::Unreachable(words)) if self.resumes() => {
+                        self.fail(Failure::BrokenOff(words));
+                    }
                     Err(Unanswered::Unreachable(words)) => {
                         self.say(Heard::Over(LinkError::Unreachable(words)))
                     }
@@ -270,12 +276,17 @@ impl Running {
                             events.feed(piece);
                         }
                     }
-                    Some(Err(error)) => self.broke_off(&format!("the stream broke: {}", root_of(&error))),
+                    Some(Err(error)) => {
+                        self.cut = true;
+                        self.broke_off(&format!("the stream broke: {}", root_of(&error)));
+                    }
                     None => self.broke_off("the stream ended without the answer"),
                 },
                 Err(TooLarge) => {
                     let limit = self.exchange.site.message_bytes_max;
-                    self.fail(Failure::Invalid(format!("an event is over the limit of {limit} bytes")));
+                    self.fail(Failure::Invalid(format!(
+                        "an event is over the limit of {limit} bytes (limits.messageBytesMax)"
+                    )));
                 }
             },
         }
@@ -346,7 +357,9 @@ impl Running {
         match collect(headers, body, limit).await {
             Collected::Whole(answer) => self.say(Heard::Answer(answer)),
             Collected::TooLarge => {
-                self.fail(Failure::Invalid(format!("the answer is over the limit of {limit} bytes")));
+                self.fail(Failure::Invalid(format!(
+                    "the answer is over the limit of {limit} bytes (limits.messageBytesMax)"
+                )));
             }
             Collected::Broken(words) => {
                 self.fail(Failure::BrokenOff(format!("the answer broke off: {words}")))
@@ -471,7 +484,9 @@ impl Running {
             Errand::Request { .. }
                 if self.exchange.bearings.resumes && self.last_id.is_some() && before < RESUMES_MAX =>
             {
-                self.stage = Stage::Pause(self.retry.unwrap_or(RESUME_AFTER).clamp(RETRY_MIN, RETRY_MAX));
+                // Whether the server is still there is soon known, and its caller waits for that.
+                let usual = if std::mem::take(&mut self.cut) { RETRY_MIN } else { RESUME_AFTER };
+                self.stage = Stage::Pause(self.retry.unwrap_or(usual).clamp(RETRY_MIN, RETRY_MAX));
             }
             Errand::Request { .. } | Errand::Notice => self.fail(Failure::BrokenOff(words.to_owned())),
         }

@@ -17,9 +17,14 @@ const LINE_BYTES_MAX: usize = 4096;
 const LINES_MAX: u32 = 200;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// The last lines that are kept, and how much of each: they become part of an error message.
-const LAST_LINES: usize = 5;
-const LAST_LINE_BYTES: usize = 200;
+/// The first lines and the last ones that are kept, and how much of each: they become part of an error message. Some programs say
+/// first what they lack, and then how they are used; others end with what went wrong.
+const FIRST_LINES: usize = 2;
+const LAST_LINES: usize = 3;
+const KEPT_LINE_BYTES: usize = 200;
+
+/// What stands for lines between them.
+const LEFT_OUT: &str = "…";
 
 /// Lines of a log, of bounded length.
 #[derive(Default)]
@@ -85,12 +90,15 @@ pub(super) fn readable(line: &[u8]) -> String {
 
 /// A line as it is shown beside what the server is at.
 pub(super) fn last_line(line: &[u8]) -> String {
-    readable(&line[..line.len().min(LAST_LINE_BYTES)])
+    readable(&line[..line.len().min(KEPT_LINE_BYTES)])
 }
 
-/// Decides which lines are logged, and remembers the last.
+/// Decides which lines are logged, and remembers the first and the last.
 pub(super) struct StderrLog {
+    first: Vec<Bytes>,
     last: VecDeque<Bytes>,
+    /// Lines between them were let go.
+    left_out: bool,
     window: Instant,
     in_window: u32,
     /// Lines of this window that were not logged.
@@ -108,16 +116,23 @@ pub(super) struct Noted {
 
 impl StderrLog {
     pub fn new(now: Instant) -> Self {
-        Self { last: VecDeque::with_capacity(LAST_LINES), window: now, in_window: 0, dropped: 0 }
+        let (first, last) = (Vec::with_capacity(FIRST_LINES), VecDeque::with_capacity(LAST_LINES));
+        Self { first, last, left_out: false, window: now, in_window: 0, dropped: 0 }
     }
 
     /// Takes note of a line.
     pub fn note(&mut self, line: &[u8], now: Instant) -> Noted {
-        if self.last.len() == LAST_LINES {
-            self.last.pop_front();
-        }
         // A slice of the line would hold the whole buffer that it was read into.
-        self.last.push_back(Bytes::copy_from_slice(&line[..line.len().min(LAST_LINE_BYTES)]));
+        let kept = Bytes::copy_from_slice(&line[..line.len().min(KEPT_LINE_BYTES)]);
+        if self.first.len() < FIRST_LINES {
+            self.first.push(kept);
+        } else {
+            if self.last.len() == LAST_LINES {
+                self.last.pop_front();
+                self.left_out = true;
+            }
+            self.last.push_back(kept);
+        }
         let mut dropped = 0;
         if now.saturating_duration_since(self.window) >= WINDOW {
             self.window = now;
@@ -135,10 +150,14 @@ impl StderrLog {
         std::mem::take(&mut self.dropped)
     }
 
-    /// The last lines, if there were any.
+    /// The first and the last lines, if there were any.
     pub fn last_words(&self) -> Option<String> {
-        let words = self.last.iter().map(|line| readable(line)).collect::<Vec<_>>().join(" | ");
-        Some(words).filter(|words| !words.is_empty())
+        let left_out = self.left_out.then(|| LEFT_OUT.to_owned());
+        let words: Vec<String> = (self.first.iter().map(|line| readable(line)))
+            .chain(left_out)
+            .chain(self.last.iter().map(|line| readable(line)))
+            .collect();
+        Some(words.join(" | ")).filter(|words| !words.is_empty())
     }
 }
 
@@ -172,15 +191,25 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_cut_off_and_counted_and_its_last_lines_are_kept() {
+    fn a_flood_is_cut_off_and_counted_and_its_first_and_last_lines_are_kept() {
         let now = Instant::now();
         let mut log = StderrLog::new(now);
         let logged = (0..1_000).filter(|n| log.note(format!("line {n}").as_bytes(), now).logged).count();
         assert_eq!(logged, LINES_MAX as usize);
-        assert_eq!(log.last_words().unwrap(), "line 995 | line 996 | line 997 | line 998 | line 999");
+        assert_eq!(log.last_words().unwrap(), "line 0 | line 1 | … | line 997 | line 998 | line 999");
         let later = log.note(b"calm", now + WINDOW);
         assert_eq!(later, Noted { logged: true, dropped: 1_000 - u64::from(LINES_MAX) });
         assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn of_few_lines_none_is_left_out() {
+        let now = Instant::now();
+        let mut log = StderrLog::new(now);
+        for n in 1..=5 {
+            log.note(n.to_string().as_bytes(), now);
+        }
+        assert_eq!(log.last_words().unwrap(), "1 | 2 | 3 | 4 | 5");
     }
 
     #[test]

@@ -126,10 +126,11 @@ fn notes(server: &ServerStats, snapshot: &Snapshot, table: &Table, width: usize)
     let memory = snapshot.story.of(&server.id);
     let mut notes = Vec::new();
     if server.status != ServerStatus::Ready {
+        // What somebody who looks on waits for; the reason may be long.
+        notes.extend(server.next_attempt_in.map(|wait| Span::raw(format!("again in {}", span(wait)))));
         // One that is starting does what it should.
         let starts = server.status == ServerStatus::Connecting;
         notes.extend(server.reason.clone().map(|text| if starts { Span::raw(text) } else { alarming(text) }));
-        notes.extend(server.next_attempt_in.map(|wait| Span::raw(format!("again in {}", span(wait)))));
     }
     if let Some(breaker) = &server.breaker
         && matches!(breaker.state, BreakerState::Open | BreakerState::HalfOpen | BreakerState::ForcedOpen)
@@ -189,5 +190,31 @@ pub fn keys(seen: &Range<usize>, lines: usize) -> Line<'static> {
     } else {
         String::new()
     };
-    Line::raw(format!("q leaves{place}"))
+    Line::raw(format!("q leaves{AND}? explains{place}"))
+}
+
+/// What the words and figures of the picture mean, and what the keys do.
+pub fn legend() -> Vec<Line<'static>> {
+    const LEGEND: [(&str, &str); 16] = [
+        ("status", "connecting · ready · disconnected, and tried again by itself"),
+        ("", "restarting · quarantined, after many crashes · draining · stopped"),
+        ("life", "of the server's actor: one more after each restart, replace or resume"),
+        ("restarts", "how often that actor was restarted"),
+        ("breaker", "closed: calls pass · open: none, for a time · half-open: a few do"),
+        ("pool", "0/0/1: connections that are open, busy, and that there may be"),
+        ("flight", "calls that the server works on"),
+        ("calls", "attempts that the server had; errors: those that did not end well"),
+        ("open", "calls without an answer: in flight at a server, or queued for one"),
+        ("retried", "made again after a loss · hedged: asked of a second server as well"),
+        ("refused", "repetitions that the retry budget did not allow"),
+        ("late", "answers that came when their call had ended"),
+        ("bound", "keys of affinity that are tied to a server"),
+        ("p50 p99", "half of the answers, and 99 of 100, were at least as fast"),
+        ("keys", "q, Ctrl-C: leave · ?, h: this page · arrows, j, k, PgUp, PgDn, space,"),
+        ("", "Home, End: other lines of the tree"),
+    ];
+    let line = |(word, means): (&'static str, &'static str)| {
+        Line::from(vec![Span::styled(format!("  {word:<9}"), Style::new().bold()), Span::raw(means)])
+    };
+    LEGEND.into_iter().map(line).collect()
 }

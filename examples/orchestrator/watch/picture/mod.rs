@@ -69,6 +69,8 @@ pub struct Scroll {
     offset: usize,
     /// Lines that were seen last.
     page: usize,
+    /// The legend is seen in its place.
+    legend: bool,
 }
 
 impl Scroll {
@@ -90,6 +92,11 @@ impl Scroll {
     /// One page down.
     pub fn page_down(&mut self) {
         self.offset += self.page;
+    }
+
+    /// The legend, or the tree again.
+    pub fn explain(&mut self) {
+        self.legend = !self.legend;
     }
 
     /// To the first line.
@@ -123,6 +130,17 @@ pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, scroll: &mut Scroll, loo
     scroll.offset = scroll.offset.min(tree.len().saturating_sub(scroll.page));
     let seen = scroll.offset..(scroll.offset + scroll.page).min(tree.len());
     let footer = lines::keys(&seen, tree.len());
+    if scroll.legend {
+        let [place] = Layout::vertical([Constraint::Fill(1)]).areas(heading.union(middle).union(bottom));
+        for (line, row) in lines::legend().into_iter().zip(place.rows()) {
+            frame.render_widget(words::fitted(line, width), row);
+        }
+        for (line, row) in summary.into_iter().zip(top.rows()).chain([(footer, keys)]) {
+            let line = words::fitted(line, width);
+            frame.render_widget(if look == Look::Plain { words::colourless(line) } else { line }, row);
+        }
+        return;
+    }
     let events = lines::events(snapshot, usize::from(bottom.height).saturating_sub(1));
     for (place, lines) in [
         (top, summary),

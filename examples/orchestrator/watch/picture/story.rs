@@ -24,6 +24,8 @@ pub struct Told {
     pub words: String,
     /// How often, as far as it is remembered.
     pub times: u32,
+    /// Its words say how often.
+    counts: bool,
 }
 
 /// What is remembered of one server.
@@ -46,10 +48,15 @@ impl Story {
     /// Takes an event in.
     pub fn tell(&mut self, event: &Event, at: Instant) {
         let (whom, words) = words::event(event);
-        // A server that is dialled again and again has three lines of the picture, not all.
-        let same = self.events.iter().position(|told| told.whom == whom && told.words == words);
+        // A server that is dialled again and again has one line of the picture, not all; it counts by itself.
+        let counts = matches!(event, Event::ServerStatusChanged { from, to, .. } if from == to);
+        let same = self
+            .events
+            .iter()
+            .position(|told| told.whom == whom && (told.words == words || counts && told.counts));
         let before = same.and_then(|place| self.events.remove(place)).map_or(0, |told| told.times);
-        let told = Told { at, whom, words, times: before.saturating_add(1) };
+        let times = if counts { 1 } else { before.saturating_add(1) };
+        let told = Told { at, whom, words, times, counts };
         if let Some(server) = subject(event) {
             let memory = self.servers.entry(server.clone()).or_default();
             memory.last = Some(told.clone());

@@ -38,7 +38,7 @@ fn names_that_nobody_has_cost_the_router_no_comparison() {
         house.routing.catalogue(catalogue, now, &mut house.out);
     }
     house.standing("late", Standing { listed: false, ..down() });
-    assert!(waiting.iter().all(|call| matches!(house.error_of(*call), CallErrorKind::UnknownTool { .. })));
+    assert!(waiting.iter().all(|call| matches!(house.error_of(*call), CallErrorKind::Unavailable { .. })));
     assert_eq!(compared(), before);
 }
 
@@ -63,8 +63,8 @@ fn an_unknown_name_is_told_with_a_bounded_number_of_servers_that_may_have_it() {
         house.join(&format!("dark-{n}"), "dark", n, Incarnation::FIRST, dark);
     }
     let call = house.call(Call::tool("u"));
-    let CallErrorKind::UnknownTool { missing, .. } = house.error_of(call) else { panic!("known") };
-    assert_eq!(missing.len(), 32);
+    let CallErrorKind::Unavailable { servers } = house.error_of(call) else { panic!("known") };
+    assert_eq!(servers.len(), 32);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_server_that_is_given_up_wakes_nobody_who_waits_for_another() {
     house.standing("late-1", Standing { listed: false, ..down() });
     assert!(house.answer_of(call).is_none());
     house.standing("late-2", Standing { listed: false, ..down() });
-    assert!(matches!(house.error_of(call), CallErrorKind::UnknownTool { .. }));
+    assert!(matches!(house.error_of(call), CallErrorKind::Unavailable { .. }));
 }
 
 #[test]

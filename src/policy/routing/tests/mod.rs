@@ -39,7 +39,7 @@ impl Outlet<u64, String> for Script {
         self.answers.push((port, answer));
     }
 
-    fn unknown(&mut self, port: u64, error: CallError, _: &Arc<Catalogue>) {
+    fn unknown(&mut self, port: u64, error: CallError, _: OfferKind, _: &Arc<Catalogue>) {
         self.answers.push((port, Err(error)));
     }
 
@@ -238,14 +238,83 @@ fn a_bare_name_of_several_groups_is_an_error_that_lists_them() {
     assert!(matches!(house.error_of(nowhere), CallErrorKind::NoMatch { .. }));
 }
 
+/// A server whose tools nobody knows, and that is not waited for.
+fn dark() -> Standing {
+    Standing { listed: false, ..down() }
+}
+
 #[test]
-fn an_unknown_tool_gets_the_servers_that_are_missing_and_near_names_are_left_to_the_caller() {
+fn what_nobody_who_is_up_offers_is_unavailable_while_a_server_that_is_down_may_have_it() {
     let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["file.read"])], 8);
-    house.join("dark", "dark", 9, Incarnation::FIRST, Standing { listed: false, ..down() });
-    let call = house.call(Call::tool("file.raed"));
-    let CallErrorKind::UnknownTool { near, missing } = house.error_of(call) else { panic!("known") };
-    assert!(near.is_empty());
-    assert_eq!(missing[0].server.as_str(), "dark");
+    house.join("dark", "dark", 9, Incarnation::FIRST, dark());
+    for call in [
+        Call::tool("file.raed"),
+        Call::tool("dark/x"),
+        Call::tool("dark__x"),
+        Call::tool("file.read").server("dark"),
+        Call::prompt("dark/x"),
+        Call::resource("file:///x"),
+    ] {
+        let call = house.call(call);
+        let CallErrorKind::Unavailable { servers } = house.error_of(call) else { panic!("unknown") };
+        assert_eq!(servers.iter().map(|down| down.server.as_str()).collect::<Vec<_>>(), ["dark"]);
+        let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
+        assert!(error.retryable() && error.retry_after() > Some(Duration::ZERO), "{error}");
+        assert!(error.to_string().contains(": server dark is down: refused, next attempt in "), "{error}");
+    }
+}
+
+#[test]
+fn unknown_is_said_where_every_server_that_could_have_it_is_known() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
+    house.join("dark", "dark", 9, Incarnation::FIRST, dark());
+    for call in
+        [Call::tool("g/u"), Call::tool("g__u"), Call::tool("u").server("a"), Call::tool("u").group("g")]
+    {
+        let call = house.call(call);
+        assert!(matches!(house.error_of(call), CallErrorKind::UnknownTool { .. }));
+        assert!(!house.answer_of(call).unwrap().as_ref().unwrap_err().retryable());
+    }
+    let call = house.call(Call::tool("no-such-group/u"));
+    assert!(matches!(house.error_of(call), CallErrorKind::UnknownTool { .. }));
+    let call = house.call(Call::prompt("g/u"));
+    assert!(matches!(house.error_of(call), CallErrorKind::UnknownPrompt { .. }));
+}
+
+#[test]
+fn a_server_that_is_about_to_be_dialled_is_worth_a_moment_and_never_none() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
+    let due = Some(house.now);
+    for standing in [
+        Standing { retry_at: due, ..down() },
+        down(),
+        Standing { status: ServerStatus::Connecting, ..down() },
+        Standing { status: ServerStatus::Quarantined, retry_at: due, ..down() },
+    ] {
+        house.standing("a", standing);
+        let call = house.call(Call::tool("t"));
+        let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
+        assert!(error.retryable() && error.retry_after() >= Some(Duration::from_millis(100)), "{error}");
+    }
+}
+
+#[test]
+fn a_deadline_that_has_passed_sends_nothing() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 1);
+    let call = house.call(Call::tool("t").timeout(Duration::ZERO));
+    let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::DeadlineExceeded { sent: false, .. }), "{error}");
+    assert_eq!((error.outcome(), error.attempts()), (Delivery::NotSent, 0));
+    assert!(house.out.dispatched.is_empty());
+    // Nor does one that passes in a queue, where room is made before the clock is looked at.
+    house.call(Call::tool("t"));
+    let (_, attempt) = house.last();
+    let late = house.call(Call::tool("t").timeout(Duration::from_secs(1)));
+    let patient = house.call(Call::tool("t"));
+    house.now += Duration::from_secs(1);
+    house.succeed("a", attempt);
+    assert!(matches!(house.error_of(late), CallErrorKind::DeadlineExceeded { sent: false, .. }));
+    assert_eq!(house.last().1.call, CallId(patient));
 }
 
 #[test]
@@ -254,8 +323,29 @@ fn a_tool_of_a_server_that_is_still_coming_is_waited_for() {
     house.join("late", "late", 9, Incarnation::FIRST, Standing::beginning());
     let call = house.call(Call::tool("u"));
     assert!(house.answer_of(call).is_none());
-    house.standing("late", Standing { listed: false, ..down() });
-    assert!(matches!(house.error_of(call), CallErrorKind::UnknownTool { .. }));
+    house.standing("late", dark());
+    assert!(matches!(house.error_of(call), CallErrorKind::Unavailable { .. }));
+}
+
+#[test]
+fn a_name_that_no_server_which_is_coming_can_have_waits_for_none() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
+    for late in ["late-1", "late-2"] {
+        house.join(late, late, 9, Incarnation::FIRST, Standing::beginning());
+    }
+    for call in [Call::tool("g/u"), Call::tool("g__u"), Call::tool("u").server("a")] {
+        let call = house.call(call);
+        assert!(matches!(house.error_of(call), CallErrorKind::UnknownTool { .. }));
+    }
+    let waiting = [Call::tool("late-1/u"), Call::tool("late-1__u")].map(|call| house.call(call));
+    assert!(waiting.iter().all(|call| house.answer_of(*call).is_none()));
+    house.standing("late-1", dark());
+    for call in waiting {
+        assert!(
+            matches!(house.error_of(call), CallErrorKind::Unavailable { .. }),
+            "the other one has no say"
+        );
+    }
 }
 
 #[test]

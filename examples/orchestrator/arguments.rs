@@ -1,0 +1,106 @@
+//! The arguments of a tool as a shell gives them: JSON, `key=value`, `@FILE`, or `-` for stdin.
+
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Bytes that are read of a file or of stdin: the default limit of a message.
+const READ_MAX: u64 = 16 << 20;
+
+/// What is wrong with the arguments, and what would be right.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the tool's arguments: {}\nhint: {}", self.what, self.hint)
+    }
+}
+
+/// The arguments as the text of a JSON object, letter for letter where they are given as JSON.
+///
+/// # Errors
+/// They are no JSON object and no `key=value` either, or their file cannot be read.
+pub fn read(given: &[String]) -> Result<String, Mistake> {
+    match given {
+        [] => Ok("{}".to_owned()),
+        [one] if one == "-" => object(&text_of("stdin", std::io::stdin().lock())?, "stdin"),
+        [one] if one.starts_with('@') => {
+            let path = Path::new(&one[1..]);
+            let file = std::fs::File::open(path).map_err(|error| Mistake {
+                what: format!("{}: {error}", path.display()),
+                hint: "@FILE reads a JSON object from a file, and - from stdin".to_owned(),
+            })?;
+            object(&text_of(&one[1..], file)?, &one[1..])
+        }
+        [one] if is_json(one) => object(one, "they"),
+        several => pairs(several),
+    }
+}
+
+/// Whether somebody meant JSON.
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '[', '"'])
+}
+
+fn text_of(name: &str, reader: impl Read) -> Result<String, Mistake> {
+    let mut text = String::new();
+    let read = reader.take(READ_MAX + 1).read_to_string(&mut text);
+    let wrong = |what: String| Mistake { what, hint: "give a JSON object in UTF-8".to_owned() };
+    read.map_err(|error| wrong(format!("{name}: {error}")))?;
+    if text.len() as u64 > READ_MAX {
+        return Err(wrong(format!("{name}: it has more than {READ_MAX} bytes")));
+    }
+    Ok(text)
+}
+
+fn object(text: &str, whose: &str) -> Result<String, Mistake> {
+    let quote = || {
+        let hint = r#"in a shell quote the whole object: '{"message":"hi"}'; or write message=hi"#;
+        hint.to_owned()
+    };
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(raw) if raw.get().starts_with('{') => Ok(text.to_owned()),
+        Ok(_) => Err(Mistake { what: format!("{whose} are no JSON object"), hint: quote() }),
+        Err(error) => Err(Mistake { what: format!("{whose} are no JSON: {error}"), hint: quote() }),
+    }
+}
+
+/// `key=value` each. A value that is JSON is taken as that, so that numbers are numbers; any other is a text.
+fn pairs(given: &[String]) -> Result<String, Mistake> {
+    let mut object: Vec<(String, Box<RawValue>)> = Vec::with_capacity(given.len());
+    for pair in given {
+        let Some((key, value)) = pair.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            let (what, hint) = if given.iter().any(|part| is_json(part)) || given[0].starts_with('@') {
+                let hint = r#"give one JSON object, quoted as a whole: '{"message":"hi"}'; or message=hi"#;
+                (format!("several are given, and {pair:?} is no key=value"), hint)
+            } else {
+                let hint = r#"write message=hi, '{"message":"hi"}', @FILE, or - for stdin"#;
+                (format!("{pair:?} is neither JSON nor key=value"), hint)
+            };
+            return Err(Mistake { what, hint: hint.to_owned() });
+        };
+        if object.iter().any(|(other, _)| other == key) {
+            let hint = format!("for a list write {key}='[\"a\",\"b\"]'");
+            return Err(Mistake { what: format!("{key} is given twice"), hint });
+        }
+        let raw = RawValue::from_string(value.trim().to_owned())
+            .or_else(|_| RawValue::from_string(Value::from(value).to_string()));
+        let raw = raw.map_err(|error| Mistake {
+            what: format!("{key}: {error}"),
+            hint: "give a JSON object".to_owned(),
+        })?;
+        object.push((key.to_owned(), raw));
+    }
+    let members: Vec<String> =
+        object.iter().map(|(key, raw)| format!("{}:{}", Value::from(key.as_str()), raw.get())).collect();
+    Ok(format!("{{{}}}", members.join(",")))
+}
