@@ -19,7 +19,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::Context;
-use super::dial::Dial;
+use super::dial::{Dial, NotOpened};
 use super::pump::Pump;
 use super::questions::Questions;
 use super::server::{SUBSCRIPTIONS_MAX, ServerMsg};
@@ -28,6 +28,7 @@ use crate::config::ServerSpec;
 use crate::id::ConnectionId;
 use crate::news::reason;
 use crate::protocol::Known;
+use crate::protocol::handshake::Greeting;
 use crate::transport::Connector;
 
 /// Places of a connection's queue beside those of calls, of which each may be followed by its cancellation: for all
@@ -48,6 +49,7 @@ pub(crate) struct ConnectionArguments {
     pub connector: Arc<dyn Connector>,
     pub connection: ConnectionId,
     pub known: Option<Known>,
+    pub greeting: Greeting,
     pub server: ActorRef<ServerMsg>,
 }
 
@@ -90,12 +92,14 @@ impl Actor for ConnectionActor {
 pub(crate) struct Ending {
     reason: String,
     retry_after: Option<Duration>,
+    /// It never came to be, and the server had got the probe.
+    pub probed: bool,
 }
 
 impl Ending {
     /// For this reason. It may be in the server's own words, of any length: its beginning is kept.
     pub fn new(why: impl Display) -> Self {
-        Self { reason: reason(why), retry_after: None }
+        Self { reason: reason(why), retry_after: None, probed: false }
     }
 
     /// The reason, and when the server wants to be asked again, if it said so.
@@ -116,7 +120,7 @@ async fn play(arguments: ConnectionArguments, myself: ActorRef<ConnectionMsg>) {
 
 /// Opens the link and pumps until it ends. Returns how it ended.
 async fn live(arguments: ConnectionArguments) -> Ending {
-    let ConnectionArguments { context, spec, connector, connection, known, server } = arguments;
+    let ConnectionArguments { context, spec, connector, connection, known, greeting, server } = arguments;
     let dial = Dial {
         connector,
         gate: context.dial_gate.clone(),
@@ -124,12 +128,15 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         dialect: spec.dialect,
         era: spec.era,
         known,
+        greeting,
         capabilities: context.desk.handlers.capabilities(),
         alive: context.tasks.alive(),
     };
     let opened = match dial.open().await {
         Ok(opened) => opened,
-        Err(error) => return Ending { retry_after: error.retry_after(), ..Ending::new(error) },
+        Err(NotOpened { error, probed }) => {
+            return Ending { retry_after: error.retry_after(), probed, ..Ending::new(error) };
+        }
     };
     let (queue, requests) = mpsc::channel(room(spec.pool.in_flight_max));
     let session = opened.session.clone();

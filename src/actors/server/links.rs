@@ -15,6 +15,7 @@ use crate::event::{Event, ServerStatus};
 use crate::id::{AttemptId, ConnectionId};
 use crate::news;
 use crate::policy::routing::Completion;
+use crate::protocol::handshake::Greeting;
 use crate::protocol::{Era, Session};
 
 /// The longest that a server's word keeps it from being dialled: one that names a day has forgotten itself.
@@ -52,6 +53,7 @@ impl ServerState {
             connector: self.connector.clone(),
             connection,
             known: self.ledger().known,
+            greeting: self.ledger().greeting,
             server: myself.clone(),
         };
         let (actor, _) =
@@ -84,6 +86,7 @@ impl ServerState {
         self.pool.opened(connection, now);
         let ledger = self.ledger();
         ledger.known = session.known();
+        ledger.greeting = Greeting::default();
         let transition = if first { ledger.breaker.reconnected(now) } else { None };
         if let Some(transition) = transition {
             self.announce(transition);
@@ -124,6 +127,7 @@ impl ServerState {
 
     /// A connection is over. What was on it and was not reported is lost; a second report finds nothing.
     pub(super) fn closed(&mut self, connection: ConnectionId, ending: Ending, now: Instant) {
+        let probed = ending.probed;
         let (reason, retry_after) = ending.into_parts();
         let Some(held) = self.connections.remove(&connection) else { return };
         if !held.closing {
@@ -141,6 +145,8 @@ impl ServerState {
             return;
         }
         if held.queue.is_none() {
+            let greeting = &mut self.ledger().greeting;
+            *greeting = greeting.after_failure(probed);
             return self.failed_attempt(reason, retry_after, now);
         }
         self.lost_link(was_ready, reason, now);

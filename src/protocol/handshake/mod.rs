@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! mcp, era unknown    server/discover ──result──▶ modern
-//!                           │ any other error, a result that says nothing, or silence
+//!                           │ any other error, a result that says nothing or names legacy versions alone, or silence
 //!                           ▼
 //! mcp, legacy         initialize ──result──▶ legacy (then notifications/initialized)
 //! mcp, known modern   nothing to say: every request carries what the server needs
 //! tool-execute        rpc.discover ──result, error or silence──▶ agreed
 //! ```
 //!
-//! An error that only a modern server can give (-32022 and its kin) never leads to `initialize`: a server that has
-//! answered in the modern era may lock its connection to it.
+//! An error that only a modern server can give (-32022 and its kin) never leads to `initialize`, unless it names a legacy
+//! version: a server that has answered in the modern era may lock its connection to it.
+//!
+//! Some servers cannot bear the probe: they end, hang, or refuse what comes after it. So what came to nothing after a probe is
+//! tried without one the next time ([`Greeting`]).
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -67,6 +70,29 @@ pub enum Step {
     },
     /// There is no agreement.
     Failed(HandshakeError),
+}
+
+/// How a server whose era is not known is greeted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Greeting {
+    /// With the probe; if its link ends over that, at once again with `initialize` over another one.
+    #[default]
+    ProbeFirst,
+    /// With `initialize` alone: the last attempt came to nothing after the probe.
+    Initialize,
+    /// With the probe alone: neither way has led to anything, so each has its turn.
+    Probe,
+}
+
+impl Greeting {
+    /// How the server is greeted after an attempt that came to nothing. `probed`: this attempt has sent the probe.
+    pub fn after_failure(self, probed: bool) -> Self {
+        match self {
+            Self::ProbeFirst if !probed => Self::ProbeFirst,
+            Self::ProbeFirst | Self::Probe => Self::Initialize,
+            Self::Initialize => Self::Probe,
+        }
+    }
 }
 
 /// Whether a request that came to nothing tells what the next one would meet.
@@ -156,6 +182,10 @@ pub struct Handshake {
     last_id: u64,
     /// The id of the probe, whose answer may come after it was given up.
     probe_id: u64,
+    /// The version that `initialize` asks for.
+    wanted: &'static str,
+    /// It begins with `initialize`, and the probe comes after that if the server turns out to be a modern one.
+    skips_probe: bool,
 }
 
 #[derive(Deserialize)]
@@ -203,6 +233,12 @@ struct Discovered {
     version: Option<String>,
 }
 
+/// Whether the answer to the probe is that of a server which speaks the modern era.
+fn is_modern(outcome: &Result<RawJson, RpcError>) -> bool {
+    let found = outcome.as_ref().ok().and_then(|result| result.parse_borrowed::<DiscoverResult<'_>>().ok());
+    found.is_some_and(|found| found.supported_versions.iter().any(|version| version == MODERN_VERSION))
+}
+
 /// What the capabilities in an answer declare; nothing where they are missing or odd.
 fn declared(capabilities: Option<&RawValue>) -> Declared {
     let written =
@@ -214,7 +250,29 @@ impl Handshake {
     /// A handshake in `dialect`; `known` is what an earlier link of this server found, `capabilities` the JSON
     /// object of what this client answers.
     pub fn new(dialect: Dialect, choice: EraChoice, known: Option<Known>, capabilities: String) -> Self {
-        Self { dialect, choice, known, capabilities, state: State::Fresh, last_id: 0, probe_id: 0 }
+        let wanted = LEGACY_VERSIONS[0];
+        let state = State::Fresh;
+        Self { dialect, choice, known, capabilities, state, last_id: 0, probe_id: 0, wanted, skips_probe: false }
+    }
+
+    /// Begins with `initialize` where the era is not known and may be the legacy one.
+    pub fn without_probe(self) -> Self {
+        Self { skips_probe: self.choice == EraChoice::Auto && self.known.is_none(), ..self }
+    }
+
+    /// Whether a request of this handshake has this id.
+    pub fn has_asked(&self, id: u64) -> bool {
+        (1..=self.last_id).contains(&id)
+    }
+
+    /// Whether the probe was sent, and `initialize` would have been another way.
+    pub fn has_probed(&self) -> bool {
+        self.probe_id > 0 && self.choice == EraChoice::Auto
+    }
+
+    /// Whether the probe is what the server has to answer, and `initialize` would be another way.
+    pub fn is_probing(&self) -> bool {
+        self.has_probed() && matches!(self.state, State::Discovering { .. })
     }
 
     /// The first step.
@@ -230,6 +288,7 @@ impl Handshake {
             (Dialect::Mcp, EraChoice::Legacy, _) | (Dialect::Mcp, EraChoice::Auto, Some(Era::Legacy)) => {
                 self.initialize()
             }
+            (Dialect::Mcp, EraChoice::Auto, None) if self.skips_probe => self.initialize(),
             (Dialect::Mcp, _, Some(Era::Modern)) => {
                 let declared = self.known.map(|known| known.declared).unwrap_or_default();
                 self.modern(None, declared)
@@ -281,7 +340,7 @@ impl Handshake {
             State::Discovering { again } if to_last => self.discovered(again, outcome),
             State::Initializing if to_last => self.initialized(outcome),
             // The probe was given up too early: the server speaks the modern era after all.
-            State::Initializing if id == Some(self.probe_id) && outcome.is_ok() => {
+            State::Initializing if id == Some(self.probe_id) && is_modern(&outcome) => {
                 self.discovered(true, outcome)
             }
             State::Asking if to_last => {
@@ -319,7 +378,7 @@ impl Handshake {
                     let info = found.meta.and_then(|meta| meta.server_info);
                     self.modern(info.and_then(|info| info.name), declared(found.capabilities))
                 }
-                Ok(found) => self.fail(HandshakeError::unsupported(found.supported_versions)),
+                Ok(found) => self.initialize_with(found.supported_versions),
                 // Some legacy servers answer what they do not know with an empty result.
                 Err(_) if self.choice == EraChoice::Auto && !again => self.initialize(),
                 Err(error) => self.fail(HandshakeError::invalid("server/discover", &error)),
@@ -330,7 +389,7 @@ impl Handshake {
                 if !again && offered.iter().any(|version| version == MODERN_VERSION) {
                     return self.discover(true);
                 }
-                self.fail(HandshakeError::unsupported(offered))
+                self.initialize_with(offered)
             }
             Err(error) => match self.choice {
                 EraChoice::Modern => self.fail(HandshakeError::WrongEra(reason(error))),
@@ -339,12 +398,24 @@ impl Handshake {
         }
     }
 
+    /// The server offers these versions, of which none is modern: the best of them that is known is asked for.
+    fn initialize_with(&mut self, offered: Vec<String>) -> Step {
+        let common = LEGACY_VERSIONS.into_iter().find(|version| offered.iter().any(|other| other == version));
+        match common.filter(|_| self.choice != EraChoice::Modern) {
+            Some(version) => {
+                self.wanted = version;
+                self.initialize()
+            }
+            None => self.fail(HandshakeError::unsupported(offered)),
+        }
+    }
+
     fn initialize(&mut self) -> Step {
         self.state = State::Initializing;
         let id = self.next_id();
         let method = "initialize";
         let mut writer = Writer::request(id, method, 256);
-        writer.raw(r#","params":{"protocolVersion":"#).string(LEGACY_VERSIONS[0]);
+        writer.raw(r#","params":{"protocolVersion":"#).string(self.wanted);
         writer.raw(r#","capabilities":"#).raw(&self.capabilities);
         let frame = writer.raw(r#","clientInfo":"#).raw(client_info()).raw("}").finish();
         Step::Send { method, frame, id, wait: Wait::Answer }
@@ -353,6 +424,13 @@ impl Handshake {
     fn initialized(&mut self, outcome: Result<RawJson, RpcError>) -> Step {
         let result = match outcome {
             Ok(result) => result,
+            Err(RpcError { code, .. })
+                if self.skips_probe
+                    && (code == RpcError::METHOD_NOT_FOUND || MODERN_ERRORS.contains(&code)) =>
+            {
+                self.skips_probe = false;
+                return self.discover(false);
+            }
             Err(RpcError { code, message, .. }) => {
                 // What the handshake's error says is kept for long, and nobody reads its data.
                 let message = reason(message);
@@ -548,6 +626,64 @@ mod tests {
             failure(tell(&mut handshake, refusal(2))),
             HandshakeError::UnsupportedVersion { .. }
         ));
+    }
+
+    #[test]
+    fn a_server_that_offers_legacy_versions_alone_is_asked_for_the_best_that_both_speak() {
+        let offers = |versions: &[&str]| {
+            [
+                json!({"id": 1, "result": {"supportedVersions": versions}}),
+                json!({"id": 1, "error": {"code": -32022, "message": "", "data": {"supported": versions}}}),
+            ]
+        };
+        for answer in offers(&["2024-11-05", "2025-06-18", "1999-01-01"]) {
+            let mut handshake = mcp(EraChoice::Auto);
+            let _ = handshake.start();
+            let step = tell(&mut handshake, answer);
+            let Step::Send { method: "initialize", frame, .. } = &step else { panic!("{step:?}") };
+            let asked: Value = serde_json::from_slice(frame).unwrap();
+            assert_eq!(asked["params"]["protocolVersion"], "2025-06-18");
+            let (session, ..) = session(tell(&mut handshake, initialize_result(2, "2025-06-18")));
+            assert_eq!((session.era(), session.version()), (Some(Era::Legacy), "2025-06-18"));
+        }
+        for (choice, versions) in [(EraChoice::Modern, &["2025-06-18"][..]), (EraChoice::Auto, &["1999-01-01"])] {
+            for answer in offers(versions) {
+                let mut handshake = mcp(choice);
+                let _ = handshake.start();
+                let told = failure(tell(&mut handshake, answer));
+                assert!(matches!(told, HandshakeError::UnsupportedVersion { .. }), "{told}");
+            }
+        }
+        // It comes too late to change anything.
+        let mut handshake = mcp(EraChoice::Auto);
+        let _ = handshake.start();
+        let _ = handshake.timed_out();
+        let [late, _] = offers(&["2025-06-18"]);
+        assert!(matches!(tell(&mut handshake, late), Step::Wait));
+        let _ = session(tell(&mut handshake, initialize_result(2, "2025-06-18")));
+    }
+
+    #[test]
+    fn what_came_to_nothing_after_a_probe_is_tried_without_one_and_then_by_turns() {
+        let first = Greeting::default();
+        assert_eq!(first.after_failure(false), Greeting::ProbeFirst);
+        let second = first.after_failure(true);
+        assert_eq!(second, Greeting::Initialize);
+        assert_eq!(second.after_failure(false), Greeting::Probe);
+        assert_eq!(second.after_failure(false).after_failure(true), Greeting::Initialize);
+        let mut skipping = mcp(EraChoice::Auto).without_probe();
+        assert_eq!(sent(skipping.start()).0, "initialize");
+        let step = tell(&mut skipping, json!({"id": 1, "error": {"code": -32601, "message": "no"}}));
+        assert_eq!(sent(step), ("server/discover".into(), 2), "a modern server after all");
+        let step = tell(&mut skipping, json!({"id": 2, "result": {"supportedVersions": ["2026-07-28"]}}));
+        assert_eq!(session(step).0.era(), Some(Era::Modern));
+        assert_eq!(sent(mcp(EraChoice::Modern).without_probe().start()).0, "server/discover");
+        let mut probing = mcp(EraChoice::Auto);
+        assert!(!probing.is_probing());
+        let _ = probing.start();
+        assert!(probing.is_probing() && probing.has_probed());
+        let _ = probing.timed_out();
+        assert!(!probing.is_probing() && probing.has_probed());
     }
 
     #[test]
