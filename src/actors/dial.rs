@@ -287,6 +287,9 @@ async fn next_step(
                 }
                 return Ok(step);
             }
+            Some(Ok(Inbound::TooLarge { limit, .. })) => {
+                noise.hear(Malformed { reason: format!("over the limit of {limit} bytes") })?;
+            }
             Some(Ok(Inbound::Beside { id, frame })) => {
                 if let Err(malformed) = decode(frame, answers_to(id, receive)) {
                     noise.hear(malformed)?;

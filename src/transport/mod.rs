@@ -104,6 +104,15 @@ pub trait Link:
 pub enum Inbound {
     /// One message.
     Message(Bytes),
+    /// A message over the limit, which was passed over but for its ends. The link goes on.
+    TooLarge {
+        /// How it begins.
+        beginning: Bytes,
+        /// How it ends.
+        end: Bytes,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// One message on a stream of what the peer says unasked: it answers no request.
     Unasked(Bytes),
     /// One message on the stream of the answer to a request: what it tells is about that request, if it names none, and

@@ -35,7 +35,7 @@ use wire::Wire;
 
 use super::memory::{MemoryConnector, MemoryListener, pair};
 use crate::config::Dialect;
-use crate::transport::stdio::Lines;
+use crate::transport::stdio::{Line, Lines};
 
 /// Which eras a scripted server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -381,7 +381,12 @@ impl ScriptedBuilder {
             std::future::pending::<()>().await;
         }
         let incoming = FramedRead::new(tokio::io::stdin(), Lines::new(usize::MAX));
-        let incoming = incoming.filter_map(|line| std::future::ready(line.ok()));
+        let incoming = incoming.filter_map(|line| {
+            std::future::ready(match line {
+                Ok(Line::Whole(line)) => Some(line),
+                Ok(Line::TooLong { .. }) | Err(_) => None,
+            })
+        });
         let outgoing = FramedWrite::new(tokio::io::stdout(), Lines::new(usize::MAX));
         brain::serve(incoming, outgoing, server.plan.subscribe(), Guest::new(&server.observed)).await;
         server.observed()

@@ -386,7 +386,8 @@ impl Running {
         };
         // A server that never had the stream may have no such address; of its sessions that says nothing.
         let can_know = self.exchange.errand != Errand::Listen || self.streamed;
-        if can_know && self.exchange.bearings.session.is_some() && said.knows_no_session(status) {
+        let session = self.exchange.bearings.session.as_ref().filter(|_| can_know);
+        if session.is_some_and(|session| said.knows_no_session(status, session, !self.resumes())) {
             return self.lost_session("the server does not know it any more");
         }
         match self.exchange.errand {

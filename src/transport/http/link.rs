@@ -71,7 +71,7 @@ fn bytes_of(inbound: &Inbound) -> usize {
         | Inbound::Beside { frame, .. }
         | Inbound::Answer { frame, .. }
         | Inbound::Refused { frame, .. } => frame.len(),
-        Inbound::Failed { .. } | Inbound::Leaving(_) | Inbound::Alive => 0,
+        Inbound::TooLarge { .. } | Inbound::Failed { .. } | Inbound::Leaving(_) | Inbound::Alive => 0,
     }
 }
 
