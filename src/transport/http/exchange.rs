@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use http::header::ACCEPT;
+use http::header::{ACCEPT, ACCEPT_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
@@ -28,7 +28,7 @@ use tokio::time::{sleep, timeout};
 use super::body::{Collected, collect};
 use super::client::{Body, Client, Reply, Unanswered, root_of};
 use super::head;
-use super::headers::{EVENTS, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
+use super::headers::{EVENTS, IDENTITY, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use super::refused::{REFUSAL_BYTES_MAX, Said};
 use super::sse::{Event, Events, Kind, TooLarge};
 use crate::config::BackoffSettings;
@@ -58,6 +58,13 @@ const RETRY_MAX: Duration = Duration::from_secs(3600);
 /// Attempts in a row to go on with the stream of a request that bring no event.
 const RESUMES_MAX: u32 = 8;
 
+/// The pause before the stream of a request is asked for again grows by this much for each time in a row that brought no
+/// message: a server that lets its clients ask again and again is asked some times at its own pace, then more seldom.
+const RESUME_FACTOR: f64 = 1.3;
+
+/// As far as that; further only where the server asks for it.
+const RESUME_PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// What all exchanges of a server share.
 pub(super) struct Site {
     pub uri: Uri,
@@ -73,13 +80,15 @@ pub(super) struct Bearings {
     pub session: Option<HeaderValue>,
     /// Streams that end early can be asked for again: the legacy era has that.
     pub resumes: bool,
+    /// A notice tells that the handshake is over, which may be told twice.
+    pub welcomes: bool,
 }
 
 /// What an exchange is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Errand {
-    /// A request with this id.
-    Request { id: u64, initialize: bool },
+    /// A request with this id. What only asks is harmless: it may be made twice.
+    Request { id: u64, initialize: bool, harmless: bool },
     /// A notification, or an answer to the server.
     Notice,
     /// The stream of what the server says unasked.
@@ -126,6 +135,8 @@ struct Running {
     retry: Option<Duration>,
     /// Attempts since the last event.
     attempts: u32,
+    /// Attempts since the last message.
+    barren: u32,
     /// The server has had such a stream.
     streamed: bool,
 }
@@ -151,6 +162,7 @@ impl Exchange {
             last_id: None,
             retry: None,
             attempts: 0,
+            barren: 0,
             streamed: false,
         };
         stream::unfold((running, release), |(running, release)| running.next(release)).boxed()
@@ -173,6 +185,8 @@ impl Exchange {
         *request.uri_mut() = self.site.uri.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.site.headers);
+        // Without a word of it some servers take every encoding for welcome.
+        headers.insert(ACCEPT_ENCODING, IDENTITY);
         if let Some(version) = &self.bearings.version {
             headers.insert(PROTOCOL_VERSION, version.clone());
         }
@@ -234,7 +248,13 @@ impl Running {
             Stage::Ask(request) => {
                 let request = std::mem::take(&mut **request);
                 let bytes = request.body().size_hint().lower();
-                let asked = self.exchange.client.request(request, self.call());
+                let again = match self.exchange.errand {
+                    Errand::Request { harmless, .. } => harmless,
+                    Errand::Notice => self.exchange.bearings.welcomes,
+                    Errand::Listen => true,
+                };
+                let harmless = again || self.resumes();
+                let asked = self.exchange.client.request(request, self.call(), harmless);
                 let answer = match self.exchange.errand {
                     Errand::Notice => timeout(notice_max(bytes), asked)
                         .await
@@ -260,6 +280,7 @@ impl Running {
                         self.attempts = 0;
                     }
                     if !data.is_empty() {
+                        self.barren = 0;
                         self.say(Heard::Message(data));
                     }
                 }
@@ -358,7 +379,7 @@ impl Running {
     /// nothing out: there a status says more than a message with it.
     fn call(&self) -> Option<u64> {
         match self.exchange.errand {
-            Errand::Request { id, initialize: false } if !self.resumes() => Some(id),
+            Errand::Request { id, initialize: false, .. } if !self.resumes() => Some(id),
             Errand::Request { .. } | Errand::Notice | Errand::Listen => None,
         }
     }
@@ -425,7 +446,7 @@ impl Running {
     /// Whether the server is one of the old transport: its stream begins with the address for messages.
     async fn is_old_transport(&self) -> bool {
         let request = self.exchange.stream_request(None);
-        let Ok(Reply::Open(answer)) = self.exchange.client.request(request, None).await else {
+        let Ok(Reply::Open(answer)) = self.exchange.client.request(request, None, true).await else {
             return false;
         };
         let (head, mut body) = answer.into_parts();
@@ -472,7 +493,9 @@ impl Running {
             Errand::Request { .. }
                 if self.exchange.bearings.resumes && self.last_id.is_some() && before < RESUMES_MAX =>
             {
-                self.stage = Stage::Pause(self.retry.unwrap_or(RESUME_AFTER).clamp(RETRY_MIN, RETRY_MAX));
+                let asked = self.retry.unwrap_or(RESUME_AFTER).clamp(RETRY_MIN, RETRY_MAX);
+                self.stage = Stage::Pause(resume_after(asked, self.barren));
+                self.barren = self.barren.saturating_add(1);
             }
             Errand::Request { .. } | Errand::Notice => self.fail(Failure::BrokenOff(words.to_owned())),
         }
@@ -486,6 +509,14 @@ impl Running {
             let _ = timeout(DRAIN_MAX, end).await;
         }
     }
+}
+
+/// When the stream of a request is asked for again that has brought no message so often: as soon as the server asks for, and
+/// later from time to time.
+fn resume_after(asked: Duration, barren: u32) -> Duration {
+    let factor = RESUME_FACTOR.powi(i32::try_from(barren.min(100)).unwrap_or(100));
+    let grown = asked.as_secs_f64() * factor;
+    Duration::from_secs_f64(grown.min(RESUME_PAUSE_MAX.as_secs_f64())).max(asked)
 }
 
 /// When the stream of what a server says unasked is asked for again: soon, since its end may be the server's; then

@@ -147,7 +147,8 @@ impl HttpLink {
 
     fn send_request(&mut self, id: u64, head: Head, frame: Bytes) {
         let initialize = head.method == "initialize";
-        let exchange = self.exchange(Errand::Request { id, initialize }).filter(|_| !self.leaving);
+        let harmless = initialize || head.method == "server/discover" || head.method.ends_with("/list");
+        let exchange = self.exchange(Errand::Request { id, initialize, harmless }).filter(|_| !self.leaving);
         let Some(mut exchange) = exchange else {
             let failure = Failure::NotCarriedOut("the link takes no more requests".to_owned());
             return self.heard.push_back(Inbound::Failed { id, failure });
@@ -177,9 +178,10 @@ impl HttpLink {
     }
 
     fn send_notice(&mut self, frame: Bytes) {
-        let Some(exchange) = self.exchange(Errand::Notice) else { return };
+        let Some(mut exchange) = self.exchange(Errand::Notice) else { return };
         if self.welcome == Welcome::Due {
             self.welcome = Welcome::UnderWay;
+            exchange.bearings.welcomes = true;
         }
         self.notices += 1;
         let request = Self::post(&exchange, frame);
@@ -306,7 +308,7 @@ impl HttpLink {
         Box::pin(async move {
             if let Some(exchange) = farewell {
                 // A server may keep its sessions to itself (405), or be gone.
-                let told = exchange.client.request(exchange.bare(Method::DELETE), None);
+                let told = exchange.client.request(exchange.bare(Method::DELETE), None, false);
                 let _ = timeout(FAREWELL_MAX, told).await;
             }
             drop(client);
