@@ -391,6 +391,7 @@ pub(crate) fn connector(
                 message_bytes_max: settings.limits.message_bytes_max,
                 connect_timeout: spec.pool.connect_timeout,
                 liveness: settings.liveness.clone(),
+                stream: spec.stream,
                 ..http::HttpOptions::new(url.clone())
             };
             Ok(Arc::new(http::HttpConnector::new(options)?.with_tokens(tokens())))

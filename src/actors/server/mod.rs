@@ -24,7 +24,7 @@ mod succession;
 #[cfg(all(test, feature = "testkit"))]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ use tokio::time::Instant;
 use self::listening::ListeningState;
 pub use self::listening::SubscribeError;
 pub(crate) use self::listening::{SUBSCRIPTIONS_MAX, Wanted};
-use self::lists::ListsState;
+use self::lists::{ListsState, real_names};
 use self::mirroring::{MirroringState, Turn};
 use self::pinned::ToldOfPins;
 use super::Context;
@@ -230,6 +230,8 @@ pub(crate) struct ServerState {
     lists: ListsState,
     pins: ToldOfPins,
     mirroring: MirroringState,
+    /// The names that the server knows tools by which go by others; of most servers none.
+    real_names: HashMap<String, Arc<str>>,
     listening: ListeningState,
 
     /// Until then the next dial is expected to succeed, and calls wait for it.
@@ -304,6 +306,7 @@ impl Actor for ServerActor {
             reconnect_at: None,
             last_error: None,
             mirroring: MirroringState::new(offer.as_ref().map(|offer| &*offer.tools).unwrap_or_default()),
+            real_names: offer.as_ref().map(|offer| real_names(&offer.tools)).unwrap_or_default(),
             offer,
             lists: ListsState::new(context.settings.reconnect.clone(), now),
             listening: ListeningState::new(now),

@@ -63,6 +63,8 @@ pub struct View<S> {
     refused: bool,
     /// It was unregistered: it finishes what it has.
     pub leaving: bool,
+    /// The server asked to be left alone until then.
+    pub paused_until: Option<Instant>,
 }
 
 impl<S> View<S> {
@@ -82,6 +84,7 @@ impl<S> View<S> {
             probes: 0,
             refused: false,
             leaving: false,
+            paused_until: None,
         }
     }
 
@@ -104,6 +107,7 @@ impl<S> View<S> {
             && self.handle.is_some()
             && !self.refused
             && !self.leaving
+            && self.paused_until.is_none()
             && self.in_flight < self.standing.slots
     }
 
@@ -118,16 +122,18 @@ impl<S> View<S> {
             && self.standing.status == ServerStatus::Ready
             && !self.refused
             && !self.leaving
+            && self.paused_until.is_none()
             && self.in_flight < self.standing.slots
     }
 
     /// Whether it is up, so that servers of a higher priority number are left alone: it admits, or is merely busy. One that is
-    /// half-open and has all its probes is not.
+    /// half-open and has all its probes is not, nor one that asked to be left alone.
     pub fn stands(&self) -> bool {
         self.admits()
             || self.standing.status == ServerStatus::Ready
                 && matches!(self.standing.admission, Admission::Free)
                 && self.handle.is_some()
+                && self.paused_until.is_none()
                 && !self.leaving
     }
 
@@ -171,6 +177,10 @@ impl<S> View<S> {
         let (reason, retry_after) = match (&self.standing.admission, self.standing.status) {
             (Admission::Rejecting { retry_after }, ServerStatus::Ready) => {
                 ("its circuit breaker is open".to_owned(), *retry_after)
+            }
+            (_, ServerStatus::Ready) if self.paused_until.is_some() => {
+                let retry = self.paused_until.map(|at| at.saturating_duration_since(now));
+                ("it takes no more requests for now, by its own word (Retry-After)".to_owned(), retry)
             }
             (_, status) => {
                 let retry = self.standing.retry_at.map(|at| at.saturating_duration_since(now));

@@ -1,5 +1,7 @@
 //! Fetching a list of what a server offers, page by page. One odd entry never fails a list.
 
+mod legal;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -10,6 +12,7 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+pub(crate) use self::legal::real_name;
 use super::mirror::Mirrors;
 use crate::json::RawJson;
 use crate::news::{beginning, reason};
@@ -25,6 +28,9 @@ const CURSOR_BYTES_MAX: usize = 8 << 10;
 /// and what has to be read of it within the time of a listing neither.
 const LIST_BYTES_MAX: usize = 64 << 20;
 
+/// The longest name of a tool that goes by another one, in bytes: it is sent with each call, and over HTTP as a header.
+const REAL_NAME_BYTES_MAX: usize = 1 << 10;
+
 /// Entries of one page that are looked at: ten times as many as are kept of a whole list by default. A page of the largest
 /// size has room for millions of empty ones.
 const PAGE_ENTRIES_MAX: usize = 100_000;
@@ -32,7 +38,7 @@ const PAGE_ENTRIES_MAX: usize = 100_000;
 /// One entry as its server describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedEntry {
-    /// Its name, URI or template.
+    /// Its name, URI or template; of a tool whose name is not legal, the one that it goes by.
     pub name: String,
     /// The whole entry, unread. The bytes are its own and keep no page.
     pub definition: RawJson,
@@ -343,13 +349,12 @@ impl Listing {
     /// What is wrong with a name.
     fn wrong_name(&self, name: &str) -> Option<&'static str> {
         match self.kind {
-            OfferKind::Tool | OfferKind::Prompt if name.is_empty() || name.len() > NAME_BYTES_MAX => {
-                Some("its name is empty or longer than 128 characters")
+            OfferKind::Tool if name.is_empty() || name.len() > REAL_NAME_BYTES_MAX => {
+                Some("its name is empty or longer than 1 KiB")
             }
-            OfferKind::Tool
-                if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) =>
-            {
-                Some("its name has other characters than letters, digits, '_', '.' and '-'")
+            OfferKind::Tool if name.chars().any(char::is_control) => Some("its name has a control character"),
+            OfferKind::Prompt if name.is_empty() || name.len() > NAME_BYTES_MAX => {
+                Some("its name is empty or longer than 128 characters")
             }
             OfferKind::Prompt if name.chars().any(|c| c.is_control() || c == '/') => {
                 Some("its name has a slash or a control character")
@@ -377,8 +382,15 @@ impl Listing {
         true
     }
 
-    /// What was listed.
-    pub fn finish(self) -> Listed {
+    /// What was listed. Tools whose names have other letters than the protocol allows go by legal ones.
+    pub fn finish(mut self) -> Listed {
+        if self.kind == OfferKind::Tool {
+            let names = self.listed.entries.iter().map(|entry| entry.name.as_str());
+            let legal = legal::names(names);
+            for (entry, name) in self.listed.entries.iter_mut().zip(legal) {
+                entry.name = name.unwrap_or_else(|| std::mem::take(&mut entry.name));
+            }
+        }
         self.listed
     }
 }
@@ -409,7 +421,7 @@ mod tests {
     fn one_odd_entry_never_fails_a_list() {
         let listed = list(&[json!({"tools": [
             {"name": "a", "inputSchema": {"type": "object"}, "x": 1.5},
-            7, {"title": "nameless"}, {"name": 5}, {"name": "b c"}, {"name": ""}, {"name": "a"},
+            7, {"title": "nameless"}, {"name": 5}, {"name": "b\u{7}c"}, {"name": ""}, {"name": "a"},
             {"name": "d", "inputSchema": "none"}, {"name": "e"},
         ]})]);
         assert_eq!(names(&listed), ["a", "e"]);
@@ -418,7 +430,7 @@ mod tests {
             r#"{"inputSchema":{"type":"object"},"name":"a","x":1.5}"#
         );
         assert_eq!(listed.skipped.len(), 7);
-        assert_eq!((listed.skipped[0].entry.as_str(), listed.skipped[3].entry.as_str()), ("#2", "b c"));
+        assert_eq!((listed.skipped[0].entry.as_str(), listed.skipped[3].entry.as_str()), ("#2", "b\u{7}c"));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::time::{sleep, timeout};
 
+use super::HttpOptions;
 use super::body::{Collected, collect};
 use super::client::{Body, Client, Reply, Unanswered, root_of};
 use super::head;
@@ -71,6 +73,25 @@ pub(super) struct Site {
     /// The operator's headers, and who is asking.
     pub headers: HeaderMap,
     pub message_bytes_max: usize,
+    /// Whether a stream of what the server says unasked is asked for. A hint that links share: one that is lost is learned anew.
+    streams: AtomicBool,
+}
+
+impl Site {
+    pub fn new(uri: Uri, headers: HeaderMap, options: &HttpOptions) -> Self {
+        let streams = AtomicBool::new(options.stream);
+        Self { uri, headers, message_bytes_max: options.message_bytes_max, streams }
+    }
+
+    /// Whether a stream of what the server says unasked is asked for.
+    pub fn streams(&self) -> bool {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// An open stream was seen to hold up all requests: it is asked for no more.
+    pub fn streams_no_more(&self) {
+        self.streams.store(false, Ordering::Relaxed);
+    }
 }
 
 /// What a link has agreed on by the time that a request is made.
@@ -93,6 +114,8 @@ pub(super) enum Errand {
     Notice,
     /// The stream of what the server says unasked.
     Listen,
+    /// A question whether the server answers requests while that is open; what it says does not matter.
+    Check,
 }
 
 /// What an exchange brings.
@@ -251,12 +274,12 @@ impl Running {
                 let again = match self.exchange.errand {
                     Errand::Request { harmless, .. } => harmless,
                     Errand::Notice => self.exchange.bearings.welcomes,
-                    Errand::Listen => true,
+                    Errand::Listen | Errand::Check => true,
                 };
                 let harmless = again || self.resumes();
                 let asked = self.exchange.client.request(request, self.call(), harmless);
                 let answer = match self.exchange.errand {
-                    Errand::Notice => timeout(notice_max(bytes), asked)
+                    Errand::Notice | Errand::Check => timeout(notice_max(bytes), asked)
                         .await
                         .unwrap_or_else(|_| Err(Unanswered::Broken("it was not taken in time".to_owned()))),
                     Errand::Request { .. } | Errand::Listen => asked.await,
@@ -336,7 +359,7 @@ impl Running {
                 Err(words) => return self.fail(Failure::Invalid(words)),
             }
         }
-        if self.exchange.errand == Errand::Notice {
+        if matches!(self.exchange.errand, Errand::Notice | Errand::Check) {
             return self.say(Heard::Taken);
         }
         if let Some(encoding) = head::encoding(&head.headers) {
@@ -380,7 +403,7 @@ impl Running {
     fn call(&self) -> Option<u64> {
         match self.exchange.errand {
             Errand::Request { id, initialize: false, .. } if !self.resumes() => Some(id),
-            Errand::Request { .. } | Errand::Notice | Errand::Listen => None,
+            Errand::Request { .. } | Errand::Notice | Errand::Listen | Errand::Check => None,
         }
     }
 
@@ -389,7 +412,7 @@ impl Running {
         let refusal = head::refusal(status, headers);
         let asked = match self.exchange.errand {
             Errand::Request { id, .. } => Some(id),
-            Errand::Notice | Errand::Listen => None,
+            Errand::Notice | Errand::Listen | Errand::Check => None,
         };
         let said = match refusal.kind {
             // These say more than a message does, unless that names the call: who wrote it may have carried the call out.
@@ -418,7 +441,7 @@ impl Running {
             // The server has no such stream.
             Errand::Listen => return,
             Errand::Request { .. } if self.resumes() => return self.broke_off(&refusal.to_string()),
-            Errand::Notice | Errand::Request { .. } => {}
+            Errand::Notice | Errand::Request { .. } | Errand::Check => {}
         }
         if let (Said::Answer { frame, to, error }, Some(_)) = (said, asked) {
             let certain = match error {
@@ -497,7 +520,7 @@ impl Running {
                 self.stage = Stage::Pause(resume_after(asked, self.barren));
                 self.barren = self.barren.saturating_add(1);
             }
-            Errand::Request { .. } | Errand::Notice => self.fail(Failure::BrokenOff(words.to_owned())),
+            Errand::Request { .. } | Errand::Notice | Errand::Check => self.fail(Failure::BrokenOff(words.to_owned())),
         }
     }
 
