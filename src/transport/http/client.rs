@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -44,6 +44,9 @@ const KEPT_IDLE: Duration = Duration::from_secs(4);
 /// A connection that ends within this time after an answer on it was not closed for its rest: the server closes after each
 /// answer, though it has promised to keep the connection.
 const BROKEN_PROMISE: Duration = Duration::from_secs(1);
+
+/// So often has that to be seen of a server that has kept others: it may have been restarted.
+const BROKEN_PROMISES: u32 = 3;
 
 /// Redirections of one request that are followed: one for a slash, one for a prefix, and no circle.
 const REDIRECTIONS_MAX: usize = 3;
@@ -83,10 +86,55 @@ pub(super) struct Client {
 }
 
 /// Whether connections of a server are used again. Hints that its links share: one that is lost is learned anew.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Trust {
-    /// It was seen to close a connection that it had promised to keep.
+    /// It closes connections that it has promised to keep.
     broken: AtomicBool,
+    /// A connection was used twice.
+    kept: AtomicBool,
+    /// How often in a row one was closed, and none used twice.
+    incidents: AtomicU32,
+    since: Instant,
+    /// When that was seen last, in milliseconds since then.
+    last: AtomicU64,
+}
+
+impl Trust {
+    fn new() -> Self {
+        Self {
+            broken: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
+            incidents: AtomicU32::new(0),
+            since: Instant::now(),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    /// A used connection has brought another answer.
+    fn kept(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+        self.incidents.store(0, Ordering::Relaxed);
+    }
+
+    /// A connection ended at its next use, so soon after its last answer.
+    fn broke(&self, rested: Duration) {
+        if rested >= BROKEN_PROMISE {
+            return;
+        }
+        let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let rested = u64::try_from(rested.as_millis()).unwrap_or(u64::MAX);
+        // All connections of a server end as one when that does.
+        if now.saturating_sub(rested) <= self.last.swap(now, Ordering::Relaxed)
+            && self.incidents.load(Ordering::Relaxed) > 0
+        {
+            return;
+        }
+        let incidents = self.incidents.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let enough = if self.kept.load(Ordering::Relaxed) { BROKEN_PROMISES } else { 1 };
+        if incidents >= enough {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// When a connection was used last. It lies with the connection.
@@ -168,7 +216,11 @@ impl Client {
     }
 
     /// Sends it where the server points to, within its own origin: there method, body and credentials are as good.
-    async fn send(&self, mut request: Request<Body>, harmless: bool) -> Result<Response<Incoming>, Unanswered> {
+    async fn send(
+        &self,
+        mut request: Request<Body>,
+        harmless: bool,
+    ) -> Result<Response<Incoming>, Unanswered> {
         let mut followed = 0;
         loop {
             let answer = self.send_once(request.clone(), harmless).await?;
@@ -182,13 +234,20 @@ impl Client {
 
     /// A used connection may be closed at the moment at which it is used again. What is harmless is sent once more then, over a
     /// fresh one; and where the server has promised to keep it, its connections are used once each from now on.
-    async fn send_once(&self, request: Request<Body>, harmless: bool) -> Result<Response<Incoming>, Unanswered> {
+    async fn send_once(
+        &self,
+        request: Request<Body>,
+        harmless: bool,
+    ) -> Result<Response<Incoming>, Unanswered> {
         if self.trust.broken.load(Ordering::Relaxed) {
             return self.fresh.request(request).await.map_err(|error| unanswered(&error));
         }
         let error = match self.hyper.request(request.clone()).await {
             Ok(answer) => {
                 if let Some(used) = answer.extensions().get::<Used>() {
+                    if used.rested().is_some() {
+                        self.trust.kept();
+                    }
                     used.answered();
                 }
                 return Ok(answer);
@@ -199,9 +258,7 @@ impl Client {
         let Some(rested) = rest_before(&error).filter(|_| matches!(told, Unanswered::Broken(_))) else {
             return Err(told);
         };
-        if rested < BROKEN_PROMISE {
-            self.trust.broken.store(true, Ordering::Relaxed);
-        }
+        self.trust.broke(rested);
         if !harmless {
             return Err(told);
         }
@@ -227,7 +284,8 @@ fn redirection(from: &Uri, status: StatusCode, headers: &HeaderMap) -> Option<Ur
     if let Some(path) = location.strip_prefix('/') {
         let mut parts = from.clone().into_parts();
         // `//host/path` would be another one.
-        parts.path_and_query = Some(format!("/{path}").parse().ok()).flatten().filter(|_| !path.starts_with('/'));
+        parts.path_and_query =
+            Some(format!("/{path}").parse().ok()).flatten().filter(|_| !path.starts_with('/'));
         parts.path_and_query.as_ref()?;
         return Uri::from_parts(parts).ok();
     }
@@ -326,7 +384,7 @@ impl Clients {
             }
         };
         let way = Secured { way, tls };
-        let trust = Arc::default();
+        let trust = Arc::new(Trust::new());
         Ok(Self { way, ping_interval, silence_max, tokens: None, proxy_authorization, trust })
     }
 
@@ -505,5 +563,66 @@ impl Write for Wire {
         buffers: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(poller, buffers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_kept_a_connection_is_not_trusted_again_and_one_that_was_restarted_is() {
+        const SOON: Duration = Duration::from_millis(5);
+        let step = || tokio::time::sleep(10 * SOON);
+        let broken = |trust: &Trust| trust.broken.load(Ordering::Relaxed);
+        let never = Trust::new();
+        step().await;
+        never.broke(BROKEN_PROMISE);
+        assert!(!broken(&never), "it was closed for its rest");
+        never.broke(SOON);
+        assert!(broken(&never));
+
+        let restarted = Trust::new();
+        restarted.kept();
+        step().await;
+        (0..50).for_each(|_| restarted.broke(SOON));
+        step().await;
+        restarted.broke(SOON);
+        restarted.kept();
+        step().await;
+        restarted.broke(SOON);
+        assert!(!broken(&restarted), "its connections ended together, and were kept after that");
+        for _ in 0..2 {
+            step().await;
+            restarted.broke(SOON);
+        }
+        assert!(broken(&restarted));
+    }
+
+    #[test]
+    fn only_the_same_origin_is_redirected_to() {
+        let to = |status: u16, location: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(LOCATION, HeaderValue::from_static(location));
+            let from = Uri::from_static("https://Host.example:8443/mcp?key=1");
+            redirection(&from, StatusCode::from_u16(status).unwrap(), &headers).map(|uri| uri.to_string())
+        };
+        assert_eq!(to(307, "/mcp/").as_deref(), Some("https://Host.example:8443/mcp/"));
+        assert_eq!(to(308, "/a?b=c#d").as_deref(), Some("https://Host.example:8443/a?b=c"));
+        assert_eq!(to(307, "https://host.example:8443/x").as_deref(), Some("https://host.example:8443/x"));
+        for elsewhere in [
+            "http://host.example:8443/mcp/",
+            "https://host.example/mcp/",
+            "https://other.example:8443/mcp/",
+            "https://user@host.example:8443/mcp/",
+            "//other.example/mcp/",
+            "mcp/",
+            "",
+        ] {
+            assert_eq!(to(307, elsewhere), None, "{elsewhere}");
+        }
+        for status in [200, 301, 302, 303, 404] {
+            assert_eq!(to(status, "/mcp/"), None, "{status}");
+        }
     }
 }
