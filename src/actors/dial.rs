@@ -200,11 +200,12 @@ impl Dial {
         match agreed {
             Ok((session, next_id)) => Ok(Opened { link, session, next_id }),
             Err(error) => {
-                *over_probe =
-                    handshake.is_probing() && matches!(error, OpenError::Link(_) | OpenError::Closed);
+                let ended = matches!(error, OpenError::Link(_) | OpenError::Closed);
+                *over_probe = ended && link.converses() && handshake.is_probing();
+                let probed = link.converses() && handshake.has_probed();
                 // A peer that does not hear it loses nothing.
                 let _ = timeout(GOODBYE_WAIT, link.close()).await;
-                Err(NotOpened { error, probed: handshake.has_probed() })
+                Err(NotOpened { error, probed })
             }
         }
     }
@@ -413,7 +414,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn answers_to_no_request_are_told_where_the_handshake_waits_in_vain() {
         for (said, told_of) in [
-            (r#"{"id":"a1","result":{}}"#, "it answered 1 times to ids that no request has, whose ids are numbers"),
+            (
+                r#"{"id":"a1","result":{}}"#,
+                "it answered 1 times to ids that no request has, whose ids are numbers",
+            ),
             (r#"{"id":0,"result":{}}"#, "it answered 1 times to ids that no request has, the last time to 0"),
             (r#"{"id":null,"error":{"code":-32600}}"#, "it sent 1 errors that name no request"),
         ] {
@@ -431,7 +435,10 @@ mod tests {
     }
 
     /// Ends each link at a request of this method, and answers `initialize`. Gives the methods of all requests, in order.
-    fn play(mut listener: crate::testkit::MemoryListener, ends_at: &'static str) -> tokio::task::JoinHandle<Vec<String>> {
+    fn play(
+        mut listener: crate::testkit::MemoryListener,
+        ends_at: &'static str,
+    ) -> tokio::task::JoinHandle<Vec<String>> {
         tokio::spawn(async move {
             let mut methods = Vec::new();
             while let Some(mut peer) = listener.accept().await {
@@ -488,7 +495,8 @@ mod tests {
         let connector: Arc<dyn Connector> = Arc::new(connector);
         let opening = tokio::spawn(dial(&connector, &Arc::new(Semaphore::new(1))).open());
         let peer = listener.accept().await.expect("a link");
-        let NotOpened { probed, .. } = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
+        let NotOpened { probed, .. } =
+            opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
         drop(peer);
         let greeting = Greeting::default().after_failure(probed);
         let dial = Dial { greeting, ..dial(&connector, &Arc::new(Semaphore::new(1))) };

@@ -110,7 +110,8 @@ impl Ledger {
 
     /// Adds the figures and the subscriptions that another life left.
     pub fn add(&mut self, left: Self) {
-        let Self { of: _, breaker: _, reconnect: _, outcomes, latency, known: _, greeting: _, subscriptions } = left;
+        let Self { of: _, breaker: _, reconnect: _, outcomes, latency, known: _, greeting: _, subscriptions } =
+            left;
         for (outcome, count) in outcomes {
             *self.outcomes.entry(outcome).or_default() += count;
         }

@@ -62,7 +62,8 @@ use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
 use crate::protocol::envelope::{
-    FrameMemory, Incoming, Malformed, Response, answered_by_end, answered_by_unreadable, decode, decode_answer,
+    FrameMemory, Incoming, Malformed, Response, answered_by_end, answered_by_unreadable, decode,
+    decode_answer,
 };
 use crate::protocol::{
     LISTEN_METHOD, Notice, Session, cancelled_id, encode_answer, own_request, subscribe_method, updated_uri,
@@ -670,7 +671,8 @@ impl<R: FnMut(Report)> Pump<R> {
     /// it, and may be what the peer complains about, lies before a request that was answered.
     fn only_call(&self) -> Option<u64> {
         let settled = self.answered.is_some_and(|answered| answered >= self.noticed);
-        let mut waiting = self.in_flight.iter().filter(|(_, flight)| !matches!(flight, Flight::Listen { .. }));
+        let mut waiting =
+            self.in_flight.iter().filter(|(_, flight)| !matches!(flight, Flight::Listen { .. }));
         match (waiting.next(), waiting.next()) {
             (Some((id, Flight::Call { .. })), None) if settled => Some(*id),
             _ => None,
@@ -750,8 +752,11 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             return;
         };
-        self.answered = self.answered.max(Some(id).filter(|id| self.in_flight.contains_key(id)));
-        match self.land(id) {
+        let landed = self.land(id);
+        if landed.is_some() {
+            self.answered = self.answered.max(Some(id));
+        }
+        match landed {
             None => self.report.strays += 1,
             Some(Flight::Call { attempt, permit, sent_at, spare, hearing: _ }) => {
                 self.link.answered(id);
@@ -849,8 +854,10 @@ impl<R: FnMut(Report)> Pump<R> {
                 let end = AttemptEnd::InvalidResponse(reason.to_owned());
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
-            // Without an answer the listing fails as it does for a lost connection.
-            Some(Flight::List { port }) => drop(port),
+            Some(Flight::List { port }) => {
+                // The listing may have been given up.
+                let _ = port.send(Err(ListFailure::Failed(Failure::Invalid(reason.to_owned()))));
+            }
             Some(Flight::Listen { acknowledged }) => self.listen_ended(!acknowledged),
             Some(Flight::Subscribe { uri, wanted }) => self.subscribed(uri, wanted, Err(reason.to_owned())),
         }

@@ -72,6 +72,12 @@ pub trait Link:
         true
     }
 
+    /// Whether all messages are one conversation. Where each request travels alone, one that the peer does not bear says nothing
+    /// of the next.
+    fn converses(&self) -> bool {
+        true
+    }
+
     /// The handshake agreed on this protocol version. Told before anything else is sent; what the handshake asked and
     /// was not answered is of no interest any more.
     fn agreed(&mut self, _version: &str) {}

@@ -304,7 +304,9 @@ impl ServerState {
         now: Instant,
     ) {
         let under_way = self.lists.under_way.take_if(|under_way| under_way.number == number);
-        let Some(UnderWay { kinds: mut missing, announced, absent, declared, .. }) = under_way else { return };
+        let Some(UnderWay { kinds: mut missing, announced, absent, declared, .. }) = under_way else {
+            return;
+        };
         if let Some(differences) = unlike_pins {
             self.pins.told(&self.context, &self.spec.id, differences);
         }

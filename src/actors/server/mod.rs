@@ -24,8 +24,8 @@ mod succession;
 #[cfg(all(test, feature = "testkit"))]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;

@@ -81,12 +81,16 @@ impl<P, S> Routing<P, S> {
         if self.routes[route].waiting.is_empty() {
             match self.dispatch(id, route, now, out) {
                 Placed::Dispatched => return,
-                Placed::NoServer if !self.promising(route) || self.all_pause_too_long(id, route) => {
+                Placed::NoServer if !self.promising(route) => {
                     let servers = self.reasons(route, now);
                     return self.fail(id, CallErrorKind::Unavailable { servers }, now, out);
                 }
                 Placed::NoServer => {}
             }
+        }
+        if !self.pauses.is_empty() && self.all_pause_too_long(id, route) {
+            let servers = self.reasons(route, now);
+            return self.fail(id, CallErrorKind::Unavailable { servers }, now, out);
         }
         let ticket = match self.routes[route].waiting.push(priority, id) {
             Pushed::Queued(ticket) => ticket,
@@ -330,7 +334,8 @@ impl<P, S> Routing<P, S> {
         let Some(deadline) = self.calls.get(id).map(|call| call.deadline()) else { return false };
         let views = self.routes[route].servers.iter().filter_map(|place| self.views[*place].as_ref());
         let mut promising = views.filter(|view| view.promises()).peekable();
-        promising.peek().is_some() && promising.all(|view| view.paused_until.is_some_and(|until| until >= deadline))
+        promising.peek().is_some()
+            && promising.all(|view| view.paused_until.is_some_and(|until| until >= deadline))
     }
 
     /// Why no server of a route takes a call.

@@ -252,7 +252,17 @@ impl Handshake {
     pub fn new(dialect: Dialect, choice: EraChoice, known: Option<Known>, capabilities: String) -> Self {
         let wanted = LEGACY_VERSIONS[0];
         let state = State::Fresh;
-        Self { dialect, choice, known, capabilities, state, last_id: 0, probe_id: 0, wanted, skips_probe: false }
+        Self {
+            dialect,
+            choice,
+            known,
+            capabilities,
+            state,
+            last_id: 0,
+            probe_id: 0,
+            wanted,
+            skips_probe: false,
+        }
     }
 
     /// Begins with `initialize` where the era is not known and may be the legacy one.
@@ -646,7 +656,9 @@ mod tests {
             let (session, ..) = session(tell(&mut handshake, initialize_result(2, "2025-06-18")));
             assert_eq!((session.era(), session.version()), (Some(Era::Legacy), "2025-06-18"));
         }
-        for (choice, versions) in [(EraChoice::Modern, &["2025-06-18"][..]), (EraChoice::Auto, &["1999-01-01"])] {
+        for (choice, versions) in
+            [(EraChoice::Modern, &["2025-06-18"][..]), (EraChoice::Auto, &["1999-01-01"])]
+        {
             for answer in offers(versions) {
                 let mut handshake = mcp(choice);
                 let _ = handshake.start();

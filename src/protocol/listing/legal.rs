@@ -35,7 +35,8 @@ fn marked(name: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '_' };
     let room = NAME_BYTES_MAX - mark.len() - 1;
     let beginning: String = name.chars().map(legal).take(room).collect();
-    let beginning = if beginning.bytes().any(|b| b.is_ascii_alphanumeric()) { beginning } else { "tool".into() };
+    let beginning =
+        if beginning.bytes().any(|b| b.is_ascii_alphanumeric()) { beginning } else { "tool".into() };
     format!("{beginning}_{mark}")
 }
 

@@ -100,6 +100,8 @@ struct HttpManners {
     sessions: bool,
     /// Has a stream for what it says unasked, in the legacy era.
     listens: bool,
+    /// Answers nothing else while that is open.
+    serial: bool,
     /// Speaks the transport before this one.
     old: bool,
 }
@@ -165,6 +167,10 @@ pub struct Observed {
     pub sessions_ended: u64,
     /// Streams for what the server says unasked, ever.
     pub listeners: u64,
+    /// Of these, those that are open.
+    pub listening: u64,
+    /// Pings of clients, ever.
+    pub pings: u64,
     /// What the last client to introduce itself declared that it answers.
     pub declared: Option<serde_json::Value>,
     /// Questions to clients, ever.
@@ -200,6 +206,7 @@ pub struct ScriptedBuilder {
 struct Manners {
     subprotocol: bool,
     pongs: bool,
+    lists_connection: bool,
 }
 
 impl ScriptedBuilder {
@@ -306,6 +313,17 @@ impl ScriptedBuilder {
     /// Over HTTP and in the legacy era: has a stream for what it says unasked.
     pub fn listening_stream(self) -> Self {
         self.http_manners(|manners| manners.listens = true)
+    }
+
+    /// Answers no request while its [stream](Self::listening_stream) is open.
+    pub fn serial_stream(self) -> Self {
+        self.http_manners(|manners| manners.serial = true)
+    }
+
+    /// Says in its answer to a WebSocket upgrade request that the connection is kept, too, as proxies do.
+    pub fn lists_connection(mut self) -> Self {
+        self.manners.lists_connection = true;
+        self
     }
 
     /// Speaks the HTTP+SSE transport of 2024-11-05.
@@ -450,7 +468,7 @@ impl ScriptedServer {
                 ledger: None,
             },
             door: Door::Open,
-            manners: Manners { subprotocol: true, pongs: true },
+            manners: Manners { subprotocol: true, pongs: true, lists_connection: false },
             http: None,
         }
     }
@@ -761,6 +779,10 @@ async fn converse(
         if manners.subprotocol && offered.is_some() {
             let value = ::http::HeaderValue::from_static("mcp");
             response.headers_mut().insert(::http::header::SEC_WEBSOCKET_PROTOCOL, value);
+        }
+        if manners.lists_connection {
+            let value = ::http::HeaderValue::from_static("keep-alive, Upgrade");
+            response.headers_mut().insert(::http::header::CONNECTION, value);
         }
         Ok(response)
     };

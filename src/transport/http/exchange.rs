@@ -127,7 +127,7 @@ pub(super) enum Heard {
     Answer(Bytes),
     /// The same, with the status that says that the request is not as it should be.
     Refused(Bytes),
-    /// A notice was taken.
+    /// A notice was taken; or the wish for a stream, of which the server has none.
     Taken,
     /// The server began a session.
     Session(HeaderValue),
@@ -374,7 +374,7 @@ impl Running {
                 self.stage = Stage::Hear { body, events };
             }
             "application/json" if !listens && !self.resumes() => self.take_answer(&head.headers, body).await,
-            _ if listens => {}
+            _ if listens => self.say(Heard::Taken),
             _ if head.status == StatusCode::ACCEPTED || head.status == StatusCode::NO_CONTENT => {
                 let words =
                     format!("it took the request with HTTP status {} and no answer", head.status.as_u16());
@@ -439,7 +439,7 @@ impl Running {
                 return self.broke_off(&refusal.to_string());
             }
             // The server has no such stream.
-            Errand::Listen => return,
+            Errand::Listen => return self.say(Heard::Taken),
             Errand::Request { .. } if self.resumes() => return self.broke_off(&refusal.to_string()),
             Errand::Notice | Errand::Request { .. } | Errand::Check => {}
         }
@@ -520,7 +520,9 @@ impl Running {
                 self.stage = Stage::Pause(resume_after(asked, self.barren));
                 self.barren = self.barren.saturating_add(1);
             }
-            Errand::Request { .. } | Errand::Notice | Errand::Check => self.fail(Failure::BrokenOff(words.to_owned())),
+            Errand::Request { .. } | Errand::Notice | Errand::Check => {
+                self.fail(Failure::BrokenOff(words.to_owned()))
+            }
         }
     }
 

@@ -197,26 +197,31 @@ impl HttpLink {
     }
 
     /// Asks for the stream of what the server says unasked.
-    fn listen(&mut self) {
+    /// Says whether it did.
+    fn listen(&mut self) -> bool {
         if self.leaving || !self.site.streams() {
-            return;
+            return false;
         }
-        let Some(exchange) = self.exchange(Errand::Listen) else { return };
+        let Some(exchange) = self.exchange(Errand::Listen) else { return false };
         let (release, released) = oneshot::channel();
         self.listening = Some(release);
         let request = exchange.stream_request(None);
         self.exchanges.push(exchange.run(request, Some(released)));
+        true
     }
 
     /// A request was answered, in whichever way.
     fn has_answered(&mut self) {
         if std::mem::take(&mut self.listens_next) {
-            self.listen();
-            self.beside.opened();
+            if self.listen() {
+                self.beside.opened();
+            }
             return;
         }
         match self.beside.answered() {
-            Some(Next::Open) => self.listen(),
+            Some(Next::Open) => {
+                self.listen();
+            }
             Some(Next::GiveUp) => {
                 tracing::warn!(
                     url = %shown_url(&self.site.uri.to_string()),
@@ -280,6 +285,8 @@ impl HttpLink {
                 self.failed(id, failure);
             }
             (Errand::Listen | Errand::Check, Heard::Over(error)) => self.leave(error),
+            // There is no stream, and none that could hold up anything.
+            (Errand::Listen, Heard::Taken) => self.beside = Beside::default(),
             (Errand::Notice, Heard::Taken) => self.noticed(Ok(())),
             (Errand::Notice, Heard::Failed(failure)) => {
                 self.noticed(Err(LinkError::Protocol(format!(
@@ -293,7 +300,7 @@ impl HttpLink {
             // A stream or a notice has no answer of its own, and a request is no notice.
             (Errand::Notice | Errand::Listen | Errand::Check, Heard::Answer(_) | Heard::Refused(_))
             | (Errand::Listen | Errand::Check, Heard::Failed(_))
-            | (Errand::Request { .. } | Errand::Listen | Errand::Check, Heard::Taken) => {}
+            | (Errand::Request { .. } | Errand::Check, Heard::Taken) => {}
         }
     }
 
@@ -378,6 +385,10 @@ impl Link for HttpLink {
     }
 
     fn proves_life(&self) -> bool {
+        false
+    }
+
+    fn converses(&self) -> bool {
         false
     }
 

@@ -60,51 +60,17 @@ const WORDS: [&str; 9] = [
 const PREFIXES: [&str; 2] = ["bad request: ", "not found: "];
 
 /// One of these stands in every sentence about an unknown session: what is unknown.
-const SUBJECTS: [&str; 9] = [
-    "session",
-    "sessions",
-    "sessionid",
-    "session_id",
-    "session-id",
-    "mcp-session-id",
-    "initialized",
-    "initialised",
-    "uninitialized",
-];
+const SUBJECTS: &str =
+    "session sessions sessionid session_id session-id mcp-session-id initialized initialised uninitialized";
 
 /// And one of these: that it is.
-const LACKS: [&str; 21] = [
-    "not",
-    "no",
-    "invalid",
-    "expired",
-    "unknown",
-    "missing",
-    "required",
-    "terminated",
-    "stale",
-    "doesn't",
-    "isn't",
-    "lost",
-    "gone",
-    "ended",
-    "unrecognized",
-    "must",
-    "cannot",
-    "uninitialized",
-    "timed",
-    "without",
-    "inactive",
-];
+const LACKS: &str = "not no invalid expired unknown missing required terminated stale doesn't isn't lost gone ended \
+    unrecognized must cannot uninitialized timed without inactive";
 
 /// What else such a sentence is made of. With any other word it may be about a session of something else.
-const BESIDE: [&str; 53] = [
-    "a", "again", "an", "and", "active", "any", "bad", "be", "been", "call", "client", "connection", "does", "error",
-    "exist", "exists", "first", "for", "found", "given", "has", "have", "header", "http", "id", "ids", "in", "include",
-    "initialize", "is", "it", "longer", "mcp", "new", "non-initialize", "or", "out", "please", "provided", "re-initialize",
-    "recognized", "reinitialize", "request", "requests", "server", "start", "such", "the", "this", "to", "transport",
-    "valid", "was",
-];
+const BESIDE: &str = "a again active an and any bad be been call client connection does error exist exists first for found \
+    given has have header http id ids in include initialize is it longer mcp new non-initialize or out please provided \
+    re-initialize recognized reinitialize request requests server start such the this to transport valid was with";
 
 /// What a body says.
 #[derive(Debug, PartialEq, Eq)]
@@ -197,9 +163,11 @@ fn is_about_it(words: &str, session: &HeaderValue) -> bool {
     let words = words.to_lowercase();
     let between = |c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '\''));
     let (mut subject, mut lack) = (false, false);
-    for word in words.split(between).filter(|word| !word.is_empty()) {
-        let (is_subject, is_lack) = (SUBJECTS.contains(&word), LACKS.contains(&word));
-        if !(is_subject || is_lack || BESIDE.contains(&word)) {
+    let words = words.split(between).map(|word| word.trim_matches('\'')).filter(|word| !word.is_empty());
+    for word in words {
+        let is_among = |words: &str| words.split(' ').any(|known| known == word);
+        let (is_subject, is_lack) = (is_among(SUBJECTS), is_among(LACKS));
+        if !(is_subject || is_lack || is_among(BESIDE)) {
             return false;
         }
         subject |= is_subject;
@@ -272,7 +240,11 @@ mod tests {
     fn no_other_status_says_that_a_session_is_lost() {
         for status in 100..1000 {
             let refuses = [400, 404, 409, 410, 412, 422, 428, 440].contains(&status);
-            assert_eq!(believed(status, JSON, &error("null", -32001, "Session not found")), refuses, "{status}");
+            assert_eq!(
+                believed(status, JSON, &error("null", -32001, "Session not found")),
+                refuses,
+                "{status}"
+            );
             assert_eq!(believed(status, "text/plain", "Session not found"), refuses, "{status}");
             assert_eq!(believed(status, "", ""), [404, 410].contains(&status), "{status}");
         }
@@ -312,7 +284,10 @@ mod tests {
                 assert!(believed(status, JSON, &error("\"server-error\"", -32602, words)), "{words}");
                 let quoted = words.replace('"', "\\\"");
                 for member in ["error", "detail", "message"] {
-                    assert!(believed(status, JSON, &format!(r#"{{"{member}":"{quoted}"}}"#)), "{member} {words}");
+                    assert!(
+                        believed(status, JSON, &format!(r#"{{"{member}":"{quoted}"}}"#)),
+                        "{member} {words}"
+                    );
                 }
             }
         }

@@ -14,16 +14,16 @@ use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use http::{Request, StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::SubProtocolError;
+use tokio_tungstenite::tungstenite::error::TlsError;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_tungstenite::tungstenite::error::TlsError;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::config::{SubprotocolChoice, TlsOptions, shown, shown_url};
@@ -189,7 +189,12 @@ impl WebSocketConnector {
     }
 
     /// Shakes hands over a stream, whose bytes are counted below it.
-    async fn upgrade<T>(&self, request: Request<()>, stream: T, moved: Count) -> Result<Box<dyn Link>, WsError>
+    async fn upgrade<T>(
+        &self,
+        request: Request<()>,
+        stream: T,
+        moved: Count,
+    ) -> Result<Box<dyn Link>, WsError>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
