@@ -182,8 +182,7 @@ pub fn answered_by_unreadable(frame: &[u8]) -> Option<u64> {
     let mut scan = Scan::new(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text));
     let (mut id, mut answers) = (None, false);
     scan.expect(b'{').ok()?;
-    loop {
-        let Ok(key) = scan.string() else { break };
+    while let Ok(key) = scan.string() {
         if key == "method" {
             return None;
         }

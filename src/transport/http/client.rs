@@ -121,7 +121,8 @@ impl Trust {
         if rested >= BROKEN_PROMISE {
             return;
         }
-        let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = u64::try_from(Instant::now().saturating_duration_since(self.since).as_millis())
+            .unwrap_or(u64::MAX);
         let rested = u64::try_from(rested.as_millis()).unwrap_or(u64::MAX);
         // All connections of a server end as one when that does.
         if now.saturating_sub(rested) <= self.last.swap(now, Ordering::Relaxed)
@@ -151,7 +152,8 @@ impl Used {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+        u64::try_from(Instant::now().saturating_duration_since(self.since).as_millis())
+            .unwrap_or(u64::MAX - 1)
     }
 
     /// An answer came over it.
@@ -284,9 +286,8 @@ fn redirection(from: &Uri, status: StatusCode, headers: &HeaderMap) -> Option<Ur
     if let Some(path) = location.strip_prefix('/') {
         let mut parts = from.clone().into_parts();
         // `//host/path` would be another one.
-        parts.path_and_query =
-            Some(format!("/{path}").parse().ok()).flatten().filter(|_| !path.starts_with('/'));
-        parts.path_and_query.as_ref()?;
+        let there = format!("/{path}").parse().ok().filter(|_| !path.starts_with('/'));
+        parts.path_and_query = Some(there?);
         return Uri::from_parts(parts).ok();
     }
     let there: Uri = location.parse().ok()?;
