@@ -279,7 +279,7 @@ async fn what_a_server_declares_no_longer_when_it_is_reached_anew_is_gone() {
 async fn entries_that_are_left_out_again_are_not_told_again_and_many_are_told_by_their_number() {
     let (connector, listener) = pair(16);
     let (seen, mut lists) = watch::channel(0_u32);
-    let tools: Vec<Value> = (0..500).map(|n| json!({"name": format!("bad name {n}")})).collect();
+    let tools: Vec<Value> = (0..500).map(|n| json!({"name": format!("bad\u{7}name {n}")})).collect();
     play(listener, move |asked| match asked.method.as_str() {
         "tools/list" => {
             seen.send_modify(|lists| *lists += 1);
@@ -299,7 +299,40 @@ async fn entries_that_are_left_out_again_are_not_told_again_and_many_are_told_by
             _ => {}
         }
     }
-    assert_eq!((told.len(), told[0].as_str(), told[100].as_str()), (101, "bad name 0", "400 more"));
+    assert_eq!((told.len(), told[0].as_str(), told[100].as_str()), (101, "bad\u{7}name 0", "400 more"));
+}
+
+// microsoft/aspire#14375, BrowserOS#1005
+#[tokio::test(start_paused = true)]
+async fn a_server_that_tells_of_a_change_after_each_listing_is_listed_ever_more_seldom_until_one_differs() {
+    let (connector, listener) = pair(16);
+    let (seen, mut lists) = watch::channel(0_u32);
+    let (tools, changed) = watch::channel(1);
+    play(listener, move |asked| match asked.method.as_str() {
+        "tools/list" => {
+            seen.send_modify(|lists| *lists += 1);
+            let tools: Vec<Value> =
+                (0..*changed.borrow()).map(|n| json!({"name": format!("t{n}")})).collect();
+            Then::AnswerAnd(asked.result(&json!({"tools": tools})), LIST_CHANGED.to_owned())
+        }
+        _ => Then::Answer(asked.usual(false, &json!({"tools": {"listChanged": true}}))),
+    });
+    let troupe = troupe_of(connector, |_| ()).await;
+    ready(&troupe).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let soon = *lists.borrow();
+    assert!((2..=5).contains(&soon), "{soon} lists in 6 s");
+    tokio::time::sleep(LONG).await;
+    let later = *lists.borrow() - soon;
+    assert!((15..=25).contains(&later), "{later} lists in {LONG:?}");
+    // A change is seen within the longest rest, and the next one soon again.
+    tools.send_replace(2);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert_eq!(troupe.tools().len(), 2);
+    lists.mark_unchanged();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert!(lists.has_changed().unwrap());
+    end(troupe).await;
 }
 
 #[tokio::test(start_paused = true)]

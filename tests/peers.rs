@@ -354,16 +354,21 @@ async fn a_peer_that_floods_with_what_is_no_message_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_answer_whose_id_is_the_same_number_is_the_answer_and_one_with_a_text_is_told() {
+async fn an_answer_whose_id_is_the_same_number_as_text_too_is_the_answer_and_one_with_another_text_is_told() {
     let odd = |_: usize, request: &Asked| {
         let answer = good(request);
         let id = format!("\"id\":{}", request.id);
         if request.method != "tools/call" {
             return vec![answer];
         }
-        // What a caller of a text id would wait for comes first.
-        let text = answer.replace(&id, &format!("\"id\":\"{}\"", request.id));
-        vec![text, answer.replace(&id, &format!("{id}.0"))]
+        let named = |name: &str| answer.replace(&id, &format!("\"id\":{name}"));
+        let number = request.id;
+        // Only the second is written as it was asked; what comes after it answers nothing.
+        vec![
+            named(&format!("\"{number}.0\"")),
+            named(&format!("\"{number}\"")),
+            named(&format!("{number}.0")),
+        ]
     };
     let (troupe, mut events, _) = in_memory(pool(1, 1), odd).await;
     until_ready(&mut events).await;
@@ -372,7 +377,207 @@ async fn an_answer_whose_id_is_the_same_number_is_the_answer_and_one_with_a_text
     let Event::ProtocolViolation { reason, violations: 1, .. } = told else { panic!("{told:?}") };
     assert!(reason.contains("no request has"), "{reason}");
     let outcomes = &troupe.stats().await.servers[0].outcomes;
-    assert_eq!((outcomes["late-answer"], outcomes["protocol-violation"]), (1, 1));
+    assert_eq!((outcomes["late-answer"], outcomes["protocol-violation"]), (2, 1));
+    end(troupe).await;
+}
+
+/// How two calls end at once over one connection, where a server answers the second with this, and the first after that; and
+/// how many connections there were.
+async fn beside(
+    odd: impl Fn(u64) -> Vec<u8> + Clone + Send + Sync + 'static,
+) -> (CallErrorKind, bool, usize) {
+    let (connector, mut listener) = pair(64);
+    let server = Server::custom("s").pool(pool(1, 1));
+    let troupe = Troupe::builder().seed(7).server_via(server, connector).start().await.unwrap();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
+    tokio::spawn(async move {
+        while let Some(mut peer) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let odd = odd.clone();
+            tokio::spawn(async move {
+                let mut first = None;
+                while let Some(frame) = peer.recv().await {
+                    let Some(request) = asked(&frame) else { continue };
+                    match first.take() {
+                        _ if request.method != "tools/call" => drop(peer.send(good(&request)).await),
+                        None => first = Some(good(&request)),
+                        Some(first) => {
+                            peer.send(odd(request.id)).await;
+                            peer.send(first).await;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    troupe.ready(Readiness::All).await.unwrap();
+    let first = tokio::spawn(troupe.call(Call::tool("t").timeout(Duration::from_secs(5))));
+    tokio::task::yield_now().await;
+    let second = tokio::spawn(troupe.call(Call::tool("t").timeout(Duration::from_secs(5))));
+    let (one, other) = (first.await.unwrap(), second.await.unwrap());
+    let ok = one.is_ok() || other.is_ok();
+    let error = if one.is_err() { one } else { other };
+    end(troupe).await;
+    (kind(error), ok, accepted.load(Ordering::SeqCst))
+}
+
+// codebase-memory-mcp#511, technocore-chat#361
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_read_ends_the_call_that_it_names_at_once_and_no_other() {
+    for (odd, words) in [
+        (&b"{\"jsonrpc\":\"2.0\",\"id\":ID,\"result\":{\"text\":\"caf\xe9\"}}"[..], "no UTF-8 at byte"),
+        (b"{\"result\":{\"id\":99,\"text\":\"caf\xe9\"},\"id\":\"ID\"}", "no UTF-8 at byte"),
+        (b"{\"id\":ID,\"result\":{\"x\":NaN}}", "syntax error at byte"),
+        (b"{\"id\":ID,\"result\":{\"content\":[", "it breaks off"),
+    ] {
+        let say = move |id: u64| {
+            let at = odd.windows(2).position(|two| two == b"ID").unwrap();
+            [&odd[..at], id.to_string().as_bytes(), &odd[at + 2..]].concat()
+        };
+        let (error, other, connections) = beside(say).await;
+        let CallErrorKind::InvalidResponse { reason } = error else { panic!("{error}") };
+        assert!(reason.contains(words), "{reason}");
+        assert!(other && connections == 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_and_names_no_call_ends_none() {
+    for odd in [&b"caf\xe9"[..], b"[INFO] {\"id\":", b"{\"level\":30,\"msg\":\"caf\xe9\"}", b"{\"id\":4"] {
+        let (error, other, connections) = beside(move |_| odd.to_vec()).await;
+        assert!(matches!(error, CallErrorKind::DeadlineExceeded { .. }), "{error}");
+        assert!(other && connections == 1);
+    }
+}
+
+// helidon-mcp#65
+#[tokio::test(start_paused = true)]
+async fn an_error_that_names_no_request_ends_a_call_that_alone_can_be_meant() {
+    let unnamed = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"what is this"}}"#;
+    let refusing = move |_: usize, request: &Asked| match request.method.as_str() {
+        "tools/call" => vec![unnamed.to_owned()],
+        _ => vec![good(request)],
+    };
+    let (troupe, mut events, _) = in_memory(pool(1, 1), refusing).await;
+    until_ready(&mut events).await;
+    let call = |troupe: &Troupe| troupe.call(Call::tool("t").timeout(Duration::from_secs(5)));
+    let error = call(&troupe).await.unwrap_err();
+    let CallErrorKind::InvalidResponse { reason } = error.kind() else { panic!("{error}") };
+    assert!(reason.contains("what is this"), "{reason}");
+    assert_eq!(error.outcome(), mcp_troupe::Delivery::Unknown, "it may be about something else after all");
+    // Two that wait: nobody knows which is meant.
+    let (one, other) = tokio::join!(call(&troupe), call(&troupe));
+    assert!(
+        [one, other].into_iter().all(|answer| matches!(kind(answer), CallErrorKind::DeadlineExceeded { .. }))
+    );
+    // What a call is called off with may be what the next error is about, until something else is answered.
+    let error = call(&troupe).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::DeadlineExceeded { .. }), "{error}");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_about_the_end_of_the_handshake_costs_no_list_of_tools() {
+    let unnamed = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"initialized?"}}"#;
+    let odd = move |_: usize, request: &Asked| match request.method.as_str() {
+        "tools/list" => vec![unnamed.to_owned(), good(request)],
+        _ => vec![good(request)],
+    };
+    let (troupe, mut events, accepted) = in_memory(pool(1, 1), odd).await;
+    until_ready(&mut events).await;
+    assert!(troupe.call(Call::tool("t")).await.is_ok());
+    assert_eq!(accepted.load(Ordering::SeqCst), 1);
+    end(troupe).await;
+}
+
+/// A server at the shell that answers a handshake without a probe, lists the tool `t`, and then does this.
+#[cfg(unix)]
+fn shell(rest: &str) -> Server {
+    let script = format!(
+        r#"case "$(head -n 1)" in *server/discover*) exit 1;; esac
+        echo started >> "$STARTS"
+        printf '{{"jsonrpc":"2.0","id":1,"result":{{"protocolVersion":"2025-06-18","capabilities":{{"tools":{{}}}}}}}}\n'
+        read -r initialized
+        read -r list
+        printf '{{"jsonrpc":"2.0","id":2,"result":{{"tools":[{{"name":"t"}}]}}}}\n'
+        {rest}
+        while read -r more; do :; done"#
+    );
+    Server::stdio("s", "/bin/bash", ["-c".to_owned(), script])
+}
+
+// go-sdk#1177, lific#57
+#[cfg(unix)]
+#[tokio::test]
+async fn a_process_that_exits_on_the_probe_is_started_anew_and_greeted_as_it_wants_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let starts = folder.path().join("starts");
+    let script = r#"line=$(head -n 1); echo "$line" >> "$STARTS"
+        case "$line" in *server/discover*) exit 1;; esac
+        echo '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}}}}'
+        read -r initialized; read -r list
+        echo '{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"t"}]}}'
+        read -r call; exit 0"#;
+    // Its last greeting is that of the process which is ready in the end.
+    let server = Server::stdio("s", "/bin/bash", ["-c", script]).env("STARTS", starts.to_str().unwrap());
+    let troupe = common::start([server]).await;
+    let mut events = troupe.events();
+    troupe.ready(Readiness::All).await.unwrap();
+    // It exits over each call, and is not probed again.
+    for _ in 0..2 {
+        assert!(troupe.call(Call::tool("t").timeout(Duration::from_secs(20))).await.is_err());
+        until_ready(&mut events).await;
+    }
+    let greeted = std::fs::read_to_string(&starts).unwrap();
+    let probes = greeted.lines().filter(|line| line.contains("server/discover")).count();
+    assert_eq!((probes, greeted.lines().count() >= 3), (1, true), "{greeted}");
+    end(troupe).await;
+}
+
+// pmcp#82, DesktopCommanderMCP#658
+#[cfg(unix)]
+#[tokio::test]
+async fn a_line_over_the_limit_costs_the_call_that_it_answers_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let starts = folder.path().join("starts");
+    let long = |before: &str, after: &str| {
+        format!("printf '{before}'; head -c 300000 /dev/zero | tr '\\0' x; printf '{after}\\n'")
+    };
+    for (long, found) in [
+        (long(r#"{"id":3,"result":{"content":[],"x":""#, r#""}}"#), true),
+        (long(r#"{"result":{"content":[],"x":""#, r#""},"id":3}"#), true),
+        (long(r#"{"result":{"content":[],"x":""#, r#""},"id":3,"y":"z"}"#), false),
+    ] {
+        std::fs::write(&starts, "").unwrap();
+        let rest =
+            format!(r#"read -r one; read -r other; {long}; printf '{{"id":4,"result":{{"content":[]}}}}\n'"#);
+        let server = shell(&rest).env("STARTS", starts.to_str().unwrap());
+        let small = |settings: &mut Settings| settings.limits.message_bytes_max = 100_000;
+        let troupe = start_with(small, [server]).await;
+        troupe.ready(Readiness::All).await.unwrap();
+        let call = || tokio::spawn(troupe.call(Call::tool("t").timeout(Duration::from_secs(10))));
+        let (one, other) = (call(), call());
+        let ended = [one.await.unwrap(), other.await.unwrap()];
+        assert_eq!(ended.iter().filter(|answer| answer.is_ok()).count(), 1, "{long}");
+        let error = ended.into_iter().find_map(Result::err).unwrap();
+        match error.kind() {
+            CallErrorKind::InvalidResponse { reason } => {
+                assert!(found && reason.contains("over the limit of 100000 bytes"), "{reason}");
+            }
+            other => assert!(!found && matches!(other, CallErrorKind::DeadlineExceeded { .. }), "{other}"),
+        }
+        assert_eq!(std::fs::read_to_string(&starts).unwrap().lines().count(), 1, "the process lives");
+        end(troupe).await;
+    }
+}
+
+// tungstenite-rs#548, gorilla/websocket#604
+#[tokio::test]
+async fn an_upgrade_whose_connection_header_is_a_list_is_one() {
+    let server = ScriptedServer::builder().tool("echo", Script::Echo).lists_connection().start().await;
+    let troupe = common::ready([Server::websocket("s", server.url())]).await;
+    assert!(troupe.call(common::echo()).await.is_ok());
     end(troupe).await;
 }
 

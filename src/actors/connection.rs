@@ -19,7 +19,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::Context;
-use super::dial::{Dial, StartFailure};
+use super::dial::{Dial, NotOpened, StartFailure};
 use super::pump::Pump;
 use super::questions::Questions;
 use super::server::{SUBSCRIPTIONS_MAX, ServerMsg};
@@ -29,6 +29,7 @@ use crate::id::ConnectionId;
 use crate::news::reason;
 use crate::policy::starts::Attempt;
 use crate::protocol::Known;
+use crate::protocol::handshake::Greeting;
 use crate::transport::Connector;
 
 /// Places of a connection's queue beside those of calls, of which each may be followed by its cancellation: for all
@@ -53,6 +54,7 @@ pub(crate) struct ConnectionArguments {
     pub handshake_limit: Duration,
     /// Whether the last start of its process failed.
     pub attempt: Attempt,
+    pub greeting: Greeting,
     pub server: ActorRef<ServerMsg>,
 }
 
@@ -96,6 +98,8 @@ pub(crate) struct Ending {
     reason: String,
     retry_after: Option<Duration>,
     start_failure: Option<StartFailure>,
+    /// It never came to be, and the server had got the probe.
+    probed: bool,
 }
 
 /// What a server actor is told of the end of a connection.
@@ -106,18 +110,20 @@ pub(super) struct EndingParts {
     pub retry_after: Option<Duration>,
     /// A process was started for it, and did not answer the handshake.
     pub start_failure: Option<StartFailure>,
+    /// It never came to be, and the server had got the probe.
+    pub probed: bool,
 }
 
 impl Ending {
     /// For this reason. It may be in the server's own words, of any length: its beginning is kept.
     pub fn new(why: impl Display) -> Self {
-        Self { reason: reason(why), retry_after: None, start_failure: None }
+        Self { reason: reason(why), retry_after: None, start_failure: None, probed: false }
     }
 
     /// All that there is to say of it.
     pub(super) fn into_parts(self) -> EndingParts {
-        let Self { reason, retry_after, start_failure } = self;
-        EndingParts { reason, retry_after, start_failure }
+        let Self { reason, retry_after, start_failure, probed } = self;
+        EndingParts { reason, retry_after, start_failure, probed }
     }
 }
 
@@ -133,8 +139,17 @@ async fn play(arguments: ConnectionArguments, myself: ActorRef<ConnectionMsg>) {
 
 /// Opens the link and pumps until it ends. Returns how it ended.
 async fn live(arguments: ConnectionArguments) -> Ending {
-    let ConnectionArguments { context, spec, connector, connection, known, handshake_limit, attempt, server } =
-        arguments;
+    let ConnectionArguments {
+        context,
+        spec,
+        connector,
+        connection,
+        known,
+        handshake_limit,
+        attempt,
+        greeting,
+        server,
+    } = arguments;
     let process = connector.starts_process();
     let told = server.clone();
     let tell = move |starting| {
@@ -152,15 +167,16 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         dialect: spec.dialect,
         era: spec.era,
         known,
+        greeting,
         capabilities: context.desk.handlers.capabilities(),
         alive: context.tasks.alive(),
     };
     let opened = match dial.open().await {
         Ok(opened) => opened,
-        Err(error) => {
+        Err(NotOpened { error, probed }) => {
             let (retry_after, start_failure) = (error.retry_after(), error.start_failure());
             let start_failure = start_failure.filter(|_| process);
-            return Ending { retry_after, start_failure, ..Ending::new(error) };
+            return Ending { retry_after, start_failure, probed, ..Ending::new(error) };
         }
     };
     let (queue, requests) = mpsc::channel(room(spec.pool.in_flight_max));

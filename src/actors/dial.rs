@@ -14,8 +14,8 @@ use super::tasks::Alive;
 use crate::config::{Dialect, EraChoice, PoolSettings};
 use crate::duration::{later, rounded};
 use crate::policy::starts::Attempt;
-use crate::protocol::envelope::{Incoming, Malformed, decode, decode_answer};
-use crate::protocol::handshake::{Finality, Handshake, HandshakeError, Step, Wait};
+use crate::protocol::envelope::{Incoming, Malformed, Response, decode, decode_answer};
+use crate::protocol::handshake::{Finality, Greeting, Handshake, HandshakeError, Step, Wait};
 use crate::protocol::{Era, Known, Session};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::stats::Starting;
@@ -71,6 +71,10 @@ pub(super) struct Noise {
     last: String,
     /// Answers to ids that no request has.
     foreign: u64,
+    /// The number that the last of these answered to, if it was one.
+    stray: Option<u64>,
+    /// Errors that name no request.
+    unnamed: u64,
 }
 
 impl Noise {
@@ -88,11 +92,14 @@ impl std::fmt::Display for Noise {
             write!(f, "; it sent {} frames that were no JSON-RPC messages ({})", self.frames, self.last)?;
         }
         if self.foreign > 0 {
-            write!(
-                f,
-                "; it answered {} times to ids that no request has, whose ids are numbers",
-                self.foreign
-            )?;
+            write!(f, "; it answered {} times to ids that no request has", self.foreign)?;
+            match self.stray {
+                Some(stray) => write!(f, ", the last time to {stray}")?,
+                None => f.write_str(", whose ids are numbers")?,
+            }
+        }
+        if self.unnamed > 0 {
+            write!(f, "; it sent {} errors that name no request", self.unnamed)?;
         }
         Ok(())
     }
@@ -157,6 +164,8 @@ pub(super) struct Dial {
     pub dialect: Dialect,
     pub era: EraChoice,
     pub known: Option<Known>,
+    /// How it is greeted where that is not known.
+    pub greeting: Greeting,
     /// The JSON object of what this client answers when servers ask.
     pub capabilities: String,
     /// Counts the link among the troupe's tasks, for as long as something of it is left.
@@ -171,10 +180,23 @@ pub(super) struct Opened {
     pub next_id: u64,
 }
 
+/// A link that could not be opened.
+pub(super) struct NotOpened {
+    pub error: OpenError,
+    /// The server had got the probe by then, which it may not bear.
+    pub probed: bool,
+}
+
+impl<E: Into<OpenError>> From<E> for NotOpened {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), probed: false }
+    }
+}
+
 impl Dial {
     /// Opens the link: a process when it is its turn, anything else with a place at the gate for as long as its connector
     /// says.
-    pub async fn open(mut self) -> Result<Opened, OpenError> {
+    pub async fn open(mut self) -> Result<Opened, NotOpened> {
         if self.connector.starts_process() {
             let since = Instant::now();
             let Self { stage, attempt, tell, .. } = &mut self;
@@ -192,28 +214,61 @@ impl Dial {
         opening.await
     }
 
-    /// Dials and shakes hands. A turn is kept until the handshake is done, or what was started is gone.
-    async fn dial_and_agree(self, turn: Option<Turn>) -> Result<Opened, OpenError> {
+    /// Opens it as the server is greeted; and once again without the probe, if its link ended over that. A turn is kept until
+    /// the handshake is done, or what was started is gone.
+    async fn dial_and_agree(self, mut turn: Option<Turn>) -> Result<Opened, NotOpened> {
+        let probes = self.greeting != Greeting::Initialize || self.known.is_some();
+        let mut over_probe = self.greeting == Greeting::ProbeFirst;
+        match self.greet(probes, &mut turn, &mut over_probe).await {
+            Err(_) if over_probe => {
+                let opened = self.greet(false, &mut turn, &mut false).await;
+                opened.map_err(|NotOpened { error, .. }| NotOpened { error, probed: true })
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens a link, whose handshake begins with the probe if that is wanted. Where `over_probe` allows for it, it stays set if
+    /// the link ended before the probe was answered; then the turn stays for another link.
+    async fn greet(
+        &self,
+        probes: bool,
+        turn: &mut Option<Turn>,
+        over_probe: &mut bool,
+    ) -> Result<Opened, NotOpened> {
+        let may_be_over_probe = std::mem::take(over_probe);
         let limit = self.limits.connect_timeout;
         let mut link = match timeout(limit, self.connector.connect()).await {
             Ok(dialled) => dialled?,
-            Err(_) => return Err(OpenError::ConnectTimeout(limit)),
+            Err(_) => return Err(OpenError::ConnectTimeout(limit).into()),
         };
         link.hold(Box::new(self.alive.clone()));
         let limit = self.handshake_limit;
         let mut noise = Noise::default();
-        let agreed = match timeout(limit, self.shake_hands(&mut link, &mut noise)).await {
+        // A modern server needs no handshake, so it takes a question to see that it is there.
+        let known = self.known.filter(|known| known.era == Era::Legacy || link.proves_life());
+        let mut handshake = Handshake::new(self.dialect, self.era, known, self.capabilities.clone());
+        if !probes {
+            handshake = handshake.without_probe();
+        }
+        let shaken = timeout(limit, self.shake_hands(&mut handshake, &mut link, &mut noise)).await;
+        let agreed = match shaken {
             Ok(agreed) => agreed,
             Err(_) => Err(OpenError::HandshakeTimeout { limit, noise, last_line: link.last_line() }),
         };
         match agreed {
             Ok((session, next_id)) => Ok(Opened { link, session, next_id }),
             Err(error) => {
-                // The next process starts when this one is gone, with what it takes of the machine.
-                turn.into_iter().for_each(|turn| link.hold(Box::new(turn)));
+                let ended = matches!(error, OpenError::Link(_) | OpenError::Closed);
+                *over_probe = may_be_over_probe && ended && link.converses() && handshake.is_probing();
+                let probed = link.converses() && handshake.has_probed();
+                if !*over_probe {
+                    // The next process starts when this one is gone, with what it takes of the machine.
+                    turn.take().into_iter().for_each(|turn| link.hold(Box::new(turn)));
+                }
                 // A peer that does not hear it loses nothing.
                 let _ = timeout(GOODBYE_WAIT, link.close()).await;
-                Err(error)
+                Err(NotOpened { error, probed })
             }
         }
     }
@@ -221,12 +276,10 @@ impl Dial {
     /// Drives the handshake over the link. Gives what was agreed, and the first request id that is free.
     async fn shake_hands(
         &self,
+        handshake: &mut Handshake,
         link: &mut Box<dyn Link>,
         noise: &mut Noise,
     ) -> Result<(Session, u64), OpenError> {
-        // A modern server needs no handshake, so it takes a question to see that it is there.
-        let known = self.known.filter(|known| known.era == Era::Legacy || link.proves_life());
-        let mut handshake = Handshake::new(self.dialect, self.era, known, self.capabilities.clone());
         let mut look = self.connector.starts_process().then(|| Look::begin(self.handshake_limit, &self.tell));
         let mut probe_until = None;
         let mut step = handshake.start();
@@ -253,7 +306,7 @@ impl Dial {
                 }
                 Step::Failed(error) => return Err(error.into()),
             }
-            step = next_step(&mut handshake, link, probe_until, &mut look, noise).await?;
+            step = next_step(handshake, link, probe_until, &mut look, noise).await?;
         }
     }
 }
@@ -318,9 +371,17 @@ async fn next_step(
             None => link.next().await,
         };
         let mut step = Step::Wait;
-        let foreign = &mut noise.foreign;
-        let mut receive = |incoming| {
-            *foreign += u64::from(matches!(incoming, Incoming::Foreign { .. }));
+        let Noise { foreign, stray, unnamed, .. } = noise;
+        let mut receive = |incoming: Incoming| {
+            match &incoming {
+                Incoming::Foreign { .. } => (*foreign, *stray) = (*foreign + 1, None),
+                Incoming::Response(Response { id: None, outcome: Err(_) }) => *unnamed += 1,
+                other => {
+                    if let Some(id) = other.answered().filter(|id| !handshake.has_asked(*id)) {
+                        (*foreign, *stray) = (*foreign + 1, Some(id));
+                    }
+                }
+            }
             if matches!(step, Step::Wait) {
                 step = handshake.receive(incoming);
             }
@@ -337,6 +398,9 @@ async fn next_step(
                     noise.hear(malformed)?;
                 }
                 return Ok(step);
+            }
+            Some(Ok(Inbound::TooLarge { limit, .. })) => {
+                noise.hear(Malformed { reason: format!("over the limit of {limit} bytes") })?;
             }
             Some(Ok(Inbound::Beside { id, frame })) => {
                 if let Err(malformed) = decode(frame, answers_to(id, receive)) {
@@ -409,6 +473,7 @@ mod tests {
             dialect: Dialect::Mcp,
             era: EraChoice::Auto,
             known: None,
+            greeting: Greeting::default(),
             capabilities: "{}".to_owned(),
             alive: Tasks::new().alive(),
         }
@@ -445,7 +510,7 @@ mod tests {
         let opening = tokio::spawn(dial(&connector, &gate).open());
         let mut peer = listener.accept().await.expect("a link");
         assert!(peer.send("npm notice").await && peer.send("listening on stdio").await);
-        let error = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
+        let NotOpened { error, .. } = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
         let told = error.to_string();
         assert!(
             told.starts_with("no handshake within 10s (pool.handshakeTimeout); it sent 2 frames"),
@@ -454,15 +519,109 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_to_ids_that_are_texts_are_told_where_the_handshake_waits_in_vain() {
+    async fn an_answer_whose_id_is_written_as_a_text_is_the_answer() {
         let (connector, mut listener) = pair(16);
         let (connector, gate): (Arc<dyn Connector>, _) = (Arc::new(connector), Arc::new(Semaphore::new(1)));
         let opening = tokio::spawn(dial(&connector, &gate).open());
         let mut peer = listener.accept().await.expect("a link");
         assert!(peer.send(r#"{"id":"1","result":{"supportedVersions":["2026-07-28"]}}"#).await);
-        let error = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
-        let told = error.to_string();
-        assert!(told.contains("it answered 1 times to ids that no request has"), "{told}");
+        let opened = opening.await.expect("no panic").map_err(|refused| refused.error).expect("a handshake");
+        assert_eq!(opened.session.era(), Some(Era::Modern));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_to_no_request_are_told_where_the_handshake_waits_in_vain() {
+        for (said, told_of) in [
+            (
+                r#"{"id":"a1","result":{}}"#,
+                "it answered 1 times to ids that no request has, whose ids are numbers",
+            ),
+            (r#"{"id":0,"result":{}}"#, "it answered 1 times to ids that no request has, the last time to 0"),
+            (r#"{"id":null,"error":{"code":-32600}}"#, "it sent 1 errors that name no request"),
+        ] {
+            let (connector, mut listener) = pair(16);
+            let connector: Arc<dyn Connector> = Arc::new(connector);
+            let gate = Arc::new(Semaphore::new(1));
+            let opening = tokio::spawn(dial(&connector, &gate).open());
+            let mut peer = listener.accept().await.expect("a link");
+            assert!(peer.send(said).await);
+            let NotOpened { error, probed } =
+                opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
+            assert!(error.to_string().contains(told_of), "{error}");
+            assert!(probed);
+        }
+    }
+
+    /// Ends each link at a request of this method, and answers `initialize`. Gives the methods of all requests, in order.
+    fn play(
+        mut listener: crate::testkit::MemoryListener,
+        ends_at: &'static str,
+    ) -> tokio::task::JoinHandle<Vec<String>> {
+        tokio::spawn(async move {
+            let mut methods = Vec::new();
+            while let Some(mut peer) = listener.accept().await {
+                while let Some(frame) = peer.recv().await {
+                    let asked: serde_json::Value = serde_json::from_slice(&frame).expect("JSON");
+                    let method = asked["method"].as_str().unwrap_or_default().to_owned();
+                    methods.push(method.clone());
+                    if method == ends_at || ends_at.is_empty() {
+                        break;
+                    }
+                    if method == "initialize" {
+                        let result = serde_json::json!({"protocolVersion": "2025-06-18", "capabilities": {}});
+                        peer.send(serde_json::json!({"id": asked["id"], "result": result}).to_string()).await;
+                    }
+                }
+            }
+            methods
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_ends_over_the_probe_is_initialized_over_another_link_of_the_same_attempt() {
+        let (connector, listener) = pair(16);
+        let played = play(listener, "server/discover");
+        let connector: Arc<dyn Connector> = Arc::new(connector);
+        let opened = dial(&connector, &Arc::new(Semaphore::new(1))).open().await;
+        let opened = opened.map_err(|refused| refused.error).expect("a handshake");
+        assert_eq!(opened.session.era(), Some(Era::Legacy));
+        drop((opened, connector));
+        let methods = played.await.expect("no panic");
+        assert_eq!(methods, ["server/discover", "initialize", "notifications/initialized"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_ends_over_everything_gets_each_greeting_by_turns_and_one_link_an_attempt() {
+        let (connector, listener) = pair(16);
+        let played = play(listener, "");
+        let connector: Arc<dyn Connector> = Arc::new(connector);
+        let mut greeting = Greeting::default();
+        for _ in 0..4 {
+            let dial = Dial { greeting, ..dial(&connector, &Arc::new(Semaphore::new(1))) };
+            let NotOpened { probed, .. } = dial.open().await.map(|_| ()).expect_err("no handshake");
+            greeting = greeting.after_failure(probed);
+        }
+        drop(connector);
+        let methods = played.await.expect("no panic");
+        let discover = "server/discover";
+        assert_eq!(methods, [discover, "initialize", "initialize", discover, "initialize"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_hangs_after_the_probe_is_greeted_without_it_the_next_time() {
+        let (connector, mut listener) = pair(16);
+        let connector: Arc<dyn Connector> = Arc::new(connector);
+        let opening = tokio::spawn(dial(&connector, &Arc::new(Semaphore::new(1))).open());
+        let peer = listener.accept().await.expect("a link");
+        let NotOpened { probed, .. } =
+            opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
+        drop(peer);
+        let greeting = Greeting::default().after_failure(probed);
+        let dial = Dial { greeting, ..dial(&connector, &Arc::new(Semaphore::new(1))) };
+        let played = play(listener, "server/discover");
+        let opened = dial.open().await.map_err(|refused| refused.error).expect("a handshake");
+        drop((opened, connector));
+        assert_eq!(played.await.expect("no panic")[0], "initialize");
     }
 
     #[tokio::test(start_paused = true)]
@@ -472,7 +631,7 @@ mod tests {
         let opening = tokio::spawn(dial(&connector, &gate).open());
         let mut peer = listener.accept().await.expect("a link");
         while peer.send("yes").await {}
-        let error = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
+        let NotOpened { error, .. } = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
         let told = error.to_string();
         assert!(told.starts_with("no handshake; it sent 1000 frames"), "{told}");
     }

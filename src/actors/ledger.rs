@@ -26,6 +26,7 @@ use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Breaker;
 use crate::policy::starts::StartRecord;
 use crate::protocol::Known;
+use crate::protocol::handshake::Greeting;
 use crate::stats::{LatencyStats, Outcomes};
 
 /// The weight of a new sample in the average latency.
@@ -52,6 +53,8 @@ pub(crate) struct Ledger {
     pub latency: Latencies,
     /// Found by the first handshake; later ones need not ask.
     pub known: Option<Known>,
+    /// How it is greeted where that is not known.
+    pub greeting: Greeting,
     /// Resources that hosts subscribed to, with the handles that hold them.
     pub subscriptions: BTreeMap<String, Vec<Weak<Held>>>,
 }
@@ -66,6 +69,7 @@ impl Ledger {
             outcomes: Outcomes::new(),
             latency: Latencies::new(),
             known: None,
+            greeting: Greeting::default(),
             subscriptions: BTreeMap::new(),
             of: of.way(),
         }
@@ -83,6 +87,7 @@ impl Ledger {
             self.breaker.set(now.spec.breaker.clone());
             // It was found out in another era, or dialect.
             self.known = None;
+            self.greeting = Greeting::default();
             return;
         }
         let Self { breaker, outcomes, latency, subscriptions, .. } =
@@ -103,14 +108,24 @@ impl Ledger {
             outcomes: std::mem::take(&mut self.outcomes),
             latency: std::mem::replace(&mut self.latency, Latencies::new()),
             known: self.known,
+            greeting: self.greeting,
             subscriptions: self.subscriptions.clone(),
         }
     }
 
     /// Adds the figures and the subscriptions that another life left.
     pub fn add(&mut self, left: Self) {
-        let Self { of: _, breaker: _, reconnect: _, starts: _, outcomes, latency, known: _, subscriptions } =
-            left;
+        let Self {
+            of: _,
+            breaker: _,
+            reconnect: _,
+            starts: _,
+            outcomes,
+            latency,
+            known: _,
+            greeting: _,
+            subscriptions,
+        } = left;
         for (outcome, count) in outcomes {
             *self.outcomes.entry(outcome).or_default() += count;
         }
@@ -131,7 +146,7 @@ impl Ledger {
         self.breaker = left.breaker.clone();
         self.reconnect = left.reconnect.clone();
         self.starts = left.starts.clone();
-        self.known = left.known;
+        (self.known, self.greeting) = (left.known, left.greeting);
         self.add(left);
     }
 

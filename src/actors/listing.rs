@@ -12,6 +12,7 @@ use crate::error::RpcError;
 use crate::news::reason;
 use crate::offer::OfferKind;
 use crate::protocol::listing::{Listed, Listing, Page};
+use crate::transport::Failure;
 
 /// What the listings of one time found, one by one.
 pub(crate) type Found = Vec<(OfferKind, Result<Listed, String>)>;
@@ -53,6 +54,12 @@ async fn pages(queue: mpsc::Sender<PumpMsg>, mut listing: Listing) -> Result<Lis
                     Page::More(next) => cursor = Some(next),
                     Page::Done => return Ok(listing.finish()),
                 }
+            }
+            // It led to an empty cursor, and does not know it.
+            Err(ListFailure::Rpc(_) | ListFailure::Failed(Failure::Refused(_) | Failure::Invalid(_)))
+                if listing.ends_without() =>
+            {
+                return Ok(listing.finish());
             }
             // A server without any need not know the method.
             Err(ListFailure::Rpc(error)) if error.code == RpcError::METHOD_NOT_FOUND => {

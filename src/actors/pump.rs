@@ -61,7 +61,10 @@ use crate::number_map::NumberMap;
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
-use crate::protocol::envelope::{FrameMemory, Incoming, Malformed, Response, decode, decode_answer};
+use crate::protocol::envelope::{
+    FrameMemory, Incoming, Malformed, Response, answered_by_end, answered_by_unreadable, decode,
+    decode_answer,
+};
 use crate::protocol::{
     LISTEN_METHOD, Notice, Session, cancelled_id, encode_answer, own_request, subscribe_method, updated_uri,
 };
@@ -182,6 +185,10 @@ pub(super) struct Pump<R> {
     leaving: Option<String>,
     /// Requests before this one were on their way when one was last lost by itself.
     incident: u64,
+    /// The first request after the last message of ours that has no answer.
+    noticed: u64,
+    /// The latest request that was answered.
+    answered: Option<u64>,
     /// Something was written since the last flush.
     dirty: bool,
     /// The link had nothing more when it was asked last, and wakes the task when it has.
@@ -235,6 +242,9 @@ impl<R: FnMut(Report)> Pump<R> {
             closing: false,
             leaving: None,
             incident: 0,
+            // The end of a handshake is told without an answer.
+            noticed: opened.next_id,
+            answered: None,
             dirty: false,
             link_waits: false,
             written: 0,
@@ -351,6 +361,9 @@ impl<R: FnMut(Report)> Pump<R> {
                 None => self.outbox.pop_front().and_then(|message| self.encode(message, now)),
             };
             if let Some(outbound) = outbound {
+                if !matches!(outbound, Outbound::Request { .. } | Outbound::Ping) {
+                    self.noticed = self.next_id;
+                }
                 self.link.start_send_unpin(outbound).map_err(|error| error.to_string())?;
                 self.written += 1;
                 self.dirty = true;
@@ -561,6 +574,12 @@ impl<R: FnMut(Report)> Pump<R> {
                     unfinished |= match inbound {
                         Inbound::Alive => false,
                         Inbound::Message(frame) => self.receive(frame, Place::Shared, now)?,
+                        Inbound::TooLarge { beginning, end, limit } => {
+                            let named = answered_by_unreadable(&beginning).or_else(|| answered_by_end(&end));
+                            let words = format!("it is over the limit of {limit} bytes");
+                            self.unreadable(named, &words, now)?;
+                            true
+                        }
                         Inbound::Unasked(frame) => self.receive(frame, Place::Unasked, now)?,
                         Inbound::Beside { id, frame } => self.receive(frame, Place::StreamOf(id), now)?,
                         Inbound::Answer { id, frame } => self.receive(frame, Place::AnswerTo(id), now)?,
@@ -616,9 +635,9 @@ impl<R: FnMut(Report)> Pump<R> {
                 }
             }
         };
-        let decoded = match to {
-            None => decode(frame, each),
-            Some(id) => decode_answer(frame, id, each),
+        let decoded = match on {
+            None => decode(frame.clone(), each),
+            Some(id) => decode_answer(frame.clone(), id, each),
         };
         if let Some(id) = to.filter(|id| self.in_flight.contains_key(id)) {
             let none = "it holds no response to this request".to_owned();
@@ -630,11 +649,38 @@ impl<R: FnMut(Report)> Pump<R> {
             // Its request has ended with it.
             Err(_) if to.is_some() => {}
             Err(malformed) => {
-                self.report.violations.note(|| malformed.to_string());
-                self.noise.hear(now)?;
+                let named = answered_by_unreadable(&frame).filter(|named| place.admits(*named));
+                self.unreadable(named, &malformed.to_string(), now)?;
             }
         }
         Ok(more)
+    }
+
+    /// A frame came that cannot be read. The request that it answers, where that is known, ends with it: nothing else will
+    /// come. It is told in any case.
+    fn unreadable(&mut self, named: Option<u64>, words: &str, now: Instant) -> Result<(), String> {
+        self.report.violations.note(|| words.to_owned());
+        match named.filter(|id| self.in_flight.contains_key(id)) {
+            Some(id) => {
+                self.link.answered(id);
+                self.invalid(id, words, now);
+                self.noise.message_came();
+                Ok(())
+            }
+            None => self.noise.hear(now),
+        }
+    }
+
+    /// The one call that an error which names no request can be about: it alone waits, and everything that was written before
+    /// it, and may be what the peer complains about, lies before a request that was answered.
+    fn only_call(&self) -> Option<u64> {
+        let settled = self.answered.is_some_and(|answered| answered >= self.noticed);
+        let mut waiting =
+            self.in_flight.iter().filter(|(_, flight)| !matches!(flight, Flight::Listen { .. }));
+        match (waiting.next(), waiting.next()) {
+            (Some((id, Flight::Call { .. })), None) if settled => Some(*id),
+            _ => None,
+        }
     }
 
     /// The peer asks, in its frame as the `nth`.
@@ -699,11 +745,22 @@ impl<R: FnMut(Report)> Pump<R> {
         let Some(id) = response.id else {
             // An error without an id answers nobody in particular; a welcome is no error.
             if let Err(error) = response.outcome {
-                self.report.violations.note(|| oddities::error_to_nobody(error));
+                let words = oddities::error_to_nobody(error);
+                // Where each request travels alone, one comes with what it is about.
+                let about = self.only_call().filter(|_| matches!(place, Place::Shared));
+                if let Some(id) = about {
+                    self.link.answered(id);
+                    self.invalid(id, &format!("{words}, while no other waits"), now);
+                }
+                self.report.violations.note(|| words);
             }
             return;
         };
-        match self.land(id) {
+        let landed = self.land(id);
+        if landed.is_some() {
+            self.answered = self.answered.max(Some(id));
+        }
+        match landed {
             None => self.answered_nothing(id),
             Some(Flight::Call { attempt, permit, sent_at, spare, hearing: _ }) => {
                 self.link.answered(id);
@@ -809,8 +866,10 @@ impl<R: FnMut(Report)> Pump<R> {
                 let end = AttemptEnd::InvalidResponse(reason.to_owned());
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
-            // Without an answer the listing fails as it does for a lost connection.
-            Some(Flight::List { port }) => drop(port),
+            Some(Flight::List { port }) => {
+                // The listing may have been given up.
+                let _ = port.send(Err(ListFailure::Failed(Failure::Invalid(reason.to_owned()))));
+            }
             Some(Flight::Listen { acknowledged }) => self.listen_ended(!acknowledged),
             Some(Flight::Subscribe { uri, wanted }) => self.subscribed(uri, wanted, Err(reason.to_owned())),
         }

@@ -299,6 +299,8 @@ pub(super) struct WrittenServer {
     /// The era of MCP that it speaks.
     #[serde(default)]
     era: EraChoice,
+    /// Whether an HTTP server is asked for a stream of what it says unasked: yes, unless this is false.
+    stream: Option<bool>,
     /// Deadline of calls to it.
     #[serde(default, with = "duration::OptionalText")]
     timeout: Option<Duration>,
@@ -421,6 +423,7 @@ impl WrittenServer {
         server.metadata = self.metadata;
         server.dialect = self.dialect;
         server.era = self.era;
+        server.stream = self.stream.unwrap_or(true);
         server.timeout = self.timeout;
         server.pool = self.pool;
         server.breaker = self.breaker;
@@ -442,7 +445,7 @@ impl WrittenServer {
             ("tls", self.tls.is_some()),
         ];
         let of_websocket = [("subprotocol", self.subprotocol.is_some())];
-        let of_http = [("proxy", self.proxy.is_some())];
+        let of_http = [("proxy", self.proxy.is_some()), ("stream", self.stream.is_some())];
         let (kind, others): (_, [&[(&str, bool)]; 3]) = match kind {
             Kind::WebSocket => ("websocket", [&of_command, &of_http, &[]]),
             Kind::Http | Kind::Sse => ("http", [&of_command, &of_websocket, &[]]),

@@ -227,6 +227,7 @@ pub struct Server {
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) dialect: Dialect,
     pub(crate) era: EraChoice,
+    pub(crate) stream: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) pool: Option<PoolSettings>,
     pub(crate) breaker: Option<BreakerSettings>,
@@ -290,6 +291,7 @@ impl Server {
             metadata: BTreeMap::new(),
             dialect: Dialect::default(),
             era: EraChoice::default(),
+            stream: true,
             timeout: None,
             pool: None,
             breaker: None,
@@ -343,6 +345,14 @@ impl Server {
     /// The era of the protocol that it speaks; found by a probe unless said.
     pub fn era(mut self, era: EraChoice) -> Self {
         self.era = era;
+        self
+    }
+
+    /// Whether it is asked for a stream of what it says unasked, such as that its tools changed; it is unless said. Without one
+    /// an HTTP server is sent nothing but requests and their notices, which some need that work on one request at a time. Such a
+    /// server is mostly found out by itself.
+    pub fn stream(mut self, wanted: bool) -> Self {
+        self.stream = wanted;
         self
     }
 
@@ -499,6 +509,7 @@ impl Server {
             metadata: self.metadata,
             dialect: self.dialect,
             era: self.era,
+            stream: self.stream,
             timeout: self.timeout,
             pool,
             breaker,
@@ -523,6 +534,7 @@ pub(crate) struct ServerSpec {
     pub metadata: BTreeMap<String, String>,
     pub dialect: Dialect,
     pub era: EraChoice,
+    pub stream: bool,
     pub timeout: Option<Duration>,
     pub pool: PoolSettings,
     pub breaker: BreakerSettings,
@@ -550,6 +562,7 @@ impl ServerSpec {
             tokens,
             dialect,
             era,
+            stream,
             pool,
             breaker,
             // What the router, the registry and the handles go by, who are told.
@@ -563,7 +576,7 @@ impl ServerSpec {
             order: _,
         } = self;
         (id, endpoint, tls, tokens) == (&other.id, &other.endpoint, &other.tls, &other.tokens)
-            && (dialect, era) == (&other.dialect, &other.era)
+            && (dialect, era, stream) == (&other.dialect, &other.era, &other.stream)
             && (pool, breaker) == (&other.pool, &other.breaker)
     }
 }

@@ -13,15 +13,16 @@
 //! | only an id of ours | hollow |
 //! | none of these | malformed |
 //!
-//! An id of ours is a whole number: `7`, and `7.0`, which is the same one. `"7"` is a text and no request of ours; what
-//! answers it is told apart, since its caller waits in vain. A byte order mark before a message is passed over.
+//! An id of ours is a whole number: `7`, and `7.0`, which is the same one. Some servers echo it as text: `"7"` is taken for
+//! it, and no other text is. What answers another id is told apart, since its caller waits in vain. A byte order mark before a
+//! message is passed over.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::RpcError;
 use crate::json::RawJson;
 use crate::json::members::{each_element, given, members, string};
-use crate::json::scan::Fault;
+use crate::json::scan::{Fault, Scan};
 
 /// What programs on .NET and PowerShell write before their first line, unless they are told not to.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -172,9 +173,62 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
     })
 }
 
-/// An id, if it is of the kind that we give.
+/// The request of ours whose answer a frame is that cannot be read: one that is no UTF-8, is no JSON from some point on, or
+/// of which the rest is missing. Its id counts where it stands beside a result or an error, outside of both, so that nothing
+/// within them is taken for it.
+pub fn answered_by_unreadable(frame: &[u8]) -> Option<u64> {
+    // What is no UTF-8 becomes a character that means nothing in JSON.
+    let text = String::from_utf8_lossy(frame);
+    let mut scan = Scan::new(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text));
+    let (mut id, mut answers) = (None, false);
+    scan.expect(b'{').ok()?;
+    while let Ok(key) = scan.string() {
+        if key == "method" {
+            return None;
+        }
+        answers |= matches!(key, "result" | "error");
+        if scan.expect(b':').is_err() {
+            break;
+        }
+        let Ok(value) = scan.value() else { break };
+        // A number that ends with the text may be the beginning of a larger one.
+        if !scan.take(b',') {
+            if scan.take(b'}') && key == "id" {
+                id = own_id(Some(value));
+            }
+            break;
+        }
+        if key == "id" {
+            id = own_id(Some(value));
+        }
+    }
+    id.filter(|_| answers)
+}
+
+/// The same for the end of a frame whose beginning says nothing: the last member of the outermost object is its id.
+pub fn answered_by_end(end: &[u8]) -> Option<u64> {
+    let end = end.trim_ascii_end().strip_suffix(b"}")?.trim_ascii_end();
+    let comma = end.iter().rposition(|byte| matches!(byte, b','))?;
+    let member = std::str::from_utf8(&end[comma + 1..]).ok()?.trim_ascii();
+    let id = member.strip_prefix(r#""id""#)?.trim_ascii_start().strip_prefix(':')?;
+    own_id(Some(id.trim_ascii_start()))
+}
+
+/// An id, if it is of the kind that we give: a number, or the same as text.
 fn own_id(id: Option<&str>) -> Option<u64> {
-    id.and_then(own_number)
+    id.and_then(|written| own_number(written).or_else(|| echoed(written)))
+}
+
+/// The number that is written as text, as we write numbers.
+fn echoed(written: &str) -> Option<u64> {
+    let digits = written.strip_prefix('"')?.strip_suffix('"')?;
+    let plain = digits == "0" || digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+    digits.parse().ok().filter(|_| plain)
+}
+
+/// The request of ours that a peer names by its id.
+pub(super) fn own_request(written: &str) -> Option<u64> {
+    own_id(Some(written))
 }
 
 /// The number that a peer means by `written`, if it is one that we could have given: also where it writes every number
@@ -361,7 +415,23 @@ mod tests {
 
     #[test]
     fn an_id_that_we_never_gave_is_no_id() {
-        for id in ["\"7\"", "-1", "1.5", "18446744073709551616", "1e300", "{}", "true"] {
+        for id in [
+            r#""7.0""#,
+            r#"" 7""#,
+            r#""7 ""#,
+            r#""07""#,
+            r#""+7""#,
+            r#""-7""#,
+            r#""7e0""#,
+            r#""\u0037""#,
+            r#""18446744073709551616""#,
+            "-1",
+            "1.5",
+            "18446744073709551616",
+            "1e300",
+            "{}",
+            "true",
+        ] {
             let read = one(&format!(r#"{{"id":{id},"result":1}}"#));
             let Incoming::Foreign { id: told, outcome: Ok(_) } = read else { panic!("{id}: {read:?}") };
             assert_eq!(told.as_str(), id);
@@ -377,6 +447,51 @@ mod tests {
             assert_eq!(one(&format!(r#"{{"id":{id}}}"#)), Incoming::Hollow { id: 7 });
         }
         assert_eq!(response(r#"{"id":9007199254740993,"result":1}"#).id, Some(9_007_199_254_740_993));
+    }
+
+    #[test]
+    fn an_id_that_is_echoed_as_text_is_the_number_that_was_sent() {
+        for (written, meant) in [(r#""7""#, 7), (r#""0""#, 0), (r#""18446744073709551615""#, u64::MAX)] {
+            assert_eq!(response(&format!(r#"{{"id":{written},"result":1}}"#)).id, Some(meant), "{written}");
+            assert_eq!(own_request(written), Some(meant));
+        }
+        assert_eq!(one(r#"{"id":"7"}"#), Incoming::Hollow { id: 7 });
+        assert_eq!(response(r#"{"id":"7","error":{"code":1}}"#).id, Some(7));
+    }
+
+    #[test]
+    fn whose_answer_an_unreadable_frame_is_follows_from_what_stands_outside_of_its_result() {
+        for frame in [
+            &b"{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"text\":\"caf\xe9\"}}"[..],
+            b"{\"result\":{\"id\":9,\"text\":\"caf\xe9\"},\"id\":7}",
+            b"\xef\xbb\xbf{\"id\":\"7\",\"result\":{\"x\":NaN}}",
+            b"{\"id\":7,\"result\":{\"x\":\"tab\there\"}}",
+            b"{\"id\":7,\"error\":{\"code\":1,",
+            b"{ \"id\" : 7.0 , \"result\" : \"it breaks off",
+        ] {
+            assert_eq!(answered_by_unreadable(frame), Some(7), "{}", String::from_utf8_lossy(frame));
+        }
+        for frame in [
+            &b"{\"id\":7,\"method\":\"ping\",\"result\":\xe9}"[..],
+            b"{\"result\":{\"id\":7,\"x\":NaN},\"id\":7}",
+            b"{\"id\":7,\"level\":NaN}",
+            b"{\"result\":1,\"id\":7",
+            b"[{\"id\":7,\"result\":\"\xe9\"}]",
+            b"id: 7, result: caf\xe9",
+            b"",
+        ] {
+            assert_eq!(answered_by_unreadable(frame), None, "{}", String::from_utf8_lossy(frame));
+        }
+        for (end, id) in [
+            (r#"…"}]},"id":7}"#, Some(7)),
+            (r#"…"}]} , "id" : "7" } "#, Some(7)),
+            (r#"…"}]},"id":7}}"#, None),
+            (r#"…,"jsonrpc":"2.0"}"#, None),
+            (r#"…"text\"id\":7}"#, None),
+            (r#""id":7}"#, None),
+        ] {
+            assert_eq!(answered_by_end(end.as_bytes()), id, "{end}");
+        }
     }
 
     #[test]
@@ -525,6 +640,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            answered_by_unreadable(&bytes);
+            answered_by_end(&bytes);
             let _ = decode(bytes.into(), |_| {});
         }
 

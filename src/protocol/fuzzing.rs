@@ -101,7 +101,10 @@ impl Saying {
 /// The id of ours that a whole value is.
 fn own_id(id: &Value) -> Option<u64> {
     let whole = |number: f64| number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number);
-    id.as_u64().or_else(|| id.as_f64().filter(|number| whole(*number)).map(|number| number as u64))
+    let text = || id.as_str().and_then(|text| text.parse().ok().filter(|id: &u64| id.to_string() == text));
+    let number =
+        id.as_u64().or_else(|| id.as_f64().filter(|number| whole(*number)).map(|number| number as u64));
+    number.or_else(text)
 }
 
 /// Reads what a peer tells of its work.

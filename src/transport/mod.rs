@@ -78,6 +78,12 @@ pub trait Link:
         true
     }
 
+    /// Whether all messages are one conversation. Where each request travels alone, one that the peer does not bear says nothing
+    /// of the next.
+    fn converses(&self) -> bool {
+        true
+    }
+
     /// The handshake agreed on this protocol version. Told before anything else is sent; what the handshake asked and
     /// was not answered is of no interest any more.
     fn agreed(&mut self, _version: &str) {}
@@ -116,6 +122,15 @@ pub trait Link:
 pub enum Inbound {
     /// One message.
     Message(Bytes),
+    /// A message over the limit, which was passed over but for its ends. The link goes on.
+    TooLarge {
+        /// How it begins.
+        beginning: Bytes,
+        /// How it ends.
+        end: Bytes,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// One message on a stream of what the peer says unasked: it answers no request.
     Unasked(Bytes),
     /// One message on the stream of the answer to a request: what it tells is about that request, if it names none, and
@@ -397,6 +412,7 @@ pub(crate) fn connector(
                 message_bytes_max: settings.limits.message_bytes_max,
                 connect_timeout: spec.pool.connect_timeout,
                 liveness: settings.liveness.clone(),
+                stream: spec.stream,
                 ..http::HttpOptions::new(url.clone())
             };
             Ok(Arc::new(http::HttpConnector::new(options)?.with_tokens(tokens())))

@@ -206,6 +206,6 @@ async fn a_storm_of_list_changes_is_gathered_while_calls_go_on() {
     let took = Instant::now().saturating_duration_since(begun);
     assert!(took < Duration::from_secs(11), "the calls took {took:?} instead of ten seconds");
     let listings = server.observed().listings - before;
-    assert!((50..=105).contains(&listings), "{listings} listings for 10,000 changes");
+    assert!((3..=6).contains(&listings), "{listings} listings for 10,000 changes that were none");
     end(troupe).await;
 }

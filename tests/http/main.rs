@@ -8,6 +8,7 @@
 //! | proxies | `proxies` |
 //! | everything at once | `chaos` |
 //! | tokens that a host gives | `tokens` |
+//! | servers as the field has them: what real ones do against the rules | `field` |
 //! | a server that others wrote | `interop` |
 
 // In a test a panic is the report.
@@ -17,6 +18,7 @@ mod calls;
 mod chaos;
 #[path = "../common/mod.rs"]
 mod common;
+mod field;
 mod interop;
 mod proxies;
 mod raw;

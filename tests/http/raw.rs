@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 pub struct Asked {
     /// `POST`, `GET` or `DELETE`.
     pub verb: String,
+    /// What is asked for: `/mcp`.
+    pub path: String,
     /// The headers, with lower-case names.
     pub headers: Vec<(String, String)>,
     /// The message.
@@ -118,7 +120,8 @@ async fn serve(
     if stream.read_line(&mut line).await? == 0 {
         return Ok(false);
     }
-    let verb = line.split(' ').next().unwrap_or_default().to_owned();
+    let mut words = line.split(' ').map(str::to_owned);
+    let (verb, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();
@@ -128,7 +131,7 @@ async fn serve(
         let (name, value) = line.split_once(':').unwrap_or((&line, ""));
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
-    let mut asked = Asked { verb, headers, body: serde_json::Value::Null };
+    let mut asked = Asked { verb, path, headers, body: serde_json::Value::Null };
     let length = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;

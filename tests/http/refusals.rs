@@ -28,9 +28,10 @@ async fn doing(script: impl Fn(u64) -> Do + Send + Sync + 'static) -> (RawServer
 /// How a call of the tool `t` ends where a server does this.
 async fn ended(script: impl Fn(u64) -> Do + Send + Sync + 'static) -> CallError {
     let (_server, troupe) = doing(script).await;
-    let error = troupe.call(Call::tool("t").timeout(Duration::from_secs(20))).await.unwrap_err();
+    // Less than a server that has no capacity asks for.
+    let error = troupe.call(Call::tool("t").timeout(Duration::from_secs(6))).await.unwrap_err();
     assert!(
-        troupe.call(Call::tool("t").timeout(Duration::from_secs(20))).await.is_err(),
+        troupe.call(Call::tool("t").timeout(Duration::from_secs(6))).await.is_err(),
         "the server goes on"
     );
     assert_eq!(troupe.stats().await.servers[0].pool.in_flight, 0);
@@ -230,13 +231,13 @@ async fn a_server_that_refuses_the_handshake_is_told_with_its_reason() {
         let told = reason(server.server()).await;
         assert!(told.contains(words) && !told.contains("s3cret"), "{status}: {told}");
     }
-    let long = format!("mcp-session-id: {}", "x".repeat(1025));
+    let long = format!("mcp-session-id: {}", "x".repeat(8193));
     let server = RawServer::start(move |asked| match asked.method() {
         "initialize" => Do::Send(answer("200 OK", &[JSON, &long], "{}")),
         _ => Do::Send(answer("400 Bad Request", &[], "")),
     })
     .await;
-    assert!(reason(server.server()).await.contains("session id has more than 1024 bytes"));
+    assert!(reason(server.server()).await.contains("session id has more than 8192 bytes"));
     let silent = RawServer::start(|_| Do::Stay(String::new())).await;
     assert!(reason(silent.server()).await.contains("no handshake within"));
     let cut = RawServer::start(|_| Do::Send(String::new())).await;

@@ -337,7 +337,7 @@ async fn an_answer_may_be_polled_for_longer_than_any_row_of_failures() {
     let server = RawServer::start(move |asked| {
         legacy(asked).unwrap_or_else(|| match (asked.verb.as_str(), asked.header("last-event-id")) {
             ("GET", None) => Do::Send(answer("405 Method Not Allowed", &[], "")),
-            ("GET", Some(_)) if polls.fetch_add(1, Ordering::Relaxed) < 12 => {
+            ("GET", Some(_)) if polls.fetch_add(1, Ordering::Relaxed) < 10 => {
                 Do::Send(format!("{EVENTS}id: next\nretry: 1\ndata:\n\n"))
             }
             ("GET", Some(_)) => call.answer(),

@@ -94,6 +94,14 @@ async fn a_session_that_the_server_forgot_moves_its_call_in_whichever_words_an_s
             r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Not Found: Session has been terminated"}}"#,
         ),
         ("400 Bad Request", &[], "Bad Request: No valid session ID provided"),
+        ("400 Bad Request", &["content-type: text/plain"], "Invalid session: one"),
+        ("410 Gone", &[], ""),
+        ("422 Unprocessable Entity", &[JSON], r#"{"detail":"Session expired"}"#),
+        (
+            "400 Bad Request",
+            &[JSON],
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32602,"message":"Session 'one' does not exist"}}"#,
+        ),
         (
             "400 Bad Request",
             &[JSON],

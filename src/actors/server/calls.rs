@@ -6,7 +6,7 @@ use super::ServerState;
 use super::mirroring::Turn;
 use crate::actors::pump::{Finished, PumpMsg, Violations};
 use crate::actors::router::RouterMsg;
-use crate::call::{AttemptEnd, OutcomeClass};
+use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::id::{AttemptId, ConnectionId, RouterLife};
 use crate::policy::routing::{CancelReason, Completion, Dispatch, News};
 
@@ -35,6 +35,7 @@ impl ServerState {
         let permit = if dispatch.bypass { Some(breaker.bypass()) } else { breaker.admit(now).ok() };
         let Some(permit) = permit else { return self.refuse(attempt) };
         let mirroring = self.mirroring_of(&dispatch, turn);
+        let dispatch = self.by_real_name(dispatch);
         let placed = self.pool.reserve(attempt);
         let held = placed.and_then(|connection| self.connections.get(&connection));
         if let Some(queue) = held.and_then(|held| held.queue.as_ref())
@@ -48,6 +49,16 @@ impl ServerState {
             self.pool.release(connection, attempt, now);
         }
         self.refuse(attempt);
+    }
+
+    /// The same call of the tool by the name that the server knows it by.
+    pub(super) fn by_real_name(&self, mut dispatch: Dispatch) -> Dispatch {
+        if dispatch.call.request == Request::Tool
+            && let Some(real) = self.real_names.get(&*dispatch.tool)
+        {
+            dispatch.tool = real.clone();
+        }
+        dispatch
     }
 
     pub(super) fn refuse(&mut self, attempt: AttemptId) {

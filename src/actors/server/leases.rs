@@ -64,6 +64,7 @@ impl ServerState {
         }
         let permit = self.ledger().breaker.bypass();
         let mirroring = self.mirroring_of(&dispatch, turn);
+        let dispatch = self.by_real_name(dispatch);
         let queue = self.connections.get(&connection).and_then(|held| held.queue.as_ref());
         if queue.is_none_or(|queue| queue.try_send(PumpMsg::Call { dispatch, permit, mirroring }).is_err()) {
             // The link ends at this moment.

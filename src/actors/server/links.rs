@@ -16,6 +16,7 @@ use crate::event::{Event, ServerStatus};
 use crate::id::{AttemptId, ConnectionId};
 use crate::news;
 use crate::policy::routing::Completion;
+use crate::protocol::handshake::Greeting;
 use crate::protocol::{Era, Session};
 use crate::stats::Starting;
 
@@ -59,6 +60,7 @@ impl ServerState {
             known: self.ledger().known,
             handshake_limit,
             attempt,
+            greeting: self.ledger().greeting,
             server: myself.clone(),
         };
         let (actor, _) =
@@ -93,6 +95,7 @@ impl ServerState {
         let ledger = self.ledger();
         ledger.known = session.known();
         ledger.starts.succeeded(now);
+        ledger.greeting = Greeting::default();
         let transition = if first { ledger.breaker.reconnected(now) } else { None };
         if let Some(transition) = transition {
             self.announce(transition);
@@ -133,7 +136,7 @@ impl ServerState {
 
     /// A connection is over. What was on it and was not reported is lost; a second report finds nothing.
     pub(super) fn closed(&mut self, connection: ConnectionId, ending: Ending, now: Instant) {
-        let EndingParts { reason, retry_after, start_failure } = ending.into_parts();
+        let EndingParts { reason, retry_after, start_failure, probed } = ending.into_parts();
         let Some(held) = self.connections.remove(&connection) else { return };
         self.starts.over(connection);
         // That a server which is not up was not reached is told with its status.
@@ -152,6 +155,8 @@ impl ServerState {
             return;
         }
         if held.queue.is_none() {
+            let greeting = &mut self.ledger().greeting;
+            *greeting = greeting.after_failure(probed);
             return self.failed_attempt(reason, retry_after, start_failure, now);
         }
         self.lost_link(was_ready, reason, now);

@@ -346,6 +346,10 @@ impl ServerState {
             resources: Arc::new(self.ledger().subscriptions.keys().cloned().collect()),
             ..Wanted::default()
         };
+        if known.era == Era::Modern && !self.spec.stream {
+            // By a stream alone it could tell of anything.
+            return self.listening.settled = true;
+        }
         if known.era == Era::Modern {
             let told = OfferKind::ALL.into_iter().filter(|kind| known.declared.tells(*kind));
             told.for_each(|kind| wanted.changes.insert(kind));

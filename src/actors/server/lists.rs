@@ -9,7 +9,7 @@
 //! A plan waits for an open connection and is never lost with one: what a listing does not bring is planned again. Each kind
 //! has a plan of its own, so that one that cannot be listed delays no other.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::policy::catalogue::{Definition, Offer, differences};
 use crate::policy::pins::Differences;
 use crate::policy::rate::{Allowance, Rate};
 use crate::protocol::Declared;
-use crate::protocol::listing::{Listed, ListedEntry, Listing, SkippedEntry};
+use crate::protocol::listing::{Listed, ListedEntry, Listing, SkippedEntry, real_name};
 
 /// How long `list_changed` notifications are gathered before the lists are fetched again.
 const GATHER: Duration = Duration::from_millis(100);
@@ -43,6 +43,11 @@ const GATHER: Duration = Duration::from_millis(100);
 /// How often lists may differ before the next ones are waited for as long as the interval: a change of every second is seen,
 /// and each costs a new catalogue and events for everybody.
 const CHANGES: Rate = Rate::per_second(1, 10);
+
+/// The rest after a list that was fetched since the server told that it changed, and did not; doubled each time in a row up to
+/// the second. Some servers tell so after each listing.
+const ECHO_REST_MIN: Duration = Duration::from_secs(1);
+const ECHO_REST_MAX: Duration = Duration::from_secs(30);
 
 /// Bytes of lists of one kind that are read a second while known tools serve calls: far more than honest lists have that
 /// change often, and a hundredth of what one core reads.
@@ -90,6 +95,10 @@ struct Plan {
     failed_over: Option<ConnectionId>,
     /// How long the last one stays fresh, where it says so.
     fresh_for: Option<Duration>,
+    /// The server has told that it changed.
+    announced: bool,
+    /// How often in a row that was told, and was not so.
+    echoes: u32,
 }
 
 impl Plan {
@@ -101,6 +110,19 @@ impl Plan {
             at_once: false,
             failed_over: None,
             fresh_for: None,
+            announced: false,
+            echoes: 0,
+        }
+    }
+
+    /// The list was fetched, since the server had told of a change if `announced`.
+    fn fetched(&mut self, announced: bool, differs: bool, now: Instant) {
+        if differs {
+            self.echoes = 0;
+        } else if announced {
+            let rest = ECHO_REST_MIN.saturating_mul(2_u32.saturating_pow(self.echoes)).min(ECHO_REST_MAX);
+            self.echoes = self.echoes.saturating_add(1);
+            self.rests_until = self.rests_until.max(Some(later(now, rest)));
         }
     }
 
@@ -119,6 +141,8 @@ impl Plan {
 struct UnderWay {
     number: u64,
     kinds: Kinds,
+    /// Kinds that the server has told to have changed.
+    announced: Kinds,
     /// Kinds that were to be listed, and that the server says it has none of.
     absent: Kinds,
     /// What the server declared when it began.
@@ -154,12 +178,15 @@ impl ListsState {
         Kinds::all().only(|kind| self.plans[kind as usize].due_at().is_some_and(|at| at <= now))
     }
 
-    /// These are listed now.
-    fn begin(&mut self, kinds: Kinds) {
+    /// These are listed now. Gives those of them that the server has told to have changed.
+    fn begin(&mut self, kinds: Kinds) -> Kinds {
         for kind in kinds.iter() {
             let plan = &mut self.plans[kind as usize];
             (plan.at, plan.at_once) = (None, false);
         }
+        let announced = kinds.only(|kind| self.plans[kind as usize].announced);
+        announced.iter().for_each(|kind| self.plans[kind as usize].announced = false);
+        announced
     }
 
     /// How long the last list of a kind stays fresh. One that does not say so is no fresher than the others.
@@ -197,7 +224,7 @@ impl ServerState {
             self.listening.reached_anew();
             if first {
                 // How often a server is reached has a backoff of its own.
-                self.lists.plans.iter_mut().for_each(|plan| plan.rests_until = None);
+                self.lists.plans.iter_mut().for_each(|plan| (plan.rests_until, plan.echoes) = (None, 0));
             }
             self.plan_listing(Kinds::all(), if first { now } else { later(now, GATHER) });
         }
@@ -206,6 +233,7 @@ impl ServerState {
     /// The server tells that lists changed.
     pub(super) fn lists_changed(&mut self, kinds: Kinds, now: Instant) {
         if !kinds.is_empty() {
+            kinds.iter().for_each(|kind| self.lists.plans[kind as usize].announced = true);
             self.plan_listing(kinds, later(now, GATHER));
         }
     }
@@ -240,7 +268,7 @@ impl ServerState {
         let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
         let limits = &self.context.settings.limits;
         let mirrors = self.mirrors();
-        self.lists.begin(due);
+        let announced = self.lists.begin(due);
         let kinds = due.only(|kind| declared.offers(kind));
         let absent = due.only(|kind| !declared.offers(kind));
         let listings = kinds.iter().map(|kind| {
@@ -264,7 +292,7 @@ impl ServerState {
             // A server actor that has ended lists again in its next life.
             let _ = myself.cast(ServerMsg::Listed { number, connection, found, unlike_pins });
         });
-        self.lists.under_way = Some(UnderWay { number, kinds, absent, declared, _task: task });
+        self.lists.under_way = Some(UnderWay { number, kinds, announced, absent, declared, _task: task });
     }
 
     pub(super) fn listed(
@@ -276,7 +304,9 @@ impl ServerState {
         now: Instant,
     ) {
         let under_way = self.lists.under_way.take_if(|under_way| under_way.number == number);
-        let Some(UnderWay { kinds: mut missing, absent, declared, .. }) = under_way else { return };
+        let Some(UnderWay { kinds: mut missing, announced, absent, declared, .. }) = under_way else {
+            return;
+        };
         if let Some(differences) = unlike_pins {
             self.pins.told(&self.context, &self.spec.id, differences);
         }
@@ -295,10 +325,12 @@ impl ServerState {
                     plan.fresh_for = listed.ttl;
                     let rest = Duration::from_secs_f64(listed.bytes as f64 / BYTES_PER_SECOND);
                     plan.rests_until = Some(later(now, rest));
-                    if !declared.tells(kind) || self.listening.is_deaf() {
+                    if !declared.tells(kind) || self.listening.is_deaf() || !self.spec.stream {
                         stale_by_time = stale_by_time.with(kind);
                     }
-                    if self.take_list(kind, listed, &mut offer) {
+                    let differs = self.take_list(kind, listed, &mut offer);
+                    self.lists.plans[kind as usize].fetched(announced.has(kind), differs, now);
+                    if differs {
                         differing = differing.with(kind);
                     }
                 }
@@ -332,6 +364,7 @@ impl ServerState {
         for kind in absent.iter() {
             self.take_list(kind, Listed::default(), &mut offer);
         }
+        self.real_names = real_names(&offer.tools);
         if self.connector.mirrors() {
             self.mirroring.listed(&offer.tools);
         }
@@ -412,6 +445,12 @@ impl ServerState {
     }
 }
 
+/// The names that a server knows those of these tools by which go by others.
+pub(super) fn real_names(tools: &[Definition]) -> HashMap<String, Arc<str>> {
+    let real = |tool: &Definition| Some((tool.name.clone(), real_name(&tool.name, &tool.definition)?.into()));
+    tools.iter().filter_map(real).collect()
+}
+
 /// Names that one event tells, as far as there is room.
 struct ToldNames {
     room: usize,
@@ -473,6 +512,26 @@ mod tests {
         assert_eq!(lists.due_at(true), Some(now + rest));
         lists.plans[OfferKind::Tool as usize].at_once = true;
         assert_eq!(lists.due_at(true), Some(now), "calls wait for it");
+    }
+
+    #[test]
+    fn a_list_that_is_told_to_have_changed_and_has_not_rests_longer_each_time_until_it_has() {
+        let now = Instant::now();
+        let mut plan = Plan::new(BackoffSettings::default());
+        let mut rest = |announced, differs| {
+            plan.rests_until = None;
+            plan.fetched(announced, differs, now);
+            plan.rests_until.map(|until| until.saturating_duration_since(now).as_secs())
+        };
+        assert_eq!([rest(false, true), rest(false, false)], [None, None]);
+        let rests: Vec<_> = (0..7).map(|_| rest(true, false)).collect();
+        assert_eq!(rests, [1, 2, 4, 8, 16, 30, 30].map(Some));
+        assert_eq!(rest(false, false), None, "nobody has told anything");
+        assert_eq!([rest(true, true), rest(true, false)], [None, Some(1)]);
+        let mut lists = ListsState::new(BackoffSettings::default(), now);
+        lists.plans[OfferKind::Tool as usize].announced = true;
+        assert_eq!(lists.begin(Kinds::all()), Kinds::default().with(OfferKind::Tool));
+        assert_eq!(lists.begin(Kinds::all()), Kinds::default());
     }
 
     #[test]

@@ -25,8 +25,8 @@ mod succession;
 #[cfg(all(test, feature = "testkit"))]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ use tokio::time::Instant;
 use self::listening::ListeningState;
 pub use self::listening::SubscribeError;
 pub(crate) use self::listening::{SUBSCRIPTIONS_MAX, Wanted};
-use self::lists::ListsState;
+use self::lists::{ListsState, real_names};
 use self::mirroring::{MirroringState, Turn};
 use self::pinned::ToldOfPins;
 use self::starting::StartsState;
@@ -241,6 +241,8 @@ pub(crate) struct ServerState {
     lists: ListsState,
     pins: ToldOfPins,
     mirroring: MirroringState,
+    /// The names that the server knows tools by which go by others; of most servers none.
+    real_names: HashMap<String, Arc<str>>,
     listening: ListeningState,
 
     /// Until then the next dial is expected to succeed, and calls wait for it.
@@ -316,6 +318,7 @@ impl Actor for ServerActor {
             reconnect_at: None,
             last_error: None,
             mirroring: MirroringState::new(offer.as_ref().map(|offer| &*offer.tools).unwrap_or_default()),
+            real_names: offer.as_ref().map(|offer| real_names(&offer.tools)).unwrap_or_default(),
             offer,
             lists: ListsState::new(context.settings.reconnect.clone(), now),
             listening: ListeningState::new(now),

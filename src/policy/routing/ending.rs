@@ -1,15 +1,22 @@
 //! How calls end: answers, losses, deadlines, callers who leave, shutdown.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{CancelReason, Outlet, Routing, Settled};
 use crate::call::{AttemptEnd, Completes, OutcomeClass, Reply, Request};
+use crate::duration::later;
 use crate::error::{CallError, CallErrorKind, Deadline};
 use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
 use crate::offer::OfferKind;
 use crate::policy::calls::{Flight, OpenCall, Phase};
 use crate::policy::catalogue::Resolution;
+use crate::refusal::RefusalKind;
 use crate::spans::NOT_TAKEN;
+
+/// The longest that a server's word keeps calls from it: one that names a day has forgotten itself.
+const PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The end of one attempt, as the connection reports it.
 #[derive(Debug)]
@@ -21,7 +28,7 @@ pub struct Completion {
     /// How it counts for the server.
     pub class: OutcomeClass,
     /// From the send to the end.
-    pub latency: std::time::Duration,
+    pub latency: Duration,
 }
 
 /// What became of the calls of a routing that ended.
@@ -75,6 +82,9 @@ impl<P, S> Routing<P, S> {
             AttemptEnd::Result(result) => self.succeed(id, landed, result, now, out),
             AttemptEnd::Rpc(error) => self.failed(id, place, CallErrorKind::Rpc(error), class, now, out),
             AttemptEnd::Refused(refusal) => {
+                if let (RefusalKind::Overloaded, Some(after)) = (refusal.kind, refusal.retry_after) {
+                    self.pause(place, later(now, after.min(PAUSE_MAX)));
+                }
                 self.failed(id, place, CallErrorKind::Refused(refusal), class, now, out);
             }
             AttemptEnd::InvalidResponse(reason) => {
@@ -276,6 +286,7 @@ impl<P, S> Routing<P, S> {
             self.expire(id, now, out);
         }
         self.end_idle(now, out);
+        self.end_pauses(now, out);
         while let Some(id) = self.calls.woken(now) {
             self.wake(id, now, out);
         }

@@ -249,6 +249,8 @@ pub struct Routing<P, S> {
     routes_of: Vec<Vec<usize>>,
     /// Routes with waiting calls.
     waiting: BTreeSet<usize>,
+    /// When servers that asked to be left alone are asked again, by place.
+    pauses: BTreeSet<(Instant, usize)>,
     /// Calls whose tool nobody offers, while servers may still tell their tools.
     parked: Mailbox<CallId>,
     strategies: Strategies,
@@ -280,6 +282,7 @@ impl<P, S> Routing<P, S> {
             routes_max: placing::ROUTES_MAX,
             routes_of: Vec::new(),
             waiting: BTreeSet::new(),
+            pauses: BTreeSet::new(),
             parked: Mailbox::new(&settings.mailbox),
             strategies,
             affinity: AffinityTable::new(&settings.affinity),
@@ -390,6 +393,7 @@ impl<P, S> Routing<P, S> {
         let mut view = View::new(spec, incarnation, handle, standing);
         if let Some(former) = self.views[place].take() {
             view.load = former.load;
+            view.paused_until = former.paused_until;
             if former.incarnation == incarnation {
                 // It was known already, and works on what it got.
                 view.in_flight = former.in_flight;
@@ -581,7 +585,8 @@ impl<P, S> Routing<P, S> {
 
     /// When [`tick`](Self::tick) next has something to do, at the earliest.
     pub fn next_time(&self) -> Option<Instant> {
-        self.calls.next_time()
+        let pause = self.pauses.first().map(|(until, _)| *until);
+        [self.calls.next_time(), pause].into_iter().flatten().min()
     }
 
     /// Those of the figures that change from call to call.

@@ -94,6 +94,10 @@ impl<P, S> Routing<P, S> {
                 Placed::NoServer => {}
             }
         }
+        if !self.pauses.is_empty() && self.all_pause_too_long(id, route) {
+            let servers = self.reasons(route, now);
+            return self.fail(id, CallErrorKind::Unavailable { servers }, now, out);
+        }
         let ticket = match self.routes[route].waiting.push(priority, id) {
             Pushed::Queued(ticket) => ticket,
             Pushed::Shed { ticket, shed } => {
@@ -338,6 +342,15 @@ impl<P, S> Routing<P, S> {
     /// Whether waiting in this route has a prospect.
     fn promising(&self, route: usize) -> bool {
         self.routes[route].servers.iter().any(|place| self.views[*place].as_ref().is_some_and(View::promises))
+    }
+
+    /// Whether every server of a route that may take the call wants to be left alone for longer than the call has time.
+    fn all_pause_too_long(&self, id: CallId, route: usize) -> bool {
+        let Some(deadline) = self.calls.get(id).map(|call| call.deadline()) else { return false };
+        let views = self.routes[route].servers.iter().filter_map(|place| self.views[*place].as_ref());
+        let mut promising = views.filter(|view| view.promises()).peekable();
+        promising.peek().is_some()
+            && promising.all(|view| view.paused_until.is_some_and(|until| until >= deadline))
     }
 
     /// Why no server of a route takes a call.

@@ -70,8 +70,40 @@ impl<P, S> Routing<P, S> {
             if self.repeat(id, place, harmless, now, out) {
                 return;
             }
+        } else if harmless && self.may_wait_for(id, place) {
+            // It was not carried out, and the server has said when it will be.
+            self.unsent(id);
+            return self.place_again(id, now, out);
         }
         self.fail(id, kind, now, out);
+    }
+
+    /// Leaves a server alone until then. Calls wait for it meanwhile, or go to others.
+    pub(super) fn pause(&mut self, place: usize, until: Instant) {
+        if let Some(view) = self.views[place].as_mut().filter(|view| view.paused_until < Some(until)) {
+            let former = view.paused_until.replace(until);
+            former.map(|former| self.pauses.remove(&(former, place)));
+            self.pauses.insert((until, place));
+        }
+    }
+
+    /// Servers that were left alone take calls again.
+    pub(super) fn end_pauses(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+        while let Some((until, place)) = self.pauses.first().copied().filter(|(until, _)| *until <= now) {
+            self.pauses.pop_first();
+            // Another server may have its place by now.
+            let view = self.views[place].as_mut().filter(|view| view.paused_until == Some(until));
+            if let Some(view) = view {
+                view.paused_until = None;
+                self.serve(place, now, out);
+            }
+        }
+    }
+
+    /// Whether a call that the server at `place` would not take for now can wait for it, and has attempts left.
+    fn may_wait_for(&self, id: CallId, place: usize) -> bool {
+        let (Some(call), Some(view)) = (self.calls.get(id), &self.views[place]) else { return false };
+        view.paused_until.is_some_and(|until| until < call.deadline()) && self.may_repeat(call, true)
     }
 
     /// Places a call again, unless another attempt of it is under way.

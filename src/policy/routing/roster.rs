@@ -78,6 +78,8 @@ pub struct View<S> {
     refused: bool,
     /// It was unregistered: it finishes what it has.
     pub leaving: bool,
+    /// The server asked to be left alone until then.
+    pub paused_until: Option<Instant>,
 }
 
 impl<S> View<S> {
@@ -97,6 +99,7 @@ impl<S> View<S> {
             probes: 0,
             refused: false,
             leaving: false,
+            paused_until: None,
         }
     }
 
@@ -119,6 +122,7 @@ impl<S> View<S> {
             && self.handle.is_some()
             && !self.refused
             && !self.leaving
+            && self.paused_until.is_none()
             && self.in_flight < self.standing.slots
     }
 
@@ -133,16 +137,18 @@ impl<S> View<S> {
             && self.standing.status == ServerStatus::Ready
             && !self.refused
             && !self.leaving
+            && self.paused_until.is_none()
             && self.in_flight < self.standing.slots
     }
 
     /// Whether it is up, so that servers of a higher priority number are left alone: it admits, or is merely busy. One that is
-    /// half-open and has all its probes is not.
+    /// half-open and has all its probes is not, nor one that asked to be left alone.
     pub fn stands(&self) -> bool {
         self.admits()
             || self.standing.status == ServerStatus::Ready
                 && matches!(self.standing.admission, Admission::Free)
                 && self.handle.is_some()
+                && self.paused_until.is_none()
                 && !self.leaving
     }
 
@@ -184,9 +190,14 @@ impl<S> View<S> {
     /// Why it takes no calls, in words, and when it may.
     pub fn unavailable(&self, now: Instant) -> UnavailableServer {
         let Standing { status, admission, retry_at, .. } = &self.standing;
+        let wait = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now));
         let (reason, next_attempt) = match (admission, status) {
             (Admission::Rejecting { retry_after }, ServerStatus::Ready) => (None, *retry_after),
-            _ => (self.standing.reason_at(now), retry_at.map(|at| at.saturating_duration_since(now))),
+            (_, ServerStatus::Ready) if self.paused_until.is_some() => {
+                let reason = "it takes no more requests for now, by its own word (Retry-After)";
+                (Some(reason.to_owned()), wait(self.paused_until))
+            }
+            _ => (self.standing.reason_at(now), wait(*retry_at)),
         };
         UnavailableServer::new(self.spec.id.clone(), *status, reason, next_attempt)
     }

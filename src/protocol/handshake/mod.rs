@@ -2,19 +2,23 @@
 //!
 //! ```text
 //! mcp, era unknown    server/discover ──result──▶ modern
-//!                           │ any other error, a result that says nothing, or silence: then both may still be answered
+//!                           │ any other error, a result that says nothing or names legacy versions alone, or silence
+//!                           │ (then both may still be answered)
 //!                           ▼
 //! mcp, legacy         initialize ──result──▶ legacy (then notifications/initialized)
 //! mcp, known modern   nothing to say: every request carries what the server needs
 //! tool-execute        rpc.discover ──result, error or silence──▶ agreed
 //! ```
 //!
-//! An error that only a modern server can give (-32022 and its kin) never leads to `initialize`: a server that has
-//! answered in the modern era may lock its connection to it.
+//! An error that only a modern server can give (-32022 and its kin) never leads to `initialize`, unless it names a legacy
+//! version: a server that has answered in the modern era may lock its connection to it.
 //!
 //! Silence tells nothing of a server that is slow to start: it finds both questions when it reads its first, and answers
 //! them in this order or in the other. So whichever it can agree to counts, and `initialize` is refused for good only when
 //! the probe has been answered as well, or was waited for once more.
+//!
+//! Some servers cannot bear the probe: they end, hang, or refuse what comes after it. So what came to nothing after a probe is
+//! tried without one the next time ([`Greeting`]).
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -73,6 +77,29 @@ pub enum Step {
     },
     /// There is no agreement.
     Failed(HandshakeError),
+}
+
+/// How a server whose era is not known is greeted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Greeting {
+    /// With the probe; if its link ends over that, at once again with `initialize` over another one.
+    #[default]
+    ProbeFirst,
+    /// With `initialize` alone: the last attempt came to nothing after the probe.
+    Initialize,
+    /// With the probe alone: neither way has led to anything, so each has its turn.
+    Probe,
+}
+
+impl Greeting {
+    /// How the server is greeted after an attempt that came to nothing. `probed`: this attempt has sent the probe.
+    pub fn after_failure(self, probed: bool) -> Self {
+        match self {
+            Self::ProbeFirst if !probed => Self::ProbeFirst,
+            Self::ProbeFirst | Self::Probe => Self::Initialize,
+            Self::Initialize => Self::Probe,
+        }
+    }
 }
 
 /// Whether a request that came to nothing tells what the next one would meet.
@@ -169,6 +196,10 @@ pub struct Handshake {
     probing: bool,
     /// What became of `initialize`, while the probe may still be answered.
     declined: Option<HandshakeError>,
+    /// The version that `initialize` asks for.
+    wanted: &'static str,
+    /// It begins with `initialize`, and the probe comes after that if the server turns out to be a modern one.
+    skips_probe: bool,
 }
 
 #[derive(Deserialize)]
@@ -216,6 +247,23 @@ struct Discovered {
     version: Option<String>,
 }
 
+/// Whether the answer to a probe is that of a server that speaks the modern era. An error that only a modern server can give
+/// counts, but for one that names legacy versions alone.
+fn offers_modern(outcome: &Result<RawJson, RpcError>) -> bool {
+    match outcome {
+        Ok(result) => result
+            .parse_borrowed::<DiscoverResult<'_>>()
+            .is_ok_and(|found| found.supported_versions.iter().any(|version| version == MODERN_VERSION)),
+        Err(error) if MODERN_ERRORS.contains(&error.code) => {
+            let data = error.data.as_ref().and_then(|data| data.parse::<VersionErrorData>().ok());
+            let offered = data.map(|data| data.supported).unwrap_or_default();
+            !offered.iter().any(|version| LEGACY_VERSIONS.contains(&version.as_str()))
+                || offered.iter().any(|version| version == MODERN_VERSION)
+        }
+        Err(_) => false,
+    }
+}
+
 /// What the capabilities in an answer declare; nothing where they are missing or odd.
 fn declared(capabilities: Option<&RawValue>) -> Declared {
     let written =
@@ -237,7 +285,29 @@ impl Handshake {
             probe_id: 0,
             probing: false,
             declined: None,
+            wanted: LEGACY_VERSIONS[0],
+            skips_probe: false,
         }
+    }
+
+    /// Begins with `initialize` where the era is not known and may be the legacy one.
+    pub fn without_probe(self) -> Self {
+        Self { skips_probe: self.choice == EraChoice::Auto && self.known.is_none(), ..self }
+    }
+
+    /// Whether a request of this handshake has this id.
+    pub fn has_asked(&self, id: u64) -> bool {
+        (1..=self.last_id).contains(&id)
+    }
+
+    /// Whether the probe was sent, and `initialize` would have been another way.
+    pub fn has_probed(&self) -> bool {
+        self.probe_id > 0 && self.choice == EraChoice::Auto
+    }
+
+    /// Whether the probe is what the server has to answer, and `initialize` would be another way.
+    pub fn is_probing(&self) -> bool {
+        self.has_probed() && matches!(self.state, State::Discovering { .. })
     }
 
     /// The first step.
@@ -253,6 +323,7 @@ impl Handshake {
             (Dialect::Mcp, EraChoice::Legacy, _) | (Dialect::Mcp, EraChoice::Auto, Some(Era::Legacy)) => {
                 self.initialize()
             }
+            (Dialect::Mcp, EraChoice::Auto, None) if self.skips_probe => self.initialize(),
             (Dialect::Mcp, _, Some(Era::Modern)) => {
                 let declared = self.known.map(|known| known.declared).unwrap_or_default();
                 self.modern(None, declared)
@@ -351,7 +422,7 @@ impl Handshake {
                     let info = found.meta.and_then(|meta| meta.server_info);
                     self.modern(info.and_then(|info| info.name), declared(found.capabilities))
                 }
-                Ok(found) => self.fail(HandshakeError::unsupported(found.supported_versions)),
+                Ok(found) => self.initialize_with(found.supported_versions),
                 // Some legacy servers answer what they do not know with an empty result.
                 Err(_) if self.choice == EraChoice::Auto && !again => self.initialize(),
                 Err(error) => self.fail(HandshakeError::invalid("server/discover", &error)),
@@ -362,7 +433,7 @@ impl Handshake {
                 if !again && offered.iter().any(|version| version == MODERN_VERSION) {
                     return self.discover(true);
                 }
-                self.fail(HandshakeError::unsupported(offered))
+                self.initialize_with(offered)
             }
             Err(error) => match self.choice {
                 EraChoice::Modern => self.fail(HandshakeError::WrongEra(reason(error))),
@@ -374,17 +445,11 @@ impl Handshake {
     /// The probe is answered after `initialize` was sent. What says that the server speaks the modern era counts as ever;
     /// anything else leaves the word to the answer to `initialize`.
     fn discovered_late(&mut self, outcome: Result<RawJson, RpcError>) -> Step {
-        let modern = match &outcome {
-            Ok(result) => result
-                .parse_borrowed::<DiscoverResult<'_>>()
-                .is_ok_and(|found| found.supported_versions.iter().any(|version| version == MODERN_VERSION)),
-            Err(error) => MODERN_ERRORS.contains(&error.code),
-        };
-        if modern {
-            self.probing = false;
-            return self.discovered(false, outcome);
+        if !offers_modern(&outcome) {
+            return self.no_answer_to_the_probe();
         }
-        self.no_answer_to_the_probe()
+        self.probing = false;
+        self.discovered(false, outcome)
     }
 
     /// The probe is not answered, or not by a modern server: `initialize` decides.
@@ -405,12 +470,24 @@ impl Handshake {
         Step::WaitForProbe
     }
 
+    /// The server offers these versions, of which none is modern: the best of them that is known is asked for.
+    fn initialize_with(&mut self, offered: Vec<String>) -> Step {
+        let common = LEGACY_VERSIONS.into_iter().find(|version| offered.iter().any(|other| other == version));
+        match common.filter(|_| self.choice != EraChoice::Modern) {
+            Some(version) => {
+                self.wanted = version;
+                self.initialize()
+            }
+            None => self.fail(HandshakeError::unsupported(offered)),
+        }
+    }
+
     fn initialize(&mut self) -> Step {
         self.state = State::Initializing;
         let id = self.next_id();
         let method = "initialize";
         let mut writer = Writer::request(id, method, 256);
-        writer.raw(r#","params":{"protocolVersion":"#).string(LEGACY_VERSIONS[0]);
+        writer.raw(r#","params":{"protocolVersion":"#).string(self.wanted);
         writer.raw(r#","capabilities":"#).raw(&self.capabilities);
         let frame = writer.raw(r#","clientInfo":"#).raw(client_info()).raw("}").finish();
         Step::Send { method, frame, id, wait: Wait::Answer }
@@ -419,6 +496,13 @@ impl Handshake {
     fn initialized(&mut self, outcome: Result<RawJson, RpcError>) -> Step {
         let result = match outcome {
             Ok(result) => result,
+            Err(RpcError { code, .. })
+                if self.skips_probe
+                    && (code == RpcError::METHOD_NOT_FOUND || MODERN_ERRORS.contains(&code)) =>
+            {
+                self.skips_probe = false;
+                return self.discover(false);
+            }
             Err(RpcError { code, message, .. }) => {
                 // What the handshake's error says is kept for long, and nobody reads its data.
                 let message = reason(message);
@@ -614,6 +698,66 @@ mod tests {
             failure(tell(&mut handshake, refusal(2))),
             HandshakeError::UnsupportedVersion { .. }
         ));
+    }
+
+    #[test]
+    fn a_server_that_offers_legacy_versions_alone_is_asked_for_the_best_that_both_speak() {
+        let offers = |versions: &[&str]| {
+            [
+                json!({"id": 1, "result": {"supportedVersions": versions}}),
+                json!({"id": 1, "error": {"code": -32022, "message": "", "data": {"supported": versions}}}),
+            ]
+        };
+        for answer in offers(&["2024-11-05", "2025-06-18", "1999-01-01"]) {
+            let mut handshake = mcp(EraChoice::Auto);
+            let _ = handshake.start();
+            let step = tell(&mut handshake, answer);
+            let Step::Send { method: "initialize", frame, .. } = &step else { panic!("{step:?}") };
+            let asked: Value = serde_json::from_slice(frame).unwrap();
+            assert_eq!(asked["params"]["protocolVersion"], "2025-06-18");
+            let (session, ..) = session(tell(&mut handshake, initialize_result(2, "2025-06-18")));
+            assert_eq!((session.era(), session.version()), (Some(Era::Legacy), "2025-06-18"));
+        }
+        for (choice, versions) in
+            [(EraChoice::Modern, &["2025-06-18"][..]), (EraChoice::Auto, &["1999-01-01"])]
+        {
+            for answer in offers(versions) {
+                let mut handshake = mcp(choice);
+                let _ = handshake.start();
+                let told = failure(tell(&mut handshake, answer));
+                assert!(matches!(told, HandshakeError::UnsupportedVersion { .. }), "{told}");
+            }
+        }
+        // It comes too late to change anything.
+        let mut handshake = mcp(EraChoice::Auto);
+        let _ = handshake.start();
+        let _ = handshake.timed_out();
+        let [late, _] = offers(&["2025-06-18"]);
+        assert!(matches!(tell(&mut handshake, late), Step::Wait));
+        let _ = session(tell(&mut handshake, initialize_result(2, "2025-06-18")));
+    }
+
+    #[test]
+    fn what_came_to_nothing_after_a_probe_is_tried_without_one_and_then_by_turns() {
+        let first = Greeting::default();
+        assert_eq!(first.after_failure(false), Greeting::ProbeFirst);
+        let second = first.after_failure(true);
+        assert_eq!(second, Greeting::Initialize);
+        assert_eq!(second.after_failure(false), Greeting::Probe);
+        assert_eq!(second.after_failure(false).after_failure(true), Greeting::Initialize);
+        let mut skipping = mcp(EraChoice::Auto).without_probe();
+        assert_eq!(sent(skipping.start()).0, "initialize");
+        let step = tell(&mut skipping, json!({"id": 1, "error": {"code": -32601, "message": "no"}}));
+        assert_eq!(sent(step), ("server/discover".into(), 2), "a modern server after all");
+        let step = tell(&mut skipping, json!({"id": 2, "result": {"supportedVersions": ["2026-07-28"]}}));
+        assert_eq!(session(step).0.era(), Some(Era::Modern));
+        assert_eq!(sent(mcp(EraChoice::Modern).without_probe().start()).0, "server/discover");
+        let mut probing = mcp(EraChoice::Auto);
+        assert!(!probing.is_probing());
+        let _ = probing.start();
+        assert!(probing.is_probing() && probing.has_probed());
+        let _ = probing.timed_out();
+        assert!(!probing.is_probing() && probing.has_probed());
     }
 
     #[test]

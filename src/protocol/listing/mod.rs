@@ -1,5 +1,7 @@
 //! Fetching a list of what a server offers, page by page. One odd entry never fails a list.
 
+mod legal;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -10,6 +12,7 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+pub(crate) use self::legal::real_name;
 use super::mirror::Mirrors;
 use crate::json::RawJson;
 use crate::news::{beginning, reason};
@@ -25,6 +28,9 @@ const CURSOR_BYTES_MAX: usize = 8 << 10;
 /// and what has to be read of it within the time of a listing neither.
 const LIST_BYTES_MAX: usize = 64 << 20;
 
+/// The longest name of a tool that goes by another one, in bytes: it is sent with each call, and over HTTP as a header.
+const REAL_NAME_BYTES_MAX: usize = 1 << 10;
+
 /// Entries of one page that are looked at: ten times as many as are kept of a whole list by default. A page of the largest
 /// size has room for millions of empty ones.
 const PAGE_ENTRIES_MAX: usize = 100_000;
@@ -32,7 +38,7 @@ const PAGE_ENTRIES_MAX: usize = 100_000;
 /// One entry as its server describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedEntry {
-    /// Its name, URI or template.
+    /// Its name, URI or template; of a tool whose name is not legal, the one that it goes by.
     pub name: String,
     /// The whole entry, unread. The bytes are its own and keep no page.
     pub definition: RawJson,
@@ -75,15 +81,6 @@ pub enum ListingError {
     /// A page is no list.
     #[error("the list cannot be read: {0}")]
     Unreadable(String),
-    /// The server leads in circles; with the beginning of the cursor.
-    #[error("the list repeats the cursor {0:?}")]
-    Circle(String),
-    /// A cursor is too long to be sent back.
-    #[error("the list has a cursor of {0} bytes, more than {CURSOR_BYTES_MAX}")]
-    LongCursor(usize),
-    /// The list does not end.
-    #[error("the list has more than {0} pages")]
-    TooManyPages(usize),
     /// The list is too large.
     #[error("the pages of the list have more than {} MiB together", LIST_BYTES_MAX >> 20)]
     TooLarge,
@@ -177,6 +174,8 @@ pub struct Listing {
     names: HashSet<String>,
     listed: Listed,
     restarted: bool,
+    /// The page that is asked for next is at the empty cursor.
+    at_empty_cursor: bool,
 }
 
 impl Listing {
@@ -194,6 +193,7 @@ impl Listing {
             names: HashSet::new(),
             listed: Listed::default(),
             restarted: false,
+            at_empty_cursor: false,
         }
     }
 
@@ -210,12 +210,10 @@ impl Listing {
     /// Takes a page.
     ///
     /// # Errors
-    /// [`ListingError`] if the page is none, or leads on without end.
+    /// [`ListingError`] if the page is none, or all pages together are too large.
     pub fn page(&mut self, result: &RawJson) -> Result<Page, ListingError> {
         self.pages += 1;
-        if self.pages > self.pages_max {
-            return Err(ListingError::TooManyPages(self.pages_max));
-        }
+        let (skipped, listed) = (self.listed.skipped.len(), self.listed.entries.len());
         self.listed.bytes = self.listed.bytes.saturating_add(result.len());
         if self.listed.bytes > LIST_BYTES_MAX {
             return Err(ListingError::TooLarge);
@@ -234,13 +232,40 @@ impl Listing {
             let ttl = Duration::try_from_secs_f64(ms.max(0.0) / 1000.0).unwrap_or(Duration::MAX);
             self.listed.ttl = Some(self.listed.ttl.map_or(ttl, |known| known.min(ttl)));
         }
-        match page.next_cursor {
-            None => Ok(Page::Done),
-            Some(cursor) if cursor.len() > CURSOR_BYTES_MAX => Err(ListingError::LongCursor(cursor.len())),
-            // The empty string is a cursor like any other.
-            Some(cursor) if self.cursors.insert(self.hasher.hash_one(&cursor)) => Ok(Page::More(cursor)),
-            Some(cursor) => Err(ListingError::Circle(beginning(&cursor, NAME_BYTES_MAX).to_owned())),
+        let Some(cursor) = page.next_cursor else { return Ok(Page::Done) };
+        // A list that leads nowhere is what was listed of it so far.
+        if cursor.len() > CURSOR_BYTES_MAX {
+            let bytes = cursor.len();
+            self.end_early(&format!("it goes on at a cursor of {bytes} bytes, more than {CURSOR_BYTES_MAX}"));
+        } else if !self.cursors.insert(self.hasher.hash_one(&cursor)) {
+            if self.listed.entries.len() == listed {
+                // It was a page that had come before, and what it holds is known.
+                self.listed.skipped.truncate(skipped);
+            }
+            let cursor = beginning(&cursor, NAME_BYTES_MAX);
+            self.end_early(&format!("it repeats the cursor {cursor:?}"));
+        } else if self.pages >= self.pages_max {
+            self.end_early(&format!("it has more than {} pages", self.pages_max));
+        } else {
+            // The empty string is a cursor like any other, by the protocol; to many servers it means that there is no more.
+            self.at_empty_cursor = cursor.is_empty();
+            return Ok(Page::More(cursor));
         }
+        Ok(Page::Done)
+    }
+
+    /// Says why the rest of the list is not fetched.
+    fn end_early(&mut self, reason: &str) {
+        self.skip("the rest of the list".to_owned(), format!("{reason}: what came before that is used"));
+    }
+
+    /// The page that was asked for next cannot be had. Whether the list is whole without it: it was at an empty cursor, with
+    /// which the server may have meant that there is no more.
+    pub fn ends_without(&mut self) -> bool {
+        if self.at_empty_cursor {
+            self.end_early("the page at its empty cursor cannot be had");
+        }
+        self.at_empty_cursor
     }
 
     fn read<'a>(&self, result: &'a RawJson) -> Result<ReadPage<'a>, ListingError> {
@@ -324,13 +349,12 @@ impl Listing {
     /// What is wrong with a name.
     fn wrong_name(&self, name: &str) -> Option<&'static str> {
         match self.kind {
-            OfferKind::Tool | OfferKind::Prompt if name.is_empty() || name.len() > NAME_BYTES_MAX => {
-                Some("its name is empty or longer than 128 characters")
+            OfferKind::Tool if name.is_empty() || name.len() > REAL_NAME_BYTES_MAX => {
+                Some("its name is empty or longer than 1 KiB")
             }
-            OfferKind::Tool
-                if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) =>
-            {
-                Some("its name has other characters than letters, digits, '_', '.' and '-'")
+            OfferKind::Tool if name.chars().any(char::is_control) => Some("its name has a control character"),
+            OfferKind::Prompt if name.is_empty() || name.len() > NAME_BYTES_MAX => {
+                Some("its name is empty or longer than 128 characters")
             }
             OfferKind::Prompt if name.chars().any(|c| c.is_control() || c == '/') => {
                 Some("its name has a slash or a control character")
@@ -358,8 +382,15 @@ impl Listing {
         true
     }
 
-    /// What was listed.
-    pub fn finish(self) -> Listed {
+    /// What was listed. Tools whose names have other letters than the protocol allows go by legal ones.
+    pub fn finish(mut self) -> Listed {
+        if self.kind == OfferKind::Tool {
+            let names = self.listed.entries.iter().map(|entry| entry.name.as_str());
+            let legal = legal::names(names);
+            for (entry, name) in self.listed.entries.iter_mut().zip(legal) {
+                entry.name = name.unwrap_or_else(|| std::mem::take(&mut entry.name));
+            }
+        }
         self.listed
     }
 }
@@ -390,7 +421,7 @@ mod tests {
     fn one_odd_entry_never_fails_a_list() {
         let listed = list(&[json!({"tools": [
             {"name": "a", "inputSchema": {"type": "object"}, "x": 1.5},
-            7, {"title": "nameless"}, {"name": 5}, {"name": "b c"}, {"name": ""}, {"name": "a"},
+            7, {"title": "nameless"}, {"name": 5}, {"name": "b\u{7}c"}, {"name": ""}, {"name": "a"},
             {"name": "d", "inputSchema": "none"}, {"name": "e"},
         ]})]);
         assert_eq!(names(&listed), ["a", "e"]);
@@ -399,7 +430,7 @@ mod tests {
             r#"{"inputSchema":{"type":"object"},"name":"a","x":1.5}"#
         );
         assert_eq!(listed.skipped.len(), 7);
-        assert_eq!((listed.skipped[0].entry.as_str(), listed.skipped[3].entry.as_str()), ("#2", "b c"));
+        assert_eq!((listed.skipped[0].entry.as_str(), listed.skipped[3].entry.as_str()), ("#2", "b\u{7}c"));
     }
 
     #[test]
@@ -453,26 +484,53 @@ mod tests {
         assert_eq!(listing.page(&more(Value::Null)).unwrap(), Page::Done);
     }
 
-    #[test]
-    fn a_list_that_leads_in_circles_or_without_end_is_an_error() {
-        let mut listing = Listing::new(OfferKind::Tool, 100, 3);
-        let more = |cursor: &str| page(&json!({"tools": [], "nextCursor": cursor}));
-        listing.page(&more("x")).unwrap();
-        assert_eq!(listing.page(&more("x")), Err(ListingError::Circle("x".into())));
-        listing.page(&more("y")).unwrap();
-        assert_eq!(listing.page(&more("z")), Err(ListingError::TooManyPages(3)));
+    /// What a list holds whose pages each have a tool of the same name and lead on to these cursors; and what is told of it.
+    fn led_on(cursors: &[&str], pages_max: usize) -> (usize, Vec<String>) {
+        let mut listing = Listing::new(OfferKind::Tool, 100, pages_max);
+        for cursor in cursors {
+            let said = page(&json!({"tools": [{"name": "a"}], "nextCursor": cursor}));
+            if listing.page(&said).unwrap() == Page::Done {
+                break;
+            }
+        }
+        let Listed { entries, skipped, .. } = listing.finish();
+        (entries.len(), skipped.into_iter().map(|skipped| skipped.reason).collect())
     }
 
     #[test]
-    fn a_cursor_that_is_too_long_to_be_sent_back_is_an_error_and_none_is_kept() {
-        let mut listing = Listing::new(OfferKind::Tool, 100, 1000);
-        let more = |cursor: &str| page(&json!({"tools": [], "nextCursor": cursor}));
+    fn a_list_that_leads_in_circles_or_without_end_is_what_was_listed_so_far() {
+        let (entries, told) = led_on(&["x", "x"], 100);
+        assert_eq!((entries, told.len()), (1, 1), "the page that came twice is not told entry by entry");
+        assert!(told[0].starts_with("it repeats the cursor \"x\""), "{told:?}");
+        let (_, told) = led_on(&["", ""], 100);
+        assert!(told[0].starts_with("it repeats the cursor \"\""), "{told:?}");
+        let (entries, told) = led_on(&["x", "y", "x"], 100);
+        assert_eq!((entries, told.len()), (1, 2));
+        let (entries, told) = led_on(&["1", "2", "3", "4"], 3);
+        assert_eq!(entries, 1);
+        assert!(told.last().unwrap().starts_with("it has more than 3 pages"), "{told:?}");
+    }
+
+    #[test]
+    fn a_cursor_that_is_too_long_to_be_sent_back_ends_a_list_and_none_is_kept() {
         let longest = "x".repeat(CURSOR_BYTES_MAX);
-        assert_eq!(listing.page(&more(&longest)), Ok(Page::More(longest.clone())));
-        let Err(ListingError::Circle(shown)) = listing.page(&more(&longest)) else { panic!("a circle") };
-        assert_eq!(shown.len(), NAME_BYTES_MAX);
-        let long = longest + "x";
-        assert_eq!(listing.page(&more(&long)), Err(ListingError::LongCursor(long.len())));
+        let (_, told) = led_on(&[&longest, &longest], 1000);
+        assert!(told[0].len() < 2 * NAME_BYTES_MAX, "{}", told[0].len());
+        let long = longest.clone() + "x";
+        let (entries, told) = led_on(&[&longest, &long], 1000);
+        assert_eq!(entries, 1);
+        assert!(told.last().unwrap().contains(&format!("a cursor of {} bytes", long.len())), "{told:?}");
+    }
+
+    #[test]
+    fn a_list_is_whole_without_a_page_at_an_empty_cursor_and_no_other() {
+        for (cursor, whole) in [("", true), ("x", false)] {
+            let mut listing = Listing::new(OfferKind::Tool, 100, 10);
+            let said = page(&json!({"tools": [{"name": "a"}], "nextCursor": cursor}));
+            assert_eq!(listing.page(&said), Ok(Page::More(cursor.to_owned())));
+            assert_eq!(listing.ends_without(), whole, "{cursor:?}");
+            assert_eq!(listing.finish().entries.len(), 1);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::envelope::{FrameMemory, Writer, own_number, slice_of};
+use super::envelope::{self, FrameMemory, Writer, slice_of};
 use super::{Declared, MODERN_VERSION};
 use crate::call::{Call, Completes, Input, Request};
 use crate::config::Dialect;
@@ -410,7 +410,7 @@ pub(crate) fn updated_uri(params: &RawJson) -> Option<String> {
 
 /// The id of ours that is written so, if it is one.
 pub(crate) fn own_request(id: &str) -> Option<u64> {
-    own_number(id)
+    envelope::own_request(id)
 }
 
 /// The id that a `notifications/cancelled` names, as it is written.

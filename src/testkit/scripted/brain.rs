@@ -248,7 +248,10 @@ pub(super) fn answer(
                 json!({"protocolVersion": "2025-11-25", "capabilities": capabilities(&now), "serverInfo": info}),
             )
         }
-        (Dialect::Mcp, ScriptedEra::Legacy, "ping") => say(id, json!({})),
+        (Dialect::Mcp, ScriptedEra::Legacy, "ping") => {
+            observed.send_modify(|observed| observed.pings += 1);
+            say(id, json!({}))
+        }
         (Dialect::Mcp, _, "tools/list") => {
             observed.send_modify(|observed| observed.listings += 1);
             say(id, page(&now, params.cursor.as_deref()))

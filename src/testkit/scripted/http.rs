@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -89,6 +91,10 @@ async fn answer(
         }
         Method::POST => {
             let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+            if manners.serial {
+                // What is seen ends with the server, as its connections do.
+                let _ = guest.observed.subscribe().wait_for(|seen| seen.listening == 0).await;
+            }
             post(&head.headers, body, manners, plan, guest).await
         }
         Method::GET => Ok(listen(&head.headers, manners, plan, guest)),
@@ -151,7 +157,7 @@ async fn post(
 
 /// What about the headers of a modern request does not say what its body says.
 fn wrong_modern(headers: &HeaderMap, said: &Said, plan: &watch::Receiver<Plan>) -> Option<String> {
-    let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).and_then(plain);
     let accepts = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !accepts.contains("application/json") || !accepts.contains("text/event-stream") {
         return Some(format!("accept: {accepts}"));
@@ -181,14 +187,22 @@ fn wrong_modern(headers: &HeaderMap, said: &Said, plan: &watch::Receiver<Plan>) 
                 Value::String(text) => Some(text.clone()),
                 other => Some(other.to_string()),
             };
-            if told(&format!("mcp-param-{header}")).map(str::to_owned) != value {
+            if told(&format!("mcp-param-{header}")) != value {
                 return Some(format!("mcp-param-{header} is not {value:?}"));
             }
         }
     }
     expected.into_iter().find_map(|(name, value)| {
-        (told(name) != value.as_deref()).then(|| format!("{name} is {:?} and not {value:?}", told(name)))
+        (told(name) != value).then(|| format!("{name} is {:?} and not {value:?}", told(name)))
     })
+}
+
+/// What a value says that is written in base64 where it is no plain text.
+fn plain(value: &str) -> Option<String> {
+    match value.strip_prefix("=?base64?").and_then(|value| value.strip_suffix("?=")) {
+        Some(encoded) => STANDARD.decode(encoded).ok().and_then(|text| String::from_utf8(text).ok()),
+        None => Some(value.to_owned()),
+    }
 }
 
 fn wrong_legacy(headers: &HeaderMap, initializes: bool) -> Option<String> {
@@ -243,9 +257,33 @@ fn listen(
     {
         return status(StatusCode::NOT_FOUND);
     }
-    guest.observed.send_modify(|observed| observed.listeners += 1);
+    let open = Open::new(guest.observed.clone());
     let telling = Telling::everything(&plan.borrow_and_update());
-    events(tell(plan, telling, Vec::new()))
+    let told = tell(plan, telling, Vec::new()).map(move |frame| {
+        // It goes with the stream.
+        let _ = &open;
+        frame
+    });
+    events(told.boxed())
+}
+
+/// Counts a stream for as long as it is open.
+struct Open(watch::Sender<Observed>);
+
+impl Open {
+    fn new(observed: watch::Sender<Observed>) -> Self {
+        observed.send_modify(|observed| {
+            observed.listeners += 1;
+            observed.listening += 1;
+        });
+        Self(observed)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|observed| observed.listening = observed.listening.saturating_sub(1));
+    }
 }
 
 /// The events of what it tells unasked.

@@ -35,7 +35,7 @@ use wire::Wire;
 
 use super::memory::{MemoryConnector, MemoryListener, pair};
 use crate::config::Dialect;
-use crate::transport::stdio::Lines;
+use crate::transport::stdio::{Line, Lines};
 
 /// Which eras a scripted server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,8 @@ struct HttpManners {
     sessions: bool,
     /// Has a stream for what it says unasked, in the legacy era.
     listens: bool,
+    /// Answers nothing else while that is open.
+    serial: bool,
     /// Speaks the transport before this one.
     old: bool,
 }
@@ -165,6 +167,10 @@ pub struct Observed {
     pub sessions_ended: u64,
     /// Streams for what the server says unasked, ever.
     pub listeners: u64,
+    /// Of these, those that are open.
+    pub listening: u64,
+    /// Pings of clients, ever.
+    pub pings: u64,
     /// What the last client to introduce itself declared that it answers.
     pub declared: Option<serde_json::Value>,
     /// Questions to clients, ever.
@@ -200,6 +206,7 @@ pub struct ScriptedBuilder {
 struct Manners {
     subprotocol: bool,
     pongs: bool,
+    lists_connection: bool,
 }
 
 impl ScriptedBuilder {
@@ -308,6 +315,17 @@ impl ScriptedBuilder {
         self.http_manners(|manners| manners.listens = true)
     }
 
+    /// Answers no request while its [stream](Self::listening_stream) is open.
+    pub fn serial_stream(self) -> Self {
+        self.http_manners(|manners| manners.serial = true)
+    }
+
+    /// Says in its answer to a WebSocket upgrade request that the connection is kept, too, as proxies do.
+    pub fn lists_connection(mut self) -> Self {
+        self.manners.lists_connection = true;
+        self
+    }
+
     /// Speaks the HTTP+SSE transport of 2024-11-05.
     pub fn old_http(self) -> Self {
         self.http_manners(|manners| manners.old = true)
@@ -381,7 +399,12 @@ impl ScriptedBuilder {
             std::future::pending::<()>().await;
         }
         let incoming = FramedRead::new(tokio::io::stdin(), Lines::new(usize::MAX));
-        let incoming = incoming.filter_map(|line| std::future::ready(line.ok()));
+        let incoming = incoming.filter_map(|line| {
+            std::future::ready(match line {
+                Ok(Line::Whole(line)) => Some(line),
+                Ok(Line::TooLong { .. }) | Err(_) => None,
+            })
+        });
         let outgoing = FramedWrite::new(tokio::io::stdout(), Lines::new(usize::MAX));
         brain::serve(incoming, outgoing, server.plan.subscribe(), Guest::new(&server.observed)).await;
         server.observed()
@@ -445,7 +468,7 @@ impl ScriptedServer {
                 ledger: None,
             },
             door: Door::Open,
-            manners: Manners { subprotocol: true, pongs: true },
+            manners: Manners { subprotocol: true, pongs: true, lists_connection: false },
             http: None,
         }
     }
@@ -756,6 +779,10 @@ async fn converse(
         if manners.subprotocol && offered.is_some() {
             let value = ::http::HeaderValue::from_static("mcp");
             response.headers_mut().insert(::http::header::SEC_WEBSOCKET_PROTOCOL, value);
+        }
+        if manners.lists_connection {
+            let value = ::http::HeaderValue::from_static("keep-alive, Upgrade");
+            response.headers_mut().insert(::http::header::CONNECTION, value);
         }
         Ok(response)
     };

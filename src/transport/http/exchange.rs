@@ -12,12 +12,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use http::header::ACCEPT;
+use http::header::{ACCEPT, ACCEPT_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
@@ -25,10 +26,11 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::time::{sleep, timeout};
 
+use super::HttpOptions;
 use super::body::{Collected, collect};
 use super::client::{Body, Client, Reply, Unanswered, root_of};
 use super::head;
-use super::headers::{EVENTS, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
+use super::headers::{EVENTS, IDENTITY, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use super::refused::{REFUSAL_BYTES_MAX, Said};
 use super::sse::{Event, Events, Kind, TooLarge};
 use crate::config::BackoffSettings;
@@ -58,12 +60,38 @@ const RETRY_MAX: Duration = Duration::from_secs(3600);
 /// Attempts in a row to go on with the stream of a request that bring no event.
 const RESUMES_MAX: u32 = 8;
 
+/// The pause before the stream of a request is asked for again grows by this much for each time in a row that brought no
+/// message: a server that lets its clients ask again and again is asked some times at its own pace, then more seldom.
+const RESUME_FACTOR: f64 = 1.3;
+
+/// As far as that; further only where the server asks for it.
+const RESUME_PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// What all exchanges of a server share.
 pub(super) struct Site {
     pub uri: Uri,
     /// The operator's headers, and who is asking.
     pub headers: HeaderMap,
     pub message_bytes_max: usize,
+    /// Whether a stream of what the server says unasked is asked for. A hint that links share: one that is lost is learned anew.
+    streams: AtomicBool,
+}
+
+impl Site {
+    pub fn new(uri: Uri, headers: HeaderMap, options: &HttpOptions) -> Self {
+        let streams = AtomicBool::new(options.stream);
+        Self { uri, headers, message_bytes_max: options.message_bytes_max, streams }
+    }
+
+    /// Whether a stream of what the server says unasked is asked for.
+    pub fn streams(&self) -> bool {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// An open stream was seen to hold up all requests: it is asked for no more.
+    pub fn streams_no_more(&self) {
+        self.streams.store(false, Ordering::Relaxed);
+    }
 }
 
 /// What a link has agreed on by the time that a request is made.
@@ -73,17 +101,21 @@ pub(super) struct Bearings {
     pub session: Option<HeaderValue>,
     /// Streams that end early can be asked for again: the legacy era has that.
     pub resumes: bool,
+    /// A notice tells that the handshake is over, which may be told twice.
+    pub welcomes: bool,
 }
 
 /// What an exchange is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Errand {
-    /// A request with this id.
-    Request { id: u64, initialize: bool },
+    /// A request with this id. What only asks is harmless: it may be made twice.
+    Request { id: u64, initialize: bool, harmless: bool },
     /// A notification, or an answer to the server.
     Notice,
     /// The stream of what the server says unasked.
     Listen,
+    /// A question whether the server answers requests while that is open; what it says does not matter.
+    Check,
 }
 
 /// What an exchange brings.
@@ -95,7 +127,7 @@ pub(super) enum Heard {
     Answer(Bytes),
     /// The same, with the status that says that the request is not as it should be.
     Refused(Bytes),
-    /// A notice was taken.
+    /// A notice was taken; or the wish for a stream, of which the server has none.
     Taken,
     /// The server began a session.
     Session(HeaderValue),
@@ -126,6 +158,8 @@ struct Running {
     retry: Option<Duration>,
     /// Attempts since the last event.
     attempts: u32,
+    /// Attempts since the last message.
+    barren: u32,
     /// The server has had such a stream.
     streamed: bool,
     /// The stream did not end but broke, as it does when its server dies.
@@ -153,6 +187,7 @@ impl Exchange {
             last_id: None,
             retry: None,
             attempts: 0,
+            barren: 0,
             streamed: false,
             cut: false,
         };
@@ -176,6 +211,8 @@ impl Exchange {
         *request.uri_mut() = self.site.uri.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.site.headers);
+        // Without a word of it some servers take every encoding for welcome.
+        headers.insert(ACCEPT_ENCODING, IDENTITY);
         if let Some(version) = &self.bearings.version {
             headers.insert(PROTOCOL_VERSION, version.clone());
         }
@@ -237,9 +274,15 @@ impl Running {
             Stage::Ask(request) => {
                 let request = std::mem::take(&mut **request);
                 let bytes = request.body().size_hint().lower();
-                let asked = self.exchange.client.request(request, self.call());
+                let again = match self.exchange.errand {
+                    Errand::Request { harmless, .. } => harmless,
+                    Errand::Notice => self.exchange.bearings.welcomes,
+                    Errand::Listen | Errand::Check => true,
+                };
+                let harmless = again || self.resumes();
+                let asked = self.exchange.client.request(request, self.call(), harmless);
                 let answer = match self.exchange.errand {
-                    Errand::Notice => timeout(notice_max(bytes), asked)
+                    Errand::Notice | Errand::Check => timeout(notice_max(bytes), asked)
                         .await
                         .unwrap_or_else(|_| Err(Unanswered::Broken("it was not taken in time".to_owned()))),
                     Errand::Request { .. } | Errand::Listen => asked.await,
@@ -266,6 +309,7 @@ impl Running {
                         self.attempts = 0;
                     }
                     if !data.is_empty() {
+                        self.barren = 0;
                         self.say(Heard::Message(data));
                     }
                 }
@@ -326,7 +370,7 @@ impl Running {
                 Err(words) => return self.fail(Failure::Invalid(words)),
             }
         }
-        if self.exchange.errand == Errand::Notice {
+        if matches!(self.exchange.errand, Errand::Notice | Errand::Check) {
             return self.say(Heard::Taken);
         }
         if let Some(encoding) = head::encoding(&head.headers) {
@@ -341,7 +385,7 @@ impl Running {
                 self.stage = Stage::Hear { body, events };
             }
             "application/json" if !listens && !self.resumes() => self.take_answer(&head.headers, body).await,
-            _ if listens => {}
+            _ if listens => self.say(Heard::Taken),
             _ if head.status == StatusCode::ACCEPTED || head.status == StatusCode::NO_CONTENT => {
                 let words =
                     format!("it took the request with HTTP status {} and no answer", head.status.as_u16());
@@ -371,8 +415,8 @@ impl Running {
     /// nothing out: there a status says more than a message with it.
     fn call(&self) -> Option<u64> {
         match self.exchange.errand {
-            Errand::Request { id, initialize: false } if !self.resumes() => Some(id),
-            Errand::Request { .. } | Errand::Notice | Errand::Listen => None,
+            Errand::Request { id, initialize: false, .. } if !self.resumes() => Some(id),
+            Errand::Request { .. } | Errand::Notice | Errand::Listen | Errand::Check => None,
         }
     }
 
@@ -381,7 +425,7 @@ impl Running {
         let refusal = head::refusal(status, headers);
         let asked = match self.exchange.errand {
             Errand::Request { id, .. } => Some(id),
-            Errand::Notice | Errand::Listen => None,
+            Errand::Notice | Errand::Listen | Errand::Check => None,
         };
         let said = match refusal.kind {
             // These say more than a message does, unless that names the call: who wrote it may have carried the call out.
@@ -399,7 +443,8 @@ impl Running {
         };
         // A server that never had the stream may have no such address; of its sessions that says nothing.
         let can_know = self.exchange.errand != Errand::Listen || self.streamed;
-        if can_know && self.exchange.bearings.session.is_some() && said.knows_no_session(status) {
+        let session = self.exchange.bearings.session.as_ref().filter(|_| can_know);
+        if session.is_some_and(|session| said.knows_no_session(status, session, !self.resumes())) {
             return self.lost_session("the server does not know it any more");
         }
         match self.exchange.errand {
@@ -407,9 +452,9 @@ impl Running {
                 return self.broke_off(&refusal.to_string());
             }
             // The server has no such stream.
-            Errand::Listen => return,
+            Errand::Listen => return self.say(Heard::Taken),
             Errand::Request { .. } if self.resumes() => return self.broke_off(&refusal.to_string()),
-            Errand::Notice | Errand::Request { .. } => {}
+            Errand::Notice | Errand::Request { .. } | Errand::Check => {}
         }
         if let (Said::Answer { frame, to, error }, Some(_)) = (said, asked) {
             let certain = match error {
@@ -437,7 +482,7 @@ impl Running {
     /// Whether the server is one of the old transport: its stream begins with the address for messages.
     async fn is_old_transport(&self) -> bool {
         let request = self.exchange.stream_request(None);
-        let Ok(Reply::Open(answer)) = self.exchange.client.request(request, None).await else {
+        let Ok(Reply::Open(answer)) = self.exchange.client.request(request, None, true).await else {
             return false;
         };
         let (head, mut body) = answer.into_parts();
@@ -486,9 +531,13 @@ impl Running {
             {
                 // Whether the server is still there is soon known, and its caller waits for that.
                 let usual = if std::mem::take(&mut self.cut) { RETRY_MIN } else { RESUME_AFTER };
-                self.stage = Stage::Pause(self.retry.unwrap_or(usual).clamp(RETRY_MIN, RETRY_MAX));
+                let asked = self.retry.unwrap_or(usual).clamp(RETRY_MIN, RETRY_MAX);
+                self.stage = Stage::Pause(resume_after(asked, self.barren));
+                self.barren = self.barren.saturating_add(1);
             }
-            Errand::Request { .. } | Errand::Notice => self.fail(Failure::BrokenOff(words.to_owned())),
+            Errand::Request { .. } | Errand::Notice | Errand::Check => {
+                self.fail(Failure::BrokenOff(words.to_owned()))
+            }
         }
     }
 
@@ -500,6 +549,14 @@ impl Running {
             let _ = timeout(DRAIN_MAX, end).await;
         }
     }
+}
+
+/// When the stream of a request is asked for again that has brought no message so often: as soon as the server asks for, and
+/// later from time to time.
+fn resume_after(asked: Duration, barren: u32) -> Duration {
+    let factor = RESUME_FACTOR.powi(i32::try_from(barren.min(100)).unwrap_or(100));
+    let grown = asked.as_secs_f64() * factor;
+    Duration::from_secs_f64(grown.min(RESUME_PAUSE_MAX.as_secs_f64())).max(asked)
 }
 
 /// When the stream of what a server says unasked is asked for again: soon, since its end may be the server's; then

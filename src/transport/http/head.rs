@@ -15,8 +15,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The most of a header that is told.
 const TOLD_CHARS_MAX: usize = 256;
 
-/// The longest session id that is sent back with every request.
-const SESSION_ID_BYTES_MAX: usize = 1024;
+/// The longest session id that is sent back with every request. Some servers keep a whole encrypted state in it, of 4 KiB and
+/// more; common servers take 8 KiB and more of headers.
+const SESSION_ID_BYTES_MAX: usize = 8 << 10;
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())

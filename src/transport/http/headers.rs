@@ -22,6 +22,8 @@ pub(super) const JSON_OR_EVENTS: HeaderValue =
     HeaderValue::from_static("application/json, text/event-stream");
 /// What a stream is asked for as.
 pub(super) const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+/// What a body may be encoded as.
+pub(super) const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 /// What a message is sent as.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

@@ -19,9 +19,11 @@ use http::{HeaderName, HeaderValue, Method, Request};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::beside::{Beside, Next};
 use super::client::{Body, Client, ClientTasks};
 use super::exchange::{Answered, Bearings, Errand, Exchange, Heard, Site};
 use super::headers::{JSON, JSON_OR_EVENTS, METHOD, NAME, PARAM_PREFIX, value};
+use crate::config::shown_url;
 use crate::number_map::NumberMap;
 use crate::protocol::{LEGACY_VERSIONS, MODERN_VERSION};
 use crate::transport::{BoxFuture, Failure, Head, Inbound, Link, LinkError, Outbound};
@@ -71,7 +73,7 @@ fn bytes_of(inbound: &Inbound) -> usize {
         | Inbound::Beside { frame, .. }
         | Inbound::Answer { frame, .. }
         | Inbound::Refused { frame, .. } => frame.len(),
-        Inbound::Failed { .. } | Inbound::Leaving(_) | Inbound::Alive => 0,
+        Inbound::TooLarge { .. } | Inbound::Failed { .. } | Inbound::Leaving(_) | Inbound::Alive => 0,
     }
 }
 
@@ -96,6 +98,10 @@ pub(super) struct HttpLink {
     told: u64,
     /// Ends the stream of what the server says unasked.
     listening: Option<oneshot::Sender<Answered>>,
+    /// The stream is asked for after the first answer: a server that it would keep from answering has told its tools by then.
+    listens_next: bool,
+    /// Whether the server works while that is open.
+    beside: Beside,
     heard: VecDeque<Inbound>,
     /// The server would not have the handshake end.
     unwelcome: Option<LinkError>,
@@ -118,6 +124,8 @@ impl HttpLink {
             notices: 0,
             told: 0,
             listening: None,
+            listens_next: false,
+            beside: Beside::default(),
             heard: VecDeque::new(),
             unwelcome: None,
             leaving: false,
@@ -147,7 +155,8 @@ impl HttpLink {
 
     fn send_request(&mut self, id: u64, head: Head, frame: Bytes) {
         let initialize = head.method == "initialize";
-        let exchange = self.exchange(Errand::Request { id, initialize }).filter(|_| !self.leaving);
+        let harmless = initialize || head.method == "server/discover" || head.method.ends_with("/list");
+        let exchange = self.exchange(Errand::Request { id, initialize, harmless }).filter(|_| !self.leaving);
         let Some(mut exchange) = exchange else {
             let failure = Failure::NotCarriedOut("the link takes no more requests".to_owned());
             return self.heard.push_back(Inbound::Failed { id, failure });
@@ -177,9 +186,10 @@ impl HttpLink {
     }
 
     fn send_notice(&mut self, frame: Bytes) {
-        let Some(exchange) = self.exchange(Errand::Notice) else { return };
+        let Some(mut exchange) = self.exchange(Errand::Notice) else { return };
         if self.welcome == Welcome::Due {
             self.welcome = Welcome::UnderWay;
+            exchange.bearings.welcomes = true;
         }
         self.notices += 1;
         let request = Self::post(&exchange, frame);
@@ -187,20 +197,70 @@ impl HttpLink {
     }
 
     /// Asks for the stream of what the server says unasked.
-    fn listen(&mut self) {
-        let Some(exchange) = self.exchange(Errand::Listen) else { return };
+    /// Says whether it did.
+    fn listen(&mut self) -> bool {
+        if self.leaving || !self.site.streams() {
+            return false;
+        }
+        let Some(exchange) = self.exchange(Errand::Listen) else { return false };
         let (release, released) = oneshot::channel();
         self.listening = Some(release);
         let request = exchange.stream_request(None);
         self.exchanges.push(exchange.run(request, Some(released)));
+        true
+    }
+
+    /// A request was answered, in whichever way.
+    fn has_answered(&mut self) {
+        if std::mem::take(&mut self.listens_next) {
+            if self.listen() {
+                self.beside.opened();
+            }
+            return;
+        }
+        match self.beside.answered() {
+            Some(Next::Open) => {
+                self.listen();
+            }
+            Some(Next::GiveUp) => {
+                tracing::warn!(
+                    url = %shown_url(&self.site.uri.to_string()),
+                    "the server answers nothing while its stream of events is open: it is asked for none any more"
+                );
+                self.site.streams_no_more();
+            }
+            Some(Next::Ask | Next::Close) | None => {}
+        }
+    }
+
+    /// Watches that the stream of what the server says unasked holds up no requests.
+    fn watch_stream(&mut self, poller: &mut Context<'_>) {
+        match self.beside.poll(!self.under_way.is_empty(), poller) {
+            Some(Next::Ask) => {
+                let Some(exchange) = self.exchange(Errand::Check) else { return };
+                let ping = Bytes::from_static(br#"{"jsonrpc":"2.0","id":"stream","method":"ping"}"#);
+                let request = Self::post(&exchange, ping);
+                self.telling.push(exchange.run(request, None));
+            }
+            Some(Next::Close) => self.listening = None,
+            Some(Next::Open | Next::GiveUp) | None => {}
+        }
     }
 
     fn take(&mut self, errand: Errand, heard: Heard) {
+        let is_answer = match &heard {
+            Heard::Message(_) | Heard::Answer(_) | Heard::Refused(_) | Heard::Taken => true,
+            Heard::Failed(failure) => failure.is_an_answer(),
+            Heard::Session(_) | Heard::Over(_) => false,
+        };
+        if is_answer && matches!(errand, Errand::Request { .. } | Errand::Check) {
+            self.has_answered();
+        }
         match (errand, heard) {
             (Errand::Request { id, .. }, Heard::Message(frame)) => {
                 self.heard.push_back(Inbound::Beside { id, frame });
             }
-            (Errand::Notice | Errand::Listen, Heard::Message(frame)) => {
+            (Errand::Notice | Errand::Listen | Errand::Check, Heard::Message(frame)) => {
                 self.heard.push_back(Inbound::Unasked(frame));
             }
             (_, Heard::Session(session)) => self.bearings.session = Some(session),
@@ -224,7 +284,9 @@ impl HttpLink {
                 self.leave(error);
                 self.failed(id, failure);
             }
-            (Errand::Listen, Heard::Over(error)) => self.leave(error),
+            (Errand::Listen | Errand::Check, Heard::Over(error)) => self.leave(error),
+            // There is no stream, and none that could hold up anything.
+            (Errand::Listen, Heard::Taken) => self.beside = Beside::default(),
             (Errand::Notice, Heard::Taken) => self.noticed(Ok(())),
             (Errand::Notice, Heard::Failed(failure)) => {
                 self.noticed(Err(LinkError::Protocol(format!(
@@ -236,9 +298,9 @@ impl HttpLink {
                 self.leave(error);
             }
             // A stream or a notice has no answer of its own, and a request is no notice.
-            (Errand::Notice | Errand::Listen, Heard::Answer(_) | Heard::Refused(_))
-            | (Errand::Listen, Heard::Failed(_))
-            | (Errand::Request { .. } | Errand::Listen, Heard::Taken) => {}
+            (Errand::Notice | Errand::Listen | Errand::Check, Heard::Answer(_) | Heard::Refused(_))
+            | (Errand::Listen | Errand::Check, Heard::Failed(_))
+            | (Errand::Request { .. } | Errand::Check, Heard::Taken) => {}
         }
     }
 
@@ -257,7 +319,7 @@ impl HttpLink {
         }
         self.welcome = Welcome::None;
         match taken {
-            Ok(()) => self.listen(),
+            Ok(()) => self.listens_next = true,
             Err(error) => self.unwelcome = Some(error),
         }
     }
@@ -268,6 +330,7 @@ impl HttpLink {
             self.bearings.session = None;
         }
         self.listening = None;
+        self.beside = Beside::default();
         if !std::mem::replace(&mut self.leaving, true) {
             self.heard.push_back(Inbound::Leaving(error));
         }
@@ -306,7 +369,7 @@ impl HttpLink {
         Box::pin(async move {
             if let Some(exchange) = farewell {
                 // A server may keep its sessions to itself (405), or be gone.
-                let told = exchange.client.request(exchange.bare(Method::DELETE), None);
+                let told = exchange.client.request(exchange.bare(Method::DELETE), None, false);
                 let _ = timeout(FAREWELL_MAX, told).await;
             }
             drop(client);
@@ -322,6 +385,10 @@ impl Link for HttpLink {
     }
 
     fn proves_life(&self) -> bool {
+        false
+    }
+
+    fn converses(&self) -> bool {
         false
     }
 
@@ -363,6 +430,7 @@ impl Stream for HttpLink {
     type Item = Result<Inbound, LinkError>;
 
     fn poll_next(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.watch_stream(poller);
         if self.heard.is_empty() {
             self.stir(poller);
         }

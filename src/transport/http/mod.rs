@@ -11,7 +11,10 @@
 //! | `link` | the requests of one session together |
 //! | `sse` | events out of a body |
 //! | `headers` | the protocol's headers |
+//! | `refused` | what refusals say of the session |
+//! | `beside` | whether a server works while a stream is open |
 
+mod beside;
 mod body;
 mod client;
 mod exchange;
@@ -58,6 +61,8 @@ pub struct HttpOptions {
     pub connect_timeout: Duration,
     /// After how much silence a connection is tried, and given up.
     pub liveness: LivenessSettings,
+    /// Whether a legacy server is asked for a stream of what it says unasked.
+    pub stream: bool,
 }
 
 impl HttpOptions {
@@ -72,6 +77,7 @@ impl HttpOptions {
             message_bytes_max: settings.limits.message_bytes_max,
             connect_timeout: settings.pool.connect_timeout,
             liveness: settings.liveness,
+            stream: true,
         }
     }
 }
@@ -86,6 +92,7 @@ impl fmt::Debug for HttpOptions {
             .field("message_bytes_max", &self.message_bytes_max)
             .field("connect_timeout", &self.connect_timeout)
             .field("liveness", &self.liveness)
+            .field("stream", &self.stream)
             .finish()
     }
 }
@@ -143,7 +150,7 @@ impl HttpConnector {
         if let Some(authorization) = &clients.proxy_authorization {
             headers.insert(PROXY_AUTHORIZATION, authorization.clone());
         }
-        let site = Site { uri, headers, message_bytes_max: options.message_bytes_max };
+        let site = Site::new(uri, headers, &options);
         Ok(Self { site: Arc::new(site), clients })
     }
 }

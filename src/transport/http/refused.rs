@@ -4,7 +4,9 @@
 //! safe or not. A tool's own error must never be taken for that, and tools have errors of any code and any words, many of
 //! them about some session: of a browser, a database, a checkout. So it is believed only as the protocol has it (404), or as
 //! the official SDKs say it: with 400, in a message that names no request of ours, since what looks for the session stands
-//! before what reads requests; or in exactly their words.
+//! before what reads requests; or in exactly their words. Of other servers a message that names no request, or a sentence, is
+//! believed with any status that says that the request was not carried out, where it speaks of an unknown session and of
+//! nothing else: *Invalid session*, but not *the browser session not found*.
 //!
 //! | who | status | body |
 //! | --- | --- | --- |
@@ -22,13 +24,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::body::{Collected, collect};
 use super::head;
 use crate::error::RpcError;
+use crate::json::members::{members, string};
 use crate::protocol::envelope::{Incoming as Message, Response as Answer, decode};
 
 /// The most of a refusal's body that is read for a message in it.
@@ -37,7 +40,7 @@ pub(super) const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// How long the body of a refusal is waited for. It comes with its head, unless something is wrong.
 const REFUSAL_WAIT: Duration = Duration::from_secs(5);
 
-/// Codes with which servers say that they do not know a session.
+/// Codes with which the official SDKs say that they do not know a session.
 const CODES: [i64; 4] = [-32000, -32001, 32001, RpcError::INVALID_REQUEST];
 
 /// What the official SDKs say of a session that they do not know.
@@ -55,6 +58,19 @@ const WORDS: [&str; 9] = [
 
 /// What they put before it.
 const PREFIXES: [&str; 2] = ["bad request: ", "not found: "];
+
+/// One of these stands in every sentence about an unknown session: what is unknown.
+const SUBJECTS: &str =
+    "session sessions sessionid session_id session-id mcp-session-id initialized initialised uninitialized";
+
+/// And one of these: that it is.
+const LACKS: &str = "not no invalid expired unknown missing required terminated stale doesn't isn't lost gone ended \
+    unrecognized must cannot uninitialized timed without inactive";
+
+/// What else such a sentence is made of. With any other word it may be about a session of something else.
+const BESIDE: &str = "a again active an and any bad be been call client connection does error exist exists first for found \
+    given has have header http id ids in include initialize is it longer mcp new non-initialize or out please provided \
+    re-initialize recognized reinitialize request requests server start such the this to transport valid was with";
 
 /// What a body says.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,8 +106,15 @@ impl Said {
         });
         match (decoded, answer) {
             (Ok(()), Some((to, error))) => Self::Answer { frame: body, to, error },
-            (Ok(()) | Err(_), _) => Self::Nothing,
+            (Ok(()) | Err(_), _) => Self::sentence(&body),
         }
+    }
+
+    /// The sentence in an object as frameworks for the web write it in place of a message.
+    fn sentence(body: &[u8]) -> Self {
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        let found = members(text, ["detail", "message", "title", "reason"]).unwrap_or_default();
+        found.into_iter().flatten().find_map(string).map_or(Self::Nothing, Self::Words)
     }
 
     /// Whether it is the answer to this request: who wrote it has read that.
@@ -99,21 +122,26 @@ impl Said {
         matches!(self, Self::Answer { to: Some(to), .. } if *to == request)
     }
 
-    /// Whether a server that says so with `status` did not carry out a request, since it does not know its session.
-    pub fn knows_no_session(&self, status: StatusCode) -> bool {
-        let (not_found, bad) = (status == StatusCode::NOT_FOUND, status == StatusCode::BAD_REQUEST);
+    /// Whether a server that says so with `status` did not carry out a request, since it does not know its `session`. `asks`:
+    /// the request was a message, and not the wish for the rest of a stream, for which the server may have no address.
+    pub fn knows_no_session(&self, status: StatusCode, session: &HeaderValue, asks: bool) -> bool {
+        // By the protocol it is 404; some say that what is over is gone.
+        let gone = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+        let refused = matches!(status.as_u16(), 400 | 409 | 412 | 422 | 428 | 440);
+        if !(gone || refused) {
+            return false;
+        }
         match self {
-            Self::Nothing => not_found,
-            Self::Words(words) => not_found || bad && is_exactly(words),
+            Self::Nothing => gone && asks,
+            Self::Words(words) => gone && asks || is_about_it(words, session),
             // It was carried out.
-            Self::Answer { error: None, to, .. } => not_found && to.is_none(),
-            Self::Answer { error: Some(error), to, .. } => {
-                let exactly = || CODES.contains(&error.code) && is_exactly(&error.message);
-                // What has read the id of a request may have carried it out.
-                match to {
-                    Some(_) => (not_found || bad) && exactly(),
-                    None => not_found || bad && CODES.contains(&error.code) && speaks_of_it(&error.message),
-                }
+            Self::Answer { error: None, to, .. } => gone && to.is_none() && asks,
+            // What has read the id of a request may have carried it out.
+            Self::Answer { error: Some(error), to: Some(_), .. } => {
+                CODES.contains(&error.code) && is_exactly(&error.message)
+            }
+            Self::Answer { error: Some(error), to: None, .. } => {
+                gone && asks || is_about_it(&error.message, session)
             }
         }
     }
@@ -126,10 +154,26 @@ fn is_exactly(words: &str) -> bool {
     WORDS.contains(&bare)
 }
 
-/// Whether an SDK's words are among these.
-fn speaks_of_it(words: &str) -> bool {
+/// Whether a sentence says that this session is not known, and speaks of nothing else.
+fn is_about_it(words: &str, session: &HeaderValue) -> bool {
+    let words = match session.to_str() {
+        Ok(id) if !id.is_empty() => words.replace(id, " "),
+        Ok(_) | Err(_) => words.to_owned(),
+    };
     let words = words.to_lowercase();
-    WORDS.iter().any(|known| words.contains(known))
+    let between = |c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '\''));
+    let (mut subject, mut lack) = (false, false);
+    let words = words.split(between).map(|word| word.trim_matches('\'')).filter(|word| !word.is_empty());
+    for word in words {
+        let is_among = |words: &str| words.split(' ').any(|known| known == word);
+        let (is_subject, is_lack) = (is_among(SUBJECTS), is_among(LACKS));
+        if !(is_subject || is_lack || is_among(BESIDE)) {
+            return false;
+        }
+        subject |= is_subject;
+        lack |= is_lack;
+    }
+    subject && lack
 }
 
 #[cfg(test)]
@@ -138,7 +182,8 @@ mod tests {
 
     fn believed(status: u16, content_type: &str, body: &str) -> bool {
         let said = Said::of(content_type, Bytes::copy_from_slice(body.as_bytes()));
-        said.knows_no_session(StatusCode::from_u16(status).expect("a status"))
+        let session = HeaderValue::from_static("s-1f00");
+        said.knows_no_session(StatusCode::from_u16(status).expect("a status"), &session, true)
     }
 
     fn error(id: &str, code: i64, message: &str) -> String {
@@ -193,18 +238,70 @@ mod tests {
 
     #[test]
     fn no_other_status_says_that_a_session_is_lost() {
-        for status in (100..1000).filter(|status| ![400, 404].contains(status)) {
-            assert!(!believed(status, JSON, &error("null", -32001, "Session not found")), "{status}");
-            assert!(!believed(status, "text/plain", "Session not found"), "{status}");
-            assert!(!believed(status, "", ""), "{status}");
+        for status in 100..1000 {
+            let refuses = [400, 404, 409, 410, 412, 422, 428, 440].contains(&status);
+            assert_eq!(
+                believed(status, JSON, &error("null", -32001, "Session not found")),
+                refuses,
+                "{status}"
+            );
+            assert_eq!(believed(status, "text/plain", "Session not found"), refuses, "{status}");
+            assert_eq!(believed(status, "", ""), [404, 410].contains(&status), "{status}");
         }
     }
 
     #[test]
     fn a_bad_request_that_says_something_else_is_no_lost_session() {
         assert!(!believed(400, JSON, &error("null", -32000, "the database session was closed")));
-        assert!(!believed(400, JSON, &error("null", -32004, "session not found")));
+        assert!(!believed(400, JSON, &error("null", -32001, "the session of the user was not found")));
+        assert!(!believed(400, JSON, &error("null", -32602, "no such record")));
+        assert!(!believed(400, JSON, r#"{"detail":"checkout session expired"}"#));
+        assert!(!believed(400, "text/plain", "session"));
+        assert!(!believed(400, "text/html", "<html>Invalid session</html>"));
         assert!(!believed(400, "text/plain", "no valid session id provided by the browser"));
         assert!(!believed(400, "", ""));
+    }
+
+    #[test]
+    fn what_other_servers_say_of_an_unknown_session_is_believed_where_they_speak_of_nothing_else() {
+        for words in [
+            "Invalid session",
+            "Session expired or not found.",
+            "Unknown session: s-1f00",
+            "No session with ID s-1f00 found",
+            "Session 's-1f00' does not exist",
+            "Session terminated",
+            "Session ID missing in request",
+            "Session ID required in mcp-session-id header",
+            "A valid session id is REQUIRED for non-initialize requests.",
+            "No transport was found for sessionId",
+            "Bad Request: Server not initialized",
+            "Session not found, please re-initialize",
+        ] {
+            for status in [400, 404, 422] {
+                assert!(believed(status, "text/plain", words), "{words}");
+                assert!(believed(status, JSON, &error("null", -32004, words)), "{words}");
+                assert!(believed(status, JSON, &error("\"server-error\"", -32602, words)), "{words}");
+                let quoted = words.replace('"', "\\\"");
+                for member in ["error", "detail", "message"] {
+                    assert!(
+                        believed(status, JSON, &format!(r#"{{"{member}":"{quoted}"}}"#)),
+                        "{member} {words}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_has_no_address_is_no_lost_session_unless_the_server_says_so() {
+        let session = HeaderValue::from_static("s-1f00");
+        let told = |content_type, body: &'static str| {
+            let said = Said::of(content_type, Bytes::from_static(body.as_bytes()));
+            said.knows_no_session(StatusCode::NOT_FOUND, &session, false)
+        };
+        assert!(!told("", "") && !told("text/html", "<html>Cannot GET /mcp</html>"));
+        assert!(!told(JSON, r#"{"detail":"Not Found"}"#));
+        assert!(told("text/plain", "session not found"));
     }
 }

@@ -1,6 +1,7 @@
 //! The link: the pipes of one child process.
 
 use std::any::Any;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::time::Sleep;
 use tokio_util::codec::{FramedRead, FramedWrite};
 
 use super::keeper::{Exit, Order};
-use super::lines::{LineError, Lines};
+use super::lines::{Line, Lines};
 use crate::transport::{Inbound, Link, LinkError, Outbound};
 
 /// Bytes that are gathered before they are written without a flush: what a pipe holds.
@@ -110,21 +111,15 @@ impl StdioLink {
         })
     }
 
-    fn failed(&mut self, error: LineError) -> LinkError {
+    fn failed(&mut self, error: &io::Error) -> LinkError {
         self.over = true;
-        match error {
-            LineError::TooLong => LinkError::TooLarge { limit: self.message_bytes_max },
-            LineError::Io(error) => LinkError::Broken(format!("its stdout: {error}")),
-        }
+        LinkError::Broken(format!("its stdout: {error}"))
     }
 
     /// A write that failed is no news of its own: mostly the process has ended, and the reading side tells how.
-    fn written(&mut self, poll: Poll<Result<(), LineError>>) -> Poll<Result<(), LinkError>> {
+    fn written(&mut self, poll: Poll<Result<(), io::Error>>) -> Poll<Result<(), LinkError>> {
         if let Poll::Ready(Err(error)) = poll {
-            self.stdin_broke = Some(match error {
-                LineError::TooLong => "a message of ours is too long".to_owned(),
-                LineError::Io(error) => error.to_string(),
-            });
+            self.stdin_broke = Some(error.to_string());
             return Poll::Ready(Ok(()));
         }
         poll.map(|_| Ok(()))
@@ -205,8 +200,12 @@ impl Stream for StdioLink {
             return Poll::Pending;
         }
         match std::task::ready!(stdout.poll_next_unpin(poller)) {
-            Some(Ok(line)) => Poll::Ready(Some(Ok(Inbound::Message(line)))),
-            Some(Err(error)) => Poll::Ready(Some(Err(link.failed(error)))),
+            Some(Ok(Line::Whole(line))) => Poll::Ready(Some(Ok(Inbound::Message(line)))),
+            Some(Ok(Line::TooLong { beginning, end })) => {
+                let limit = link.message_bytes_max;
+                Poll::Ready(Some(Ok(Inbound::TooLarge { beginning, end, limit })))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(link.failed(&error)))),
             None => {
                 link.stdout_ended = true;
                 link.poll_end(poller).map(|error| Some(Err(error)))

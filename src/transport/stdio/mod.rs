@@ -36,7 +36,7 @@ mod stderr;
 
 use keeper::Keeper;
 #[cfg(feature = "testkit")]
-pub(crate) use lines::Lines;
+pub(crate) use lines::{Line, Lines};
 use link::StdioLink;
 use mask::Mask;
 use process::{Pipes, Process};

@@ -190,18 +190,19 @@ async fn the_end_of_a_process_whose_stdout_somebody_else_holds_is_seen() {
 }
 
 #[tokio::test]
-async fn a_line_over_the_limit_ends_the_link_and_the_process() {
+async fn a_line_over_the_limit_is_passed_over_but_for_its_ends_and_the_process_goes_on() {
     let options = StdioOptions {
         message_bytes_max: 100,
-        ..script("echo $$; head -c 101 /dev/zero | tr '\\0' x; exec sleep 1000")
+        ..script("echo $$; echo \"a$(head -c 5000 /dev/zero | tr '\\0' x)z\"; echo after; exec sleep 1000")
     };
-    let (connector, mut link) = open(options).await;
+    let (_connector, mut link) = open(options).await;
     let pid = line(&mut link).await;
-    let error = end(&mut link).await;
-    assert!(matches!(error, LinkError::TooLarge { limit: 100 }), "{error}");
-    drop(link);
-    connector.endings.closed().await;
-    assert!(!exists(&pid));
+    let Some(Ok(Inbound::TooLarge { beginning, end, limit: 100 })) = link.next().await else {
+        panic!("it was not told")
+    };
+    assert!(beginning.starts_with(b"ax") && end.ends_with(b"xz") && beginning.len() + end.len() < 5000);
+    assert_eq!(line(&mut link).await, "after");
+    assert!(runs(&pid));
 }
 
 #[tokio::test]

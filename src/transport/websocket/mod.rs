@@ -14,16 +14,17 @@ use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use http::{Request, StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::SubProtocolError;
+use tokio_tungstenite::tungstenite::error::TlsError;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use tokio_tungstenite::{
-    Connector as TlsConnector, WebSocketStream, client_async_tls_with_config, client_async_with_config,
-};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::config::{SubprotocolChoice, TlsOptions, shown, shown_url};
 use crate::secret::Secret;
@@ -35,8 +36,10 @@ use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound,
 mod counted;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use counted::{Count, Counted};
+use upgrade::Upgrading;
 
 /// The subprotocol of MCP over WebSocket.
 const SUBPROTOCOL: &str = "mcp";
@@ -169,16 +172,35 @@ impl WebSocketConnector {
             other => WsError::Io(std::io::Error::other(other)),
         };
         let request = self.request(offer, lent).map_err(within)?;
-        let connector = match &self.tls {
-            Some(tls) => TlsConnector::Rustls(tls.config().await.map_err(within)?),
-            None => TlsConnector::Plain,
+        let tls = match &self.tls {
+            Some(tls) => Some(TlsConnector::from(tls.config().await.map_err(within)?)),
+            None => None,
         };
-        let config = config(self.message_bytes_max);
         let stream = TcpStream::connect(self.address()).await.map_err(WsError::Io)?;
         stream.set_nodelay(true).map_err(WsError::Io)?;
         let (stream, moved) = Counted::new(stream);
-        let (socket, _) =
-            client_async_tls_with_config(request, stream, Some(config), Some(connector)).await?;
+        match tls {
+            Some(tls) => {
+                let (host, _) = self.address();
+                let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::InvalidDnsName)?;
+                self.upgrade(request, tls.connect(name, stream).await.map_err(WsError::Io)?, moved).await
+            }
+            None => self.upgrade(request, stream, moved).await,
+        }
+    }
+
+    /// Shakes hands over a stream, whose bytes are counted below it.
+    async fn upgrade<T>(
+        &self,
+        request: Request<()>,
+        stream: T,
+        moved: Count,
+    ) -> Result<Box<dyn Link>, WsError>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let config = config(self.message_bytes_max);
+        let (socket, _) = client_async_with_config(request, Upgrading::new(stream), Some(config)).await?;
         Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max, moved }))
     }
 
@@ -218,11 +240,8 @@ impl WebSocketConnector {
             None => None,
         };
         let request = self.request(self.offer().as_deref(), lent.as_ref())?;
-        let config = config(self.message_bytes_max);
         let (stream, moved) = Counted::new(stream);
-        let (socket, _) =
-            client_async_with_config(request, stream, Some(config)).await.map_err(dial_error)?;
-        Ok(Box::new(WebSocketLink { socket, message_bytes_max: self.message_bytes_max, moved }))
+        self.upgrade(request, stream, moved).await.map_err(dial_error)
     }
 }
 

@@ -2,6 +2,7 @@ mod bounds;
 mod hearing;
 mod leasing;
 mod once;
+mod pausing;
 mod repeating;
 mod tiers;
 
