@@ -31,11 +31,13 @@ pub enum ServerStatus {
     Draining,
     /// It was drained or unregistered, or the troupe shuts down.
     Stopped,
+    /// The configuration has switched it off: it is not started.
+    Disabled,
 }
 
 impl ServerStatus {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Connecting,
         Self::Ready,
         Self::Disconnected,
@@ -43,6 +45,7 @@ impl ServerStatus {
         Self::Quarantined,
         Self::Draining,
         Self::Stopped,
+        Self::Disabled,
     ];
 }
 
@@ -56,6 +59,7 @@ impl fmt::Display for ServerStatus {
             Self::Quarantined => "quarantined",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
+            Self::Disabled => "disabled",
         })
     }
 }

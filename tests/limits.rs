@@ -35,6 +35,7 @@ fn count_panics() {
 /// A configuration that says all that has a limit.
 fn full() -> Value {
     let mut troupe = serde_json::to_value(Settings::default()).unwrap();
+    troupe["strict"] = json!(true);
     troupe["callIdleTimeout"] = json!("1m");
     troupe["toolTimeouts"] = json!({"echo": "1s"});
     troupe["pins"] = json!({"file": "pins.json", "onChange": "warn"});

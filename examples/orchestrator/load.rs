@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use mcp_troupe::{ConfigWatch, Readiness, Troupe};
+use mcp_troupe::{Readiness, Troupe};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::metrics::MetricsArgs;
 use crate::reload::Reloading;
-use crate::{Config, FAILED, Target, output, start_from};
+use crate::{Config, FAILED, Target, diagnostics, output, start_from};
 
 /// How often the progress bar moves.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -126,7 +126,7 @@ pub async fn run(args: &LoadArgs) -> u8 {
     if let Err(code) = args.metrics.serve() {
         return code;
     }
-    let mut watch = ConfigWatch::new(&args.config.config);
+    let mut watch = diagnostics::watch(&args.config.config);
     let troupe = match start_from(&mut watch, &args.config.config).await {
         Ok(troupe) => troupe,
         Err(code) => return code,
@@ -136,13 +136,14 @@ pub async fn run(args: &LoadArgs) -> u8 {
         eprintln!("{not_ready}");
         return FAILED;
     }
-    let reloading = match args.reload.then(|| Reloading::begin(&troupe, watch)).transpose() {
-        Ok(reloading) => reloading,
-        Err(error) => {
-            eprintln!("SIGHUP cannot be heard: {error}");
-            return FAILED;
-        }
-    };
+    let reloading =
+        match args.reload.then(|| Reloading::begin(&troupe, watch, args.config.config.clone())).transpose() {
+            Ok(reloading) => reloading,
+            Err(error) => {
+                eprintln!("SIGHUP cannot be heard: {error}");
+                return FAILED;
+            }
+        };
     let begun = Instant::now();
     let playing = play(&troupe, args, begun);
     let total = if args.watch {

@@ -1,6 +1,7 @@
 //! The troupe from a shell: a tour of what it does, and commands against your own `servers.json`.
 
 mod announce;
+mod diagnostics;
 mod load;
 mod metrics;
 mod output;
@@ -43,7 +44,7 @@ enum Command {
     Tools(Config),
     /// Print the pins of all tools as JSON, for `pins.file` of the configuration: after somebody has looked at the tools.
     Pin(Config),
-    /// Say every mistake of a configuration, with its place; start nothing.
+    /// Say every mistake of a configuration, and warnings, with their places; start nothing.
     Check(Config),
     /// Print the JSON schema of `servers.json`, for editors.
     Schema,
@@ -222,7 +223,7 @@ async fn run(command: Command) -> u8 {
         },
         Command::Tools(config) => tools(&config).await,
         Command::Pin(config) => pin(&config).await,
-        Command::Check(config) => check(&config.config),
+        Command::Check(config) => diagnostics::check(&config.config),
         Command::Schema => {
             output::json(&ConfigFile::schema());
             0
@@ -236,7 +237,7 @@ async fn run(command: Command) -> u8 {
 
 /// Starts a troupe from a file, or says what is wrong with it.
 async fn start(path: &Path) -> Result<Troupe, u8> {
-    start_from(&mut ConfigWatch::new(path), path).await
+    start_from(&mut diagnostics::watch(path), path).await
 }
 
 /// The same for a file that is followed.
@@ -245,7 +246,14 @@ async fn start_from(watch: &mut ConfigWatch, path: &Path) -> Result<Troupe, u8> 
         eprintln!("{message}");
         MISUSED
     };
-    let file = watch.read().await.map_err(|error| misused(error.to_string()))?;
+    let mut file = watch.read().await.map_err(|error| {
+        diagnostics::tell_refusal(path, &error);
+        MISUSED
+    })?;
+    diagnostics::tell_mistakes(path, &mut file);
+    if file.servers.is_empty() && file.sources.is_empty() && !file.left_out.is_empty() {
+        return Err(misused(format!("{}: no server is left", path.display())));
+    }
     let started = Troupe::builder().config(file).start().await;
     started.map_err(|error| misused(format!("{}: {error}", path.display())))
 }
@@ -258,25 +266,6 @@ fn text_of(path: &Path) -> Result<String, String> {
     }
     let bytes = std::fs::read(path).map_err(told)?;
     String::from_utf8(bytes).map_err(|_| format!("{}: it is no text in UTF-8", path.display()))
-}
-
-fn check(path: &Path) -> u8 {
-    let text = match text_of(path) {
-        Ok(text) => text,
-        Err(message) => {
-            eprintln!("{message}");
-            return MISUSED;
-        }
-    };
-    let mistakes = ConfigFile::mistakes(&text);
-    for mistake in &mistakes {
-        eprintln!("{}:{mistake}", path.display());
-    }
-    if let Ok(file) = ConfigFile::parse(&text) {
-        // No mistake of the text, and no reason to fail: what is right on one machine may be loose on another.
-        file.loose_permissions(path).iter().for_each(|loose| eprintln!("warning: {loose}"));
-    }
-    if mistakes.is_empty() { 0 } else { MISUSED }
 }
 
 async fn tools(config: &Config) -> u8 {
@@ -327,13 +316,19 @@ async fn tools(config: &Config) -> u8 {
 }
 
 async fn pin(config: &Config) -> u8 {
-    let mut file = match ConfigWatch::new(&config.config).read().await {
+    let path = &config.config;
+    let mut file = match diagnostics::watch(path).read().await {
         Ok(file) => file,
         Err(error) => {
-            eprintln!("{error}");
+            diagnostics::tell_refusal(path, &error);
             return MISUSED;
         }
     };
+    diagnostics::tell_mistakes(path, &mut file);
+    if !file.left_out.is_empty() {
+        eprintln!("nothing is pinned: the tools of servers that are left out are not known");
+        return MISUSED;
+    }
     // The pins that are about to be made may not be there yet.
     file.settings.pins = None;
     let troupe = match Troupe::builder().config(file).start().await {

@@ -27,7 +27,7 @@ use super::ledger::Bequest;
 use super::numbers::{Numbers, PastNumbers, RegistrationId};
 use super::questions::Desk;
 use super::registry::{
-    Enrolment, Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster, WrongFiles,
+    Enrolment, Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster, Taken, WrongFiles,
 };
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
@@ -140,6 +140,8 @@ pub(crate) struct RootArguments {
     pub described: Vec<SourceConfig>,
     /// What of the configuration others than its owner may write.
     pub loose: Vec<LoosePermissions>,
+    /// Servers that the configuration has switched off.
+    pub disabled: Vec<ServerId>,
     pub pinning: Option<Arc<Pinning>>,
     pub strategies: StrategiesFactory,
     pub classifier: Classifier,
@@ -214,8 +216,8 @@ enum Ending {
 pub(crate) struct RootState {
     settings: Arc<Settings>,
     settings_shown: watch::Sender<Arc<Settings>>,
-    /// How many configurations were applied.
-    configuration: u64,
+    /// The configuration that was applied last.
+    configuration: Taken,
     registered: BTreeMap<ServerId, Registered>,
     past: PastNumbers,
     /// Orders to let a server rest, ever.
@@ -258,6 +260,7 @@ impl Actor for RootActor {
             sources,
             described,
             loose,
+            disabled,
             pinning,
             strategies,
             classifier,
@@ -293,14 +296,17 @@ impl Actor for RootActor {
             })
             .collect();
         let beginning = registered.values().map(Registered::enrolment).collect();
-        let registry = start_registry(&myself, &context, beginning, sources.complete(), 0, &roster).await?;
+        let configuration = Taken { number: 0, disabled: disabled.into() };
+        let complete = sources.complete();
+        let registry =
+            start_registry(&myself, &context, beginning, complete, configuration.clone(), &roster).await?;
         let router_life = RouterLife(1);
         let (router, intake, last_word) = start_router(&myself, &context, router_life, &strategies).await?;
         let cache = start_cache(&myself, &context, &roster).await?;
         let mut state = RootState {
             settings,
             settings_shown,
-            configuration: 0,
+            configuration,
             registered,
             past,
             drains: 0,
@@ -457,7 +463,7 @@ async fn start_registry(
     context: &Context,
     enrolments: Vec<Enrolment>,
     complete: bool,
-    configuration: u64,
+    configuration: Taken,
     roster: &watch::Sender<Arc<Roster>>,
 ) -> Result<ActorRef<RegistryMsg>, ActorProcessingErr> {
     let arguments = RegistryArguments {
@@ -595,9 +601,15 @@ impl RootState {
             self.settle_leaving();
             let enrolments = self.registered.values().map(Registered::enrolment).collect();
             let (context, complete) = (&self.cast.context, self.sources.complete());
-            self.cast.registry =
-                start_registry(myself, context, enrolments, complete, self.configuration, &self.roster)
-                    .await?;
+            self.cast.registry = start_registry(
+                myself,
+                context,
+                enrolments,
+                complete,
+                self.configuration.clone(),
+                &self.roster,
+            )
+            .await?;
             for bequest in std::mem::take(&mut self.undelivered) {
                 self.undelivered.extend(bequest.deliver(&self.cast.registry));
             }

@@ -1,5 +1,6 @@
 //! What handles see of the servers: one immutable snapshot, published by the registry.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use ractor::ActorRef;
 use tokio::sync::OnceCell;
 
 use crate::actors::server::ServerMsg;
-use crate::event::ServerStatus;
-use crate::id::ServerId;
+use crate::event::{Origin, ServerStatus};
+use crate::id::{GroupId, Incarnation, ServerId};
 use crate::policy::catalogue::{Catalogue, Offer};
 use crate::policy::search::SearchIndex;
 use crate::stats::ServerInfo;
@@ -43,11 +44,36 @@ pub(crate) struct RosterEntry {
     pub timeout: Option<Duration>,
 }
 
+impl RosterEntry {
+    /// A server that the configuration has switched off.
+    pub fn disabled(server: &ServerId) -> Self {
+        let info = ServerInfo {
+            id: server.clone(),
+            group: GroupId::from(server),
+            tags: Vec::new(),
+            origin: Origin::Configured,
+            metadata: BTreeMap::new(),
+            endpoint: String::new(),
+            status: ServerStatus::Disabled,
+            reason: None,
+            retry_at: None,
+            incarnation: Incarnation::FIRST,
+            restarts: 0,
+            tools: 0,
+        };
+        Self { info, actor: None, offer: None, leaving: false, timeout: None }
+    }
+}
+
 impl Roster {
     /// Whether the catalogue has everything that there is: there are servers, and each in service has told its tools.
     pub fn all_listed(&self) -> bool {
-        let resting =
-            |entry: &RosterEntry| matches!(entry.info.status, ServerStatus::Draining | ServerStatus::Stopped);
+        let resting = |entry: &RosterEntry| {
+            matches!(
+                entry.info.status,
+                ServerStatus::Draining | ServerStatus::Stopped | ServerStatus::Disabled
+            )
+        };
         let listed = self.entries.iter().all(|entry| entry.offer.is_some() || resting(entry));
         self.told && self.complete && listed && !self.entries.is_empty()
     }

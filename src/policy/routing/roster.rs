@@ -146,7 +146,8 @@ impl<S> View<S> {
             | ServerStatus::Restarting
             | ServerStatus::Quarantined
             | ServerStatus::Draining
-            | ServerStatus::Stopped => self.standing.hopeful,
+            | ServerStatus::Stopped
+            | ServerStatus::Disabled => self.standing.hopeful,
         }
     }
 

@@ -92,6 +92,8 @@ impl fmt::Debug for HttpOptions {
 
 /// Opens links to one server over HTTP.
 pub struct HttpConnector {
+    /// Where the server is, as it may be shown.
+    shown: String,
     site: Arc<Site>,
     clients: Clients,
 }
@@ -144,7 +146,7 @@ impl HttpConnector {
             headers.insert(PROXY_AUTHORIZATION, authorization.clone());
         }
         let site = Site { uri, headers, message_bytes_max: options.message_bytes_max };
-        Ok(Self { site: Arc::new(site), clients })
+        Ok(Self { shown: shown_url(&options.url), site: Arc::new(site), clients })
     }
 }
 
@@ -157,7 +159,7 @@ impl Connector for HttpConnector {
     }
 
     fn endpoint(&self) -> String {
-        shown_url(&self.site.uri.to_string())
+        self.shown.clone()
     }
 
     fn mirrors(&self) -> bool {
