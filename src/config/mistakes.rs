@@ -159,7 +159,15 @@ pub(super) fn placed(mut findings: Vec<Finding>, text: &str, read: bool) -> Vec<
         }
         at = span.start;
         let excerpt = excerpt(text, span, read);
-        diagnostics.push(Diagnostic { severity, line, column, server, error: error.shown(), advice, excerpt });
+        diagnostics.push(Diagnostic {
+            severity,
+            line,
+            column,
+            server,
+            error: error.shown(),
+            advice,
+            excerpt,
+        });
     }
     diagnostics.dedup();
     diagnostics

@@ -28,6 +28,7 @@ const SCHEMA: &str = "$schema";
 const INPUTS: &str = "inputs";
 const DISCOVERY: &str = "discovery";
 const TROUPE: &str = "troupe";
+const APART: [&str; 4] = [SCHEMA, INPUTS, DISCOVERY, TROUPE];
 
 /// The largest number that is told of a `timeout`: a day in milliseconds. What is larger is none.
 const TIMEOUT_TOLD_MAX: u64 = 100_000_000;
@@ -52,6 +53,8 @@ pub(crate) enum ServerState {
     Disabled,
     /// It has this mistake, and maybe others.
     Wrong(ConfigError),
+    /// One of this id stands before it.
+    Repeated(ConfigError),
 }
 
 /// Servers by the ids that the file gives them, or what is wrong with each. Those that are switched off are not among them.
@@ -104,22 +107,33 @@ pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigEr
     let root = text::read(text).map_err(|Unreadable { reason, .. }| ConfigError::new(MCP_SERVERS, reason))?;
     let found = reader.servers_of(&root);
     for key in [TROUPE, DISCOVERY] {
-        if root.get(key).is_some() && found.is_some_and(|(top, _)| !top.is_empty()) {
+        if root.get(key).is_some() {
             return Err(ConfigError::new(key, "has no meaning in a file of servers alone"));
         }
     }
     let whole = reader.findings.iter().find(|found| found.severity == Severity::Error);
-    if let Some(Finding { error, .. }) = whole {
-        return Err(error.clone());
+    if let Some(whole) = whole {
+        return Err(whole.joined());
     }
-    let Some((_, servers)) = found else { return Ok(Vec::new()) };
-    let read = reader.servers("", servers, &|_| Ok(()));
-    let read = read.into_iter().filter_map(|ReadServer { id, state }| match state {
-        ServerState::Good(server) => Some((id, Ok(*server))),
-        ServerState::Wrong(error) => Some((id, Err(error.shown()))),
-        ServerState::Disabled => None,
-    });
-    Ok(read.collect())
+    let Some((top, servers)) = found else { return Ok(Vec::new()) };
+    let mut one_by_one = Vec::new();
+    for ReadServer { id, state } in reader.servers("", servers, top.is_empty(), &|_| Ok(())) {
+        match state {
+            ServerState::Good(server) => one_by_one.push((id, Ok(*server))),
+            ServerState::Wrong(error) => one_by_one.push((id, Err(error.shown()))),
+            // Nobody sees which of both is the mistake.
+            ServerState::Repeated(error) => return Err(error.shown()),
+            ServerState::Disabled => {}
+        }
+    }
+    Ok(one_by_one)
+}
+
+/// Whether a value describes a server, rightly or not.
+fn is_server(node: &Node) -> bool {
+    ["command", "url", "httpUrl", "serverUrl"]
+        .iter()
+        .any(|key| node.get(key).is_some_and(|way| way.entries().is_none()))
 }
 
 /// A server whose other keys are judged although one of those that shape it is wrong.
@@ -173,11 +187,13 @@ impl Reader<'_> {
             let spec = server.clone().settle(&settings.pool, &settings.breaker, 0)?;
             (knowing.server)(&spec, settings)
         };
-        for ReadServer { id, state } in self.servers(top, servers, &judge) {
+        for ReadServer { id, state } in self.servers(top, servers, top.is_empty(), &judge) {
             match state {
                 ServerState::Good(server) => file.servers.push(*server),
                 ServerState::Disabled => file.disabled.push(id),
                 ServerState::Wrong(_) => file.left_out.push(id),
+                // The one before it plays, or is left out itself.
+                ServerState::Repeated(_) => {}
             }
         }
         file
@@ -189,66 +205,54 @@ impl Reader<'_> {
             self.refuse(root.find("", false), WHOLE, "is no object of servers", None);
             return None;
         };
-        let has = |key: &str| entries.iter().any(|entry| entry.key == key);
-        let is_server = |entry: &Entry| {
-            ["command", "url", "httpUrl", "serverUrl"].iter().any(|key| entry.node.get(key).is_some())
-        };
-        let ours = [SCHEMA, MCP_SERVERS, SERVERS, INPUTS, DISCOVERY, TROUPE];
-        let top = match (has(MCP_SERVERS), has(SERVERS)) {
-            (true, true) => {
-                let span = root.find(SERVERS, true);
+        let top = match (root.get(MCP_SERVERS), root.get(SERVERS)) {
+            (Some(_), Some(_)) => {
                 let reason = "stands beside mcpServers, and both name servers";
-                self.refuse(span, SERVERS, reason, "put all servers under mcpServers".to_owned());
+                let advice = "put all servers under mcpServers".to_owned();
+                self.refuse(root.find(SERVERS, true), SERVERS, reason, advice);
                 return None;
             }
-            (true, false) => MCP_SERVERS,
-            (false, true)
-                if !root.get(SERVERS).is_some_and(|servers| {
-                    ["command", "url"]
-                        .iter()
-                        .any(|key| servers.get(key).is_some_and(|value| value.entries().is_none()))
-                }) =>
-            {
-                SERVERS
-            }
-            (false, _) => {
-                let mut named = entries
-                    .iter()
-                    .filter(|entry| {
-                        !ours[2..].contains(&entry.key.as_str()) && entry.key != SCHEMA
-                            || entry.key == SERVERS
-                    })
-                    .peekable();
-                let meant = entries.iter().find(|entry| near(&entry.key, [MCP_SERVERS]).is_some());
-                if named.peek().is_some() && named.all(is_server) {
-                    return Some(("", root));
-                }
-                match meant {
-                    Some(entry) => {
-                        let advice = format!("did you mean `{MCP_SERVERS}`?");
-                        let key = shown::name(&entry.key).into_owned();
-                        self.refuse(entry.span, &key, format!("unknown key `{key}`"), advice);
-                    }
-                    None => {
-                        let advice = format!("put the servers into \"{MCP_SERVERS}\": {{ … }}");
-                        self.refuse(root.find("", false), WHOLE, format!("has no {MCP_SERVERS}"), advice);
-                    }
-                }
-                return None;
-            }
+            (Some(_), None) => MCP_SERVERS,
+            // One server of a file of servers alone may be called so.
+            (None, Some(servers)) if !is_server(servers) => SERVERS,
+            (None, _) => return self.whole_file_of_servers(root, entries),
         };
-        self.foreign(entries, &ours, top);
+        self.foreign(entries, top);
         root.get(top).map(|servers| (top, servers))
     }
 
+    /// The whole file, if it has nothing but servers.
+    fn whole_file_of_servers<'n>(
+        &mut self,
+        root: &'n Node,
+        entries: &[Entry],
+    ) -> Option<(&'static str, &'n Node)> {
+        let mut others = entries.iter().filter(|entry| !APART.contains(&entry.key.as_str())).peekable();
+        if others.peek().is_some() && others.all(|entry| is_server(&entry.node)) {
+            return Some(("", root));
+        }
+        match entries.iter().find(|entry| near(&entry.key, [MCP_SERVERS]).is_some()) {
+            Some(entry) => {
+                let key = shown::name(&entry.key).into_owned();
+                let advice = format!("did you mean `{MCP_SERVERS}`?");
+                self.refuse(entry.span, &key, format!("unknown key `{key}`"), advice);
+            }
+            None => {
+                let advice = format!("put the servers into \"{MCP_SERVERS}\": {{ … }}");
+                self.refuse(root.find("", false), WHOLE, format!("has no {MCP_SERVERS}"), advice);
+            }
+        }
+        None
+    }
+
     /// Keys that have no meaning here: one of ours that is misspelt is a mistake, all others together are one warning.
-    fn foreign(&mut self, entries: &[Entry], ours: &[&str], top: &str) {
+    fn foreign(&mut self, entries: &[Entry], top: &str) {
         let mut foreign: Vec<&Entry> = Vec::new();
         let mut known = BTreeSet::new();
         for entry in entries {
             let key = entry.key.as_str();
-            if ours.contains(&key) {
-                if !known.insert(key) && key != top {
+            if key == top || APART.contains(&key) {
+                if !known.insert(key) {
                     self.refuse(entry.span, key, "stands twice", "put both into one".to_owned());
                 }
             } else if let Some(near) = near(key, [TROUPE, DISCOVERY, MCP_SERVERS]) {
@@ -287,7 +291,7 @@ impl Reader<'_> {
         let strict = value.get("strict").and_then(Value::as_bool).unwrap_or_default();
         let (settings, wrong) = every_mistake(value, read);
         self.mistakes_of(root, TROUPE, wrong);
-        self.repeated(node, root, TROUPE);
+        self.repeated(node, TROUPE);
         settings.unwrap_or_else(|| Settings { strict, ..Settings::default() })
     }
 
@@ -329,17 +333,18 @@ impl Reader<'_> {
         }
     }
 
-    fn repeated(&mut self, node: Option<&Node>, _root: &Node, at: &str) {
+    fn repeated(&mut self, node: Option<&Node>, at: &str) {
         for (path, span) in node.map(Node::repeated).unwrap_or_default() {
             self.refuse(span, &format!("{at}.{path}"), "stands twice", "keep one of both".to_owned());
         }
     }
 
-    /// Reads each server. `top` is the key that they stand under.
+    /// Reads each server. `top` is the key that they stand under, and `whole` says that they are the whole file.
     fn servers(
         &mut self,
         top: &str,
         servers: &Node,
+        whole: bool,
         judge: &dyn Fn(&Server) -> Result<(), ConfigError>,
     ) -> Vec<ReadServer> {
         let Some(entries) = servers.entries() else {
@@ -347,10 +352,9 @@ impl Reader<'_> {
             self.refuse(span, top, "invalid type: expected an object of servers by name", None);
             return Vec::new();
         };
-        let apart = [SCHEMA, INPUTS, DISCOVERY, TROUPE];
         let mut read: Vec<ReadServer> = Vec::with_capacity(entries.len());
         let mut names: BTreeMap<String, String> = BTreeMap::new();
-        for entry in entries.iter().filter(|entry| !top.is_empty() || !apart.contains(&entry.key.as_str())) {
+        for entry in entries.iter().filter(|entry| !whole || !APART.contains(&entry.key.as_str())) {
             let name = &entry.key;
             let id = legal_id(name);
             let display = if top.is_empty() { id.clone() } else { format!("{top}.{id}") };
@@ -363,8 +367,9 @@ impl Reader<'_> {
                     false => (format!("becomes the id {id}, as another name does"), "rename one of them"),
                 };
                 let error = ConfigError::new(display, reason);
-                // The first of both plays.
-                self.find(Severity::Error, entry.span, Some(&id), error, Some(advice.to_owned()));
+                let advice = Some(advice.to_owned());
+                self.find(Severity::Error, entry.span, Some(&id), error.clone(), advice);
+                read.push(ReadServer { id, state: ServerState::Repeated(error) });
                 continue;
             }
             let state = self.server(&id, &display, entry, judge);
