@@ -127,7 +127,10 @@ async fn a_wrong_configuration_names_its_key_and_is_exit_2() {
         (r#"{"mcpServers":{"a":{"args":["x"]}}}"#, "mcpServers.a.command"),
         (r#"{"mcpServers":{"a":{"url":"ws://u:p@h"}}}"#, "a.url"),
         (r#"{"mcpServers":{},"troupe":{"strategy":"fastest"}}"#, "peak-ewma"),
-        (r#"{"mcpServers":{"a":{"url":"ws://h"},"a":{"url":"ws://h"}}}"#, "stands twice"),
+        (
+            r#"{"mcpServers":{"a":{"url":"ws://h"},"a":{"url":"ws://h"}},"troupe":{"strict":true}}"#,
+            "stands twice",
+        ),
         ("{", "servers.json"),
     ] {
         let output = run("call", text_of_file, &["echo"]).await;
@@ -141,15 +144,15 @@ async fn a_check_says_every_mistake_with_its_place() {
     let broken = "{\"mcpServers\":{\n\"a\":{\"url\":\"ws://u:p@h\"},\n\"b\":{\"command\":\"x\",\"url\":\"ws://h\"}},\n\"troupe\":{\"strategy\":\"fastest\",\"pool\":{\"min\":0}}}";
     let output = run("check", broken, &[]).await;
     let told = text(&output.stderr);
-    assert_eq!((output.status.code(), told.lines().count()), (Some(2), 14), "{told}");
+    let heads: Vec<&str> = told.lines().filter(|line| line.contains("servers.json:")).collect();
+    assert_eq!((output.status.code(), heads.len()), (Some(2), 4), "{told}");
     let places = [
         ":2:12: mcpServers.a.url",
         ":3:26: mcpServers.b.url",
         ":4:22: troupe.strategy",
         ":4:46: troupe.pool.min",
     ];
-    let heads = told.lines().filter(|line| line.contains("servers.json:"));
-    for (line, place) in heads.zip(places) {
+    for (line, place) in heads.iter().zip(places) {
         assert!(line.contains(place), "{place}: {line}");
     }
     assert_eq!(text(&output.stdout), "refused, 4 mistakes\n");
@@ -199,7 +202,8 @@ async fn a_mistake_in_one_server_is_told_and_the_others_are_called() {
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(told.contains("error: mcpServers.old.type: ") && !told.contains("WARN"), "{told}");
     let tools = run("tools", &lenient, &[]).await;
-    assert!(tools.status.success() && text(&tools.stderr) == told, "{}", text(&tools.stderr));
+    assert!(tools.status.success(), "{}", text(&tools.stderr));
+    assert!(text(&tools.stderr).contains("error: mcpServers.old.type: "), "{}", text(&tools.stderr));
     let strict = json!({"mcpServers": servers, "troupe": {"strict": true}});
     let output = run("call", &strict.to_string(), &["echo"]).await;
     assert_eq!(output.status.code(), Some(2));

@@ -172,14 +172,18 @@ fn told<'p>(piece: &'p str, key: &mut String, is_key: bool, read: bool) -> Cow<'
     }
     if first == '"' {
         let inner = piece[1..].strip_suffix('"').unwrap_or(&piece[1..]);
-        if is_key && (read || KNOWN_KEYS.contains(&inner)) {
+        if is_key {
             inner.clone_into(key);
+        }
+        if is_key && (read || KNOWN_KEYS.contains(&inner)) {
             return Cow::Owned(format!("\"{}\"", shown::name(inner)));
         }
-        return Cow::Owned(format!("\"{}\"", value(key, inner)));
+        // A key that is not known may as well be a text in the wrong place.
+        let under = if is_key { "" } else { key.as_str() };
+        return Cow::Owned(format!("\"{}\"", value(under, inner)));
     }
     if matches!(piece, "{" | "}" | "[" | "]" | ":" | ",") {
-        if piece == "[" || piece == "{" {
+        if matches!(piece, "[" | "{" | ",") {
             key.clear();
         }
         return Cow::Borrowed(piece);
@@ -269,8 +273,14 @@ mod tests {
 
     #[test]
     fn in_a_text_that_is_no_json_only_known_keys_are_shown() {
-        let text = r#"{"bearer" "s3cret": "#;
-        let shown = excerpt(text, Span { start: 10, end: 11 }, false);
-        assert!(!shown.line.contains("s3cret"), "{shown:?}");
+        for text in [
+            r#"{"bearer" "s3cret": "#,
+            r#"{"command": "x", "token": "s3cret"#,
+            r#"{"command": "x", "s3cret": {"#,
+            r#"{"command" "s3cret": "s3cret""#,
+        ] {
+            let shown = excerpt(text, Span { start: 10, end: 11 }, false);
+            assert!(!shown.line.contains("s3cret"), "{shown:?}");
+        }
     }
 }
