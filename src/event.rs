@@ -592,7 +592,7 @@ pub enum Event {
     /// A file or a folder that starts commands may be written by others than its owner. Told once while that is so.
     LoosePermissions(crate::config::LoosePermissions),
     /// A new configuration was applied.
-    ConfigurationApplied(crate::config::Applied),
+    ConfigurationApplied(Box<crate::config::Applied>),
     /// The strategy changed.
     StrategyChanged {
         /// Its name.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{files, shown};
@@ -232,7 +232,7 @@ const ENV_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a file of variables: lines of `NAME=value`, with `#` before comments, quotes around a value, and `export` before a name
 /// where people have them. What is wrong with it is told without its text.
-pub(super) fn env_file(path: &PathBuf) -> Result<Vec<(String, Secret)>, String> {
+pub(super) fn env_file(path: &Path) -> Result<Vec<(String, Secret)>, String> {
     let content = files::read(path, ENV_FILE_BYTES_MAX).map_err(|error| error.to_string())?;
     let text = String::from_utf8(content).map_err(|_| format!("{} is not UTF-8", shown::path(path)))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);

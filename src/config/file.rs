@@ -366,7 +366,7 @@ impl WrittenServer {
         env_path: Option<&PathBuf>,
         env: BTreeMap<String, EnvValue>,
     ) -> Result<BTreeMap<String, Secret>, ConfigError> {
-        let of_file = env_path.map_or_else(|| Ok(Vec::new()), env_file);
+        let of_file = env_path.map_or_else(|| Ok(Vec::new()), |path| env_file(path));
         let of_file = of_file.map_err(|reason| ConfigError::new("envFile", reason))?;
         let given = env.into_iter().filter_map(|(name, value)| Some((name, value.0?)));
         Ok(of_file.into_iter().chain(given).collect())

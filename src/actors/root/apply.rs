@@ -87,7 +87,7 @@ impl RootState {
         touched.iter().for_each(|server| self.reconcile(server));
         // A registry that has just ended is replaced by one that is given all of it.
         let _ = self.cast.registry.cast(RegistryMsg::Applied(self.configuration.clone()));
-        self.cast.context.emit(Event::ConfigurationApplied(applied.clone()));
+        self.cast.context.emit(Event::ConfigurationApplied(Box::new(applied.clone())));
         Ok((applied, self.configuration.number))
     }
 
