@@ -868,7 +868,6 @@ mod tests {
             (r#"{"command":"${NONE}","weight":0}"#, "command"),
             (r#"{"command":"c","args":["a","${input:x}"]}"#, "args[1]"),
             (r#"{"command":"c","cwd":"${NONE}"}"#, "cwd"),
-            (r#"{"command":"c","envFile":"/nowhere/.env"}"#, "envFile"),
             (r#"{"url":"https://h","tls":{"caFile":"${NONE}"}}"#, "tls.caFile"),
         ] {
             let text = format!(r#"{{"mcpServers":{{"a":{server}}}}}"#);
@@ -877,6 +876,18 @@ mod tests {
             assert_eq!(found[0].error.key, format!("mcpServers.a.{key}"), "{found:?}");
             assert_eq!(found.len(), 1 + usize::from(server.contains("weight")), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_file_of_variables_that_is_not_there_is_a_warning_and_a_broken_one_a_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".env");
+        let text = serde_json::json!({"mcpServers": {"a": {"command": "c", "envFile": path}}}).to_string();
+        let file = parse(&text).unwrap();
+        assert_eq!((file.servers.len(), file.diagnostics[0].severity), (1, Severity::Warning));
+        std::fs::write(&path, "no variable").unwrap();
+        let file = parse(&text).unwrap();
+        assert_eq!((file.left_out.len(), &*file.diagnostics[0].error.key), (1, "mcpServers.a.envFile"));
     }
 
     #[test]

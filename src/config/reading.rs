@@ -417,6 +417,12 @@ impl Reader<'_> {
             warnings.push((error, Some(advice.to_owned())));
         }
         let expanded = self.expand(&mut value, &mut wrong);
+        let missing = value.get("envFile").and_then(Value::as_str).map(std::fs::metadata);
+        if missing.and_then(Result::err).is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            // Whoever checks out a project has none yet: what it would say may not be needed.
+            warnings.push((ConfigError::new("envFile", "names a file that is not there"), None));
+            value.remove("envFile");
+        }
         let name = entry.key.as_str();
         let read = |value: &Value| {
             let written: WrittenServer = read_value(value)?;
