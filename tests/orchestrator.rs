@@ -147,10 +147,10 @@ async fn a_check_says_every_mistake_with_its_place() {
     let heads: Vec<&str> = told.lines().filter(|line| line.contains("servers.json:")).collect();
     assert_eq!((output.status.code(), heads.len()), (Some(2), 4), "{told}");
     let places = [
-        ":2:12: mcpServers.a.url",
-        ":3:26: mcpServers.b.url",
-        ":4:22: troupe.strategy",
-        ":4:46: troupe.pool.min",
+        ":2:12: error: mcpServers.a.url",
+        ":3:26: error: mcpServers.b.url",
+        ":4:22: error: troupe.strategy",
+        ":4:46: error: troupe.pool.min",
     ];
     for (line, place) in heads.iter().zip(places) {
         assert!(line.contains(place), "{place}: {line}");
