@@ -139,11 +139,14 @@ impl UnavailableServer {
                 ServerStatus::Restarting | ServerStatus::Quarantined => "its actor ended",
                 ServerStatus::Draining => "it finishes the calls that it has",
                 ServerStatus::Stopped => "it is out of service",
+                ServerStatus::Disabled => "the configuration has switched it off",
             };
             usual.to_owned()
         });
         let retry_after = match status {
-            ServerStatus::Ready | ServerStatus::Draining | ServerStatus::Stopped => next_attempt,
+            ServerStatus::Ready | ServerStatus::Draining | ServerStatus::Stopped | ServerStatus::Disabled => {
+                next_attempt
+            }
             ServerStatus::Connecting
             | ServerStatus::Disconnected
             | ServerStatus::Restarting
@@ -163,6 +166,7 @@ impl fmt::Display for UnavailableServer {
             ServerStatus::Quarantined => "is quarantined",
             ServerStatus::Draining => "is draining",
             ServerStatus::Stopped => "is stopped",
+            ServerStatus::Disabled => "is disabled",
         };
         write!(f, "{} {stands}: {}", self.server, self.reason)?;
         match self.retry_after.filter(|_| self.status != ServerStatus::Connecting) {

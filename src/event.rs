@@ -33,11 +33,13 @@ pub enum ServerStatus {
     Draining,
     /// It was drained or unregistered, or the troupe shuts down.
     Stopped,
+    /// The configuration has switched it off: it is not started.
+    Disabled,
 }
 
 impl ServerStatus {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Connecting,
         Self::Ready,
         Self::Disconnected,
@@ -45,6 +47,7 @@ impl ServerStatus {
         Self::Quarantined,
         Self::Draining,
         Self::Stopped,
+        Self::Disabled,
     ];
 }
 
@@ -58,6 +61,7 @@ impl fmt::Display for ServerStatus {
             Self::Quarantined => "quarantined",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
+            Self::Disabled => "disabled",
         })
     }
 }
@@ -621,7 +625,7 @@ pub enum Event {
     /// A file or a folder that starts commands may be written by others than its owner. Told once while that is so.
     LoosePermissions(crate::config::LoosePermissions),
     /// A new configuration was applied.
-    ConfigurationApplied(crate::config::Applied),
+    ConfigurationApplied(Box<crate::config::Applied>),
     /// The strategy changed.
     StrategyChanged {
         /// Its name.

@@ -92,7 +92,10 @@ pub use protocol::fuzzing;
 
 pub use actors::server::SubscribeError;
 pub use call::{AttemptEnd, Call, InputRequired, OutcomeClass, Priority, Reply, ReplyError};
-pub use config::{Applied, ConfigError, ConfigFile, Dialect, EraChoice, Mistake, OnChange, Server, Settings};
+pub use config::{
+    Applied, ConfigError, ConfigFile, Diagnostic, Dialect, EraChoice, OnChange, Server, Settings, Severity,
+    Variables,
+};
 pub use error::{CallError, CallErrorKind, Deadline, Delivery, RpcError};
 pub use event::Event;
 pub use json::RawJson;

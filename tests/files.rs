@@ -49,7 +49,12 @@ async fn a_file_that_cannot_be_used_refuses_its_server_by_its_key_and_changes_no
     let refused = troupe.replace(without_its_file("s")).await.unwrap_err();
     assert!(refused.to_string().starts_with("s.tls.caFile: "), "{refused}");
     let other = json!({"b": {"url": "https://127.0.0.1:1/mcp", "tls": {"caFile": "/nowhere/ca.pem"}}});
-    let refused = troupe.apply(file(other)).await.unwrap_err();
+    let left_out = file(other);
+    assert_eq!(left_out.diagnostics[0].error.key, "mcpServers.b.tls.caFile");
+    // As where the file vanishes after the configuration was read.
+    let mut vanished = file(json!({}));
+    vanished.servers.push(without_its_file("b"));
+    let refused = troupe.apply(vanished).await.unwrap_err();
     assert!(matches!(refused, ApplyError::Config(error) if error.key == "mcpServers.b.tls.caFile"));
     assert!(troupe.call(echo()).await.is_ok());
     assert_eq!(troupe.servers().len(), 1);
@@ -66,7 +71,8 @@ async fn a_file_that_vanished_concerns_no_server_that_stays_as_it_is() {
     let troupe = Troupe::builder().config(described()).start().await.unwrap();
     fs::remove_file(&ca).unwrap();
     let applied = troupe.apply(described()).await.unwrap();
-    assert_eq!(applied.unchanged.len(), 1);
+    assert_eq!((applied.left_out.len(), applied.changes_anything()), (1, false));
+    assert_eq!(troupe.servers().len(), 1);
     end(troupe).await;
 }
 

@@ -35,6 +35,7 @@ fn count_panics() {
 /// A configuration that says all that has a limit.
 fn full() -> Value {
     let mut troupe = serde_json::to_value(Settings::default()).unwrap();
+    troupe["strict"] = json!(true);
     troupe["callIdleTimeout"] = json!("1m");
     troupe["toolTimeouts"] = json!({"echo": "1s"});
     troupe["pins"] = json!({"file": "pins.json", "onChange": "warn"});
@@ -166,6 +167,8 @@ fn choices(leaf: &Leaf, full: &Value) -> Vec<Value> {
         }
         Value::Number(_) if leaf.key.ends_with("factor") => vec![json!(1.0), json!(2.0), json!(100.0)],
         Value::Number(_) => vec![json!(1.0), json!(1e-9), json!(0.5), json!(0.0)],
+        // Otherwise a mistake in the server would be none of the whole.
+        Value::Bool(_) if leaf.key == "troupe.strict" => vec![json!(true)],
         Value::Bool(_) => vec![json!(true), json!(false)],
         other => vec![other.clone()],
     }

@@ -68,7 +68,7 @@ async fn servers_that_a_source_names_are_called_and_a_mistake_in_a_source_names_
     let config = json!({"mcpServers": {}, "discovery": [{"type": "file", "pfad": "x"}]});
     let output = run("tools", &config.to_string(), &[]).await;
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("discovery[0].pfad: unknown field"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("discovery[0].pfad: unknown key"), "{}", text(&output.stderr));
 }
 
 #[tokio::test]
@@ -433,7 +433,10 @@ async fn a_wrong_configuration_names_its_key_and_is_exit_2() {
         (r#"{"mcpServers":{"a":{"args":["x"]}}}"#, "mcpServers.a.command"),
         (r#"{"mcpServers":{"a":{"url":"ws://u:p@h"}}}"#, "a.url"),
         (r#"{"mcpServers":{},"troupe":{"strategy":"fastest"}}"#, "peak-ewma"),
-        (r#"{"mcpServers":{"a":{"url":"ws://h"},"a":{"url":"ws://h"}}}"#, "stands twice"),
+        (
+            r#"{"mcpServers":{"a":{"url":"ws://h"},"a":{"url":"ws://h"}},"troupe":{"strict":true}}"#,
+            "stands twice",
+        ),
         ("{", "servers.json"),
     ] {
         let output = run("call", text_of_file, &["echo"]).await;
@@ -447,18 +450,70 @@ async fn a_check_says_every_mistake_with_its_place() {
     let broken = "{\"mcpServers\":{\n\"a\":{\"url\":\"ws://u:p@h\"},\n\"b\":{\"command\":\"x\",\"url\":\"ws://h\"}},\n\"troupe\":{\"strategy\":\"fastest\",\"pool\":{\"min\":0}}}";
     let output = run("check", broken, &[]).await;
     let told = text(&output.stderr);
-    assert_eq!((output.status.code(), told.lines().count()), (Some(2), 4), "{told}");
+    let heads: Vec<&str> = told.lines().filter(|line| line.contains("servers.json:")).collect();
+    assert_eq!((output.status.code(), heads.len()), (Some(2), 4), "{told}");
     let places = [
-        ":2:12: mcpServers.a.url",
-        ":3:26: mcpServers.b.url",
-        ":4:22: troupe.strategy",
-        ":4:46: troupe.pool.min",
+        ":2:12: error: mcpServers.a.url",
+        ":3:26: error: mcpServers.b.url",
+        ":4:22: error: troupe.strategy",
+        ":4:46: error: troupe.pool.min",
     ];
-    for (line, place) in told.lines().zip(places) {
+    for (line, place) in heads.iter().zip(places) {
         assert!(line.contains(place), "{place}: {line}");
     }
+    assert_eq!(text(&output.stdout), "refused, 4 mistakes\n");
     let good = run("check", r#"{"mcpServers":{"a":{"command":"no-such-program"}}}"#, &[]).await;
     assert_eq!((good.status.code(), text(&good.stderr)), (Some(0), String::new()));
+    assert_eq!(text(&good.stdout), "1 server, no mistakes\n");
+}
+
+#[tokio::test]
+async fn a_check_writes_as_compilers_do_and_tells_warnings_apart() {
+    let file = r#"{
+  // of three clients
+  "theme": "dark",
+  "mcpServers": {
+    "good": { "command": "npx -y foo", "autoApprove": ["a"] },
+    "old": { "type": "sse", "url": "http://127.0.0.1:9/sse" },
+    "slow": { "command": "cat", "timeout": 60, },
+    "off": { "command": "cat", "disabled": true, "wieght": 1 },
+  },
+}"#;
+    let output = run("check", file, &[]).await;
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert_eq!(text(&output.stdout), "1 server, 1 switched off, 2 left out, 2 mistakes, 3 warnings\n");
+    for part in [
+        ":3:3: warning: theme: has no meaning here",
+        ":5:26: warning: mcpServers.good.command:",
+        "\n   6 |     \"old\": { \"type\": \"sse\", \"url\": \"http://127.0.0.1:9/sse\" },\n     |                      ^^^^^\n     = name",
+        ":7:44: error: mcpServers.slow.timeout:",
+        "     = write \"60s\" or \"60ms\"",
+        ":8:50: warning: mcpServers.off.wieght: unknown key",
+        "did you mean `weight`?",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(told.lines().all(|line| line.contains("servers.json:") || line.chars().count() <= 80), "{told}");
+}
+
+#[tokio::test]
+async fn a_mistake_in_one_server_is_told_and_the_others_are_called() {
+    let server = echo().await;
+    let servers =
+        json!({"s": {"url": server.url()}, "old": {"type": "sse", "url": "http://127.0.0.1:9/sse"}});
+    let lenient = json!({"mcpServers": servers}).to_string();
+    let output = run("call", &lenient, &["echo"]).await;
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("error: mcpServers.old.type: ") && !told.contains("WARN"), "{told}");
+    let tools = run("tools", &lenient, &[]).await;
+    assert!(tools.status.success(), "{}", text(&tools.stderr));
+    assert!(text(&tools.stderr).contains("error: mcpServers.old.type: "), "{}", text(&tools.stderr));
+    let strict = json!({"mcpServers": servers, "troupe": {"strict": true}});
+    let output = run("call", &strict.to_string(), &["echo"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("error: mcpServers.old.type: "), "{}", text(&output.stderr));
 }
 
 #[tokio::test]
@@ -598,11 +653,17 @@ async fn a_changed_file_is_taken_under_load_and_no_call_is_lost() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_hangup_reads_the_file_again_and_a_broken_one_is_refused_whole() {
+async fn a_hangup_reads_the_file_again_and_a_broken_one_is_refused_whole_where_it_is_strict() {
     let (a, b) = (echo().await, echo().await);
     let (_folder, file) = config(&json!({"mcpServers": {"a": {"url": a.url()}}}).to_string());
     let mut load = held_load(&a, &file).await;
-    rewrite(&file, &json!({"mcpServers": {"b": {"url": b.url()}, "c": {"url": 7}}}).to_string());
+    rewrite(
+        &file,
+        &json!({
+            "mcpServers": {"b": {"url": b.url()}, "c": {"url": 7}}, "troupe": {"strict": true}
+        })
+        .to_string(),
+    );
     let process = rustix::process::Pid::from_raw(load.id().unwrap() as i32).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::HUP).unwrap();
     let mut told = tokio::io::BufReader::new(load.stderr.take().unwrap()).lines();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use mcp_troupe::{Call, ConfigWatch, Readiness, Troupe};
+use mcp_troupe::{Call, Readiness, Troupe};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ use crate::output::{note, say};
 use crate::reload::Reloading;
 use crate::signals::Stop;
 use crate::waiting::while_waiting;
-use crate::{Config, FAILED, Target, output, start_from, tell_missing};
+use crate::{Config, FAILED, Target, diagnostics, output, start_from, tell_missing};
 
 /// How a result counts in which the tool reports an error of its own.
 const TOOL_ERROR: &str = "tool-error";
@@ -147,7 +147,7 @@ pub async fn run(args: &LoadArgs, stop: &Stop) -> u8 {
     if let Err(code) = args.metrics.serve() {
         return code;
     }
-    let mut watch = ConfigWatch::new(&args.config.config);
+    let mut watch = diagnostics::watch(&args.config.config);
     let troupe = match start_from(&mut watch, &args.config.config).await {
         Ok(troupe) => troupe,
         Err(code) => return code,
@@ -156,13 +156,14 @@ pub async fn run(args: &LoadArgs, stop: &Stop) -> u8 {
         troupe.shutdown().await;
         return code;
     }
-    let reloading = match args.reload.then(|| Reloading::begin(&troupe, watch)).transpose() {
-        Ok(reloading) => reloading,
-        Err(error) => {
-            note!("SIGHUP cannot be heard: {error}");
-            return FAILED;
-        }
-    };
+    let reloading =
+        match args.reload.then(|| Reloading::begin(&troupe, watch, args.config.config.clone())).transpose() {
+            Ok(reloading) => reloading,
+            Err(error) => {
+                note!("SIGHUP cannot be heard: {error}");
+                return FAILED;
+            }
+        };
     let begun = Instant::now();
     let playing = play(&troupe, args, &call, begun, stop);
     let total = if args.watch {

@@ -2,6 +2,7 @@
 
 mod announce;
 mod arguments;
+mod diagnostics;
 mod load;
 mod metrics;
 mod output;
@@ -21,8 +22,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mcp_troupe::event::ServerStatus;
 use mcp_troupe::{
-    Call, CallError, CallNews, CallStream, ConfigFile, ConfigFileError, ConfigWatch, LogLevel, Priority,
-    Reply, ServerInfo, Troupe,
+    Call, CallError, CallNews, CallStream, ConfigFile, ConfigWatch, LogLevel, Priority, Reply, ServerInfo,
+    Troupe,
 };
 use serde_json::json;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -52,7 +53,7 @@ enum Command {
     /// Print the pins of all tools as JSON, for `pins.file` of the configuration: after somebody has looked at the tools.
     #[command(after_help = PIN_HELP)]
     Pin(Config),
-    /// Say every mistake of a configuration, with its place; start nothing.
+    /// Say every mistake of a configuration, and warnings, with their places; start nothing.
     #[command(after_help = CHECK_HELP)]
     Check(Config),
     /// Print the JSON schema of `servers.json`, for editors.
@@ -308,7 +309,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> u8 {
     // What is over within moments is ended by the signal itself.
     let stop = match command {
-        Command::Check(config) => return check(&config.config),
+        Command::Check(config) => return diagnostics::check(&config.config),
         Command::Schema => {
             output::json(&ConfigFile::schema());
             return 0;
@@ -336,7 +337,7 @@ async fn run(command: Command) -> u8 {
 
 /// Starts a troupe from a file, or says what is wrong with it.
 async fn start(path: &Path) -> Result<Troupe, u8> {
-    start_from(&mut ConfigWatch::new(path), path).await
+    start_from(&mut diagnostics::watch(path), path).await
 }
 
 /// The same for a file that is followed.
@@ -345,12 +346,14 @@ async fn start_from(watch: &mut ConfigWatch, path: &Path) -> Result<Troupe, u8> 
         note!("{message}");
         MISUSED
     };
-    let file = watch.read().await.map_err(|error| match error {
-        ConfigFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            misused(no_file(path))
-        }
-        error => misused(error.to_string()),
+    let mut file = watch.read().await.map_err(|error| {
+        diagnostics::tell_refusal(path, &error);
+        MISUSED
     })?;
+    diagnostics::tell_mistakes(path, &mut file);
+    if file.servers.is_empty() && file.sources.is_empty() && !file.left_out.is_empty() {
+        return Err(misused(format!("{}: no server is left", path.display())));
+    }
     let started = Troupe::builder().config(file).start().await;
     started.map_err(|error| misused(format!("{}: {error}", path.display())))
 }
@@ -389,25 +392,6 @@ fn text_of(path: &Path) -> Result<String, String> {
     }
     let bytes = std::fs::read(path).map_err(told)?;
     String::from_utf8(bytes).map_err(|_| format!("{}: it is no text in UTF-8", path.display()))
-}
-
-fn check(path: &Path) -> u8 {
-    let text = match text_of(path) {
-        Ok(text) => text,
-        Err(message) => {
-            note!("{message}");
-            return MISUSED;
-        }
-    };
-    let mistakes = ConfigFile::mistakes(&text);
-    for mistake in &mistakes {
-        note!("{}:{mistake}", path.display());
-    }
-    if let Ok(file) = ConfigFile::parse(&text) {
-        // No mistake of the text, and no reason to fail: what is right on one machine may be loose on another.
-        file.loose_permissions(path).iter().for_each(|loose| note!("warning: {loose}"));
-    }
-    if mistakes.is_empty() { 0 } else { MISUSED }
 }
 
 async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
@@ -465,13 +449,19 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
 }
 
 async fn pin(config: &Config, stop: &Stop) -> u8 {
-    let mut file = match ConfigWatch::new(&config.config).read().await {
+    let path = &config.config;
+    let mut file = match diagnostics::watch(path).read().await {
         Ok(file) => file,
         Err(error) => {
-            note!("{error}");
+            diagnostics::tell_refusal(path, &error);
             return MISUSED;
         }
     };
+    diagnostics::tell_mistakes(path, &mut file);
+    if !file.left_out.is_empty() {
+        note!("nothing is pinned: the tools of servers that are left out are not known");
+        return MISUSED;
+    }
     // The pins that are about to be made may not be there yet.
     file.settings.pins = None;
     let troupe = match Troupe::builder().config(file).start().await {

@@ -1,9 +1,12 @@
 //! Takes changed configurations while a command runs.
 
+use std::path::{Path, PathBuf};
+
 use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Troupe};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::diagnostics;
 use crate::output::note;
 
 /// A configuration file that is followed.
@@ -14,7 +17,7 @@ pub struct Reloading {
 
 impl Reloading {
     /// Takes the file whenever it has changed, and on SIGHUP as it is. What comes of it goes to stderr.
-    pub fn begin(troupe: &Troupe, mut watch: ConfigWatch) -> std::io::Result<Self> {
+    pub fn begin(troupe: &Troupe, mut watch: ConfigWatch, path: PathBuf) -> std::io::Result<Self> {
         let (stop, mut stopped) = oneshot::channel();
         let mut hangups = Hangups::listen()?;
         let troupe = troupe.clone();
@@ -26,7 +29,7 @@ impl Reloading {
                     () = hangups.next() => watch.read().await,
                     file = watch.changed() => file,
                 };
-                taken += u64::from(take(&troupe, file).await);
+                taken += u64::from(take(&troupe, file, &path).await);
             }
         });
         Ok(Self { stop, task })
@@ -45,19 +48,22 @@ impl Reloading {
     }
 }
 
-async fn take(troupe: &Troupe, file: Result<ConfigFile, ConfigFileError>) -> bool {
+async fn take(troupe: &Troupe, file: Result<ConfigFile, ConfigFileError>, path: &Path) -> bool {
     let refused = |reason: String| {
         note!("not reloaded, the old configuration goes on: {reason}");
         false
     };
     match file {
-        Ok(file) => match troupe.apply(file).await {
-            Ok(applied) => {
-                note!("reloaded: {applied}");
-                true
+        Ok(mut file) => {
+            diagnostics::tell_mistakes(path, &mut file);
+            match troupe.apply(file).await {
+                Ok(applied) => {
+                    note!("reloaded: {applied}");
+                    true
+                }
+                Err(error) => refused(error.to_string()),
             }
-            Err(error) => refused(error.to_string()),
-        },
+        }
         Err(error) => refused(error.to_string()),
     }
 }

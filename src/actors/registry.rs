@@ -75,7 +75,7 @@ pub(crate) enum RegistryMsg {
     /// By the root: another description of a server, for which its connections are as good.
     Amend(Registration),
     /// By the root: what it ordered so far belongs to this configuration.
-    Applied(u64),
+    Applied(Taken),
     /// By the root: a server takes no new calls, finishes what it has until then, and rests. The root is told when it does.
     Drain { server: ServerId, until: Instant, order: DrainOrder },
     /// By the root: a server that rests is started again.
@@ -104,6 +104,15 @@ pub(crate) enum RegistryMsg {
     Panic,
 }
 
+/// The configuration that was taken last.
+#[derive(Clone, Default)]
+pub(crate) struct Taken {
+    /// How many were applied.
+    pub number: u64,
+    /// Servers that it has switched off. They are shown, and nothing else is done with them.
+    pub disabled: Arc<[ServerId]>,
+}
+
 /// What the registry is started with.
 pub(crate) struct RegistryArguments {
     pub context: Context,
@@ -111,8 +120,8 @@ pub(crate) struct RegistryArguments {
     pub enrolments: Vec<Enrolment>,
     /// Whether these are all servers for now: no source has yet to answer.
     pub complete: bool,
-    /// The number of the configuration that they come from.
-    pub configuration: u64,
+    /// The configuration that they come from.
+    pub configuration: Taken,
     pub roster: watch::Sender<Arc<Roster>>,
 }
 
@@ -126,7 +135,7 @@ pub(crate) struct RegistryState {
     catalogue: Arc<Catalogue>,
     /// The index over it, if anybody has searched.
     index: Arc<OnceCell<Arc<SearchIndex>>>,
-    configuration: u64,
+    configuration: Taken,
     roster: watch::Sender<Arc<Roster>>,
     /// Members whose standing changed since the last publication.
     changed: BTreeSet<ServerId>,
@@ -390,7 +399,7 @@ impl RegistryState {
                     group: spec.group.clone(),
                     order: spec.order,
                     trusted: spec.trusted,
-                    offer,
+                    offer: offer.chosen(&spec.tool_choice),
                 })
             });
             self.catalogue = Arc::new(Catalogue::merge(version, listed, self.context.settings.collisions));
@@ -424,8 +433,14 @@ impl RegistryState {
             leaving: matches!(member.phase, Phase::Ended | Phase::Leaving(_)),
             timeout: member.registration.spec.timeout,
         });
-        let (complete, configuration) = (self.complete, self.configuration);
-        let (entries, catalogue, index) = (entries.collect(), self.catalogue.clone(), self.index.clone());
+        let mut entries: Vec<RosterEntry> = entries.collect();
+        let Taken { number: configuration, disabled } = &self.configuration;
+        // One that somebody has registered under such an id plays.
+        let disabled = disabled.iter().filter(|server| !self.members.contains_key(*server));
+        entries.extend(disabled.map(RosterEntry::disabled));
+        entries.sort_by(|one, other| one.info.id.cmp(&other.info.id));
+        let (complete, configuration) = (self.complete, *configuration);
+        let (catalogue, index) = (self.catalogue.clone(), self.index.clone());
         let roster = Roster { told: true, complete, configuration, entries, catalogue, index };
         self.roster.send_replace(Arc::new(roster));
     }

@@ -28,7 +28,7 @@ use super::ledger::Bequest;
 use super::numbers::{Numbers, PastNumbers, RegistrationId};
 use super::questions::Desk;
 use super::registry::{
-    Enrolment, Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster, WrongFiles,
+    Enrolment, Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster, Taken, WrongFiles,
 };
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::starts::{StartsActor, StartsArguments, StartsMsg};
@@ -144,6 +144,8 @@ pub(crate) struct RootArguments {
     pub described: Vec<SourceConfig>,
     /// What of the configuration others than its owner may write.
     pub loose: Vec<LoosePermissions>,
+    /// Servers that the configuration has switched off.
+    pub disabled: Vec<ServerId>,
     pub pinning: Option<Arc<Pinning>>,
     pub strategies: StrategiesFactory,
     pub classifier: Classifier,
@@ -219,8 +221,8 @@ enum Ending {
 pub(crate) struct RootState {
     settings: Arc<Settings>,
     settings_shown: watch::Sender<Arc<Settings>>,
-    /// How many configurations were applied.
-    configuration: u64,
+    /// The configuration that was applied last.
+    configuration: Taken,
     registered: BTreeMap<ServerId, Registered>,
     past: PastNumbers,
     /// Orders to let a server rest, ever.
@@ -263,6 +265,7 @@ impl Actor for RootActor {
             sources,
             described,
             loose,
+            disabled,
             pinning,
             strategies,
             classifier,
@@ -298,7 +301,10 @@ impl Actor for RootActor {
             })
             .collect();
         let beginning = registered.values().map(Registered::enrolment).collect();
-        let registry = start_registry(&myself, &context, beginning, sources.complete(), 0, &roster).await?;
+        let configuration = Taken { number: 0, disabled: disabled.into() };
+        let complete = sources.complete();
+        let registry =
+            start_registry(&myself, &context, beginning, complete, configuration.clone(), &roster).await?;
         let router_life = RouterLife(1);
         let (router, intake, last_word) = start_router(&myself, &context, router_life, &strategies).await?;
         let cache = start_cache(&myself, &context, &roster).await?;
@@ -306,7 +312,7 @@ impl Actor for RootActor {
         let mut state = RootState {
             settings,
             settings_shown,
-            configuration: 0,
+            configuration,
             registered,
             past,
             drains: 0,
@@ -467,7 +473,7 @@ async fn start_registry(
     context: &Context,
     enrolments: Vec<Enrolment>,
     complete: bool,
-    configuration: u64,
+    configuration: Taken,
     roster: &watch::Sender<Arc<Roster>>,
 ) -> Result<ActorRef<RegistryMsg>, ActorProcessingErr> {
     let arguments = RegistryArguments {
@@ -633,9 +639,15 @@ impl RootState {
             self.settle_leaving();
             let enrolments = self.registered.values().map(Registered::enrolment).collect();
             let (context, complete) = (&self.cast.context, self.sources.complete());
-            self.cast.registry =
-                start_registry(myself, context, enrolments, complete, self.configuration, &self.roster)
-                    .await?;
+            self.cast.registry = start_registry(
+                myself,
+                context,
+                enrolments,
+                complete,
+                self.configuration.clone(),
+                &self.roster,
+            )
+            .await?;
             for bequest in std::mem::take(&mut self.undelivered) {
                 self.undelivered.extend(bequest.deliver(&self.cast.registry));
             }

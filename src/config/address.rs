@@ -7,6 +7,10 @@
 
 use super::shown::HIDDEN;
 
+/// The fragment of a URL whose path is not shown at all: parts of it were looked up, and may be secrets. Fragments stay with the
+/// client, so it is sent nowhere.
+const PATH_IS_HIDDEN: &str = "#path-is-hidden";
+
 /// The longest segment of a path that is shown. People's names for places are short; identifiers and tokens are not.
 const SEGMENT_CHARS_MAX: usize = 24;
 
@@ -99,9 +103,19 @@ fn is_host(text: &str) -> bool {
     !name.is_empty() && name.bytes().all(plain) && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
+/// The same URL, of whose path nothing is shown.
+pub(super) fn without_path(mut url: String) -> String {
+    url.truncate(url.find('#').unwrap_or(url.len()));
+    url + PATH_IS_HIDDEN
+}
+
 /// As much of a URL as may be shown; of one that cannot be read, nothing.
 pub(crate) fn shown(url: &str) -> String {
     match Address::read(url) {
+        Ok(Address { scheme, host, path, .. }) if url.ends_with(PATH_IS_HIDDEN) => {
+            let path = if path.len() > 1 { format!("/{HIDDEN}") } else { path.to_owned() };
+            format!("{scheme}://{host}{path}")
+        }
         Ok(Address { scheme, host, path, .. }) => format!("{scheme}://{host}{}", shown_path(path)),
         Err(_) => HIDDEN.to_owned(),
     }
@@ -164,6 +178,18 @@ mod tests {
             ("wss://alice:s3@cret@[::1]:1/mcp", "wss://[::1]:1/mcp"),
         ] {
             assert_eq!(shown(url), told, "{url}");
+        }
+    }
+
+    #[test]
+    fn of_a_path_with_parts_that_were_looked_up_nothing_is_shown() {
+        for (url, told) in [
+            ("https://h/s3cret", "https://h/…"),
+            ("https://h/mcp/s3cret?s3cret#s3cret", "https://h/…"),
+            ("https://h/", "https://h/"),
+            ("https://h", "https://h"),
+        ] {
+            assert_eq!(shown(&without_path(url.to_owned())), told, "{url}");
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Applied {
     pub unchanged: Vec<ServerId>,
     /// Servers of the file whose ids the host holds by `register` or `replace`: the host's descriptions go on to hold.
     pub kept: Vec<ServerId>,
+    /// Servers that the file describes with a mistake: those that play go on by their former descriptions, others do not start.
+    pub left_out: Vec<ServerId>,
     /// Settings that changed and hold at once, by their keys: `troupe.callTimeout`.
     pub settings: Vec<String>,
     /// Settings that changed and hold only in a troupe that is started with them, by their keys.
@@ -34,7 +36,17 @@ pub struct Applied {
 impl Applied {
     /// Whether anything is different from before.
     pub fn changes_anything(&self) -> bool {
-        let Self { added, removed, replaced, amended, unchanged: _, kept: _, settings, pending: _ } = self;
+        let Self {
+            added,
+            removed,
+            replaced,
+            amended,
+            unchanged: _,
+            kept: _,
+            left_out: _,
+            settings,
+            pending: _,
+        } = self;
         let servers = [added, removed, replaced, amended];
         !settings.is_empty() || servers.iter().any(|servers| !servers.is_empty())
     }
@@ -42,13 +54,14 @@ impl Applied {
 
 impl fmt::Display for Applied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { added, removed, replaced, amended, unchanged, kept, settings, pending } = self;
+        let Self { added, removed, replaced, amended, unchanged, kept, left_out, settings, pending } = self;
         let servers = [
             ("added", added),
             ("removed", removed),
             ("replaced", replaced),
             ("amended", amended),
             ("held by the host", kept),
+            ("left out for their mistakes", left_out),
         ];
         write!(f, "{} servers unchanged", unchanged.len())?;
         for (what, servers) in servers.iter().filter(|(_, servers)| !servers.is_empty()) {

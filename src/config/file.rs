@@ -1,39 +1,42 @@
-//! `servers.json`: the `mcpServers` file that MCP clients already use, with our keys beside it.
+//! `servers.json`: the configuration of servers that MCP clients already use, with our keys beside it.
 
 use std::collections::BTreeMap;
-use std::fmt;
+#[cfg(feature = "schema")]
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::Deserializer;
+use serde_json::{Map, Number, Value};
 
-use super::expand::{Lookup, expand};
-use super::mistakes::read_value;
+use super::expand::env_file;
 #[cfg(feature = "schema")]
 use super::schema::{self, Reference};
 use super::source::WrittenSource;
 use super::{
-    BreakerSettings, ConfigError, Dialect, Endpoint, EraChoice, LoosePermissions, Place, PoolSettings,
-    ProxyChoice, Server, Settings, SourceConfig, SubprotocolChoice, TlsOptions, duration, permissions, shown,
+    BreakerSettings, ConfigError, Diagnostic, Dialect, Endpoint, EraChoice, LoosePermissions, Place,
+    PoolSettings, ProxyChoice, Server, Settings, Severity, SourceConfig, SubprotocolChoice, TlsOptions,
+    ToolChoice, address, duration, permissions, shown,
 };
 use crate::secret::Secret;
 
-/// Where a mistake is that concerns the file as a whole.
-pub(super) const WHOLE: &str = "servers.json";
-
 /// What a `servers.json` says.
+///
+/// It is JSON with comments and trailing commas. Its servers stand under `mcpServers`, under `servers` as in VS Code, or are the
+/// whole of it. A server that has a mistake is left out and costs the others nothing, unless `troupe.strict` says otherwise.
 ///
 /// ```
 /// let file = mcp_troupe::ConfigFile::parse(r#"{
 ///     "mcpServers": {
 ///         "files": { "url": "ws://127.0.0.1:3000", "tags": ["storage"] },
-///         "db":    { "url": "ws://127.0.0.1:3001", "timeout": "5s" }
+///         "db":    { "url": "ws://127.0.0.1:3001", "timeout": "5s" },
+///         "old":   { "url": "http://127.0.0.1:3002/sse", "type": "sse" },
 ///     },
 ///     "troupe": { "strategy": "round-robin" }
 /// }"#)?;
-/// assert_eq!(file.servers.len(), 2);
+/// assert_eq!((file.servers.len(), &*file.left_out), (2, &["old".to_owned()][..]));
+/// assert!(file.diagnostics[0].to_string().contains("SSE transport is not supported"));
 /// # Ok::<(), mcp_troupe::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +44,13 @@ pub(super) const WHOLE: &str = "servers.json";
 pub struct ConfigFile {
     /// The servers, in the file's order.
     pub servers: Vec<Server>,
+    /// Servers that are switched off by `disabled`, by their ids: they are not started.
+    pub disabled: Vec<String>,
+    /// Servers that have a mistake, by their ids: they are not started. Where one plays already,
+    /// [`Troupe::apply`](crate::Troupe::apply) lets it go on by its former description.
+    pub left_out: Vec<String>,
+    /// The mistakes of servers that are left out, and warnings, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
     /// The sources of servers, in the file's order, which settles whose an id is that several name.
     pub sources: Vec<SourceConfig>,
     /// The settings; the defaults where the file has none.
@@ -51,59 +61,11 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads the text of a `servers.json`, and the secrets that it takes from elsewhere: `${env:NAME}` and `${file:PATH}` in
-    /// `bearer` and in the values of `headers` and `env`. A secret that changes takes effect when the file is read again.
-    ///
-    /// # Errors
-    /// The first mistake, with its key as a path and its line: unknown keys, wrong types, values out of range, an id
-    /// that stands twice, a server without `url` or `command`, keys that belong to another kind of server, or a secret that
-    /// is not there. Of values that may be a secret, in the right place or a wrong one, it says nothing; numbers, and names of
-    /// strategies and sources, are told.
-    ///
-    /// Files that hold secrets are read on this thread, which waits for the disk: [`ConfigWatch`](crate::ConfigWatch) does it on
-    /// another one.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        Self::parse_with(text, &|name| std::env::var_os(name)).map_err(ConfigError::shown)
-    }
-
-    fn parse_with(text: &str, lookup: Lookup<'_>) -> Result<Self, ConfigError> {
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let written: Written = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-            let ConfigError { key, reason } = shown::mistake(error);
-            ConfigError { key: if key.is_empty() { WHOLE.to_owned() } else { key }, reason }
-        })?;
-        deserializer.end().map_err(|error| ConfigError::new(WHOLE, shown::words(&error)))?;
-        let keys: Keys =
-            serde_json::from_str(text).map_err(|error| ConfigError::new(WHOLE, shown::words(&error)))?;
-        written.troupe.check().map_err(|error| error.under("troupe"))?;
-        let servers = written
-            .servers
-            .0
-            .into_iter()
-            .map(|(id, server)| {
-                let said = keys.servers.get(&id).cloned().unwrap_or_default();
-                let mut server = server.with_processes(said.names("max"));
-                server
-                    .expand(&id, lookup)
-                    .and_then(|()| server.into_server(id))
-                    .map_err(|error| error.under("mcpServers"))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        for (order, server) in servers.iter().enumerate() {
-            let spec = server.clone().settle(&written.troupe.pool, &written.troupe.breaker, order);
-            spec.map_err(|error| error.under("mcpServers"))?;
+    /// Logs what is wrong with servers that are left out. A host that tells it itself takes [`diagnostics`](Self::diagnostics) out.
+    pub(crate) fn log_mistakes(&self) {
+        for found in self.diagnostics.iter().filter(|found| found.severity == Severity::Error) {
+            tracing::warn!("servers.json:{found}");
         }
-        let mut sources: Vec<SourceConfig> = Vec::with_capacity(written.discovery.len());
-        for (index, source) in written.discovery.into_iter().enumerate() {
-            let at = format!("discovery[{index}]");
-            let source = source.into_source().map_err(|error| error.under(&at))?;
-            if sources.iter().any(|known| known.name == source.name) {
-                let reason = format!("two sources are called {:?}: give one another name", source.name);
-                return Err(ConfigError::new(format!("{at}.name"), reason));
-            }
-            sources.push(source);
-        }
-        Ok(Self { servers, sources, settings: written.troupe, loose: Vec::new() })
     }
 
     /// Files and folders that start commands and that others than their owners may write: the `servers.json` at `path`, the
@@ -117,55 +79,26 @@ impl ConfigFile {
     }
 }
 
-/// Servers by the ids that the file gives them, or what is wrong with each.
-pub(crate) type ServersOneByOne = Vec<(String, Result<Server, ConfigError>)>;
-
-/// The servers of a file that has nothing else, each read for itself: what is wrong with one concerns that one alone. It waits
-/// for the disk where secrets stand in further files.
-///
-/// # Errors
-/// What is wrong with the file as a whole.
-pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigError> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Written {
-        #[serde(rename = "$schema")]
-        _schema: Option<String>,
-        #[serde(rename = "mcpServers")]
-        servers: InOrder<Box<serde_json::value::RawValue>>,
-    }
-    let written: Written =
-        serde_json::from_str(text).map_err(|error| ConfigError::new("mcpServers", shown::words(&error)))?;
-    let servers = written.servers.0.into_iter().map(|(id, written)| {
-        let mut deserializer = serde_json::Deserializer::from_str(written.get());
-        let server: Result<WrittenServer, _> = serde_path_to_error::deserialize(&mut deserializer);
-        let server = server
-            .map_err(|error| {
-                let ConfigError { key, reason } = shown::mistake(error);
-                ConfigError { key: if key.is_empty() { id.clone() } else { format!("{id}.{key}") }, reason }
-            })
-            .and_then(|server| {
-                let keys: ServerKeys = serde_json::from_str(written.get()).unwrap_or_default();
-                let mut server = server.with_processes(keys.names("max"));
-                server.expand(&id, &|name| std::env::var_os(name))?;
-                server.into_server(id.clone())
-            });
-        (id, server.map_err(ConfigError::shown))
-    });
-    Ok(servers.collect())
-}
-
-/// The `servers.json` of mcp-troupe: the `mcpServers` file of MCP clients, with keys of our own.
-#[derive(Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+/// The `servers.json` of mcp-troupe, as its schema describes it.
+#[cfg(feature = "schema")]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = schema::several_forms)]
+#[expect(dead_code, reason = "it is what the schema is made of")]
 pub(super) struct Written {
     /// Where the schema of this file is, for editors.
     #[serde(rename = "$schema")]
-    _schema: Option<String>,
-    /// The servers, by the ids that the operator gives them.
-    #[serde(rename = "mcpServers")]
-    servers: InOrder<WrittenServer>,
+    schema: Option<Value>,
+    /// The servers, by the names that the operator gives them.
+    #[serde(default)]
+    #[schemars(with = "Servers<WrittenServer>")]
+    mcp_servers: Option<Servers<WrittenServer>>,
+    /// The servers, as the file of VS Code has them: in place of `mcpServers`.
+    #[serde(default)]
+    #[schemars(with = "Servers<WrittenServer>")]
+    servers: Option<Servers<WrittenServer>>,
+    /// What the file of VS Code has its user asked for; `${input:…}` is answered by the host.
+    inputs: Option<Value>,
     /// The sources of servers; their order settles whose an id is that several name.
     #[serde(default)]
     discovery: Vec<WrittenSource>,
@@ -174,54 +107,20 @@ pub(super) struct Written {
     troupe: Settings,
 }
 
-/// The keys that the servers' pools name: of a setting alone nobody can tell whether it was said or is the default.
-#[derive(Deserialize)]
-struct Keys {
-    #[serde(rename = "mcpServers")]
-    servers: BTreeMap<String, ServerKeys>,
-}
+/// Servers by their names.
+#[cfg(feature = "schema")]
+pub(super) struct Servers<T>(PhantomData<T>);
 
-#[derive(Clone, Default, Deserialize)]
-struct ServerKeys {
-    #[serde(default)]
-    pool: Option<BTreeMap<String, IgnoredAny>>,
-}
-
-impl ServerKeys {
-    fn names(&self, key: &str) -> bool {
-        self.pool.as_ref().is_some_and(|pool| pool.contains_key(key))
-    }
-}
-
-/// Servers in the file's order; a JSON map would silently keep the last of two equal ids.
-pub(super) struct InOrder<T>(Vec<(String, T)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
+#[cfg(feature = "schema")]
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Servers<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Servers<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Servers<T> {
-            type Value = InOrder<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of servers by id")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut servers: Vec<(String, T)> = Vec::new();
-                while let Some(id) = map.next_key::<String>()? {
-                    if servers.iter().any(|(known, _)| *known == id) {
-                        return Err(serde::de::Error::custom(format!("the id {id:?} stands twice")));
-                    }
-                    servers.push((id, map.next_value()?));
-                }
-                Ok(InOrder(servers))
-            }
-        }
-
-        deserializer.deserialize_map(Servers(PhantomData))
+        BTreeMap::<String, T>::deserialize(deserializer).map(|_| Self(PhantomData))
     }
 }
+
+/// What is wrong with a server of the transport that Streamable HTTP took the place of, and what to do about it.
+pub(super) const NO_SSE: &str = "the old HTTP+SSE transport is not supported";
+pub(super) const NO_SSE_ADVICE: &str = "name the server's Streamable HTTP url";
 
 /// How a server is reached, where it is said and not told by `url` or `command`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -231,15 +130,17 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
     feature = "schema",
     schemars(
         rename = "ServerType",
-        extend("enum" = ["websocket", "ws", "stdio", "http", "streamable-http", "streamableHttp"])
+        extend("enum" = [
+            "websocket", "ws", "stdio", "local", "http", "streamable", "streamable-http", "streamableHttp"
+        ])
     )
 )]
 enum Kind {
     #[serde(rename = "websocket", alias = "ws")]
     WebSocket,
-    #[serde(rename = "stdio")]
+    #[serde(rename = "stdio", alias = "local")]
     Stdio,
-    #[serde(rename = "http", alias = "streamable-http", alias = "streamableHttp")]
+    #[serde(rename = "http", alias = "streamable", alias = "streamable-http", alias = "streamableHttp")]
     Http,
     #[serde(rename = "sse")]
     Sse,
@@ -254,12 +155,20 @@ pub(super) struct WrittenServer {
     /// How it is reached; told by `url` or `command` unless said.
     #[serde(rename = "type")]
     kind: Option<Kind>,
+    /// The same, as some clients write it.
+    transport: Option<Kind>,
+    /// The same, as others write it.
+    transport_type: Option<Kind>,
     /// Where it is: `http://`, `https://`, `ws://` or `wss://`, without user info.
     url: Option<String>,
-    /// Headers of the WebSocket upgrade request, or of every HTTP request. Values may be `${env:NAME}` or `${file:PATH}`.
+    /// The same, as Gemini writes it.
+    http_url: Option<String>,
+    /// The same, as Windsurf writes it.
+    server_url: Option<String>,
+    /// Headers of the WebSocket upgrade request, or of every HTTP request. Values may be `${NAME}` or `${file:PATH}`.
     #[cfg_attr(feature = "schema", schemars(with = "Option<BTreeMap<String, Reference>>"))]
     headers: Option<BTreeMap<String, Secret>>,
-    /// The token of their header `Authorization: Bearer`, such as `${env:NAME}` or `${file:PATH}`.
+    /// The token of their header `Authorization: Bearer`, such as `${NAME}` or `${file:PATH}`.
     #[cfg_attr(feature = "schema", schemars(with = "Option<Reference>"))]
     bearer: Option<Secret>,
     /// The WebSocket subprotocol that is offered: `auto`, `none`, a name or a list of names.
@@ -272,11 +181,32 @@ pub(super) struct WrittenServer {
     command: Option<String>,
     /// Its arguments; no shell reads them.
     args: Option<Vec<String>>,
-    /// Variables on top of the few that it inherits. Values may be `${env:NAME}` or `${file:PATH}`.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<BTreeMap<String, Reference>>"))]
-    env: Option<BTreeMap<String, Secret>>,
+    /// Variables on top of the few that it inherits. Values may be `${NAME}` or `${file:PATH}`; a null is left out.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<BTreeMap<String, schema::Variable>>"))]
+    env: Option<BTreeMap<String, EnvValue>>,
+    /// A file of further variables, lines of `NAME=value`. Those of `env` go before them.
+    env_file: Option<PathBuf>,
     /// The folder that it runs in; the host's unless said.
     cwd: Option<PathBuf>,
+    /// Whether it is switched off: it is not started, and its mistakes are warnings.
+    #[expect(dead_code, reason = "it is asked for before the rest is read")]
+    disabled: Option<bool>,
+    /// Its tools that are not offered, by their names; `*` for all.
+    disabled_tools: Option<Names>,
+    /// The same, as Gemini writes it.
+    exclude_tools: Option<Names>,
+    /// The only tools of it that are offered, by their names; `*` for all.
+    include_tools: Option<Names>,
+    /// The same, as Copilot writes it.
+    tools: Option<Names>,
+    /// What it is for, shown with its metadata.
+    description: Option<Value>,
+    /// Tools that the host need not ask its user about: noted in its metadata, since asking is the host's business.
+    auto_approve: Option<Value>,
+    /// The same, as Roo writes it.
+    always_allow: Option<Value>,
+    /// The same for all of its tools, as Gemini writes it.
+    trust: Option<Value>,
     /// Servers of one group are replicas of each other; its id unless said.
     group: Option<String>,
     /// Calls can select by them.
@@ -332,39 +262,127 @@ impl WrittenSubprotocol {
     }
 }
 
-/// Reads one server for itself. A mistake names its key, with or without the server's id before it.
-pub(super) fn read_server(id: &str, value: &serde_json::Value) -> Result<Server, ConfigError> {
-    let written: WrittenServer = read_value(value)?;
-    let names_max = value.get("pool").is_some_and(|pool| pool.get("max").is_some());
-    let mut written = written.with_processes(names_max);
-    written.expand(id, &|name| std::env::var_os(name))?;
-    written.into_server(id.to_owned())
+/// A variable's value: a text, or what is one by its look. Null leaves the variable out.
+#[derive(Clone)]
+struct EnvValue(Option<Secret>);
+
+impl<'de> Deserialize<'de> for EnvValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A string's own error quotes a value of another type.
+        match Value::deserialize(deserializer)? {
+            Value::String(value) => Ok(Self(Some(value.into()))),
+            Value::Number(number) => Ok(Self(Some(number.to_string().into()))),
+            Value::Bool(boolean) => Ok(Self(Some(boolean.to_string().into()))),
+            Value::Null => Ok(Self(None)),
+            Value::Array(_) | Value::Object(_) => Err(serde::de::Error::custom(shown::NO_STRING)),
+        }
+    }
+}
+
+/// One name, or a list of names.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+enum Names {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Names {
+    fn list(self) -> Vec<String> {
+        match self {
+            Self::One(name) => vec![name],
+            Self::Several(names) => names,
+        }
+    }
+}
+
+/// Keys of other clients that are noted with a server, and what they say. What they say decides nothing.
+fn noted(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(boolean) => Some(boolean.to_string()),
+        Value::Number(number) => Some(Number::to_string(number)),
+        Value::Array(items) => {
+            let names: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+            (!names.is_empty()).then(|| names.join(", "))
+        }
+        Value::Null | Value::Object(_) => None,
+    }
 }
 
 impl WrittenServer {
     /// More processes than one only where the file says so.
-    fn with_processes(mut self, names_max: bool) -> Self {
+    pub fn with_processes(mut self, written: &Map<String, Value>) -> Self {
+        let names_max = written.get("pool").is_some_and(|pool| pool.get("max").is_some());
         if let Some(pool) = self.pool.as_mut().filter(|_| self.command.is_some() && !names_max) {
             pool.max = pool.min;
         }
         self
     }
 
-    /// Puts the secrets in that stand elsewhere.
-    fn expand(&mut self, id: &str, lookup: Lookup<'_>) -> Result<(), ConfigError> {
-        let bearer = self.bearer.iter_mut().map(|value| ("bearer".to_owned(), value));
-        let headers = self.headers.iter_mut().flatten();
-        let headers = headers.map(|(name, value)| (format!("headers.{name}"), value));
-        let env = self.env.iter_mut().flatten().map(|(name, value)| (format!("env.{name}"), value));
-        for (key, value) in bearer.chain(headers).chain(env) {
-            *value = expand(value, lookup)
-                .map_err(|error| ConfigError::new(format!("{id}.{key}"), error.to_string()))?;
+    /// The spelling of a kind, or of an address, that is given; two are a mistake.
+    fn one_of<T>(
+        spellings: [(&'static str, Option<T>); 3],
+    ) -> Result<Option<(&'static str, T)>, ConfigError> {
+        let mut given = spellings.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        let first = given.next();
+        match (&first, given.next()) {
+            (Some((first, _)), Some((second, _))) => {
+                let reason = format!("stands beside {first}, which says the same: write one of them");
+                Err(ConfigError::new(second, reason))
+            }
+            (_, _) => Ok(first),
         }
-        Ok(())
     }
 
-    fn into_server(self, id: String) -> Result<Server, ConfigError> {
+    /// Brings the spellings of other clients together.
+    fn in_one_spelling(mut self) -> Result<Self, ConfigError> {
+        let kinds = [
+            ("type", self.kind.take()),
+            ("transport", self.transport.take()),
+            ("transportType", self.transport_type.take()),
+        ];
+        let same = kinds.iter().filter_map(|(_, kind)| *kind).collect::<Vec<_>>();
+        self.kind = match same.as_slice() {
+            [kind, rest @ ..] if rest.iter().all(|other| other == kind) => Some(*kind),
+            _ => Self::one_of(kinds)?.map(|(_, kind)| kind),
+        };
+        let urls = [
+            ("url", self.url.take()),
+            ("httpUrl", self.http_url.take()),
+            ("serverUrl", self.server_url.take()),
+        ];
+        if let Some((key, url)) = Self::one_of(urls)? {
+            // By its name it is no WebSocket's.
+            if key == "httpUrl" && self.kind.is_none() {
+                self.kind = Some(Kind::Http);
+            }
+            self.url = Some(url);
+        }
+        Ok(self)
+    }
+
+    /// The variables of the file that it names, and those beside it, which go before them.
+    fn variables(
+        env_path: Option<&PathBuf>,
+        env: BTreeMap<String, EnvValue>,
+    ) -> Result<BTreeMap<String, Secret>, ConfigError> {
+        let of_file = env_path.map_or_else(|| Ok(Vec::new()), |path| env_file(path));
+        let of_file = of_file.map_err(|reason| ConfigError::new("envFile", reason))?;
+        let given = env.into_iter().filter_map(|(name, value)| Some((name, value.0?)));
+        Ok(of_file.into_iter().chain(given).collect())
+    }
+
+    /// The server that is described. `looked_up` says that its URL has parts which may be secrets wherever they are.
+    pub fn into_server(self, id: String, looked_up: bool) -> Result<Server, ConfigError> {
         let at = |key: &str| format!("{id}.{key}");
+        let mut this = self.in_one_spelling().map_err(|error| error.under(&id))?;
+        this.url = this.url.map(|url| if looked_up { address::without_path(url) } else { url });
+        this.described(id.clone(), at)
+    }
+
+    fn described(self, id: String, at: impl Fn(&str) -> String) -> Result<Server, ConfigError> {
         let kind = match (self.kind, &self.url, &self.command) {
             (Some(kind), _, _) => kind,
             (None, Some(_), Some(_)) => {
@@ -400,13 +418,13 @@ impl WrittenServer {
                 Endpoint::Http { url, headers, proxy: self.proxy.unwrap_or_default() }
             }
             Kind::Sse => {
-                let reason =
-                    "the old HTTP+SSE transport is not supported: name the server's Streamable HTTP url";
-                return Err(ConfigError::new(at("type"), reason));
+                return Err(ConfigError::new(at("type"), NO_SSE));
             }
             Kind::Stdio => {
                 let command = self.command.ok_or_else(|| missing("command", "a stdio"))?;
-                let (args, env) = (self.args.unwrap_or_default(), self.env.unwrap_or_default());
+                let args = self.args.unwrap_or_default();
+                let env = Self::variables(self.env_file.as_ref(), self.env.unwrap_or_default());
+                let env = env.map_err(|error| error.under(&id))?;
                 Endpoint::Stdio { command, args, env, cwd: self.cwd }
             }
         };
@@ -420,7 +438,26 @@ impl WrittenServer {
         server.weight = self.weight.unwrap_or(server.weight);
         server.priority = self.priority;
         server.trusted = self.trusted;
-        server.metadata = self.metadata;
+        let notes = [
+            ("description", &self.description),
+            ("autoApprove", &self.auto_approve),
+            ("alwaysAllow", &self.always_allow),
+            ("trust", &self.trust),
+        ];
+        for (key, value) in notes {
+            if let Some(note) = value.as_ref().and_then(noted) {
+                server.metadata.insert(key.to_owned(), note);
+            }
+        }
+        server.metadata.extend(self.metadata);
+        let names = |several: [Option<Names>; 2]| {
+            let mut names = several.into_iter().flatten().map(Names::list).peekable();
+            names.peek().is_some().then(|| names.flatten().collect::<Vec<_>>())
+        };
+        server.tool_choice = ToolChoice::new(
+            names([self.include_tools, self.tools]),
+            names([self.disabled_tools, self.exclude_tools]).unwrap_or_default(),
+        );
         server.dialect = self.dialect;
         server.era = self.era;
         server.stream = self.stream.unwrap_or(true);
@@ -437,6 +474,7 @@ impl WrittenServer {
             ("args", self.args.as_ref().is_some_and(|args| !args.is_empty())),
             ("env", self.env.as_ref().is_some_and(|env| !env.is_empty())),
             ("cwd", self.cwd.is_some()),
+            ("envFile", self.env_file.is_some()),
         ];
         let of_url = [
             ("url", self.url.is_some()),
@@ -461,6 +499,7 @@ impl WrittenServer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Severity, Variables, servers_one_by_one};
 
     /// Reads a file of the tests, which the schema judges as the parser does.
     fn parse(text: &str) -> Result<ConfigFile, ConfigError> {
@@ -469,8 +508,12 @@ mod tests {
         ConfigFile::parse(text)
     }
 
+    /// The first mistake, which is that of one server unless it concerns the whole.
     fn mistake(text: &str) -> ConfigError {
-        parse(text).unwrap_err()
+        match parse(text) {
+            Ok(file) => file.diagnostics.first().unwrap().joined(),
+            Err(error) => error,
+        }
     }
 
     #[test]
@@ -506,8 +549,8 @@ mod tests {
             (r#"{"url":"https://h","bearer":{"token":"s3cret"}}"#, "bearer", "is no string"),
             (r#"{"url":"https://h","timeout":"s3cret"}"#, "timeout", "is no duration"),
             (r#"{"url":"https://h","type":"s3cret"}"#, "type", "unknown variant, expected one of"),
-            (r#"{"url":"https://h","apiKey":"s3cret"}"#, "apiKey", "unknown field `apiKey`"),
-            (r#"{"command":"npx","env":{"TOKEN=s3cret":1}}"#, "env.TOKEN…", "is no string"),
+            (r#"{"url":"https://h","apiKey":"s3cret"}"#, "apiKey", "unknown key `apiKey`"),
+            (r#"{"command":"npx","env":{"TOKEN=s3cret":[]}}"#, "env.TOKEN…", "is no string"),
         ] {
             let text = format!(r#"{{"mcpServers":{{"a":{server}}}}}"#);
             let error = mistake(&text);
@@ -569,8 +612,10 @@ mod tests {
 
     #[test]
     fn an_id_that_stands_twice_is_an_error() {
-        let error = mistake(r#"{"mcpServers":{"a":{"url":"ws://h"},"a":{"url":"ws://i"}}}"#);
+        let text = r#"{"mcpServers":{"a":{"url":"ws://h"},"a":{"url":"ws://i"}}}"#;
+        let error = mistake(text);
         assert!(error.reason.contains("\"a\" stands twice"), "{error}");
+        assert_eq!(parse(text).unwrap().servers, [Server::websocket("a", "ws://h")], "the first one plays");
     }
 
     #[test]
@@ -615,7 +660,7 @@ mod tests {
             (r#"{"type":"http"}"#, "url"),
             (r#"{"command":""}"#, "command"),
             (r#"{"command":"x","env":{"A=B":"c"}}"#, "env"),
-            (r#"{"command":"x","env":{"A":1}}"#, "env.A"),
+            (r#"{"command":"x","env":{"A":[]}}"#, "env.A"),
             (r#"{"command":"x","args":"y"}"#, "args"),
         ] {
             let error = mistake(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#));
@@ -645,9 +690,9 @@ mod tests {
 
     #[test]
     fn secrets_come_from_the_environment_and_what_is_missing_is_told_by_its_key() {
-        let lookup = |name: &str| (name == "TOKEN").then(|| "s3cr3t".into());
+        let variables = Variables::new().environment(|name| (name == "TOKEN").then(|| "s3cr3t".into()));
         let parse =
-            |servers: &str| ConfigFile::parse_with(&format!(r#"{{"mcpServers":{servers}}}"#), &lookup);
+            |servers: &str| ConfigFile::parse_with(&format!(r#"{{"mcpServers":{servers}}}"#), &variables);
         let file = parse(
             r#"{
                 "a": {"url": "ws://h", "bearer": "${env:TOKEN}"},
@@ -670,9 +715,195 @@ mod tests {
             (r#"{"url":"http://h","headers":{"X-Key":"${env:NONE}"}}"#, "headers.X-Key"),
             (r#"{"command":"c","env":{"T":"${env:NONE}"}}"#, "env.T"),
         ] {
-            let error = parse(&format!(r#"{{"a":{server}}}"#)).unwrap_err();
-            assert_eq!(error.key, format!("mcpServers.a.{key}"));
+            let file = parse(&format!(r#"{{"a":{server}}}"#)).unwrap();
+            let error = &file.diagnostics[0].error;
+            assert_eq!(
+                (&*error.key, &*file.left_out),
+                (&*format!("mcpServers.a.{key}"), &["a".to_owned()][..])
+            );
             assert!(error.reason.contains("NONE"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_mistake_costs_its_server_alone_unless_the_file_is_strict() {
+        let text = |troupe: &str| {
+            format!(
+                r#"{{"mcpServers":{{
+                    "good":{{"command":"cat"}}, "typo":{{"comand":"cat"}}, "old":{{"type":"sse","url":"http://h/sse"}},
+                    "off":{{"disabled":true,"type":"sse","comand":1}}, "port":{{"url":"http://h:99999/mcp"}},
+                    "secret":{{"url":"http://h","bearer":"${{env:NO_SUCH_VARIABLE}}"}}, "number":5,
+                    "also good":{{"url":"ws://h"}}
+                }},"troupe":{troupe}}}"#
+            )
+        };
+        let file = ConfigFile::parse(&text("{}")).unwrap();
+        assert_eq!(file.servers.iter().map(Server::id).collect::<Vec<_>>(), ["good", "also-good"]);
+        assert_eq!(file.servers[1].metadata["name"], "also good");
+        assert_eq!(file.left_out, ["typo", "old", "port", "secret", "number"]);
+        assert_eq!(file.disabled, ["off"]);
+        let of = |severity| {
+            let found = file.diagnostics.iter().filter(move |found| found.severity == severity);
+            found.map(|found| found.server.as_deref().unwrap()).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(of(Severity::Error), file.left_out.iter().map(String::as_str).collect());
+        assert_eq!(of(Severity::Warning), ["off"].into());
+        let refused = ConfigFile::parse(&text(r#"{"strict":true}"#)).unwrap_err();
+        assert_eq!(refused.key, "mcpServers.typo.comand");
+        let refused = ConfigFile::parse(&text(r#"{"callTimeout":"0s"}"#)).unwrap_err();
+        assert_eq!(refused.key, "troupe.callTimeout");
+    }
+
+    #[test]
+    fn the_files_of_other_clients_are_read_in_their_spellings() {
+        let none: [&str; 0] = [];
+        let one = |server: &str| {
+            let file = parse(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#)).unwrap();
+            assert_eq!(file.diagnostics, [], "{server}");
+            file.servers.into_iter().next().unwrap()
+        };
+        for server in [
+            r#"{"url":"http://h/mcp"}"#,
+            r#"{"httpUrl":"http://h/mcp"}"#,
+            r#"{"serverUrl":"http://h/mcp"}"#,
+            r#"{"url":"http://h/mcp","type":"streamable","transport":"http"}"#,
+            r#"{"url":"http://h/mcp","transportType":"streamableHttp"}"#,
+            r#"{"url":"http://h/mcp","disabled":false,"disabledTools":[],"tools":["*"],"autoApprove":[]}"#,
+        ] {
+            assert_eq!(one(server), Server::http("a", "http://h/mcp"), "{server}");
+        }
+        assert_eq!(one(r#"{"command":"c","type":"local"}"#), Server::stdio("a", "c", none));
+        let env = r#"{"command":"c","env":{"A":1,"B":true,"C":null,"D":"x"}}"#;
+        let expected = Server::stdio("a", "c", none).env("A", "1").env("B", "true").env("D", "x");
+        assert_eq!(one(env), expected);
+        let tools = r#"{"command":"c","includeTools":["x","y"],"excludeTools":"y"}"#;
+        assert_eq!(one(tools), Server::stdio("a", "c", none).only_tools(["x", "y"]).without_tools(["y"]));
+        let noted = one(r#"{"command":"c","description":"d","alwaysAllow":["x","y"],"trust":true}"#);
+        let metadata = [("alwaysAllow", "x, y"), ("description", "d"), ("trust", "true")];
+        assert_eq!(noted.metadata, metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        for (server, key) in [
+            (r#"{"url":"http://h","httpUrl":"http://h"}"#, "httpUrl"),
+            (r#"{"url":"http://h","type":"http","transport":"ws"}"#, "transport"),
+            (r#"{"transport":"sse","url":"http://h"}"#, "transport"),
+            (r#"{"httpUrl":"http://h:99999"}"#, "httpUrl"),
+        ] {
+            let error = mistake(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#));
+            assert_eq!(error.key, format!("mcpServers.a.{key}"), "{error}");
+        }
+    }
+
+    #[test]
+    fn servers_stand_under_either_key_or_are_the_whole_file() {
+        for text in [
+            "\u{feff}{\"mcpServers\":{\"a\":{\"command\":\"c\"}}}",
+            r#"{"servers":{"a":{"command":"c"}},"inputs":[]}"#,
+            r#"{"a":{"command":"c"}}"#,
+            "{ // ours\n\"mcpServers\": { \"a\": { \"command\": \"c\", }, /* no more */ }, }",
+        ] {
+            let file = parse(text).unwrap();
+            assert_eq!((file.servers.len(), file.diagnostics.len()), (1, 0), "{text}");
+        }
+        for (text, key, says) in [
+            (r#"{"mcpServers":{},"servers":{}}"#, "servers", "stands beside mcpServers"),
+            (
+                r#"{"a":{"command":"c"},"b":{"x":1}}"#,
+                "servers.json",
+                "has no mcpServers: put the servers into",
+            ),
+            (r#"{"mcpservers":{"a":{"command":"c"}}}"#, "mcpservers", "did you mean `mcpServers`?"),
+            (r#"{"mcpServers":{},"troup":{}}"#, "troup", "did you mean `troupe`?"),
+            ("{}", "servers.json", "has no mcpServers"),
+        ] {
+            let error = mistake(text);
+            assert!(error.key == key && error.reason.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_of_other_programs_beside_the_servers_are_one_warning() {
+        let text = r#"{"theme":"dark","mcpServers":{"a":{"command":"c"}},"preferences":{"x":1},"hooks":[]}"#;
+        let file = parse(text).unwrap();
+        let told: Vec<String> = file.diagnostics.iter().map(ToString::to_string).collect();
+        let expected = "1:2: warning: theme: has no meaning here, which is true of theme, preferences, hooks";
+        assert_eq!((file.servers.len(), told), (1, vec![expected.to_owned()]));
+    }
+
+    #[test]
+    fn a_timeout_without_a_unit_is_told_with_both_meanings() {
+        for (timeout, says) in [
+            ("60", "write \"60s\" or \"60ms\""),
+            ("120000", "write \"120000s\" or \"120000ms\""),
+            ("73914602331", "as \"60s\""),
+            ("1.5", "as \"60s\""),
+        ] {
+            let error =
+                mistake(&format!(r#"{{"mcpServers":{{"a":{{"command":"c","timeout":{timeout}}}}}}}"#));
+            assert!(error.key == "mcpServers.a.timeout" && error.reason.contains(says), "{error}");
+            assert!(error.reason.contains("some clients mean seconds, some milliseconds"), "{error}");
+        }
+    }
+
+    #[test]
+    fn references_are_looked_up_in_each_key_that_goes_out() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".env"), "FILE=1\nBOTH=file\n").unwrap();
+        let variables = Variables::new()
+            .environment(|name| (name == "KEY").then(|| "s3cr3t".into()))
+            .workspace(folder.path());
+        let text = r#"{"mcpServers":{
+            "a":{"command":"${workspaceFolder}/bin","args":["--key","${KEY}","${NONE:-x}"],"cwd":"${workspaceFolder}",
+                 "env":{"K":"${env:KEY}","BOTH":"env"},"envFile":"${workspaceFolder}/.env"},
+            "b":{"url":"http://h/${KEY}/mcp","headers":{"X":"${KEY}"}},
+            "c":{"url":"http://${KEY}.h/mcp","bearer":"${KEY}"}
+        }}"#;
+        let file = ConfigFile::parse_with(text, &variables).unwrap();
+        assert_eq!(file.diagnostics, []);
+        let workspace = folder.path().display();
+        let expected = Server::stdio("a", format!("{workspace}/bin"), ["--key", "s3cr3t", "x"])
+            .env("K", "s3cr3t")
+            .env("FILE", "1")
+            .env("BOTH", "env")
+            .cwd(folder.path());
+        assert_eq!(file.servers[0].endpoint, expected.endpoint);
+        assert!(!format!("{:?}", file.servers[..2].to_vec()).contains("s3cr3t"), "{file:?}");
+        for (server, key) in [
+            (r#"{"url":"http://h/${NONE}/mcp","weight":0}"#, "url"),
+            (r#"{"command":"${NONE}","weight":0}"#, "command"),
+            (r#"{"command":"c","args":["a","${input:x}"]}"#, "args[1]"),
+            (r#"{"command":"c","cwd":"${NONE}"}"#, "cwd"),
+            (r#"{"url":"https://h","tls":{"caFile":"${NONE}"}}"#, "tls.caFile"),
+        ] {
+            let text = format!(r#"{{"mcpServers":{{"a":{server}}}}}"#);
+            let file = ConfigFile::parse_with(&text, &variables).unwrap();
+            let found = &file.diagnostics;
+            assert_eq!(found[0].error.key, format!("mcpServers.a.{key}"), "{found:?}");
+            assert_eq!(found.len(), 1 + usize::from(server.contains("weight")), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_variables_that_is_not_there_is_a_warning_and_a_broken_one_a_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".env");
+        let text = serde_json::json!({"mcpServers": {"a": {"command": "c", "envFile": path}}}).to_string();
+        let file = parse(&text).unwrap();
+        assert_eq!((file.servers.len(), file.diagnostics[0].severity), (1, Severity::Warning));
+        std::fs::write(&path, "no variable").unwrap();
+        let file = parse(&text).unwrap();
+        assert_eq!((file.left_out.len(), &*file.diagnostics[0].error.key), (1, "mcpServers.a.envFile"));
+    }
+
+    #[test]
+    fn names_that_meet_in_one_id_are_a_mistake_of_the_later_one() {
+        let file = parse(r#"{"mcpServers":{"a b":{"command":"c"},"a/b":{"command":"d"}}}"#).unwrap();
+        assert_eq!((file.servers.len(), file.servers[0].id()), (1, "a-b"));
+        assert!(file.diagnostics[0].to_string().contains("becomes the id a-b, as another name does"));
+    }
+
+    #[test]
+    fn a_command_line_in_command_is_a_warning() {
+        let file = parse(r#"{"mcpServers":{"a":{"command":"npx -y foo"}}}"#).unwrap();
+        assert_eq!((file.servers.len(), file.diagnostics[0].severity), (1, Severity::Warning));
+        assert!(file.diagnostics[0].to_string().contains("belongs into its args"));
     }
 }

@@ -1,31 +1,109 @@
-//! Every mistake of a `servers.json`, each with its place.
-//!
-//! A reader stops at the first mistake. So each server, and the settings, are read for themselves, and read again without the
-//! key that was wrong, until nothing is. Places are found by the key's path in the text.
+//! Mistakes in a `servers.json` and warnings about it, each with its place.
 
 use std::fmt;
+use std::path::Path;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Serialize;
+use serde::de::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::file::{WHOLE, read_server};
-use super::{ConfigError, ConfigFile, PinSettings, ServerSpec, Settings, shown};
+use super::excerpt::{Excerpt, excerpt};
+use super::text::{Span, behind, indexed};
+use super::{ConfigError, PinSettings, ServerSpec, Settings, shown};
 
 /// Mistakes that are looked for in one server, or in the settings: more would help nobody.
 const MISTAKES_MAX: usize = 50;
 
-/// A mistake in a `servers.json`, and where it is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{line}:{column}: {error}")]
+/// Diagnostics of one file: more than anybody reads.
+const DIAGNOSTICS_MAX: usize = 1_000;
+
+/// What is shown beside a line: its number, and what separates both.
+const GUTTER: usize = 7;
+
+/// The narrowest page that is written for; on a narrower one the terminal breaks the lines.
+const WIDTH_MIN: usize = 40;
+
+/// How much a diagnostic matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub struct Mistake {
+pub enum Severity {
+    /// A mistake: what has it is not used.
+    Error,
+    /// Something that is not used, or not meant so, while the rest is.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// A mistake in a `servers.json`, or a warning about it, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{line}:{column}: {severity}: {}", self.joined())]
+#[non_exhaustive]
+pub struct Diagnostic {
+    /// How much it matters.
+    pub severity: Severity,
     /// The line, counted from 1, of what stands under the key, or under the nearest key above it that is there.
     pub line: usize,
     /// The column in it, counted from 1 in characters.
     pub column: usize,
+    /// The server that it is about, by its id; none if it is about the file as a whole.
+    pub server: Option<String>,
     /// The key, and what is wrong.
     pub error: ConfigError,
+    /// What to do about it.
+    pub advice: Option<String>,
+    excerpt: Excerpt,
+}
+
+impl Diagnostic {
+    /// The key, what is wrong, and what to do.
+    pub(crate) fn joined(&self) -> ConfigError {
+        joined(&self.error, self.advice.as_deref())
+    }
+
+    /// The diagnostic as compilers write theirs, in lines of at most `width` characters: the place in `file`, what is wrong, the
+    /// line with a mark, and what to do. Texts in the line are left out, since any of them may be a secret.
+    pub fn render(&self, file: &Path, width: usize) -> String {
+        let width = width.max(WIDTH_MIN);
+        let Self { severity, line, column, error, advice, .. } = self;
+        let head = format!("{}:{line}:{column}: {severity}: {}: {}", file.display(), error.key, error.reason);
+        let mut text = wrapped(&head, width, "    ");
+        let excerpt = self.excerpt.within(width.saturating_sub(GUTTER));
+        let mark = " ".repeat(excerpt.start) + &"^".repeat(excerpt.chars);
+        text.push_str(&format!("\n{line:>4} | {}\n     | {mark}", excerpt.line));
+        if let Some(advice) = advice {
+            text.push('\n');
+            text.push_str(&wrapped(&format!("     = {advice}"), width, "       "));
+        }
+        text
+    }
+}
+
+/// Breaks a line between words; those that follow begin with `indent`.
+fn wrapped(text: &str, width: usize, indent: &str) -> String {
+    let begin = text.len().saturating_sub(text.trim_start().len());
+    let (mut lines, mut line) = (Vec::new(), text[..begin].to_owned());
+    for (n, word) in text[begin..].split(' ').enumerate() {
+        let length = line.chars().count().saturating_add(word.chars().count()).saturating_add(1);
+        if n > 0 && length > width {
+            lines.push(std::mem::replace(&mut line, format!("{indent}{word}")));
+        } else {
+            if n > 0 {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.push(line);
+    lines.join("\n")
 }
 
 /// What can only be asked of those who know more than a configuration.
@@ -38,126 +116,69 @@ pub(crate) struct Knowing<'a> {
     pub pins: &'a dyn Fn(&PinSettings) -> Result<(), ConfigError>,
 }
 
-/// Looks for every mistake. Without any, [`ConfigFile::parse`] takes the text.
-pub(crate) fn mistakes(text: &str, knowing: &Knowing<'_>) -> Vec<Mistake> {
-    let whole: Entries<'_> = match serde_json::from_str(text) {
-        Ok(whole) => whole,
-        Err(error) => {
-            let (line, column) = (error.line().max(1), error.column().max(1));
-            return vec![Mistake { line, column, error: ConfigError::new(WHOLE, shown::words(&error)) }];
-        }
+/// Something that was found, before its place in lines and columns is known.
+pub(super) struct Finding {
+    pub severity: Severity,
+    pub span: Span,
+    pub server: Option<String>,
+    pub error: ConfigError,
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    /// The key, what is wrong, and what to do.
+    pub fn joined(&self) -> ConfigError {
+        joined(&self.error, self.advice.as_deref()).shown()
+    }
+}
+
+/// What is wrong and what to do, in one sentence.
+fn joined(error: &ConfigError, advice: Option<&str>) -> ConfigError {
+    let reason = match advice {
+        Some(advice) => format!("{}: {advice}", error.reason),
+        None => error.reason.clone(),
     };
-    let mut found: Vec<ConfigError> = Vec::new();
-    let settings = whole.get("troupe").map_or_else(Settings::default, |written| {
-        let read = |value: &Value| {
-            let settings: Settings = read_value(value)?;
-            settings.check().map(|()| settings)
-        };
-        let (settings, wrong) = every_mistake(written, read);
-        found.extend(wrong.into_iter().map(|error| error.under("troupe")));
-        settings.unwrap_or_default()
-    });
-    if let Err(error) = (knowing.strategy)(&settings.strategy) {
-        found.push(error.under("troupe"));
-    }
-    if let Some(Err(error)) = settings.pins.as_ref().map(knowing.pins) {
-        found.push(error.under("troupe"));
-    }
-    let servers = whole.get("mcpServers").map(|servers| serde_json::from_str::<Entries<'_>>(servers.get()));
-    for (id, written) in servers.into_iter().flatten().flat_map(|servers| servers.0) {
-        let read = |value: &Value| {
-            let server = read_server(&id, value)?;
-            let spec = server.settle(&settings.pool, &settings.breaker, 0)?;
-            (knowing.server)(&spec, &settings)
-        };
-        let (_, wrong) = every_mistake(written, |value| {
-            read(value).map_err(|error| match error.key.strip_prefix(&format!("{id}.")) {
-                Some(key) => ConfigError::new(key, error.reason),
-                None => error,
-            })
+    ConfigError { key: error.key.clone(), reason }
+}
+
+/// Puts findings in the order of the text and gives them their places in it. `read` says that the text is JSON. Of very many the
+/// first are kept.
+pub(super) fn placed(mut findings: Vec<Finding>, text: &str, read: bool) -> Vec<Diagnostic> {
+    findings.sort_by_key(|finding| finding.span.start);
+    findings.truncate(DIAGNOSTICS_MAX);
+    // One walk over the text, however many there are.
+    let (mut at, mut line, mut column) = (0, 1_usize, 1_usize);
+    let mut diagnostics: Vec<Diagnostic> = Vec::with_capacity(findings.len());
+    for Finding { severity, span, server, error, advice } in findings {
+        for c in text[at..span.start].chars() {
+            match c {
+                '\n' => (line, column) = (line.saturating_add(1), 1),
+                '\u{feff}' => {}
+                _ => column = column.saturating_add(1),
+            }
+        }
+        at = span.start;
+        let excerpt = excerpt(text, span, read);
+        diagnostics.push(Diagnostic {
+            severity,
+            line,
+            column,
+            server,
+            error: error.shown(),
+            advice,
+            excerpt,
         });
-        let at = format!("mcpServers.{id}");
-        found.extend(wrong.into_iter().map(|error| match error.key.is_empty() || error.key == id {
-            true => ConfigError::new(&at, error.reason),
-            false => error.under(&at),
-        }));
     }
-    // What only the whole shows: an unknown key beside the two, an id or a key that stands twice.
-    if let Err(error) = ConfigFile::parse(text)
-        && !found.iter().any(|known| known.key == error.key)
-    {
-        found.push(error);
-    }
-    for error in literal_references(text) {
-        if !found.iter().any(|known| known.key == error.key) {
-            found.push(error);
-        }
-    }
-    let mut mistakes: Vec<Mistake> = found
-        .into_iter()
-        .map(|error| {
-            let (line, column) = line_and_column(text, place(text, &error.key));
-            Mistake { line, column, error: error.shown() }
-        })
-        .collect();
-    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-    mistakes.dedup();
-    mistakes
-}
-
-/// What looks like a reference to a secret where none is looked up. It is sent as it is, which nobody means.
-fn literal_references(text: &str) -> Vec<ConfigError> {
-    let Ok(whole) = serde_json::from_str::<Value>(text) else { return Vec::new() };
-    let mut found = Vec::new();
-    for (id, server) in whole["mcpServers"].as_object().into_iter().flatten() {
-        for key in ["url", "command", "args", "cwd", "tls"] {
-            search(&format!("mcpServers.{id}.{key}"), &server[key], key == "url", &mut found);
-        }
-    }
-    for (n, source) in whole["discovery"].as_array().into_iter().flatten().enumerate() {
-        search(&format!("discovery[{n}]"), source, false, &mut found);
-    }
-    found
-}
-
-/// Looks for references in a value and all that is in it. In a URL any `${…}` is meant for one; elsewhere it may be a shell's.
-fn search(key: &str, value: &Value, any: bool, found: &mut Vec<ConfigError>) {
-    const KINDS: [&str; 3] = ["env:", "file:", "input:"];
-    let is_reference = |(before, behind): (&str, &str)| {
-        let closed = behind.contains('}') && !before.ends_with('$');
-        closed && (any || KINDS.iter().any(|kind| behind.starts_with(kind)))
-    };
-    match value {
-        Value::String(text) => {
-            let mut begins =
-                text.match_indices("${").map(|(at, begin)| (&text[..at], &text[at + begin.len()..]));
-            if found.len() < MISTAKES_MAX && begins.any(is_reference) {
-                let reason = "has a ${…} that is looked up nowhere and sent as it is: references stand in a server's bearer, \
-                              headers and env alone";
-                found.push(ConfigError::new(key, reason));
-            }
-        }
-        Value::Array(items) => {
-            for (n, item) in items.iter().enumerate() {
-                search(&format!("{key}[{n}]"), item, any, found);
-            }
-        }
-        Value::Object(entries) => {
-            for (name, value) in entries {
-                search(&format!("{key}.{name}"), value, any, found);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
+    diagnostics.dedup();
+    diagnostics
 }
 
 /// Reads again and again, each time without the key that was wrong.
-fn every_mistake<T>(
-    written: &RawValue,
+pub(super) fn every_mistake<T>(
+    mut value: Value,
     read: impl Fn(&Value) -> Result<T, ConfigError>,
 ) -> (Option<T>, Vec<ConfigError>) {
     let mut wrong: Vec<ConfigError> = Vec::new();
-    let Ok(mut value) = serde_json::from_str::<Value>(written.get()) else { return (None, wrong) };
     while wrong.len() < MISTAKES_MAX {
         match read(&value) {
             Ok(read) => return (Some(read), wrong),
@@ -180,59 +201,8 @@ pub(super) fn read_value<'de, T: Deserialize<'de>>(value: &'de Value) -> Result<
     serde_path_to_error::deserialize(value).map_err(shown::mistake)
 }
 
-/// An object's entries in their order, unread.
-struct Entries<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'a> Entries<'a> {
-    fn get(&self, key: &str) -> Option<&'a RawValue> {
-        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| *value)
-    }
-}
-
-impl<'de> Deserialize<'de> for Entries<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Entries<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry::<String, &'de RawValue>()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(InOrder)
-    }
-}
-
-/// What is left of a path behind one of its keys, which may have dots of their own. A path may end with a key that is not
-/// shown whole.
-fn behind<'p>(path: &'p str, key: &str) -> Option<&'p str> {
-    let rest = path.strip_prefix(key).or_else(|| path.strip_prefix(&*shown::name(key)))?;
-    match rest.chars().next() {
-        None => Some(rest),
-        Some('.') => Some(&rest[1..]),
-        Some('[') => Some(rest),
-        Some(_) => None,
-    }
-}
-
-/// The index at the front of a path, and what is left behind it.
-fn indexed(path: &str) -> Option<(usize, &str)> {
-    let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
-    Some((index.parse().ok()?, rest.strip_prefix('.').unwrap_or(rest)))
-}
-
 /// Takes what stands under a path out of a value. `false` if nothing does.
-fn remove(value: &mut Value, path: &str) -> bool {
+pub(super) fn remove(value: &mut Value, path: &str) -> bool {
     match value {
         Value::Object(entries) => {
             let keys = entries.keys().filter(|key| behind(path, key).is_some());
@@ -258,41 +228,43 @@ fn remove(value: &mut Value, path: &str) -> bool {
     }
 }
 
-/// Where what stands under a path begins; of a path that leads nowhere, the last thing on the way.
-fn place(text: &str, path: &str) -> usize {
-    let offset = |raw: &str| raw.as_ptr() as usize - text.as_ptr() as usize;
-    let (mut raw, mut path) = (text.trim(), path);
-    while !path.is_empty() {
-        if let Ok(Entries(entries)) = serde_json::from_str::<Entries<'_>>(raw) {
-            let on_the_way = entries.iter().filter(|(key, _)| behind(path, key).is_some());
-            // Of two equal keys the later one is the mistake.
-            let Some((key, value)) = on_the_way.max_by_key(|(key, _)| key.len()) else { break };
-            (raw, path) = (value.get(), behind(path, key).unwrap_or_default());
-        } else if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw) {
-            let Some((index, rest)) = indexed(path) else { break };
-            let Some(item) = items.get(index) else { break };
-            (raw, path) = (item.get(), rest);
-        } else {
-            break;
-        }
+/// What to do about an unknown key: the one that was meant, if one of those that there are is like it.
+pub(super) fn near<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let plain = |key: &str| -> String {
+        key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let given = plain(key);
+    if given.is_empty() || given.len() > 64 {
+        return None;
     }
-    offset(raw)
+    let far = |known: &&str| strsim::damerau_levenshtein(&given, &plain(known));
+    let nearest = known.into_iter().min_by_key(far)?;
+    (far(&nearest) <= 2.min(given.len() / 3)).then_some(nearest)
 }
 
-fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before = &text[..offset];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+/// What serde says of an unknown key, as people write it.
+pub(super) fn unknown_key(error: ConfigError) -> (ConfigError, Option<String>) {
+    let Some(rest) = error.reason.strip_prefix("unknown field `") else { return (error, None) };
+    let Some((key, expected)) = rest.split_once('`') else { return (error, None) };
+    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    let advice = match near(key, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() || known.len() > 8 => {
+            "remove it; the schema has the keys that there are".to_owned()
+        }
+        None => format!("remove it; the keys here are {}", known.join(", ")),
+    };
+    (ConfigError::new(error.key, format!("unknown key `{key}`")), Some(advice))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ConfigFile;
 
     fn found(text: &str) -> Vec<(usize, usize, String)> {
-        let knowing = Knowing { server: &|_, _| Ok(()), strategy: &|_| Ok(()), pins: &|_| Ok(()) };
-        let mistakes = mistakes(text, &knowing).into_iter();
-        mistakes.map(|mistake| (mistake.line, mistake.column, mistake.error.key)).collect()
+        let found = ConfigFile::mistakes(text).into_iter();
+        found.map(|mistake| (mistake.line, mistake.column, mistake.error.key)).collect()
     }
 
     #[test]
@@ -304,39 +276,27 @@ mod tests {
     "b.c": { "args": ["x"] },
     "d": { "url": 7, "timeout": 3 }
   },
-  "troupe": { "callTimeout": 30, "toolTimeouts": { "file.read": "0s" }, "colour": 1 }
+  "troupe": { "callTimeout": 30, "toolTimeouts": { "file.read": "0s" }, "colour": 1 },
+  "discovery": [{ "type": "file", "path": "p" }, { "type": "dns", "srv": "h", "port": 1, "x": 2 }]
 }"#;
         let expected = [
-            (3, 39, "mcpServers.a.wieght"),
+            (3, 29, "mcpServers.a.wieght"),
             (3, 52, "mcpServers.a.weight"),
-            (4, 20, "mcpServers.a.tags"),
+            (4, 12, "mcpServers.a.tags"),
             (4, 43, "mcpServers.a.pool.max"),
             (4, 55, "mcpServers.a.pool.min"),
-            (5, 12, "mcpServers.b.c.command"),
+            (5, 5, "mcpServers.b.c.command"),
             (6, 19, "mcpServers.d.url"),
             (6, 33, "mcpServers.d.timeout"),
             (8, 30, "troupe.callTimeout"),
             (8, 65, "troupe.toolTimeouts.file.read"),
-            (8, 83, "troupe.colour"),
+            (8, 73, "troupe.colour"),
+            (9, 87, "discovery[1].port"),
+            (9, 90, "discovery[1].x"),
         ];
         let found = found(text);
         let found: Vec<_> = found.iter().map(|(line, column, key)| (*line, *column, key.as_str())).collect();
         assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn a_reference_that_stays_as_it_is_written_is_told() {
-        let text = r#"{"mcpServers": {
-            "a": { "url": "https://h/mcp?key=${KEY}", "bearer": "${env:PATH}" },
-            "b": { "command": "x", "args": ["--token", "${env:T}", "${HOME}", "$${env:T}"], "env": { "T": "$${env:T}" } }
-        }, "discovery": [
-            { "type": "consul", "url": "http://h", "service": "s", "token": "${file:/run/token}", "headers": { "A": "${env:T}" } }
-        ]}"#;
-        let keys: Vec<String> = found(text).into_iter().map(|(_, _, key)| key).collect();
-        let expected =
-            ["mcpServers.a.url", "mcpServers.b.args[1]", "discovery[0].token", "discovery[0].headers.A"];
-        assert_eq!(keys, expected);
-        assert!(ConfigFile::parse(text).is_ok(), "they are no mistakes of the text");
     }
 
     #[test]
@@ -346,12 +306,62 @@ mod tests {
             ("[]", 1, "servers.json"),
             ("{\"mcpServers\":{},\n\"servers\":{}}", 2, "servers"),
             ("{\"troupe\":{}}", 1, "servers.json"),
+            ("{\"mcpServers\":{},\n\"troup\":{}}", 2, "troup"),
+            ("{\"mcpServers\":{},\n\"mcpservers\":{}}", 2, "mcpservers"),
+            ("{\"mcpServers\":{\"a\":{\"url\":\"ws://h\"},\n\"a\":{\"url\":\"ws://h\"}}}", 2, "mcpServers.a"),
         ] {
             let found = found(text);
             assert_eq!((found.len(), found[0].0, found[0].2.as_str()), (1, line, key), "{text}");
         }
-        let twice = "{\"mcpServers\":{\"a\":{\"url\":\"ws://h\"},\n\"a\":{\"url\":\"ws://h\"}}}";
-        assert_eq!(found(twice).len(), 1);
         assert_eq!(found("{\"mcpServers\":{\"a\":{\"url\":\"ws://h\"}}}"), []);
+    }
+
+    #[test]
+    fn of_very_many_mistakes_the_first_are_told_and_each_server_is_left_out() {
+        let servers: Vec<String> = (0..2_000).map(|n| format!(r#""s{n}":{{"url":7,"é":1}}"#)).collect();
+        let text = format!("{{\"mcpServers\":{{{}}}}}", servers.join(","));
+        let file = ConfigFile::parse(&text).unwrap();
+        assert_eq!((file.left_out.len(), file.diagnostics.len()), (2_000, DIAGNOSTICS_MAX));
+        let last = file.diagnostics.last().unwrap();
+        let found = text.split('\n').nth(last.line - 1).unwrap().chars().skip(last.column - 1);
+        assert!(matches!(found.collect::<String>().chars().next(), Some('7' | '"')), "{last}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_the_one_that_was_meant() {
+        for (key, near) in [
+            ("comand", Some("command")),
+            ("wieght", Some("weight")),
+            ("URL", Some("url")),
+            ("apiKey", None),
+            ("x", None),
+        ] {
+            let text = format!(r#"{{"mcpServers":{{"a":{{"command":"x","{key}":1}}}}}}"#);
+            let found = ConfigFile::mistakes(&text);
+            assert_eq!(found.len(), 1, "{found:?}");
+            let advice = found[0].advice.as_deref().unwrap();
+            assert_eq!(advice.contains("did you mean"), near.is_some(), "{advice}");
+            assert!(near.is_none_or(|near| advice.contains(near)) && advice.len() < 80, "{advice}");
+        }
+    }
+
+    #[test]
+    fn a_diagnostic_is_written_as_compilers_do_within_the_width() {
+        let text =
+            "{\n  \"mcpServers\": {\n    \"old\": { \"type\": \"sse\", \"url\": \"http://h/sse\" }\n  }\n}";
+        let found = ConfigFile::mistakes(text);
+        let rendered = found[0].render(Path::new("mcp.json"), 80);
+        let expected = "\
+mcp.json:3:22: error: mcpServers.old.type: the old HTTP+SSE transport is not
+    supported
+   3 |     \"old\": { \"type\": \"sse\", \"url\": \"http://h/sse\" }
+     |                      ^^^^^
+     = name the server's Streamable HTTP url";
+        assert_eq!(rendered, expected);
+        for width in [0, 40, 60, 80, 200] {
+            let rendered = found[0].render(Path::new("mcp.json"), width);
+            let widest = rendered.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= width.max(WIDTH_MIN), "{width}: {widest}\n{rendered}");
+        }
     }
 }

@@ -5,19 +5,23 @@ mod applied;
 mod cache;
 mod discovery;
 mod duration;
+mod excerpt;
 mod expand;
 mod file;
 pub(crate) mod files;
 mod mistakes;
 pub(crate) mod permissions;
 mod pins;
+mod reading;
 #[cfg(feature = "schema")]
 mod schema;
 mod server;
 mod settings;
 pub(crate) mod shown;
 mod source;
+mod text;
 mod tls;
+mod tools;
 mod wire;
 
 #[cfg(any(feature = "etcd", feature = "http", feature = "websocket"))]
@@ -31,23 +35,25 @@ pub use applied::Applied;
 pub(crate) use cache::ToolName;
 pub use cache::{CacheRule, CacheScope, CacheSettings};
 pub use discovery::DiscoverySettings;
+pub use expand::Variables;
 pub use file::ConfigFile;
-pub(crate) use file::{ServersOneByOne, servers_one_by_one};
-pub use mistakes::Mistake;
-pub(crate) use mistakes::{Knowing, mistakes};
+pub(crate) use mistakes::Knowing;
+pub use mistakes::{Diagnostic, Severity};
 pub use permissions::{LoosePermissions, Writers};
 pub use pins::{OnChange, PinSettings};
+pub(crate) use reading::{Reading, ServersOneByOne, read, servers_one_by_one};
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(crate) use server::BEARER;
 pub(crate) use server::ServerSpec;
 pub use server::{Endpoint, ProxyChoice, Server, SubprotocolChoice, WEIGHT_MAX};
 pub use settings::{
-    AffinitySettings, BackoffSettings, BreakerMode, BreakerSettings, Collisions, LimitSettings,
-    LivenessSettings, MailboxSettings, PoolSettings, ProcessSettings, RestartKind, RestartSettings,
-    RetrySettings, Settings,
+    AffinitySettings, AllVariables, BackoffSettings, BreakerMode, BreakerSettings, Collisions, InheritEnv,
+    LimitSettings, LivenessSettings, MailboxSettings, PoolSettings, ProcessSettings, RestartKind,
+    RestartSettings, RetrySettings, Settings,
 };
 pub use source::{Place, SourceConfig, TlsConfig};
 pub use tls::TlsOptions;
+pub(crate) use tools::ToolChoice;
 pub use wire::{Dialect, EraChoice};
 
 crate::error::debug_as_display!(ConfigError);

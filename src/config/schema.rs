@@ -12,21 +12,21 @@ use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::ConfigFile;
-use super::file::{InOrder, Written};
-use crate::id::ID_BYTES_MAX;
+use super::file::{Servers, Written};
+use super::reading::IDLE_KEYS;
 use crate::secret::Secret;
 
-/// A value that may stand elsewhere: texts, `$${` for `${` itself, and `${…}` of the two kinds that there are.
-const REFERENCE: &str = r"^(?:[^$]|\$+[^${]|\$\$+\{|\$\{(?:env|file):[^}]+\})*\$*$";
+/// A value that may stand elsewhere: texts, `$${` for `${` itself, and `${…}`. Which names there are is the host's to say.
+const REFERENCE: &str = r"^(?:[^$]|\$+[^${]|\$\$+\{|\$\{[^}]+\})*\$*$";
 
 impl ConfigFile {
     /// The JSON schema (2020-12) of a `servers.json`, with the meaning of each key and its default. What it refuses,
-    /// [`parse`](Self::parse) refuses; it cannot tell every mistake that [`mistakes`](Self::mistakes) tells.
+    /// [`mistakes`](Self::mistakes) tells, save in servers that are switched off; it cannot tell every mistake.
     ///
     /// ```
     /// let schema = mcp_troupe::ConfigFile::schema();
     /// assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
-    /// assert_eq!(schema["required"], serde_json::json!(["mcpServers"]));
+    /// assert_eq!(schema["properties"]["mcpServers"]["type"], "object");
     /// ```
     pub fn schema() -> serde_json::Value {
         let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
@@ -44,12 +44,26 @@ fn largest_number(schema: &mut Schema) {
     }
 }
 
-/// A server has a `url` or a `command`.
+/// A server has a `url`, in one of its spellings, or a `command`. Some keys of other clients change nothing.
 pub(super) fn one_way_to_reach_it(schema: &mut Schema) {
     // Null is the same as none.
-    let ways = ["url", "command"]
+    let ways = ["url", "httpUrl", "serverUrl", "command"]
         .map(|key| serde_json::json!({"required": [key], "properties": {key: {"type": "string"}}}));
     schema.insert("oneOf".to_owned(), ways.to_vec().into());
+    let idle = format!("^(?:{})$", IDLE_KEYS.join("|"));
+    schema.insert("patternProperties".to_owned(), serde_json::json!({idle: true}));
+}
+
+/// Servers stand under one of two keys, or are the whole file.
+pub(super) fn several_forms(schema: &mut Schema) {
+    let server = serde_json::json!({"$ref": "#/$defs/Server"});
+    let apart = serde_json::json!({"$schema": true, "inputs": true, "discovery": true, "troupe": true});
+    let forms = serde_json::json!([
+        {"required": ["mcpServers"], "not": {"required": ["servers"]}},
+        {"required": ["servers"], "not": {"required": ["mcpServers"]}},
+        {"properties": apart, "additionalProperties": server},
+    ]);
+    schema.insert("anyOf".to_owned(), forms);
 }
 
 /// A secret that may be written as a reference to where it stands.
@@ -61,9 +75,25 @@ impl JsonSchema for Reference {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let meaning = "A text in which ${env:NAME} stands for a variable of the environment, ${file:PATH} for what is in \
-                       a file, and $${ for ${ itself.";
+        let meaning = "A text in which ${NAME} and ${env:NAME} stand for a variable of the environment, ${NAME:-default} for \
+                       one that may be missing, ${file:PATH} for what is in a file, and $${ for ${ itself.";
         json_schema!({"type": "string", "pattern": REFERENCE, "description": meaning})
+    }
+}
+
+/// The value of a variable of a program's environment.
+pub(super) struct Variable;
+
+impl JsonSchema for Variable {
+    fn schema_name() -> Cow<'static, str> {
+        "Variable".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let meaning =
+            "A text as in headers, or a number or boolean, which is its text. Null leaves the variable out.";
+        let types = ["string", "number", "boolean", "null"];
+        json_schema!({"type": types, "pattern": REFERENCE, "description": meaning})
     }
 }
 
@@ -81,7 +111,7 @@ impl JsonSchema for Secret {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for InOrder<T> {
+impl<T: JsonSchema> JsonSchema for Servers<T> {
     fn inline_schema() -> bool {
         true
     }
@@ -93,7 +123,6 @@ impl<T: JsonSchema> JsonSchema for InOrder<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "propertyNames": {"pattern": format!("^[A-Za-z0-9_.-]{{1,{ID_BYTES_MAX}}}$")},
             "additionalProperties": generator.subschema_for::<T>(),
         })
     }
@@ -108,16 +137,23 @@ pub(super) mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
-    use crate::config::{ConfigError, duration};
+    use crate::config::file::Written;
+    use crate::config::{Diagnostic, Severity, Variables, duration};
 
     pub fn validator() -> Validator {
         jsonschema::validator_for(&ConfigFile::schema()).unwrap()
     }
 
     /// Whether the mistake is one of what keys there are and of which type: all of those are the schema's business.
-    fn is_of_form(error: &ConfigError) -> bool {
+    fn is_of_form(found: &Diagnostic) -> bool {
+        let error = &found.error;
+        // Beside the servers other keys may stand; that one is misspelt the schema cannot know.
+        if found.server.is_none() && !error.key.contains('.') && error.reason.starts_with("unknown key") {
+            return false;
+        }
         let forms = [
-            "unknown field",
+            "unknown key",
+            "without a unit",
             "unknown variant",
             "invalid type",
             "invalid value",
@@ -134,10 +170,16 @@ pub(super) mod tests {
     pub fn agrees(schema: &Validator, text: &str) {
         let Ok(file) = serde_json::from_str::<Value>(text) else { return };
         let valid = schema.is_valid(&file);
-        match ConfigFile::parse(text) {
-            Ok(_) => assert!(valid, "the schema alone refuses {text}"),
-            Err(error) if is_of_form(&error) => assert!(!valid, "the parser alone refuses {text}: {error}"),
-            Err(_) => {}
+        let found = ConfigFile::read(text, &Variables::new()).diagnostics;
+        // In a server that is switched off mistakes are warnings.
+        if found.iter().any(|found| found.severity == Severity::Warning && found.server.is_some()) {
+            return;
+        }
+        let errors: Vec<_> = found.iter().filter(|found| found.severity == Severity::Error).collect();
+        match errors.iter().find(|found| is_of_form(found)) {
+            _ if errors.is_empty() => assert!(valid, "the schema alone refuses {text}"),
+            Some(error) => assert!(!valid, "the parser alone refuses {text}: {error}"),
+            None => {}
         }
     }
 
@@ -217,7 +259,13 @@ pub(super) mod tests {
             }
             if let Some(properties) = node["properties"].as_object() {
                 let told: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
-                assert_eq!(expected(&file(json!({"?": 0}))), told.into_iter().map(str::to_owned).collect());
+                // Beside the servers any other key may stand.
+                let closed = !told.contains("mcpServers");
+                assert!(
+                    !closed
+                        || expected(&file(json!({"?": 0})))
+                            == told.iter().map(|key| (*key).to_owned()).collect()
+                );
                 for base in bases(properties) {
                     for (key, property) in properties {
                         let within = |value: Value| {
@@ -249,15 +297,15 @@ pub(super) mod tests {
 
     /// What the parser says that it would have known there.
     fn expected(file: &Value) -> BTreeSet<String> {
-        let error = ConfigFile::parse(&file.to_string()).unwrap_err();
-        let (_, names) = error.reason.split_once("expected").unwrap();
+        let error = serde_json::from_value::<Written>(file.clone()).err().unwrap().to_string();
+        let (_, names) = error.split_once("expected").unwrap();
         names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     }
 
     /// What an object needs beside the key that is looked at: one of each kind that there is.
     fn bases(properties: &Map<String, Value>) -> Vec<Map<String, Value>> {
         let bases = if properties.contains_key("mcpServers") {
-            vec![json!({"mcpServers": {}})]
+            vec![json!({"mcpServers": {}}), json!({})]
         } else if properties.contains_key("command") {
             vec![json!({"url": "ws://h"}), json!({"url": "https://h"}), json!({"command": "x"})]
         } else if properties.contains_key("srv") {
@@ -293,10 +341,9 @@ pub(super) mod tests {
             ("Bearer ${env:TOKEN}", true),
             ("${file:/run/secrets/a}${env:B}$", true),
             ("$${HOME} $$${", true),
-            ("${TOKEN}", false),
-            ("${env:}", false),
+            ("${TOKEN} ${TOKEN:-x}", true),
+            ("${}", false),
             ("${env:TOKEN", false),
-            ("x${vault:a}", false),
         ] {
             assert_eq!(pattern(text), good, "{text}");
         }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::time;
-use super::{BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions, shown, shown_url};
+use super::{
+    BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions, ToolChoice, shown, shown_url,
+};
 use crate::id::{GroupId, ServerId};
 use crate::secret::Secret;
 use crate::token::{TokenProvider, TokenSource};
@@ -231,6 +233,9 @@ pub struct Server {
     pub(crate) timeout: Option<Duration>,
     pub(crate) pool: Option<PoolSettings>,
     pub(crate) breaker: Option<BreakerSettings>,
+    pub(crate) tool_choice: ToolChoice,
+    /// What references in its command line stood for: taken out of what it writes to stderr.
+    pub(crate) looked_up: Vec<Secret>,
 }
 
 impl Server {
@@ -295,6 +300,8 @@ impl Server {
             timeout: None,
             pool: None,
             breaker: None,
+            tool_choice: ToolChoice::default(),
+            looked_up: Vec::new(),
         }
     }
 
@@ -439,9 +446,34 @@ impl Server {
         self
     }
 
+    /// Offers only these of its tools, by the names that the server gives them; `*` stands for all. A call of another is one of
+    /// an unknown tool. Several calls add up.
+    pub fn only_tools(mut self, tools: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tool_choice.add_only(tools.into_iter().map(Into::into));
+        self
+    }
+
+    /// Offers none of these of its tools, by the names that the server gives them; `*` stands for all. A call of one is a call of
+    /// an unknown tool. Several calls add up, and go before [`only_tools`](Self::only_tools).
+    pub fn without_tools(mut self, tools: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tool_choice.add_without(tools.into_iter().map(Into::into));
+        self
+    }
+
     /// Its id as the operator wrote it.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// How it is reached.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What is noted of it under a key; see [`metadata`](Self::metadata). A `servers.json` notes `name`, where the id is not the
+    /// name that the file gives it, `description`, `autoApprove`, `alwaysAllow` and `trust`.
+    pub fn metadata_of(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
     }
 
     /// Checks it and settles what it leaves to the troupe. The error names the key, `<id>.<key>`.
@@ -513,6 +545,8 @@ impl Server {
             timeout: self.timeout,
             pool,
             breaker,
+            tool_choice: self.tool_choice,
+            looked_up: self.looked_up,
             order,
         })
     }
@@ -538,6 +572,9 @@ pub(crate) struct ServerSpec {
     pub timeout: Option<Duration>,
     pub pool: PoolSettings,
     pub breaker: BreakerSettings,
+    pub tool_choice: ToolChoice,
+    /// What references in its command line stood for.
+    pub looked_up: Vec<Secret>,
     /// Its place among the registrations; settles which of two equal tools is shown.
     pub order: usize,
 }
@@ -573,7 +610,10 @@ impl ServerSpec {
             trusted: _,
             metadata: _,
             timeout: _,
+            tool_choice: _,
             order: _,
+            // Part of the endpoint as well.
+            looked_up: _,
         } = self;
         (id, endpoint, tls, tokens) == (&other.id, &other.endpoint, &other.tls, &other.tokens)
             && (dialect, era, stream) == (&other.dialect, &other.era, &other.stream)

@@ -92,8 +92,54 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// How far the answers of sources of servers are believed.
     pub discovery: DiscoverySettings,
+    /// Whether a mistake in one server refuses the whole configuration: `false`, so that it costs that server alone.
+    pub strict: bool,
+    /// Which further variables of this process's environment stdio servers inherit: none.
+    pub inherit_env: InheritEnv,
     /// Limits on sizes and tables.
     pub limits: LimitSettings,
+}
+
+/// Variables of the environment that stdio servers inherit, beside those that tell where things are, such as `PATH`, `HOME`,
+/// and the variables of proxies and authorities.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum InheritEnv {
+    /// These, by their names.
+    Names(Vec<String>),
+    /// All of them.
+    All(AllVariables),
+}
+
+/// The word `all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum AllVariables {
+    /// Each variable of this process.
+    All,
+}
+
+impl Default for InheritEnv {
+    fn default() -> Self {
+        Self::Names(Vec::new())
+    }
+}
+
+impl InheritEnv {
+    /// Checks that each is the name of a variable.
+    fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::Names(names) if names.len() > COUNT_MAX as usize => {
+                Err(ConfigError::new("inheritEnv", "has more than a million names"))
+            }
+            Self::Names(names) if names.iter().any(|name| name.is_empty() || name.contains(['=', '\0'])) => {
+                Err(ConfigError::new("inheritEnv", "has a name that is empty, or has a = or NUL"))
+            }
+            Self::Names(_) | Self::All(_) => Ok(()),
+        }
+    }
 }
 
 /// What a bare tool name means that several groups offer.
@@ -396,6 +442,8 @@ impl Default for Settings {
             pins: None,
             cache: CacheSettings::default(),
             discovery: DiscoverySettings::default(),
+            strict: false,
+            inherit_env: InheritEnv::default(),
             limits: LimitSettings::default(),
         }
     }
@@ -632,6 +680,7 @@ impl Settings {
         }
         self.cache.check().map_err(|error| error.under("cache"))?;
         self.discovery.check().map_err(|error| error.under("discovery"))?;
+        self.inherit_env.check()?;
         self.limits.check().map_err(|error| error.under("limits"))
     }
 }

@@ -427,6 +427,8 @@ pub(crate) fn connector(
                 args: args.clone(),
                 env: env.clone(),
                 cwd: cwd.clone(),
+                inherit: settings.inherit_env.clone(),
+                masked: spec.looked_up.clone(),
                 message_bytes_max: settings.limits.message_bytes_max,
             };
             Ok(Arc::new(stdio::StdioConnector::new(options)))

@@ -19,7 +19,7 @@ use crate::config::{
 use crate::discovery::{Source, source_named};
 use crate::error::RpcError;
 use crate::event::Origin;
-use crate::id::SourceId;
+use crate::id::{ServerId, SourceId};
 use crate::policy::classify::{Classifier, classify};
 use crate::policy::pins::{Pinning, Pins};
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
@@ -71,6 +71,8 @@ pub struct TroupeBuilder {
     described: Vec<SourceConfig>,
     /// What of that configuration others may write.
     loose: Vec<LoosePermissions>,
+    /// Servers that it has switched off.
+    disabled: Vec<ServerId>,
     pinning: Option<Pinning>,
     seed: Option<u64>,
 }
@@ -86,6 +88,7 @@ impl TroupeBuilder {
             sources: Vec::new(),
             described: Vec::new(),
             loose: Vec::new(),
+            disabled: Vec::new(),
             pinning: None,
             seed: None,
         }
@@ -127,7 +130,9 @@ impl TroupeBuilder {
 
     /// Takes servers, sources and settings from a `servers.json`.
     pub fn config(mut self, file: ConfigFile) -> Self {
+        file.log_mistakes();
         self.settings = file.settings;
+        self.disabled = file.disabled.iter().filter_map(|id| ServerId::new(id).ok()).collect();
         self.loose.extend(file.loose);
         self.described.extend(file.sources.iter().cloned());
         for config in &file.sources {
@@ -250,8 +255,19 @@ impl TroupeBuilder {
     }
 
     async fn begin(self, supervisor: Option<ActorCell>) -> Result<Troupe, StartError> {
-        let Self { settings, servers, extra, classifier, handlers, sources, described, loose, pinning, seed } =
-            self;
+        let Self {
+            settings,
+            servers,
+            extra,
+            classifier,
+            handlers,
+            sources,
+            described,
+            loose,
+            disabled,
+            pinning,
+            seed,
+        } = self;
         settings.check().map_err(|error| error.under("troupe"))?;
         let pinning = match (pinning, &settings.pins) {
             (Some(given), _) => Some(given),
@@ -297,6 +313,7 @@ impl TroupeBuilder {
             sources,
             described,
             loose,
+            disabled,
             pinning: pinning.map(Arc::new),
             strategies,
             classifier,

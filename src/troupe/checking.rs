@@ -1,16 +1,62 @@
-//! Looks for every mistake of a `servers.json` without starting anything.
+//! Reads a `servers.json` without starting anything.
 
 use super::pinning;
-use crate::config::{ConfigError, ConfigFile, Knowing, Mistake, mistakes};
+use crate::config::{
+    self, ConfigError, ConfigFile, Diagnostic, Knowing, Reading, ServerSpec, Settings, Severity, Variables,
+};
 use crate::policy::strategy::Strategies;
 use crate::transport;
 
 impl ConfigFile {
-    /// The mistakes in the text of a `servers.json`, in its order: every one in the descriptions of servers and in the settings,
-    /// and the first one beside them. They are what [`parse`](Self::parse) refuses, addresses that no
-    /// transport takes, a strategy that does not ship with this library, pins that cannot be read, and references such as
-    /// `${env:NAME}` where none is looked up. Nothing is started and nobody is asked; files that the text names are read, on
-    /// this thread.
+    /// Reads the text of a `servers.json`, and what its references name: `${NAME}`, `${NAME:-default}`, `${env:NAME}` and
+    /// `${file:PATH}` in `command`, `args`, `env`, `envFile`, `cwd`, `url`, `headers`, `bearer` and `tls`. A secret that changes
+    /// takes effect when the file is read again.
+    ///
+    /// A server that has a mistake is left out, see [`left_out`](Self::left_out) and [`diagnostics`](Self::diagnostics): unknown
+    /// keys, wrong types, values out of range, a server without `url` or `command`, keys that belong to another kind of server,
+    /// an address that no transport takes, or a secret that is not there.
+    ///
+    /// # Errors
+    /// The first mistake that concerns the whole, with its key as a path: a text that is no JSON, no servers, and what is wrong
+    /// with `discovery` or `troupe`. With `troupe.strict`, the first mistake. Of values that may be a secret, in the right place or
+    /// a wrong one, it says nothing; numbers, and names of strategies and sources, are told.
+    ///
+    /// Files that hold secrets are read on this thread, which waits for the disk: [`ConfigWatch`](crate::ConfigWatch) does it on
+    /// another one.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::parse_with(text, &Variables::new())
+    }
+
+    /// The same, with names that the host gives, such as `${workspaceFolder}`.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse).
+    pub fn parse_with(text: &str, variables: &Variables) -> Result<Self, ConfigError> {
+        Self::read(text, variables).file
+    }
+
+    /// The same, with all that was found about the text.
+    pub(crate) fn read(text: &str, variables: &Variables) -> Reading {
+        // A host may have strategies of its own, and pins that are not there yet.
+        config::read(text, variables, &Knowing { server: &reached, strategy: &|_| Ok(()), pins: &|_| Ok(()) })
+    }
+
+    /// All that is wrong with the text of a `servers.json`, and warnings about it, in its order. The errors among them are what
+    /// [`parse`](Self::parse) refuses or leaves out, a strategy that does not ship with this library, and pins that cannot be
+    /// read. Nothing is started and nobody is asked; files that the text names are read, on this thread.
+    pub fn diagnose(text: &str, variables: &Variables) -> Vec<Diagnostic> {
+        let knowing = Knowing {
+            server: &reached,
+            strategy: &|name| match Strategies::with_builtin().select(name) {
+                Ok(()) => Ok(()),
+                Err(error) => Err(ConfigError::new("strategy", error.to_string())),
+            },
+            pins: &|settings| pinning::read(settings).map(|_| ()),
+        };
+        config::read(text, variables, &knowing).diagnostics
+    }
+
+    /// The errors among what [`diagnose`](Self::diagnose) finds with the environment of this process.
     ///
     /// ```
     /// let text = r#"{"mcpServers": {"a": {"url": "ws://h", "wieght": 1}}, "troupe": {"callTimeout": 30}}"#;
@@ -18,20 +64,15 @@ impl ConfigFile {
     /// let keys: Vec<&str> = mistakes.iter().map(|mistake| mistake.error.key.as_str()).collect();
     /// assert_eq!(keys, ["mcpServers.a.wieght", "troupe.callTimeout"]);
     /// ```
-    pub fn mistakes(text: &str) -> Vec<Mistake> {
-        let knowing = Knowing {
-            // A description names no tokens, so nothing runs beside the connector.
-            server: &|spec, settings| {
-                let reached = transport::connector(spec, settings, Box::new(()))
-                    .and_then(|_| transport::check_files(&spec.tls));
-                reached.map_err(|error| ConfigError::new(error.key(spec), error.to_string()))
-            },
-            strategy: &|name| match Strategies::with_builtin().select(name) {
-                Ok(()) => Ok(()),
-                Err(error) => Err(ConfigError::new("strategy", error.to_string())),
-            },
-            pins: &|settings| pinning::read(settings).map(|_| ()),
-        };
-        mistakes(text, &knowing)
+    pub fn mistakes(text: &str) -> Vec<Diagnostic> {
+        let found = Self::diagnose(text, &Variables::new()).into_iter();
+        found.filter(|found| found.severity == Severity::Error).collect()
     }
+}
+
+/// Whether a server can be reached as it is described. A description names no tokens, so nothing runs beside the connector.
+fn reached(spec: &ServerSpec, settings: &Settings) -> Result<(), ConfigError> {
+    let reached =
+        transport::connector(spec, settings, Box::new(())).and_then(|_| transport::check_files(&spec.tls));
+    reached.map_err(|error| ConfigError::new(error.key(spec), error.to_string()))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::config::files::{self, Content, Gate, Stamp};
-use crate::config::{ConfigError, ConfigFile};
+use crate::config::{ConfigError, ConfigFile, Diagnostic, Reading as Said, Variables};
 
 crate::error::debug_as_display!(ConfigFileError);
 
@@ -31,13 +31,15 @@ pub enum ConfigFileError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// It has a mistake.
+    /// It has a mistake that concerns the whole.
     #[error("{}: {source}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
         /// The mistake.
         source: ConfigError,
+        /// All that is wrong with the file, and warnings about it, with their places.
+        diagnostics: Vec<Diagnostic>,
     },
 }
 
@@ -46,7 +48,7 @@ struct Reading {
     stamp: Stamp,
     text: Arc<str>,
     /// What it says; none if it was not to be parsed, being the same text as before.
-    said: Option<Result<ConfigFile, ConfigError>>,
+    said: Option<Said>,
 }
 
 /// Follows a `servers.json`: gives what it says, and again whenever that has changed.
@@ -71,6 +73,7 @@ struct Reading {
 /// ```
 pub struct ConfigWatch {
     path: PathBuf,
+    variables: Variables,
     disk: Gate,
     looks: Option<Interval>,
     /// The state at the last look; none while there is no such file.
@@ -90,17 +93,26 @@ impl fmt::Debug for ConfigWatch {
 impl ConfigWatch {
     /// Will follow this file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), disk: Gate::new(), looks: None, seen: None, taken: None, text: None }
+        let (path, variables) = (path.into(), Variables::new());
+        Self { path, variables, disk: Gate::new(), looks: None, seen: None, taken: None, text: None }
+    }
+
+    /// Gives the names that references in the file may have, such as `${workspaceFolder}`.
+    #[must_use]
+    pub fn variables(mut self, variables: Variables) -> Self {
+        self.variables = variables;
+        self
     }
 
     /// Reads the file now, changed or not.
     ///
     /// # Errors
-    /// The file cannot be read, or has a mistake.
+    /// The file cannot be read, or has a mistake that concerns the whole.
     pub async fn read(&mut self) -> Result<ConfigFile, ConfigFileError> {
         let said = self.take(false).await?;
-        said.unwrap_or_else(|| Err(ConfigError::new("servers.json", "was not read")))
-            .map_err(|source| self.wrong(source))
+        let unread =
+            || Said { file: Err(ConfigError::new("servers.json", "was not read")), diagnostics: Vec::new() };
+        self.given(said.unwrap_or_else(unread))
     }
 
     /// Waits until the file says something else than when it was last read. It is looked at each second, and read when it
@@ -123,26 +135,26 @@ impl ConfigWatch {
                 && now != self.taken
                 && let Some(said) = self.take(true).await?
             {
-                return said.map_err(|source| self.wrong(source));
+                return self.given(said);
             }
         }
     }
 
     /// Reads the text, and what it says: on a thread that may wait, for it may name secrets in further files. Nothing is
     /// remembered before all of that is done. None if only another text was wanted and it is the same.
-    async fn take(
-        &mut self,
-        only_another: bool,
-    ) -> Result<Option<Result<ConfigFile, ConfigError>>, ConfigFileError> {
+    async fn take(&mut self, only_another: bool) -> Result<Option<Said>, ConfigFileError> {
         let (path, former) = (self.path.clone(), self.text.clone().filter(|_| only_another));
+        let variables = self.variables.clone();
         let read = self.disk.aside(move || {
             let Content { bytes, stamp } = files::read_stamped(&path, FILE_BYTES_MAX)?;
             let text =
                 String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is no text in UTF-8"))?;
             let said = (former.as_deref() != Some(&*text)).then(|| {
-                let mut file = ConfigFile::parse(&text)?;
-                file.loose = file.loose_permissions(&path);
-                Ok(file)
+                let mut said = ConfigFile::read(&text, &variables);
+                if let Ok(file) = &mut said.file {
+                    file.loose = file.loose_permissions(&path);
+                }
+                said
             });
             Ok(Reading { stamp, text: text.into(), said })
         });
@@ -160,8 +172,9 @@ impl ConfigWatch {
         }
     }
 
-    fn wrong(&self, source: ConfigError) -> ConfigFileError {
-        ConfigFileError::Config { path: self.path.clone(), source }
+    fn given(&self, said: Said) -> Result<ConfigFile, ConfigFileError> {
+        let Said { file, diagnostics } = said;
+        file.map_err(|source| ConfigFileError::Config { path: self.path.clone(), source, diagnostics })
     }
 }
 

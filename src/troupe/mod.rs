@@ -114,9 +114,9 @@ impl Readiness {
     }
 }
 
-/// Whether a server is out of service, or about to be, by order of the host.
+/// Whether a server is out of service, or about to be, by order of the host or of the configuration.
 fn is_resting(info: &ServerInfo) -> bool {
-    matches!(info.status, ServerStatus::Draining | ServerStatus::Stopped)
+    matches!(info.status, ServerStatus::Draining | ServerStatus::Stopped | ServerStatus::Disabled)
 }
 
 /// The servers did not become ready in time: where each of them stands. Its text has a line for each that is not ready.
@@ -572,6 +572,7 @@ impl Troupe {
     /// A mistake in the configuration, an unknown strategy, too many servers, or a troupe that has ended. Then nothing has
     /// changed.
     pub async fn apply(&self, file: ConfigFile) -> Result<Applied, ApplyError> {
+        file.log_mistakes();
         let wrong = wrong_files(&file.servers).await;
         let file = Box::new(file);
         let answer = ask(&self.0.root, |port| RootMsg::Apply { file, wrong, port }).await;

@@ -36,7 +36,7 @@ pub fn example(name: &str) -> tokio::process::Command {
 /// The text of a `servers.json`, which the schema takes if the parser does.
 pub fn servers_json(text: impl ToString) -> String {
     let text = text.to_string();
-    if ConfigFile::parse(&text).is_ok() {
+    if ConfigFile::parse(&text).is_ok_and(|file| file.left_out.is_empty() && file.disabled.is_empty()) {
         let file = serde_json::from_str(&text).unwrap();
         assert!(jsonschema::is_valid(&ConfigFile::schema(), &file), "the schema refuses {text}");
     }

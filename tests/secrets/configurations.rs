@@ -1,6 +1,7 @@
 //! Secrets wherever people put them in a configuration, and every text that leaves.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use mcp_troupe::testkit::{Script, ScriptedServer};
 use mcp_troupe::transport::http::HttpOptions;
 use mcp_troupe::transport::stdio::StdioOptions;
 use mcp_troupe::transport::websocket::WebSocketOptions;
-use mcp_troupe::{Call, ConfigFile, ConfigWatch, Server, Troupe};
+use mcp_troupe::{Call, ConfigFile, ConfigWatch, Server, Troupe, Variables};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -30,8 +31,8 @@ fn told(text: &str) -> String {
         Ok(file) => write!(told, "{file:?} {file:#?}").unwrap(),
         Err(error) => write!(told, "{error} {error:?}").unwrap(),
     }
-    for mistake in ConfigFile::mistakes(text) {
-        write!(told, "\n{mistake} {mistake:?}").unwrap();
+    for found in ConfigFile::diagnose(text, &Variables::new().set("SECRET", CORE)) {
+        write!(told, "\n{found} {found:?} {}", found.render(Path::new("servers.json"), 80)).unwrap();
     }
     told
 }
@@ -93,6 +94,28 @@ proptest! {
     }
 }
 
+#[test]
+fn what_a_reference_stands_for_is_shown_nowhere() {
+    let variables = Variables::new().set("SECRET", CORE).on_input(|_| Some(CORE.into()));
+    let servers = json!({
+        "path": {"url": "http://127.0.0.1:1/${SECRET}"},
+        "first": {"url": "wss://127.0.0.1:1/${SECRET}/mcp"},
+        "query": {"httpUrl": "http://127.0.0.1:1/mcp?key=${input:x}"},
+        "args": {"command": "x", "args": ["--key=${SECRET}"], "env": {"A": "${SECRET}"}},
+        "wrong": {"url": "http://127.0.0.1:1/${SECRET}", "weight": 0, "headers": {"${SECRET}": "${SECRET}"}},
+        "nul": {"command": "x", "args": ["\0${SECRET}"], "env": {"A=": "${SECRET}"}},
+        "port": {"url": "http://127.0.0.1:${SECRET}/mcp"},
+    });
+    let text = json!({"mcpServers": servers}).to_string();
+    let file = ConfigFile::parse_with(&text, &variables).unwrap();
+    assert_eq!(file.left_out, ["nul", "port", "wrong"]);
+    let mut told = format!("{file:?} {file:#?} {variables:?}");
+    for found in &file.diagnostics {
+        write!(told, "{found} {}", found.render(Path::new("f"), 80)).unwrap();
+    }
+    assert_eq!(leak(&told), None);
+}
+
 #[tokio::test]
 async fn what_follows_a_file_shows_none_of_its_text() {
     let folder = tempfile::tempdir().unwrap();
@@ -123,6 +146,8 @@ async fn right(live: &[ScriptedServer; 2]) -> Value {
         "gone-http": {"url": format!("http://127.0.0.1:1/api/{CORE}/mcp;key={CORE}"), "bearer": CORE},
         "line": {"command": format!("no-such-command --token {CORE}"), "env": {"T": CORE}},
         "variable": {"command": format!("TOKEN={CORE} no-such-command"), "args": [CORE]},
+        "looked-up": {"url": format!("http://127.0.0.1:1/${{NONE:-{CORE}}}")},
+        "stderr": {"command": "sh", "args": ["-c", "echo $1 >&2; exit 1", "sh", format!("${{NONE:-{CORE}}}")]},
     }})
 }
 

@@ -67,6 +67,10 @@ pub fn configuration() -> impl Strategy<Value = Value> {
         secret().prop_map(|s| json!({"command": "x", "env": {format!("TOKEN={s}"): ""}})),
         secret().prop_map(|s| json!({"command": "x", "env": {"TOKEN": format!("${{vault:{s}}}")}})),
         secret().prop_map(|s| json!({"command": "x", "apiKey": s, "token": s})),
+        secret().prop_map(|s| json!({"command": "x", "args": [format!("${{NONE:-{s}}}")], "wieght": s})),
+        (url(), secret())
+            .prop_map(|(url, s)| json!({"httpUrl": url, "transport": s, "autoApprove": {"x": s}})),
+        secret().prop_map(|s| json!({"command": "x", "env": {"T": s}, "disabled": true, "type": s})),
         secret().prop_map(|s| json!({"command": "x", format!("apiKey: {s}"): 1})),
         secret().prop_map(|s| json!({"url": "wss://h", "tls": {"certFile": pem(&s), "keyFile": pem(&s)}})),
     ];

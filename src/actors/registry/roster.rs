@@ -1,5 +1,6 @@
 //! What handles see of the servers: one immutable snapshot, published by the registry.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::actors::server::ServerMsg;
-use crate::event::ServerStatus;
-use crate::id::ServerId;
+use crate::event::{Origin, ServerStatus};
+use crate::id::{GroupId, Incarnation, ServerId};
 use crate::policy::catalogue::{Catalogue, Offer};
 use crate::policy::search::SearchIndex;
 use crate::stats::ServerInfo;
@@ -56,13 +57,37 @@ impl RosterEntry {
         }
         info
     }
+
+    /// A server that the configuration has switched off.
+    pub fn disabled(server: &ServerId) -> Self {
+        let info = ServerInfo {
+            id: server.clone(),
+            group: GroupId::from(server),
+            tags: Vec::new(),
+            origin: Origin::Configured,
+            metadata: BTreeMap::new(),
+            endpoint: String::new(),
+            status: ServerStatus::Disabled,
+            reason: None,
+            starting: None,
+            retry_at: None,
+            incarnation: Incarnation::FIRST,
+            restarts: 0,
+            tools: 0,
+        };
+        Self { info, actor: None, offer: None, leaving: false, settled: true, timeout: None }
+    }
 }
 
 impl Roster {
     /// Whether the catalogue has everything that there is: there are servers, and each in service has told its tools.
     pub fn all_listed(&self) -> bool {
-        let resting =
-            |entry: &RosterEntry| matches!(entry.info.status, ServerStatus::Draining | ServerStatus::Stopped);
+        let resting = |entry: &RosterEntry| {
+            matches!(
+                entry.info.status,
+                ServerStatus::Draining | ServerStatus::Stopped | ServerStatus::Disabled
+            )
+        };
         let listed = self.entries.iter().all(|entry| entry.offer.is_some() || resting(entry));
         self.told && self.complete && listed && !self.entries.is_empty()
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Ending, RootState};
 use crate::actors::cache::{CacheMsg, Caching};
-use crate::actors::registry::{Registration, RegistryMsg, WrongFiles};
+use crate::actors::registry::{Registration, RegistryMsg, Taken, WrongFiles};
 use crate::actors::router::RouterMsg;
 use crate::config::{Applied, ConfigError, ConfigFile, ServerSpec, Settings};
 use crate::event::{Event, Origin};
@@ -54,9 +54,12 @@ impl RootState {
         file: ConfigFile,
         wrong: &WrongFiles,
     ) -> Result<(Applied, u64), ApplyError> {
-        let loose = file.loose.clone();
+        let (loose, disabled) = (file.loose.clone(), file.disabled.clone());
         let Checked { settings, added, replaced, amended, removed, applied } = self.checked(file, wrong)?;
-        self.configuration += 1;
+        self.configuration = Taken {
+            number: self.configuration.number.saturating_add(1),
+            disabled: disabled.iter().filter_map(|id| ServerId::new(id).ok()).collect(),
+        };
         self.tell_loose(loose);
         self.change_settings(settings);
         let touched: Vec<ServerId> =
@@ -85,9 +88,9 @@ impl RootState {
         // What sources say of them may have come to count, or no longer does.
         touched.iter().for_each(|server| self.reconcile(server));
         // A registry that has just ended is replaced by one that is given all of it.
-        let _ = self.cast.registry.cast(RegistryMsg::Applied(self.configuration));
-        self.cast.context.emit(Event::ConfigurationApplied(applied.clone()));
-        Ok((applied, self.configuration))
+        let _ = self.cast.registry.cast(RegistryMsg::Applied(self.configuration.clone()));
+        self.cast.context.emit(Event::ConfigurationApplied(Box::new(applied.clone())));
+        Ok((applied, self.configuration.number))
     }
 
     /// Checks everything and changes nothing.
@@ -96,7 +99,15 @@ impl RootState {
             Ending::No => {}
             Ending::Draining | Ending::Drained { .. } => return Err(ApplyError::Closed),
         }
-        let ConfigFile { servers, sources, settings: wanted, loose: _ } = file;
+        let ConfigFile {
+            servers,
+            disabled: _,
+            left_out,
+            diagnostics: _,
+            sources,
+            settings: wanted,
+            loose: _,
+        } = file;
         wanted.check().map_err(|error| error.under("troupe"))?;
         (self.strategies)().select(&wanted.strategy)?;
         let settings = self.settings.turned_into(&wanted);
@@ -113,7 +124,8 @@ impl RootState {
         let playing = self.registered.values().filter_map(|registered| {
             let stays = (!registered.leaving).then_some(&registered.registration);
             let Registration { spec, origin, .. } = stays.or(registered.next.as_ref())?;
-            Some((&**spec, origin))
+            // What the configuration says of it now cannot be played: what it said before goes on.
+            (!left_out.iter().any(|id| spec.id == *id.as_str())).then_some((&**spec, origin))
         });
         let Changes { added, removed, replaced, amended, unchanged, kept } = changes(playing, specs);
         let names = |specs: &[ServerSpec]| specs.iter().map(|spec| spec.id.clone()).collect();
@@ -128,6 +140,7 @@ impl RootState {
             amended: names(&amended),
             unchanged,
             kept,
+            left_out: left_out.iter().filter_map(|id| ServerId::new(id).ok()).collect(),
             settings: self.settings.differing_keys(&settings),
             pending,
         };

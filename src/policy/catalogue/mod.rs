@@ -13,7 +13,7 @@ mod template;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::config::Collisions;
+use crate::config::{Collisions, ToolChoice};
 use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
 use crate::offer::OfferKind;
@@ -63,6 +63,17 @@ impl Offer {
             OfferKind::ResourceTemplate => &self.templates,
             OfferKind::Prompt => &self.prompts,
         }
+    }
+
+    /// The same without the tools that its operator does not want.
+    pub fn chosen(mut self, choice: &ToolChoice) -> Self {
+        if !choice.is_all() {
+            let chosen = |tools: &Arc<[Definition]>| {
+                tools.iter().filter(|tool| choice.offers(&tool.name)).cloned().collect::<Arc<[_]>>()
+            };
+            (self.tools, self.blocked) = (chosen(&self.tools), chosen(&self.blocked));
+        }
+        self
     }
 
     /// The same, to be changed.

@@ -167,7 +167,8 @@ impl<S> View<S> {
             | ServerStatus::Restarting
             | ServerStatus::Quarantined
             | ServerStatus::Draining
-            | ServerStatus::Stopped => self.standing.hopeful,
+            | ServerStatus::Stopped
+            | ServerStatus::Disabled => self.standing.hopeful,
         }
     }
 

@@ -99,6 +99,8 @@ impl fmt::Debug for HttpOptions {
 
 /// Opens links to one server over HTTP.
 pub struct HttpConnector {
+    /// Where the server is, as it may be shown.
+    shown: String,
     site: Arc<Site>,
     clients: Clients,
 }
@@ -151,7 +153,7 @@ impl HttpConnector {
             headers.insert(PROXY_AUTHORIZATION, authorization.clone());
         }
         let site = Site::new(uri, headers, &options);
-        Ok(Self { site: Arc::new(site), clients })
+        Ok(Self { shown: shown_url(&options.url), site: Arc::new(site), clients })
     }
 }
 
@@ -164,7 +166,7 @@ impl Connector for HttpConnector {
     }
 
     fn endpoint(&self) -> String {
-        shown_url(&self.site.uri.to_string())
+        self.shown.clone()
     }
 
     fn mirrors(&self) -> bool {

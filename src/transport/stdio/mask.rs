@@ -1,7 +1,7 @@
 //! The values of a server's environment, taken out of what it writes to its stderr: some servers tell the token that they could
 //! not use, and their last words become part of an error.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
@@ -18,9 +18,12 @@ const MASKED: &[u8] = b"***";
 pub(super) struct Mask(Vec<Secret>);
 
 impl Mask {
-    /// Takes out the values of these variables; of one with several lines, each of them.
-    pub fn of(env: &BTreeMap<String, Secret>) -> Self {
-        let lines = env.values().flat_map(|value| value.expose().lines().map(str::trim));
+    /// Takes out these values; of one with several lines, each of them. The path of a file or folder that there is stays: what a
+    /// program says of its files would tell nothing without it.
+    pub fn of<'v>(values: impl IntoIterator<Item = &'v Secret>) -> Self {
+        let is_path = |value: &str| value.starts_with(['/', '\\']) && Path::new(value).exists();
+        let secrets = values.into_iter().map(Secret::expose).filter(|value| !is_path(value));
+        let lines = secrets.flat_map(|value| value.lines().map(str::trim));
         let mut values: Vec<&str> = lines.filter(|line| line.len() >= VALUE_BYTES_MIN).collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self(values.into_iter().map(Secret::from).collect())
@@ -61,13 +64,17 @@ mod tests {
             ("KEY", "-----BEGIN\n  line-of-a-key\n"),
             ("DEBUG", "true"),
             ("EMPTY", ""),
+            ("HOME", "/"),
+            ("FOLDER", env!("CARGO_MANIFEST_DIR")),
         ];
-        let mask = Mask::of(&env.map(|(name, value)| (name.to_owned(), value.into())).into());
+        let values = env.map(|(_, value)| value.into());
+        let mask = Mask::of(&values);
         for (line, told) in [
             ("true: bad token s3cret-token, s3cret-token!", "true: bad token ***, ***!"),
             ("s3cret-token-and-more", "***"),
             ("key: line-of-a-key", "key: ***"),
             ("nothing of it", "nothing of it"),
+            (concat!(env!("CARGO_MANIFEST_DIR"), "/x"), concat!(env!("CARGO_MANIFEST_DIR"), "/x")),
         ] {
             assert_eq!(mask.apply(Bytes::from(line)), told, "{line}");
         }

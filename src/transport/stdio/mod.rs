@@ -13,7 +13,7 @@
 //! way, and a pool of one means one.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{BoxFuture, Connector, DialError, Link};
-use crate::config::shown;
+use crate::config::{AllVariables, InheritEnv, shown};
 use crate::secret::Secret;
 
 #[cfg(unix)]
@@ -69,6 +69,22 @@ const INHERITED: [&str; 15] = [
     "USERPROFILE",
 ];
 
+/// What leads out of the networks of companies, in capital letters or small ones: proxies, and the authorities of their TLS.
+/// Without it no `npx` or `uvx` reaches its registry there.
+const INHERITED_OF_NETWORKS: [&str; 8] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+];
+
+/// How the variables begin that say where programs keep their files: caches of what was downloaded among them.
+const INHERITED_OF_FOLDERS: &str = "XDG_";
+
 /// Orders to a keeper that it has not taken: two to hold something and one to end, with some room.
 const ORDERS_MAX: usize = 4;
 
@@ -85,6 +101,10 @@ pub struct StdioOptions {
     pub env: BTreeMap<String, Secret>,
     /// The folder it runs in; this process's own unless said.
     pub cwd: Option<PathBuf>,
+    /// Further variables of this process that it inherits.
+    pub inherit: InheritEnv,
+    /// Values that are taken out of what it writes to stderr, beside those of `env`. They are never shown.
+    pub masked: Vec<Secret>,
     /// The longest message that is accepted, in bytes.
     pub message_bytes_max: usize,
 }
@@ -97,6 +117,8 @@ impl fmt::Debug for StdioOptions {
             .field("args", &format_args!("[{} of them]", self.args.len()))
             .field("env", &shown::names(self.env.keys()))
             .field("cwd", &self.cwd)
+            .field("inherit", &self.inherit)
+            .field("masked", &format_args!("[{} of them]", self.masked.len()))
             .field("message_bytes_max", &self.message_bytes_max)
             .finish()
     }
@@ -118,12 +140,10 @@ impl StdioConnector {
     }
 
     fn command(&self) -> Command {
-        let StdioOptions { command, args, env, cwd, .. } = &self.options;
+        let StdioOptions { command, args, env, cwd, inherit, .. } = &self.options;
         let mut started = Command::new(command);
         started.args(args).env_clear();
-        for name in INHERITED {
-            started.envs(std::env::var_os(name).map(|value| (OsString::from(name), value)));
-        }
+        started.envs(std::env::vars_os().filter(|(name, _)| is_inherited(name, inherit)));
         started.envs(env.iter().map(|(name, value)| (name, value.expose())));
         if let Some(cwd) = cwd {
             started.current_dir(cwd);
@@ -138,7 +158,8 @@ impl StdioConnector {
         let (exit, exited) = oneshot::channel();
         let (said, last_line) = watch::channel(None);
         // It outlives its link on purpose, and ends by itself.
-        let (mask, server) = (Mask::of(&self.options.env), self.options.server.clone());
+        let StdioOptions { env, masked, server, .. } = &self.options;
+        let (mask, server) = (Mask::of(env.values().chain(masked)), server.clone());
         tokio::spawn(Keeper::new(process, (stderr, said), mask, server, taken, exit).run());
         let limit = self.options.message_bytes_max;
         let ends = (exited, last_line);
@@ -159,6 +180,22 @@ impl StdioConnector {
         };
         DialError::Start { command: shown::command(command).into_owned(), source }
     }
+}
+
+/// Whether a variable of this process is passed on.
+fn is_inherited(name: &OsStr, inherit: &InheritEnv) -> bool {
+    let names = match inherit {
+        InheritEnv::All(AllVariables::All) => return true,
+        InheritEnv::Names(names) => names,
+    };
+    let Some(name) = name.to_str() else { return false };
+    let capital = name.to_ascii_uppercase();
+    // Where names are the same in any case, they come in any.
+    let same = |known: &str| if cfg!(windows) { known.eq_ignore_ascii_case(name) } else { known == name };
+    INHERITED.iter().any(|known| same(known))
+        || INHERITED_OF_NETWORKS.contains(&&*capital)
+        || name.starts_with(INHERITED_OF_FOLDERS)
+        || names.iter().any(|known| same(known))
 }
 
 impl Connector for StdioConnector {

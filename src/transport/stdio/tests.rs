@@ -126,8 +126,33 @@ async fn the_environment_is_what_was_configured_and_little_else() {
     // The shell sets some of its own.
     let own = ["DB_TOKEN", "PWD", "OLDPWD", "SHLVL", "_"];
     let strangers: Vec<&str> =
-        names.filter(|name| !INHERITED.contains(name) && !own.contains(name)).collect();
+        names.filter(|name| !inherited(name, &InheritEnv::default()) && !own.contains(name)).collect();
     assert!(strangers.is_empty(), "{strangers:?}");
+}
+
+fn inherited(name: &str, inherit: &InheritEnv) -> bool {
+    is_inherited(std::ffi::OsStr::new(name), inherit)
+}
+
+#[test]
+fn proxies_authorities_and_folders_are_inherited_and_others_by_name() {
+    let (none, all) = (InheritEnv::default(), InheritEnv::All(AllVariables::All));
+    for name in [
+        "PATH",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "No_Proxy",
+        "SSL_CERT_DIR",
+        "NODE_EXTRA_CA_CERTS",
+        "XDG_CACHE_HOME",
+    ] {
+        assert!(inherited(name, &none), "{name}");
+    }
+    let named = InheritEnv::Names(vec!["MY_FLAG".to_owned()]);
+    for name in ["MY_TOKEN", "MY_FLAGS", "path", "XDG", "PROXY"] {
+        assert!(!inherited(name, &named) && inherited(name, &all), "{name}");
+    }
+    assert!(inherited("MY_FLAG", &named) && !inherited("MY_FLAG", &none));
 }
 
 #[tokio::test]

@@ -93,6 +93,8 @@ impl fmt::Debug for WebSocketOptions {
 
 /// Opens WebSockets to one server.
 pub struct WebSocketConnector {
+    /// Where the server is, as it may be shown.
+    shown: String,
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
     subprotocol: SubprotocolChoice,
@@ -123,6 +125,7 @@ impl WebSocketConnector {
         };
         let headers = address::headers(&options.headers, &RESERVED_HEADERS, "the handshake itself")?;
         Ok(Self {
+            shown: shown_url(&options.url),
             uri,
             headers,
             subprotocol: options.subprotocol,
@@ -265,7 +268,7 @@ impl Connector for WebSocketConnector {
     }
 
     fn endpoint(&self) -> String {
-        shown_url(&self.uri.to_string())
+        self.shown.clone()
     }
 }
 

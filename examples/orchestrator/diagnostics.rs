@@ -1,0 +1,93 @@
+//! Tells what is wrong with a configuration, as compilers tell theirs.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Diagnostic, Severity, Variables};
+
+use crate::output::{note, say};
+use crate::{MISUSED, no_file, text_of};
+
+/// The width of a page where there is no terminal.
+const WIDTH: usize = 80;
+
+/// What references in the file at `path` mean.
+pub fn variables(path: &Path) -> Variables {
+    Variables::new().workspace_of(path)
+}
+
+/// Follows the file at `path`.
+pub fn watch(path: &Path) -> ConfigWatch {
+    ConfigWatch::new(path).variables(variables(path))
+}
+
+/// Tells each of them on stderr.
+pub fn tell<'d>(path: &Path, found: impl IntoIterator<Item = &'d Diagnostic>) {
+    let terminal = std::io::stderr().is_terminal().then(ratatui::crossterm::terminal::size);
+    let width = terminal.and_then(Result::ok).map_or(WIDTH, |(columns, _)| usize::from(columns));
+    for found in found {
+        note!("{}", found.render(path, width));
+    }
+}
+
+/// Tells the mistakes of servers that are left out, which the troupe then need not log.
+pub fn tell_mistakes(path: &Path, file: &mut ConfigFile) {
+    let found = std::mem::take(&mut file.diagnostics);
+    tell(path, found.iter().filter(|found| found.severity == Severity::Error));
+}
+
+/// Tells why a file cannot be taken.
+pub fn tell_refusal(path: &Path, error: &ConfigFileError) {
+    match error {
+        ConfigFileError::Config { diagnostics, .. } if !diagnostics.is_empty() => tell(path, diagnostics),
+        ConfigFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            note!("{}", no_file(path))
+        }
+        error => note!("{error}"),
+    }
+}
+
+/// Tells all that is wrong with the file at `path`, and on stdout what it comes to.
+pub fn check(path: &Path) -> u8 {
+    let text = match text_of(path) {
+        Ok(text) => text,
+        Err(message) => {
+            note!("{message}");
+            return MISUSED;
+        }
+    };
+    let variables = variables(path);
+    let found = ConfigFile::diagnose(&text, &variables);
+    tell(path, &found);
+    let file = ConfigFile::parse_with(&text, &variables);
+    // No mistake of the text, and no reason to fail: what is right on one machine may be loose on another.
+    let loose = file.as_ref().map(|file| file.loose_permissions(path)).unwrap_or_default();
+    loose.iter().for_each(|loose| note!("warning: {loose}"));
+    let of = |severity| found.iter().filter(|found| found.severity == severity).count();
+    let mistakes = of(Severity::Error);
+    let warnings = of(Severity::Warning) + loose.len();
+    say!("{}", summary(file.ok().as_ref(), mistakes, warnings));
+    if mistakes == 0 { 0 } else { MISUSED }
+}
+
+/// What a file comes to; without one it is refused as a whole.
+fn summary(file: Option<&ConfigFile>, mistakes: usize, warnings: usize) -> String {
+    let some = |count: usize, what: &str| match count {
+        0 => format!("no {what}s"),
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    let mut parts = match file {
+        Some(file) => {
+            let mut parts = vec![some(file.servers.len(), "server")];
+            parts
+                .extend((!file.disabled.is_empty()).then(|| format!("{} switched off", file.disabled.len())));
+            parts.extend((!file.left_out.is_empty()).then(|| format!("{} left out", file.left_out.len())));
+            parts
+        }
+        None => vec!["refused".to_owned()],
+    };
+    parts.push(some(mistakes, "mistake"));
+    parts.extend((warnings > 0).then(|| some(warnings, "warning")));
+    parts.join(", ")
+}

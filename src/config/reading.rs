@@ -1,0 +1,663 @@
+//! Reads a `servers.json`: one parse, then each server for itself, so that what is wrong with one costs that one alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::expand::Variables;
+use super::file::{NO_SSE, NO_SSE_ADVICE, WrittenServer};
+use super::mistakes::{Finding, every_mistake, near, placed, read_value, remove, unknown_key};
+use super::source::WrittenSource;
+use super::text::{Entry, Node, Span, Unreadable};
+use super::{
+    ConfigError, ConfigFile, Diagnostic, Knowing, Server, Settings, Severity, SourceConfig, shown, text,
+};
+use crate::id::ID_BYTES_MAX;
+use crate::secret::Secret;
+
+/// Where a mistake is that concerns the file as a whole.
+const WHOLE: &str = "servers.json";
+
+/// The key of servers in the file that most clients share, and in that of VS Code.
+const MCP_SERVERS: &str = "mcpServers";
+const SERVERS: &str = "servers";
+
+/// What else has a meaning beside the servers.
+const SCHEMA: &str = "$schema";
+const INPUTS: &str = "inputs";
+const DISCOVERY: &str = "discovery";
+const TROUPE: &str = "troupe";
+const APART: [&str; 4] = [SCHEMA, INPUTS, DISCOVERY, TROUPE];
+
+/// The largest number that is told of a `timeout`: a day in milliseconds. What is larger is none.
+const TIMEOUT_TOLD_MAX: u64 = 100_000_000;
+
+/// Keys of other clients' files that change nothing here.
+pub(super) const IDLE_KEYS: [&str; 6] = ["gallery", "dev", "version", "icon", "icons", "displayName"];
+
+/// Digits of a hash that tell apart ids which were shortened.
+const HASH_DIGITS: usize = 8;
+
+/// A server that was read, by the id that it has here.
+pub(crate) struct ReadServer {
+    pub id: String,
+    pub state: ServerState,
+}
+
+/// What became of a server's description.
+pub(crate) enum ServerState {
+    /// It can be played.
+    Good(Box<Server>),
+    /// It is switched off.
+    Disabled,
+    /// It has this mistake, and maybe others.
+    Wrong(ConfigError),
+    /// One of this id stands before it.
+    Repeated(ConfigError),
+}
+
+/// Servers by the ids that the file gives them, or what is wrong with each. Those that are switched off are not among them.
+pub(crate) type ServersOneByOne = Vec<(String, Result<Server, ConfigError>)>;
+
+/// What a text says, and all that was found about it.
+pub(crate) struct Reading {
+    /// None if there is a mistake that concerns the whole.
+    pub file: Result<ConfigFile, ConfigError>,
+    /// In the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads the text of a `servers.json`.
+pub(crate) fn read(text: &str, variables: &Variables, knowing: &Knowing<'_>) -> Reading {
+    let mut reader = Reader { variables, findings: Vec::new() };
+    let root = match text::read(text) {
+        Ok(root) => root,
+        Err(Unreadable { span, reason }) => {
+            let error = ConfigError::new(WHOLE, reason);
+            let finding =
+                Finding { severity: Severity::Error, span, server: None, error: error.clone(), advice: None };
+            return Reading { file: Err(error), diagnostics: placed(vec![finding], text, false) };
+        }
+    };
+    let file = reader.file(&root, knowing);
+    let mut findings = reader.findings;
+    findings.sort_by_key(|finding| finding.span.start);
+    let errors = || findings.iter().filter(|found| found.severity == Severity::Error);
+    let whole = errors().find(|found| found.server.is_none());
+    // What refuses all because of one server is told by the first mistake that there is.
+    let refused = if file.settings.strict { errors().next() } else { whole };
+    let refused = refused.map(Finding::joined);
+    let diagnostics = placed(findings, text, true);
+    let file = match refused {
+        Some(refused) => Err(refused),
+        None => Ok(ConfigFile { diagnostics: diagnostics.clone(), ..file }),
+    };
+    Reading { file, diagnostics }
+}
+
+/// The servers of a file that has nothing else, each read for itself: what is wrong with one concerns that one alone. It waits
+/// for the disk where secrets stand in further files.
+///
+/// # Errors
+/// What is wrong with the file as a whole.
+pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigError> {
+    let variables = Variables::new();
+    let mut reader = Reader { variables: &variables, findings: Vec::new() };
+    let root = text::read(text).map_err(|Unreadable { reason, .. }| ConfigError::new(MCP_SERVERS, reason))?;
+    let found = reader.servers_of(&root);
+    for key in [TROUPE, DISCOVERY] {
+        if root.get(key).is_some() {
+            return Err(ConfigError::new(key, "has no meaning in a file of servers alone"));
+        }
+    }
+    let whole = reader.findings.iter().find(|found| found.severity == Severity::Error);
+    if let Some(whole) = whole {
+        return Err(whole.joined());
+    }
+    let Some((top, servers)) = found else { return Ok(Vec::new()) };
+    let mut one_by_one = Vec::new();
+    for ReadServer { id, state } in reader.servers("", servers, top.is_empty(), &|_| Ok(())) {
+        match state {
+            ServerState::Good(server) => one_by_one.push((id, Ok(*server))),
+            ServerState::Wrong(error) => one_by_one.push((id, Err(error.shown()))),
+            // Nobody sees which of both is the mistake.
+            ServerState::Repeated(error) => return Err(error.shown()),
+            ServerState::Disabled => {}
+        }
+    }
+    Ok(one_by_one)
+}
+
+/// Whether a value describes a server, rightly or not.
+fn is_server(node: &Node) -> bool {
+    ["command", "url", "httpUrl", "serverUrl"]
+        .iter()
+        .any(|key| node.get(key).is_some_and(|way| way.entries().is_none()))
+}
+
+/// A server whose other keys are judged although one of those that shape it is wrong.
+fn stand_in(key: &str) -> &'static str {
+    if key == "command" { "true" } else { "http://127.0.0.1:1/" }
+}
+
+struct Reader<'a> {
+    variables: &'a Variables,
+    findings: Vec<Finding>,
+}
+
+impl Reader<'_> {
+    fn find(
+        &mut self,
+        severity: Severity,
+        span: Span,
+        server: Option<&str>,
+        error: ConfigError,
+        advice: Option<String>,
+    ) {
+        self.findings.push(Finding { severity, span, server: server.map(str::to_owned), error, advice });
+    }
+
+    /// A mistake that concerns the whole.
+    fn refuse(
+        &mut self,
+        span: Span,
+        key: &str,
+        reason: impl Into<String>,
+        advice: impl Into<Option<String>>,
+    ) {
+        self.find(Severity::Error, span, None, ConfigError::new(key, reason), advice.into());
+    }
+
+    fn file(&mut self, root: &Node, knowing: &Knowing<'_>) -> ConfigFile {
+        let settings = self.settings(root, knowing);
+        let sources = self.sources(root);
+        let mut file = ConfigFile {
+            servers: Vec::new(),
+            disabled: Vec::new(),
+            left_out: Vec::new(),
+            diagnostics: Vec::new(),
+            sources,
+            settings,
+            loose: Vec::new(),
+        };
+        let Some((top, servers)) = self.servers_of(root) else { return file };
+        let settings = &file.settings;
+        let judge = |server: &Server| {
+            let spec = server.clone().settle(&settings.pool, &settings.breaker, 0)?;
+            (knowing.server)(&spec, settings)
+        };
+        for ReadServer { id, state } in self.servers(top, servers, top.is_empty(), &judge) {
+            match state {
+                ServerState::Good(server) => file.servers.push(*server),
+                ServerState::Disabled => file.disabled.push(id),
+                ServerState::Wrong(_) => file.left_out.push(id),
+                // The one before it plays, or is left out itself.
+                ServerState::Repeated(_) => {}
+            }
+        }
+        file
+    }
+
+    /// The servers, and the key that they stand under; the empty one where they are the whole file.
+    fn servers_of<'n>(&mut self, root: &'n Node) -> Option<(&'static str, &'n Node)> {
+        let Some(entries) = root.entries() else {
+            self.refuse(root.find("", false), WHOLE, "is no object of servers", None);
+            return None;
+        };
+        let top = match (root.get(MCP_SERVERS), root.get(SERVERS)) {
+            (Some(_), Some(_)) => {
+                let reason = "stands beside mcpServers, and both name servers";
+                let advice = "put all servers under mcpServers".to_owned();
+                self.refuse(root.find(SERVERS, true), SERVERS, reason, advice);
+                return None;
+            }
+            (Some(_), None) => MCP_SERVERS,
+            // One server of a file of servers alone may be called so.
+            (None, Some(servers)) if !is_server(servers) => SERVERS,
+            (None, _) => return self.whole_file_of_servers(root, entries),
+        };
+        self.foreign(entries, top);
+        root.get(top).map(|servers| (top, servers))
+    }
+
+    /// The whole file, if it has nothing but servers.
+    fn whole_file_of_servers<'n>(
+        &mut self,
+        root: &'n Node,
+        entries: &[Entry],
+    ) -> Option<(&'static str, &'n Node)> {
+        let mut others = entries.iter().filter(|entry| !APART.contains(&entry.key.as_str())).peekable();
+        if others.peek().is_some() && others.all(|entry| is_server(&entry.node)) {
+            return Some(("", root));
+        }
+        match entries.iter().find(|entry| near(&entry.key, [MCP_SERVERS]).is_some()) {
+            Some(entry) => {
+                let key = shown::name(&entry.key).into_owned();
+                let advice = format!("did you mean `{MCP_SERVERS}`?");
+                self.refuse(entry.span, &key, format!("unknown key `{key}`"), advice);
+            }
+            None => {
+                let advice = format!("put the servers into \"{MCP_SERVERS}\": {{ … }}");
+                self.refuse(root.find("", false), WHOLE, format!("has no {MCP_SERVERS}"), advice);
+            }
+        }
+        None
+    }
+
+    /// Keys that have no meaning here: one of ours that is misspelt is a mistake, all others together are one warning.
+    fn foreign(&mut self, entries: &[Entry], top: &str) {
+        let mut foreign: Vec<&Entry> = Vec::new();
+        let mut known = BTreeSet::new();
+        for entry in entries {
+            let key = entry.key.as_str();
+            if key == top || APART.contains(&key) {
+                if !known.insert(key) {
+                    self.refuse(entry.span, key, "stands twice", "put both into one".to_owned());
+                }
+            } else if let Some(near) = near(key, [TROUPE, DISCOVERY, MCP_SERVERS]) {
+                let key = shown::name(key).into_owned();
+                self.refuse(
+                    entry.span,
+                    &key,
+                    format!("unknown key `{key}`"),
+                    format!("did you mean `{near}`?"),
+                );
+            } else {
+                foreign.push(entry);
+            }
+        }
+        if let Some(first) = foreign.first() {
+            let keys: Vec<_> = foreign.iter().take(10).map(|entry| shown::name(&entry.key)).collect();
+            let more = if foreign.len() > keys.len() { " and others" } else { "" };
+            let reason = format!("has no meaning here, which is true of {}{more}", keys.join(", "));
+            let reason = if foreign.len() == 1 { "has no meaning here".to_owned() } else { reason };
+            let error = ConfigError::new(&*keys[0], reason);
+            self.find(Severity::Warning, first.span, None, error, None);
+        }
+    }
+
+    fn settings(&mut self, root: &Node, knowing: &Knowing<'_>) -> Settings {
+        let node = root.get(TROUPE);
+        let read = |value: &Value| {
+            let settings: Settings = read_value(value)?;
+            settings.check()?;
+            (knowing.strategy)(&settings.strategy)?;
+            settings.pins.as_ref().map_or(Ok(()), knowing.pins)?;
+            Ok(settings)
+        };
+        let value = node.map_or_else(|| Value::Object(Map::new()), Node::value);
+        // Whether one mistake refuses the whole does not hang on another.
+        let strict = value.get("strict").and_then(Value::as_bool).unwrap_or_default();
+        let (settings, wrong) = every_mistake(value, read);
+        self.mistakes_of(root, TROUPE, wrong);
+        self.repeated(node, TROUPE);
+        settings.unwrap_or_else(|| Settings { strict, ..Settings::default() })
+    }
+
+    fn sources(&mut self, root: &Node) -> Vec<SourceConfig> {
+        let Some(node) = root.get(DISCOVERY) else { return Vec::new() };
+        let Value::Array(items) = node.value() else {
+            let reason = "invalid type: expected a list of sources";
+            self.refuse(root.find(DISCOVERY, false), DISCOVERY, reason, None);
+            return Vec::new();
+        };
+        let mut sources: Vec<SourceConfig> = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let at = format!("{DISCOVERY}[{index}]");
+            let mut wrong = Vec::new();
+            search_references("", &item, &mut wrong);
+            let read = |value: &Value| read_value::<WrittenSource>(value)?.into_source();
+            let (source, further) = every_mistake(item, read);
+            wrong.extend(further);
+            if let Some(source) = source {
+                if sources.iter().any(|known| known.name == source.name) {
+                    let reason = format!("two sources are called {:?}: give one another name", source.name);
+                    wrong.push(ConfigError::new("name", reason));
+                }
+                sources.push(source);
+            }
+            self.mistakes_of(root, &at, wrong);
+        }
+        sources
+    }
+
+    /// Mistakes that concern the whole, with their keys below `at`.
+    fn mistakes_of(&mut self, root: &Node, at: &str, wrong: Vec<ConfigError>) {
+        for error in wrong {
+            let error =
+                if error.key.is_empty() { ConfigError::new(at, error.reason) } else { error.under(at) };
+            let (error, advice) = unknown_key(error);
+            let span = root.find(&error.key, error.reason.starts_with("unknown key"));
+            self.find(Severity::Error, span, None, error, advice);
+        }
+    }
+
+    fn repeated(&mut self, node: Option<&Node>, at: &str) {
+        for (path, span) in node.map(Node::repeated).unwrap_or_default() {
+            self.refuse(span, &format!("{at}.{path}"), "stands twice", "keep one of both".to_owned());
+        }
+    }
+
+    /// Reads each server. `top` is the key that they stand under, and `whole` says that they are the whole file.
+    fn servers(
+        &mut self,
+        top: &str,
+        servers: &Node,
+        whole: bool,
+        judge: &dyn Fn(&Server) -> Result<(), ConfigError>,
+    ) -> Vec<ReadServer> {
+        let Some(entries) = servers.entries() else {
+            let span = servers.span;
+            self.refuse(span, top, "invalid type: expected an object of servers by name", None);
+            return Vec::new();
+        };
+        let mut read: Vec<ReadServer> = Vec::with_capacity(entries.len());
+        let mut names: BTreeMap<String, String> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| !whole || !APART.contains(&entry.key.as_str())) {
+            let name = &entry.key;
+            let id = legal_id(name);
+            let display = if top.is_empty() { id.clone() } else { format!("{top}.{id}") };
+            let meets = names.insert(id.clone(), name.clone());
+            if let Some(other) = meets {
+                let (reason, advice) = match other == *name {
+                    true => {
+                        (format!("the id \"{}\" stands twice", shown::name(name)), "give one another name")
+                    }
+                    false => (format!("becomes the id {id}, as another name does"), "rename one of them"),
+                };
+                let error = ConfigError::new(display, reason);
+                let advice = Some(advice.to_owned());
+                self.find(Severity::Error, entry.span, Some(&id), error.clone(), advice);
+                read.push(ReadServer { id, state: ServerState::Repeated(error) });
+                continue;
+            }
+            let state = self.server(&id, &display, entry, judge);
+            read.push(ReadServer { id, state });
+        }
+        read
+    }
+
+    /// Reads one server.
+    fn server(
+        &mut self,
+        id: &str,
+        display: &str,
+        entry: &Entry,
+        judge: &dyn Fn(&Server) -> Result<(), ConfigError>,
+    ) -> ServerState {
+        let Value::Object(mut value) = entry.node.value() else {
+            let reason = "invalid type: expected an object that describes a server";
+            let error = ConfigError::new(display, reason);
+            self.find(Severity::Error, entry.node.span, Some(id), error.clone(), None);
+            return ServerState::Wrong(error);
+        };
+        let disabled = value.get("disabled").and_then(Value::as_bool).unwrap_or_default();
+        let severity = if disabled { Severity::Warning } else { Severity::Error };
+        let mut wrong: Vec<(ConfigError, Option<String>)> = Vec::new();
+        let mut warnings: Vec<(ConfigError, Option<String>)> = Vec::new();
+        for (path, _) in entry.node.repeated() {
+            wrong.push((ConfigError::new(path, "stands twice"), Some("keep one of both".to_owned())));
+        }
+        if let Some(Value::Number(number)) = value.get("timeout") {
+            wrong.push(timeout_without_unit(number.as_u64()));
+            value.remove("timeout");
+        }
+        for key in IDLE_KEYS {
+            if value.remove(key).is_some() {
+                warnings.push((ConfigError::new(key, "has no meaning here"), None));
+            }
+        }
+        if let Some(Value::String(command)) = value.get("command")
+            && command.trim().contains(char::is_whitespace)
+            && !std::path::Path::new(command).exists()
+        {
+            let error = ConfigError::new("command", "has blanks in it, and no shell reads it");
+            let advice = "what follows a program's name belongs into its args";
+            warnings.push((error, Some(advice.to_owned())));
+        }
+        let expanded = self.expand(&mut value, &mut wrong);
+        let missing = value.get("envFile").and_then(Value::as_str).map(std::fs::metadata);
+        if missing.and_then(Result::err).is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            // Whoever checks out a project has none yet: what it would say may not be needed.
+            warnings.push((ConfigError::new("envFile", "names a file that is not there"), None));
+            value.remove("envFile");
+        }
+        let name = entry.key.as_str();
+        let read = |value: &Value| {
+            let written: WrittenServer = read_value(value)?;
+            let empty = Map::new();
+            let written = written.with_processes(value.as_object().unwrap_or(&empty));
+            let mut server = written.into_server(id.to_owned(), expanded.url)?;
+            server.looked_up.clone_from(&expanded.values);
+            if name != id {
+                server.metadata.entry("name".to_owned()).or_insert_with(|| name.to_owned());
+            }
+            judge(&server).map(|()| server)
+        };
+        let below = |error: ConfigError| match error.key.strip_prefix(&format!("{id}.")) {
+            Some(key) => ConfigError::new(key, error.reason),
+            None if error.key == id => ConfigError::new("", error.reason),
+            None => error,
+        };
+        let (server, further) = every_mistake(Value::Object(value), |value| read(value).map_err(below));
+        for error in further {
+            wrong.push(self.in_words(error, &entry.node));
+        }
+        // Of a key that is misspelt one need not be told again that it is missing.
+        let meant =
+            |advice: &str| ["command", "url"].iter().any(|key| advice == format!("did you mean `{key}`?"));
+        if wrong.iter().any(|(_, advice)| advice.as_deref().is_some_and(meant)) {
+            wrong.retain(|(error, _)| !error.reason.starts_with("is missing"));
+        }
+        let first = wrong.first().map(|(error, _)| under(display, error.clone()));
+        let found = wrong.into_iter().map(|found| (severity, found));
+        for (severity, (error, advice)) in
+            found.chain(warnings.into_iter().map(|found| (Severity::Warning, found)))
+        {
+            let of_key = error.reason.starts_with("unknown key") || error.reason == "stands twice";
+            let span = if error.key.is_empty() { entry.span } else { self.span(entry, &error.key, of_key) };
+            self.find(severity, span, Some(id), under(display, error), advice);
+        }
+        match (first, server) {
+            _ if disabled => ServerState::Disabled,
+            (None, Some(server)) => ServerState::Good(Box::new(server)),
+            (Some(error), _) => ServerState::Wrong(error),
+            (None, None) => ServerState::Wrong(ConfigError::new(display, "cannot be read")),
+        }
+    }
+
+    /// Where a key of a server is; of a key that is missing, where the server's name is.
+    fn span(&self, entry: &Entry, key: &str, of_key: bool) -> Span {
+        let first = key.split(['.', '[']).next().unwrap_or(key);
+        let there = entry
+            .node
+            .entries()
+            .into_iter()
+            .flatten()
+            .any(|known| known.key == first || text::behind(key, &known.key).is_some());
+        if there { entry.node.find(key, of_key) } else { entry.span }
+    }
+
+    /// What is wrong with a key of a server, and what to do.
+    fn in_words(&self, error: ConfigError, node: &Node) -> (ConfigError, Option<String>) {
+        let (mut error, advice) = unknown_key(error);
+        if error.reason == NO_SSE {
+            let spelling =
+                ["type", "transport", "transportType"].into_iter().find(|key| node.get(key).is_some());
+            error.key = spelling.unwrap_or("type").to_owned();
+            return (error, Some(NO_SSE_ADVICE.to_owned()));
+        }
+        if error.key == "url" {
+            let spelling = ["url", "httpUrl", "serverUrl"].into_iter().find(|key| node.get(key).is_some());
+            error.key = spelling.unwrap_or("url").to_owned();
+        }
+        (error, advice)
+    }
+
+    /// Looks up the references of a server. A key whose references are wrong is taken out, or gets a value that stands for it.
+    fn expand(
+        &self,
+        value: &mut Map<String, Value>,
+        wrong: &mut Vec<(ConfigError, Option<String>)>,
+    ) -> LookedUp {
+        let mut looked_up = LookedUp::default();
+        for key in [
+            "url",
+            "httpUrl",
+            "serverUrl",
+            "command",
+            "args",
+            "cwd",
+            "env",
+            "envFile",
+            "headers",
+            "bearer",
+            "tls",
+        ] {
+            let Some(inner) = value.get_mut(key) else { continue };
+            let mut found = Vec::new();
+            let mut values = Vec::new();
+            expand_all(key, inner, self.variables, &mut values, &mut found);
+            let is_url = matches!(key, "url" | "httpUrl" | "serverUrl");
+            looked_up.url |= is_url && !values.is_empty();
+            if matches!(key, "command" | "args" | "cwd") {
+                looked_up.values.extend(values.into_iter().map(Secret::from));
+            }
+            for error in found {
+                if is_url || key == "command" {
+                    value.insert(key.to_owned(), stand_in(key).into());
+                } else {
+                    let mut whole = Value::Object(std::mem::take(value));
+                    remove(&mut whole, &error.key);
+                    if let Value::Object(rest) = whole {
+                        *value = rest;
+                    }
+                }
+                wrong.push((error, None));
+            }
+        }
+        looked_up
+    }
+}
+
+/// What was looked up in a server's description.
+#[derive(Default)]
+struct LookedUp {
+    /// Parts of its URL.
+    url: bool,
+    /// What was put into its command line.
+    values: Vec<Secret>,
+}
+
+/// Puts in what references stand for, wherever they are.
+fn expand_all(
+    key: &str,
+    value: &mut Value,
+    variables: &Variables,
+    values: &mut Vec<String>,
+    wrong: &mut Vec<ConfigError>,
+) {
+    match value {
+        Value::String(text) if text.contains("${") => match variables.expand(text) {
+            Ok(expanded) => {
+                *text = expanded.text;
+                values.extend(expanded.looked_up);
+            }
+            Err(error) => wrong.push(ConfigError::new(key, error.to_string())),
+        },
+        Value::Array(items) => {
+            for (n, item) in items.iter_mut().enumerate() {
+                expand_all(&format!("{key}[{n}]"), item, variables, values, wrong);
+            }
+        }
+        Value::Object(entries) => {
+            for (name, value) in entries {
+                expand_all(&format!("{key}.{name}"), value, variables, values, wrong);
+            }
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Finds references where none is looked up: in sources of servers.
+fn search_references(key: &str, value: &Value, found: &mut Vec<ConfigError>) {
+    let below = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
+    match value {
+        Value::String(text) => {
+            let begins = ["${env:", "${file:", "${input:"];
+            if begins.iter().any(|begin| text.match_indices(begin).any(|(at, _)| !text[..at].ends_with('$')))
+            {
+                let reason = "has a ${…}, which is looked up in the descriptions of servers alone";
+                found.push(ConfigError::new(key, reason));
+            }
+        }
+        Value::Array(items) => {
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(n, item)| search_references(&format!("{key}[{n}]"), item, found));
+        }
+        Value::Object(entries) => {
+            entries.iter().for_each(|(name, value)| search_references(&below(name), value, found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn under(display: &str, error: ConfigError) -> ConfigError {
+    if error.key.is_empty() { ConfigError::new(display, error.reason) } else { error.under(display) }
+}
+
+/// What is said of a `timeout` that is a number.
+fn timeout_without_unit(number: Option<u64>) -> (ConfigError, Option<String>) {
+    let said = number.filter(|number| *number < TIMEOUT_TOLD_MAX);
+    let reason = "is a number without a unit: some clients mean seconds, some milliseconds";
+    let advice = match said {
+        Some(number) => format!("write \"{number}s\" or \"{number}ms\""),
+        None => "write it with its unit, as \"60s\"".to_owned(),
+    };
+    (ConfigError::new("timeout", reason), Some(advice))
+}
+
+/// The id of a server that people call by any name: what no id has is replaced, and what is too long cut.
+fn legal_id(name: &str) -> String {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let id: String = name.trim().chars().map(|c| if legal(c) { c } else { '-' }).collect();
+    let has_letters = id.contains(|c: char| c.is_ascii_alphanumeric());
+    if has_letters && id.len() <= ID_BYTES_MAX {
+        return id;
+    }
+    let hash: String =
+        Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).take(HASH_DIGITS / 2).collect();
+    let kept = if has_letters {
+        &id[..ID_BYTES_MAX.saturating_sub(HASH_DIGITS).saturating_sub(1)]
+    } else {
+        "server"
+    };
+    format!("{kept}-{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_becomes_an_id() {
+        for (name, id) in [
+            ("a.b_c-1", "a.b_c-1"),
+            ("my server", "my-server"),
+            ("github.com/owner/repo/tree/main/src/fetch", "github.com-owner-repo-tree-main-src-fetch"),
+            (" grün ", "gr-n"),
+        ] {
+            assert_eq!(legal_id(name), id);
+        }
+        let long = "x".repeat(100);
+        let ids: BTreeSet<String> = ["", "数据库", "天气", &long, &format!("{long}y"), "!"]
+            .iter()
+            .map(|name| legal_id(name))
+            .collect();
+        assert_eq!(ids.len(), 6, "{ids:?}");
+        assert!(ids.iter().all(|id| crate::id::ServerId::new(id).is_ok()), "{ids:?}");
+    }
+}
