@@ -37,6 +37,8 @@ fn full() -> Value {
     let mut troupe = serde_json::to_value(Settings::default()).unwrap();
     troupe["strict"] = json!(true);
     troupe["callIdleTimeout"] = json!("1m");
+    troupe["pool"]["handshakeTimeout"] = json!("10s");
+    troupe["processes"]["startConcurrency"] = json!(4);
     troupe["toolTimeouts"] = json!({"echo": "1s"});
     troupe["pins"] = json!({"file": "pins.json", "onChange": "warn"});
     troupe["breaker"]["slowCall"] = json!("1s");

@@ -71,12 +71,18 @@ impl Play {
         (play, opener)
     }
 
+    /// As a server of the modern era answers.
     fn answer(request: &Value, tool: &str) -> Value {
-        match request["method"].as_str().unwrap() {
+        let result = match request["method"].as_str().unwrap() {
             "server/discover" => json!({"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}),
             "tools/list" => json!({"tools": [{"name": tool, "inputSchema": {"type": "object"}}]}),
+            "initialize" => {
+                let error = json!({"code": -32601, "message": "Method not found"});
+                return json!({"jsonrpc": "2.0", "id": request["id"], "error": error});
+            }
             _ => json!({"content": []}),
-        }
+        };
+        json!({"jsonrpc": "2.0", "id": request["id"], "result": result})
     }
 
     /// Plays the server `id`, with a tool of the same name.
@@ -115,12 +121,8 @@ impl Play {
                     };
                     drop(counted.take());
                     let request: Value = serde_json::from_slice(&frame).unwrap();
-                    if request["id"].is_u64() {
-                        let (id, result) = (&request["id"], Self::answer(&request, &id));
-                        if !peer.send(json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string()).await
-                        {
-                            return;
-                        }
+                    if request["id"].is_u64() && !peer.send(Self::answer(&request, &id).to_string()).await {
+                        return;
                     }
                 }
             });
@@ -143,6 +145,14 @@ async fn troupe(play: &Play, servers: usize, settings: impl FnOnce(&mut Settings
     let troupe = builder.start().await.unwrap();
     let events = troupe.events();
     (troupe, events)
+}
+
+/// Why an attempt to reach a server failed.
+async fn not_reached(events: &mut EventStream) -> String {
+    let down =
+        |event: &Event| matches!(event, Event::ServerStatusChanged { to: ServerStatus::Disconnected, .. });
+    let Event::ServerStatusChanged { reason, .. } = event(events, down).await else { panic!() };
+    reason.unwrap()
 }
 
 fn one_at_a_time(settings: &mut Settings) {
@@ -189,7 +199,7 @@ async fn each_waits_for_its_turn_says_so_and_its_time_begins_with_it() {
                 assert_eq!(limit, SECS(60));
                 *told.entry("starts").or_default() += 1;
             }
-            Event::ConnectionLost { reason, .. } => panic!("{reason}"),
+            Event::ServerStatusChanged { to: ServerStatus::Disconnected, reason, .. } => panic!("{reason:?}"),
             _ => {}
         }
     }
@@ -263,8 +273,7 @@ async fn one_that_was_ended_by_the_limit_has_twice_the_time_and_says_why() {
     opener.send_replace(true);
     let (troupe, mut events) = troupe(&play, 1, |_| {}).await;
     let begun = Instant::now();
-    let lost = event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
-    let Event::ConnectionLost { reason, .. } = lost else { panic!() };
+    let reason = not_reached(&mut events).await;
     assert_eq!(reason, "no handshake within 1m (pool.handshakeTimeout)");
     sleep(SECS(3)).await;
     let reason = troupe.servers()[0].reason.clone().unwrap();
@@ -368,8 +377,7 @@ async fn a_process_that_is_starting_shows_what_it_writes_and_says_it_when_it_is_
         }
     };
     assert!(shown.ends_with("3s at most (pool.handshakeTimeout), says: fetching 3 of 9"), "{shown}");
-    let lost = event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
-    let Event::ConnectionLost { reason, .. } = lost else { panic!() };
+    let reason = not_reached(&mut events).await;
     assert_eq!(
         reason,
         "no handshake within 3s (pool.handshakeTimeout); its stderr ends with: fetching 3 of 9"
@@ -426,7 +434,8 @@ async fn many_slow_processes_at_once_are_all_ready_and_each_was_started_once() {
     end(troupe).await;
     while let Some(news) = events.next().await {
         assert!(!matches!(news, Event::LateAnswers { .. }), "{news:?}");
-        if let Event::ConnectionLost { reason, .. } = news {
+        if let Event::ServerStatusChanged { to: ServerStatus::Disconnected, reason: Some(reason), .. } = news
+        {
             panic!("{reason}");
         }
     }

@@ -137,7 +137,7 @@ async fn at_120_columns_latencies_have_columns_and_notes_have_room() {
     let expected = [
         "  server        status       life restarts breaker     pool flight  calls errors    p50    p99",
         "├ files-000     ready           3        2 closed     4/3/5     17   1.2M     12  850µs   2.0s",
-        "│   ws://127.0.0.1:1/",
+        "│   ws://127.0.0.1:1",
         "├ files-001     disconnected    1        0 open       1/0/5      0      0      0      -      -",
         "│   again in 7s · Connection refused (os error 111) · breaker open: 5 failures in a row, for 1m 35s · 1h 1m ago: breake…",
     ];

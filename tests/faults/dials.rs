@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use mcp_troupe::transport::websocket::{WebSocketConnector, WebSocketOptions};
 use mcp_troupe::transport::{BoxFuture, Connector, DialError, Link};
@@ -51,5 +52,10 @@ impl Connector for Counted {
 
     fn endpoint(&self) -> String {
         self.websocket.endpoint()
+    }
+
+    /// Longer than any dial takes, on however busy a machine: one that counted no longer would let others dial beside it.
+    fn start_hold(&self) -> Duration {
+        Duration::from_secs(60)
     }
 }
