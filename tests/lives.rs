@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{echo, end, event, kind, ready, start_with};
 use mcp_troupe::config::{PoolSettings, RestartKind};
-use mcp_troupe::event::{BreakerState, ServerStatus};
+use mcp_troupe::event::{BreakerState, ExitCause, ServerStatus};
 use mcp_troupe::stats::ServerStats;
 use mcp_troupe::testkit::{Fault, Script, ScriptedEra, ScriptedServer, Target, inject};
 use mcp_troupe::{Call, CallErrorKind, Event, EventStream, Readiness, Server, ServerInfo, Troupe};
@@ -565,6 +565,28 @@ async fn a_life_that_hangs_does_not_hold_up_what_waits_for_its_end() {
     troupe.drain("s", Duration::from_secs(1)).await.unwrap();
     troupe.resume("s").await.unwrap();
     troupe.ready(Readiness::Any).await.unwrap();
+    troupe.call(echo()).await.unwrap();
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_that_shows_no_sign_of_itself_is_ended_as_a_failure_and_followed_by_another_one() {
+    let (_server, connector) = ScriptedServer::builder().tool("echo", Script::Echo).start_in_memory();
+    let mut settings = mcp_troupe::Settings::default();
+    settings.restart.kind = RestartKind::Transient;
+    let builder = Troupe::builder().settings(settings).server_via(Server::custom("s"), connector).seed(7);
+    let troupe = builder.start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let mut events = troupe.events();
+    // In one leap, in which no sign can be given.
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let down = event(&mut events, |event| matches!(event, Event::ServerDown { .. })).await;
+    let Event::ServerDown { cause, restart_in, .. } = down else { panic!("another event") };
+    assert!(matches!(cause, ExitCause::Failed(_)), "{cause}");
+    assert!(restart_in.is_some(), "it is started again");
+    let is_ready =
+        |event: &Event| matches!(event, Event::ServerStatusChanged { to: ServerStatus::Ready, .. });
+    event(&mut events, is_ready).await;
     troupe.call(echo()).await.unwrap();
     end(troupe).await;
 }

@@ -169,6 +169,26 @@ impl House {
         }
     }
 
+    /// Whether a lease takes another call.
+    async fn takes(&mut self, over: ConnectionId, call: u64) -> bool {
+        let dispatch = Dispatch {
+            attempt: AttemptId { call: CallId(call), number: 1 },
+            tool: "echo".into(),
+            call: Arc::new(Call::tool("echo")),
+            bypass: false,
+            over: Over::Leased(over),
+            hears: Hears::Answer,
+        };
+        self.tell(ServerMsg::Dispatch { router: RouterLife(1), batch: vec![dispatch] });
+        loop {
+            match self.routed.recv().await.expect("the actor goes on") {
+                RouterMsg::Completed { .. } => return true,
+                RouterMsg::Leasing { news: LeaseNews::Ended { .. }, .. } => return false,
+                _ => {}
+            }
+        }
+    }
+
     async fn leased(&self) -> usize {
         ask(&self.actor, ServerMsg::Report).await.unwrap().pool.leased
     }
@@ -214,8 +234,10 @@ async fn a_release_of_another_life_ends_no_lease() {
     house.ask_for_lease(1, 1);
     let (_, connection) = house.granted().await;
     house.tell(ServerMsg::Release { incarnation: Incarnation(9), connection });
-    assert_eq!(house.leased().await, 1);
+    // One that ends is counted until its connection is closed, and takes no more calls.
+    assert!(house.takes(connection, 2).await);
     house.tell(ServerMsg::Release { incarnation: Incarnation::FIRST, connection });
+    assert!(!house.takes(connection, 3).await);
     while house.leased().await > 0 {
         tokio::task::yield_now().await;
     }
