@@ -257,11 +257,33 @@ fn what_cannot_be_a_server_is_left_out_with_its_reason() {
         (json!({"url": "http://h:99999"}), "url"),
         (json!({"url": "http://h", "command": "c"}), "url"),
         (json!({"command": "c", "weight": 0}), "weight"),
-        (json!({"command": "c", "type": "docker"}), "docker"),
+        (json!({"command": "c", "type": "docker"}), "type is not known"),
         (json!({"command": "c", "type": 1}), "type"),
     ] {
         let reason = one(Client::Cursor, value.clone()).unwrap_err();
         assert!(reason.contains(says) && !reason.contains('\n'), "{value}: {reason}");
+    }
+}
+
+#[test]
+fn no_reason_and_no_warning_shows_a_value() {
+    for value in [
+        json!({"command": "s3cr3t", "args": "s3cr3t"}),
+        json!({"command": "c", "args": [["s3cr3t"]], "env": {"A": ["s3cr3t"]}}),
+        json!({"command": "c", "env": {"A=s3cr3t": "x"}}),
+        json!({"command": "c", "type": "s3cr3t"}),
+        json!({"command": "c", "timeout": "s3cr3t"}),
+        json!({"command": "c", "era": "s3cr3t"}),
+        json!({"command": "c", "cwd": "${s3cr3t %}", "headers": {"A": "s3cr3t"}}),
+        json!({"command": "c", "auth": {"key": "s3cr3t"}}),
+        json!({"url": "http://me:s3cr3t@h/mcp"}),
+        json!({"url": "s3cr3t", "bearer": "s3cr3t"}),
+        json!({"url": "http://h", "headers": {"A": "${env:NONE} s3cr3t"}}),
+        json!({"url": "http://h/s3cr3t/sse"}),
+    ] {
+        let told =
+            one(Client::Cursor, value.clone()).map_or_else(|reason| vec![reason], |taken| taken.warnings);
+        assert!(!told.is_empty() && !told.concat().contains("s3cr3t"), "{value}: {told:?}");
     }
 }
 

@@ -236,7 +236,9 @@ impl Translation<'_> {
             }
             // `servers.json` tells them by their addresses.
             Some("stdio" | "local" | "http" | "streamable" | "streamablehttp" | "ws" | "websocket") => {}
-            Some(other) => return Err(format!("its type {:?} is not known", shown(other))),
+            Some(_) => {
+                return Err("its type is not known here, which has stdio, http and websocket".to_owned());
+            }
             None if url.is_empty() => {}
             None if self.written.client == Client::Cline && by_url => {
                 return Err(format!(
