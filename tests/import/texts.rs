@@ -147,6 +147,16 @@ fn spellings_of_other_clients_become_ours() {
             json!({"command": "c", "disabled": false, "autoApprove": []}),
             json!({"command": "c"}),
         ),
+        (
+            Client::Cline,
+            json!({"command": "c", "url": "", "args": [], "env": {}, "headers": {}, "cwd": ""}),
+            json!({"command": "c"}),
+        ),
+        (
+            Client::Gemini,
+            json!({"command": "c", "excludeTools": "x", "disabledTools": ["y", "x"], "includeTools": []}),
+            json!({"command": "c", "disabledTools": ["y", "x"], "includeTools": []}),
+        ),
         (Client::Kiro, json!({"command": "c", "disabled": true}), json!({"command": "c", "disabled": true})),
         (
             Client::Roo,
@@ -252,7 +262,10 @@ fn what_cannot_be_a_server_is_left_out_with_its_reason() {
     for (value, says) in [
         (json!("c"), "no object"),
         (json!({}), "say where the server is"),
-        (json!({"command": ""}), "is empty"),
+        (json!({"command": " "}), "is empty"),
+        (json!({"command": "c", "disabled": "yes"}), "disabled"),
+        (json!({"type": "stdio", "url": "http://h"}), "url"),
+        (json!({"type": "http", "url": "ws://h", "command": "c"}), "command"),
         (json!({"command": "c", "args": "x"}), "args"),
         (json!({"url": "http://h:99999"}), "url"),
         (json!({"url": "http://h", "command": "c"}), "url"),
@@ -290,7 +303,8 @@ fn no_reason_and_no_warning_shows_a_value() {
 #[test]
 fn keys_without_a_meaning_here_are_left_out_with_a_warning() {
     let taken =
-        one(Client::VsCode, json!({"command": "c", "gallery": true, "dev": {}, "o\u{1b}x": 1})).unwrap();
+        one(Client::VsCode, json!({"command": "c", "gallery": true, "dev": {"watch": "x"}, "o\u{1b}x": 1}))
+            .unwrap();
     assert_eq!(Value::Object(taken.entry), json!({"command": "c"}));
     assert_eq!(taken.warnings, ["keys without a meaning here are left out: dev, gallery, o\u{fffd}x"]);
 }

@@ -41,7 +41,7 @@ impl Own<'_> {
     fn is_name(&self, word: &str) -> bool {
         let own = base(&self.path.to_string_lossy());
         let name = base(word);
-        name == own || name == PACKAGE
+        !name.is_empty() && (name == own || name == PACKAGE)
     }
 
     /// Whether a package of a registry, with or without its scope and version, is this one.

@@ -51,7 +51,8 @@ pub const KEYS: [&str; 31] = [
 pub const NOTES: [&str; 4] = ["description", "autoApprove", "alwaysAllow", "trust"];
 
 /// Keys of which an empty list says nothing.
-const LISTS: [&str; 4] = ["disabledTools", "autoApprove", "alwaysAllow", "tags"];
+const LISTS: [&str; 7] =
+    ["args", "disabledTools", "excludeTools", "disabled_tools", "autoApprove", "alwaysAllow", "tags"];
 
 /// Keys whose texts may have references.
 const WITH_REFERENCES: [&str; 9] =
@@ -100,7 +101,7 @@ pub fn shown(name: &str) -> String {
 /// The entry in the form of `servers.json`, or why it is left out.
 pub fn translate(written: &Written, surroundings: &Surroundings<'_>) -> Result<Taken, String> {
     let Value::Object(entry) = &written.value else { return Err("it is no object".to_owned()) };
-    let entry = entry.iter().filter(|(_, value)| !value.is_null());
+    let entry = entry.iter().filter(|(key, value)| !says_nothing(key, value));
     let entry = entry.map(|(key, value)| (key.clone(), value.clone())).collect();
     let mut work = Translation { written, surroundings, entry, warnings: Vec::new() };
     work.codex();
@@ -117,6 +118,17 @@ pub fn translate(written: &Written, surroundings: &Surroundings<'_>) -> Result<T
     }
     work.judge()?;
     Ok(Taken { entry: work.entry, warnings: work.warnings })
+}
+
+/// Whether a key says no more than if it were not there.
+fn says_nothing(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty() && LISTS.contains(&key),
+        Value::Object(entries) => entries.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 struct Translation<'a> {
@@ -136,6 +148,22 @@ impl Translation<'_> {
         if let Some(value) = self.entry.remove(from) {
             self.entry.entry(to).or_insert(value);
         }
+    }
+
+    /// Adds the names of tools under one key to those under another: no filter of them may be lost.
+    fn names(&mut self, from: &str, to: &str) {
+        let list = |value: Value| match value {
+            Value::Array(names) => names,
+            name => vec![name],
+        };
+        let Some(added) = self.entry.remove(from) else { return };
+        let mut names = self.entry.remove(to).map(list).unwrap_or_default();
+        for name in list(added) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        self.entry.insert(to.to_owned(), names.into());
     }
 
     fn text(&self, key: &str) -> Option<&str> {
@@ -180,8 +208,8 @@ impl Translation<'_> {
                 }
             }
         }
-        self.rename("enabled_tools", "includeTools");
-        self.rename("disabled_tools", "disabledTools");
+        self.names("enabled_tools", "includeTools");
+        self.names("disabled_tools", "disabledTools");
         let seconds = self.entry.remove("startup_timeout_sec").and_then(|value| value.as_f64());
         let milliseconds = self.entry.remove("startup_timeout_ms").and_then(|value| value.as_f64());
         let handshake = seconds.map(|seconds| seconds * 1000.0).or(milliseconds);
@@ -205,10 +233,10 @@ impl Translation<'_> {
         let by_url = self.entry.contains_key("url");
         // Gemini takes `httpUrl` where both are given, Windsurf `serverUrl`.
         for spelling in ["serverUrl", "httpUrl"] {
-            if let Some(url) = self.entry.remove(spelling) {
-                if self.entry.insert("url".to_owned(), url).is_some() {
-                    self.warn(format!("of its addresses {spelling} is taken"));
-                }
+            if let Some(url) = self.entry.remove(spelling)
+                && self.entry.insert("url".to_owned(), url).is_some()
+            {
+                self.warn(format!("of its addresses {spelling} is taken"));
             }
         }
         let mut kind = None;
@@ -223,21 +251,28 @@ impl Translation<'_> {
         let url = self.text("url").unwrap_or_default().to_owned();
         let path = url.split(['?', '#']).next().unwrap_or_default();
         let of_sse = path.trim_end_matches('/').ends_with("/sse");
+        let by_address = match url.starts_with("ws://") || url.starts_with("wss://") {
+            _ if self.entry.contains_key("command") && url.is_empty() => "stdio",
+            true => "websocket",
+            false => "http",
+        };
         match kind.as_deref() {
             Some("sse") => return Err(NO_SSE.to_owned()),
-            Some("stdio" | "local") if !url.is_empty() && self.entry.contains_key("command") => {
-                self.entry.remove("url");
-                self.warn("it is started by its command, and its url is left out");
-            }
-            Some("http" | "streamable" | "streamablehttp") if self.entry.contains_key("command") => {
-                self.entry.remove("command");
-                self.entry.remove("args");
-                self.warn("it is reached by its url, and its command is left out");
-            }
-            // `servers.json` tells them by their addresses.
-            Some("stdio" | "local" | "http" | "streamable" | "streamablehttp" | "ws" | "websocket") => {}
-            Some(_) => {
-                return Err("its type is not known here, which has stdio, http and websocket".to_owned());
+            Some(kind) => {
+                let kind = match kind {
+                    "stdio" | "local" => "stdio",
+                    "http" | "streamable" | "streamablehttp" => "http",
+                    "ws" | "websocket" => "websocket",
+                    _ => {
+                        return Err(
+                            "its type is not known here, which has stdio, http and websocket".to_owned()
+                        );
+                    }
+                };
+                // It is written where the address says another, which is a mistake, and judged with the rest.
+                if kind != by_address {
+                    self.entry.insert("type".to_owned(), kind.into());
+                }
             }
             None if url.is_empty() => {}
             None if self.written.client == Client::Cline && by_url => {
@@ -268,15 +303,10 @@ impl Translation<'_> {
     }
 
     fn tools(&mut self) {
-        self.rename("excludeTools", "disabledTools");
+        self.names("excludeTools", "disabledTools");
         // Codex has settings of each tool under this key.
         if self.written.client != Client::Codex {
-            self.rename("tools", "includeTools");
-        }
-        for key in LISTS {
-            if self.entry.get(key).and_then(Value::as_array).is_some_and(Vec::is_empty) {
-                self.entry.remove(key);
-            }
+            self.names("tools", "includeTools");
         }
         let all = |value: &Value| *value == json!(["*"]) || *value == json!("*");
         if self.entry.get("includeTools").is_some_and(all) {
@@ -419,8 +449,11 @@ impl Translation<'_> {
 /// The mistakes of an entry: the key below it, and what is wrong.
 fn mistakes(entry: &Entry, variables: &Variables) -> Vec<(String, String)> {
     // What is switched off has warnings alone.
-    let entry: Entry =
-        entry.iter().filter(|(key, _)| *key != "disabled").map(|(k, v)| (k.clone(), v.clone())).collect();
+    let entry: Entry = entry
+        .iter()
+        .filter(|(key, value)| *key != "disabled" || !value.is_boolean())
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     let text = json!({"mcpServers": {"s": entry}}).to_string();
     let found = ConfigFile::diagnose(&text, variables).into_iter();
     let errors = found.filter(|found| found.severity == Severity::Error);
@@ -459,7 +492,7 @@ fn time(milliseconds: f64) -> Option<String> {
         return None;
     }
     let whole = milliseconds.round() as u64;
-    Some(if whole % 1000 == 0 { format!("{}s", whole / 1000) } else { format!("{whole}ms") })
+    Some(if whole.is_multiple_of(1000) { format!("{}s", whole / 1000) } else { format!("{whole}ms") })
 }
 
 /// `$NAME` of Gemini as `${NAME}`.
