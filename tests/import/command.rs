@@ -314,6 +314,21 @@ async fn only_the_clients_that_are_named_are_read() {
 }
 
 #[tokio::test]
+async fn another_project_than_the_folder_one_is_in_can_be_named() {
+    let machine = Machine::new(&[
+        ("shop/.mcp.json", ONE),
+        ("blog/.mcp.json", r#"{"mcpServers":{"two":{"command":"python","args":["server.py"]}}}"#),
+        ("blog/server.py", ""),
+    ]);
+    let (code, stdout, stderr) = machine.import(&["--project", "../blog"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    let value: Value = serde_json::from_str(&stdout).unwrap();
+    let blog = std::fs::canonicalize(machine.path("blog")).unwrap();
+    let expected = json!({"two": {"command": "python", "args": ["server.py"], "cwd": blog}});
+    assert_eq!(value["mcpServers"], expected);
+}
+
+#[tokio::test]
 async fn where_nothing_is_found_nothing_is_written_and_the_exit_is_1() {
     let machine = Machine::new(&[(".cursor/mcp.json", r#"{"mcpServers":{}}"#)]);
     let (code, stdout, stderr) = machine.import(&["--output", "servers.json"]).await;
