@@ -310,7 +310,7 @@ async fn where_there_is_no_configuration_it_is_told_what_to_do() {
 
 #[tokio::test]
 async fn each_command_has_examples_in_its_help() {
-    for command in ["tools", "pin", "check", "schema", "call", "load", "watch", "announce"] {
+    for command in ["tools", "pin", "check", "import", "schema", "call", "load", "watch", "announce"] {
         let output = orchestrator().args([command, "--help"]).output().await.unwrap();
         assert!(
             text(&output.stdout).contains(&format!("  orchestrator {command}")),

@@ -3,6 +3,7 @@
 mod announce;
 mod arguments;
 mod diagnostics;
+mod import;
 mod load;
 mod metrics;
 mod output;
@@ -56,6 +57,9 @@ enum Command {
     /// Say every mistake of a configuration, and warnings, with their places; start nothing.
     #[command(after_help = CHECK_HELP)]
     Check(Config),
+    /// Make one `servers.json` out of the MCP configurations of other clients on this machine; start nothing.
+    #[command(after_help = IMPORT_HELP)]
+    Import(import::ImportArgs),
     /// Print the JSON schema of `servers.json`, for editors.
     #[command(after_help = SCHEMA_HELP)]
     Schema,
@@ -83,6 +87,11 @@ const PIN_HELP: &str = "Examples:
 const CHECK_HELP: &str = "Examples:
   orchestrator check
   orchestrator check --config ~/.config/agent/servers.json";
+const IMPORT_HELP: &str = "Examples:
+  orchestrator import --dry-run                  # what is found, a line for each file
+  orchestrator import --output servers.json && orchestrator check
+  orchestrator import --from cursor --from codex > servers.json
+What is left out or changed, and why, goes to stderr. Exit 1 where no server is found.";
 const SCHEMA_HELP: &str = "Example:
   orchestrator schema > servers.schema.json
 With \"$schema\": \"./servers.schema.json\" in servers.json editors complete and check its keys.";
@@ -273,6 +282,7 @@ fn main() -> ExitCode {
             Command::Tour
             | Command::Tools(_)
             | Command::Check(_)
+            | Command::Import(_)
             | Command::Pin(_)
             | Command::Schema
             | Command::Call(_)
@@ -310,6 +320,7 @@ async fn run(command: Command) -> u8 {
     // What is over within moments is ended by the signal itself.
     let stop = match command {
         Command::Check(config) => return diagnostics::check(&config.config),
+        Command::Import(args) => return import::run(&args),
         Command::Schema => {
             output::json(&ConfigFile::schema());
             return 0;
@@ -327,7 +338,7 @@ async fn run(command: Command) -> u8 {
         },
         Command::Tools(args) => tools(&args, &stop).await,
         Command::Pin(config) => pin(&config, &stop).await,
-        Command::Check(_) | Command::Schema => 0,
+        Command::Check(_) | Command::Import(_) | Command::Schema => 0,
         Command::Call(args) => call(&args, &stop).await,
         Command::Load(args) => load::run(&args, &stop).await,
         Command::Watch(args) => watch::run(&args, &stop).await,

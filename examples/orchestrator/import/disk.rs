@@ -1,0 +1,68 @@
+//! Reads the files of clients, and writes the one that is made of them.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::Path;
+
+use super::places::Place;
+
+/// The largest file that is read. That of Claude Code has all its user's projects and what was asked in them.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// The text of a file, none where it is not there, or why it is not read.
+pub fn read(place: &Place) -> Result<Option<String>, String> {
+    match std::fs::symlink_metadata(&place.path) {
+        Ok(_) => text_of(place).map(Some),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn text_of(place: &Place) -> Result<String, String> {
+    let told = |error: io::Error| error.to_string();
+    let real = std::fs::canonicalize(&place.path).map_err(told)?;
+    let root = std::fs::canonicalize(&place.root).map_err(told)?;
+    if !real.starts_with(&root) {
+        return Err(format!("it is a link that leads out of {}", place.root.display()));
+    }
+    let file = open(&real).map_err(told)?;
+    // An open file stays the same, whatever its name means from now on.
+    if !file.metadata().map_err(told)?.is_file() {
+        return Err("it is no regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(told)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("it is larger than {FILE_BYTES_MAX} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "it is no text in UTF-8".to_owned())
+}
+
+/// Opens a file. To open a pipe that nobody writes would wait otherwise.
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// The folder that a file is in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes a file that its owner alone may read, whole or not at all. One that is there is replaced where `force` says so.
+pub fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
+    let folder = folder_of(path);
+    // Temporary files have mode 0600.
+    let mut file = tempfile::Builder::new().prefix(".servers-").tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    let kept = if force { file.persist(path) } else { file.persist_noclobber(path) };
+    kept.map(drop).map_err(|error| error.error)
+}

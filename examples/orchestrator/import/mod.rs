@@ -1,0 +1,205 @@
+//! Makes one `servers.json` out of the configurations of the clients on this machine.
+
+mod disk;
+mod entries;
+mod merge;
+mod own;
+mod places;
+mod translate;
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mcp_troupe::Variables;
+
+use crate::output::{note, stdout};
+use crate::{FAILED, MISUSED, diagnostics};
+use merge::{Merge, Servers, Which};
+use own::Own;
+use places::{Client, Place, Shape, System, places};
+use translate::{Surroundings, shown, translate};
+
+/// What is said of a file that holds secrets.
+#[cfg(unix)]
+const OWNERS_ALONE: &str = ": it has mode 0600, and its owner alone may read it";
+#[cfg(not(unix))]
+const OWNERS_ALONE: &str = ": let nobody else read it";
+
+/// Where the file goes, and whose servers it has.
+#[derive(Args)]
+pub struct ImportArgs {
+    /// The file that is written, with mode 0600; it must not be there. Without it the result goes to stdout.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the file that is there.
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// Say what is found, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Only servers of this client; may be given more than once.
+    #[arg(long, value_enum, value_name = "CLIENT")]
+    from: Vec<Client>,
+    /// The folder of the project whose files are read too.
+    #[arg(long, default_value = ".", value_name = "FOLDER")]
+    project: PathBuf,
+}
+
+/// What became of one file: of each of its servers, or why it is passed over.
+struct Report {
+    place: Place,
+    found: Result<Vec<Became>, String>,
+}
+
+/// A server that was taken, with warnings; or the name of one that is left out, and why.
+type Became = Result<(Which, Vec<String>), (String, String)>;
+
+/// Reads the clients' files and writes one of them all; says on stderr what was found.
+pub fn run(args: &ImportArgs) -> u8 {
+    let project = match std::fs::canonicalize(&args.project) {
+        Ok(project) if project.is_dir() => project,
+        Ok(_) => return misused(&args.project, "it is no folder"),
+        Err(error) => return misused(&args.project, &error.to_string()),
+    };
+    if let Some(output) = args.output.as_deref().filter(|_| !args.dry_run) {
+        if !disk::folder_of(output).is_dir() {
+            return misused(output, "the folder that it is to be in is not there");
+        }
+        // Before anything is read; one that comes meanwhile is kept as well.
+        if !args.force && std::fs::symlink_metadata(output).is_ok() {
+            return is_there(output);
+        }
+    }
+    let home = std::env::home_dir().filter(|home| home.is_absolute());
+    let mut places = places(System::here(), home.as_deref(), &project, &|name| std::env::var_os(name));
+    places.retain(|place| args.from.is_empty() || args.from.contains(&place.client));
+    // What references mean where the file will be.
+    let written = args.output.clone().unwrap_or_else(|| PathBuf::from("servers.json"));
+    let variables = diagnostics::variables(&written);
+    let (reports, merge) = collect(places, &project, &variables);
+    let servers = merge.named();
+    let mut named = BTreeSet::new();
+    reports.iter().for_each(|report| report.tell(&servers, &mut named));
+    if servers.len() == 0 {
+        note!("no server is found in the configurations of other clients");
+        return FAILED;
+    }
+    let text = match servers.text() {
+        Ok(text) => text,
+        Err(error) => {
+            note!("no JSON: {error}");
+            return FAILED;
+        }
+    };
+    let off = match servers.switched_off() {
+        0 => String::new(),
+        off => format!(", {off} of them switched off"),
+    };
+    let count = if servers.len() == 1 { "1 server".to_owned() } else { format!("{} servers", servers.len()) };
+    match &args.output {
+        _ if args.dry_run => note!("{count}{off}; nothing is written"),
+        None => {
+            stdout(format_args!("{text}"));
+            note!("{count}{off}; secrets are in it as they stand in those files");
+        }
+        Some(output) => match disk::write(output, &text, args.force) {
+            Ok(()) => {
+                let output = output.display();
+                note!("{output}: {count}{off}; secrets are in it as they stand in those files{OWNERS_ALONE}");
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return is_there(output),
+            Err(error) => {
+                note!("{}: {error}", output.display());
+                return FAILED;
+            }
+        },
+    }
+    0
+}
+
+fn misused(path: &Path, reason: &str) -> u8 {
+    note!("{}: {reason}", path.display());
+    MISUSED
+}
+
+fn is_there(output: &Path) -> u8 {
+    misused(output, "it is there already: --force replaces it")
+}
+
+/// Reads each file that is there.
+fn collect(places: Vec<Place>, project: &Path, variables: &Variables) -> (Vec<Report>, Merge) {
+    let resolve = |path: &Path| std::fs::canonicalize(path).ok();
+    let own = std::env::current_exe().ok();
+    let own = own.as_deref().and_then(resolve).or(own).unwrap_or_default();
+    let surroundings = Surroundings {
+        own: Own { path: &own, resolve: &resolve },
+        variables,
+        is_set: &|name| std::env::var_os(name).is_some(),
+    };
+    let (mut reports, mut merge) = (Vec::new(), Merge::default());
+    let mut off = BTreeSet::new();
+    for place in places {
+        let text = match disk::read(&place) {
+            Ok(Some(text)) => Ok(text),
+            Ok(None) => continue,
+            Err(reason) => Err(reason),
+        };
+        let written = text.and_then(|text| {
+            off.extend(entries::switched_off(&place, &text, project));
+            entries::entries(&place, &text)
+        });
+        if place.shape == Shape::Switches && written.is_ok() {
+            continue;
+        }
+        let found = written.map(|mut written| {
+            if place.client == Client::ClaudeCode && place.shape == Shape::Servers {
+                written.iter_mut().for_each(|server| server.switched_off = off.contains(&server.name));
+            }
+            let each = written.iter().map(|written| match translate(written, &surroundings) {
+                Ok(taken) => Ok((merge.add(written, taken.entry), taken.warnings)),
+                Err(reason) => Err((shown(&written.name), reason)),
+            });
+            each.collect()
+        });
+        reports.push(Report { place, found });
+    }
+    (reports, merge)
+}
+
+impl Report {
+    /// A line for the file, and one for each server of it that there is more to tell about. `named` has the servers that files
+    /// before this one gave.
+    fn tell(&self, servers: &Servers, named: &mut BTreeSet<Which>) {
+        let file = format!("{} ({})", self.place.path.display(), self.place.client);
+        let found = match &self.found {
+            Ok(found) if found.is_empty() => return note!("{file}: no servers"),
+            Ok(found) => found,
+            Err(reason) => return note!("{file}: passed over: {reason}"),
+        };
+        let (mut taken, mut known, mut left_out) = (Vec::new(), Vec::new(), 0_usize);
+        for one in found {
+            match one {
+                Ok((which, _)) if named.insert(*which) => taken.push(shown(servers.name(*which))),
+                Ok((which, _)) => known.push(shown(servers.name(*which))),
+                Err(_) => left_out += 1,
+            }
+        }
+        let mut parts = Vec::new();
+        for (what, names) in [("taken", taken), ("known already", known)] {
+            parts.extend((!names.is_empty()).then(|| format!("{what}: {}", names.join(", "))));
+        }
+        parts.extend((left_out > 0).then(|| format!("left out: {left_out}")));
+        note!("{file}: {}", parts.join("; "));
+        for one in found {
+            match one {
+                Ok((which, warnings)) => {
+                    let name = shown(servers.name(*which));
+                    warnings.iter().for_each(|warning| note!("  {name}: {warning}"));
+                }
+                Err((name, reason)) => note!("  {name}: left out: {reason}"),
+            }
+        }
+    }
+}
