@@ -17,6 +17,7 @@ use crate::config::{Collisions, ToolChoice};
 use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
 use crate::offer::OfferKind;
+use crate::protocol::listing::real_name;
 
 pub use effect::Effect;
 pub use entries::{Prompt, Resource, ResourceTemplate, Tool};
@@ -65,12 +66,16 @@ impl Offer {
         }
     }
 
-    /// The same without the tools that its operator does not want.
+    /// The same without the tools that its operator does not want. One whose own name is not legal is meant by that, and by
+    /// the one that it goes by.
     pub fn chosen(mut self, choice: &ToolChoice) -> Self {
         if !choice.is_all() {
-            let chosen = |tools: &Arc<[Definition]>| {
-                tools.iter().filter(|tool| choice.offers(&tool.name)).cloned().collect::<Arc<[_]>>()
+            let offers = |Definition { name, definition }: &&Definition| match real_name(name, definition) {
+                Some(own) => choice.offers_either(&own, name),
+                None => choice.offers(name),
             };
+            let chosen =
+                |tools: &Arc<[Definition]>| tools.iter().filter(offers).cloned().collect::<Arc<[_]>>();
             (self.tools, self.blocked) = (chosen(&self.tools), chosen(&self.blocked));
         }
         self
