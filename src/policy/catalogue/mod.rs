@@ -448,6 +448,22 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_that_is_called_as_one_of_another_group_is_exposed_takes_no_calls_from_that() {
+        let files = offer("s", "files", 1, &["read"]);
+        let other = offer("t", "other", 0, &["files__read"]);
+        let catalogue = Catalogue::merge(1, [files, other], Collisions::First);
+        let group = |name: &str| match catalogue.resolve(name, None, |_| true) {
+            Resolution::Found(tool) => format!("{} of {}", tool.name, tool.group),
+            _ => "nobody".to_owned(),
+        };
+        assert_eq!(group("files__read"), "read of files", "as models call it");
+        assert_eq!(group("other__files__read"), "files__read of other");
+        assert_eq!(group("other/files__read"), "files__read of other");
+        let meant = catalogue.meanings("files__read", None);
+        assert_eq!(meant.iter().map(|tool| tool.group.as_str()).collect::<Vec<_>>(), ["files"]);
+    }
+
+    #[test]
     fn a_group_with_thousands_of_long_templates_takes_no_more_than_its_share_and_hides_no_other() {
         let of = |server: &str, order: usize, templates: Vec<String>| {
             let definition = RawJson::from_value(&json!({})).unwrap();
