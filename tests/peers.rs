@@ -572,6 +572,21 @@ async fn a_line_over_the_limit_costs_the_call_that_it_answers_and_no_other() {
     }
 }
 
+// The official TypeScript SDK writes the id of its requests last, and counts them as we do ours.
+#[tokio::test]
+async fn a_request_of_the_servers_over_the_limit_ends_no_call_that_has_its_number() {
+    let asks = r#"printf '{"method":"sampling/createMessage","params":{"x":"'; head -c 300000 /dev/zero | tr '\0' x; printf '"},"jsonrpc":"2.0","id":3}\n'"#;
+    let rest = format!(r#"read -r one; {asks}; printf '{{"id":3,"result":{{"content":[]}}}}\n'"#);
+    let folder = tempfile::tempdir().unwrap();
+    let server = shell(&rest).env("STARTS", folder.path().join("starts").to_str().unwrap());
+    let small = |settings: &mut Settings| settings.limits.message_bytes_max = 100_000;
+    let troupe = start_with(small, [server]).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    let answer = troupe.call(Call::tool("t").timeout(Duration::from_secs(10))).await;
+    assert!(answer.is_ok(), "{answer:?}");
+    end(troupe).await;
+}
+
 // tungstenite-rs#548, gorilla/websocket#604
 #[tokio::test]
 async fn an_upgrade_whose_connection_header_is_a_list_is_one() {

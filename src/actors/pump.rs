@@ -62,7 +62,7 @@ use crate::policy::breaker::Permit;
 use crate::policy::classify::Classifier;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
 use crate::protocol::envelope::{
-    FrameMemory, Incoming, Malformed, Response, answered_by_end, answered_by_unreadable, decode,
+    FrameMemory, Incoming, Malformed, Response, answered_by_ends, answered_by_unreadable, decode,
     decode_answer,
 };
 use crate::protocol::{
@@ -575,7 +575,7 @@ impl<R: FnMut(Report)> Pump<R> {
                         Inbound::Alive => false,
                         Inbound::Message(frame) => self.receive(frame, Place::Shared, now)?,
                         Inbound::TooLarge { beginning, end, limit } => {
-                            let named = answered_by_unreadable(&beginning).or_else(|| answered_by_end(&end));
+                            let named = answered_by_ends(&beginning, &end);
                             let words = format!("it is over the limit of {limit} bytes");
                             self.unreadable(named, &words, now)?;
                             true

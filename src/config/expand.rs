@@ -253,17 +253,27 @@ pub(super) fn env_file(path: &Path) -> Result<Vec<(String, Secret)>, String> {
     Ok(variables)
 }
 
-/// A value without the quotes around it, and without the comment behind one that has none.
+/// A value without the quotes around it, and without the comment behind it.
 fn unquoted(value: &str) -> String {
     for quote in ['"', '\''] {
-        if let Some((inner, _)) = value.strip_prefix(quote).and_then(|rest| rest.rsplit_once(quote)) {
-            return match quote {
-                '"' => inner.replace("\\n", "\n").replace("\\\"", "\""),
-                _ => inner.to_owned(),
-            };
-        }
+        let Some(inner) = value.strip_prefix(quote).and_then(|rest| quoted(rest, quote)) else { continue };
+        return match quote {
+            '"' => inner.replace("\\n", "\n").replace("\\\"", "\""),
+            _ => inner.to_owned(),
+        };
     }
     value.split(" #").next().unwrap_or(value).trim_end().to_owned()
+}
+
+/// What is in quotes, behind the first of them: up to one that has nothing behind it, or a comment, which may have quotes too.
+fn quoted(rest: &str, quote: char) -> Option<&str> {
+    let mut closing =
+        rest.match_indices(quote).filter(|(at, _)| quote == '\'' || !rest[..*at].ends_with('\\'));
+    let ends = |at: usize| {
+        let behind = rest[at..].strip_prefix(quote).unwrap_or_default().trim_start();
+        behind.is_empty() || behind.starts_with('#')
+    };
+    closing.find(|(at, _)| ends(*at)).map(|(at, _)| &rest[..at])
 }
 
 #[cfg(test)]
@@ -373,6 +383,16 @@ mod tests {
             .collect();
         let expected = [("A", "1"), ("B", "two"), ("C", "th ree\n"), ("D", "f#our"), ("E", "")];
         assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        for (written, value) in [
+            ("'abc' # don't", "abc"),
+            ("\"a b\" # say \"please\"", "a b"),
+            ("\"a \\\"#\\\" b\"", "a \"#\" b"),
+            ("'it's'", "it's"),
+            ("'{\"a\": \"#\"}'", "{\"a\": \"#\"}"),
+            ("'open", "'open"),
+        ] {
+            assert_eq!(unquoted(written), value, "{written}");
+        }
         std::fs::write(&path, "A=1\ns3cret\n").unwrap();
         let told = env_file(&path).unwrap_err();
         assert!(told.contains("line 2 of") && !told.contains("s3cret"), "{told}");

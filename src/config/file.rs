@@ -901,6 +901,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_an_id_as_it_stands_is_taken_by_no_other_wherever_that_stands() {
+        let servers = r#""a b":{"command":"d"},"a-b":{"command":"c"},"a/b":{"command":"e"}"#;
+        let file = parse(&format!(r#"{{"mcpServers":{{{servers}}}}}"#)).unwrap();
+        let ids: Vec<&str> = file.servers.iter().map(Server::id).collect();
+        assert_eq!((ids.as_slice(), file.servers[0].metadata.get("name")), (&["a-b"][..], None));
+        assert_eq!((file.diagnostics.len(), file.left_out.len()), (2, 0), "{:?}", file.diagnostics);
+    }
+
+    #[test]
     fn a_command_line_in_command_is_a_warning() {
         let file = parse(r#"{"mcpServers":{"a":{"command":"npx -y foo"}}}"#).unwrap();
         assert_eq!((file.servers.len(), file.diagnostics[0].severity), (1, Severity::Warning));

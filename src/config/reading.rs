@@ -353,12 +353,20 @@ impl Reader<'_> {
             return Vec::new();
         };
         let mut read: Vec<ReadServer> = Vec::with_capacity(entries.len());
+        // A name that is an id as it stands is that server's, also where another one before it would become the same.
+        let as_written =
+            entries.iter().map(|entry| entry.key.as_str()).filter(|name| legal_id(name) == *name);
+        let as_written: BTreeSet<&str> = as_written.collect();
         let mut names: BTreeMap<String, String> = BTreeMap::new();
         for entry in entries.iter().filter(|entry| !whole || !APART.contains(&entry.key.as_str())) {
             let name = &entry.key;
             let id = legal_id(name);
             let display = if top.is_empty() { id.clone() } else { format!("{top}.{id}") };
-            let meets = names.insert(id.clone(), name.clone());
+            let taken = as_written.get(id.as_str()).filter(|own| *own != name).map(|own| (*own).to_owned());
+            let meets = match taken {
+                Some(own) => Some(own),
+                None => names.insert(id.clone(), name.clone()),
+            };
             if let Some(other) = meets {
                 let (reason, advice) = match other == *name {
                     true => {

@@ -33,8 +33,14 @@ impl ToolChoice {
 
     /// Whether this tool is offered.
     pub fn offers(&self, tool: &str) -> bool {
-        let without = self.without.contains(tool) || self.without.contains(ALL);
-        !without && self.only.as_ref().is_none_or(|only| only.contains(tool))
+        self.offers_either(tool, tool)
+    }
+
+    /// The same of a tool that has two names: it is meant by each of them.
+    pub fn offers_either(&self, one: &str, other: &str) -> bool {
+        let is_in = |names: &BTreeSet<String>| names.contains(one) || names.contains(other);
+        let without = is_in(&self.without) || self.without.contains(ALL);
+        !without && self.only.as_ref().is_none_or(is_in)
     }
 
     /// Adds to the only tools that are offered.

@@ -177,6 +177,17 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
 /// of which the rest is missing. Its id counts where it stands beside a result or an error, outside of both, so that nothing
 /// within them is taken for it.
 pub fn answered_by_unreadable(frame: &[u8]) -> Option<u64> {
+    beginning_of_answer(frame).flatten()
+}
+
+/// The same of a frame of which both ends are there. The id at its end counts where the beginning is that of an answer: a
+/// request of the peer's has an id too, which may be the number of one of ours.
+pub fn answered_by_ends(beginning: &[u8], end: &[u8]) -> Option<u64> {
+    beginning_of_answer(beginning)?.or_else(|| id_at_end(end))
+}
+
+/// Reads the members of a message as far as that can be done. None if it is no answer, else the id if that was found.
+fn beginning_of_answer(frame: &[u8]) -> Option<Option<u64>> {
     // What is no UTF-8 becomes a character that means nothing in JSON.
     let text = String::from_utf8_lossy(frame);
     let mut scan = Scan::new(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text));
@@ -202,11 +213,11 @@ pub fn answered_by_unreadable(frame: &[u8]) -> Option<u64> {
             id = own_id(Some(value));
         }
     }
-    id.filter(|_| answers)
+    answers.then_some(id)
 }
 
-/// The same for the end of a frame whose beginning says nothing: the last member of the outermost object is its id.
-pub fn answered_by_end(end: &[u8]) -> Option<u64> {
+/// The id that is the last member of the outermost object.
+fn id_at_end(end: &[u8]) -> Option<u64> {
     let end = end.trim_ascii_end().strip_suffix(b"}")?.trim_ascii_end();
     let comma = end.iter().rposition(|byte| matches!(byte, b','))?;
     let member = std::str::from_utf8(&end[comma + 1..]).ok()?.trim_ascii();
@@ -490,7 +501,17 @@ mod tests {
             (r#"…"text\"id\":7}"#, None),
             (r#""id":7}"#, None),
         ] {
-            assert_eq!(answered_by_end(end.as_bytes()), id, "{end}");
+            assert_eq!(id_at_end(end.as_bytes()), id, "{end}");
+        }
+        let end = br#"..."},"id":7}"#;
+        for (beginning, id) in [
+            (&br#"{"jsonrpc":"2.0","result":{"x":"..."#[..], Some(7)),
+            (br#"{"id":8,"result":{"x":"..."#, Some(8)),
+            (br#"{"method":"sampling/createMessage","params":{"x":"..."#, None),
+            (br#"{"params":{"x":"..."#, None),
+            (br#"["..."#, None),
+        ] {
+            assert_eq!(answered_by_ends(beginning, end), id, "{}", String::from_utf8_lossy(beginning));
         }
     }
 
@@ -641,7 +662,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             answered_by_unreadable(&bytes);
-            answered_by_end(&bytes);
+            answered_by_ends(&bytes, &bytes);
             let _ = decode(bytes.into(), |_| {});
         }
 

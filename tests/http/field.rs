@@ -325,6 +325,29 @@ async fn a_tool_whose_name_is_not_legal_goes_by_a_legal_one_and_is_called_by_its
     }
 }
 
+#[tokio::test]
+async fn a_tool_that_goes_by_a_legal_name_is_switched_off_and_chosen_by_its_own_and_by_that() {
+    let server = ScriptedServer::builder()
+        .http()
+        .tool("user/read", Script::Echo)
+        .tool("user/delete", Script::Echo)
+        .start()
+        .await;
+    let listed = |server: Server| async move {
+        let troupe = ready([server]).await;
+        let names: Vec<String> = troupe.tools().iter().map(|tool| tool.name.to_string()).collect();
+        end(troupe).await;
+        names
+    };
+    let at = || Server::http("s", server.url());
+    for off in ["user/delete", "user_delete"] {
+        assert_eq!(listed(at().without_tools([off])).await, ["user_read"], "{off}");
+    }
+    for only in ["user/read", "user_read"] {
+        assert_eq!(listed(at().only_tools([only])).await, ["user_read"], "{only}");
+    }
+}
+
 // python-sdk#192, #1720; playwright#39420; smithy-java#1340
 #[tokio::test]
 async fn ids_as_texts_byte_order_marks_and_offers_of_legacy_versions_keep_no_server_away() {

@@ -17,6 +17,7 @@ use crate::config::{Collisions, ToolChoice};
 use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
 use crate::offer::OfferKind;
+use crate::protocol::listing::real_name;
 
 pub use effect::Effect;
 pub use entries::{Prompt, Resource, ResourceTemplate, Tool};
@@ -65,12 +66,16 @@ impl Offer {
         }
     }
 
-    /// The same without the tools that its operator does not want.
+    /// The same without the tools that its operator does not want. One whose own name is not legal is meant by that, and by
+    /// the one that it goes by.
     pub fn chosen(mut self, choice: &ToolChoice) -> Self {
         if !choice.is_all() {
-            let chosen = |tools: &Arc<[Definition]>| {
-                tools.iter().filter(|tool| choice.offers(&tool.name)).cloned().collect::<Arc<[_]>>()
+            let offers = |Definition { name, definition }: &&Definition| match real_name(name, definition) {
+                Some(own) => choice.offers_either(&own, name),
+                None => choice.offers(name),
             };
+            let chosen =
+                |tools: &Arc<[Definition]>| tools.iter().filter(offers).cloned().collect::<Arc<[_]>>();
             (self.tools, self.blocked) = (chosen(&self.tools), chosen(&self.blocked));
         }
         self
@@ -440,6 +445,22 @@ mod tests {
         assert_eq!(near("beta__wirte")[0], "beta__write");
         assert!(near("zzz").is_empty());
         assert!(matches!(catalogue.resolve("beta/read", Some("alpha"), |_| true), Resolution::Unknown));
+    }
+
+    #[test]
+    fn a_tool_that_is_called_as_one_of_another_group_is_exposed_takes_no_calls_from_that() {
+        let files = offer("s", "files", 1, &["read"]);
+        let other = offer("t", "other", 0, &["files__read"]);
+        let catalogue = Catalogue::merge(1, [files, other], Collisions::First);
+        let group = |name: &str| match catalogue.resolve(name, None, |_| true) {
+            Resolution::Found(tool) => format!("{} of {}", tool.name, tool.group),
+            _ => "nobody".to_owned(),
+        };
+        assert_eq!(group("files__read"), "read of files", "as models call it");
+        assert_eq!(group("other__files__read"), "files__read of other");
+        assert_eq!(group("other/files__read"), "files__read of other");
+        let meant = catalogue.meanings("files__read", None);
+        assert_eq!(meant.iter().map(|tool| tool.group.as_str()).collect::<Vec<_>>(), ["files"]);
     }
 
     #[test]

@@ -153,20 +153,16 @@ impl<E: Entry> Shelf<E> {
             Some(_) => return Resolution::Unknown,
             None => (name, group),
         };
-        let exposed = || {
-            let exposed = self.by_exposed.get(name).map(|place| &self.entries[*place]);
-            exposed.filter(|entry| group.is_none_or(|group| *entry.group() == group))
-        };
+        if let Some(exposed) = self.exposed(name, group) {
+            return Resolution::Found(exposed);
+        }
         if let Some(group) = group {
             let place = self.by_group.get(group).and_then(|entries| entries.get(bare));
-            let found = place.map(|place| &self.entries[*place]).or_else(exposed);
-            return found.map_or(Resolution::Unknown, Resolution::Found);
+            return place.map_or(Resolution::Unknown, |place| Resolution::Found(&self.entries[*place]));
         }
         let places = self.by_name.get(bare).map(Vec::as_slice).unwrap_or_default();
         let mut entries = places.iter().map(|place| &self.entries[*place]);
-        let Some(first) = entries.next() else {
-            return exposed().map_or(Resolution::Unknown, Resolution::Found);
-        };
+        let Some(first) = entries.next() else { return Resolution::Unknown };
         let others: Vec<&E> = entries.collect();
         if others.is_empty() {
             return Resolution::Found(first);
@@ -202,17 +198,19 @@ impl<E: Entry> Shelf<E> {
             Some(_) => return Vec::new(),
             None => (name, group),
         };
-        let admitted = |place: &usize| {
-            let entry = &self.entries[*place];
-            group.is_none_or(|group| *entry.group() == group).then_some(entry)
-        };
-        let places = self.by_name.get(bare).map(Vec::as_slice).unwrap_or_default();
-        let named: Vec<&E> = places.iter().filter_map(admitted).collect();
-        if named.is_empty() {
-            self.by_exposed.get(name).and_then(admitted).into_iter().collect()
-        } else {
-            named
+        if let Some(exposed) = self.exposed(name, group) {
+            return vec![exposed];
         }
+        let places = self.by_name.get(bare).map(Vec::as_slice).unwrap_or_default();
+        let entries = places.iter().map(|place| &self.entries[*place]);
+        entries.filter(|entry| group.is_none_or(|group| *entry.group() == group)).collect()
+    }
+
+    /// The one that models see by this name, of `group` if that is given. It goes before any other that has the name as its own:
+    /// each server gives its tools the names that it likes, and would get what models ask of others.
+    fn exposed(&self, name: &str, group: Option<&str>) -> Option<&E> {
+        let exposed = self.by_exposed.get(name).map(|place| &self.entries[*place]);
+        exposed.filter(|entry| group.is_none_or(|group| *entry.group() == group))
     }
 
     /// Names that look like one that nobody knows, best first.
