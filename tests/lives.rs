@@ -542,6 +542,23 @@ async fn a_server_that_has_ended_for_good_is_drained_at_once() {
 }
 
 #[tokio::test]
+async fn a_server_that_has_ended_for_good_and_was_drained_is_resumed() {
+    let server = scripted().await;
+    let temporary = |settings: &mut mcp_troupe::Settings| settings.restart.kind = RestartKind::Temporary;
+    let troupe = start_with(temporary, [at(&server)]).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    let former = info(&troupe).unwrap();
+    inject(&troupe, Target::server("s"), Fault::Kill).await.unwrap();
+    until(&troupe, |info| info.status == ServerStatus::Stopped).await;
+    troupe.drain("s", LONG).await.unwrap();
+    troupe.resume("s").await.unwrap();
+    assert_ne!(info(&troupe).unwrap().status, ServerStatus::Stopped, "it is in service");
+    ready_after(&troupe, &former).await;
+    troupe.call(echo()).await.unwrap();
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn a_drain_goes_on_when_the_registry_dies() {
     let server = scripted().await;
     let troupe = ready([at(&server)]).await;

@@ -221,9 +221,17 @@ impl RegistryState {
         now: Instant,
     ) -> Result<(), ActorProcessingErr> {
         let Some(member) = self.members.get_mut(server) else { return Ok(()) };
-        let Phase::Paused { actor, .. } = &member.phase else { return Ok(()) };
+        let actor = match &member.phase {
+            Phase::Paused { actor, .. } => actor.clone(),
+            // It was over for good when it was drained, and begins anew by this order.
+            Phase::Ended => {
+                self.offers_changed = true;
+                None
+            }
+            Phase::Alive(_) | Phase::Waiting { .. } | Phase::Leaving(_) => return Ok(()),
+        };
         member.ordered = true;
-        match actor.clone() {
+        match actor {
             Some(actor) => {
                 let (former, finish_by) = (member.registration.clone(), member.finish_by);
                 self.succeed(myself, server, former, actor, finish_by, now).await
