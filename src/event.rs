@@ -624,6 +624,23 @@ pub enum Event {
     },
     /// A file or a folder that starts commands may be written by others than its owner. Told once while that is so.
     LoosePermissions(crate::config::LoosePermissions),
+    /// What a server listed at its last run (`knownLists`) is in the catalogue until it lists in this one. If that is the same,
+    /// no [`OfferChanged`](Self::OfferChanged) follows.
+    KnownListsShown {
+        /// The server.
+        server: ServerId,
+        /// Its tools.
+        tools: usize,
+    },
+    /// The file of known lists (`knownLists`) was not read or not written, and servers are listed without it. Told when it
+    /// is read, if it cannot be used, and when writing it begins to fail.
+    KnownListsFailed {
+        /// The file.
+        #[serde(serialize_with = "crate::config::permissions::shown")]
+        path: std::path::PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A new configuration was applied.
     ConfigurationApplied(Box<crate::config::Applied>),
     /// The strategy changed.

@@ -60,7 +60,7 @@ pub struct ServerInfo {
     pub incarnation: Incarnation,
     /// Restarts of its actor, ever.
     pub restarts: u64,
-    /// Tools it offers.
+    /// Tools it offers; those of its last run until it has listed them, where that is known.
     pub tools: usize,
 }
 

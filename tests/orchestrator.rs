@@ -72,6 +72,26 @@ async fn servers_that_a_source_names_are_called_and_a_mistake_in_a_source_names_
 }
 
 #[tokio::test]
+async fn tools_of_a_server_that_is_down_are_shown_from_the_last_run_as_not_confirmed() {
+    let (mut server, folder) = (echo().await, tempfile::tempdir().unwrap());
+    let config = json!({
+        "mcpServers": {"s": {"url": server.url()}},
+        "troupe": {"knownLists": folder.path().join("cache/known-lists.json")},
+    })
+    .to_string();
+    let confirmed = |output: &Output| {
+        let tools: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (tools[0]["name"].clone(), tools[0]["confirmed"].clone())
+    };
+    let output = run("tools", &config, &[]).await;
+    assert_eq!(confirmed(&output), (json!("echo"), json!(true)));
+    server.stop_listening().await;
+    let output = run("tools", &config, &[]).await;
+    assert_eq!(confirmed(&output), (json!("echo"), json!(false)));
+    assert!(text(&output.stderr).contains("s is disconnected"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
 async fn a_rule_of_the_cache_for_a_tool_that_nobody_offers_is_a_mistake() {
     let server = echo().await;
     let of = |tool: &str| {

@@ -446,6 +446,7 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
                 "name": tool.name,
                 "exposed": tool.exposed,
                 "servers": tool.servers,
+                "confirmed": tool.confirmed,
                 "definition": tool.definition,
             })
         })

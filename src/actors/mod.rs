@@ -22,6 +22,7 @@ mod dial;
 pub(crate) mod discovery;
 pub(crate) mod events;
 pub(crate) mod intake;
+pub(crate) mod known_lists;
 pub(crate) mod ledger;
 pub(crate) mod listener;
 mod listing;
@@ -69,6 +70,9 @@ pub(crate) struct Stage {
     pub cache: Option<ActorRef<cache::CacheMsg>>,
     /// The current actor that gives processes their turn to start.
     pub starts: Option<ActorRef<starts::StartsMsg>>,
+    /// The current actor of the known lists, for the testkit's faults.
+    #[cfg(feature = "testkit")]
+    pub known_lists: Option<ActorRef<known_lists::KnownListsMsg>>,
     /// The current registry, for the testkit's faults.
     #[cfg(feature = "testkit")]
     pub registry: Option<ActorRef<registry::RegistryMsg>>,

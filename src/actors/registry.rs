@@ -42,6 +42,7 @@ pub(crate) use self::roster::{Roster, RosterEntry};
 use super::Context;
 use super::alarm::Alarm;
 use super::cache::CacheMsg;
+use super::known_lists::{KnownListsMsg, Look};
 use super::ledger::{Bequest, Legacy};
 use super::meters::RegistryMeters;
 use super::root::{DrainOrder, RootMsg};
@@ -50,10 +51,11 @@ use super::server::ServerMsg;
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use crate::config::ToolName;
 use crate::duration::later;
-use crate::event::ServerStatus;
+use crate::event::{Event, ServerStatus};
 use crate::id::{GroupId, Incarnation, RouterLife, ServerId};
 use crate::offer::OfferKind;
 use crate::policy::catalogue::{Catalogue, Offer, ServerOffer, differences};
+use crate::policy::known_lists::Fingerprint;
 use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::routing::Standing;
 use crate::policy::search::SearchIndex;
@@ -88,8 +90,12 @@ pub(crate) enum RegistryMsg {
     RouterUp(RouterLife),
     /// By a server actor: where it stands.
     Report { server: ServerId, incarnation: Incarnation, standing: Standing },
-    /// By a server actor: what it offers.
+    /// By a server actor: what it offers. The first of each life comes also where it is what is known already.
     Offer { server: ServerId, incarnation: Incarnation, offer: Offer },
+    /// By the root: this actor keeps what servers list for the next run.
+    KnownListsUp(ActorRef<KnownListsMsg>),
+    /// By the actor of the known lists: this is what a server of this description listed at its last run, if that is known.
+    Known { server: ServerId, fingerprint: Fingerprint, offer: Option<Offer> },
     /// By a server actor that is replaced, and by each one's last breath: what is the server's. By the root, where the registry
     /// of that life has ended.
     Handover(Bequest),
@@ -136,10 +142,14 @@ pub(crate) struct RegistryState {
     /// The index over it, if anybody has searched.
     index: Arc<OnceCell<Arc<SearchIndex>>>,
     configuration: Taken,
+    /// Who keeps what servers list for the next run, if anybody does.
+    known_lists: Option<ActorRef<KnownListsMsg>>,
     roster: watch::Sender<Arc<Roster>>,
     /// Members whose standing changed since the last publication.
     changed: BTreeSet<ServerId>,
     offers_changed: bool,
+    /// Servers whose last lists are shown since the last publication, and how many tools they have.
+    known_shown: Vec<(ServerId, usize)>,
     /// Servers that rest by these orders, since the last publication.
     rested: Vec<(ServerId, DrainOrder)>,
     /// Every source has answered, or failed.
@@ -178,9 +188,11 @@ impl Actor for RegistryActor {
             catalogue: Arc::new(Catalogue::empty()),
             index: Arc::default(),
             configuration,
+            known_lists: None,
             roster,
             changed: BTreeSet::new(),
             offers_changed: true,
+            known_shown: Vec::new(),
             rested: Vec::new(),
             complete,
             introduce: false,
@@ -221,16 +233,13 @@ impl Actor for RegistryActor {
                 state.reported(&server, incarnation, standing, now);
             }
             RegistryMsg::Offer { server, incarnation, offer } => {
-                if let Some(member) = state.current(&server, incarnation) {
-                    let former = member.offer.replace(offer.clone());
-                    let group = member.registration.spec.group.clone();
-                    if let Some(former) = former {
-                        state.clear_changed(&group, &former, &offer);
-                    }
-                    state.offers_changed = true;
-                    state.changed.insert(server);
-                }
+                state.offers(server, incarnation, offer);
             }
+            RegistryMsg::KnownListsUp(actor) => {
+                state.known_lists = Some(actor);
+                state.members.values().for_each(|member| state.keep_or_look(&myself, member));
+            }
+            RegistryMsg::Known { server, fingerprint, offer } => state.known(&server, fingerprint, offer),
             RegistryMsg::Handover(bequest) => state.handed_over(bequest.open()),
             RegistryMsg::Pong { server, incarnation } => {
                 if let Some(member) = state.current(&server, incarnation) {
@@ -299,6 +308,67 @@ impl RegistryState {
     /// The member, if `incarnation` is its current life.
     fn current(&mut self, server: &ServerId, incarnation: Incarnation) -> Option<&mut Member> {
         self.members.get_mut(server).filter(|member| member.incarnation == incarnation)
+    }
+
+    /// A server tells what it offers.
+    fn offers(&mut self, server: ServerId, incarnation: Incarnation, offer: Offer) {
+        let Some(member) = self.current(&server, incarnation) else { return };
+        let former = member.offer.replace(offer.clone());
+        (member.known, member.looking) = (None, false);
+        let (group, fingerprint) = (member.registration.spec.group.clone(), member.fingerprint());
+        member.listed_as = Some(fingerprint);
+        if former.as_ref() != Some(&offer) {
+            if let Some(former) = former {
+                self.clear_changed(&group, &former, &offer);
+            }
+            self.offers_changed = true;
+            self.changed.insert(server);
+        }
+        if let Some(known_lists) = &self.known_lists {
+            // The successor of one that has ended is told by all.
+            let _ = known_lists.cast(KnownListsMsg::Keep { fingerprint, offer });
+        }
+    }
+
+    /// What a member lists is kept for the next run. One that has yet to list is shown with what it listed at its last one.
+    fn keep_or_look(&self, myself: &ActorRef<RegistryMsg>, member: &Member) {
+        let Some(known_lists) = &self.known_lists else { return };
+        let Registration { spec, connector, .. } = &member.registration;
+        let fingerprint = member.fingerprint();
+        let message = match &member.offer {
+            Some(offer) if member.listed_as == Some(fingerprint) => {
+                KnownListsMsg::Keep { fingerprint, offer: offer.clone() }
+            }
+            // It has yet to list as it is described now, or is shown.
+            Some(_) => return,
+            None if member.known.is_some() => return,
+            None => {
+                let (server, mirrored, registry) = (spec.id.clone(), connector.mirrors(), myself.clone());
+                KnownListsMsg::Look(Look { server, fingerprint, mirrored, registry })
+            }
+        };
+        // As above.
+        let _ = known_lists.cast(message);
+    }
+
+    /// This is what a server of this description listed at its last run, if that is known.
+    fn known(&mut self, server: &ServerId, fingerprint: Fingerprint, offer: Option<Offer>) {
+        let Some(member) = self.members.get_mut(server) else { return };
+        // It has listed meanwhile, or is described anew.
+        if member.offer.is_some() || member.fingerprint() != fingerprint {
+            return;
+        }
+        self.changed.insert(server.clone());
+        member.looking = false;
+        let Some(offer) = offer else { return };
+        if let Some(actor) = member.alive() {
+            // Its next life begins with it.
+            let _ = actor.cast(ServerMsg::Known(offer.clone()));
+        }
+        self.known_shown
+            .push((server.clone(), offer.clone().chosen(&member.registration.spec.tool_choice).tools.len()));
+        member.known = Some(offer);
+        self.offers_changed = true;
     }
 
     /// What a server of a group offers is not what it was: what it answered may not be either.
@@ -392,14 +462,15 @@ impl RegistryState {
                 let spec = &member.registration.spec;
                 let offer = match member.phase {
                     Phase::Ended | Phase::Leaving(_) => None,
-                    Phase::Alive(_) | Phase::Paused { .. } | Phase::Waiting { .. } => member.offer.clone(),
+                    Phase::Alive(_) | Phase::Paused { .. } | Phase::Waiting { .. } => member.shown(),
                 }?;
                 Some(ServerOffer {
                     server: spec.id.clone(),
                     group: spec.group.clone(),
                     order: spec.order,
                     trusted: spec.trusted,
-                    offer: offer.chosen(&spec.tool_choice),
+                    confirmed: member.offer.is_some(),
+                    offer: offer.clone().chosen(&spec.tool_choice),
                 })
             });
             self.catalogue = Arc::new(Catalogue::merge(version, listed, self.context.settings.collisions));
@@ -417,6 +488,9 @@ impl RegistryState {
             self.context.to_router(RouterMsg::Introduced);
         }
         self.show();
+        for (server, tools) in self.known_shown.drain(..) {
+            self.context.emit(Event::KnownListsShown { server, tools });
+        }
         for (server, order) in self.rested.drain(..) {
             // Without a root the whole troupe is ending.
             let _ = self.root.cast(RootMsg::Rested { server, order });
@@ -429,7 +503,7 @@ impl RegistryState {
             info: member.info(),
             actor: member.alive().cloned(),
             offer: member.offer.clone(),
-            settled: member.settled,
+            settled: member.settled && !member.looking,
             leaving: matches!(member.phase, Phase::Ended | Phase::Leaving(_)),
             timeout: member.registration.spec.timeout,
         });

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::cache::{CacheActor, CacheArguments, CacheMsg, Caching};
 use super::discovery::Census;
@@ -24,6 +24,7 @@ use super::discovery::Census;
 use super::discovery::DiscoveryMsg;
 use super::events::{EventsActor, EventsMsg};
 use super::intake::{Intake, intake};
+use super::known_lists::{KnownListsActor, KnownListsArguments, KnownListsMsg};
 use super::ledger::Bequest;
 use super::numbers::{Numbers, PastNumbers, RegistrationId};
 use super::questions::Desk;
@@ -33,7 +34,7 @@ use super::registry::{
 use super::router::{RouterActor, RouterArguments, RouterMsg};
 use super::starts::{StartsActor, StartsArguments, StartsMsg};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
-use super::{Context, Stage, Tasks, meters};
+use super::{Context, Stage, Tasks, ask, meters};
 use crate::config::{Applied, ConfigFile, LoosePermissions, Settings, SourceConfig};
 use crate::discovery::SourceError;
 use crate::duration::later;
@@ -205,6 +206,8 @@ struct Cast {
     intake: Intake,
     cache: ActorRef<CacheMsg>,
     starts: ActorRef<StartsMsg>,
+    /// None where no setting names their file.
+    known_lists: Option<ActorRef<KnownListsMsg>>,
     /// What the router says of its calls when it ends.
     last_word: oneshot::Receiver<Abandoned>,
     context: Context,
@@ -309,6 +312,7 @@ impl Actor for RootActor {
         let (router, intake, last_word) = start_router(&myself, &context, router_life, &strategies).await?;
         let cache = start_cache(&myself, &context, &roster).await?;
         let starts = start_starts(&myself, &context).await?;
+        let known_lists = start_known_lists(&myself, &context).await?;
         let mut state = RootState {
             settings,
             settings_shown,
@@ -325,11 +329,23 @@ impl Actor for RootActor {
             stage,
             caching: Caching::new(&context.settings, roster.subscribe()),
             roster,
-            cast: Cast { events, registry, router, router_life, intake, last_word, cache, starts, context },
+            cast: Cast {
+                events,
+                registry,
+                router,
+                router_life,
+                intake,
+                last_word,
+                cache,
+                starts,
+                known_lists,
+                context,
+            },
             ending: Ending::No,
             restarts: VecDeque::new(),
         };
         state.enter();
+        state.introduce_known_lists();
         state.tell_loose(loose);
         state.start_sources(&myself, Instant::now()).await?;
         Ok(state)
@@ -413,6 +429,9 @@ impl Actor for RootActor {
         if child == state.cast.starts.get_id() {
             return state.starts_ended(&myself, cause, now).await;
         }
+        if state.cast.known_lists.as_ref().is_some_and(|known_lists| known_lists.get_id() == child) {
+            return state.known_lists_ended(&myself, cause, now).await;
+        }
         let Cast { events, registry, router, .. } = &state.cast;
         let from = if child == router.get_id() {
             Child::Router
@@ -446,6 +465,11 @@ impl Actor for RootActor {
         stop_or_kill(state.cast.cache.get_cell(), STOP_GRACE).await;
         stop_or_kill(state.cast.registry.get_cell(), 4 * STOP_GRACE).await;
         stop_or_kill(state.cast.starts.get_cell(), STOP_GRACE).await;
+        if let Some(known_lists) = &state.cast.known_lists {
+            // A disk that hangs holds up nobody for longer; what it has then is the last whole file.
+            let _ = timeout(STOP_GRACE, ask(known_lists, KnownListsMsg::Finish)).await;
+            stop_or_kill(known_lists.get_cell(), STOP_GRACE).await;
+        }
         let interrupted = match state.ending {
             Ending::Drained { interrupted } => interrupted,
             Ending::No | Ending::Draining => 0,
@@ -533,6 +557,17 @@ async fn start_starts(
     Ok(starts)
 }
 
+async fn start_known_lists(
+    myself: &ActorRef<RootMsg>,
+    context: &Context,
+) -> Result<Option<ActorRef<KnownListsMsg>>, ActorProcessingErr> {
+    let Some(path) = context.settings.known_lists.clone() else { return Ok(None) };
+    let arguments = KnownListsArguments { context: context.clone(), path };
+    let (known_lists, _) =
+        KnownListsActor::spawn_linked(None, KnownListsActor, arguments, myself.get_cell()).await?;
+    Ok(Some(known_lists))
+}
+
 impl RootState {
     /// Publishes who plays, then lets the registry introduce itself to the router.
     fn enter(&self) {
@@ -552,6 +587,8 @@ impl RootState {
             caching: self.caching.clone(),
             cache: Some(cache.clone()),
             starts: Some(starts.clone()),
+            #[cfg(feature = "testkit")]
+            known_lists: self.cast.known_lists.clone(),
             #[cfg(feature = "testkit")]
             registry: Some(self.cast.registry.clone()),
         });
@@ -588,6 +625,29 @@ impl RootState {
         self.cast.starts = start_starts(myself, &self.cast.context).await?;
         self.publish();
         Ok(())
+    }
+
+    /// The actor of the known lists ended: the next one reads the file, and is told anew what servers list.
+    async fn known_lists_ended(
+        &mut self,
+        myself: &ActorRef<RootMsg>,
+        cause: ExitCause,
+        now: Instant,
+    ) -> Result<(), ActorProcessingErr> {
+        self.grant_restart(now)?;
+        tracing::error!(%cause, "the actor of the known lists ended");
+        self.cast.known_lists = start_known_lists(myself, &self.cast.context).await?;
+        self.publish();
+        self.introduce_known_lists();
+        Ok(())
+    }
+
+    /// Names the actor of the known lists to the registry, if there is one.
+    fn introduce_known_lists(&self) {
+        if let Some(known_lists) = &self.cast.known_lists {
+            // A registry that has just ended is replaced by one that is told.
+            let _ = self.cast.registry.cast(RegistryMsg::KnownListsUp(known_lists.clone()));
+        }
     }
 
     /// What the servers of a group said may no longer be so.
@@ -662,6 +722,9 @@ impl RootState {
         // It was said when the former router's state was dropped, before its end was told.
         let abandoned = std::mem::replace(&mut self.cast.last_word, last_word).try_recv();
         self.enter();
+        if from <= Child::Registry {
+            self.introduce_known_lists();
+        }
         left.iter().for_each(|server| self.room_for(server));
         Ok(abandoned.unwrap_or_default())
     }

@@ -12,6 +12,7 @@ pub(crate) mod files;
 mod mistakes;
 pub(crate) mod permissions;
 mod pins;
+pub(crate) mod private;
 mod reading;
 #[cfg(feature = "schema")]
 mod schema;

@@ -1,6 +1,7 @@
 //! The settings of a troupe, each with its default, its unit and the reason for its value.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,9 @@ pub struct Settings {
     pub retry: RetrySettings,
     /// Pins of tool definitions: none, so that nothing is checked.
     pub pins: Option<PinSettings>,
+    /// A file in which the lists of servers are kept for the next run, which shows them until the servers have listed anew:
+    /// none. It is for this user alone (0600), and so is its folder (0700), which is made where there is none.
+    pub known_lists: Option<PathBuf>,
     /// Kept results.
     pub cache: CacheSettings,
     /// How far the answers of sources of servers are believed.
@@ -440,6 +444,7 @@ impl Default for Settings {
             affinity: AffinitySettings::default(),
             retry: RetrySettings::default(),
             pins: None,
+            known_lists: None,
             cache: CacheSettings::default(),
             discovery: DiscoverySettings::default(),
             strict: false,
@@ -677,6 +682,9 @@ impl Settings {
         self.retry.check().map_err(|error| error.under("retry"))?;
         if let Some(pins) = &self.pins {
             pins.check().map_err(|error| error.under("pins"))?;
+        }
+        if self.known_lists.as_ref().is_some_and(|path| path.file_name().is_none()) {
+            return Err(ConfigError::new("knownLists", "must be the path of a file; leave it out for none"));
         }
         self.cache.check().map_err(|error| error.under("cache"))?;
         self.discovery.check().map_err(|error| error.under("discovery"))?;

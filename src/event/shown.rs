@@ -33,6 +33,7 @@ impl Event {
             | Self::PinBroken { server, .. }
             | Self::ToolUnpinned { server, .. }
             | Self::PinnedToolMissing { server, .. }
+            | Self::KnownListsShown { server, .. }
             | Self::ProtocolViolation { server, .. }
             | Self::ServerLogged { server, .. }
             | Self::LateAnswers { server, .. }
@@ -52,6 +53,7 @@ impl Event {
             | Self::CacheCleared { .. }
             | Self::CacheRuleUnknown { .. }
             | Self::LoosePermissions(_)
+            | Self::KnownListsFailed { .. }
             | Self::ConfigurationApplied(_)
             | Self::StrategyChanged { .. }
             | Self::ShutdownStarted
@@ -164,6 +166,12 @@ impl fmt::Display for What<'_> {
             }
             Event::DiscoveryRestarted { cause, .. } => write!(f, "restarted: {cause}"),
             Event::LoosePermissions(loose) => write!(f, "{loose}"),
+            Event::KnownListsShown { tools, .. } => {
+                write!(f, "shown with {} of its last run", Several(*tools as u64, "tool"))
+            }
+            Event::KnownListsFailed { path, reason } => {
+                write!(f, "known lists {}: {reason}", path.display())
+            }
             Event::ConfigurationApplied(applied) => write!(f, "configuration applied: {applied}"),
             Event::StrategyChanged { strategy } => write!(f, "strategy {strategy}"),
             Event::ShutdownStarted => f.write_str("shutdown started"),

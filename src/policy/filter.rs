@@ -134,6 +134,7 @@ mod tests {
             server: ServerId::new(server).unwrap(),
             group: GroupId::new(group).unwrap(),
             trusted: false,
+            confirmed: true,
             order,
             offer: Offer { tools: tools.into(), ..Offer::default() },
         });

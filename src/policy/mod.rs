@@ -10,6 +10,7 @@ pub mod classify;
 mod described;
 pub mod filter;
 pub mod hedge;
+pub mod known_lists;
 pub mod leases;
 pub mod mailbox;
 pub mod membership;

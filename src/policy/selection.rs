@@ -119,7 +119,7 @@ mod tests {
                 .map(|name| Definition { name: (*name).to_owned(), definition: definition.clone() });
             let ServerInfo { id, group, .. } = info(given);
             let offer = Offer { tools: tools.collect(), ..Offer::default() };
-            Some(ServerOffer { server: id, group, order, trusted: false, offer })
+            Some(ServerOffer { server: id, group, order, trusted: false, confirmed: true, offer })
         });
         let catalogue = Catalogue::merge(1, offers, Collisions::Error);
         let infos: Vec<_> = SERVERS

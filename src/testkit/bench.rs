@@ -146,6 +146,7 @@ impl Round {
                 group,
                 order: number,
                 trusted: false,
+                confirmed: true,
                 offer: Offer { tools: tools.clone(), ..Offer::default() },
             });
         }
@@ -201,6 +202,7 @@ impl Names {
                 group,
                 order: number,
                 trusted: false,
+                confirmed: true,
                 offer: Offer { tools, ..Offer::default() },
             }
         });
@@ -258,7 +260,7 @@ impl Library {
             let group = GroupId::from(&server);
             let tools = (0..tools).map(tool).collect();
             let offer = Offer { tools, ..Offer::default() };
-            ServerOffer { server, group, order: number, trusted: false, offer }
+            ServerOffer { server, group, order: number, trusted: false, confirmed: true, offer }
         });
         Self(Catalogue::merge(1, offers, Collisions::default()))
     }

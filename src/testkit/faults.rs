@@ -7,6 +7,7 @@ use crate::actors::ask;
 use crate::actors::cache::CacheMsg;
 use crate::actors::connection::ConnectionMsg;
 use crate::actors::discovery::DiscoveryMsg;
+use crate::actors::known_lists::KnownListsMsg;
 use crate::actors::registry::RegistryMsg;
 use crate::actors::root::RootMsg;
 use crate::actors::router::RouterMsg;
@@ -37,6 +38,8 @@ pub enum Target {
     Cache,
     /// The actor that gives processes their turn to start.
     Starts,
+    /// The actor that keeps the known lists, where a setting names their file.
+    KnownLists,
     /// The actor that watches this source of servers.
     Source(String),
 }
@@ -100,6 +103,10 @@ pub async fn inject(troupe: &Troupe, target: Target, fault: Fault) -> Result<(),
         Target::Starts => {
             troupe.stage().starts.is_some_and(|actor| strike(&actor, fault, [Some(StartsMsg::Panic), None]))
         }
+        Target::KnownLists => troupe
+            .stage()
+            .known_lists
+            .is_some_and(|actor| strike(&actor, fault, [Some(KnownListsMsg::Panic), None])),
         Target::Events => troupe.stage().events.is_some_and(|actor| strike(&actor, fault, [None, None])),
     };
     if struck { Ok(()) } else { Err(NoSuchActor(target)) }

@@ -354,7 +354,8 @@ impl Troupe {
         Lease::take(self, of.into()).await
     }
 
-    /// The merged catalogue of tools, by group and name.
+    /// The merged catalogue of tools, by group and name. Those of servers that have yet to list are there as well where they are
+    /// known from the last run, see [`Tool::confirmed`].
     pub fn tools(&self) -> Vec<Tool> {
         self.0.roster.borrow().catalogue.tools().cloned().collect()
     }

@@ -59,6 +59,7 @@ impl RegistryState {
             ledger: member.ledger.passed_on(),
             tenure: if awaited { Tenure::Coming { by: later(now, HANDOVER_WAIT_MAX) } } else { Tenure::Held },
             offer: member.offer.clone(),
+            known: member.known.clone(),
         };
         let (actor, _) = ServerActor::spawn_linked(None, ServerActor, arguments, myself.get_cell()).await?;
         let former = member.standing.status;

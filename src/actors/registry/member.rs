@@ -14,6 +14,7 @@ use crate::config::ServerSpec;
 use crate::event::ServerStatus;
 use crate::id::Incarnation;
 use crate::policy::catalogue::Offer;
+use crate::policy::known_lists::Fingerprint;
 use crate::policy::restart::RestartPolicy;
 use crate::policy::routing::Standing;
 use crate::stats::ServerInfo;
@@ -53,6 +54,12 @@ pub(super) struct Member {
     /// As it is described now, it was ready, or an attempt to reach it has failed.
     pub settled: bool,
     pub offer: Option<Offer>,
+    /// What it listed at its last run, until it has listed in this one.
+    pub known: Option<Offer>,
+    /// Whether that is known has yet to be said.
+    pub looking: bool,
+    /// How it was described when it listed what it offers.
+    pub listed_as: Option<Fingerprint>,
     /// What the present life began with, but for the figures, which it has taken with it; and what was left since.
     pub ledger: Ledger,
     /// The latest life whose breaker and backoff the ledger has.
@@ -80,6 +87,17 @@ impl Member {
         }
     }
 
+    /// What it offers, or offered at its last run.
+    pub fn shown(&self) -> Option<&Offer> {
+        self.offer.as_ref().or(self.known.as_ref())
+    }
+
+    /// The hash of its description.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let Registration { spec, connector, .. } = &self.registration;
+        Fingerprint::of(spec, &connector.endpoint())
+    }
+
     pub fn alive(&self) -> Option<&ActorRef<ServerMsg>> {
         match &self.phase {
             Phase::Alive(actor) => Some(actor),
@@ -102,7 +120,7 @@ impl Member {
             retry_at: self.standing.retry_at,
             incarnation: self.incarnation,
             restarts: self.restart.total(),
-            tools: self.offer.as_ref().map_or(0, |offer| offer.tools.len()),
+            tools: self.shown().map_or(0, |offer| offer.tools.len()),
         }
     }
 }

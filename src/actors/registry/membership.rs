@@ -36,6 +36,9 @@ impl RegistryState {
             told: Standing::beginning().status,
             settled: false,
             offer: None,
+            known: None,
+            looking: settings.known_lists.is_some(),
+            listed_as: None,
             ledger: Ledger::new(&registration, settings),
             // No life has these numbers.
             ledger_from: Incarnation(0),
@@ -47,6 +50,7 @@ impl RegistryState {
             registration,
         };
         RegistryMeters::stands(&spec.id, member.standing.status);
+        self.keep_or_look(myself, &member);
         self.members.insert(spec.id.clone(), member);
         self.context.emit(Event::ServerRegistered { server: spec.id.clone(), group: spec.group.clone() });
         if let Some(order) = paused {
@@ -65,9 +69,19 @@ impl RegistryState {
     ) -> Result<(), ActorProcessingErr> {
         let server = registration.spec.id.clone();
         let Some(member) = self.members.get_mut(&server) else { return Ok(()) };
+        let described = member.fingerprint();
         let former = std::mem::replace(&mut member.registration, registration);
         member.ordered = true;
+        if member.offer.is_none() && member.fingerprint() != described {
+            // What one of another description listed says nothing of it.
+            self.offers_changed |= member.known.take().is_some();
+            member.looking = self.context.settings.known_lists.is_some();
+        }
         self.changed.insert(server.clone());
+        if let Some(member) = self.members.get(&server).filter(|member| member.offer.is_none()) {
+            self.keep_or_look(myself, member);
+        }
+        let Some(member) = self.members.get_mut(&server) else { return Ok(()) };
         let actor = match &mut member.phase {
             Phase::Alive(actor) => actor.clone(),
             Phase::Waiting { until, .. } => {

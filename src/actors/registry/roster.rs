@@ -40,7 +40,8 @@ pub(crate) struct RosterEntry {
     pub actor: Option<ActorRef<ServerMsg>>,
     /// What it offers, as far as that is known.
     pub offer: Option<Offer>,
-    /// It was ready, or an attempt to reach it has failed with a reason.
+    /// It was ready, or an attempt to reach it has failed with a reason; and what it listed at its last run is shown, if it is
+    /// known.
     pub settled: bool,
     /// It was removed, and finishes what it has.
     pub leaving: bool,

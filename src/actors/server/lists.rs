@@ -76,6 +76,8 @@ pub(super) struct ListsState {
     changes: Allowance,
     /// A link was lost since the server was reached last: who answers next may be another process.
     lost_link: bool,
+    /// The registry was told in this life what is listed.
+    told: bool,
     /// Hashes of what each list left out when it was fetched last, which is not told again.
     skipped: [HashSet<u64>; OfferKind::ALL.len()],
     hasher: RandomState,
@@ -158,6 +160,7 @@ impl ListsState {
             plans: OfferKind::ALL.map(|_| Plan::new(retry.clone())),
             changes: Allowance::new(CHANGES, now),
             lost_link: false,
+            told: false,
             skipped: Default::default(),
             hasher: RandomState::new(),
         }
@@ -310,7 +313,8 @@ impl ServerState {
         if let Some(differences) = unlike_pins {
             self.pins.told(&self.context, &self.spec.id, differences);
         }
-        let mut offer = self.offer.clone().unwrap_or_default();
+        let first = self.offer.is_none();
+        let mut offer = self.offer.clone().or_else(|| self.known.clone()).unwrap_or_default();
         offer.reads = declared.resources;
         let (mut failed, mut differing, mut tried) = (None, Kinds::default(), Kinds::default());
         let mut stale_by_time = Kinds::default();
@@ -360,20 +364,22 @@ impl ServerState {
             self.plan_listing(untried, later(now, GATHER));
             return self.not_listed(connection, reason, now);
         }
-        // It may have had some when it was reached before.
-        for kind in absent.iter() {
+        // It may have had some when it was reached before, or at its last run; what it had then says nothing of what it has now.
+        let unknown = missing.only(|_| first);
+        for kind in Kinds::all().only(|kind| absent.has(kind) || unknown.has(kind)).iter() {
             self.take_list(kind, Listed::default(), &mut offer);
         }
         self.real_names = real_names(&offer.tools);
         if self.connector.mirrors() {
             self.mirroring.listed(&offer.tools);
         }
-        if self.offer.as_ref() != Some(&offer) {
+        if self.offer.as_ref() != Some(&offer) || !std::mem::replace(&mut self.lists.told, true) {
             let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
             // Without a registry this life is ending.
             let _ = self.registry.cast(RegistryMsg::Offer { server, incarnation, offer: offer.clone() });
         }
         self.offer = Some(offer);
+        self.known = None;
         self.ledger().reconnect.good(now);
         self.listening.reconsider();
         self.list_again(stale_by_time, now);

@@ -136,6 +136,8 @@ pub(crate) enum ServerMsg {
     Inherit(Bequest),
     /// By the registry: the server is described anew, and its connections are as good for that.
     Amended(Arc<ServerSpec>),
+    /// By the registry: this is what the server listed at its last run, and what hosts see until it has listed.
+    Known(Offer),
     /// By the registry: a sign of life is wanted.
     Ping,
     /// By a handle: an order to the breaker.
@@ -173,6 +175,8 @@ pub(crate) struct ServerArguments {
     pub tenure: Tenure,
     /// What an earlier life found that the server offers.
     pub offer: Option<Offer>,
+    /// What it listed at its last run.
+    pub known: Option<Offer>,
 }
 
 /// One connection as the server actor holds it.
@@ -238,6 +242,8 @@ pub(crate) struct ServerState {
 
     /// What the server offers; known when its tools were listed.
     offer: Option<Offer>,
+    /// What it listed at its last run, until it has listed in this one: hosts have seen that, and are told of differences.
+    known: Option<Offer>,
     lists: ListsState,
     pins: ToldOfPins,
     mirroring: MirroringState,
@@ -286,6 +292,7 @@ impl Actor for ServerActor {
             ledger,
             tenure,
             offer,
+            known,
         } = arguments;
         let mut ledger = Box::new(ledger);
         let now = Instant::now();
@@ -320,6 +327,7 @@ impl Actor for ServerActor {
             mirroring: MirroringState::new(offer.as_ref().map(|offer| &*offer.tools).unwrap_or_default()),
             real_names: offer.as_ref().map(|offer| real_names(&offer.tools)).unwrap_or_default(),
             offer,
+            known,
             lists: ListsState::new(context.settings.reconnect.clone(), now),
             listening: ListeningState::new(now),
             pins: ToldOfPins::default(),
@@ -431,6 +439,11 @@ impl Actor for ServerActor {
             }
             ServerMsg::Unsubscribe => state.unsubscribe(),
             ServerMsg::Amended(spec) => state.spec = spec,
+            ServerMsg::Known(offer) => {
+                if state.offer.is_none() {
+                    state.known = Some(offer);
+                }
+            }
             ServerMsg::Ping => {
                 let (server, incarnation) = (state.spec.id.clone(), state.incarnation);
                 let _ = state.registry.cast(RegistryMsg::Pong { server, incarnation });

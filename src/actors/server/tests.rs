@@ -119,6 +119,7 @@ impl House {
             ledger: Ledger::new(&registration, &settings),
             tenure: tenure(Instant::now()),
             offer: None,
+            known: None,
         };
         let (actor, _) = Actor::spawn(None, ServerActor, arguments).await.unwrap();
         Self {

@@ -28,7 +28,8 @@ pub fn of(tools: &Shelf<Tool>, servers: &[ServerOffer]) -> Vec<Effect> {
     }
     // By group and tool: whether all say so.
     let mut reads: HashMap<(&GroupId, &str), bool> = HashMap::new();
-    for offer in servers {
+    // What a server listed at its last run it has yet to say in this one, and until then it answers nothing.
+    for offer in servers.iter().filter(|offer| offer.confirmed) {
         for tool in offer.offer.tools.iter() {
             let said = offer.trusted && is_read_only(&tool.definition);
             *reads.entry((&offer.group, tool.name.as_str())).or_insert(true) &= said;
@@ -77,6 +78,7 @@ mod tests {
             group: GroupId::new(group).unwrap(),
             order: 0,
             trusted,
+            confirmed: true,
             offer: Offer { tools: tools.collect(), ..Offer::default() },
         }
     }

@@ -24,6 +24,9 @@ pub struct Tool {
     /// The servers that offer it, by id. One of them may be down: see [`ServerInfo`](crate::ServerInfo), and
     /// [`Troupe::is_available`](crate::Troupe::is_available).
     pub servers: Vec<ServerId>,
+    /// One of those servers has listed it in this run. Else it is known from the last one
+    /// ([`Settings::known_lists`](crate::Settings::known_lists)), and calls wait for its server.
+    pub confirmed: bool,
 }
 
 /// One resource of one group.
@@ -39,6 +42,9 @@ pub struct Resource {
     pub definition: RawJson,
     /// The servers that list it, by id.
     pub servers: Vec<ServerId>,
+    /// One of those servers has listed it in this run. Else it is known from the last one
+    /// ([`Settings::known_lists`](crate::Settings::known_lists)), and calls wait for its server.
+    pub confirmed: bool,
 }
 
 /// The template of many resources of one group.
@@ -54,6 +60,9 @@ pub struct ResourceTemplate {
     pub definition: RawJson,
     /// The servers that list it, by id.
     pub servers: Vec<ServerId>,
+    /// One of those servers has listed it in this run. Else it is known from the last one
+    /// ([`Settings::known_lists`](crate::Settings::known_lists)), and calls wait for its server.
+    pub confirmed: bool,
 }
 
 /// One prompt of one group.
@@ -71,6 +80,9 @@ pub struct Prompt {
     pub definition: RawJson,
     /// The servers that offer it, by id.
     pub servers: Vec<ServerId>,
+    /// One of those servers has listed it in this run. Else it is known from the last one
+    /// ([`Settings::known_lists`](crate::Settings::known_lists)), and calls wait for its server.
+    pub confirmed: bool,
 }
 
 /// Makes a thing of the catalogue of a struct, which is called as its kind: its name stands in the field `$name`, its other
@@ -88,6 +100,7 @@ macro_rules! entry {
                     $($exposed: merged.exposed,)?
                     definition: merged.definition,
                     servers: merged.servers,
+                    confirmed: merged.confirmed,
                 }
             }
 

@@ -103,6 +103,8 @@ pub struct ServerOffer {
     pub order: usize,
     /// What it says of its tools is believed.
     pub trusted: bool,
+    /// It has listed this in this run; else it is what it listed at its last one.
+    pub confirmed: bool,
     /// What it offers.
     pub offer: Offer,
 }
@@ -367,6 +369,7 @@ mod tests {
             group: GroupId::new(group).unwrap(),
             order,
             trusted: false,
+            confirmed: true,
             offer: Offer { tools: tools.collect(), ..Offer::default() },
         }
     }
@@ -473,6 +476,7 @@ mod tests {
                 group: GroupId::new(server).unwrap(),
                 order,
                 trusted: false,
+                confirmed: true,
                 offer: Offer { templates: templates.into_iter().map(each).collect(), ..Offer::default() },
             }
         };
@@ -551,6 +555,7 @@ mod tests {
             group: GroupId::new(server).unwrap(),
             order: 0,
             trusted: false,
+            confirmed: true,
             offer: Offer {
                 resources: listed(resources),
                 templates: listed(templates),

@@ -19,6 +19,7 @@ pub struct Merged {
     pub exposed: String,
     pub definition: RawJson,
     pub servers: Vec<ServerId>,
+    pub confirmed: bool,
 }
 
 /// A thing as hosts see it.
@@ -86,7 +87,13 @@ impl<E: Entry> Shelf<E> {
                     exposed: String::new(),
                     definition: definition.definition.clone(),
                     servers: Vec::new(),
+                    confirmed: false,
                 });
+                // What a server says now goes before what another one said at its last run.
+                if offer.confirmed && !entry.confirmed {
+                    entry.confirmed = true;
+                    entry.definition = definition.definition.clone();
+                }
                 // Each offer is one server's.
                 if entry.servers.last() != Some(&offer.server) {
                     entry.servers.push(offer.server.clone());

@@ -189,6 +189,7 @@ mod tests {
             group: GroupId::new(group).unwrap(),
             order: 0,
             trusted,
+            confirmed: true,
             offer: Offer { tools: tools.collect(), ..Offer::default() },
         }
     }

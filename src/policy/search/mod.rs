@@ -232,6 +232,7 @@ mod tests {
             server: ServerId::new("s").unwrap(),
             group: GroupId::new("g").unwrap(),
             trusted: false,
+            confirmed: true,
             order: 0,
             offer: Offer { tools: tools.collect(), ..Offer::default() },
         };

@@ -126,6 +126,7 @@ impl House {
                 group: crate::id::GroupId::new(group).unwrap(),
                 order,
                 trusted: false,
+                confirmed: true,
                 offer: Offer { tools: tools.collect(), ..Offer::default() },
             });
         }

@@ -1,0 +1,378 @@
+//! KnownListsActor: owns the file of known lists, in memory what it holds, and what servers have listed since it was written.
+//!
+//! ```text
+//! registry ── Look ──▶ KnownListsActor ── Known ──▶ registry    what a server listed at its last run, to be shown until it lists
+//!          ── Keep ──▶        │                                 what a server lists now
+//!                             └──▶ one task at a time reads or writes the file, on a thread that may wait for the disk
+//! ```
+//!
+//! It depends on nobody and nobody on it. Its successor reads the file again and is told again by the registry what servers list.
+//! There is none where no setting names a file. Judgement is [`KnownLists`]'s.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Context;
+use super::alarm::Alarm;
+use super::events::EventsMsg;
+use super::registry::RegistryMsg;
+use super::tasks::OwnedTask;
+use crate::config::{files, private};
+use crate::duration::later;
+use crate::event::Event;
+use crate::id::ServerId;
+use crate::news;
+use crate::policy::catalogue::Offer;
+use crate::policy::known_lists::{FILE_BYTES_MAX, Fingerprint, KnownLists};
+
+/// How long lists are gathered before the file is written: servers that start together list within moments.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// How long after its start the actor tells of a file that it could not read: hosts have subscribed to events by then.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+
+/// How long servers are not taken for settled since it is not known what they listed at their last run: a disk that hangs holds
+/// up nobody for longer.
+const LOOK_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// The time between two writes, whatever servers list: some change their lists all the time.
+const WRITE_EVERY: Duration = Duration::from_secs(10);
+
+/// The same after a write that failed: a full disk is not filled by asking it.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// What the actor is told.
+pub(crate) enum KnownListsMsg {
+    /// By the registry: what did this server list at its last run? It is told, also that this is not known; and once more, if
+    /// it turns out after all.
+    Look(Look),
+    /// By the registry: this is what a server lists.
+    Keep { fingerprint: Fingerprint, offer: Offer },
+    /// By its own task: what the file held.
+    WasRead { lists: Arc<KnownLists>, problem: Option<Problem> },
+    /// By its own task: who asked is answered.
+    Answered,
+    /// By its own task: the file was written, or not.
+    WasWritten(Result<Arc<KnownLists>, Problem>),
+    /// By the root: the troupe ends. Answered when what is to be written is written, or cannot be.
+    Finish(oneshot::Sender<()>),
+    /// By the alarm.
+    Due,
+    /// By the testkit: panic in this handler.
+    #[cfg(feature = "testkit")]
+    Panic,
+}
+
+/// A question for what a server listed at its last run.
+pub(crate) struct Look {
+    pub server: ServerId,
+    pub fingerprint: Fingerprint,
+    /// Arguments of its tools go into headers.
+    pub mirrored: bool,
+    pub registry: ActorRef<RegistryMsg>,
+}
+
+/// Why the file was not read or not written.
+pub(crate) struct Problem {
+    reason: String,
+    /// It is nobody else's, and may be written.
+    replaceable: bool,
+}
+
+/// What the actor is started with.
+pub(crate) struct KnownListsArguments {
+    pub context: Context,
+    pub path: PathBuf,
+}
+
+/// The actor's state.
+pub(crate) struct KnownListsState {
+    context: Context,
+    path: PathBuf,
+    /// What the file held when it was last read or written; none before that.
+    lists: Option<Arc<KnownLists>>,
+    /// Who asks, and until when they wait; none once they have been told that it is not known yet.
+    looks: Vec<(Look, Option<Instant>)>,
+    /// What is to be written, of each server the last.
+    unsaved: BTreeMap<Fingerprint, Offer>,
+    /// What is being written.
+    saving: BTreeMap<Fingerprint, Offer>,
+    /// The file is not ours: nothing is written in this run.
+    barred: bool,
+    /// The last write failed, which was told.
+    failing: bool,
+    /// What was wrong with the file, and when that is told.
+    untold: Option<(String, Instant)>,
+    began: Instant,
+    work: Option<OwnedTask>,
+    /// Answers those who ask; it does not wait for the disk.
+    answering: Option<OwnedTask>,
+    /// No write before this.
+    write_at: Instant,
+    /// Who waits until all is written.
+    finishing: Vec<oneshot::Sender<()>>,
+    alarm: Alarm,
+}
+
+/// Keeps what servers list for the next run; see the module's page.
+pub(crate) struct KnownListsActor;
+
+impl Actor for KnownListsActor {
+    type Msg = KnownListsMsg;
+    type State = KnownListsState;
+    type Arguments = KnownListsArguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<KnownListsMsg>,
+        KnownListsArguments { context, path }: KnownListsArguments,
+    ) -> Result<KnownListsState, ActorProcessingErr> {
+        Ok(KnownListsState {
+            path,
+            lists: None,
+            looks: Vec::new(),
+            unsaved: BTreeMap::new(),
+            saving: BTreeMap::new(),
+            barred: false,
+            failing: false,
+            untold: None,
+            began: Instant::now(),
+            work: None,
+            answering: None,
+            write_at: Instant::now(),
+            finishing: Vec::new(),
+            alarm: Alarm::new(context.tasks.clone()),
+            context,
+        })
+    }
+
+    async fn post_start(
+        &self,
+        myself: ActorRef<KnownListsMsg>,
+        state: &mut KnownListsState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.tend(&myself, Instant::now());
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<KnownListsMsg>,
+        message: KnownListsMsg,
+        state: &mut KnownListsState,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = Instant::now();
+        match message {
+            KnownListsMsg::Look(look) => state.look(look, now),
+            KnownListsMsg::Answered => state.answering = None,
+            KnownListsMsg::Keep { fingerprint, offer } => state.keep(fingerprint, offer, now),
+            KnownListsMsg::WasRead { lists, problem } => {
+                state.work = None;
+                state.lists = Some(lists);
+                if let Some(problem) = problem {
+                    state.fails(problem, later(state.began, TELL_AFTER));
+                }
+            }
+            KnownListsMsg::WasWritten(written) => state.written(written, now),
+            KnownListsMsg::Finish(port) => state.finishing.push(port),
+            KnownListsMsg::Due => state.alarm.rang(),
+            #[cfg(feature = "testkit")]
+            KnownListsMsg::Panic => panic!("ordered by the testkit"),
+        }
+        state.tend(&myself, now);
+        Ok(())
+    }
+}
+
+impl KnownListsState {
+    fn look(&mut self, look: Look, now: Instant) {
+        // What was listed in this run has passed its pins.
+        let listed = self.unsaved.get(&look.fingerprint).or_else(|| self.saving.get(&look.fingerprint));
+        match listed.cloned() {
+            Some(offer) => look.answer(Some(offer)),
+            None => self.looks.push((look, Some(later(now, LOOK_WAIT_MAX)))),
+        }
+    }
+
+    fn keep(&mut self, fingerprint: Fingerprint, offer: Offer, now: Instant) {
+        if self.barred {
+            return;
+        }
+        if self.unsaved.is_empty() {
+            self.write_at = self.write_at.max(later(now, GATHER));
+        }
+        self.unsaved.insert(fingerprint, offer);
+    }
+
+    fn written(&mut self, written: Result<Arc<KnownLists>, Problem>, now: Instant) {
+        self.work = None;
+        let saving = std::mem::take(&mut self.saving);
+        match written {
+            Ok(lists) => {
+                self.lists = Some(lists);
+                self.failing = false;
+                self.write_at = later(now, WRITE_EVERY);
+            }
+            Err(problem) => {
+                self.write_at = later(now, WRITE_AGAIN_AFTER);
+                for (fingerprint, offer) in saving {
+                    self.unsaved.entry(fingerprint).or_insert(offer);
+                }
+                // While the troupe ends nothing is tried again.
+                self.barred |= !problem.replaceable || !self.finishing.is_empty();
+                if !std::mem::replace(&mut self.failing, true) {
+                    self.fails(problem, now);
+                }
+            }
+        }
+    }
+
+    /// The file was not read or not written, which hosts are told at this time.
+    fn fails(&mut self, Problem { reason, replaceable }: Problem, at: Instant) {
+        self.barred |= !replaceable;
+        let reason = news::reason(reason);
+        tracing::warn!(path = %self.path.display(), %reason, "the file of known lists cannot be used");
+        self.untold = Some((reason, at));
+    }
+
+    /// Tells hosts what is due.
+    fn tell(&mut self, now: Instant) {
+        let ends = !self.finishing.is_empty();
+        let Some((reason, _)) = self.untold.take_if(|(_, at)| *at <= now || ends) else { return };
+        let event = Event::KnownListsFailed { path: self.path.clone(), reason };
+        // The events actor may have been replaced since this one began.
+        let stage = self.context.stage.borrow();
+        let _ = stage.events.as_ref().unwrap_or(&self.context.events).cast(EventsMsg::Emit(event));
+    }
+
+    /// Begins the work that is due.
+    fn tend(&mut self, myself: &ActorRef<KnownListsMsg>, now: Instant) {
+        self.tell(now);
+        if self.barred {
+            self.unsaved.clear();
+        }
+        if self.work.is_none() {
+            if self.lists.is_none() {
+                self.work = Some(self.read(myself.clone()));
+            } else if !self.unsaved.is_empty() && (self.write_at <= now || !self.finishing.is_empty()) {
+                self.work = Some(self.write(myself.clone()));
+            } else if self.unsaved.is_empty() {
+                for port in self.finishing.drain(..) {
+                    // Whoever waited may have left.
+                    let _ = port.send(());
+                }
+            }
+        }
+        if self.answering.is_none() && !self.looks.is_empty() {
+            self.answering = self.answer(myself.clone());
+        }
+        for (look, until) in &mut self.looks {
+            if until.take_if(|until| *until <= now).is_some() {
+                look.answer(None);
+            }
+        }
+        let write_at = (self.work.is_none() && !self.unsaved.is_empty()).then_some(self.write_at);
+        let tell_at = self.untold.as_ref().map(|(_, at)| *at);
+        let waits_until = self.looks.iter().filter_map(|(_, until)| *until).min();
+        let next = [write_at, tell_at, waits_until].into_iter().flatten().min();
+        self.alarm.set(next, myself, || KnownListsMsg::Due);
+    }
+
+    /// Reads the file.
+    fn read(&self, myself: ActorRef<KnownListsMsg>) -> OwnedTask {
+        let path = self.path.clone();
+        self.context.tasks.spawn(async move {
+            let (lists, problem) = match files::aside(move || read(&path)).await {
+                Ok(Ok(lists)) => (lists, None),
+                Ok(Err(problem)) => (none(), Some(problem)),
+                // Not read, it is not written either.
+                Err(error) => (none(), Some(Problem { reason: error.to_string(), replaceable: false })),
+            };
+            // Without its actor the next one reads it.
+            let _ = myself.cast(KnownListsMsg::WasRead { lists: Arc::new(lists), problem });
+        })
+    }
+
+    /// Answers who asks, when the file was read. Beside the actors, since lists are parsed and hashed for it.
+    fn answer(&mut self, myself: ActorRef<KnownListsMsg>) -> Option<OwnedTask> {
+        let lists = self.lists.clone()?;
+        let looks = std::mem::take(&mut self.looks);
+        let (settings, pinning) = (self.context.settings.clone(), self.context.pinning.clone());
+        let answer = move || {
+            for (look, _) in looks {
+                let (limits, pinning) = (&settings.limits, pinning.as_deref());
+                look.answer(lists.offer(&look.fingerprint, &look.server, look.mirrored, limits, pinning));
+            }
+        };
+        Some(self.context.tasks.spawn(async move {
+            // A runtime that is ending answers nobody.
+            let _ = files::aside(answer).await;
+            let _ = myself.cast(KnownListsMsg::Answered);
+        }))
+    }
+
+    /// Writes what is to be written beside what other processes have written since.
+    fn write(&mut self, myself: ActorRef<KnownListsMsg>) -> OwnedTask {
+        self.saving = std::mem::take(&mut self.unsaved);
+        let (path, saving) = (self.path.clone(), self.saving.clone());
+        let write = move || {
+            let mut lists = match read(&path) {
+                Ok(lists) => lists,
+                Err(problem) if problem.replaceable => none(),
+                Err(problem) => return Err(problem),
+            };
+            if lists.keep(&saving, seconds()) {
+                private::replace(&path, &lists.written()).map_err(Problem::of_the_disk)?;
+            }
+            Ok(Arc::new(lists))
+        };
+        self.context.tasks.spawn(async move {
+            let written = files::aside(write).await;
+            let written = written.unwrap_or_else(|error| Err(Problem::of_the_disk(error)));
+            // Without its actor nobody waits for it.
+            let _ = myself.cast(KnownListsMsg::WasWritten(written));
+        })
+    }
+}
+
+impl Look {
+    fn answer(&self, offer: Option<Offer>) {
+        let (server, fingerprint) = (self.server.clone(), self.fingerprint);
+        // The next registry asks for itself.
+        let _ = self.registry.cast(RegistryMsg::Known { server, fingerprint, offer });
+    }
+}
+
+impl Problem {
+    /// One that may pass.
+    fn of_the_disk(error: impl std::fmt::Display) -> Self {
+        Self { reason: error.to_string(), replaceable: true }
+    }
+}
+
+/// No lists, for a new file.
+fn none() -> KnownLists {
+    KnownLists::none(rand::random())
+}
+
+/// The time of this machine.
+fn seconds() -> u64 {
+    // A clock before 1970 is no clock.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Reads the file; one that is not there has nothing.
+fn read(path: &Path) -> Result<KnownLists, Problem> {
+    let file = private::read(path, FILE_BYTES_MAX as u64);
+    // Whose file it is was not seen.
+    let file = file.map_err(|error| Problem { reason: error.to_string(), replaceable: false })?;
+    let Some(file) = file else { return Ok(none()) };
+    KnownLists::read(&file, seconds())
+        .map_err(|error| Problem { reason: error.to_string(), replaceable: error.may_be_replaced() })
+}
