@@ -295,7 +295,7 @@ pub enum CallErrorKind {
         retry_after: Option<Duration>,
     },
     /// The deadline passed.
-    #[error("{deadline} of {} exceeded {}", rounded(*timeout), if *sent { "while the server worked" } else { "before a server was free" })]
+    #[error("{deadline} of {} exceeded {}", rounded(*timeout), if *sent { "while the server worked" } else { "before it was sent to a server" })]
     DeadlineExceeded {
         /// Which one.
         deadline: Deadline,

@@ -298,9 +298,11 @@ async fn logs_are_lines_for_people_and_have_no_colours_off_a_terminal() {
 fn who_waits_is_told_for_whom_in_one_line_of_the_terminal() {
     let words =
         |starting: &[(&str, Option<&str>)], width| waiting::words(starting, Duration::from_secs(4), width);
-    assert_eq!(words(&[("git", None)], 80), "4s · starting: git");
+    assert_eq!(words(&[("git", None)], 80), "4s · git is starting");
     let two = [("npx", Some("added 12 packages")), ("git", None)];
-    assert_eq!(words(&two, 80), "4s · 2 are starting: npx (added 12 packages), git");
+    assert_eq!(words(&two[..1], 80), "4s · npx: added 12 packages");
+    // No name is cut off by what another one does.
+    assert_eq!(words(&two, 80), "4s · 2 are starting: npx, git");
     assert_eq!(words(&[], 80), "4s · waiting for the answer");
     let steering = [("npx", Some("\u{1b}[2J\nwide 端"))];
     for width in 1..60 {
@@ -337,6 +339,22 @@ async fn each_command_has_examples_in_its_help() {
             "{}",
             text(&output.stdout)
         );
+    }
+}
+
+#[tokio::test]
+async fn only_commands_that_wait_for_servers_take_how_long() {
+    for (command, waits) in [
+        ("tools", true),
+        ("pin", true),
+        ("load", true),
+        ("watch", true),
+        ("check", false),
+        ("call", false),
+        ("announce", false),
+    ] {
+        let output = orchestrator().args([command, "--help"]).output().await.unwrap();
+        assert_eq!(text(&output.stdout).contains("--wait <"), waits, "{command}");
     }
 }
 

@@ -183,6 +183,9 @@ async fn each_waits_for_its_turn_says_so_and_its_time_begins_with_it() {
         reasons.contains(&"starting for 2s, 1m at most (pool.handshakeTimeout)".to_owned()),
         "{reasons:?}"
     );
+    // Whoever stops waiting for them is told the same.
+    let missing = troupe.settled_within(Duration::ZERO).await;
+    assert!(missing.len() == 6 && missing.iter().all(|info| info.reason.is_some()), "{missing:?}");
     let begun = Instant::now();
     opener.send_replace(true);
     assert!(call.await.unwrap().is_ok());

@@ -26,7 +26,7 @@ pub struct AnnounceArgs {
 
 #[cfg(not(any(feature = "consul", feature = "etcd")))]
 pub async fn run(args: &AnnounceArgs, _: &Stop) -> u8 {
-    let AnnounceArgs { config: Config { config, .. }, source: _, ttl: _, server, record: _ } = args;
+    let AnnounceArgs { config: Config { config }, source: _, ttl: _, server, record: _ } = args;
     note!(
         "{}: {server}: this build has no directories: turn on the feature etcd or consul",
         config.display()

@@ -41,7 +41,7 @@ pub fn read(given: &[String]) -> Result<String, Mistake> {
             })?;
             object(&text_of(&one[1..], file)?, &one[1..])
         }
-        [one] if is_json(one) => object(one, "they"),
+        [one] if is_json(one) => object(one, "the arguments"),
         several => pairs(several),
     }
 }

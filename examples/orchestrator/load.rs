@@ -18,7 +18,7 @@ use crate::output::{note, say};
 use crate::reload::Reloading;
 use crate::signals::Stop;
 use crate::waiting::while_waiting;
-use crate::{Config, FAILED, Target, diagnostics, output, start_from, tell_missing};
+use crate::{Config, FAILED, Target, Wait, diagnostics, output, start_from, tell_missing};
 
 /// How a result counts in which the tool reports an error of its own.
 const TOOL_ERROR: &str = "tool-error";
@@ -30,6 +30,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub struct LoadArgs {
     #[command(flatten)]
     config: Config,
+    #[command(flatten)]
+    wait: Wait,
     #[command(flatten)]
     target: Target,
     /// Callers at once.
@@ -192,7 +194,7 @@ pub async fn run(args: &LoadArgs, stop: &Stop) -> u8 {
 /// Waits for the servers, and says who is missing. Without any there is nothing to call.
 async fn begin(troupe: &Troupe, args: &LoadArgs, stop: &Stop) -> Result<(), u8> {
     let wanted = if args.wait_all { Readiness::All } else { Readiness::Settled };
-    let ready = while_waiting(troupe, troupe.ready_within(wanted, args.config.wait));
+    let ready = while_waiting(troupe, troupe.ready_within(wanted, args.wait.wait));
     let missing = stop.unless(ready).await?.map_err(|not_ready| {
         tell_missing(&crate::not_ready(&not_ready.servers));
         FAILED

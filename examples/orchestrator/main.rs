@@ -53,7 +53,7 @@ enum Command {
     Tools(ToolsArgs),
     /// Print the pins of all tools as JSON, for `pins.file` of the configuration: after somebody has looked at the tools.
     #[command(after_help = PIN_HELP)]
-    Pin(Config),
+    Pin(PinArgs),
     /// Say every mistake of a configuration, and warnings, with their places; start nothing.
     #[command(after_help = CHECK_HELP)]
     Check(Config),
@@ -124,7 +124,12 @@ struct Config {
     /// The `servers.json`.
     #[arg(long, default_value = "servers.json")]
     config: PathBuf,
-    /// How long to wait for servers that have neither answered nor failed; `call` has its --timeout for that.
+}
+
+/// How long servers are waited for.
+#[derive(Args, Clone, Copy)]
+struct Wait {
+    /// How long to wait for servers that have neither answered nor failed.
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     wait: Duration,
 }
@@ -133,9 +138,19 @@ struct Config {
 struct ToolsArgs {
     #[command(flatten)]
     config: Config,
+    #[command(flatten)]
+    wait: Wait,
     /// Exit with 1 where a server is not ready.
     #[arg(long)]
     strict: bool,
+}
+
+#[derive(Args)]
+struct PinArgs {
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// Which tool, with which arguments, on which servers.
@@ -337,7 +352,7 @@ async fn run(command: Command) -> u8 {
             Err(code) => code,
         },
         Command::Tools(args) => tools(&args, &stop).await,
-        Command::Pin(config) => pin(&config, &stop).await,
+        Command::Pin(args) => pin(&args, &stop).await,
         Command::Check(_) | Command::Import(_) | Command::Schema => 0,
         Command::Call(args) => call(&args, &stop).await,
         Command::Load(args) => load::run(&args, &stop).await,
@@ -411,7 +426,7 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
         Ok(troupe) => troupe,
         Err(code) => return code,
     };
-    let settled = stop.unless(while_waiting(&troupe, troupe.settled_within(config.wait))).await;
+    let settled = stop.unless(while_waiting(&troupe, troupe.settled_within(args.wait.wait))).await;
     let missing = match settled {
         Ok(missing) => missing,
         Err(code) => {
@@ -460,7 +475,8 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     }
 }
 
-async fn pin(config: &Config, stop: &Stop) -> u8 {
+async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
+    let config = &args.config;
     let path = &config.config;
     let mut file = match diagnostics::watch(path).read().await {
         Ok(file) => file,
@@ -484,7 +500,7 @@ async fn pin(config: &Config, stop: &Stop) -> u8 {
         }
     };
     // Without the pins of a server that is down it would not be pinned any more.
-    let settled = stop.unless(while_waiting(&troupe, troupe.settled_within(config.wait))).await;
+    let settled = stop.unless(while_waiting(&troupe, troupe.settled_within(args.wait.wait))).await;
     let code = match settled {
         Ok(missing) if missing.is_empty() => {
             output::json(&troupe.pins().await);

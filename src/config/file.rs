@@ -13,6 +13,7 @@ use serde_json::{Map, Number, Value};
 use super::expand::env_file;
 #[cfg(feature = "schema")]
 use super::schema::{self, Reference};
+#[cfg(feature = "schema")]
 use super::source::WrittenSource;
 use super::{
     BreakerSettings, ConfigError, Diagnostic, Dialect, Endpoint, EraChoice, LoosePermissions, Place,
@@ -824,7 +825,7 @@ mod tests {
         let text = r#"{"theme":"dark","mcpServers":{"a":{"command":"c"}},"preferences":{"x":1},"hooks":[]}"#;
         let file = parse(text).unwrap();
         let told: Vec<String> = file.diagnostics.iter().map(ToString::to_string).collect();
-        let expected = "1:2: warning: theme: has no meaning here, which is true of theme, preferences, hooks";
+        let expected = "1:2: warning: theme: has no meaning here, nor have preferences, hooks";
         assert_eq!((file.servers.len(), told), (1, vec![expected.to_owned()]));
     }
 

@@ -8,6 +8,7 @@ use serde::de::Deserialize;
 use serde_json::Value;
 
 use super::excerpt::{Excerpt, excerpt};
+use super::reading::WHOLE;
 use super::text::{Span, behind, indexed};
 use super::{ConfigError, PinSettings, ServerSpec, Settings, shown};
 
@@ -74,7 +75,9 @@ impl Diagnostic {
     pub fn render(&self, file: &Path, width: usize) -> String {
         let width = width.max(WIDTH_MIN);
         let Self { severity, line, column, error, advice, .. } = self;
-        let head = format!("{}:{line}:{column}: {severity}: {}: {}", file.display(), error.key, error.reason);
+        // The file is named already, by its own name.
+        let key = if error.key == WHOLE { String::new() } else { format!("{}: ", error.key) };
+        let head = format!("{}:{line}:{column}: {severity}: {key}{}", file.display(), error.reason);
         let mut text = wrapped(&head, width, "    ");
         let excerpt = self.excerpt.within(width.saturating_sub(GUTTER));
         let mark = " ".repeat(excerpt.start) + &"^".repeat(excerpt.chars);
@@ -217,10 +220,8 @@ pub(super) fn remove(value: &mut Value, path: &str) -> bool {
             }
         }
         Value::Array(items) => match indexed(path) {
-            Some((index, "")) if index < items.len() => {
-                items.remove(index);
-                true
-            }
+            // Without the item those behind it would be told with an index that is not theirs: the list goes as a whole.
+            Some((_, "")) => false,
             Some((index, rest)) => items.get_mut(index).is_some_and(|item| remove(item, rest)),
             None => false,
         },
@@ -342,6 +343,21 @@ mod tests {
             let advice = found[0].advice.as_deref().unwrap();
             assert_eq!(advice.contains("did you mean"), near.is_some(), "{advice}");
             assert!(near.is_none_or(|near| advice.contains(near)) && advice.len() < 80, "{advice}");
+        }
+    }
+
+    #[test]
+    fn an_item_of_a_list_is_told_with_its_own_index() {
+        let found = found(r#"{"mcpServers":{"a":{"command":"x","args":["y",1,true],"weight":0}}}"#);
+        let keys: Vec<_> = found.iter().map(|(_, _, key)| key.as_str()).collect();
+        assert_eq!(keys, ["mcpServers.a.args[1]", "mcpServers.a.weight"]);
+    }
+
+    #[test]
+    fn a_diagnostic_about_the_whole_file_names_that_file_alone() {
+        for text in ["", "[]", "{\"x\":1}", "{\"mcpServers\":{"] {
+            let rendered = ConfigFile::mistakes(text)[0].render(Path::new("mcp.json"), 80);
+            assert!(!rendered.contains("servers.json"), "{rendered}");
         }
     }
 

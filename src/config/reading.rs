@@ -17,7 +17,7 @@ use crate::id::ID_BYTES_MAX;
 use crate::secret::Secret;
 
 /// Where a mistake is that concerns the file as a whole.
-const WHOLE: &str = "servers.json";
+pub(super) const WHOLE: &str = "servers.json";
 
 /// The key of servers in the file that most clients share, and in that of VS Code.
 const MCP_SERVERS: &str = "mcpServers";
@@ -270,8 +270,10 @@ impl Reader<'_> {
         if let Some(first) = foreign.first() {
             let keys: Vec<_> = foreign.iter().take(10).map(|entry| shown::name(&entry.key)).collect();
             let more = if foreign.len() > keys.len() { " and others" } else { "" };
-            let reason = format!("has no meaning here, which is true of {}{more}", keys.join(", "));
-            let reason = if foreign.len() == 1 { "has no meaning here".to_owned() } else { reason };
+            let reason = match &keys[1..] {
+                [] => "has no meaning here".to_owned(),
+                others => format!("has no meaning here, nor have {}{more}", others.join(", ")),
+            };
             let error = ConfigError::new(&*keys[0], reason);
             self.find(Severity::Warning, first.span, None, error, None);
         }

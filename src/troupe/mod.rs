@@ -252,8 +252,11 @@ impl Troupe {
         let mut roster = self.0.roster.clone();
         let met = roster.wait_for(|roster| readiness.met_by(roster));
         let missing = |roster: &Roster| {
-            let infos = roster.entries.iter().map(|entry| &entry.info);
-            infos.filter(|info| info.status != ServerStatus::Ready && !is_resting(info)).cloned().collect()
+            let now = Instant::now();
+            let entries = roster.entries.iter();
+            let missing =
+                entries.filter(|entry| entry.info.status != ServerStatus::Ready && !is_resting(&entry.info));
+            missing.map(|entry| entry.info_at(now)).collect()
         };
         let met = tokio::time::timeout(within, met).await.map(|met| met.map(|roster| missing(&roster)));
         match met {

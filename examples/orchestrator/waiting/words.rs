@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use ratatui::text::Span;
 
-/// The line, narrower than the terminal: `4s · starting: npx-server (added 12 packages)`.
+/// The line, narrower than the terminal: `4s · 2 are starting: git, time`.
 pub fn words(starting: &[(&str, Option<&str>)], elapsed: Duration, width: usize) -> String {
-    let each = starting.iter().map(|(id, doing)| match doing {
-        Some(doing) => format!("{id} ({doing})"),
-        None => (*id).to_owned(),
-    });
     let seconds = elapsed.as_secs();
     let line = match starting {
         [] => format!("{seconds}s · waiting for the answer"),
-        [_] => format!("{seconds}s · starting: {}", each.collect::<String>()),
+        [(id, None)] => format!("{seconds}s · {id} is starting"),
+        [(id, Some(doing))] => format!("{seconds}s · {id}: {doing}"),
+        // All names are worth more than what one of them does.
         several => {
-            format!("{seconds}s · {} are starting: {}", several.len(), each.collect::<Vec<_>>().join(", "))
+            let ids: Vec<_> = several.iter().map(|(id, _)| *id).collect();
+            format!("{seconds}s · {} are starting: {}", ids.len(), ids.join(", "))
         }
     };
     fitted(&line, width.saturating_sub(1))

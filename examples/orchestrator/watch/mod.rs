@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::metrics::MetricsArgs;
 use crate::output::note;
 use crate::signals::Stop;
-use crate::{Config, FAILED, output, start};
+use crate::{Config, FAILED, Wait, output, start};
 use picture::{Look, Snapshot, Story};
 
 /// How often the figures are asked for: often enough to look alive, seldom enough to cost the troupe nothing.
@@ -43,6 +43,8 @@ enum ScreenError {
 pub struct WatchArgs {
     #[command(flatten)]
     config: Config,
+    #[command(flatten)]
+    wait: Wait,
     #[command(flatten)]
     metrics: MetricsArgs,
     /// Wait for the servers, print one picture as plain text, and end; so it is where stdout is no terminal.
@@ -83,7 +85,7 @@ pub async fn run(args: &WatchArgs, stop: &Stop) -> u8 {
     } else {
         let ready = async {
             // Servers that are down are shown as such; they are no reason to show nothing.
-            troupe.settled_within(args.config.wait).await;
+            troupe.settled_within(args.wait.wait).await;
         };
         match stop.unless(watched.once(&troupe, ready)).await {
             Ok(snapshot) => {
