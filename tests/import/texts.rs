@@ -11,7 +11,7 @@ use super::own::Own;
 use super::places::{Client, Place, Shape};
 use super::translate::{Surroundings, Taken, translate};
 
-const PROJECT: &str = "/work/shop";
+const PROJECT: &str = "/projects/shop";
 
 fn place(client: Client) -> Place {
     let shape = match client {
@@ -29,7 +29,7 @@ fn variables() -> Variables {
 
 /// Only these are there.
 fn resolve(path: &Path) -> Option<PathBuf> {
-    let there = ["/opt/orchestrator", "/work/shop/server.py", "/work/shop/bin/start"];
+    let there = ["/opt/orchestrator", "/projects/shop/server.py", "/projects/shop/bin/start"];
     if path == Path::new("/usr/bin/link") {
         return Some("/opt/orchestrator".into());
     }
@@ -84,10 +84,10 @@ fn servers_are_found_where_each_client_has_them() {
 #[test]
 fn claude_code_has_servers_of_all_projects_and_of_single_ones() {
     let text = r#"{"numStartups":3,"mcpServers":{"a":{"command":"c"}},"projects":{
-        "/work/shop":{"mcpServers":{"b":{"command":"c"},"off":{"command":"c"}},"disabledMcpServers":["off"]},
-        "/work/blog":{"allowedTools":[]}
+        "/projects/shop":{"mcpServers":{"b":{"command":"c"},"off":{"command":"c"}},"disabledMcpServers":["off"]},
+        "/projects/blog":{"allowedTools":[]}
     }}"#;
-    let shop = || Some(PathBuf::from("/work/shop"));
+    let shop = || Some(PathBuf::from("/projects/shop"));
     let expected =
         [("a".to_owned(), None, false), ("b".to_owned(), shop(), false), ("off".to_owned(), shop(), true)];
     assert_eq!(names(Client::ClaudeCode, text), expected);
@@ -339,21 +339,21 @@ fn what_depends_on_the_folder_of_a_project_names_it() {
     for (value, expected) in [
         (
             json!({"command": "${workspaceFolder}/x", "args": ["${workspaceFolderBasename}"]}),
-            json!({"command": "/work/shop/x", "args": ["shop"]}),
+            json!({"command": "/projects/shop/x", "args": ["shop"]}),
         ),
         (
             json!({"command": "${CLAUDE_PROJECT_DIR:-.}/x", "args": ["${CLAUDE_PROJECT_DIR}"]}),
-            json!({"command": "/work/shop/x", "args": ["/work/shop"]}),
+            json!({"command": "/projects/shop/x", "args": ["/projects/shop"]}),
         ),
-        (json!({"command": "c", "cwd": "sub"}), json!({"command": "c", "cwd": "/work/shop/sub"})),
+        (json!({"command": "c", "cwd": "sub"}), json!({"command": "c", "cwd": "/projects/shop/sub"})),
         (json!({"command": "c", "cwd": "/abs"}), json!({"command": "c", "cwd": "/abs"})),
         (
             json!({"command": "python", "args": ["server.py"]}),
-            json!({"command": "python", "args": ["server.py"], "cwd": "/work/shop"}),
+            json!({"command": "python", "args": ["server.py"], "cwd": "/projects/shop"}),
         ),
         (
             json!({"command": "bin/start", "envFile": "x/.env"}),
-            json!({"command": "/work/shop/bin/start", "cwd": "/work/shop", "envFile": "/work/shop/x/.env"}),
+            json!({"command": "/projects/shop/bin/start", "cwd": "/projects/shop", "envFile": "/projects/shop/x/.env"}),
         ),
         (json!({"command": "npx", "args": ["-y", "x"]}), json!({"command": "npx", "args": ["-y", "x"]})),
     ] {
@@ -440,7 +440,7 @@ fn equal_entries_are_one_and_different_ones_of_one_name_have_their_clients_in_it
     assert_eq!(merged(&different), json!({"github-cursor": "c", "github-kiro": "d"}));
     let projects = [
         (ClaudeCode, "db", "a", None),
-        (ClaudeCode, "db", "b", Some("/work/shop")),
+        (ClaudeCode, "db", "b", Some("/projects/shop")),
         (ClaudeCode, "db", "c", Some("/other/shop")),
     ];
     let expected = json!({"db-claude-code": "a", "db-claude-code-shop": "b", "db-claude-code-2": "c"});
