@@ -9,6 +9,8 @@ pub mod skipping;
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use mcp_troupe::testkit::{living_actors, living_tasks};
 use mcp_troupe::{
@@ -84,13 +86,30 @@ pub fn kind(answer: Result<Reply, CallError>) -> CallErrorKind {
     answer.expect_err("an error").kind().clone()
 }
 
+/// How long a test waits for an event. It is of the clock on the wall, paused time or not, and only there so that a test of
+/// what never happens fails by its name, and does not hold up all that follow.
+const NEVER: Duration = Duration::from_secs(300);
+
 /// Reads events until one is what the test waits for.
 pub async fn event(events: &mut EventStream, mut wanted: impl FnMut(&Event) -> bool) -> Event {
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let (give_up, mut given_up) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        if end.recv_timeout(NEVER) == Err(RecvTimeoutError::Timeout) {
+            let _ = give_up.send(());
+        }
+    });
+    let mut last = None;
     loop {
-        let event = events.next().await.expect("the troupe goes on");
+        let event = tokio::select! {
+            event = events.next() => event.expect("the troupe goes on"),
+            Ok(()) = &mut given_up => panic!("what the test waits for never happened; the last event: {last:?}"),
+        };
         if wanted(&event) {
+            drop(ended);
             return event;
         }
+        last = Some(event);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mcp_troupe::event::ServerStatus;
 use mcp_troupe::{Call, CallErrorKind, Deadline, EraChoice, Event, Readiness};
 use serde_json::json;
 
@@ -52,8 +53,11 @@ async fn a_legacy_server_that_is_said_to_be_modern_is_told_with_the_remedy() {
     let server = npm.everything("wrong").server("everything").era(EraChoice::Modern);
     let troupe = start_with(|settings| settings.pool.handshake_timeout = Some(PATIENCE), [server]).await;
     let mut events = troupe.events();
-    let lost = event(&mut events, |event| matches!(event, Event::ConnectionLost { .. })).await;
-    let Event::ConnectionLost { reason, .. } = lost else { panic!() };
+    let refused = event(&mut events, |event| {
+        matches!(event, Event::ServerStatusChanged { to: ServerStatus::Disconnected, reason: Some(_), .. })
+    })
+    .await;
+    let Event::ServerStatusChanged { reason: Some(reason), .. } = refused else { panic!() };
     assert!(reason.contains("set its era to auto or legacy"), "{reason}");
     end(troupe).await;
 }
