@@ -40,11 +40,13 @@
 //! - `metrics`: figures for the host's metrics, see [`observability`].
 //! - `testkit`: faults of the troupe's own actors, a scripted MCP server, in-memory links and a simulation of balancing, for
 //!   tests.
-//! - `schema`: the JSON schema of `servers.json`, [`ConfigFile::schema`].
+//! - `schema`: the JSON schema of `servers.json`, `ConfigFile::schema`.
 //! - `full`: all of them.
 //!
 //! [Model Context Protocol]: https://modelcontextprotocol.io
 
+// docs.rs says of each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 // A sum of times panics where no clock holds it: `duration::later` and the saturating methods do not. Tests add as they like.
