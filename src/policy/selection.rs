@@ -7,7 +7,6 @@ use super::catalogue::{Catalogue, Resolution};
 use crate::call::Selector;
 use crate::error::CallErrorKind;
 use crate::id::ServerId;
-use crate::offer::OfferKind;
 use crate::stats::ServerInfo;
 
 /// What is known of a server's tools.
@@ -33,7 +32,7 @@ pub enum Prospect {
 ///
 /// # Errors
 /// [`CallErrorKind::NoMatch`] where the selector picks nobody who offers the tool, [`CallErrorKind::UnknownTool`] where nobody
-/// offers it at all.
+/// offers it at all; the names that look like it are left to whoever says so to the caller.
 pub fn pick<'a>(
     catalogue: &Catalogue,
     servers: impl Iterator<Item = (&'a ServerInfo, Knowledge)>,
@@ -61,8 +60,7 @@ pub fn pick<'a>(
     }
     match catalogue.resolve(tool, selector.group.as_deref(), |_| true) {
         Resolution::Unknown if matching => {
-            let near = catalogue.near(OfferKind::Tool, tool);
-            Err(CallErrorKind::UnknownTool { near, blocked: Vec::new() })
+            Err(CallErrorKind::UnknownTool { near: Vec::new(), blocked: Vec::new() })
         }
         Resolution::Unknown | Resolution::Found(_) | Resolution::Several(_) | Resolution::Ambiguous(_) => {
             Err(CallErrorKind::NoMatch { selector: selector.describe() })
@@ -167,9 +165,6 @@ mod tests {
         let elsewhere = CallErrorKind::NoMatch { selector: "server a2".to_owned() };
         assert_eq!(picked(&Call::tool("write").server("a2")), Err(elsewhere));
         let unknown = picked(&Call::tool("wirte").tag("us"));
-        assert_eq!(
-            unknown,
-            Err(CallErrorKind::UnknownTool { near: vec!["write".to_owned()], blocked: vec![] })
-        );
+        assert_eq!(unknown, Err(CallErrorKind::UnknownTool { near: vec![], blocked: vec![] }));
     }
 }

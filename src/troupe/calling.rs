@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
 
 use ractor::ActorRef;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::caching::Detour;
@@ -121,7 +121,9 @@ impl CallFuture {
                         match said {
                             Ok(Word::Answer(answer)) => answer,
                             Ok(Word::Unknown { error, kind, catalogue }) => {
-                                Err(with_near_names(error, kind, &catalogue))
+                                let named = with_near_names(error, kind, catalogue);
+                                self.progress = Progress::InTurn(Box::pin(async { Err(named.await) }));
+                                continue;
                             }
                             Ok(Word::Back(call)) => {
                                 self.progress = trip.go_on(call, Some(guard.router().clone()));
@@ -217,7 +219,7 @@ impl Trip {
             match word_of(&router, id, word).await {
                 Some(Word::Answer(answer)) => return answer,
                 Some(Word::Unknown { error, kind, catalogue }) => {
-                    return Err(with_near_names(error, kind, &catalogue));
+                    return Err(with_near_names(error, kind, catalogue).await);
                 }
                 Some(Word::Back(back)) => call = back,
                 None => return Err(unplaced(CallErrorKind::Interrupted, UNNAMED)),
@@ -265,13 +267,57 @@ async fn another(former: &ActorRef<RouterMsg>, stage: &watch::Receiver<Stage>) -
     stage.wait_for(other).await.is_ok()
 }
 
+/// Names are compared for one call at a time in the whole process, which takes some tens of microseconds each: a caller who
+/// invents names without end keeps one thread busy, and none of those that others' calls run on.
+static COMPARING: Semaphore = Semaphore::const_new(1);
+
 /// The error with names that look like the one that nobody knows.
-fn with_near_names(error: CallError, kind: OfferKind, catalogue: &Catalogue) -> CallError {
-    let near = catalogue.near(kind, error.tool());
+pub(super) async fn with_near_names(
+    error: CallError,
+    kind: OfferKind,
+    catalogue: Arc<Catalogue>,
+) -> CallError {
+    // It is never closed.
+    let turn = COMPARING.acquire().await;
+    let name = error.tool().to_owned();
+    // A runtime that ends compares nothing more.
+    let near = tokio::task::spawn_blocking(move || catalogue.near(kind, &name)).await.unwrap_or_default();
+    drop(turn);
     error.with_near(near)
 }
 
 /// An error of a call that no router has answered.
 fn unplaced(kind: CallErrorKind, tool: &str) -> CallError {
     CallError::new(kind, RequestId::random(), tool, None, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Collisions;
+    use crate::id::{GroupId, ServerId};
+    use crate::json::RawJson;
+    use crate::policy::catalogue::{Definition, Offer, ServerOffer, compared};
+
+    #[tokio::test]
+    async fn names_are_compared_on_no_thread_that_calls_run_on() {
+        let name = "customer.search".to_owned();
+        let definition = RawJson::from_text(r#"{"name": "customer.search"}"#).unwrap();
+        let offer = ServerOffer {
+            server: ServerId::new("crm").unwrap(),
+            group: GroupId::new("crm").unwrap(),
+            order: 0,
+            trusted: false,
+            confirmed: true,
+            offer: Offer { tools: Arc::new([Definition { name, definition }]), ..Offer::default() },
+        };
+        let catalogue = Arc::new(Catalogue::merge(1, [offer], Collisions::Error));
+        let unknown = CallErrorKind::UnknownTool { near: Vec::new(), blocked: Vec::new() };
+        let error = unplaced(unknown, "costumer.serach");
+        let before = compared();
+        let error = with_near_names(error, OfferKind::Tool, catalogue).await;
+        let CallErrorKind::UnknownTool { near, .. } = error.kind() else { panic!("{error}") };
+        assert_eq!(near, &["customer.search"]);
+        assert_eq!(compared(), before);
+    }
 }

@@ -11,11 +11,13 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::Troupe;
+use super::calling::with_near_names;
 use crate::actors::registry::Roster;
 use crate::call::{Call, Reply, Request};
 use crate::duration::later;
 use crate::error::{CallError, CallErrorKind, Deadline, UnavailableServer};
 use crate::id::{RequestId, ServerId};
+use crate::offer::OfferKind;
 use crate::policy::routing::Answer;
 use crate::policy::selection::{Knowledge, Prospect, pick};
 use crate::stats::ServerInfo;
@@ -106,7 +108,7 @@ impl Troupe {
         let picked = fan.picked().await?;
         let answers: Answers = fan.answers(picked).collect().await;
         // Servers that came up meanwhile, and do not offer the tool.
-        if answers.is_empty() { Err(fan.nobody()) } else { Ok(answers) }
+        if answers.is_empty() { Err(fan.nobody().await) } else { Ok(answers) }
     }
 
     /// Calls a tool on every server as [`call_all`](Self::call_all) does, and gives the first success; the other calls are
@@ -130,7 +132,7 @@ impl Troupe {
             failures.insert(server, failure);
         }
         if failures.is_empty() {
-            return Err(fan.nobody().into());
+            return Err(fan.nobody().await.into());
         }
         Err(CallAnyError::NoSuccess { tool: fan.call.tool.clone(), failures })
     }
@@ -169,7 +171,17 @@ impl<'a> FanOut<'a> {
         // A deadline that passes, or a troupe that ends, leaves what is known.
         let _ = timeout_at(later(self.begun, self.timeout), told).await;
         let roster = roster.borrow().clone();
-        self.pick(&roster).map_err(|kind| self.error(kind, None))
+        match self.pick(&roster) {
+            Ok(picked) => Ok(picked),
+            Err(kind) => Err(self.unasked(kind, &roster).await),
+        }
+    }
+
+    /// The error of a call that nobody is asked, for this reason.
+    async fn unasked(&self, kind: CallErrorKind, roster: &Roster) -> CallError {
+        let unknown = matches!(kind, CallErrorKind::UnknownTool { .. });
+        let error = self.error(kind, None);
+        if unknown { with_near_names(error, OfferKind::Tool, roster.catalogue.clone()).await } else { error }
     }
 
     fn pick(&self, roster: &Roster) -> Result<Vec<(ServerId, Prospect)>, CallErrorKind> {
@@ -188,11 +200,11 @@ impl<'a> FanOut<'a> {
     }
 
     /// Why nobody was asked, by what is known now.
-    fn nobody(&self) -> CallError {
+    async fn nobody(&self) -> CallError {
         let roster = self.roster();
         let selector = self.call.options().selector.describe();
         let kind = self.pick(&roster).err().unwrap_or(CallErrorKind::NoMatch { selector });
-        self.error(kind, None)
+        self.unasked(kind, &roster).await
     }
 
     /// The answers as they come. Dropped, it cancels the calls that are open.

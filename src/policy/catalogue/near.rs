@@ -2,7 +2,7 @@
 //!
 //! To compare two names for likeness takes as long as to place a call, or ten times as long where they are long; and names
 //! come from whoever invents them. So only few are compared, those of like length that share the most letters with the one
-//! that was asked for, and no more than a fixed amount of work is done. It is done by whoever asked, beside the actors.
+//! that was asked for, and no more than a fixed amount of work is done. It is done beside the actors, see `troupe::calling`.
 
 use std::collections::BinaryHeap;
 
