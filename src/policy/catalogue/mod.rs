@@ -22,7 +22,7 @@ use crate::protocol::listing::real_name;
 pub use effect::Effect;
 pub use entries::{Prompt, Resource, ResourceTemplate, Tool};
 #[cfg(test)]
-pub(super) use near::work::compared;
+pub use near::work::compared;
 use shelf::Shelf;
 
 /// Bytes of URIs and templates that are compared for one URI in one group: thousands of usual ones, and less than a tenth of a
