@@ -93,7 +93,9 @@ pub use actors::root::{ApplyError, RegisterError};
 pub use protocol::fuzzing;
 
 pub use actors::server::SubscribeError;
-pub use call::{AttemptEnd, Call, InputRequired, OutcomeClass, Priority, Reply, ReplyError};
+pub use call::{
+    AttemptEnd, Call, Content, InputRequired, OutcomeClass, Priority, Reply, ReplyError, ResourceBody,
+};
 pub use config::{
     Applied, ConfigError, ConfigFile, Diagnostic, Dialect, EraChoice, OnChange, Server, Settings, Severity,
     Variables,
@@ -103,7 +105,7 @@ pub use event::Event;
 pub use json::RawJson;
 pub use news::{CallNews, LogLevel, LogMessage, Progress};
 pub use pin::{InvalidPin, Pin};
-pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool};
+pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool, ToolFunction};
 pub use policy::classify::classify;
 pub use policy::filter::{Hint, ToolFilter};
 pub use policy::pins::Pins;

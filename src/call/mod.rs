@@ -2,6 +2,7 @@
 
 mod attempt;
 mod bounds;
+mod content;
 mod options;
 mod reply;
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 pub use attempt::{AttemptEnd, OutcomeClass};
 pub(crate) use bounds::head;
+pub use content::{Content, ResourceBody};
 pub(crate) use options::{Affinity, CacheUse, Input, Options, Selector};
 pub use reply::{InputRequired, Reply, ReplyError};
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::Granted;
+use super::content::Content;
 use crate::duration::micros;
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
@@ -105,46 +106,50 @@ struct ToolResult<'a> {
     result_type: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
     structured_content: Option<&'a RawValue>,
-    #[serde(default)]
-    content: Vec<Content>,
+    #[serde(borrow, default)]
+    content: Vec<&'a RawValue>,
     /// Of a resource.
-    #[serde(default)]
-    contents: Vec<Content>,
+    #[serde(borrow, default)]
+    contents: Vec<&'a RawValue>,
     /// Of a prompt.
-    #[serde(default)]
-    messages: Vec<Message>,
-}
-
-/// One block of content; only text is read.
-#[derive(serde::Deserialize)]
-struct Content {
-    #[serde(default)]
-    text: Option<String>,
+    #[serde(borrow, default)]
+    messages: Vec<Message<'a>>,
 }
 
 /// One message of a prompt.
 #[derive(serde::Deserialize)]
-struct Message {
-    content: Content,
+struct Message<'a> {
+    #[serde(borrow)]
+    content: &'a RawValue,
 }
 
-impl ToolResult<'_> {
+impl<'a> ToolResult<'a> {
+    fn blocks(&self) -> impl Iterator<Item = Content<'a>> {
+        let content = self.content.iter().map(|block| Content::block(block));
+        let contents = self.contents.iter().map(|part| Content::of_resource(part));
+        let messages = self.messages.iter().map(|message| Content::block(message.content));
+        content.chain(contents).chain(messages)
+    }
+
     fn text(&self) -> String {
-        let messages = self.messages.iter().map(|message| &message.content);
-        let blocks = self.content.iter().chain(&self.contents).chain(messages);
-        blocks.filter_map(|block| block.text.as_deref()).collect::<Vec<_>>().join("\n")
+        self.blocks().map(|block| block.to_string()).collect::<Vec<_>>().join("\n")
     }
 }
 
 impl Reply {
-    /// Reads the result as an MCP tool result, and refuses one that is no success.
-    fn success(&self) -> Result<ToolResult<'_>, ReplyError> {
+    /// Reads the result as an MCP tool result: a success, or an error of the tool.
+    fn complete(&self) -> Result<ToolResult<'_>, ReplyError> {
         let result: ToolResult<'_> = self.result.parse_borrowed()?;
         match result.result_type.as_deref() {
-            None | Some("complete") => {}
-            Some("input_required") => return Err(ReplyError::InputRequired),
-            Some(other) => return Err(ReplyError::UnknownKind(other.to_owned())),
+            None | Some("complete") => Ok(result),
+            Some("input_required") => Err(ReplyError::InputRequired),
+            Some(other) => Err(ReplyError::UnknownKind(other.to_owned())),
         }
+    }
+
+    /// The same, and refuses one that is no success.
+    fn success(&self) -> Result<ToolResult<'_>, ReplyError> {
+        let result = self.complete()?;
         if result.is_error { Err(ReplyError::Tool(result.text())) } else { Ok(result) }
     }
 
@@ -168,8 +173,20 @@ impl Reply {
         matches!(self.success(), Err(ReplyError::Tool(_)))
     }
 
-    /// The text of the result, joined by line breaks: of a tool's content blocks, a resource's contents or a prompt's
-    /// messages.
+    /// The content of the result, block by block: of a tool, of a resource that was read, or of a prompt's messages.
+    ///
+    /// Also that of a tool's error, which is meant for the model that called it: see [`is_error`](Self::is_error).
+    ///
+    /// # Errors
+    /// [`ReplyError::InputRequired`], [`ReplyError::UnknownKind`] or [`ReplyError::Shape`] if the result has no content.
+    pub fn content(&self) -> Result<Vec<Content<'_>>, ReplyError> {
+        self.complete().map(|result| result.blocks().collect())
+    }
+
+    /// The content of the result as text, joined by line breaks.
+    ///
+    /// A block that is no text is one line that says what it is, such as `[image/png, 4 KiB]`: see [`Content`], and
+    /// [`content`](Self::content) for the block itself.
     ///
     /// # Errors
     /// [`ReplyError::Tool`] with the same text if the tool reported an error, and the other variants if the result is
@@ -229,8 +246,19 @@ mod tests {
             r#"{"resultType":"complete","content":[{"type":"text","text":"a"},{"type":"image"},{"type":"text","text":"b"}],
                 "structuredContent":{"n":7}}"#,
         );
-        assert_eq!(reply.text().unwrap(), "a\nb");
+        assert_eq!(reply.text().unwrap(), "a\n[image, 16 bytes]\nb");
         assert_eq!(reply.structured::<serde_json::Value>().unwrap()["n"], 7);
+    }
+
+    #[test]
+    fn content_is_that_of_tools_errors_resources_and_prompts() {
+        let error = reply(r#"{"content":[{"type":"text","text":"no such file"}],"isError":true}"#);
+        assert_eq!(error.content().unwrap(), [Content::Text { text: "no such file".into() }]);
+        let resource = reply(r#"{"contents":[{"uri":"file:///a","text":"alpha"}]}"#);
+        assert_eq!(resource.text().unwrap(), "alpha");
+        let prompt = reply(r#"{"messages":[{"role":"user","content":{"type":"text","text":"hello"}}]}"#);
+        assert_eq!(prompt.text().unwrap(), "hello");
+        assert!(matches!(reply(r#"{"content":7}"#).content(), Err(ReplyError::Shape(_))));
     }
 
     #[test]

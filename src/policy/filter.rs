@@ -20,7 +20,7 @@ pub enum Hint {
 }
 
 impl Hint {
-    fn said_by(self, annotations: Annotations) -> bool {
+    pub(super) fn said_by(self, annotations: Annotations) -> bool {
         match self {
             Self::ReadOnly => annotations.read_only(),
             Self::Destructive => annotations.destructive(),

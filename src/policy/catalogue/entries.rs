@@ -18,6 +18,9 @@ pub struct Tool {
     /// Its name on the servers.
     pub name: Arc<str>,
     /// Its name for models: `group__tool`, unique in the catalogue.
+    ///
+    /// At most 64 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`, which the common model APIs take as it is. It is the same in every
+    /// process and version as long as group and tool are. A call by this name goes to this tool.
     pub exposed: String,
     /// The description by the first server of the group that offers it, unread.
     pub definition: RawJson,

@@ -6,6 +6,7 @@
 
 mod effect;
 mod entries;
+mod function;
 mod near;
 mod shelf;
 mod template;
@@ -21,6 +22,7 @@ use crate::protocol::listing::real_name;
 
 pub use effect::Effect;
 pub use entries::{Prompt, Resource, ResourceTemplate, Tool};
+pub use function::ToolFunction;
 #[cfg(test)]
 pub use near::work::compared;
 use shelf::Shelf;
