@@ -133,6 +133,15 @@ mod tests {
     }
 
     #[test]
+    fn each_half_ends_at_its_last_moment_and_not_with_the_next_question() {
+        let now = Instant::now();
+        let (mut delays, group, tool) = fed(1..=100, now);
+        for (at, known) in [(HALF, true), (2 * HALF - MS(1), true), (2 * HALF, false)] {
+            assert_eq!(delays.delay(&group, &tool, now + at).is_some(), known, "after {at:?}");
+        }
+    }
+
+    #[test]
     fn a_delay_is_never_shorter_than_what_a_second_attempt_costs() {
         let now = Instant::now();
         let (mut delays, group, tool) = fed([0; 50], now);
