@@ -94,7 +94,7 @@ pub use actors::server::SubscribeError;
 pub use call::{AttemptEnd, Call, InputRequired, OutcomeClass, Priority, Reply, ReplyError};
 pub use config::{
     Applied, ConfigError, ConfigFile, Diagnostic, Dialect, EraChoice, OnChange, Server, Settings, Severity,
-    Variables,
+    Start, Variables,
 };
 pub use error::{CallError, CallErrorKind, Deadline, Delivery, RpcError};
 pub use event::Event;
