@@ -270,6 +270,25 @@ async fn the_idle_timeout_is_the_servers_and_begins_with_the_end_of_the_last_cal
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_and_a_list_that_take_longer_than_the_idle_timeout_are_waited_for() {
+    let (server, way) = Way::to(echo());
+    way.hold(true);
+    let described = on_demand("s").idle_timeout(SECS(1));
+    let troupe = Troupe::builder().server_via(described, way.clone()).seed(7).start().await.unwrap();
+    for _ in 0..3 {
+        let waits = tokio::spawn(troupe.call(call()));
+        until(&troupe, |info| info.status == ServerStatus::Connecting).await;
+        sleep(SECS(4)).await;
+        way.hold(false);
+        waits.await.unwrap().unwrap();
+        until(&troupe, |info| info.status == ServerStatus::Idle).await;
+        way.hold(true);
+    }
+    assert_eq!((server.calls("echo"), way.dials()), (3, 3));
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn leases_and_subscriptions_hold_it_and_start_it() {
     for era in [ScriptedEra::Modern, ScriptedEra::Legacy] {
         let (server, way, troupe, mut events) =
@@ -680,5 +699,27 @@ fn a_wrong_way_to_be_started_is_told_with_those_that_there_are() {
         assert!(found[0].contains(says) || key == "idleTimeout", "{found:?}");
         let found = ConfigFile::mistakes(&json!({"mcpServers": {}, "troupe": server}).to_string());
         assert!(found.len() == 1 && found[0].to_string().contains(&format!("troupe.{key}")), "{found:?}");
+    }
+}
+
+#[test]
+fn an_idle_timeout_without_effect_is_a_warning() {
+    let warned = |server: serde_json::Value, troupe: serde_json::Value| {
+        let mut described = json!({"command": "cat", "idleTimeout": "5m"});
+        described.as_object_mut().unwrap().extend(server.as_object().unwrap().clone());
+        let file = json!({"mcpServers": {"s": described}, "troupe": troupe}).to_string();
+        let file = ConfigFile::parse(&file).unwrap();
+        assert_eq!(file.servers.len(), 1, "it plays all the same");
+        file.diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    for (server, troupe, idles) in [
+        (json!({}), json!({}), false),
+        (json!({"start": "at-once"}), json!({"start": "on-demand"}), false),
+        (json!({"start": "on-demand"}), json!({}), true),
+        (json!({}), json!({"start": "on-demand"}), true),
+    ] {
+        let told = warned(server, troupe);
+        assert_eq!(told.is_empty(), idles, "{told}");
+        assert!(idles || told.contains("mcpServers.s.idleTimeout: has no effect"), "{told}");
     }
 }

@@ -48,7 +48,10 @@ impl ServerState {
                 || !self.mirroring.is_idle()
                 || subscribed
                 || asks,
-            under_way: self.lists.are_under_way() || self.connections.values().any(opening),
+            // One that is connected and has yet to list is about to.
+            under_way: self.lists.are_under_way()
+                || self.pool.is_ready() && self.offer.is_none()
+                || self.connections.values().any(opening),
             ready: self.pool.is_ready() && self.offer.is_some(),
         }
     }
