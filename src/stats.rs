@@ -114,7 +114,8 @@ impl fmt::Display for ServerInfo {
         if let Some(reason) = &self.reason {
             write!(f, " ({reason})")?;
         }
-        match self.retry_at {
+        // One that is idle is not tried by itself.
+        match self.retry_at.filter(|_| self.status != ServerStatus::Idle) {
             Some(at) => {
                 let left = at.saturating_duration_since(Instant::now());
                 write!(f, ", again in {}", rounded(left))

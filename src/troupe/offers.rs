@@ -69,7 +69,8 @@ impl Troupe {
     /// [`Event::ResourceUpdated`](crate::Event::ResourceUpdated). It outlives connections and lives of its server, and ends
     /// with the registration of that. Changes while the server could not be reached may go untold.
     ///
-    /// Of several servers that have the resource the first ready one is asked, by id.
+    /// Of several servers that have the resource the first ready one is asked, by id; where none is ready, one that is idle is
+    /// started.
     ///
     /// # Errors
     /// [`SubscribeError`] if no server has it or several groups do, or if that server takes no subscriptions. A server that
