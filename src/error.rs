@@ -136,6 +136,7 @@ impl UnavailableServer {
                 ServerStatus::Connecting => "it has not answered yet",
                 ServerStatus::Ready => "its circuit breaker is open",
                 ServerStatus::Disconnected => "its connection ended",
+                ServerStatus::Idle => "it is started by the next call",
                 ServerStatus::Restarting | ServerStatus::Quarantined => "its actor ended",
                 ServerStatus::Draining => "it finishes the calls that it has",
                 ServerStatus::Stopped => "it is out of service",
@@ -149,6 +150,7 @@ impl UnavailableServer {
             }
             ServerStatus::Connecting
             | ServerStatus::Disconnected
+            | ServerStatus::Idle
             | ServerStatus::Restarting
             | ServerStatus::Quarantined => Some(next_attempt.unwrap_or_default()),
         };
@@ -162,6 +164,7 @@ impl fmt::Display for UnavailableServer {
             ServerStatus::Connecting => "is starting",
             ServerStatus::Ready => "takes no such calls",
             ServerStatus::Disconnected => "is down",
+            ServerStatus::Idle => "is idle",
             ServerStatus::Restarting => "is restarting",
             ServerStatus::Quarantined => "is quarantined",
             ServerStatus::Draining => "is draining",

@@ -25,6 +25,9 @@ pub enum ServerStatus {
     Ready,
     /// No connection; the next attempt waits for its time.
     Disconnected,
+    /// It is started on demand and does not run: no call has needed it yet, or none for its idle timeout. Its tools are those
+    /// that it listed last, and the next call starts it.
+    Idle,
     /// Its actor ended and waits for its restart.
     Restarting,
     /// Its actor ended too often and waits for a slow retry.
@@ -39,10 +42,11 @@ pub enum ServerStatus {
 
 impl ServerStatus {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Connecting,
         Self::Ready,
         Self::Disconnected,
+        Self::Idle,
         Self::Restarting,
         Self::Quarantined,
         Self::Draining,
@@ -57,6 +61,7 @@ impl fmt::Display for ServerStatus {
             Self::Connecting => "connecting",
             Self::Ready => "ready",
             Self::Disconnected => "disconnected",
+            Self::Idle => "idle",
             Self::Restarting => "restarting",
             Self::Quarantined => "quarantined",
             Self::Draining => "draining",

@@ -98,7 +98,7 @@ pub use call::{
 };
 pub use config::{
     Applied, ConfigError, ConfigFile, Diagnostic, Dialect, EraChoice, OnChange, Server, Settings, Severity,
-    Variables,
+    Start, Variables,
 };
 pub use error::{CallError, CallErrorKind, Deadline, Delivery, RpcError};
 pub use event::Event;

@@ -54,7 +54,7 @@
 //! | `mcp_troupe_late_answers_total` | counter | `server` | answers that nobody waited for |
 //! | `mcp_troupe_open_calls` | gauge | | calls without an answer |
 //! | `mcp_troupe_queued_calls` | gauge | `priority` | those of them that wait for a server |
-//! | `mcp_troupe_server_up` | gauge | `server` | 1 where it is ready, else 0 |
+//! | `mcp_troupe_server_up` | gauge | `server` | 1 where it is ready, else 0; 0 as well while it is idle, which an alarm has to leave out by `status="idle"` of the next one |
 //! | `mcp_troupe_server_status` | gauge | `server`, `status` | 1 for the status it has, 0 for the others |
 //! | `mcp_troupe_server_restarts_total` | counter | `server` | ends of its actor that a restart follows |
 //! | `mcp_troupe_connections` | gauge | `server` | usable connections, leased ones included |

@@ -114,13 +114,37 @@ impl fmt::Display for ServerInfo {
         if let Some(reason) = &self.reason {
             write!(f, " ({reason})")?;
         }
-        match self.retry_at {
+        // One that is idle is not tried by itself.
+        match self.retry_at.filter(|_| self.status != ServerStatus::Idle) {
             Some(at) => {
                 let left = at.saturating_duration_since(Instant::now());
                 write!(f, ", again in {}", rounded(left))
             }
             None => Ok(()),
         }
+    }
+}
+
+impl ServerInfo {
+    /// Whether it takes calls: it is [`Ready`](ServerStatus::Ready), or [`Idle`](ServerStatus::Idle), so that the next call starts
+    /// it. One that could not be started last time is not ready, and has a reason.
+    pub fn is_ready(&self) -> bool {
+        is_ready(self.status, self.reason.as_deref())
+    }
+}
+
+/// Whether a server takes calls.
+fn is_ready(status: ServerStatus, reason: Option<&str>) -> bool {
+    match status {
+        ServerStatus::Ready => true,
+        ServerStatus::Idle => reason.is_none(),
+        ServerStatus::Connecting
+        | ServerStatus::Disconnected
+        | ServerStatus::Restarting
+        | ServerStatus::Quarantined
+        | ServerStatus::Draining
+        | ServerStatus::Stopped
+        | ServerStatus::Disabled => false,
     }
 }
 
@@ -338,6 +362,8 @@ pub struct Totals {
     pub servers: usize,
     /// Servers that are ready.
     pub healthy_servers: usize,
+    /// Servers that are idle: started by the next call that needs them.
+    pub idle_servers: usize,
     /// All others.
     pub unhealthy_servers: usize,
     /// Mean over all measured attempts of the servers' averages.
@@ -355,6 +381,7 @@ impl Totals {
     /// Sums up `servers`.
     pub(crate) fn over(servers: &[ServerStats]) -> Self {
         let healthy = servers.iter().filter(|s| s.status == ServerStatus::Ready).count();
+        let able = servers.iter().filter(|s| is_ready(s.status, s.reason.as_deref())).count();
         let requests: u64 = servers.iter().flat_map(|s| s.outcomes.values()).sum();
         let ok: u64 = servers.iter().filter_map(|s| s.outcomes.get("ok")).sum();
         let samples: u64 = servers.iter().map(|s| s.latency.samples).sum();
@@ -363,7 +390,8 @@ impl Totals {
         Self {
             servers: servers.len(),
             healthy_servers: healthy,
-            unhealthy_servers: servers.len() - healthy,
+            idle_servers: able - healthy,
+            unhealthy_servers: servers.len() - able,
             average_response_time: Duration::from_secs_f64(weighted / samples.max(1) as f64),
             requests,
             errors: requests - ok,

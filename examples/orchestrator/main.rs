@@ -21,7 +21,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mcp_troupe::event::ServerStatus;
 use mcp_troupe::{
     Call, CallError, CallNews, CallStream, ConfigFile, ConfigWatch, LogLevel, Priority, Reply, ServerInfo,
     Troupe,
@@ -404,7 +403,7 @@ fn tell_missing(missing: &[ServerInfo]) {
 
 /// Those of the servers that are not ready.
 fn not_ready(servers: &[ServerInfo]) -> Vec<ServerInfo> {
-    servers.iter().filter(|info| info.status != ServerStatus::Ready).cloned().collect()
+    servers.iter().filter(|info| !info.is_ready()).cloned().collect()
 }
 
 /// The text of a configuration, or what is wrong with its file. A pipe or a device may never end.
@@ -492,6 +491,8 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
     }
     // The pins that are about to be made may not be there yet.
     file.settings.pins = None;
+    // Those that are started on demand are started, to be listed.
+    file.settings.known_lists = None;
     let troupe = match Troupe::builder().config(file).start().await {
         Ok(troupe) => troupe,
         Err(error) => {

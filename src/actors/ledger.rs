@@ -150,6 +150,11 @@ impl Ledger {
         self.add(left);
     }
 
+    /// Whether a handle holds a subscription.
+    pub fn has_subscriptions(&self) -> bool {
+        self.subscriptions.values().flatten().any(|handle| handle.strong_count() > 0)
+    }
+
     /// Forgets subscriptions that no handle holds. Says whether there were any.
     pub fn forget_ended_subscriptions(&mut self) -> bool {
         let before = self.subscriptions.len();

@@ -162,6 +162,8 @@ pub(super) struct Pump<R> {
     liveness: LivenessSettings,
     /// What the peer asks.
     questions: Questions,
+    /// Some of them wait for the host, as was last reported.
+    asks: bool,
     message_bytes_max: usize,
     report_to: R,
 
@@ -229,6 +231,7 @@ impl<R: FnMut(Report)> Pump<R> {
             classifier,
             liveness,
             questions,
+            asks: false,
             message_bytes_max,
             report_to,
             of_handshake: (1..opened.next_id).collect(),
@@ -294,6 +297,10 @@ impl<R: FnMut(Report)> Pump<R> {
         // What was written may have to be set going.
         self.link_waits &= !written;
         let read = self.read(poller);
+        let asks = self.questions.are_open();
+        if std::mem::replace(&mut self.asks, asks) != asks {
+            self.report.asks = Some(asks);
+        }
         self.report(poller);
         let unfinished = read?;
         self.check_liveness(poller)?;

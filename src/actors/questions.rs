@@ -130,6 +130,11 @@ impl Questions {
         }
     }
 
+    /// Whether the host has yet to answer any.
+    pub fn are_open(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// The next answer that is ready.
     pub fn poll(&mut self, poller: &mut Poller<'_>) -> Option<(RawJson, Answered)> {
         // Most servers ask nothing, and links turn often.

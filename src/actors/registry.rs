@@ -360,11 +360,11 @@ impl RegistryState {
         }
         self.changed.insert(server.clone());
         member.looking = false;
-        let Some(offer) = offer else { return };
         if let Some(actor) = member.alive() {
             // Its next life begins with it.
             let _ = actor.cast(ServerMsg::Known(offer.clone()));
         }
+        let Some(offer) = offer else { return };
         self.known_shown
             .push((server.clone(), offer.clone().chosen(&member.registration.spec.tool_choice).tools.len()));
         member.known = Some(offer);
@@ -503,6 +503,7 @@ impl RegistryState {
             info: member.info(),
             actor: member.alive().cloned(),
             offer: member.offer.clone(),
+            listed: member.lists_are_known(),
             settled: member.settled && !member.looking,
             leaving: matches!(member.phase, Phase::Ended | Phase::Leaving(_)),
             timeout: member.registration.spec.timeout,

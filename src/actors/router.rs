@@ -257,6 +257,11 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         true
     }
 
+    fn need(&mut self, server: &ActorRef<ServerMsg>) {
+        // Its next life tells where it stands, and is told anew.
+        let _ = server.cast(ServerMsg::Needed);
+    }
+
     fn cancel(&mut self, server: &ActorRef<ServerMsg>, attempt: AttemptId, reason: CancelReason) {
         self.send_gathered(server);
         // A server that has ended works on nothing.

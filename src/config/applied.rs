@@ -19,7 +19,7 @@ pub struct Applied {
     /// Servers that begin another life, since their connections cannot serve the new description; the life before
     /// finishes the calls it has.
     pub replaced: Vec<ServerId>,
-    /// Servers whose group, tags, weight, deadline or place in the file changed; their connections and breakers go on.
+    /// Servers whose group, tags, weight, deadline, way to be started or place in the file changed; their connections and breakers go on.
     pub amended: Vec<ServerId>,
     /// Servers that are as they were.
     pub unchanged: Vec<ServerId>,
@@ -89,6 +89,8 @@ impl Settings {
             ejection_max: new.ejection_max,
             breaker: new.breaker.clone(),
             pool: new.pool.clone(),
+            start: new.start,
+            idle_timeout: new.idle_timeout,
             retry: new.retry.clone(),
             cache: CacheSettings {
                 tools: new.cache.tools.clone(),

@@ -17,8 +17,8 @@ use super::schema::{self, Reference};
 use super::source::WrittenSource;
 use super::{
     BreakerSettings, ConfigError, Diagnostic, Dialect, Endpoint, EraChoice, LoosePermissions, Place,
-    PoolSettings, ProxyChoice, Server, Settings, Severity, SourceConfig, SubprotocolChoice, TlsOptions,
-    ToolChoice, address, duration, permissions, shown,
+    PoolSettings, ProxyChoice, Server, Settings, Severity, SourceConfig, Start, SubprotocolChoice,
+    TlsOptions, ToolChoice, address, duration, permissions, shown,
 };
 use crate::secret::Secret;
 
@@ -232,6 +232,11 @@ pub(super) struct WrittenServer {
     era: EraChoice,
     /// Whether an HTTP server is asked for a stream of what it says unasked: yes, unless this is false.
     stream: Option<bool>,
+    /// When it is started: `at-once`, or `on-demand`, by the first call that needs it. The troupe's unless said.
+    start: Option<Start>,
+    /// It is stopped when nothing has needed it for so long, where it is started on demand. The troupe's unless said.
+    #[serde(default, with = "duration::OptionalText")]
+    idle_timeout: Option<Duration>,
     /// Deadline of calls to it.
     #[serde(default, with = "duration::OptionalText")]
     timeout: Option<Duration>,
@@ -462,6 +467,8 @@ impl WrittenServer {
         server.dialect = self.dialect;
         server.era = self.era;
         server.stream = self.stream.unwrap_or(true);
+        server.start = self.start;
+        server.idle_timeout = self.idle_timeout;
         server.timeout = self.timeout;
         server.pool = self.pool;
         server.breaker = self.breaker;

@@ -55,7 +55,7 @@ pub use settings::{
 pub use source::{Place, SourceConfig, TlsConfig};
 pub use tls::TlsOptions;
 pub(crate) use tools::ToolChoice;
-pub use wire::{Dialect, EraChoice};
+pub use wire::{Dialect, EraChoice, Start};
 
 crate::error::debug_as_display!(ConfigError);
 

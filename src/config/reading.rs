@@ -11,7 +11,8 @@ use super::mistakes::{Finding, every_mistake, near, placed, read_value, remove, 
 use super::source::WrittenSource;
 use super::text::{Entry, Node, Span, Unreadable};
 use super::{
-    ConfigError, ConfigFile, Diagnostic, Knowing, Server, Settings, Severity, SourceConfig, shown, text,
+    ConfigError, ConfigFile, Diagnostic, Knowing, Server, Settings, Severity, SourceConfig, Start, shown,
+    text,
 };
 use crate::id::ID_BYTES_MAX;
 use crate::secret::Secret;
@@ -70,7 +71,7 @@ pub(crate) struct Reading {
 
 /// Reads the text of a `servers.json`.
 pub(crate) fn read(text: &str, variables: &Variables, knowing: &Knowing<'_>) -> Reading {
-    let mut reader = Reader { variables, findings: Vec::new() };
+    let mut reader = Reader { variables, start: None, findings: Vec::new() };
     let root = match text::read(text) {
         Ok(root) => root,
         Err(Unreadable { span, reason }) => {
@@ -103,7 +104,7 @@ pub(crate) fn read(text: &str, variables: &Variables, knowing: &Knowing<'_>) -> 
 /// What is wrong with the file as a whole.
 pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigError> {
     let variables = Variables::new();
-    let mut reader = Reader { variables: &variables, findings: Vec::new() };
+    let mut reader = Reader { variables: &variables, start: None, findings: Vec::new() };
     let root = text::read(text).map_err(|Unreadable { reason, .. }| ConfigError::new(MCP_SERVERS, reason))?;
     let found = reader.servers_of(&root);
     for key in [TROUPE, DISCOVERY] {
@@ -143,6 +144,8 @@ fn stand_in(key: &str) -> &'static str {
 
 struct Reader<'a> {
     variables: &'a Variables,
+    /// When servers are started that do not say so; none where the settings are another file's.
+    start: Option<Start>,
     findings: Vec<Finding>,
 }
 
@@ -183,8 +186,9 @@ impl Reader<'_> {
         };
         let Some((top, servers)) = self.servers_of(root) else { return file };
         let settings = &file.settings;
+        self.start = Some(settings.start);
         let judge = |server: &Server| {
-            let spec = server.clone().settle(&settings.pool, &settings.breaker, 0)?;
+            let spec = server.clone().settle(settings, 0)?;
             (knowing.server)(&spec, settings)
         };
         for ReadServer { id, state } in self.servers(top, servers, top.is_empty(), &judge) {
@@ -459,6 +463,13 @@ impl Reader<'_> {
             |advice: &str| ["command", "url"].iter().any(|key| advice == format!("did you mean `{key}`?"));
         if wrong.iter().any(|(_, advice)| advice.as_deref().is_some_and(meant)) {
             wrong.retain(|(error, _)| !error.reason.starts_with("is missing"));
+        }
+        if let Some(server) = &server
+            && server.idle_timeout.is_some()
+            && server.start.or(self.start) == Some(Start::AtOnce)
+        {
+            let error = ConfigError::new("idleTimeout", "has no effect on a server that is started at once");
+            warnings.push((error, Some("write \"start\": \"on-demand\" beside it".to_owned())));
         }
         let first = wrong.first().map(|(error, _)| under(display, error.clone()));
         let found = wrong.into_iter().map(|found| (severity, found));

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::settings::time;
 use super::{
-    BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, TlsOptions, ToolChoice, shown, shown_url,
+    BreakerSettings, ConfigError, Dialect, EraChoice, PoolSettings, Settings, Start, TlsOptions, ToolChoice,
+    shown, shown_url,
 };
 use crate::id::{GroupId, ServerId};
 use crate::secret::Secret;
@@ -230,6 +231,8 @@ pub struct Server {
     pub(crate) dialect: Dialect,
     pub(crate) era: EraChoice,
     pub(crate) stream: bool,
+    pub(crate) start: Option<Start>,
+    pub(crate) idle_timeout: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) pool: Option<PoolSettings>,
     pub(crate) breaker: Option<BreakerSettings>,
@@ -297,6 +300,8 @@ impl Server {
             dialect: Dialect::default(),
             era: EraChoice::default(),
             stream: true,
+            start: None,
+            idle_timeout: None,
             timeout: None,
             pool: None,
             breaker: None,
@@ -428,6 +433,21 @@ impl Server {
         self
     }
 
+    /// When it is started; as the troupe's settings say unless said here. With [`Start::OnDemand`] its process is started, or its
+    /// connection opened, by the first call that needs it, where its tools are known: from its last run
+    /// ([`Settings::known_lists`]), or since it has listed them in this one. Otherwise it is started once, to be listed.
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = Some(start);
+        self
+    }
+
+    /// How long nothing needs it before it is stopped, where it is started on demand; as the troupe's settings say unless said
+    /// here.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
     /// The deadline of calls to it that name none and whose tool names none.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -477,12 +497,7 @@ impl Server {
     }
 
     /// Checks it and settles what it leaves to the troupe. The error names the key, `<id>.<key>`.
-    pub(crate) fn settle(
-        self,
-        pool: &PoolSettings,
-        breaker: &BreakerSettings,
-        order: usize,
-    ) -> Result<ServerSpec, ConfigError> {
+    pub(crate) fn settle(self, settings: &Settings, order: usize) -> Result<ServerSpec, ConfigError> {
         let id = ServerId::new(&self.id).map_err(|error| ConfigError::new(&self.id, error.to_string()))?;
         let at = |key: &str| format!("{id}.{key}");
         let group = match &self.group {
@@ -497,6 +512,9 @@ impl Server {
         }
         if let Some(timeout) = self.timeout {
             time(&at("timeout"), timeout)?;
+        }
+        if let Some(timeout) = self.idle_timeout {
+            time(&at("idleTimeout"), timeout)?;
         }
         if self.tags.iter().any(|tag| tag.is_empty() || tag.len() > crate::id::ID_BYTES_MAX) {
             return Err(ConfigError::new(at("tags"), "one of them is empty or longer than 64 characters"));
@@ -521,9 +539,9 @@ impl Server {
                 }
             }
         }
-        let pool = self.pool.unwrap_or_else(|| self.endpoint.usual_pool(pool));
+        let pool = self.pool.unwrap_or_else(|| self.endpoint.usual_pool(&settings.pool));
         pool.check().map_err(|error| error.under(&at("pool")))?;
-        let breaker = self.breaker.unwrap_or_else(|| breaker.clone());
+        let breaker = self.breaker.unwrap_or_else(|| settings.breaker.clone());
         breaker.check().map_err(|error| error.under(&at("breaker")))?;
         let mut tags = self.tags;
         tags.sort();
@@ -542,6 +560,8 @@ impl Server {
             dialect: self.dialect,
             era: self.era,
             stream: self.stream,
+            start: self.start.unwrap_or(settings.start),
+            idle_timeout: self.idle_timeout.unwrap_or(settings.idle_timeout),
             timeout: self.timeout,
             pool,
             breaker,
@@ -569,6 +589,8 @@ pub(crate) struct ServerSpec {
     pub dialect: Dialect,
     pub era: EraChoice,
     pub stream: bool,
+    pub start: Start,
+    pub idle_timeout: Duration,
     pub timeout: Option<Duration>,
     pub pool: PoolSettings,
     pub breaker: BreakerSettings,
@@ -611,6 +633,9 @@ impl ServerSpec {
             metadata: _,
             timeout: _,
             tool_choice: _,
+            // What its actor goes by, which is told.
+            start: _,
+            idle_timeout: _,
             order: _,
             // Part of the endpoint as well.
             looked_up: _,
@@ -626,7 +651,7 @@ mod tests {
     use super::*;
 
     fn settle(server: Server) -> Result<ServerSpec, ConfigError> {
-        server.settle(&PoolSettings::default(), &BreakerSettings::default(), 0)
+        server.settle(&Settings::default(), 0)
     }
 
     #[test]
@@ -707,14 +732,33 @@ mod tests {
     #[test]
     fn one_process_and_one_http_session_are_enough_unless_the_server_says_otherwise() {
         let many = PoolSettings { min: 2, max: 7, ..PoolSettings::default() };
+        let settings = Settings { pool: many.clone(), ..Settings::default() };
         let none: [&str; 0] = [];
-        let settle = |server: Server| server.settle(&many, &BreakerSettings::default(), 0).unwrap().pool;
+        let settle = |server: Server| server.settle(&settings, 0).unwrap().pool;
         for server in [Server::stdio("a", "db", none), Server::http("a", "http://h")] {
             let pool = settle(server.clone());
             assert_eq!((pool.min, pool.max), (1, 1));
             let pool = settle(server.pool(many.clone()));
             assert_eq!((pool.min, pool.max), (2, 7));
         }
+    }
+
+    #[test]
+    fn a_server_starts_as_the_troupe_says_unless_it_says_otherwise() {
+        let minute = Duration::from_secs(60);
+        let settings = Settings { start: Start::OnDemand, idle_timeout: minute, ..Settings::default() };
+        let settled = |server: Server| {
+            let spec = server.settle(&settings, 0).unwrap();
+            (spec.start, spec.idle_timeout)
+        };
+        let server = || Server::custom("a");
+        assert_eq!(settled(server()), (Start::OnDemand, minute));
+        let own = server().start(Start::AtOnce).idle_timeout(2 * minute);
+        assert_eq!(settled(own), (Start::AtOnce, 2 * minute));
+        let usual = server().settle(&Settings::default(), 0).unwrap();
+        assert_eq!((usual.start, usual.idle_timeout), (Start::AtOnce, 10 * minute));
+        let wrong = server().idle_timeout(Duration::ZERO).settle(&settings, 0).unwrap_err();
+        assert_eq!(wrong.key, "a.idleTimeout");
     }
 
     #[test]

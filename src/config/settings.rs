@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CacheSettings, ConfigError, DiscoverySettings, PinSettings, duration};
+use super::{CacheSettings, ConfigError, DiscoverySettings, PinSettings, Start, duration};
 use crate::duration::TIME_MAX;
 
 /// The most of anything that is counted: places of a queue, entries of a table, tries. At some hundred bytes for the smallest
@@ -60,6 +60,12 @@ pub struct Settings {
     /// stampede. One that takes longer than half a second no longer counts. Processes have a limit of their own,
     /// `processes.startConcurrency`.
     pub start_concurrency: usize,
+    /// When servers are started that name no time of their own: `at-once`, or `on-demand`, by the first call that needs them.
+    pub start: Start,
+    /// A server that is started on demand is stopped when nothing has needed it for so long: 10 min, so that a pause in a
+    /// conversation costs no start.
+    #[serde(with = "duration::Text")]
+    pub idle_timeout: Duration,
     /// How long shutdown waits for open calls before it ends them: 30 s.
     #[serde(with = "duration::Text")]
     pub shutdown_drain: Duration,
@@ -431,6 +437,8 @@ impl Default for Settings {
             collisions: Collisions::default(),
             ejection_max: 1.0,
             start_concurrency: 32,
+            start: Start::default(),
+            idle_timeout: Duration::from_secs(10 * 60),
             shutdown_drain: Duration::from_secs(30),
             question_timeout: Duration::from_secs(300),
             events_capacity: 1024,
@@ -666,6 +674,7 @@ impl Settings {
         optional_time("callIdleTimeout", self.call_idle_timeout)?;
         share("ejectionMax", self.ejection_max)?;
         count("startConcurrency", self.start_concurrency)?;
+        time("idleTimeout", self.idle_timeout)?;
         time("shutdownDrain", self.shutdown_drain)?;
         time("questionTimeout", self.question_timeout)?;
         count("eventsCapacity", self.events_capacity)?;

@@ -1,4 +1,4 @@
-//! What language a server speaks.
+//! What language a server speaks, and when it is started.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,19 @@ pub enum Dialect {
     Mcp,
     /// `rpc.discover`, `tool.list`, `tool.execute`; results nested as `{toolName, result}`.
     ToolExecute,
+}
+
+/// When a server is started, or its connections are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// With the troupe, or as soon as it is registered; it runs for as long as it is.
+    #[default]
+    AtOnce,
+    /// By the first call that needs it, where its tools are known from before. It is stopped when nothing has needed it for its
+    /// idle timeout.
+    OnDemand,
 }
 
 /// Which era of MCP a server is taken to speak.

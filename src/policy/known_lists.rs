@@ -381,14 +381,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::{BreakerSettings, OnChange, PoolSettings, Server};
+    use crate::config::{OnChange, Server, Settings};
     use crate::policy::pins::Pins;
     use crate::secret::Secret;
 
     const NOW: u64 = 1_800_000_000;
 
     fn spec(server: Server) -> ServerSpec {
-        server.settle(&PoolSettings::default(), &BreakerSettings::default(), 0).unwrap()
+        server.settle(&Settings::default(), 0).unwrap()
     }
 
     fn fingerprint(server: Server) -> Fingerprint {

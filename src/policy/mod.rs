@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod calls;
 pub mod catalogue;
 pub mod classify;
+pub mod demand;
 mod described;
 pub mod filter;
 pub mod hedge;

@@ -57,10 +57,10 @@ pub fn changes<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{BreakerSettings, PoolSettings, Server};
+    use crate::config::{BreakerSettings, PoolSettings, Server, Settings};
 
     fn spec(server: Server) -> ServerSpec {
-        server.settle(&PoolSettings::default(), &BreakerSettings::default(), 0).unwrap()
+        server.settle(&Settings::default(), 0).unwrap()
     }
 
     fn at(id: &str) -> Server {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::call::{AttemptEnd, Call, OutcomeClass};
-use crate::config::{BreakerSettings, Collisions, PoolSettings, Server, Settings};
+use crate::config::{Collisions, PoolSettings, Server, Settings};
 use crate::error::CallError;
 use crate::event::ServerStatus;
 use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
@@ -87,6 +87,8 @@ impl Outlet<(), usize> for Stage {
         true
     }
 
+    fn need(&mut self, _: &usize) {}
+
     fn tell(&mut self, (): &mut (), _: CallNews) {}
 
     fn cancel(&mut self, _: &usize, _: AttemptId, _: CancelReason) {}
@@ -138,7 +140,7 @@ impl Round {
                 Company::OwnGroups => GroupId::from(&server),
             };
             let spec = Server::custom(server.as_str()).group(group.as_str());
-            let spec = spec.settle(&PoolSettings::default(), &BreakerSettings::default(), number);
+            let spec = spec.settle(&Settings::default(), number);
             let spec = Arc::new(spec.expect("a good server"));
             self.routing.joined(spec, Incarnation::FIRST, Some(number), standing.clone());
             offers.push(ServerOffer {

@@ -193,9 +193,8 @@ impl<'a> FanOut<'a> {
             }
         }
         let staying = roster.entries.iter().filter(|entry| !entry.leaving);
-        let servers = staying.map(|entry| {
-            (&entry.info, if entry.offer.is_some() { Knowledge::Listed } else { Knowledge::Unlisted })
-        });
+        let servers = staying
+            .map(|entry| (&entry.info, if entry.listed { Knowledge::Listed } else { Knowledge::Unlisted }));
         pick(&roster.catalogue, servers, &self.call.tool, &self.call.options().selector)
     }
 
@@ -247,7 +246,7 @@ impl<'a> FanOut<'a> {
             Err(error) if not_offered(error.kind()) => {
                 let roster = self.roster();
                 let entry = roster.entries.iter().find(|entry| entry.info.id == *server)?;
-                if entry.offer.is_some() {
+                if entry.listed {
                     return None;
                 }
                 let kind =

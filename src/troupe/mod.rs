@@ -69,7 +69,8 @@ const NEXT_LIFE_WAIT: Duration = Duration::from_secs(1);
 /// starts. Servers that fail are not waited for so long.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// What [`Troupe::ready`] waits for.
+/// What [`Troupe::ready`] waits for. A server that is idle, since it is started on demand, counts as ready, unless it could not be
+/// started last time; see [`ServerInfo::is_ready`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Readiness {
@@ -95,7 +96,7 @@ impl Readiness {
         if !roster.told {
             return false;
         }
-        let ready = |info: &ServerInfo| info.status == ServerStatus::Ready;
+        let ready = ServerInfo::is_ready;
         let count = roster.entries.iter().filter(|entry| ready(&entry.info)).count();
         match self {
             Self::Settled => {
@@ -128,8 +129,7 @@ pub struct NotReady {
 
 impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (ready, missing): (Vec<_>, Vec<_>) =
-            self.servers.iter().partition(|info| info.status == ServerStatus::Ready);
+        let (ready, missing): (Vec<_>, Vec<_>) = self.servers.iter().partition(|info| info.is_ready());
         let count = self.servers.len();
         write!(f, "the servers are not ready in time: {} of {count} are", ready.len())?;
         missing.into_iter().try_for_each(|info| write!(f, "\n  {info}"))
@@ -254,8 +254,7 @@ impl Troupe {
         let missing = |roster: &Roster| {
             let now = Instant::now();
             let entries = roster.entries.iter();
-            let missing =
-                entries.filter(|entry| entry.info.status != ServerStatus::Ready && !is_resting(&entry.info));
+            let missing = entries.filter(|entry| !entry.info.is_ready() && !is_resting(&entry.info));
             missing.map(|entry| entry.info_at(now)).collect()
         };
         let met = tokio::time::timeout(within, met).await.map(|met| met.map(|roster| missing(&roster)));
@@ -280,6 +279,7 @@ impl Troupe {
     ///
     /// - While no server that is up offers the tool, and one that may offer it is on its first attempt, the call waits, until its
     ///   deadline.
+    /// - While the tool's server is `idle`, since it is started on demand, the call starts it and waits in the same way.
     /// - Where the tool's server was lost, the call waits for it for two seconds (a child process: five), since most come back at
     ///   once.
     /// - Where the tool's server is `disconnected` for longer, the call fails at once with
@@ -558,15 +558,15 @@ impl Troupe {
     /// Makes the troupe what a new configuration describes, without losing a call: servers that are new join, those that it
     /// does not name leave and finish the calls they have, those that it describes otherwise change as by
     /// [`replace`](Self::replace), or in place where their connections serve the new description as well (group, tags,
-    /// weight, `timeout`). Servers whose description is the same are not touched. A server that joins becomes ready by
+    /// weight, `start`, `idleTimeout`, `timeout`). Servers whose description is the same are not touched. A server that joins becomes ready by
     /// itself, see [`ready`](Self::ready); one whose former life is still finishing joins after that.
     ///
     /// It concerns servers that were given to the builder or came by an earlier configuration. Those that the host gave
     /// by `register` or `replace`, or a connector of its own, are kept; [`Applied::kept`] names those that the
     /// configuration names as well. A server that rests goes on to rest.
     ///
-    /// Of the settings `strategy`, `callTimeout`, `callIdleTimeout`, `toolTimeouts`, `ejectionMax`, `breaker`, `pool`,
-    /// `retry`, `cache.tools`, `cache.trustedTtl`, `cache.entryBytesMax`, `limits.serversMax` and `limits.openCallsMax` hold
+    /// Of the settings `strategy`, `callTimeout`, `callIdleTimeout`, `toolTimeouts`, `ejectionMax`, `start`, `idleTimeout`, `breaker`,
+    /// `pool`, `retry`, `cache.tools`, `cache.trustedTtl`, `cache.entryBytesMax`, `limits.serversMax` and `limits.openCallsMax` hold
     /// at once, for new calls and, where they concern servers, for these. The others hold from the next start on:
     /// [`Applied::pending`] names those that differ.
     ///

@@ -38,11 +38,15 @@ impl Troupe {
         self.0.roster.borrow().catalogue.prompts().cloned().collect()
     }
 
-    /// Whether one of these servers is ready: for something of the catalogue, whether it can be had now.
+    /// Whether one of these servers is ready, or idle and started by the next call: for something of the catalogue, whether it can
+    /// be had now.
     pub fn is_available(&self, servers: &[ServerId]) -> bool {
         let roster = self.0.roster.borrow();
-        let ready = roster.entries.iter().filter(|entry| entry.info.status == ServerStatus::Ready);
-        ready.into_iter().any(|entry| servers.contains(&entry.info.id))
+        roster
+            .entries
+            .iter()
+            .filter(|entry| entry.info.is_ready())
+            .any(|entry| servers.contains(&entry.info.id))
     }
 
     /// Reads a resource: the call [`Call::resource`], which takes options as any other.
@@ -65,7 +69,8 @@ impl Troupe {
     /// [`Event::ResourceUpdated`](crate::Event::ResourceUpdated). It outlives connections and lives of its server, and ends
     /// with the registration of that. Changes while the server could not be reached may go untold.
     ///
-    /// Of several servers that have the resource the first ready one is asked, by id.
+    /// Of several servers that have the resource the first ready one is asked, by id; where none is ready, one that is idle is
+    /// started.
     ///
     /// # Errors
     /// [`SubscribeError`] if no server has it or several groups do, or if that server takes no subscriptions. A server that
@@ -114,10 +119,25 @@ impl Troupe {
                     });
                 }
             }
+            self.need_one_of(&wanted);
             match timeout_at(until, roster.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => return Err(SubscribeError::NoServer(uri)),
             }
+        }
+    }
+
+    /// Has the first of these servers started that is idle, unless another one is starting.
+    fn need_one_of(&self, wanted: &[ServerId]) {
+        let roster = self.0.roster.borrow();
+        let wanted = || roster.entries.iter().filter(|entry| wanted.contains(&entry.info.id));
+        if wanted().any(|entry| entry.info.status == ServerStatus::Connecting) {
+            return;
+        }
+        let idle = wanted().find(|entry| entry.info.status == ServerStatus::Idle);
+        if let Some(actor) = idle.and_then(|entry| entry.actor.as_ref()) {
+            // One that ends is followed by a life that tells where it stands.
+            let _ = actor.cast(ServerMsg::Needed);
         }
     }
 

@@ -10,7 +10,7 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 impl Troupe {
     /// The pins of all tools that servers offer now, those included that are blocked: to be looked at, kept, and given to the next
     /// [`TroupeBuilder::pins`](crate::TroupeBuilder::pins). A server whose tools are not known yet is not among them: wait for
-    /// [`ready`](Self::ready).
+    /// [`ready`](Self::ready). Nor is one that is started on demand and has not been needed in this run.
     ///
     /// Whoever keeps them says that these definitions are good; nothing here judges that.
     pub async fn pins(&self) -> Pins {

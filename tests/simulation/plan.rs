@@ -94,6 +94,8 @@ pub struct Plan {
     pub legacy: Vec<bool>,
     /// Connections of each server: those that are kept open, and the most.
     pub pools: Vec<(usize, usize)>,
+    /// Servers that are started on demand, and how long each runs unused.
+    pub idles: Vec<Option<Duration>>,
     /// To the network and the hosts.
     pub steps: Vec<(Duration, Step)>,
     /// To our own actors.
@@ -138,8 +140,15 @@ impl Plan {
         let mut orders: Vec<_> =
             (0..rng.random_range(0..6)).map(|_| (at(&mut rng), order(&mut rng))).collect();
         orders.sort_by_key(|(at, _)| *at);
-        Self { latencies, legacy, pools, steps, strikes, orders }
+        // Of numbers of their own: what a seed did before it does still.
+        let mut rng = SmallRng::seed_from_u64(!seed);
+        let idles = (0..SERVERS).map(|_| idle(&mut rng)).collect();
+        Self { latencies, legacy, pools, idles, steps, strikes, orders }
     }
+}
+
+fn idle(rng: &mut SmallRng) -> Option<Duration> {
+    rng.random_bool(0.3).then(|| Duration::from_millis(rng.random_range(5..500)))
 }
 
 fn pool(rng: &mut SmallRng) -> (usize, usize) {

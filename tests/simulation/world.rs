@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_troupe::config::Start;
 use mcp_troupe::event::ServerStatus;
 use mcp_troupe::testkit::{
     AnswerChecker, Fault, Script, ScriptedEra, ScriptedServer, Target, inject, living_actors,
@@ -88,6 +89,9 @@ pub fn settings() -> Settings {
     settings
 }
 
+/// Connections of a server, as kept open and at most; and how long it runs unused, where it is started on demand.
+type Terms = ((usize, usize), Option<Duration>);
+
 /// A server, and what befalls it.
 struct World {
     server: ScriptedServer,
@@ -103,7 +107,7 @@ struct World {
 /// # Panics
 /// When a call is lost, doubled, late or untrue, a lease meets another one, or something is not ready again in time.
 pub fn simulate(seed: u64, follow: fn(&str)) -> Run {
-    let Plan { latencies, legacy, pools, steps, strikes, orders } = Plan::of(seed);
+    let Plan { latencies, legacy, pools, idles, steps, strikes, orders } = Plan::of(seed);
     let worlds: Vec<Rc<World>> = legacy.iter().enumerate().map(|(n, legacy)| world(n, *legacy)).collect();
     let trace = Trace { lines: Rc::default(), follow };
     let mut sim = turmoil::Builder::new()
@@ -118,7 +122,8 @@ pub fn simulate(seed: u64, follow: fn(&str)) -> Run {
     }
     let answered = Rc::new(Cell::new(0));
     let done = answered.clone();
-    let on_stage = play(seed, pools, strikes, orders, worlds.clone(), trace.clone());
+    let terms = pools.into_iter().zip(idles).collect();
+    let on_stage = play(seed, terms, strikes, orders, worlds.clone(), trace.clone());
     sim.client(TROUPE, async move {
         done.set(on_stage.await);
         Ok(())
@@ -211,13 +216,13 @@ pub struct Stage {
     pub subscriptions: Rc<Subscriptions>,
     pub trace: Trace,
     worlds: Vec<Rc<World>>,
-    pools: Vec<(usize, usize)>,
+    terms: Vec<Terms>,
 }
 
 impl Stage {
     /// A server's description, and the way to it.
     pub fn server(&self, number: usize) -> (Server, Dialer) {
-        described(number, self.pools[number], &self.worlds[number])
+        described(number, self.terms[number], &self.worlds[number])
     }
 
     /// Registers a server that leaves, once it has left. Another order may do so first.
@@ -237,7 +242,7 @@ impl Stage {
     }
 }
 
-fn described(number: usize, (min, max): (usize, usize), world: &World) -> (Server, Dialer) {
+fn described(number: usize, ((min, max), idle): Terms, world: &World) -> (Server, Dialer) {
     let mut pool = settings().pool;
     (pool.min, pool.max) = (min, max);
     let way = match number {
@@ -246,13 +251,18 @@ fn described(number: usize, (min, max): (usize, usize), world: &World) -> (Serve
         _ => Way::Network(name(number)),
     };
     let group = if number < SESSIONS { "replicas".to_owned() } else { name(number) };
-    (Server::custom(name(number)).group(group).pool(pool), Dialer::new(way, world.line.clone()))
+    let server = Server::custom(name(number)).group(group).pool(pool);
+    let server = match idle {
+        Some(idle) => server.start(Start::OnDemand).idle_timeout(idle),
+        None => server,
+    };
+    (server, Dialer::new(way, world.line.clone()))
 }
 
 /// What happens on the troupe's host. Returns how many calls were answered with a result.
 async fn play(
     seed: u64,
-    pools: Vec<(usize, usize)>,
+    terms: Vec<Terms>,
     strikes: Vec<(Duration, Target, Fault)>,
     orders: Vec<(Duration, Order)>,
     worlds: Vec<Rc<World>>,
@@ -261,14 +271,14 @@ async fn play(
     let settings = settings();
     let mut builder = Troupe::builder().settings(settings.clone()).seed(seed);
     for (number, world) in worlds.iter().enumerate() {
-        let (described, way) = described(number, pools[number], world);
+        let (described, way) = described(number, terms[number], world);
         builder = builder.server_via(described, way);
     }
     let troupe = builder.start().await.unwrap();
     let checker = AnswerChecker::new(&troupe, &settings);
     let subscriptions = Rc::new(Subscriptions::default());
     let stage =
-        Rc::new(Stage { troupe: troupe.clone(), subscriptions: subscriptions.clone(), trace, worlds, pools });
+        Rc::new(Stage { troupe: troupe.clone(), subscriptions: subscriptions.clone(), trace, worlds, terms });
     let trace = &stage.trace;
 
     let mut events = troupe.events();
@@ -314,6 +324,12 @@ async fn play(
 
     let within = |what| format!("{what} within {LIVENESS:?} of the last fault");
     let healing = async {
+        // What is started on demand, and could not be, is tried again for calls alone.
+        for number in (0..SERVERS).filter(|number| stage.terms[*number].1.is_some()) {
+            while checker.call(Call::tool("echo").server(name(number))).await.is_err() {
+                tokio::time::sleep(MS(50)).await;
+            }
+        }
         troupe.ready_within(Readiness::All, LIVENESS).await.unwrap();
         trace.note("everything is ready");
         for number in 0..SERVERS {

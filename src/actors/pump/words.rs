@@ -91,6 +91,8 @@ pub(crate) struct Report {
     pub updated: Updated,
     /// What became of wishes to be told of changes.
     pub listened: Vec<Listened>,
+    /// Whether questions of the peer wait for the host, where that has changed.
+    pub asks: Option<bool>,
     /// The link takes no more requests, for this reason.
     pub leaving: Option<String>,
     /// What was told beside answers; seldom anything.
@@ -111,6 +113,7 @@ impl Report {
             && self.changed.is_empty()
             && self.updated.is_empty()
             && self.listened.is_empty()
+            && self.asks.is_none()
             && self.leaving.is_none()
             && self.asides.is_none()
     }

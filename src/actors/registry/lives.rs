@@ -15,6 +15,7 @@ use crate::actors::supervision::SILENT;
 use crate::duration::later;
 use crate::event::{Event, ExitCause, ServerStatus};
 use crate::id::{Incarnation, ServerId};
+use crate::policy::demand::Begins;
 use crate::policy::restart::Decision;
 use crate::policy::routing::Standing;
 
@@ -45,6 +46,8 @@ impl RegistryState {
             Beginning::Beside => true,
         };
         let incarnation = member.numbers.life();
+        let (listed, looking) = (member.may_be_idle(), member.looking && member.offer.is_none());
+        let begins = Begins::of(member.registration.spec.start, listed, looking, member.ran);
         member.ledger.described(&member.registration, &self.context.settings);
         member.settled &= !member.ordered;
         let arguments = ServerArguments {
@@ -54,6 +57,7 @@ impl RegistryState {
             incarnation,
             numbers: member.numbers.clone(),
             newcomer: std::mem::take(&mut member.ordered),
+            begins,
             registry: myself.clone(),
             root: self.root.clone(),
             ledger: member.ledger.passed_on(),
@@ -67,7 +71,12 @@ impl RegistryState {
         member.phase = Phase::Alive(actor.clone());
         member.heard_at = now;
         member.suspected = false;
-        member.standing = Standing { listed: member.offer.is_some(), ..Standing::beginning() };
+        member.standing = match begins {
+            Begins::Idle => Standing::idle(),
+            Begins::Running | Begins::Asking => {
+                Standing { listed: member.offer.is_some(), ..Standing::beginning() }
+            }
+        };
         let (spec, standing) = (member.registration.spec.clone(), member.standing.clone());
         self.context.to_router(match beginning {
             Beginning::Beside => RouterMsg::Replaced { spec, incarnation, actor: Some(actor), standing },
@@ -140,6 +149,7 @@ impl RegistryState {
             return;
         }
         let former = std::mem::replace(&mut member.standing, standing.clone()).status;
+        member.ran = standing.status != ServerStatus::Idle && !(member.looking && member.offer.is_none());
         member.settled |= standing.status != ServerStatus::Connecting || standing.attempts > 0;
         if standing.status == ServerStatus::Ready && former != ServerStatus::Ready {
             member.restart.ready(now);

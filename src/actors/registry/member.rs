@@ -51,6 +51,8 @@ pub(super) struct Member {
     pub standing: Standing,
     /// The status that was told last.
     pub told: ServerStatus,
+    /// Its present life runs, or its last one did: it was not idle when it was last heard of.
+    pub ran: bool,
     /// As it is described now, it was ready, or an attempt to reach it has failed.
     pub settled: bool,
     pub offer: Option<Offer>,
@@ -84,6 +86,19 @@ impl Member {
             | Phase::Ended
             | Phase::Leaving(None)
             | Phase::Paused { actor: None, .. } => None,
+        }
+    }
+
+    /// Whether what it offers is known as far as a call needs it.
+    pub fn lists_are_known(&self) -> bool {
+        self.offer.is_some() || self.standing.status == ServerStatus::Idle && self.known.is_some()
+    }
+
+    /// Whether a call can find it without its running: what it listed as it is described now is known.
+    pub fn may_be_idle(&self) -> bool {
+        match &self.offer {
+            Some(_) => self.listed_as == Some(self.fingerprint()),
+            None => self.known.is_some(),
         }
     }
 

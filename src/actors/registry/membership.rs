@@ -34,6 +34,7 @@ impl RegistryState {
             restart: RestartPolicy::new(settings.restart.clone()),
             standing: Standing::beginning(),
             told: Standing::beginning().status,
+            ran: false,
             settled: false,
             offer: None,
             known: None,
@@ -245,6 +246,8 @@ impl RegistryState {
             Phase::Alive(_) | Phase::Waiting { .. } | Phase::Leaving(_) => return Ok(()),
         };
         member.ordered = true;
+        // One that was drained does not run.
+        member.ran = false;
         match actor {
             Some(actor) => {
                 let (former, finish_by) = (member.registration.clone(), member.finish_by);

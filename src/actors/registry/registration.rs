@@ -68,7 +68,7 @@ impl Registration {
         origin: Origin,
         alive: Alive,
     ) -> Result<Self, ConfigError> {
-        let spec = server.settle(&settings.pool, &settings.breaker, order)?;
+        let spec = server.settle(settings, order)?;
         match connector {
             Some(connector) => Ok(Self { spec: Arc::new(spec), connector, origin }),
             None => Self::reached(spec, settings, origin, alive),

@@ -40,6 +40,8 @@ pub(crate) struct RosterEntry {
     pub actor: Option<ActorRef<ServerMsg>>,
     /// What it offers, as far as that is known.
     pub offer: Option<Offer>,
+    /// What it offers is known as far as a call needs it: it has listed, or is idle and shown as it listed at its last run.
+    pub listed: bool,
     /// It was ready, or an attempt to reach it has failed with a reason; and what it listed at its last run is shown, if it is
     /// known.
     pub settled: bool,
@@ -76,12 +78,13 @@ impl RosterEntry {
             restarts: 0,
             tools: 0,
         };
-        Self { info, actor: None, offer: None, leaving: false, settled: true, timeout: None }
+        Self { info, actor: None, offer: None, listed: false, leaving: false, settled: true, timeout: None }
     }
 }
 
 impl Roster {
-    /// Whether the catalogue has everything that there is: there are servers, and each in service has told its tools.
+    /// Whether the catalogue has everything that there is: there are servers, and of each in service the tools are known, from
+    /// what it has listed or, where it is idle, from its last run.
     pub fn all_listed(&self) -> bool {
         let resting = |entry: &RosterEntry| {
             matches!(
@@ -89,7 +92,7 @@ impl Roster {
                 ServerStatus::Draining | ServerStatus::Stopped | ServerStatus::Disabled
             )
         };
-        let listed = self.entries.iter().all(|entry| entry.offer.is_some() || resting(entry));
+        let listed = self.entries.iter().all(|entry| entry.listed || resting(entry));
         self.told && self.complete && listed && !self.entries.is_empty()
     }
 

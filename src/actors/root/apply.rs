@@ -114,7 +114,7 @@ impl RootState {
         let mut specs: Vec<ServerSpec> = Vec::with_capacity(servers.len());
         let mut ids = std::collections::BTreeSet::new();
         for (order, server) in servers.into_iter().enumerate() {
-            let spec = server.settle(&settings.pool, &settings.breaker, order);
+            let spec = server.settle(&settings, order);
             let spec = spec.map_err(|error| error.under("mcpServers"))?;
             if !ids.insert(spec.id.clone()) {
                 return Err(ConfigError::new(format!("mcpServers.{}", spec.id), "stands twice").into());

@@ -28,6 +28,11 @@ impl ServerState {
     /// Sends a call over the least loaded connection, or gives it back unsent.
     pub(super) fn dispatch(&mut self, dispatch: Dispatch, turn: Turn, now: Instant) {
         let attempt = dispatch.attempt;
+        if self.demand.is_idle() {
+            // It was stopped while the call was on its way.
+            self.needed(now);
+            return self.refuse(attempt);
+        }
         if self.drain_until.is_some() || self.offer.is_none() || self.is_waiting_for_its_ledger() {
             return self.refuse(attempt);
         }

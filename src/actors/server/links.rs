@@ -30,7 +30,7 @@ impl ServerState {
         myself: &ActorRef<ServerMsg>,
         now: Instant,
     ) -> Result<(), ActorProcessingErr> {
-        if self.reconnect_at.is_some_and(|at| at > now) {
+        if !self.demand.runs() || self.reconnect_at.is_some_and(|at| at > now) {
             return Ok(());
         }
         for _ in 0..self.pool.wanted() {
@@ -65,7 +65,8 @@ impl ServerState {
         };
         let (actor, _) =
             ConnectionActor::spawn_linked(None, ConnectionActor, arguments, myself.get_cell()).await?;
-        self.connections.insert(connection, Connection { actor, queue: None, closing: false, leased });
+        self.connections
+            .insert(connection, Connection { actor, queue: None, closing: false, leased, asks: false });
         Ok(())
     }
 

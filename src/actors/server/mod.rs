@@ -6,12 +6,15 @@
 //!   failed │ backoff over
 //!     ▼  │
 //! Disconnected
+//!
+//! any of them ──unused for its idle timeout──▶ Idle ──needed──▶ Connecting     (where it is started on demand)
 //! ```
 //!
 //! It is ready when a connection is open and its tools are known. Every change of where it stands is reported to the
 //! registry, which passes it on to the router. Its own crash is the registry's business; a broken link is not a crash.
 
 mod calls;
+mod demanding;
 mod hearing;
 mod leases;
 mod links;
@@ -62,6 +65,7 @@ use crate::duration::later;
 use crate::event::{BreakerTransition, Event};
 use crate::id::{AttemptId, ConnectionId, Incarnation, RouterLife, ServerId};
 use crate::policy::catalogue::Offer;
+use crate::policy::demand::{Begins, Demand};
 use crate::policy::leases::Leases;
 use crate::policy::pins::Differences;
 use crate::policy::pool::Pool;
@@ -85,6 +89,13 @@ fn hope_after_loss(connector: &dyn Connector) -> Duration {
     } else {
         HOPE_AFTER_LOSS.max(connector.start_hold())
     }
+}
+
+/// How long calls wait for the first attempt to reach a server.
+fn first_hope(spec: &ServerSpec, connector: &dyn Connector) -> Duration {
+    let pool = &spec.pool;
+    let handshake = pool.handshake_limit(connector.starts_process());
+    pool.connect_timeout.saturating_add(handshake).saturating_add(pool.list_timeout)
 }
 
 /// An order of the host to a breaker.
@@ -136,8 +147,11 @@ pub(crate) enum ServerMsg {
     Inherit(Bequest),
     /// By the registry: the server is described anew, and its connections are as good for that.
     Amended(Arc<ServerSpec>),
-    /// By the registry: this is what the server listed at its last run, and what hosts see until it has listed.
-    Known(Offer),
+    /// By the registry: this is what the server listed at its last run, and what hosts see until it has listed; none where
+    /// that is not known.
+    Known(Option<Offer>),
+    /// By the router, or a handle: somebody waits for the server, which is idle.
+    Needed,
     /// By the registry: a sign of life is wanted.
     Ping,
     /// By a handle: an order to the breaker.
@@ -169,6 +183,8 @@ pub(crate) struct ServerArguments {
     pub numbers: Numbers,
     /// This is the first attempt to reach the server since it was registered, described anew or resumed.
     pub newcomer: bool,
+    /// Whether it begins by starting the server.
+    pub begins: Begins,
     pub registry: ActorRef<RegistryMsg>,
     pub root: ActorRef<RootMsg>,
     pub ledger: Ledger,
@@ -189,6 +205,8 @@ struct Connection {
     closing: bool,
     /// It belongs to a lease and not to the pool.
     leased: bool,
+    /// Questions of the server wait for the host.
+    asks: bool,
 }
 
 /// The ledger on its way through this life. However the life ends, it is handed to the registry; and since it goes
@@ -234,6 +252,8 @@ pub(crate) struct ServerState {
     router: Option<RouterLife>,
 
     connections: BTreeMap<ConnectionId, Connection>,
+    /// Whether it is to be connected.
+    demand: Demand,
     pool: Pool<AttemptId>,
     leases: Leases<AttemptId>,
     /// No dial before this.
@@ -287,6 +307,7 @@ impl Actor for ServerActor {
             incarnation,
             numbers,
             newcomer,
+            begins,
             registry,
             root,
             ledger,
@@ -298,14 +319,7 @@ impl Actor for ServerActor {
         let now = Instant::now();
         ledger.breaker.inherit(now);
         let meters = ServerMeters::new(&spec.id, ledger.breaker.state());
-        let hope = if newcomer {
-            spec.pool
-                .connect_timeout
-                .saturating_add(spec.pool.handshake_limit(connector.starts_process()))
-                .saturating_add(spec.pool.list_timeout)
-        } else {
-            hope_after_loss(&*connector)
-        };
+        let hope = if newcomer { first_hope(&spec, &*connector) } else { hope_after_loss(&*connector) };
         let mut seed = DefaultHasher::new();
         (context.seed, &spec.id, incarnation).hash(&mut seed);
         Ok(ServerState {
@@ -320,6 +334,7 @@ impl Actor for ServerActor {
             asked: Vec::new(),
             router: None,
             connections: BTreeMap::new(),
+            demand: Demand::new(spec.start, spec.idle_timeout, begins),
             pool: Pool::new(spec.pool.clone()),
             leases: Leases::new(spec.pool.leases_max, spec.pool.lease_idle_timeout, spec.pool.in_flight_max),
             reconnect_at: None,
@@ -406,9 +421,13 @@ impl Actor for ServerActor {
                     changed,
                     updated,
                     listened,
+                    asks,
                     leaving,
                     asides,
                 } = report;
+                if let (Some(asks), Some(held)) = (asks, state.connections.get_mut(&connection)) {
+                    held.asks = asks;
+                }
                 let news = asides.map(|asides| state.overheard(*asides)).unwrap_or_default();
                 state.updated(updated.uris, updated.beyond);
                 if !finished.is_empty() {
@@ -438,12 +457,19 @@ impl Actor for ServerActor {
                 }
             }
             ServerMsg::Unsubscribe => state.unsubscribe(),
-            ServerMsg::Amended(spec) => state.spec = spec,
+            ServerMsg::Amended(spec) => {
+                state.demand.described(spec.start, spec.idle_timeout);
+                state.spec = spec;
+            }
             ServerMsg::Known(offer) => {
                 if state.offer.is_none() {
-                    state.known = Some(offer);
+                    state.known = offer.or(state.known.take());
+                    let known = state.known.is_some();
+                    let change = state.demand.answered(known);
+                    state.demanded(change, now);
                 }
             }
+            ServerMsg::Needed => state.needed(now),
             ServerMsg::Ping => {
                 let (server, incarnation) = (state.spec.id.clone(), state.incarnation);
                 let _ = state.registry.cast(RegistryMsg::Pong { server, incarnation });
@@ -543,6 +569,7 @@ impl ServerState {
                 self.list_due(myself, now);
             }
         } else {
+            self.tend_demand(now);
             self.open_connections(myself, now).await?;
             let surplus = if self.lists.are_under_way() { Vec::new() } else { self.pool.surplus(now) };
             for connection in surplus {
@@ -566,6 +593,7 @@ impl ServerState {
             self.carried.ledger.as_ref().and_then(|ledger| ledger.breaker.wake_at()),
             self.pool.idle_check_at().filter(|_| closes_idle),
             self.leases.idle_check_at(),
+            self.idles_at().filter(|_| !draining),
             self.reconnect_at.filter(|at| *at > now),
             self.lists.due_at(self.offer.is_some()).filter(|_| lists),
             self.hope_until.filter(|at| *at > now),

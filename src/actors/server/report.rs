@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::{ServerReport, ServerState};
 use crate::actors::registry::RegistryMsg;
+use crate::config::Start;
 use crate::event::ServerStatus;
 use crate::policy::breaker::Admission;
 use crate::policy::routing::Standing;
@@ -33,9 +34,16 @@ impl ServerState {
 
     pub(super) fn standing(&mut self, now: Instant) -> Standing {
         let known = self.offer.is_some() && !self.is_waiting_for_its_ledger();
-        let status = if self.pool.is_ready() && known {
+        let idle = self.demand.is_idle();
+        let rests = self.reconnect_at.is_some_and(|at| at > now);
+        let status = if idle {
+            ServerStatus::Idle
+        } else if self.pool.is_ready() && known {
             ServerStatus::Ready
         } else if self.connections.values().any(|held| !held.closing && !held.leased) {
+            ServerStatus::Connecting
+        } else if self.spec.start == Start::OnDemand && !rests {
+            // It waits for its lists, or for the end of what it had before it was idle.
             ServerStatus::Connecting
         } else {
             ServerStatus::Disconnected
@@ -43,14 +51,20 @@ impl ServerState {
         let up = status == ServerStatus::Ready;
         Standing {
             status,
-            hopeful: self.starts.hope_left.is_some() || self.hope_until.is_some_and(|until| until > now),
-            listed: self.offer.is_some(),
+            hopeful: idle && !rests
+                || self.starts.hope_left.is_some()
+                || self.hope_until.is_some_and(|until| until > now),
+            listed: self.offer.is_some() || idle && self.known.is_some(),
             admission: self.ledger().breaker.admission(now),
             slots: if self.drain_until.is_some() { 0 } else { self.pool.slots() },
             reason: if up { None } else { self.last_error.clone() },
             starting: if status == ServerStatus::Connecting { self.starts.shown() } else { None },
             retry_at: if up { None } else { self.reconnect_at.filter(|at| *at > now) },
-            attempts: if up { 0 } else { self.ledger().reconnect.attempts() },
+            attempts: if up || idle && self.last_error.is_none() {
+                0
+            } else {
+                self.ledger().reconnect.attempts()
+            },
         }
     }
 

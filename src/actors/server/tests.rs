@@ -22,6 +22,7 @@ use crate::event::{BreakerState, Origin, ServerStatus};
 use crate::id::CallId;
 use crate::policy::breaker::Admission;
 use crate::policy::classify::classify;
+use crate::policy::demand::Begins;
 use crate::policy::routing::{Hears, LeaseNews};
 use crate::question::Handlers;
 use crate::testkit::{Script, ScriptedServer};
@@ -114,6 +115,7 @@ impl House {
             incarnation: numbers.life(),
             numbers,
             newcomer: true,
+            begins: Begins::Running,
             registry: registry.clone(),
             root: root_actor.clone(),
             ledger: Ledger::new(&registration, &settings),

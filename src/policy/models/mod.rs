@@ -5,6 +5,7 @@
 
 mod breaker;
 mod calls;
+mod demand;
 mod leases;
 mod mailbox;
 mod membership;

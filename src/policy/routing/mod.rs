@@ -11,6 +11,7 @@
 //! retry budget. What must happen outside is said through an [`Outlet`]; `now` is an argument and randomness a seed, so
 //! that everything here is tested without a runtime.
 
+mod demanding;
 mod ending;
 mod hearing;
 mod leasing;
@@ -117,6 +118,8 @@ pub trait Outlet<P, S> {
     fn hand_back(&mut self, port: P, call: Arc<Call>);
     /// Hands an attempt to a server; `false` if the server's actor is gone.
     fn dispatch(&mut self, server: &S, dispatch: Dispatch) -> bool;
+    /// Tells a server that is idle that calls wait for it.
+    fn need(&mut self, server: &S);
     /// Tells a call that is open what a server says of it.
     fn tell(&mut self, port: &mut P, news: CallNews);
     /// Calls an attempt off.
@@ -488,6 +491,7 @@ impl<P, S> Routing<P, S> {
         if newly_listed || given_up {
             self.unpark(now, out);
         }
+        self.start_for_parked(place, out);
     }
 
     /// A server's actor ended: its attempts are lost, and `standing` says what follows.

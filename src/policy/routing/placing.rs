@@ -44,7 +44,7 @@ pub(super) enum Lacking {
 pub(super) const ROUTES_MAX: usize = 10_000;
 
 /// Servers that are looked at in one turn for calls that wait until somebody offers what they name: about a millisecond.
-const LOOKS_MAX: usize = 100_000;
+pub(super) const LOOKS_MAX: usize = 100_000;
 
 /// What became of an attempt to dispatch a call.
 enum Placed {
@@ -60,6 +60,9 @@ impl<P, S> Routing<P, S> {
         if let Some(lacking) = self.try_place(id, now, out) {
             let coming = self.coming_for(id);
             self.park_or_fail(id, lacking, coming, now, out);
+            if coming {
+                self.start_prospects(id, out);
+            }
         }
     }
 
@@ -110,6 +113,7 @@ impl<P, S> Routing<P, S> {
         if let Some(call) = self.calls.get_mut(id) {
             call.phase = Phase::Queued { route, ticket };
         }
+        self.start_for_queued(route, now, out);
     }
 
     /// The servers among which a call is placed.
@@ -368,6 +372,7 @@ impl<P, S> Routing<P, S> {
             .or_else(|| self.least_bad(route, now).map(|place| (place, true)))
         {
             if self.give(id, route, place, bypass, now, out) {
+                self.start_better(route, place, out);
                 return Placed::Dispatched;
             }
         }
@@ -506,13 +511,18 @@ impl<P, S> Routing<P, S> {
         let has_room = |routing: &Self| routing.views[server].as_ref().is_some_and(View::admits);
         if !self.routes[route].tiered && has_room(self) && self.give(head, route, server, false, now, out) {
             self.routes[route].waiting.pop();
-            return has_room(self) || self.routes[route].waiting.is_empty();
+            let more = has_room(self) || self.routes[route].waiting.is_empty();
+            if !more {
+                self.start_for_queued(route, now, out);
+            }
+            return more;
         }
         if let Placed::Dispatched = self.dispatch(head, route, now, out) {
             self.routes[route].waiting.pop();
             return true;
         }
         if self.promising(route) {
+            self.start_for_queued(route, now, out);
             return false;
         }
         let stranded: Vec<CallId> = self.routes[route].waiting.drain().collect();

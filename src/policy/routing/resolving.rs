@@ -130,6 +130,11 @@ impl<P, S> Routing<P, S> {
 
     /// Servers that may turn out to offer what a call names: what they offer is not known, and name and selector admit them.
     pub(super) fn prospects<'a>(&'a self, call: &'a Call) -> impl Iterator<Item = &'a View<S>> {
+        self.views.iter().flatten().filter(self.is_prospect(call))
+    }
+
+    /// Which servers these are.
+    pub(super) fn is_prospect<'a>(&'a self, call: &'a Call) -> impl Fn(&&'a View<S>) -> bool {
         let scope = match Scope::of(call) {
             Scope::Exposed(name)
                 if !self
@@ -144,9 +149,7 @@ impl<P, S> Routing<P, S> {
             scope => scope,
         };
         let selector = &call.options().selector;
-        self.views.iter().flatten().filter(move |view| {
-            !view.standing.listed && selected(view, selector) && scope.covers(&view.spec.group)
-        })
+        move |view| !view.standing.listed && selected(view, selector) && scope.covers(&view.spec.group)
     }
 
     /// Servers that offer the tool, and where it is left out since its pin is broken.

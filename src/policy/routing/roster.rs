@@ -18,7 +18,8 @@ use crate::stats::Starting;
 pub struct Standing {
     /// Its status.
     pub status: ServerStatus,
-    /// Whether it may become ready within moments, so that waiting for it beats failing.
+    /// Whether it may become ready within moments, so that waiting for it beats failing. Of one that is idle: whether it may be
+    /// started now.
     pub hopeful: bool,
     /// Whether its tools are known.
     pub listed: bool,
@@ -53,6 +54,11 @@ impl Standing {
         }
     }
 
+    /// A server that is started by the first call that needs it.
+    pub fn idle() -> Self {
+        Self { status: ServerStatus::Idle, listed: true, ..Self::beginning() }
+    }
+
     /// Why it is not ready, as it is told at this moment.
     pub fn reason_at(&self, now: Instant) -> Option<String> {
         match &self.starting {
@@ -76,6 +82,8 @@ pub struct View<S> {
     probes: usize,
     /// The server refused a dispatch since its last report.
     refused: bool,
+    /// It was told that it is needed since its last report.
+    needed: bool,
     /// It was unregistered: it finishes what it has.
     pub leaving: bool,
     /// The server asked to be left alone until then.
@@ -98,6 +106,7 @@ impl<S> View<S> {
             in_flight: 0,
             probes: 0,
             refused: false,
+            needed: false,
             leaving: false,
             paused_until: None,
         }
@@ -108,6 +117,7 @@ impl<S> View<S> {
         self.standing = standing;
         self.probes = 0;
         self.refused = false;
+        self.needed = false;
     }
 
     /// Whether its breaker alone holds calls back, and not by order of the host.
@@ -152,6 +162,40 @@ impl<S> View<S> {
                 && !self.leaving
     }
 
+    /// Whether it does not run, and would start for a call that waits: it can be reached, its breaker lets calls through, and it
+    /// does not rest after an attempt that failed.
+    fn would_start(&self) -> bool {
+        self.standing.status == ServerStatus::Idle
+            && self.standing.hopeful
+            && !matches!(self.standing.admission, Admission::Rejecting { .. })
+            && !self.leaving
+    }
+
+    /// Whether a call that waits has to have it started.
+    pub fn is_to_be_started(&self) -> bool {
+        self.would_start() && !self.needed && self.handle.is_some() && self.paused_until.is_none()
+    }
+
+    /// Whether it is on its way: being started, or about to be.
+    pub fn is_starting(&self) -> bool {
+        match self.standing.status {
+            ServerStatus::Ready => false,
+            ServerStatus::Idle => self.needed && self.would_start(),
+            ServerStatus::Connecting
+            | ServerStatus::Disconnected
+            | ServerStatus::Restarting
+            | ServerStatus::Quarantined
+            | ServerStatus::Draining
+            | ServerStatus::Stopped
+            | ServerStatus::Disabled => self.promises(),
+        }
+    }
+
+    /// It was told that it is needed.
+    pub fn told_needed(&mut self) {
+        self.needed = true;
+    }
+
     /// Whether a call should rather wait for it than fail.
     pub fn promises(&self) -> bool {
         if self.leaving {
@@ -162,6 +206,7 @@ impl<S> View<S> {
                 Admission::Free | Admission::Probing { .. } => true,
                 Admission::Rejecting { .. } => false,
             },
+            ServerStatus::Idle => self.would_start(),
             ServerStatus::Connecting
             | ServerStatus::Disconnected
             | ServerStatus::Restarting
@@ -194,6 +239,9 @@ impl<S> View<S> {
         let wait = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now));
         let (reason, next_attempt) = match (admission, status) {
             (Admission::Rejecting { retry_after }, ServerStatus::Ready) => (None, *retry_after),
+            (Admission::Rejecting { retry_after }, ServerStatus::Idle) => {
+                (Some("its circuit breaker is open".to_owned()), *retry_after)
+            }
             (_, ServerStatus::Ready) if self.paused_until.is_some() => {
                 let reason = "it takes no more requests for now, by its own word (Retry-After)";
                 (Some(reason.to_owned()), wait(self.paused_until))

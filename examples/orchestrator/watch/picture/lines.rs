@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use mcp_troupe::event::{BreakerState, ServerStatus};
-use mcp_troupe::stats::{ServerStats, SourceStats};
+use mcp_troupe::stats::{ServerStats, SourceStats, Totals};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 
@@ -38,10 +38,7 @@ pub fn summary(snapshot: &Snapshot) -> Vec<Line<'static>> {
             Span::styled("mcp-troupe", Style::new().bold()),
             Span::raw(format!("{AND}{}{AND}up {up}", snapshot.title)),
         ]),
-        label(
-            "servers",
-            format!("{}: {} ready, {} not", totals.servers, totals.healthy_servers, totals.unhealthy_servers),
-        ),
+        label("servers", servers(totals)),
         label(
             "router",
             format!(
@@ -68,6 +65,13 @@ pub fn summary(snapshot: &Snapshot) -> Vec<Line<'static>> {
         ),
         Line::default(),
     ]
+}
+
+/// How many servers there are, and how many of them are ready.
+fn servers(totals: &Totals) -> String {
+    let idle =
+        if totals.idle_servers > 0 { format!("{} idle, ", totals.idle_servers) } else { String::new() };
+    format!("{}: {} ready, {idle}{} not", totals.servers, totals.healthy_servers, totals.unhealthy_servers)
 }
 
 /// The servers with what there is to note of each, and the sources.
@@ -195,9 +199,10 @@ pub fn keys(seen: &Range<usize>, lines: usize) -> Line<'static> {
 
 /// What the words and figures of the picture mean, and what the keys do.
 pub fn legend() -> Vec<Line<'static>> {
-    const LEGEND: [(&str, &str); 16] = [
+    const LEGEND: [(&str, &str); 17] = [
         ("status", "connecting · ready · disconnected, and tried again by itself"),
-        ("", "restarting · quarantined, after many crashes · draining · stopped"),
+        ("", "idle, and started by the next call · restarting · draining · stopped"),
+        ("", "quarantined, after many crashes"),
         ("life", "of the server's actor: one more after each restart, replace or resume"),
         ("restarts", "how often that actor was restarted"),
         ("breaker", "closed: calls pass · open: none, for a time · half-open: a few do"),

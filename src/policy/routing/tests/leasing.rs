@@ -164,7 +164,7 @@ fn a_lease_is_given_back_when_nobody_has_its_answer_any_more() {
 #[test]
 fn a_lease_of_a_life_that_was_replaced_is_known_to_a_new_router() {
     let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
-    let spec = Server::custom("a").settle(&PoolSettings::default(), &BreakerSettings::default(), 0).unwrap();
+    let spec = Server::custom("a").settle(&Settings::default(), 0).unwrap();
     let former = Incarnation(9);
     house.routing.retiring(Arc::new(spec), former, "a, before".to_owned());
     house.call_on(&LeaseKey { incarnation: former, ..key("a") });
@@ -204,7 +204,7 @@ fn a_life_that_is_told_again_is_the_same_life() {
     house.succeed_last();
     assert_eq!(house.routing.stats(house.now).in_flight, 0);
     // Known as the present life, and so as no life that was replaced.
-    let spec = Server::custom("a").settle(&PoolSettings::default(), &BreakerSettings::default(), 0).unwrap();
+    let spec = Server::custom("a").settle(&Settings::default(), 0).unwrap();
     house.routing.retiring(Arc::new(spec), Incarnation::FIRST, "a, before".to_owned());
     house.call(Call::tool("t").server("a"));
     assert_eq!(house.last().0, "a");

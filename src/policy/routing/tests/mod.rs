@@ -1,4 +1,5 @@
 mod bounds;
+mod demanding;
 mod hearing;
 mod leasing;
 mod once;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::call::{AttemptEnd, Granted, LeaseKey, OutcomeClass, Priority};
-use crate::config::{BreakerSettings, Collisions, PoolSettings, Server};
+use crate::config::{Collisions, Server, Settings};
 use crate::error::{Delivery, RpcError};
 use crate::event::{ExitCause, ServerStatus};
 use crate::json::RawJson;
@@ -28,6 +29,8 @@ struct Script {
     dispatched: Vec<(String, Dispatch)>,
     cancelled: Vec<(String, AttemptId, CancelReason)>,
     told: Vec<(u64, CallNews)>,
+    /// Idle servers that were told that calls wait for them.
+    needed: Vec<String>,
     released: watch::Sender<Vec<LeaseKey>>,
     /// Ports that nobody waits at.
     left: Vec<u64>,
@@ -54,6 +57,10 @@ impl Outlet<u64, String> for Script {
         }
         self.dispatched.push((server.clone(), dispatch));
         true
+    }
+
+    fn need(&mut self, server: &String) {
+        self.needed.push(server.clone());
     }
 
     fn hand_back(&mut self, port: u64, call: Arc<Call>) {
@@ -138,7 +145,7 @@ impl House {
 
     fn join(&mut self, server: &str, group: &str, order: usize, life: Incarnation, standing: Standing) {
         let spec = Server::custom(server).group(group).tag(format!("tag-{server}"));
-        let spec = spec.settle(&PoolSettings::default(), &BreakerSettings::default(), order).unwrap();
+        let spec = spec.settle(&Settings::default(), order).unwrap();
         self.routing.joined(Arc::new(spec), life, Some(server.to_owned()), standing);
     }
 
@@ -482,7 +489,7 @@ fn deadlines_go_call_then_tool_then_server_then_settings() {
     };
     let mut house = House::new("round-robin", timeouts);
     let spec = Server::custom("a").timeout(Duration::from_secs(7));
-    let spec = spec.settle(&PoolSettings::default(), &BreakerSettings::default(), 0).unwrap();
+    let spec = spec.settle(&Settings::default(), 0).unwrap();
     house = house.with(&[("a", "a", &["t", "slow"])], 8);
     house.routing.joined(Arc::new(spec), Incarnation::FIRST, Some("a".into()), up(8));
     let deadline = |house: &House, call| house.routing.calls.get(CallId(call)).unwrap().timeout;
@@ -645,7 +652,7 @@ fn a_server_that_is_replaced_finishes_what_it_has_while_its_next_life_takes_what
     let (kept, cut) = (house.call(Call::tool("t")), house.call(Call::tool("t")));
     let attempts: Vec<AttemptId> = house.out.dispatched.iter().map(|(_, sent)| sent.attempt).collect();
     let spec = Server::custom("a").group("g");
-    let spec = Arc::new(spec.settle(&PoolSettings::default(), &BreakerSettings::default(), 0).unwrap());
+    let spec = Arc::new(spec.settle(&Settings::default(), 0).unwrap());
     let next = Incarnation::FIRST.next();
     let handle = Some("a-next".to_owned());
     house.routing.replaced(spec, next, handle, Standing::beginning(), house.now, &mut house.out);

@@ -7,7 +7,7 @@ fn house(slots: usize) -> House {
     let servers: &[(&str, &str, &[&str])] = &[("a", "g", &["t"]), ("b", "g", &["t"]), ("z", "g", &["t"])];
     let mut house = House::new("round-robin", |_| {}).with(servers, slots);
     let spec = Server::custom("z").group("g").priority(10);
-    let spec = spec.settle(&PoolSettings::default(), &BreakerSettings::default(), 2).unwrap();
+    let spec = spec.settle(&Settings::default(), 2).unwrap();
     house.routing.amended(Arc::new(spec), house.now, &mut house.out);
     house
 }
