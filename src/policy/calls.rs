@@ -442,4 +442,29 @@ pub(super) mod tests {
         }
         assert!(calls.deadlines.len() <= DEAD_TIMES_MAX + 2, "{}", calls.deadlines.len());
     }
+
+    #[test]
+    fn times_of_open_calls_stay_among_those_of_any_number_that_have_ended() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut calls = Calls::new();
+        calls.open(CallId(1), call(now, Duration::from_secs(30)));
+        calls.open(CallId(2), in_flight(now, 20_000));
+        calls.open(CallId(3), call(now, Duration::from_secs(60)));
+        calls.wake(CallId(3), at(10_000));
+        calls.stir(CallId(2), now);
+        for id in 4..10_000 {
+            calls.open(CallId(id), in_flight(now, 5_000));
+            calls.stir(CallId(id), now);
+            calls.wake(CallId(id), at(5_000));
+            assert!(calls.settle(CallId(id)).is_some());
+        }
+        let entries = [calls.deadlines.len(), calls.wakes.len(), calls.idles.len()];
+        assert!(entries.into_iter().all(|entries| entries <= DEAD_TIMES_MAX + 2 * 4), "{entries:?}");
+        assert_eq!([calls.woken(at(9_999)), calls.woken(at(10_000))], [None, Some(CallId(3))]);
+        assert_eq!([calls.idle(at(19_999)), calls.idle(at(20_000))], [None, Some(CallId(2))]);
+        let ended = [calls.expired(at(29_999)), calls.expired(at(30_000)), calls.expired(at(30_000))];
+        assert_eq!(ended, [None, Some(CallId(1)), Some(CallId(2))]);
+        assert_eq!(calls.expired(at(60_000)), Some(CallId(3)));
+    }
 }

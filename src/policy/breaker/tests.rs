@@ -246,8 +246,21 @@ fn other_settings_leave_a_breaker_as_it_is_and_another_mode_begins_it_anew() {
     bench.breaker.set(other.clone());
     assert_eq!(bench.breaker.state(), BreakerState::Closed);
     bench.breaker.force_open();
-    bench.breaker.set(BreakerSettings { mode: BreakerMode::Disabled, ..other });
-    assert_eq!(bench.breaker.state(), BreakerState::ForcedOpen);
+    for mode in [BreakerMode::Disabled, BreakerMode::MetricsOnly] {
+        bench.breaker.set(BreakerSettings { mode, ..other.clone() });
+        assert_eq!(bench.breaker.state(), BreakerState::ForcedOpen);
+    }
+}
+
+#[test]
+fn what_was_counted_stays_with_other_settings_unless_its_period_is_another() {
+    let mut bench = Bench::new(|_| {});
+    bench.call(OutcomeClass::Success);
+    let same = BreakerSettings { failure_threshold: 9, ..BreakerSettings::default() };
+    bench.breaker.set(same.clone());
+    assert_eq!(bench.breaker.stats(bench.now).calls, 1);
+    bench.breaker.set(BreakerSettings { monitoring_period: same.monitoring_period * 2, ..same });
+    assert_eq!(bench.breaker.stats(bench.now).calls, 0);
 }
 
 #[test]
