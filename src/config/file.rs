@@ -916,4 +916,27 @@ mod tests {
         assert_eq!((file.servers.len(), file.diagnostics[0].severity), (1, Severity::Warning));
         assert!(file.diagnostics[0].to_string().contains("belongs into its args"));
     }
+    #[test]
+    fn a_mistake_is_told_at_its_own_key_whatever_the_server_is_called() {
+        for (name, server, key) in [
+            ("command", r#"{"command":["npx"]}"#, "command"),
+            ("args", r#"{"command":"x","args":[1]}"#, "args[0]"),
+            ("args", r#"{"command":"x","args":"y"}"#, "args"),
+            ("env", r#"{"command":"x","env":{"A":[]}}"#, "env.A"),
+            ("env", r#"{"command":"x","env":{"A=":"b"}}"#, "env"),
+            ("pool", r#"{"command":"x","pool":{"max":"y"}}"#, "pool.max"),
+            ("pool", r#"{"command":"x","pool":{"min":9,"max":2}}"#, "pool.min"),
+            ("weight", r#"{"command":"x","weight":0}"#, "weight"),
+            ("url", r#"{"url":"http://h:99999"}"#, "url"),
+            ("url", r#"{"url":7}"#, "url"),
+            ("tls", r#"{"url":"https://h","tls":{"caFile":"/no/such/file"}}"#, "tls.caFile"),
+            ("tls", r#"{"url":"https://h","tls":{"certFile":"c.pem"}}"#, "tls.keyFile"),
+            ("type", r#"{"type":"sse","url":"http://h"}"#, "type"),
+            ("comand", r#"{"comand":"x"}"#, "comand"),
+            ("a.b", r#"{"command":"x","a":{"b":1}}"#, "a"),
+        ] {
+            let error = mistake(&format!(r#"{{"mcpServers":{{"{name}":{server}}}}}"#));
+            assert_eq!(error.key, format!("mcpServers.{name}.{key}"), "{error}");
+        }
+    }
 }

@@ -184,8 +184,8 @@ impl Reader<'_> {
         let Some((top, servers)) = self.servers_of(root) else { return file };
         let settings = &file.settings;
         let judge = |server: &Server| {
-            let spec = server.clone().settle(&settings.pool, &settings.breaker, 0)?;
-            (knowing.server)(&spec, settings)
+            let spec = server.clone().settle(&settings.pool, &settings.breaker, 0);
+            (knowing.server)(&spec.map_err(|error| within(server.id(), error))?, settings)
         };
         for ReadServer { id, state } in self.servers(top, servers, top.is_empty(), &judge) {
             match state {
@@ -438,19 +438,15 @@ impl Reader<'_> {
             let written: WrittenServer = read_value(value)?;
             let empty = Map::new();
             let written = written.with_processes(value.as_object().unwrap_or(&empty));
-            let mut server = written.into_server(id.to_owned(), expanded.url)?;
+            let mut server =
+                written.into_server(id.to_owned(), expanded.url).map_err(|error| within(id, error))?;
             server.looked_up.clone_from(&expanded.values);
             if name != id {
                 server.metadata.entry("name".to_owned()).or_insert_with(|| name.to_owned());
             }
             judge(&server).map(|()| server)
         };
-        let below = |error: ConfigError| match error.key.strip_prefix(&format!("{id}.")) {
-            Some(key) => ConfigError::new(key, error.reason),
-            None if error.key == id => ConfigError::new("", error.reason),
-            None => error,
-        };
-        let (server, further) = every_mistake(Value::Object(value), |value| read(value).map_err(below));
+        let (server, further) = every_mistake(Value::Object(value), read);
         for error in further {
             wrong.push(self.in_words(error, &entry.node));
         }
@@ -612,6 +608,16 @@ fn search_references(key: &str, value: &Value, found: &mut Vec<ConfigError>) {
             entries.iter().for_each(|(name, value)| search_references(&below(name), value, found));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// A mistake of a server by its key there, of what names its keys as `<id>.<key>`.
+fn within(id: &str, error: ConfigError) -> ConfigError {
+    let key =
+        error.key.strip_prefix(id).and_then(|rest| rest.strip_prefix('.').or(rest.is_empty().then_some("")));
+    match key {
+        Some(key) => ConfigError::new(key, error.reason),
+        None => error,
     }
 }
 
