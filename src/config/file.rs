@@ -192,6 +192,9 @@ pub(super) struct WrittenServer {
     /// Whether it is switched off: it is not started, and its mistakes are warnings.
     #[expect(dead_code, reason = "it is asked for before the rest is read")]
     disabled: Option<bool>,
+    /// The opposite of `disabled`, as other clients write it.
+    #[expect(dead_code, reason = "it is asked for before the rest is read")]
+    enabled: Option<bool>,
     /// Its tools that are not offered, by their names; `*` for all.
     disabled_tools: Option<Names>,
     /// The same, as Gemini writes it.
@@ -937,6 +940,52 @@ mod tests {
         ] {
             let error = mistake(&format!(r#"{{"mcpServers":{{"{name}":{server}}}}}"#));
             assert_eq!(error.key, format!("mcpServers.{name}.{key}"), "{error}");
+        }
+    }
+    #[test]
+    fn what_other_clients_say_and_is_not_done_here_is_a_warning_and_the_server_is_kept() {
+        for (key, value, says) in [
+            (
+                "auth",
+                r#"{"CLIENT_ID":"s3cret"}"#,
+                "logins (OAuth) are not supported yet: give a bearer or headers",
+            ),
+            ("oauth", r#"{"clientId":"s3cret","callbackPort":8080}"#, "logins (OAuth) are not supported yet"),
+            ("oauth", "false", "logins (OAuth) are not supported yet"),
+            ("authProviderType", r#""google_credentials""#, "logins (OAuth) are not supported yet"),
+            ("headersHelper", r#""/opt/s3cret.sh""#, "no program is asked for headers"),
+            ("watchPaths", r#"["build/s3cret.js"]"#, "not started anew when files change"),
+            ("sandboxEnabled", "true", "runs without a sandbox"),
+            ("sandbox", r#"{"network":{}}"#, "runs without a sandbox"),
+            ("connectionTimeout", "30", "pool.handshakeTimeout"),
+            ("alwaysLoad", "true", "has no meaning here"),
+            ("isDefaultServer", "true", "has no meaning here"),
+        ] {
+            let text = format!(r#"{{"mcpServers":{{"a":{{"url":"https://h/mcp","{key}":{value}}}}}}}"#);
+            let file = parse(&text).unwrap();
+            assert_eq!(file.servers, [Server::http("a", "https://h/mcp")], "{key}");
+            let told: Vec<String> = file.diagnostics.iter().map(ToString::to_string).collect();
+            assert_eq!((told.len(), file.diagnostics[0].severity), (1, Severity::Warning), "{told:?}");
+            assert!(told[0].contains(&format!("mcpServers.a.{key}: ")) && told[0].contains(says), "{told:?}");
+            assert!(!told[0].contains("s3cret"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_switched_off_by_either_spelling() {
+        for (keys, disabled, told) in [
+            (r#""enabled":false"#, true, 0),
+            (r#""enabled":true"#, false, 0),
+            (r#""disabled":true,"enabled":true"#, true, 1),
+            (r#""disabled":false,"enabled":false"#, true, 1),
+            (r#""disabled":true,"enabled":false"#, true, 0),
+        ] {
+            let file = parse(&format!(r#"{{"mcpServers":{{"a":{{"command":"c",{keys}}}}}}}"#)).unwrap();
+            assert_eq!(
+                (file.disabled.len(), file.servers.len()),
+                (usize::from(disabled), usize::from(!disabled))
+            );
+            assert_eq!(file.diagnostics.len(), told, "{keys}: {:?}", file.diagnostics);
         }
     }
 }

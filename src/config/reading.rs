@@ -34,7 +34,71 @@ const APART: [&str; 4] = [SCHEMA, INPUTS, DISCOVERY, TROUPE];
 const TIMEOUT_TOLD_MAX: u64 = 100_000_000;
 
 /// Keys of other clients' files that change nothing here.
-pub(super) const IDLE_KEYS: [&str; 6] = ["gallery", "dev", "version", "icon", "icons", "displayName"];
+pub(super) const IDLE_KEYS: [&str; 18] = [
+    "gallery",
+    "dev",
+    "version",
+    "icon",
+    "icons",
+    "iconPath",
+    "iconUrl",
+    "faviconUrl",
+    "displayName",
+    "name",
+    "title",
+    "source",
+    "sourcePath",
+    "sourceFile",
+    "isDefaultServer",
+    "remoteConfigured",
+    "alwaysLoad",
+    "chatMenu",
+];
+
+const NO_LOGIN: &str = "is not used: logins (OAuth) are not supported yet";
+const LOGIN_ADVICE: &str = "give a bearer or headers where the server wants a login";
+const HANDSHAKE_ADVICE: &str = "say how long its start may take by pool.handshakeTimeout, as \"60s\"";
+const CALL_ADVICE: &str = "say how long a call may take by timeout, as \"60s\"";
+
+/// Keys of other clients that mean something which is not done here: what is said of each, and what to write in its place.
+pub(super) const FOREIGN_KEYS: [(&str, &str, &str); 19] = [
+    // Cursor, Claude Code, Gemini, Kiro, Copilot.
+    ("auth", NO_LOGIN, LOGIN_ADVICE),
+    ("oauth", NO_LOGIN, LOGIN_ADVICE),
+    ("oauthScopes", NO_LOGIN, LOGIN_ADVICE),
+    ("oauthClientId", NO_LOGIN, LOGIN_ADVICE),
+    ("oauthPublicClient", NO_LOGIN, LOGIN_ADVICE),
+    ("requiresOAuth", NO_LOGIN, LOGIN_ADVICE),
+    ("authProviderType", NO_LOGIN, LOGIN_ADVICE),
+    ("targetAudience", NO_LOGIN, LOGIN_ADVICE),
+    ("targetServiceAccount", NO_LOGIN, LOGIN_ADVICE),
+    // Claude Code.
+    ("headersHelper", "is not used: no program is asked for headers", "give a bearer or headers"),
+    // Roo.
+    (
+        "watchPaths",
+        "is not used: a server is not started anew when files change",
+        "take it out, or start the host anew after a change",
+    ),
+    // VS Code.
+    (
+        "sandbox",
+        "is not used: the server runs without a sandbox",
+        "put a sandbox of your own before its command",
+    ),
+    (
+        "sandboxEnabled",
+        "is not used: the server runs without a sandbox",
+        "put a sandbox of your own before its command",
+    ),
+    // Continue, LibreChat, Cline and others.
+    ("connectionTimeout", "is not used", HANDSHAKE_ADVICE),
+    ("connectTimeout", "is not used", HANDSHAKE_ADVICE),
+    ("initTimeout", "is not used", HANDSHAKE_ADVICE),
+    ("startupTimeout", "is not used", HANDSHAKE_ADVICE),
+    ("requestTimeout", "is not used", CALL_ADVICE),
+    ("toolTimeout", "is not used", CALL_ADVICE),
+];
 
 /// Digits of a hash that tell apart ids which were shortened.
 const HASH_DIGITS: usize = 8;
@@ -402,12 +466,20 @@ impl Reader<'_> {
             self.find(Severity::Error, entry.node.span, Some(id), error.clone(), None);
             return ServerState::Wrong(error);
         };
-        let disabled = value.get("disabled").and_then(Value::as_bool).unwrap_or_default();
+        let flag = |key: &str| value.get(key).and_then(Value::as_bool);
+        let (disabled, enabled) = (flag("disabled"), flag("enabled"));
+        let contradict = disabled.is_some() && disabled == enabled;
+        // What may be switched off is not started.
+        let disabled = disabled == Some(true) || enabled == Some(false);
         let severity = if disabled { Severity::Warning } else { Severity::Error };
         let mut wrong: Vec<(ConfigError, Option<String>)> = Vec::new();
         let mut warnings: Vec<(ConfigError, Option<String>)> = Vec::new();
         for (path, _) in entry.node.repeated() {
             wrong.push((ConfigError::new(path, "stands twice"), Some("keep one of both".to_owned())));
+        }
+        if contradict {
+            let reason = "contradicts disabled";
+            warnings.push((ConfigError::new("enabled", reason), Some("write one of both".to_owned())));
         }
         if let Some(Value::Number(number)) = value.get("timeout") {
             wrong.push(timeout_without_unit(number.as_u64()));
@@ -416,6 +488,11 @@ impl Reader<'_> {
         for key in IDLE_KEYS {
             if value.remove(key).is_some() {
                 warnings.push((ConfigError::new(key, "has no meaning here"), None));
+            }
+        }
+        for (key, reason, advice) in FOREIGN_KEYS {
+            if value.remove(key).is_some() {
+                warnings.push((ConfigError::new(key, reason), Some(advice.to_owned())));
             }
         }
         if let Some(Value::String(command)) = value.get("command")
