@@ -988,4 +988,53 @@ mod tests {
             assert_eq!(file.diagnostics.len(), told, "{keys}: {:?}", file.diagnostics);
         }
     }
+    #[test]
+    fn a_home_is_put_into_paths_and_what_a_shell_would_look_up_elsewhere_is_a_warning() {
+        let variables = Variables::new().environment(|_| None).set("userHome", "/home/me");
+        let read = |server: &str| {
+            ConfigFile::parse_with(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#), &variables).unwrap()
+        };
+        let none: [&str; 0] = [];
+        let file = read(r#"{"command":"~/bin/server","cwd":"~"}"#);
+        assert_eq!(file.diagnostics, []);
+        assert_eq!(
+            file.servers[0].endpoint,
+            Server::stdio("a", "/home/me/bin/server", none).cwd("/home/me").endpoint
+        );
+        let missing = read(r#"{"command":"c","envFile":"~/.no-such-env"}"#);
+        assert!(
+            missing.diagnostics[0].to_string().contains("/home/me/.no-such-env"),
+            "{:?}",
+            missing.diagnostics
+        );
+        for (server, key) in [
+            (r#"{"command":"c","args":["x","~/notes"]}"#, "args[1]"),
+            (r#"{"command":"c","args":["$HOME/notes"]}"#, "args[0]"),
+            (r#"{"command":"c","args":["$HOME"]}"#, "args[0]"),
+            (r#"{"command":"$HOME/bin/c"}"#, "command"),
+            (r#"{"command":"c","cwd":"$PROJECT_DIR"}"#, "cwd"),
+            (r#"{"command":"c","env":{"PATH":"$PATH:/opt/s3cret"}}"#, "env.PATH"),
+            (r#"{"command":"c","env":{"DATA":"~/s3cret"}}"#, "env.DATA"),
+            (r#"{"url":"http://h","headers":{"Authorization":"Bearer $TOKEN"}}"#, "headers.Authorization"),
+            (r#"{"url":"http://h","bearer":"$TOKEN"}"#, "bearer"),
+        ] {
+            let file = read(server);
+            let found = &file.diagnostics;
+            assert_eq!((file.servers.len(), found.len()), (1, 1), "{server}: {found:?}");
+            assert_eq!(
+                (found[0].severity, &*found[0].error.key),
+                (Severity::Warning, &*format!("mcpServers.a.{key}"))
+            );
+            let told = found[0].to_string();
+            assert!(told.contains("goes out as it stands") && told.contains("write ${"), "{told}");
+            assert!(!told.contains("s3cret"), "{told}");
+        }
+        for server in [
+            r#"{"command":"c","args":["$5","$x","$Name","a$HOME","$HOME-x","--dir=~/x","~","$${HOME}","$"]}"#,
+            r#"{"command":"/bin/sh","args":["-c","$HOME/server"]}"#,
+            r#"{"url":"http://h","bearer":"$aB3"}"#,
+        ] {
+            assert_eq!(read(server).diagnostics, [], "{server}");
+        }
+    }
 }

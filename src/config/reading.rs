@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::expand::Variables;
+use super::expand::{Variables, looks_unexpanded};
 use super::file::{NO_SSE, NO_SSE_ADVICE, WrittenServer};
 use super::mistakes::{Finding, every_mistake, near, placed, read_value, remove, unknown_key};
 use super::source::WrittenSource;
@@ -503,7 +503,15 @@ impl Reader<'_> {
             let advice = "what follows a program's name belongs into its args";
             warnings.push((error, Some(advice.to_owned())));
         }
+        warnings.extend(shell_words(&value));
         let expanded = self.expand(&mut value, &mut wrong);
+        for key in AT_HOME {
+            if let Some(Value::String(path)) = value.get_mut(key)
+                && let Some(at_home) = self.variables.at_home(path)
+            {
+                *path = at_home;
+            }
+        }
         let missing = value.get("envFile").and_then(Value::as_str).map(std::fs::metadata);
         if missing.and_then(Result::err).is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             // Whoever checks out a project has none yet: what it would say may not be needed.
@@ -658,6 +666,57 @@ fn expand_all(
             for (name, value) in entries {
                 expand_all(&format!("{key}.{name}"), value, variables, values, wrong);
             }
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Keys whose values are paths and nothing else: a leading `~/` is the user's home, as VS Code and others read it.
+const AT_HOME: [&str; 3] = ["command", "cwd", "envFile"];
+
+/// Programs that look up variables and homes in their arguments themselves.
+const SHELLS: [&str; 7] = ["sh", "bash", "zsh", "dash", "ksh", "fish", "ash"];
+
+/// Texts of a server that a shell would change, and that go out as they stand.
+fn shell_words(value: &Map<String, Value>) -> Vec<(ConfigError, Option<String>)> {
+    let command = value.get("command").and_then(Value::as_str).unwrap_or_default();
+    let is_shell = std::path::Path::new(command)
+        .file_name()
+        .is_some_and(|name| SHELLS.iter().any(|shell| name.eq_ignore_ascii_case(shell)));
+    let mut found = Vec::new();
+    for key in ["command", "args", "cwd", "env", "envFile", "headers", "bearer"] {
+        if key == "args" && is_shell {
+            continue;
+        }
+        if let Some(inner) = value.get(key) {
+            search_shell_words(key, inner, &mut found);
+        }
+    }
+    found
+}
+
+fn search_shell_words(key: &str, value: &Value, found: &mut Vec<(ConfigError, Option<String>)>) {
+    match value {
+        Value::String(text) if looks_unexpanded(text) => {
+            let error = ConfigError::new(
+                key,
+                "is a $NAME without braces, which goes out as it stands: no shell reads it",
+            );
+            found.push((error, Some("write ${NAME} for the variable's value".to_owned())));
+        }
+        Value::String(text) if text.starts_with("~/") && !AT_HOME.contains(&key) => {
+            let error =
+                ConfigError::new(key, "begins with ~/, which goes out as it stands: no shell reads it");
+            found.push((error, Some("write ${userHome}/ for the home folder".to_owned())));
+        }
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items.for_each(|(n, item)| search_shell_words(&format!("{key}[{n}]"), item, found));
+        }
+        Value::Object(entries) => {
+            entries
+                .iter()
+                .for_each(|(name, value)| search_shell_words(&format!("{key}.{name}"), value, found));
         }
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
