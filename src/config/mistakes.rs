@@ -258,6 +258,18 @@ pub(super) fn unknown_key(error: ConfigError) -> (ConfigError, Option<String>) {
     (ConfigError::new(error.key, format!("unknown key `{key}`")), Some(advice))
 }
 
+/// What serde says of a word that is none of those which a key takes, with the one that was probably meant. `given` is that word,
+/// which is not told: it may stand at the wrong key.
+pub(super) fn unknown_word(error: ConfigError, given: Option<&str>) -> (ConfigError, Option<String>) {
+    let Some(expected) = error.reason.strip_prefix("unknown variant, expected ") else {
+        return (error, None);
+    };
+    let known = expected.split('`').skip(1).step_by(2);
+    let meant = given.and_then(|given| near(given, known));
+    let advice = meant.map(|meant| format!("did you mean \"{meant}\"?"));
+    (error, advice)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,6 +390,44 @@ mcp.json:3:22: error: mcpServers.old.type: the old HTTP+SSE transport is not
             let rendered = found[0].render(Path::new("mcp.json"), width);
             let widest = rendered.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(widest <= width.max(WIDTH_MIN), "{width}: {widest}\n{rendered}");
+        }
+    }
+    #[test]
+    fn a_misspelt_word_is_told_with_the_one_that_was_meant_and_none_that_is_refused() {
+        for (text, key, advice) in [
+            (r#"{"mcpServers":{"a":{"command":"c","type":"stido"}}}"#, "mcpServers.a.type", Some("stdio")),
+            (
+                r#"{"mcpServers":{"a":{"url":"http://h","transport":"HTTP"}}}"#,
+                "mcpServers.a.transport",
+                Some("http"),
+            ),
+            (
+                r#"{"mcpServers":{"a":{"url":"http://h","type":"streamable_http"}}}"#,
+                "mcpServers.a.type",
+                Some("streamable-http"),
+            ),
+            (r#"{"mcpServers":{"a":{"url":"http://h","type":"s3cret"}}}"#, "mcpServers.a.type", None),
+            (r#"{"mcpServers":{"a":{"url":"http://h","era":"legasy"}}}"#, "mcpServers.a.era", Some("legacy")),
+            (r#"{"mcpServers":{},"troupe":{"collisions":"balence"}}"#, "troupe.collisions", Some("balance")),
+            (
+                r#"{"mcpServers":{},"troupe":{"breaker":{"mode":"disable"}}}"#,
+                "troupe.breaker.mode",
+                Some("disabled"),
+            ),
+        ] {
+            let found = ConfigFile::mistakes(text);
+            assert_eq!((found.len(), found[0].error.key.as_str()), (1, key), "{found:?}");
+            let meant = advice.map(|meant| format!("did you mean \"{meant}\"?"));
+            assert_eq!(found[0].advice, meant, "{text}");
+            let told = found[0].to_string();
+            assert!(told.contains("unknown variant, expected") && !told.contains("`sse`"), "{told}");
+            assert!(!told.contains("s3cret"), "{told}");
+        }
+        for old in ["SSE", "ssse"] {
+            let found = ConfigFile::mistakes(&format!(
+                r#"{{"mcpServers":{{"a":{{"url":"http://h","type":"{old}"}}}}}}"#
+            ));
+            assert!(found[0].to_string().contains("HTTP+SSE"), "{found:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::expand::{Variables, looks_unexpanded};
 use super::file::{NO_SSE, NO_SSE_ADVICE, WrittenServer};
-use super::mistakes::{Finding, every_mistake, near, placed, read_value, remove, unknown_key};
+use super::mistakes::{Finding, every_mistake, near, placed, read_value, remove, unknown_key, unknown_word};
 use super::source::WrittenSource;
 use super::text::{Entry, Node, Span, Unreadable};
 use super::{
@@ -54,6 +54,10 @@ pub(super) const IDLE_KEYS: [&str; 18] = [
     "alwaysLoad",
     "chatMenu",
 ];
+
+/// The keys that say how a server is reached, and what they take.
+const KINDS_OF_KEYS: [&str; 3] = ["type", "transport", "transportType"];
+const KINDS: &str = "`stdio`, `http`, `websocket`";
 
 const NO_LOGIN: &str = "is not used: logins (OAuth) are not supported yet";
 const LOGIN_ADVICE: &str = "give a bearer or headers where the server wants a login";
@@ -393,7 +397,7 @@ impl Reader<'_> {
         for error in wrong {
             let error =
                 if error.key.is_empty() { ConfigError::new(at, error.reason) } else { error.under(at) };
-            let (error, advice) = unknown_key(error);
+            let (error, advice) = in_words(error, root);
             let span = root.find(&error.key, error.reason.starts_with("unknown key"));
             self.find(Severity::Error, span, None, error, advice);
         }
@@ -533,7 +537,7 @@ impl Reader<'_> {
         };
         let (server, further) = every_mistake(Value::Object(value), read);
         for error in further {
-            wrong.push(self.in_words(error, &entry.node));
+            wrong.push(self.in_words_of_server(error, &entry.node));
         }
         // Of a key that is misspelt one need not be told again that it is missing.
         let meant =
@@ -571,11 +575,19 @@ impl Reader<'_> {
     }
 
     /// What is wrong with a key of a server, and what to do.
-    fn in_words(&self, error: ConfigError, node: &Node) -> (ConfigError, Option<String>) {
-        let (mut error, advice) = unknown_key(error);
+    fn in_words_of_server(&self, error: ConfigError, node: &Node) -> (ConfigError, Option<String>) {
+        let is_kind = KINDS_OF_KEYS.contains(&error.key.as_str());
+        let (mut error, advice) = in_words(error, node);
+        if is_kind && error.reason.starts_with("unknown variant") {
+            // It is read only to be refused.
+            if advice.as_deref().is_some_and(|advice| advice.contains("\"sse\"")) {
+                error.reason = NO_SSE.to_owned();
+                return (error, Some(NO_SSE_ADVICE.to_owned()));
+            }
+            error.reason = format!("unknown variant, expected one of {KINDS}");
+        }
         if error.reason == NO_SSE {
-            let spelling =
-                ["type", "transport", "transportType"].into_iter().find(|key| node.get(key).is_some());
+            let spelling = KINDS_OF_KEYS.into_iter().find(|key| node.get(key).is_some());
             error.key = spelling.unwrap_or("type").to_owned();
             return (error, Some(NO_SSE_ADVICE.to_owned()));
         }
@@ -754,6 +766,17 @@ fn within(id: &str, error: ConfigError) -> ConfigError {
     match key {
         Some(key) => ConfigError::new(key, error.reason),
         None => error,
+    }
+}
+
+/// What is wrong, as people write it, and what was probably meant. Keys are those below `node`.
+fn in_words(error: ConfigError, node: &Node) -> (ConfigError, Option<String>) {
+    match unknown_key(error) {
+        (error, None) => {
+            let given = node.text_at(&error.key);
+            unknown_word(error, given)
+        }
+        told => told,
     }
 }
 

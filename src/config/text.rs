@@ -169,6 +169,29 @@ impl Node {
         self.entries()?.iter().rev().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
+    /// The text at the end of a path, if there is one.
+    pub fn text_at(&self, path: &str) -> Option<&str> {
+        let (mut node, mut rest) = (self, path);
+        while !rest.is_empty() {
+            (node, rest) = match &node.content {
+                Content::Scalar(_) => return None,
+                Content::Object(entries) => {
+                    let on_the_way = entries.iter().filter(|entry| behind(rest, &entry.key).is_some());
+                    let entry = on_the_way.max_by_key(|entry| entry.key.len())?;
+                    (&entry.node, behind(rest, &entry.key)?)
+                }
+                Content::List(items) => {
+                    let (index, after) = indexed(rest)?;
+                    (items.get(index)?, after)
+                }
+            };
+        }
+        match &node.content {
+            Content::Scalar(Value::String(text)) => Some(text),
+            Content::Scalar(_) | Content::List(_) | Content::Object(_) => None,
+        }
+    }
+
     /// The value without positions. Of a key that stands twice the last counts.
     pub fn value(&self) -> Value {
         match &self.content {
