@@ -892,9 +892,14 @@ mod tests {
         let text = serde_json::json!({"mcpServers": {"a": {"command": "c", "envFile": path}}}).to_string();
         let file = parse(&text).unwrap();
         assert_eq!((file.servers.len(), file.diagnostics[0].severity), (1, Severity::Warning));
+        let told = file.diagnostics[0].to_string();
+        let named = format!("mcpServers.a.envFile: there is no file {}: create it", path.display());
+        assert!(told.contains(&named), "{told}");
         std::fs::write(&path, "no variable").unwrap();
         let file = parse(&text).unwrap();
         assert_eq!((file.left_out.len(), &*file.diagnostics[0].error.key), (1, "mcpServers.a.envFile"));
+        let told = file.diagnostics[0].to_string();
+        assert!(told.contains(&format!("line 1 of {} is no NAME=value", path.display())), "{told}");
     }
 
     #[test]

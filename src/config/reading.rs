@@ -516,10 +516,14 @@ impl Reader<'_> {
                 *path = at_home;
             }
         }
-        let missing = value.get("envFile").and_then(Value::as_str).map(std::fs::metadata);
-        if missing.and_then(Result::err).is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        if let Some(Value::String(path)) = value.get("envFile")
+            && std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        {
             // Whoever checks out a project has none yet: what it would say may not be needed.
-            warnings.push((ConfigError::new("envFile", "names a file that is not there"), None));
+            let error =
+                ConfigError::new("envFile", format!("there is no file {}", shown::path(path.as_ref())));
+            let advice = "create it, or take envFile out: the server starts without its variables";
+            warnings.push((error, Some(advice.to_owned())));
             value.remove("envFile");
         }
         let name = entry.key.as_str();
