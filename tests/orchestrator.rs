@@ -526,7 +526,7 @@ async fn a_check_writes_as_compilers_do_and_tells_warnings_apart() {
         ":5:26: warning: mcpServers.good.command:",
         "\n   6 |     \"old\": { \"type\": \"sse\", \"url\": \"http://127.0.0.1:9/sse\" },\n     |                      ^^^^^\n     = name",
         ":7:44: error: mcpServers.slow.timeout:",
-        "     = write \"60s\" or \"60ms\"",
+        "     = write \"60s\": 60 is probably meant in seconds",
         ":8:50: warning: mcpServers.off.wieght: unknown key",
         "did you mean `weight`?",
     ] {

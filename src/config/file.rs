@@ -833,10 +833,15 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_without_a_unit_is_told_with_both_meanings() {
+    fn a_timeout_without_a_unit_is_told_with_what_it_probably_means() {
         for (timeout, says) in [
-            ("60", "write \"60s\" or \"60ms\""),
-            ("120000", "write \"120000s\" or \"120000ms\""),
+            ("60", "write \"60s\": 60 is probably meant in seconds"),
+            ("999", "write \"999s\": "),
+            ("1000", "write \"1000s\" for seconds, or \"1s\" for milliseconds"),
+            ("3600", "write \"3600s\" for seconds, or \"3600ms\" for milliseconds"),
+            ("3601", "write \"3601ms\": 3601 is probably meant in milliseconds"),
+            ("120000", "write \"120s\": 120000 is probably meant in milliseconds"),
+            ("0", "as \"60s\""),
             ("73914602331", "as \"60s\""),
             ("1.5", "as \"60s\""),
         ] {

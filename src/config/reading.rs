@@ -33,6 +33,11 @@ const APART: [&str; 4] = [SCHEMA, INPUTS, DISCOVERY, TROUPE];
 /// The largest number that is told of a `timeout`: a day in milliseconds. What is larger is none.
 const TIMEOUT_TOLD_MAX: u64 = 100_000_000;
 
+/// A `timeout` of fewer is seconds: in milliseconds no call would end in time. One of more than the other is milliseconds: that is
+/// the longest that clients which mean seconds take.
+const TIMEOUT_MILLISECONDS_MIN: u64 = 1_000;
+const TIMEOUT_SECONDS_MAX: u64 = 3_600;
+
 /// Keys of other clients' files that change nothing here.
 pub(super) const IDLE_KEYS: [&str; 18] = [
     "gallery",
@@ -788,12 +793,24 @@ fn under(display: &str, error: ConfigError) -> ConfigError {
     if error.key.is_empty() { ConfigError::new(display, error.reason) } else { error.under(display) }
 }
 
-/// What is said of a `timeout` that is a number.
+/// What is said of a `timeout` that is a number: what it means in the unit that it most probably has. Clients that mean seconds
+/// take an hour at most, and none waits for less than a second.
 fn timeout_without_unit(number: Option<u64>) -> (ConfigError, Option<String>) {
-    let said = number.filter(|number| *number < TIMEOUT_TOLD_MAX);
     let reason = "is a number without a unit: some clients mean seconds, some milliseconds";
-    let advice = match said {
-        Some(number) => format!("write \"{number}s\" or \"{number}ms\""),
+    let milliseconds = |number: u64| match number.is_multiple_of(1_000) {
+        true => format!("{}s", number / 1_000),
+        false => format!("{number}ms"),
+    };
+    let advice = match number.filter(|number| (1..TIMEOUT_TOLD_MAX).contains(number)) {
+        Some(number) if number < TIMEOUT_MILLISECONDS_MIN => {
+            format!("write \"{number}s\": {number} is probably meant in seconds")
+        }
+        Some(number) if number <= TIMEOUT_SECONDS_MAX => {
+            format!("write \"{number}s\" for seconds, or \"{}\" for milliseconds", milliseconds(number))
+        }
+        Some(number) => {
+            format!("write \"{}\": {number} is probably meant in milliseconds", milliseconds(number))
+        }
         None => "write it with its unit, as \"60s\"".to_owned(),
     };
     (ConfigError::new("timeout", reason), Some(advice))
