@@ -844,3 +844,41 @@ async fn a_call_of_which_nothing_is_heard_ends_with_an_error_that_says_so() {
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong.stderr).contains("emergency"), "{}", text(&wrong.stderr));
 }
+
+#[tokio::test]
+async fn check_sums_up_each_kind_of_mistake_as_what_it_costs() {
+    let good = r#""a":{"command":"true"}"#;
+    let troupe = |key: &str| format!(r#"{{"mcpServers":{{{good}}},"troupe":{{{key}}}}}"#);
+    for (config, summary) in [
+        (
+            format!(r#"{{"mcpServers":{{{good},"a":{{"command":"false"}}}}}}"#),
+            "1 server, 1 left out, 1 mistake",
+        ),
+        (
+            format!(
+                r#"{{"mcpServers":{{{good},"b":{{"comand":"x"}},"c c":{{"command":"x"}},"c/c":{{"command":"x"}}}}}}"#
+            ),
+            "2 servers, 2 left out, 2 mistakes",
+        ),
+        (troupe(r#""strategy":"fastest""#), "refused, 1 mistake"),
+        (troupe(r#""pins":{"file":"/no/such/pins.json"}"#), "refused, 1 mistake"),
+        (troupe(r#""callTimeout":"0s""#), "refused, 1 mistake"),
+        (troupe(r#""collisions":"last""#), "refused, 1 mistake"),
+        (troupe(r#""pool":{"min":9}"#), "refused, 1 mistake"),
+        (troupe(r#""breaker":{"mode":"on"}"#), "refused, 1 mistake"),
+        (troupe(r#""cache":{"tools":{"s/e cho":{"ttl":"5s"}}}"#), "refused, 1 mistake"),
+        (troupe(r#""toolTimeouts":{"a":"0s"}"#), "refused, 1 mistake"),
+        (troupe(r#""knownLists":7"#), "refused, 1 mistake"),
+        (troupe(r#""strategy":"fastest","colour":1"#), "refused, 2 mistakes"),
+        (troupe(r#""strict":true,"strategy":"fastest""#), "refused, 1 mistake"),
+        (troupe(r#""strategy":"weighted""#), "1 server, no mistakes"),
+    ] {
+        let output = run("check", &config, &[]).await;
+        let code = if summary.ends_with("no mistakes") { 0 } else { 2 };
+        assert_eq!(
+            (output.status.code(), text(&output.stdout).trim_end()),
+            (Some(code), summary),
+            "{config}"
+        );
+    }
+}

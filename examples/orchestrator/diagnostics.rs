@@ -82,7 +82,8 @@ fn summary(file: Option<&ConfigFile>, mistakes: usize, warnings: usize) -> Strin
             let mut parts = vec![some(file.servers.len(), "server")];
             parts
                 .extend((!file.disabled.is_empty()).then(|| format!("{} switched off", file.disabled.len())));
-            parts.extend((!file.left_out.is_empty()).then(|| format!("{} left out", file.left_out.len())));
+            let left_out = file.left_out.len() + file.repeated.len();
+            parts.extend((left_out > 0).then(|| format!("{left_out} left out")));
             parts
         }
         None => vec!["refused".to_owned()],

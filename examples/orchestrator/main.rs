@@ -486,7 +486,7 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
         }
     };
     diagnostics::tell_mistakes(path, &mut file);
-    if !file.left_out.is_empty() {
+    if !(file.left_out.is_empty() && file.repeated.is_empty()) {
         note!("nothing is pinned: the tools of servers that are left out are not known");
         return MISUSED;
     }

@@ -50,6 +50,9 @@ pub struct ConfigFile {
     /// Servers that have a mistake, by their ids: they are not started. Where one plays already,
     /// [`Troupe::apply`](crate::Troupe::apply) lets it go on by its former description.
     pub left_out: Vec<String>,
+    /// Entries that are left out because another one of the same id plays, by that id: of two equal names the later one, of names
+    /// that become one id the one that is no id as it stands.
+    pub repeated: Vec<String>,
     /// The mistakes of servers that are left out, and warnings, in the order of the text.
     pub diagnostics: Vec<Diagnostic>,
     /// The sources of servers, in the file's order, which settles whose an id is that several name.
@@ -619,7 +622,9 @@ mod tests {
         let text = r#"{"mcpServers":{"a":{"url":"ws://h"},"a":{"url":"ws://i"}}}"#;
         let error = mistake(text);
         assert!(error.reason.contains("\"a\" stands twice"), "{error}");
-        assert_eq!(parse(text).unwrap().servers, [Server::websocket("a", "ws://h")], "the first one plays");
+        let file = parse(text).unwrap();
+        assert_eq!(file.servers, [Server::websocket("a", "ws://h")], "the first one plays");
+        assert_eq!((file.repeated, file.left_out), (vec!["a".to_owned()], Vec::new()));
     }
 
     #[test]
@@ -921,6 +926,7 @@ mod tests {
         let ids: Vec<&str> = file.servers.iter().map(Server::id).collect();
         assert_eq!((ids.as_slice(), file.servers[0].metadata.get("name")), (&["a-b"][..], None));
         assert_eq!((file.diagnostics.len(), file.left_out.len()), (2, 0), "{:?}", file.diagnostics);
+        assert_eq!(file.repeated, ["a-b", "a-b"]);
     }
 
     #[test]

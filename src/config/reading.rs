@@ -249,6 +249,7 @@ impl Reader<'_> {
             servers: Vec::new(),
             disabled: Vec::new(),
             left_out: Vec::new(),
+            repeated: Vec::new(),
             diagnostics: Vec::new(),
             sources,
             settings,
@@ -265,8 +266,8 @@ impl Reader<'_> {
                 ServerState::Good(server) => file.servers.push(*server),
                 ServerState::Disabled => file.disabled.push(id),
                 ServerState::Wrong(_) => file.left_out.push(id),
-                // The one before it plays, or is left out itself.
-                ServerState::Repeated(_) => {}
+                // The other one plays, or is left out itself.
+                ServerState::Repeated(_) => file.repeated.push(id),
             }
         }
         file
