@@ -66,7 +66,9 @@ pub fn check(path: &Path) -> u8 {
     let of = |severity| found.iter().filter(|found| found.severity == severity).count();
     let mistakes = of(Severity::Error);
     let warnings = of(Severity::Warning) + loose.len();
-    say!("{}", summary(file.ok().as_ref(), mistakes, warnings));
+    // What reads a file for a host lets a host's own strategies pass, and pins that are about to be made.
+    let refused = found.iter().any(|found| found.severity == Severity::Error && found.server.is_none());
+    say!("{}", summary(file.ok().filter(|_| !refused).as_ref(), mistakes, warnings));
     if mistakes == 0 { 0 } else { MISUSED }
 }
 
