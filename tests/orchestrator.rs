@@ -882,3 +882,22 @@ async fn check_sums_up_each_kind_of_mistake_as_what_it_costs() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_file_is_taken_without_its_option_where_nothing_else_stands_and_told_elsewhere() {
+    let server = echo().await;
+    let (_folder, file) = config(&json!({"mcpServers": {"s": {"url": server.url()}}}).to_string());
+    for command in [vec!["check"], vec!["tools"], vec!["pin"], vec!["watch", "--once"]] {
+        let output = orchestrator().args(&command).arg(&file).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", text(&output.stderr));
+        let both =
+            orchestrator().args(&command).arg(&file).arg("--config").arg(&file).output().await.unwrap();
+        assert_eq!(both.status.code(), Some(2), "{command:?}");
+    }
+    for command in ["call", "load"] {
+        let output = orchestrator().arg(command).arg(&file).arg("echo").output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let hint = format!("hint: name the configuration with --config {}", file.display());
+        assert!(text(&output.stderr).contains(&hint), "{command}: {}", text(&output.stderr));
+    }
+}

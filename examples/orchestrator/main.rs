@@ -56,7 +56,7 @@ enum Command {
     Pin(PinArgs),
     /// Say every mistake of a configuration, and warnings, with their places; start nothing.
     #[command(after_help = CHECK_HELP)]
-    Check(Config),
+    Check(File),
     /// Make one `servers.json` out of the MCP configurations of other clients on this machine; start nothing.
     #[command(after_help = IMPORT_HELP)]
     Import(import::ImportArgs),
@@ -86,7 +86,7 @@ const PIN_HELP: &str = "Examples:
   orchestrator pin --config servers.json --wait 90s";
 const CHECK_HELP: &str = "Examples:
   orchestrator check
-  orchestrator check --config ~/.config/agent/servers.json";
+  orchestrator check ~/.config/agent/servers.json";
 const IMPORT_HELP: &str = "Examples:
   orchestrator import --dry-run                  # what is found, a line for each file
   orchestrator import --output servers.json && orchestrator check
@@ -126,6 +126,22 @@ struct Config {
     config: PathBuf,
 }
 
+/// The same for commands that take nothing else.
+#[derive(Args, Clone)]
+struct File {
+    /// The same as --config FILE.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    config: Config,
+}
+
+impl File {
+    fn path(&self) -> &Path {
+        self.file.as_deref().unwrap_or(&self.config.config)
+    }
+}
+
 /// How long servers are waited for.
 #[derive(Args, Clone, Copy)]
 struct Wait {
@@ -137,7 +153,7 @@ struct Wait {
 #[derive(Args)]
 struct ToolsArgs {
     #[command(flatten)]
-    config: Config,
+    file: File,
     #[command(flatten)]
     wait: Wait,
     /// Exit with 1 where a server is not ready.
@@ -148,7 +164,7 @@ struct ToolsArgs {
 #[derive(Args)]
 struct PinArgs {
     #[command(flatten)]
-    config: Config,
+    file: File,
     #[command(flatten)]
     wait: Wait,
 }
@@ -196,6 +212,13 @@ enum Urgency {
 impl Target {
     /// The call, unless its arguments are wrong, which is told.
     fn call(&self) -> Result<Call, u8> {
+        if is_configuration(&self.tool) {
+            let file = &self.tool;
+            note!(
+                "{file} is a file, and a tool is expected here\nhint: name the configuration with --config {file}"
+            );
+            return Err(MISUSED);
+        }
         let arguments = arguments::read(&self.arguments).map_err(|mistake| {
             if output::for_people() {
                 note!("{mistake}");
@@ -238,6 +261,12 @@ impl Target {
         }
         Ok(call)
     }
+}
+
+/// Whether this names a configuration that is there, which some commands take without `--config`.
+fn is_configuration(tool: &str) -> bool {
+    let path = Path::new(tool);
+    path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc") && path.is_file()
 }
 
 #[derive(Args)]
@@ -334,7 +363,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> u8 {
     // What is over within moments is ended by the signal itself.
     let stop = match command {
-        Command::Check(config) => return diagnostics::check(&config.config),
+        Command::Check(file) => return diagnostics::check(file.path()),
         Command::Import(args) => return import::run(&args),
         Command::Schema => {
             output::json(&ConfigFile::schema());
@@ -421,8 +450,8 @@ fn text_of(path: &Path) -> Result<String, String> {
 }
 
 async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
-    let config = &args.config;
-    let troupe = match start(&config.config).await {
+    let path = args.file.path();
+    let troupe = match start(path).await {
         Ok(troupe) => troupe,
         Err(code) => return code,
     };
@@ -450,7 +479,7 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     }
     let unknown = troupe.cache().unknown_tools();
     for rule in &unknown {
-        note!("{}: {rule}", config.config.display());
+        note!("{}: {rule}", path.display());
     }
     let tools: Vec<_> = troupe
         .tools()
@@ -476,8 +505,7 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
 }
 
 async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
-    let config = &args.config;
-    let path = &config.config;
+    let path = args.file.path();
     let mut file = match diagnostics::watch(path).read().await {
         Ok(file) => file,
         Err(error) => {
@@ -495,7 +523,7 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
     let troupe = match Troupe::builder().config(file).start().await {
         Ok(troupe) => troupe,
         Err(error) => {
-            note!("{}: {error}", config.config.display());
+            note!("{}: {error}", path.display());
             return MISUSED;
         }
     };
