@@ -430,4 +430,25 @@ mcp.json:3:22: error: mcpServers.old.type: the old HTTP+SSE transport is not
             assert!(found[0].to_string().contains("HTTP+SSE"), "{found:?}");
         }
     }
+    #[test]
+    fn a_file_that_is_no_object_of_servers_is_told_with_what_one_looks_like() {
+        for (text, advice) in [
+            ("", "begin with {\"mcpServers\": {\"NAME\": {\"command\": …}}}"),
+            ("mcpServers:\n  a: b", "begin with {\"mcpServers\""),
+            ("[]", "write {\"mcpServers\""),
+            ("[{\"command\": \"x\"}]", "write {\"mcpServers\""),
+            ("\"text\"", "write {\"mcpServers\""),
+            ("7", "write {\"mcpServers\""),
+            ("null", "write {\"mcpServers\""),
+            ("{\"context_servers\": {}}", "write \"mcpServers\" in place of \"context_servers\""),
+            ("{\"x\": 1}", "put the servers into \"mcpServers\""),
+            ("{\"mcpServers\": [{\"name\": \"a\"}]}", "write each as \"NAME\": {\"command\""),
+        ] {
+            let found = ConfigFile::mistakes(text);
+            let told = found[0].advice.as_deref().unwrap_or_default();
+            assert!(found.len() == 1 && told.starts_with(advice), "{text}: {found:?}");
+            let refused = ConfigFile::parse(text).unwrap_err();
+            assert!(refused.reason.ends_with(told), "{text}: {refused}");
+        }
+    }
 }

@@ -23,6 +23,19 @@ pub(super) const WHOLE: &str = "servers.json";
 const MCP_SERVERS: &str = "mcpServers";
 const SERVERS: &str = "servers";
 
+/// The same in files of Zed, opencode and Codex, whose servers may be written in another way.
+const KEYS_OF_SERVERS: [&str; 3] = ["context_servers", "mcp", "mcp_servers"];
+
+/// What a file looks like.
+fn shape(verb: &str) -> String {
+    format!("{verb} {{\"{MCP_SERVERS}\": {{\"NAME\": {{\"command\": …}}}}}}")
+}
+
+/// Whether a text that is no JSON is nothing like an object.
+fn no_object(reason: &str) -> bool {
+    reason == text::EMPTY || reason == text::NO_OBJECT
+}
+
 /// What else has a meaning beside the servers.
 const SCHEMA: &str = "$schema";
 const INPUTS: &str = "inputs";
@@ -147,10 +160,10 @@ pub(crate) fn read(text: &str, variables: &Variables, knowing: &Knowing<'_>) -> 
     let root = match text::read(text) {
         Ok(root) => root,
         Err(Unreadable { span, reason }) => {
-            let error = ConfigError::new(WHOLE, reason);
-            let finding =
-                Finding { severity: Severity::Error, span, server: None, error: error.clone(), advice: None };
-            return Reading { file: Err(error), diagnostics: placed(vec![finding], text, false) };
+            let error = ConfigError::new(WHOLE, reason.as_str());
+            let advice = no_object(&reason).then(|| shape("begin with"));
+            let finding = Finding { severity: Severity::Error, span, server: None, error, advice };
+            return Reading { file: Err(finding.joined()), diagnostics: placed(vec![finding], text, false) };
         }
     };
     let file = reader.file(&root, knowing);
@@ -276,7 +289,7 @@ impl Reader<'_> {
     /// The servers, and the key that they stand under; the empty one where they are the whole file.
     fn servers_of<'n>(&mut self, root: &'n Node) -> Option<(&'static str, &'n Node)> {
         let Some(entries) = root.entries() else {
-            self.refuse(root.find("", false), WHOLE, "is no object of servers", None);
+            self.refuse(root.find("", false), WHOLE, "is no object of servers", shape("write"));
             return None;
         };
         let top = match (root.get(MCP_SERVERS), root.get(SERVERS)) {
@@ -312,7 +325,11 @@ impl Reader<'_> {
                 self.refuse(entry.span, &key, format!("unknown key `{key}`"), advice);
             }
             None => {
-                let advice = format!("put the servers into \"{MCP_SERVERS}\": {{ … }}");
+                let of_others = KEYS_OF_SERVERS.iter().find(|key| root.get(key).is_some());
+                let advice = match of_others {
+                    Some(key) => format!("write \"{MCP_SERVERS}\" in place of \"{key}\""),
+                    None => format!("put the servers into \"{MCP_SERVERS}\": {{ … }}"),
+                };
                 self.refuse(root.find("", false), WHOLE, format!("has no {MCP_SERVERS}"), advice);
             }
         }
@@ -425,7 +442,8 @@ impl Reader<'_> {
     ) -> Vec<ReadServer> {
         let Some(entries) = servers.entries() else {
             let span = servers.span;
-            self.refuse(span, top, "invalid type: expected an object of servers by name", None);
+            let advice = "write each as \"NAME\": {\"command\": …} or \"NAME\": {\"url\": …}".to_owned();
+            self.refuse(span, top, "invalid type: expected an object of servers by name", advice);
             return Vec::new();
         };
         let mut read: Vec<ReadServer> = Vec::with_capacity(entries.len());

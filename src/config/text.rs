@@ -67,13 +67,17 @@ pub(super) struct Unreadable {
     pub reason: String,
 }
 
+/// What is said of a text that has no beginning of an object.
+pub(super) const EMPTY: &str = "is empty";
+pub(super) const NO_OBJECT: &str = "is no JSON: it does not begin with {";
+
 /// Reads a text.
 pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
     let body = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let skipped = text.len().saturating_sub(body.len());
     let parsed = parse_to_ast(body, &CollectOptions::default(), &DIALECT);
     match parsed.map_err(|error| unreadable(body, &error)).and_then(|parsed| {
-        let empty = || Unreadable { span: Span { start: 0, end: 0 }, reason: "is empty".to_owned() };
+        let empty = || Unreadable { span: Span { start: 0, end: 0 }, reason: EMPTY.to_owned() };
         parsed.value.ok_or_else(empty)
     }) {
         Ok(value) => node(&value, skipped),
@@ -127,7 +131,7 @@ fn unreadable(text: &str, error: &ParseError) -> Unreadable {
     {
         // The whole is something else, such as TOML or YAML.
         let start = text.len().saturating_sub(begin.len());
-        let reason = "is no JSON: it does not begin with {".to_owned();
+        let reason = NO_OBJECT.to_owned();
         return Unreadable { span: Span { start, end: start }, reason };
     }
     let reason = match error.kind() {
