@@ -901,3 +901,36 @@ async fn a_file_is_taken_without_its_option_where_nothing_else_stands_and_told_e
         assert!(text(&output.stderr).contains(&hint), "{command}: {}", text(&output.stderr));
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_others_may_write_is_told_once_whoever_reads_it() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("servers.json");
+    // Two sources that read the same: a folder, and a file in it.
+    std::fs::create_dir(folder.path().join("more")).unwrap();
+    let other = folder.path().join("more/one.json");
+    std::fs::write(&other, r#"{"mcpServers":{}}"#).unwrap();
+    let sources = json!([
+        {"type": "file", "name": "folder", "path": folder.path().join("more")},
+        {"type": "file", "name": "file", "path": other},
+    ]);
+    std::fs::write(&file, json!({"mcpServers": {}, "discovery": sources}).to_string()).unwrap();
+    let open = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    open(&file, 0o666);
+    open(&other, 0o666);
+    open(&folder.path().join("more"), 0o777);
+    for command in ["check", "tools"] {
+        let output = orchestrator().arg(command).arg(&file).env("RUST_LOG", "info").output().await.unwrap();
+        let told = text(&output.stderr);
+        let told: Vec<&str> =
+            told.lines().filter(|line| line.contains("may be written by everyone")).collect();
+        assert_eq!(told.len(), 3, "{command}: {told:#?}");
+        for path in [&*file, &*other, &*folder.path().join("more")] {
+            let of = |line: &&&str| line.contains(&format!("{} may be", path.display()));
+            assert_eq!(told.iter().filter(of).count(), 1, "{command}: {told:#?}");
+        }
+    }
+}

@@ -79,7 +79,13 @@ impl ConfigFile {
             Place::File { path, .. } => permissions::of(path),
             Place::Dns { .. } | Place::Consul { .. } | Place::Etcd { .. } => None,
         });
-        permissions::of_file(path.as_ref()).chain(of_sources).collect()
+        let mut found: Vec<LoosePermissions> = Vec::new();
+        for loose in permissions::of_file(path.as_ref()).chain(of_sources) {
+            if !found.contains(&loose) {
+                found.push(loose);
+            }
+        }
+        found
     }
 }
 
