@@ -7,7 +7,9 @@ mod common;
 
 use common::{echo, end, event, kind, ready, start};
 use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
-use mcp_troupe::{Call, CallErrorKind, Delivery, Dialect, EraChoice, Event, RegisterError, Server, Troupe};
+use mcp_troupe::{
+    Call, CallErrorKind, Delivery, Dialect, EraChoice, Event, Readiness, RegisterError, Server, Troupe,
+};
 use serde_json::{Value, json};
 
 async fn echo_server() -> ScriptedServer {
@@ -90,6 +92,33 @@ async fn tools_that_change_are_listed_again_and_told() {
     assert!(troupe.call(Call::tool("new")).await.is_ok());
     assert!(matches!(kind(troupe.call(echo()).await), CallErrorKind::UnknownTool { .. }));
     end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_change_of_tools_that_are_not_offered_is_not_told() {
+    let server =
+        ScriptedServer::builder().tool("echo", Script::Echo).tool("hidden", Script::Echo).start().await;
+    for choice in [
+        Server::websocket("s", server.url()).without_tools(["hidden"]),
+        Server::websocket("s", server.url()).only_tools(["echo", "new"]),
+    ] {
+        server.set_script("hidden", Script::Echo);
+        server.remove_tool("new");
+        let troupe = Troupe::builder().server(choice).start().await.unwrap();
+        let mut events = troupe.events();
+        troupe.ready(Readiness::All).await.unwrap();
+        server.remove_tool("hidden");
+        server.set_script("new", Script::Echo);
+        server.announce_tools();
+        let mut told = Vec::new();
+        while !told.contains(&"new".to_owned()) {
+            let change = event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+            let Event::OfferChanged { added, removed, changed, .. } = change else { unreachable!() };
+            told.extend([added, removed, changed].concat());
+        }
+        assert!(!told.contains(&"hidden".to_owned()), "{told:?}");
+        end(troupe).await;
+    }
 }
 
 #[tokio::test]
