@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{echo, end, event, kind, ready, start};
 use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
 use mcp_troupe::{
@@ -91,6 +93,27 @@ async fn tools_that_change_are_listed_again_and_told() {
     assert_eq!((added, removed), (vec!["new".to_owned()], vec!["echo".to_owned()]));
     assert!(troupe.call(Call::tool("new")).await.is_ok());
     assert!(matches!(kind(troupe.call(echo()).await), CallErrorKind::UnknownTool { .. }));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_misspelt_tool_whose_deadline_passes_names_whom_it_waited_for_and_what_looks_alike() {
+    let (good, silent) = (echo_server().await, ScriptedServer::builder().black_hole().start().await);
+    let troupe =
+        start([Server::websocket("good", good.url()), Server::websocket("silent", silent.url())]).await;
+    troupe.ready(Readiness::Any).await.unwrap();
+    let error = troupe.call(Call::tool("ecko").timeout(Duration::from_millis(50))).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::DeadlineExceeded { sent: false, .. }), "{error}");
+    assert_eq!(error.awaited().iter().map(|one| one.server.as_str()).collect::<Vec<_>>(), ["silent"]);
+    assert_eq!(error.near_names(), ["echo"]);
+    let told = error.to_string();
+    assert!(
+        told.contains("it waited for silent is starting") && told.contains("did you mean echo?"),
+        "{told}"
+    );
+    let json = serde_json::to_value(&error).unwrap();
+    assert_eq!((&json["servers"][0]["server"], &json["near"]), (&json!("silent"), &json!(["echo"])));
+    assert!(json["message"].as_str().unwrap().contains("silent is starting"), "{json}");
     end(troupe).await;
 }
 

@@ -304,6 +304,13 @@ fn who_waits_is_told_for_whom_in_one_line_of_the_terminal() {
     // No name is cut off by what another one does.
     assert_eq!(words(&two, 80), "4s · 2 are starting: npx, git");
     assert_eq!(words(&[], 80), "4s · waiting for the answer");
+    let of_call = |known, starting: &[(&str, Option<&str>)]| {
+        waiting::words_of_call("ecko", known, starting, Duration::from_secs(4), 80)
+    };
+    assert_eq!(of_call(false, &two), "4s · ecko is not known yet and waits for 2 servers: npx, git");
+    assert_eq!(of_call(false, &two[1..]), "4s · ecko is not known yet and waits for git");
+    assert_eq!(of_call(true, &two[..1]), "4s · ecko waits for npx: added 12 packages");
+    assert_eq!(of_call(true, &[]), "4s · waiting for the answer");
     let steering = [("npx", Some("\u{1b}[2J\nwide 端"))];
     for width in 1..60 {
         let line = words(&steering, width);

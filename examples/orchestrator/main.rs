@@ -31,7 +31,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use output::{note, say};
 use signals::Stop;
-use waiting::while_waiting;
+use waiting::{while_calling, while_waiting};
 
 /// Many MCP servers as one dependable tool set.
 #[derive(Parser)]
@@ -560,7 +560,7 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
     let answer = async {
         match args.progress {
             true => told(troupe.call_stream(request)).await,
-            false => while_waiting(&troupe, troupe.call(request)).await,
+            false => while_calling(&troupe, &args.target, troupe.call(request)).await,
         }
     };
     // Dropped, the call is cancelled at its server.
