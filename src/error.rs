@@ -186,6 +186,16 @@ pub enum Deadline {
     Idle,
 }
 
+impl Deadline {
+    /// What may have set it.
+    fn set_by(self) -> &'static str {
+        match self {
+            Self::Total => "set by the call, or by toolTimeouts, the server's timeout or callTimeout",
+            Self::Idle => "set by the call, or by callIdleTimeout",
+        }
+    }
+}
+
 impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -285,7 +295,7 @@ pub enum CallErrorKind {
         servers: Vec<UnavailableServer>,
     },
     /// Too many calls wait already.
-    #[error("overloaded: {waiting} calls wait, the limit is {limit}")]
+    #[error("overloaded: {waiting} calls wait, the limit is {limit} (mailbox.capacity)")]
     Overloaded {
         /// Calls that wait.
         waiting: usize,
@@ -295,7 +305,12 @@ pub enum CallErrorKind {
         retry_after: Option<Duration>,
     },
     /// The deadline passed.
-    #[error("{deadline} of {} exceeded {}", rounded(*timeout), if *sent { "while the server worked" } else { "before it was sent to a server" })]
+    #[error(
+        "{deadline} of {} exceeded {} ({})",
+        rounded(*timeout),
+        if *sent { "while the server worked" } else { "before it was sent to a server" },
+        deadline.set_by()
+    )]
     DeadlineExceeded {
         /// Which one.
         deadline: Deadline,
@@ -834,6 +849,27 @@ mod tests {
         assert!(total.to_string().contains(": deadline of 5s exceeded while the server worked"), "{total}");
         assert!(idle.to_string().contains(": idle deadline of 5s exceeded"), "{idle}");
         assert!(serde_json::to_string(&idle).unwrap().contains(r#""deadline":"idle""#));
+    }
+
+    #[test]
+    fn what_ends_at_a_limit_names_the_key_that_sets_it() {
+        let deadline = |deadline, sent| CallErrorKind::DeadlineExceeded {
+            deadline,
+            timeout: Duration::from_secs(5),
+            sent,
+        };
+        for (kind, key) in [
+            (CallErrorKind::Overloaded { waiting: 1, limit: 1, retry_after: None }, "mailbox.capacity"),
+            (CallErrorKind::TooLarge { bytes: 2, limit: 1 }, "limits.messageBytesMax"),
+            (deadline(Deadline::Total, false), "callTimeout"),
+            (deadline(Deadline::Total, true), "callTimeout"),
+            (deadline(Deadline::Idle, true), "callIdleTimeout"),
+        ] {
+            let row = format!("| `{}`", kind.name());
+            assert!(error(kind.clone()).to_string().contains(key), "{kind}");
+            let page = include_str!("../docs/errors.md").lines().filter(|line| line.starts_with(&row));
+            assert!(page.clone().count() > 0 && page.into_iter().any(|line| line.contains(key)), "{row}");
+        }
     }
 
     #[test]
