@@ -239,6 +239,48 @@ async fn a_load_without_a_success_is_exit_1() {
 }
 
 #[tokio::test]
+async fn a_load_of_a_tool_that_nobody_offers_ends_at_once_and_says_why() {
+    let server = echo().await;
+    let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
+    // Longer than any test runs.
+    let arguments = ["ecko", "--duration", "1h", "--concurrency", "4"];
+    let output = run("load", &servers, &arguments).await;
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("4 calls, 4 answered, 0 ok"), "{told}");
+    assert!(
+        told.contains("error unknown-tool: 4, the first: ecko: unknown tool, did you mean echo?"),
+        "{told}"
+    );
+    let output = run("load", &servers, &[&arguments[..], &["--json"]].concat()).await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = report["first_errors"]["unknown-tool"].as_str().unwrap();
+    assert!(first.contains("did you mean echo?") && report["errors"]["unknown-tool"] == 4, "{report}");
+}
+
+#[tokio::test]
+async fn a_load_waits_as_long_as_an_error_says_before_it_calls_again() {
+    // One that is reached once, so that the load begins, and never again.
+    let mut gone = echo().await;
+    let good = ScriptedServer::builder().tool("other", Script::Echo).start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let servers = json!({
+        "mcpServers": {"gone": {"url": gone.url()}, "good": {"url": good.url()}},
+        "troupe": {"knownLists": folder.path().join("lists.json")},
+    })
+    .to_string();
+    assert!(run("tools", &servers, &[]).await.status.success());
+    gone.stop_listening().await;
+    let arguments = ["echo", "--duration", "3s", "--concurrency", "1", "--json"];
+    let output = run("load", &servers, &arguments).await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // Each error says 100 ms at least, so that 3 s have room for some thirty; without a pause there are thousands.
+    let calls = report["calls"].as_u64().unwrap();
+    assert!(output.status.code() == Some(1) && (1..=31).contains(&calls), "{report}");
+    assert!(report["first_errors"]["unavailable"].as_str().unwrap().contains("gone is down"), "{report}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_down_or_still_starting_is_no_matter_of_a_call_to_another() {
     let (good, silent) = (echo().await, ScriptedServer::builder().black_hole().start().await);
     let servers = json!({"mcpServers": {

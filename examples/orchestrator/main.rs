@@ -111,7 +111,9 @@ Exit codes:
 const LOAD_HELP: &str = "Examples:
   orchestrator load echo message=hi --concurrency 8 --duration 10s
   orchestrator load echo --calls 1000 --json | jq .latency_us
-Ctrl-C ends it, cancels the calls that are open and prints the account so far. Exit 1 where no call succeeded.";
+Ctrl-C ends it, cancels the calls that are open and prints the account so far. After an error
+that says when to call again a caller waits so long. A tool that nobody offers ends it at once, unless --reload may bring
+one. Exit 1 where no call succeeded.";
 const WATCH_HELP: &str = "Examples:
   orchestrator watch --config servers.json
   orchestrator watch --once > picture.txt";
