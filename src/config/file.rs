@@ -18,7 +18,7 @@ use super::source::WrittenSource;
 use super::{
     BreakerSettings, ConfigError, Diagnostic, Dialect, Endpoint, EraChoice, LoosePermissions, Place,
     PoolSettings, ProxyChoice, Server, Settings, Severity, SourceConfig, SubprotocolChoice, TlsOptions,
-    ToolChoice, address, duration, permissions, shown,
+    ToolChoice, address, duration, permissions, reading, shown,
 };
 use crate::secret::Secret;
 
@@ -70,6 +70,21 @@ impl ConfigFile {
         for found in self.diagnostics.iter().filter(|found| found.severity == Severity::Error) {
             tracing::warn!("servers.json:{found}");
         }
+    }
+
+    /// Reads a text in the dialect of a `servers.json`, and says nothing of what it means: JSON with comments and trailing commas,
+    /// with or without a byte order mark, for files of other programs that are written so. Of a key that stands twice the last
+    /// counts.
+    ///
+    /// ```
+    /// let value = mcp_troupe::ConfigFile::json("{ // theirs\n \"theme\": \"dark\", }").unwrap();
+    /// assert_eq!(value["theme"], "dark");
+    /// ```
+    ///
+    /// # Errors
+    /// Why it is no JSON, with the place: one diagnostic, which quotes nothing of the text.
+    pub fn json(text: &str) -> Result<Value, Vec<Diagnostic>> {
+        reading::value(text)
     }
 
     /// Files and folders that start commands and that others than their owners may write: the `servers.json` at `path`, the

@@ -154,15 +154,25 @@ pub(crate) struct Reading {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// Reads a text in the dialect of a `servers.json`, whatever it says. Of a key that stands twice the last counts.
+pub(super) fn value(text: &str) -> Result<Value, Vec<Diagnostic>> {
+    let root = text::read(text).map_err(|unreadable| placed(vec![no_json(unreadable)], text, false))?;
+    Ok(root.value())
+}
+
+fn no_json(Unreadable { span, reason }: Unreadable) -> Finding {
+    let advice = no_object(&reason).then(|| shape("begin with"));
+    let error = ConfigError::new(WHOLE, reason);
+    Finding { severity: Severity::Error, span, server: None, error, advice }
+}
+
 /// Reads the text of a `servers.json`.
 pub(crate) fn read(text: &str, variables: &Variables, knowing: &Knowing<'_>) -> Reading {
     let mut reader = Reader { variables, findings: Vec::new() };
     let root = match text::read(text) {
         Ok(root) => root,
-        Err(Unreadable { span, reason }) => {
-            let error = ConfigError::new(WHOLE, reason.as_str());
-            let advice = no_object(&reason).then(|| shape("begin with"));
-            let finding = Finding { severity: Severity::Error, span, server: None, error, advice };
+        Err(unreadable) => {
+            let finding = no_json(unreadable);
             return Reading { file: Err(finding.joined()), diagnostics: placed(vec![finding], text, false) };
         }
     };
