@@ -189,7 +189,9 @@ pub(super) fn every_mistake<T>(
                 let again = remove(&mut value, &error.key);
                 // How a server is reached shapes what else it may say: without it the rest cannot be judged.
                 let shaping = matches!(error.key.as_str(), "url" | "command" | "type");
-                wrong.push(error);
+                if !lacks_what_was_taken_out(&error, &wrong) {
+                    wrong.push(error);
+                }
                 if !again || shaping {
                     break;
                 }
@@ -197,6 +199,15 @@ pub(super) fn every_mistake<T>(
         }
     }
     (None, wrong)
+}
+
+/// Whether a key is missing only because it was wrong, and so taken out.
+fn lacks_what_was_taken_out(error: &ConfigError, wrong: &[ConfigError]) -> bool {
+    let missing = error.reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    missing.is_some_and(|missing| {
+        let key = if error.key.is_empty() { missing.to_owned() } else { format!("{}.{missing}", error.key) };
+        wrong.iter().any(|wrong| wrong.key == key)
+    })
 }
 
 /// Reads a value; a mistake names its key as a path.
@@ -449,6 +460,22 @@ mcp.json:3:22: error: mcpServers.old.type: the old HTTP+SSE transport is not
             assert!(found.len() == 1 && told.starts_with(advice), "{text}: {found:?}");
             let refused = ConfigFile::parse(text).unwrap_err();
             assert!(refused.reason.ends_with(told), "{text}: {refused}");
+        }
+    }
+    #[test]
+    fn a_key_that_is_wrong_is_not_told_again_as_missing() {
+        for (text, keys) in [
+            (r#"{"mcpServers":{},"troupe":{"pins":{"file":"/no/such/file"}}}"#, vec!["troupe.pins.file"]),
+            (
+                r#"{"mcpServers":{},"troupe":{"pins":{"file":7},"colour":1}}"#,
+                vec!["troupe.pins.file", "troupe.colour"],
+            ),
+            (r#"{"mcpServers":{},"troupe":{"pins":{}}}"#, vec!["troupe.pins"]),
+            (r#"{"mcpServers":{},"discovery":[{"type":"fiel","path":"p"}]}"#, vec!["discovery[0].type"]),
+            (r#"{"mcpServers":{},"discovery":[{"type":7}]}"#, vec!["discovery[0].type"]),
+        ] {
+            let found: Vec<String> = found(text).into_iter().map(|(_, _, key)| key).collect();
+            assert_eq!(found, keys, "{text}");
         }
     }
 }
