@@ -1074,4 +1074,17 @@ mod tests {
             assert_eq!(read(server).diagnostics, [], "{server}");
         }
     }
+    #[test]
+    fn a_header_that_is_wrong_is_told_at_the_headers_and_not_at_the_url() {
+        for (server, key) in [
+            (r#"{"url":"http://h","headers":{"A b":"s3cret"}}"#, "headers"),
+            (r#"{"url":"ws://h","headers":{"A":"s3cret\n"}}"#, "headers"),
+            (r#"{"url":"http://h","headers":{"MCP-Session-Id":"s3cret"}}"#, "headers"),
+            (r#"{"url":"http://h","bearer":"s3cret\n"}"#, "bearer"),
+        ] {
+            let error = mistake(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#));
+            assert_eq!(error.key, format!("mcpServers.a.{key}"), "{error}");
+            assert!(error.reason.contains("header") && !error.reason.contains("s3cret"), "{error}");
+        }
+    }
 }

@@ -629,6 +629,10 @@ impl Reader<'_> {
             error.key = spelling.unwrap_or("type").to_owned();
             return (error, Some(NO_SSE_ADVICE.to_owned()));
         }
+        // The token is a header too.
+        if error.key == "headers" && node.get("headers").is_none() && node.get("bearer").is_some() {
+            error.key = "bearer".to_owned();
+        }
         if error.key == "url" {
             let spelling = ["url", "httpUrl", "serverUrl"].into_iter().find(|key| node.get(key).is_some());
             error.key = spelling.unwrap_or("url").to_owned();
