@@ -518,7 +518,10 @@ impl WrittenServer {
             Kind::Stdio => ("stdio", [&of_url, &of_websocket, &of_http]),
         };
         match others.concat().iter().find(|(_, given)| *given) {
-            Some((key, _)) => Err(ConfigError::new(*key, format!("has no meaning for a {kind} server"))),
+            Some((key, _)) => {
+                let article = if kind == "http" { "an" } else { "a" };
+                Err(ConfigError::new(*key, format!("has no meaning for {article} {kind} server")))
+            }
             None => Ok(()),
         }
     }
@@ -1086,5 +1089,51 @@ mod tests {
             assert_eq!(error.key, format!("mcpServers.a.{key}"), "{error}");
             assert!(error.reason.contains("header") && !error.reason.contains("s3cret"), "{error}");
         }
+    }
+    #[test]
+    fn a_list_in_place_of_an_object_is_a_mistake_at_any_depth() {
+        for (text, key) in [
+            (r#"{"mcpServers":{},"troupe":[]}"#, "troupe"),
+            (r#"{"mcpServers":{},"troupe":{"pool":[]}}"#, "troupe.pool"),
+            (r#"{"mcpServers":{},"troupe":{"restart":{"backoff":["1s"]}}}"#, "troupe.restart.backoff"),
+            (r#"{"mcpServers":{},"discovery":[["file"]]}"#, "discovery[0]"),
+            (
+                r#"{"mcpServers":{},"discovery":[{"type":"file","path":"p","rules":[]}]}"#,
+                "discovery[0].rules",
+            ),
+            (r#"{"mcpServers":{"a":{"command":"c","pool":[1,2]}}}"#, "mcpServers.a.pool"),
+            (r#"{"mcpServers":{"a":{"command":"c","breaker":[]}}}"#, "mcpServers.a.breaker"),
+            (r#"{"mcpServers":{"a":{"url":"https://h","tls":[]}}}"#, "mcpServers.a.tls"),
+        ] {
+            let found = ConfigFile::mistakes(text);
+            let told: Vec<_> = found.iter().map(|found| (&*found.error.key, &*found.error.reason)).collect();
+            assert_eq!(told, [(key, "invalid type: a list, expected an object")], "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_that_many_make_are_told_with_what_to_write() {
+        for (server, advice) in [
+            (r#"{"command":["npx","-y","x"]}"#, "its first item alone, and the others into args"),
+            (r#"{"command":"npx","args":"-y x"}"#, "each argument as an item of a list"),
+            (r#"{"command":"npx","env":["A=B"]}"#, r#"write {"NAME": "value"}"#),
+            (r#"{"url":"http://h","headers":"A: b"}"#, r#"write {"NAME": "value"}"#),
+            (r#"{"command":"npx","environment":{"A":"b"}}"#, "did you mean `env`?"),
+            (r#"{"cmd":"npx"}"#, "did you mean `command`?"),
+            (r#""npx""#, r#"write {"command": …} or {"url": …}"#),
+        ] {
+            let found = ConfigFile::mistakes(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#));
+            let told = found[0].advice.as_deref().unwrap_or_default();
+            assert!(found.len() == 1 && told.contains(advice), "{server}: {found:?}");
+        }
+        let file = parse(r#"{"mcpServers":{"a":{"url":"http://h","bearer":"Bearer s3cret"}}}"#).unwrap();
+        let told = file.diagnostics[0].to_string();
+        assert!(file.servers.len() == 1 && told.contains("write the token alone"), "{told}");
+        assert!(!told.contains("s3cret"), "{told}");
+        let nested = mistake(r#"{"mcp":{"servers":{"a":{"command":"x"}}}}"#);
+        assert!(
+            nested.reason.contains(r#"put what stands under "mcp.servers" under "mcpServers""#),
+            "{nested}"
+        );
     }
 }

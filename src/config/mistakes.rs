@@ -210,6 +210,24 @@ fn lacks_what_was_taken_out(error: &ConfigError, wrong: &[ConfigError]) -> bool 
     })
 }
 
+/// Finds lists where objects belong, by a value that has an object at each of those places: serde would take them as an object's
+/// values in their order.
+pub(super) fn lists_for_objects(value: &Value, pattern: &Value, at: &str, found: &mut Vec<ConfigError>) {
+    match (value, pattern) {
+        (Value::Array(_), Value::Object(_)) => {
+            found.push(ConfigError::new(at, "invalid type: a list, expected an object"));
+        }
+        (Value::Object(entries), Value::Object(known)) => {
+            for (key, value) in entries {
+                let Some(pattern) = known.get(key) else { continue };
+                let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                lists_for_objects(value, pattern, &at, found);
+            }
+        }
+        (_, _) => {}
+    }
+}
+
 /// Reads a value; a mistake names its key as a path.
 pub(super) fn read_value<'de, T: Deserialize<'de>>(value: &'de Value) -> Result<T, ConfigError> {
     serde_path_to_error::deserialize(value).map_err(shown::mistake)

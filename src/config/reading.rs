@@ -7,7 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::expand::{Variables, looks_unexpanded};
 use super::file::{NO_SSE, NO_SSE_ADVICE, WrittenServer};
-use super::mistakes::{Finding, every_mistake, near, placed, read_value, remove, unknown_key, unknown_word};
+use super::mistakes::{
+    Finding, every_mistake, lists_for_objects, near, placed, read_value, remove, unknown_key, unknown_word,
+};
 use super::source::WrittenSource;
 use super::text::{Entry, Node, Span, Unreadable};
 use super::{
@@ -337,6 +339,9 @@ impl Reader<'_> {
             None => {
                 let of_others = KEYS_OF_SERVERS.iter().find(|key| root.get(key).is_some());
                 let advice = match of_others {
+                    Some(key) if root.get(key).is_some_and(|inner| inner.get(SERVERS).is_some()) => {
+                        format!("put what stands under \"{key}.{SERVERS}\" under \"{MCP_SERVERS}\"")
+                    }
                     Some(key) => format!("write \"{MCP_SERVERS}\" in place of \"{key}\""),
                     None => format!("put the servers into \"{MCP_SERVERS}\": {{ … }}"),
                 };
@@ -389,11 +394,19 @@ impl Reader<'_> {
             settings.pins.as_ref().map_or(Ok(()), knowing.pins)?;
             Ok(settings)
         };
-        let value = node.map_or_else(|| Value::Object(Map::new()), Node::value);
+        let mut value = node.map_or_else(|| Value::Object(Map::new()), Node::value);
+        let mut lists = Vec::new();
+        let pattern = serde_json::to_value(Settings::default()).unwrap_or_default();
+        lists_for_objects(&value, &pattern, "", &mut lists);
+        for error in &lists {
+            if !remove(&mut value, &error.key) {
+                value = Value::Object(Map::new());
+            }
+        }
         // Whether one mistake refuses the whole does not hang on another.
         let strict = value.get("strict").and_then(Value::as_bool).unwrap_or_default();
-        let (settings, wrong) = every_mistake(value, read);
-        self.mistakes_of(root, TROUPE, wrong);
+        let (settings, further) = every_mistake(value, read);
+        self.mistakes_of(root, TROUPE, lists.into_iter().chain(further).collect());
         self.repeated(node, TROUPE);
         settings.unwrap_or_else(|| Settings { strict, ..Settings::default() })
     }
@@ -406,10 +419,19 @@ impl Reader<'_> {
             return Vec::new();
         };
         let mut sources: Vec<SourceConfig> = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
+        for (index, mut item) in items.into_iter().enumerate() {
             let at = format!("{DISCOVERY}[{index}]");
             let mut wrong = Vec::new();
             search_references("", &item, &mut wrong);
+            let mut lists = Vec::new();
+            let pattern = serde_json::json!({"rules": {}, "tls": {}, "defaults": {}, "headers": {}});
+            lists_for_objects(&item, &pattern, "", &mut lists);
+            if item.is_array() {
+                self.mistakes_of(root, &at, lists);
+                continue;
+            }
+            lists.iter().for_each(|error| drop(remove(&mut item, &error.key)));
+            wrong.extend(lists);
             let read = |value: &Value| read_value::<WrittenSource>(value)?.into_source();
             let (source, further) = every_mistake(item, read);
             wrong.extend(further);
@@ -501,7 +523,8 @@ impl Reader<'_> {
         let Value::Object(mut value) = entry.node.value() else {
             let reason = "invalid type: expected an object that describes a server";
             let error = ConfigError::new(display, reason);
-            self.find(Severity::Error, entry.node.span, Some(id), error.clone(), None);
+            let advice = Some("write {\"command\": …} or {\"url\": …}".to_owned());
+            self.find(Severity::Error, entry.node.span, Some(id), error.clone(), advice);
             return ServerState::Wrong(error);
         };
         let flag = |key: &str| value.get(key).and_then(Value::as_bool);
@@ -541,7 +564,21 @@ impl Reader<'_> {
             let advice = "what follows a program's name belongs into its args";
             warnings.push((error, Some(advice.to_owned())));
         }
+        if let Some(Value::String(token)) = value.get("bearer")
+            && token.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("bearer "))
+        {
+            let error =
+                ConfigError::new("bearer", "begins with the word Bearer, which is put before it anyway");
+            warnings.push((error, Some("write the token alone".to_owned())));
+        }
         warnings.extend(shell_words(&value));
+        for key in ["pool", "breaker", "tls", "metadata"] {
+            // serde would take a list as an object's values in their order.
+            if value.get(key).is_some_and(Value::is_array) {
+                wrong.push((ConfigError::new(key, "invalid type: a list, expected an object"), None));
+                value.remove(key);
+            }
+        }
         let expanded = self.expand(&mut value, &mut wrong);
         for key in AT_HOME {
             if let Some(Value::String(path)) = value.get_mut(key)
@@ -616,6 +653,7 @@ impl Reader<'_> {
     fn in_words_of_server(&self, error: ConfigError, node: &Node) -> (ConfigError, Option<String>) {
         let is_kind = KINDS_OF_KEYS.contains(&error.key.as_str());
         let (mut error, advice) = in_words(error, node);
+        let advice = advice_of_server(&error).or(advice);
         if is_kind && error.reason.starts_with("unknown variant") {
             // It is read only to be refused.
             if advice.as_deref().is_some_and(|advice| advice.contains("\"sse\"")) {
@@ -809,6 +847,38 @@ fn within(id: &str, error: ConfigError) -> ConfigError {
         Some(key) => ConfigError::new(key, error.reason),
         None => error,
     }
+}
+
+/// What other programs call a key of a server.
+const OTHER_NAMES: [(&str, &str); 9] = [
+    ("cmd", "command"),
+    ("arguments", "args"),
+    ("environment", "env"),
+    ("envVars", "env"),
+    ("workingDirectory", "cwd"),
+    ("workdir", "cwd"),
+    ("uri", "url"),
+    ("baseUrl", "url"),
+    ("endpoint", "url"),
+];
+
+/// What to do about a mistake that many make in the description of a server.
+fn advice_of_server(error: &ConfigError) -> Option<String> {
+    let ConfigError { key, reason } = error;
+    let of_type = |found: &str| reason.starts_with(&format!("invalid type: {found}, expected "));
+    let advice = match key.as_str() {
+        "command" if of_type("a list") => "write its first item alone, and the others into args",
+        "args" if of_type("a string") => "write each argument as an item of a list: [\"-y\", \"NAME\"]",
+        "env" | "headers" | "metadata" if of_type("a list") || of_type("a string") => {
+            "write {\"NAME\": \"value\"}"
+        }
+        _ if reason.starts_with("unknown key") => {
+            let (_, meant) = OTHER_NAMES.iter().find(|(other, _)| other == key)?;
+            return Some(format!("did you mean `{meant}`?"));
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
 }
 
 /// What is wrong, as people write it, and what was probably meant. Keys are those below `node`.
