@@ -569,7 +569,7 @@ impl CallError {
     }
 
     /// Servers that a call waited for when its deadline passed before it was sent, with what keeps each: those that may offer what
-    /// it names and have not told their tools, or that offer it and took no call. 32 at most, and none where all that it waited
+    /// it names and have not listed their tools, or that offer it and took no call. 32 at most, and none where all that it waited
     /// for was room.
     pub fn awaited(&self) -> &[UnavailableServer] {
         &self.0.awaited

@@ -116,8 +116,7 @@ impl Variables {
         self
     }
 
-    /// A path with the user's home in place of a leading `~`, as a shell would read it. None where it has no such, or nobody
-    /// knows the home.
+    /// A path with the user's home in place of a leading `~`. None where it has no such, or the home is not known.
     pub(super) fn at_home(&self, path: &str) -> Option<String> {
         let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
         Some(format!("{}{rest}", self.names.get("userHome")?.expose()))

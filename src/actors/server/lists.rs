@@ -411,7 +411,7 @@ impl ServerState {
         let offered = chosen(offer);
         differs |= differences(offer.of(kind), &new) != Default::default();
         *offer.of_mut(kind) = new;
-        // What the operator leaves out was never offered: nobody is told how it changes.
+        // What the operator leaves out is not offered, so that no event names how it changes.
         let (added, removed, changed) = differences(offered.of(kind), chosen(offer).of(kind));
         if !(added.is_empty() && removed.is_empty() && changed.is_empty()) {
             let mut names = ToldNames { room: NAMES_BYTES_MAX, more: 0 };
