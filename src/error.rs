@@ -189,6 +189,16 @@ pub enum Deadline {
     Idle,
 }
 
+impl Deadline {
+    /// What may have set it.
+    fn set_by(self) -> &'static str {
+        match self {
+            Self::Total => "set by the call, or by toolTimeouts, the server's timeout or callTimeout",
+            Self::Idle => "set by the call, or by callIdleTimeout",
+        }
+    }
+}
+
 impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -288,7 +298,7 @@ pub enum CallErrorKind {
         servers: Vec<UnavailableServer>,
     },
     /// Too many calls wait already.
-    #[error("overloaded: {waiting} calls wait, the limit is {limit}")]
+    #[error("overloaded: {waiting} calls wait, the limit is {limit} (mailbox.capacity)")]
     Overloaded {
         /// Calls that wait.
         waiting: usize,
@@ -298,7 +308,12 @@ pub enum CallErrorKind {
         retry_after: Option<Duration>,
     },
     /// The deadline passed.
-    #[error("{deadline} of {} exceeded {}", rounded(*timeout), if *sent { "while the server worked" } else { "before it was sent to a server" })]
+    #[error(
+        "{deadline} of {} exceeded {} ({})",
+        rounded(*timeout),
+        if *sent { "while the server worked" } else { "before it was sent to a server" },
+        deadline.set_by()
+    )]
     DeadlineExceeded {
         /// Which one.
         deadline: Deadline,
@@ -456,6 +471,8 @@ struct Details {
     lost_on: Vec<ServerId>,
     /// Names that look like what nobody who is up offers, where the kind has no place for them.
     near: Vec<String>,
+    /// Servers that it waited for when its deadline passed.
+    awaited: Vec<UnavailableServer>,
 }
 
 impl CallError {
@@ -467,9 +484,11 @@ impl CallError {
         server: Option<ServerId>,
         attempts: u32,
     ) -> Self {
-        let (mut tool, lost_on, near): (String, _, _) = (tool.into(), Vec::new(), Vec::new());
+        let mut tool = tool.into();
         tool.truncate(head(&tool, URI_BYTES_MAX).len());
-        Self(Box::new(Details { kind, request_id, tool, group: None, server, attempts, lost_on, near }))
+        let (lost_on, near, awaited) = (Vec::new(), Vec::new(), Vec::new());
+        let group = None;
+        Self(Box::new(Details { kind, request_id, tool, group, server, attempts, lost_on, near, awaited }))
     }
 
     /// The same with the group of the tool.
@@ -481,6 +500,12 @@ impl CallError {
     /// The same with the servers that lost or failed earlier attempts.
     pub(crate) fn lost_on(mut self, servers: Vec<ServerId>) -> Self {
         self.0.lost_on = servers;
+        self
+    }
+
+    /// The same with the servers that it waited for.
+    pub(crate) fn after_waiting_for(mut self, servers: Vec<UnavailableServer>) -> Self {
+        self.0.awaited = servers;
         self
     }
 
@@ -496,9 +521,10 @@ impl CallError {
 
     /// The error of another call that met a call of `tool` in place of a request of its own.
     pub(crate) fn shared_with(&self, tool: &str) -> Self {
-        let Details { kind, server, attempts, lost_on, near, .. } = &*self.0;
+        let Details { kind, server, attempts, lost_on, near, awaited, .. } = &*self.0;
         let mut own = Self::new(kind.clone(), RequestId::random(), tool, server.clone(), *attempts);
         own.0.near.clone_from(near);
+        own.0.awaited.clone_from(awaited);
         own.lost_on(lost_on.clone())
     }
 
@@ -543,6 +569,13 @@ impl CallError {
             CallErrorKind::UnknownTool { near, .. } | CallErrorKind::UnknownPrompt { near } => near,
             _ => &self.0.near,
         }
+    }
+
+    /// Servers that a call waited for when its deadline passed before it was sent, with what keeps each: those that may offer what
+    /// it names and have not listed their tools, or that offer it and took no call. 32 at most, and none where all that it waited
+    /// for was room.
+    pub fn awaited(&self) -> &[UnavailableServer] {
+        &self.0.awaited
     }
 
     /// What is known about the call's effect: that of the last attempt, unless an earlier one may have done something.
@@ -598,8 +631,9 @@ impl CallError {
     }
 
     fn sentence(&self) -> String {
-        let Details { kind, request_id, tool, group: _, server, attempts, lost_on: _, near } = &*self.0;
-        let near = near_names(near);
+        let Details { kind, request_id, tool, group: _, server, attempts, lost_on: _, near, awaited } =
+            &*self.0;
+        let (near, awaited) = (near_names(near), waited_for(awaited));
         let place = server.as_ref().map(|server| format!(" on {server}")).unwrap_or_default();
         let unknown = match self.outcome() {
             Delivery::Unknown => ", outcome unknown",
@@ -608,7 +642,7 @@ impl CallError {
         let plural = if *attempts == 1 { "" } else { "s" };
         let (shown, cut) = (head(tool, SHOWN_BYTES_MAX), if tool.len() > SHOWN_BYTES_MAX { "…" } else { "" });
         format!(
-            "{shown}{cut}{place}: {kind}{unknown}{near} (request {request_id}, {attempts} attempt{plural})"
+            "{shown}{cut}{place}: {kind}{awaited}{unknown}{near} (request {request_id}, {attempts} attempt{plural})"
         )
     }
 }
@@ -617,7 +651,7 @@ impl Serialize for CallError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("error", self.0.kind.name())?;
-        map.serialize_entry("message", &self.0.kind.to_string())?;
+        map.serialize_entry("message", &format!("{}{}", self.0.kind, waited_for(&self.0.awaited)))?;
         map.serialize_entry("request_id", self.request_id())?;
         map.serialize_entry("tool", self.tool())?;
         if let Some(group) = self.group() {
@@ -653,7 +687,15 @@ impl Serialize for CallError {
                     map.serialize_entry("near", &self.0.near)?;
                 }
             }
-            CallErrorKind::DeadlineExceeded { deadline, .. } => map.serialize_entry("deadline", deadline)?,
+            CallErrorKind::DeadlineExceeded { deadline, .. } => {
+                map.serialize_entry("deadline", deadline)?;
+                if !self.0.awaited.is_empty() {
+                    map.serialize_entry("servers", &self.0.awaited)?;
+                }
+                if !self.0.near.is_empty() {
+                    map.serialize_entry("near", &self.0.near)?;
+                }
+            }
             CallErrorKind::UnknownResource
             | CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
@@ -677,6 +719,10 @@ impl Serialize for CallError {
 
 fn joined(servers: &[UnavailableServer]) -> String {
     servers.iter().map(UnavailableServer::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn waited_for(servers: &[UnavailableServer]) -> String {
+    if servers.is_empty() { String::new() } else { format!("; it waited for {}", joined(servers)) }
 }
 
 fn near_names(near: &[String]) -> String {
@@ -806,6 +852,27 @@ mod tests {
         assert!(total.to_string().contains(": deadline of 5s exceeded while the server worked"), "{total}");
         assert!(idle.to_string().contains(": idle deadline of 5s exceeded"), "{idle}");
         assert!(serde_json::to_string(&idle).unwrap().contains(r#""deadline":"idle""#));
+    }
+
+    #[test]
+    fn what_ends_at_a_limit_names_the_key_that_sets_it() {
+        let deadline = |deadline, sent| CallErrorKind::DeadlineExceeded {
+            deadline,
+            timeout: Duration::from_secs(5),
+            sent,
+        };
+        for (kind, key) in [
+            (CallErrorKind::Overloaded { waiting: 1, limit: 1, retry_after: None }, "mailbox.capacity"),
+            (CallErrorKind::TooLarge { bytes: 2, limit: 1 }, "limits.messageBytesMax"),
+            (deadline(Deadline::Total, false), "callTimeout"),
+            (deadline(Deadline::Total, true), "callTimeout"),
+            (deadline(Deadline::Idle, true), "callIdleTimeout"),
+        ] {
+            let row = format!("| `{}`", kind.name());
+            assert!(error(kind.clone()).to_string().contains(key), "{kind}");
+            let page = include_str!("../docs/errors.md").lines().filter(|line| line.starts_with(&row));
+            assert!(page.clone().count() > 0 && page.into_iter().any(|line| line.contains(key)), "{row}");
+        }
     }
 
     #[test]

@@ -389,7 +389,7 @@ pub enum Event {
         #[serde(flatten)]
         transition: BreakerTransition,
     },
-    /// What a server offers was listed and differs from before.
+    /// What a server offers was listed and differs from before. Tools that its configuration leaves out are not named.
     OfferChanged {
         /// The server.
         server: ServerId,

@@ -32,7 +32,7 @@ pub struct Stats {
 }
 
 /// A server of the troupe, as the roster shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerInfo {
     /// The server.
@@ -65,7 +65,7 @@ pub struct ServerInfo {
 }
 
 /// How far the start of a server's process is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Starting {
     /// It waits until fewer processes are starting (`processes.startConcurrency`).
@@ -104,6 +104,64 @@ impl Starting {
     pub(crate) fn after(&self, former: Option<&str>, now: Instant) -> String {
         let former = former.map(|reason| format!("; before that: {reason}")).unwrap_or_default();
         self.sentence(now) + &former
+    }
+}
+
+/// Times as those that have passed, since a moment by itself says nothing: `since: 12s ago`.
+impl fmt::Debug for Starting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ago = |since: &Instant| rounded(Instant::now().saturating_duration_since(*since));
+        match self {
+            Self::Waiting { before, since } => f
+                .debug_struct("Waiting")
+                .field("before", before)
+                .field("since", &format_args!("{} ago", ago(since)))
+                .finish(),
+            Self::Running { since, limit, last_line } => f
+                .debug_struct("Running")
+                .field("since", &format_args!("{} ago", ago(since)))
+                .field("limit", limit)
+                .field("last_line", last_line)
+                .finish(),
+        }
+    }
+}
+
+/// The next attempt as the time that is left until then: `retry_at: in 3s`.
+impl fmt::Debug for ServerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            id,
+            group,
+            tags,
+            origin,
+            metadata,
+            endpoint,
+            status,
+            reason,
+            starting,
+            retry_at,
+            incarnation,
+            restarts,
+            tools,
+        } = self;
+        let left = retry_at.map(|at| rounded(at.saturating_duration_since(Instant::now())));
+        let left = left.map_or_else(|| "None".to_owned(), |left| format!("in {left}"));
+        f.debug_struct("ServerInfo")
+            .field("id", id)
+            .field("group", group)
+            .field("tags", tags)
+            .field("origin", origin)
+            .field("metadata", metadata)
+            .field("endpoint", endpoint)
+            .field("status", status)
+            .field("reason", reason)
+            .field("starting", starting)
+            .field("retry_at", &format_args!("{left}"))
+            .field("incarnation", incarnation)
+            .field("restarts", restarts)
+            .field("tools", tools)
+            .finish()
     }
 }
 
@@ -402,4 +460,40 @@ impl Totals {
 
 fn us<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(micros(*duration))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::duration::later;
+
+    #[tokio::test(start_paused = true)]
+    async fn moments_are_shown_as_the_time_to_them() {
+        let now = Instant::now();
+        let info = ServerInfo {
+            id: ServerId::new("s").unwrap(),
+            group: GroupId::from(&ServerId::new("s").unwrap()),
+            tags: Vec::new(),
+            origin: Origin::Configured,
+            metadata: BTreeMap::new(),
+            endpoint: "command".to_owned(),
+            status: ServerStatus::Disconnected,
+            reason: None,
+            starting: Some(Starting::Waiting { before: 2, since: now }),
+            retry_at: Some(later(now, Duration::from_secs(15))),
+            incarnation: Incarnation::FIRST,
+            restarts: 0,
+            tools: 0,
+        };
+        tokio::time::advance(Duration::from_secs(12)).await;
+        let shown = format!("{info:?}");
+        for part in ["retry_at: in 3s,", "since: 12s ago", "status: Disconnected", "before: 2"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        assert!(!shown.contains("Instant") && !shown.contains("tv_sec"), "{shown}");
+        let limit = Duration::from_secs(60);
+        let running = Starting::Running { since: now, limit, last_line: None };
+        assert_eq!(format!("{running:?}"), "Running { since: 12s ago, limit: 60s, last_line: None }");
+        assert!(format!("{:?}", ServerInfo { retry_at: None, ..info }).contains("retry_at: None"));
+    }
 }

@@ -5,9 +5,13 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{echo, end, event, kind, ready, start};
 use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
-use mcp_troupe::{Call, CallErrorKind, Delivery, Dialect, EraChoice, Event, RegisterError, Server, Troupe};
+use mcp_troupe::{
+    Call, CallErrorKind, Delivery, Dialect, EraChoice, Event, Readiness, RegisterError, Server, Troupe,
+};
 use serde_json::{Value, json};
 
 async fn echo_server() -> ScriptedServer {
@@ -90,6 +94,54 @@ async fn tools_that_change_are_listed_again_and_told() {
     assert!(troupe.call(Call::tool("new")).await.is_ok());
     assert!(matches!(kind(troupe.call(echo()).await), CallErrorKind::UnknownTool { .. }));
     end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_misspelt_tool_whose_deadline_passes_names_whom_it_waited_for_and_what_looks_alike() {
+    let (good, silent) = (echo_server().await, ScriptedServer::builder().black_hole().start().await);
+    let troupe =
+        start([Server::websocket("good", good.url()), Server::websocket("silent", silent.url())]).await;
+    troupe.ready(Readiness::Any).await.unwrap();
+    let error = troupe.call(Call::tool("ecko").timeout(Duration::from_millis(50))).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::DeadlineExceeded { sent: false, .. }), "{error}");
+    assert_eq!(error.awaited().iter().map(|one| one.server.as_str()).collect::<Vec<_>>(), ["silent"]);
+    assert_eq!(error.near_names(), ["echo"]);
+    let told = error.to_string();
+    assert!(
+        told.contains("it waited for silent is starting") && told.contains("did you mean echo?"),
+        "{told}"
+    );
+    let json = serde_json::to_value(&error).unwrap();
+    assert_eq!((&json["servers"][0]["server"], &json["near"]), (&json!("silent"), &json!(["echo"])));
+    assert!(json["message"].as_str().unwrap().contains("silent is starting"), "{json}");
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_change_of_tools_that_are_not_offered_is_not_told() {
+    let server =
+        ScriptedServer::builder().tool("echo", Script::Echo).tool("hidden", Script::Echo).start().await;
+    for choice in [
+        Server::websocket("s", server.url()).without_tools(["hidden"]),
+        Server::websocket("s", server.url()).only_tools(["echo", "new"]),
+    ] {
+        server.set_script("hidden", Script::Echo);
+        server.remove_tool("new");
+        let troupe = Troupe::builder().server(choice).start().await.unwrap();
+        let mut events = troupe.events();
+        troupe.ready(Readiness::All).await.unwrap();
+        server.remove_tool("hidden");
+        server.set_script("new", Script::Echo);
+        server.announce_tools();
+        let mut told = Vec::new();
+        while !told.contains(&"new".to_owned()) {
+            let change = event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+            let Event::OfferChanged { added, removed, changed, .. } = change else { unreachable!() };
+            told.extend([added, removed, changed].concat());
+        }
+        assert!(!told.contains(&"hidden".to_owned()), "{told:?}");
+        end(troupe).await;
+    }
 }
 
 #[tokio::test]

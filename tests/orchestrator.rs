@@ -239,6 +239,48 @@ async fn a_load_without_a_success_is_exit_1() {
 }
 
 #[tokio::test]
+async fn a_load_of_a_tool_that_nobody_offers_ends_at_once_and_says_why() {
+    let server = echo().await;
+    let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
+    // Longer than any test runs.
+    let arguments = ["ecko", "--duration", "1h", "--concurrency", "4"];
+    let output = run("load", &servers, &arguments).await;
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("4 calls, 4 answered, 0 ok"), "{told}");
+    assert!(
+        told.contains("error unknown-tool: 4, the first: ecko: unknown tool, did you mean echo?"),
+        "{told}"
+    );
+    let output = run("load", &servers, &[&arguments[..], &["--json"]].concat()).await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = report["first_errors"]["unknown-tool"].as_str().unwrap();
+    assert!(first.contains("did you mean echo?") && report["errors"]["unknown-tool"] == 4, "{report}");
+}
+
+#[tokio::test]
+async fn a_load_waits_as_long_as_an_error_says_before_it_calls_again() {
+    // One that is reached once, so that the load begins, and never again.
+    let mut gone = echo().await;
+    let good = ScriptedServer::builder().tool("other", Script::Echo).start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let servers = json!({
+        "mcpServers": {"gone": {"url": gone.url()}, "good": {"url": good.url()}},
+        "troupe": {"knownLists": folder.path().join("lists.json")},
+    })
+    .to_string();
+    assert!(run("tools", &servers, &[]).await.status.success());
+    gone.stop_listening().await;
+    let arguments = ["echo", "--duration", "3s", "--concurrency", "1", "--json"];
+    let output = run("load", &servers, &arguments).await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // Each error says 100 ms at least, so that 3 s have room for some thirty; without a pause there are thousands.
+    let calls = report["calls"].as_u64().unwrap();
+    assert!(output.status.code() == Some(1) && (1..=31).contains(&calls), "{report}");
+    assert!(report["first_errors"]["unavailable"].as_str().unwrap().contains("gone is down"), "{report}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_down_or_still_starting_is_no_matter_of_a_call_to_another() {
     let (good, silent) = (echo().await, ScriptedServer::builder().black_hole().start().await);
     let servers = json!({"mcpServers": {
@@ -304,6 +346,13 @@ fn who_waits_is_told_for_whom_in_one_line_of_the_terminal() {
     // No name is cut off by what another one does.
     assert_eq!(words(&two, 80), "4s · 2 are starting: npx, git");
     assert_eq!(words(&[], 80), "4s · waiting for the answer");
+    let of_call = |known, starting: &[(&str, Option<&str>)]| {
+        waiting::words_of_call("ecko", known, starting, Duration::from_secs(4), 80)
+    };
+    assert_eq!(of_call(false, &two), "4s · ecko is not known yet and waits for 2 servers: npx, git");
+    assert_eq!(of_call(false, &two[1..]), "4s · ecko is not known yet and waits for git");
+    assert_eq!(of_call(true, &two[..1]), "4s · ecko waits for npx: added 12 packages");
+    assert_eq!(of_call(true, &[]), "4s · waiting for the answer");
     let steering = [("npx", Some("\u{1b}[2J\nwide 端"))];
     for width in 1..60 {
         let line = words(&steering, width);
@@ -526,7 +575,7 @@ async fn a_check_writes_as_compilers_do_and_tells_warnings_apart() {
         ":5:26: warning: mcpServers.good.command:",
         "\n   6 |     \"old\": { \"type\": \"sse\", \"url\": \"http://127.0.0.1:9/sse\" },\n     |                      ^^^^^\n     = name",
         ":7:44: error: mcpServers.slow.timeout:",
-        "     = write \"60s\" or \"60ms\"",
+        "     = write \"60s\": 60 is probably meant in seconds",
         ":8:50: warning: mcpServers.off.wieght: unknown key",
         "did you mean `weight`?",
     ] {
@@ -843,4 +892,94 @@ async fn a_call_of_which_nothing_is_heard_ends_with_an_error_that_says_so() {
     let wrong = run("call", &servers, &["--progress", "--log-level", "loud", "silent"]).await;
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong.stderr).contains("emergency"), "{}", text(&wrong.stderr));
+}
+
+#[tokio::test]
+async fn check_sums_up_each_kind_of_mistake_as_what_it_costs() {
+    let good = r#""a":{"command":"true"}"#;
+    let troupe = |key: &str| format!(r#"{{"mcpServers":{{{good}}},"troupe":{{{key}}}}}"#);
+    for (config, summary) in [
+        (
+            format!(r#"{{"mcpServers":{{{good},"a":{{"command":"false"}}}}}}"#),
+            "1 server, 1 left out, 1 mistake",
+        ),
+        (
+            format!(
+                r#"{{"mcpServers":{{{good},"b":{{"comand":"x"}},"c c":{{"command":"x"}},"c/c":{{"command":"x"}}}}}}"#
+            ),
+            "2 servers, 2 left out, 2 mistakes",
+        ),
+        (troupe(r#""strategy":"fastest""#), "refused, 1 mistake"),
+        (troupe(r#""pins":{"file":"/no/such/pins.json"}"#), "refused, 1 mistake"),
+        (troupe(r#""callTimeout":"0s""#), "refused, 1 mistake"),
+        (troupe(r#""collisions":"last""#), "refused, 1 mistake"),
+        (troupe(r#""pool":{"min":9}"#), "refused, 1 mistake"),
+        (troupe(r#""breaker":{"mode":"on"}"#), "refused, 1 mistake"),
+        (troupe(r#""cache":{"tools":{"s/e cho":{"ttl":"5s"}}}"#), "refused, 1 mistake"),
+        (troupe(r#""toolTimeouts":{"a":"0s"}"#), "refused, 1 mistake"),
+        (troupe(r#""knownLists":7"#), "refused, 1 mistake"),
+        (troupe(r#""strategy":"fastest","colour":1"#), "refused, 2 mistakes"),
+        (troupe(r#""strict":true,"strategy":"fastest""#), "refused, 1 mistake"),
+        (troupe(r#""strategy":"weighted""#), "1 server, no mistakes"),
+    ] {
+        let output = run("check", &config, &[]).await;
+        let code = if summary.ends_with("no mistakes") { 0 } else { 2 };
+        assert_eq!(
+            (output.status.code(), text(&output.stdout).trim_end()),
+            (Some(code), summary),
+            "{config}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_taken_without_its_option_where_nothing_else_stands_and_told_elsewhere() {
+    let server = echo().await;
+    let (_folder, file) = config(&json!({"mcpServers": {"s": {"url": server.url()}}}).to_string());
+    for command in [vec!["check"], vec!["tools"], vec!["pin"], vec!["watch", "--once"]] {
+        let output = orchestrator().args(&command).arg(&file).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", text(&output.stderr));
+        let both =
+            orchestrator().args(&command).arg(&file).arg("--config").arg(&file).output().await.unwrap();
+        assert_eq!(both.status.code(), Some(2), "{command:?}");
+    }
+    for command in ["call", "load"] {
+        let output = orchestrator().arg(command).arg(&file).arg("echo").output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let hint = format!("hint: name the configuration with --config {}", file.display());
+        assert!(text(&output.stderr).contains(&hint), "{command}: {}", text(&output.stderr));
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_others_may_write_is_told_once_whoever_reads_it() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("servers.json");
+    // Two sources that read the same: a folder, and a file in it.
+    std::fs::create_dir(folder.path().join("more")).unwrap();
+    let other = folder.path().join("more/one.json");
+    std::fs::write(&other, r#"{"mcpServers":{}}"#).unwrap();
+    let sources = json!([
+        {"type": "file", "name": "folder", "path": folder.path().join("more")},
+        {"type": "file", "name": "file", "path": other},
+    ]);
+    std::fs::write(&file, json!({"mcpServers": {}, "discovery": sources}).to_string()).unwrap();
+    let open = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    open(&file, 0o666);
+    open(&other, 0o666);
+    open(&folder.path().join("more"), 0o777);
+    for command in ["check", "tools"] {
+        let output = orchestrator().arg(command).arg(&file).env("RUST_LOG", "info").output().await.unwrap();
+        let told = text(&output.stderr);
+        let told: Vec<&str> =
+            told.lines().filter(|line| line.contains("may be written by everyone")).collect();
+        assert_eq!(told.len(), 3, "{command}: {told:#?}");
+        for path in [&*file, &*other, &*folder.path().join("more")] {
+            let of = |line: &&&str| line.contains(&format!("{} may be", path.display()));
+            assert_eq!(told.iter().filter(of).count(), 1, "{command}: {told:#?}");
+        }
+    }
 }

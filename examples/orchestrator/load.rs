@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use mcp_troupe::{Call, Readiness, Troupe};
+use mcp_troupe::{Call, CallError, CallErrorKind, Delivery, Readiness, Troupe};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,6 +22,9 @@ use crate::{Config, FAILED, Target, Wait, diagnostics, output, start_from, tell_
 
 /// How a result counts in which the tool reports an error of its own.
 const TOOL_ERROR: &str = "tool-error";
+
+/// How long a caller waits after an error of which nobody knows how long it lasts, and that no server has seen.
+const PAUSE_UNSENT: Duration = Duration::from_millis(100);
 
 /// How often the progress bar moves.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -67,6 +70,8 @@ struct Account {
     answered: u64,
     ok: u64,
     errors: BTreeMap<&'static str, u64>,
+    /// Of each kind of error, what its first one said.
+    first_errors: BTreeMap<&'static str, String>,
     per_server: BTreeMap<String, u64>,
     latency_us: Histogram<u64>,
 }
@@ -81,6 +86,7 @@ impl Account {
             answered: 0,
             ok: 0,
             errors: BTreeMap::new(),
+            first_errors: BTreeMap::new(),
             per_server: BTreeMap::new(),
             latency_us,
         }
@@ -93,6 +99,9 @@ impl Account {
         self.ok += other.ok;
         for (kind, count) in &other.errors {
             *self.errors.entry(kind).or_default() += count;
+        }
+        for (kind, message) in &other.first_errors {
+            self.first_errors.entry(kind).or_insert_with(|| message.clone());
         }
         for (server, count) in &other.per_server {
             *self.per_server.entry(server.clone()).or_default() += count;
@@ -108,6 +117,9 @@ struct Report {
     answered: u64,
     ok: u64,
     errors: BTreeMap<&'static str, u64>,
+    /// What the first error of each kind said.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    first_errors: BTreeMap<&'static str, String>,
     lost: u64,
     /// Calls that an interrupt cancelled.
     #[serde(skip_serializing_if = "is_zero")]
@@ -139,6 +151,38 @@ struct Latency {
 enum Until {
     Time(Instant),
     Calls(u64),
+}
+
+impl Until {
+    /// As much of a pause as there is time for.
+    fn cut(self, pause: Duration) -> Duration {
+        match self {
+            Self::Time(end) => pause.min(end.saturating_duration_since(Instant::now())),
+            Self::Calls(_) => pause,
+        }
+    }
+}
+
+/// Whether the same call fails in the same way whenever it is made, unless the configuration or what servers offer changes.
+fn never_succeeds(kind: &CallErrorKind) -> bool {
+    matches!(
+        kind,
+        CallErrorKind::InvalidArguments { .. }
+            | CallErrorKind::InvalidOptions { .. }
+            | CallErrorKind::TooLong { .. }
+            | CallErrorKind::UnknownTool { .. }
+            | CallErrorKind::AmbiguousTool { .. }
+            | CallErrorKind::NoMatch { .. }
+    )
+}
+
+/// How long a caller waits after an error. What no server has seen costs no time, and whoever calls again at once only spins.
+fn pause_after(error: &CallError) -> Duration {
+    match error.retry_after() {
+        Some(after) if error.retryable() => after,
+        _ if error.outcome() == Delivery::NotSent => PAUSE_UNSENT,
+        _ => Duration::ZERO,
+    }
 }
 
 pub async fn run(args: &LoadArgs, stop: &Stop) -> u8 {
@@ -216,8 +260,8 @@ async fn play(troupe: &Troupe, args: &LoadArgs, call: &Call, begun: Instant, sto
             None => Until::Time(begun + args.duration),
         };
         let (troupe, call) = (troupe.clone(), call.clone());
-        let (progress, stop) = (progress.clone(), stop.clone());
-        callers.spawn(async move { one_caller(&troupe, &call, until, &progress, &stop).await });
+        let (progress, stop, reloads) = (progress.clone(), stop.clone(), args.reload);
+        callers.spawn(async move { one_caller(&troupe, &call, until, reloads, &progress, &stop).await });
     }
     drop(progress);
     let bar = tokio::spawn(show_progress(seen, args.calls, args.duration, begun, args.json || args.watch));
@@ -233,10 +277,12 @@ async fn play(troupe: &Troupe, args: &LoadArgs, call: &Call, begun: Instant, sto
     total
 }
 
+/// Calls until its time is over. Where no call of it can ever succeed it ends at once, unless the configuration may change.
 async fn one_caller(
     troupe: &Troupe,
     call: &Call,
     until: Until,
+    reloads: bool,
     progress: &watch::Sender<u64>,
     stop: &Stop,
 ) -> Account {
@@ -274,7 +320,19 @@ async fn one_caller(
                     }
                 }
             }
-            Err(error) => *account.errors.entry(error.kind().name()).or_default() += 1,
+            Err(error) => {
+                let kind = error.kind().name();
+                *account.errors.entry(kind).or_default() += 1;
+                account.first_errors.entry(kind).or_insert_with(|| error.to_string());
+                if never_succeeds(error.kind()) && account.ok == 0 && !reloads {
+                    return account;
+                }
+                let pause = tokio::time::sleep(until.cut(pause_after(&error)));
+                tokio::select! { biased;
+                    _ = &mut stopped => return account,
+                    () = pause => {}
+                }
+            }
         }
         if account.answered.is_multiple_of(64) {
             progress.send_modify(|answered| *answered += 64);
@@ -321,6 +379,7 @@ fn report(total: &Account, elapsed: f64) -> Report {
         answered: total.answered,
         ok: total.ok,
         errors: total.errors.clone(),
+        first_errors: total.first_errors.clone(),
         lost: total.calls - total.answered - total.cancelled,
         cancelled: total.cancelled,
         per_server: total.per_server.clone(),
@@ -354,6 +413,9 @@ fn print(report: &Report) {
         say!("  configurations taken: {reloads}");
     }
     for (kind, count) in &report.errors {
-        say!("  error {kind}: {count}");
+        match report.first_errors.get(kind) {
+            Some(message) => say!("  error {kind}: {count}, the first: {message}"),
+            None => say!("  error {kind}: {count}"),
+        }
     }
 }

@@ -30,7 +30,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use output::{note, say};
 use signals::Stop;
-use waiting::while_waiting;
+use waiting::{while_calling, while_waiting};
 
 /// Many MCP servers as one dependable tool set.
 #[derive(Parser)]
@@ -55,7 +55,7 @@ enum Command {
     Pin(PinArgs),
     /// Say every mistake of a configuration, and warnings, with their places; start nothing.
     #[command(after_help = CHECK_HELP)]
-    Check(Config),
+    Check(File),
     /// Make one `servers.json` out of the MCP configurations of other clients on this machine; start nothing.
     #[command(after_help = IMPORT_HELP)]
     Import(import::ImportArgs),
@@ -85,7 +85,7 @@ const PIN_HELP: &str = "Examples:
   orchestrator pin --config servers.json --wait 90s";
 const CHECK_HELP: &str = "Examples:
   orchestrator check
-  orchestrator check --config ~/.config/agent/servers.json";
+  orchestrator check ~/.config/agent/servers.json";
 const IMPORT_HELP: &str = "Examples:
   orchestrator import --dry-run                  # what is found, a line for each file
   orchestrator import --output servers.json && orchestrator check
@@ -110,7 +110,9 @@ Exit codes:
 const LOAD_HELP: &str = "Examples:
   orchestrator load echo message=hi --concurrency 8 --duration 10s
   orchestrator load echo --calls 1000 --json | jq .latency_us
-Ctrl-C ends it, cancels the calls that are open and prints the account so far. Exit 1 where no call succeeded.";
+Ctrl-C ends it, cancels the calls that are open and prints the account so far. After an error
+that says when to call again a caller waits so long. A tool that nobody offers ends it at once, unless --reload may bring
+one. Exit 1 where no call succeeded.";
 const WATCH_HELP: &str = "Examples:
   orchestrator watch --config servers.json
   orchestrator watch --once > picture.txt";
@@ -125,6 +127,22 @@ struct Config {
     config: PathBuf,
 }
 
+/// The same for commands that take nothing else.
+#[derive(Args, Clone)]
+struct File {
+    /// The same as --config FILE.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    config: Config,
+}
+
+impl File {
+    fn path(&self) -> &Path {
+        self.file.as_deref().unwrap_or(&self.config.config)
+    }
+}
+
 /// How long servers are waited for.
 #[derive(Args, Clone, Copy)]
 struct Wait {
@@ -136,7 +154,7 @@ struct Wait {
 #[derive(Args)]
 struct ToolsArgs {
     #[command(flatten)]
-    config: Config,
+    file: File,
     #[command(flatten)]
     wait: Wait,
     /// Exit with 1 where a server is not ready.
@@ -147,7 +165,7 @@ struct ToolsArgs {
 #[derive(Args)]
 struct PinArgs {
     #[command(flatten)]
-    config: Config,
+    file: File,
     #[command(flatten)]
     wait: Wait,
 }
@@ -195,6 +213,13 @@ enum Urgency {
 impl Target {
     /// The call, unless its arguments are wrong, which is told.
     fn call(&self) -> Result<Call, u8> {
+        if is_configuration(&self.tool) {
+            let file = &self.tool;
+            note!(
+                "{file} is a file, and a tool is expected here\nhint: name the configuration with --config {file}"
+            );
+            return Err(MISUSED);
+        }
         let arguments = arguments::read(&self.arguments).map_err(|mistake| {
             if output::for_people() {
                 note!("{mistake}");
@@ -237,6 +262,12 @@ impl Target {
         }
         Ok(call)
     }
+}
+
+/// Whether this names a configuration that is there, which some commands take without `--config`.
+fn is_configuration(tool: &str) -> bool {
+    let path = Path::new(tool);
+    path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc") && path.is_file()
 }
 
 #[derive(Args)]
@@ -333,7 +364,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> u8 {
     // What is over within moments is ended by the signal itself.
     let stop = match command {
-        Command::Check(config) => return diagnostics::check(&config.config),
+        Command::Check(file) => return diagnostics::check(file.path()),
         Command::Import(args) => return import::run(&args),
         Command::Schema => {
             output::json(&ConfigFile::schema());
@@ -420,8 +451,8 @@ fn text_of(path: &Path) -> Result<String, String> {
 }
 
 async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
-    let config = &args.config;
-    let troupe = match start(&config.config).await {
+    let path = args.file.path();
+    let troupe = match start(path).await {
         Ok(troupe) => troupe,
         Err(code) => return code,
     };
@@ -449,7 +480,7 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     }
     let unknown = troupe.cache().unknown_tools();
     for rule in &unknown {
-        note!("{}: {rule}", config.config.display());
+        note!("{}: {rule}", path.display());
     }
     let tools: Vec<_> = troupe
         .tools()
@@ -475,8 +506,7 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
 }
 
 async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
-    let config = &args.config;
-    let path = &config.config;
+    let path = args.file.path();
     let mut file = match diagnostics::watch(path).read().await {
         Ok(file) => file,
         Err(error) => {
@@ -485,7 +515,7 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
         }
     };
     diagnostics::tell_mistakes(path, &mut file);
-    if !file.left_out.is_empty() {
+    if !(file.left_out.is_empty() && file.repeated.is_empty()) {
         note!("nothing is pinned: the tools of servers that are left out are not known");
         return MISUSED;
     }
@@ -496,7 +526,7 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
     let troupe = match Troupe::builder().config(file).start().await {
         Ok(troupe) => troupe,
         Err(error) => {
-            note!("{}: {error}", config.config.display());
+            note!("{}: {error}", path.display());
             return MISUSED;
         }
     };
@@ -533,7 +563,7 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
     let answer = async {
         match args.progress {
             true => told(troupe.call_stream(request)).await,
-            false => while_waiting(&troupe, troupe.call(request)).await,
+            false => while_calling(&troupe, &args.target, troupe.call(request)).await,
         }
     };
     // Dropped, the call is cancelled at its server.

@@ -5,11 +5,12 @@ mod words;
 use std::time::Duration;
 
 use mcp_troupe::event::ServerStatus;
-use mcp_troupe::{ServerInfo, Troupe};
+use mcp_troupe::id::ServerId;
+use mcp_troupe::{ServerInfo, Tool, Troupe};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::output;
-use words::words;
+use crate::{Target, output};
+use words::{words, words_of_call};
 
 /// Whoever waits for less needs no line.
 const QUIET: Duration = Duration::from_millis(700);
@@ -25,6 +26,32 @@ const CLEARED: &str = "\r\x1b[K";
 
 /// Does some work, and says on a terminal meanwhile which servers it waits for. Elsewhere it does the work alone.
 pub async fn while_waiting<T>(troupe: &Troupe, work: impl Future<Output = T>) -> T {
+    while_saying(work, |elapsed| words(&starting(&troupe.servers(), |_| true), elapsed, width())).await
+}
+
+/// The same for a call, which waits for the servers alone that offer its tool, or may offer it.
+pub async fn while_calling<T>(troupe: &Troupe, target: &Target, work: impl Future<Output = T>) -> T {
+    let line = |elapsed| {
+        let Target { tool, server, group, .. } = target;
+        let is_meant = |known: &Tool| {
+            *known.name == **tool
+                || *known.exposed == **tool
+                || format!("{}/{}", known.group, known.name) == *tool
+        };
+        let offering: Vec<ServerId> =
+            troupe.tools().into_iter().filter(is_meant).flat_map(|known| known.servers.to_vec()).collect();
+        let servers = troupe.servers();
+        let starting = starting(&servers, |info| {
+            server.as_ref().is_none_or(|server| info.id == **server)
+                && group.as_ref().is_none_or(|group| info.group == **group)
+                && (offering.is_empty() || offering.contains(&info.id))
+        });
+        words_of_call(tool, !offering.is_empty(), &starting, elapsed, width())
+    };
+    while_saying(work, line).await
+}
+
+async fn while_saying<T>(work: impl Future<Output = T>, line_at: impl Fn(Duration) -> String) -> T {
     if !output::for_people() {
         return work.await;
     }
@@ -37,7 +64,7 @@ pub async fn while_waiting<T>(troupe: &Troupe, work: impl Future<Output = T>) ->
     loop {
         tokio::select! { biased;
             done = &mut work => return done,
-            _ = ticks.tick() => line.draw(&words(&starting(&troupe.servers()), Instant::now().saturating_duration_since(begun), width())),
+            _ = ticks.tick() => line.draw(&line_at(Instant::now().saturating_duration_since(begun))),
         }
     }
 }
@@ -67,7 +94,7 @@ fn width() -> usize {
 }
 
 /// Servers that have neither answered nor failed, and what is known of that.
-fn starting(servers: &[ServerInfo]) -> Vec<(&str, Option<&str>)> {
-    let starting = servers.iter().filter(|info| info.status == ServerStatus::Connecting);
+fn starting(servers: &[ServerInfo], meant: impl Fn(&ServerInfo) -> bool) -> Vec<(&str, Option<&str>)> {
+    let starting = servers.iter().filter(|info| info.status == ServerStatus::Connecting && meant(info));
     starting.map(|info| (info.id.as_str(), info.reason.as_deref())).collect()
 }

@@ -41,7 +41,7 @@ pub(super) enum OpenError {
     #[error("no connection within {} (pool.connectTimeout)", rounded(*.0))]
     ConnectTimeout(Duration),
     /// The link broke during the handshake.
-    #[error("the link broke during the handshake: {0}")]
+    #[error("{}", in_handshake(.0))]
     Link(#[from] LinkError),
     /// The peer closed during the handshake.
     #[error("the server closed the connection during the handshake")]
@@ -61,6 +61,19 @@ pub(super) enum OpenError {
     /// The peer speaks another language.
     #[error("no handshake{0}")]
     Noise(Noise),
+}
+
+/// How a link ended before the handshake did, as one sentence. Who cannot be reached has begun no handshake.
+fn in_handshake(error: &LinkError) -> String {
+    match error {
+        LinkError::Unreachable(_) => error.to_string(),
+        LinkError::Closed { .. }
+        | LinkError::Broken(_)
+        | LinkError::SessionLost(_)
+        | LinkError::Exited { .. }
+        | LinkError::Protocol(_)
+        | LinkError::TooLarge { .. } => format!("during the handshake {error}"),
+    }
 }
 
 /// What a peer said in the handshake that was no message.
@@ -634,5 +647,16 @@ mod tests {
         let NotOpened { error, .. } = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
         let told = error.to_string();
         assert!(told.starts_with("no handshake; it sent 1000 frames"), "{told}");
+    }
+    #[test]
+    fn a_link_that_ends_in_the_handshake_is_told_in_one_sentence() {
+        let exited = LinkError::Exited { code: Some(7), signal: None, stderr: None };
+        for (error, told) in [
+            (LinkError::Unreachable("refused".into()), "the server cannot be reached: refused"),
+            (LinkError::Broken("reset".into()), "during the handshake the connection broke: reset"),
+            (exited, "during the handshake the server's process exited with code 7"),
+        ] {
+            assert_eq!(OpenError::Link(error).to_string(), told);
+        }
     }
 }

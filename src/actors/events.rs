@@ -69,7 +69,11 @@ impl Actor for EventsActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             EventsMsg::Emit(event) => {
-                tracing::info!(target: "mcp_troupe::events", "{event}");
+                match &event {
+                    // Operators are to see it who do not follow what happens.
+                    Event::LoosePermissions(_) => tracing::warn!(target: "mcp_troupe::events", "{event}"),
+                    _ => tracing::info!(target: "mcp_troupe::events", "{event}"),
+                }
                 state.subscribers.retain_mut(|subscriber| subscriber.tell(&event));
             }
             EventsMsg::Subscribe(events) => {

@@ -729,10 +729,11 @@ impl RootState {
         Ok(abandoned.unwrap_or_default())
     }
 
-    /// Tells what of a new configuration others may write, unless it was told of the last one.
+    /// Tells what of a new configuration others may write, unless it was told of the last one or of a source.
     fn tell_loose(&mut self, loose: Vec<LoosePermissions>) {
-        for loose in loose.iter().filter(|loose| !self.loose.contains(loose)) {
-            tracing::warn!("{loose}");
+        for loose in
+            loose.iter().filter(|loose| !self.loose.contains(loose) && !self.sources.have_told(loose))
+        {
             self.cast.context.emit(Event::LoosePermissions(loose.clone()));
         }
         self.loose = loose;

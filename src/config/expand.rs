@@ -116,6 +116,12 @@ impl Variables {
         self
     }
 
+    /// A path with the user's home in place of a leading `~`. None where it has no such, or the home is not known.
+    pub(super) fn at_home(&self, path: &str) -> Option<String> {
+        let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+        Some(format!("{}{rest}", self.names.get("userHome")?.expose()))
+    }
+
     fn variable(&self, name: &str) -> Result<Option<String>, ExpandError> {
         let value = (self.environment)(name);
         let text = value.map(OsString::into_string).transpose();
@@ -187,6 +193,17 @@ impl Variables {
             }
         }
     }
+}
+
+/// Whether a text looks like a variable that its writer expects a shell to look up: `$HOME`, `$HOME/bin`, `$PATH:/opt/bin`, also
+/// as the token of a `Bearer`. Names of capital letters alone: any other text with a `$` may be a password.
+pub(super) fn looks_unexpanded(text: &str) -> bool {
+    let text = text.strip_prefix("Bearer ").unwrap_or(text);
+    let Some(rest) = text.strip_prefix('$') else { return false };
+    let end = rest.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
+    let (name, behind) = rest.split_at(end.unwrap_or(rest.len()));
+    name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && (behind.is_empty() || behind.starts_with(['/', ':']))
 }
 
 /// Whether this can be the name of a variable of the environment.

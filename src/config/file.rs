@@ -18,7 +18,7 @@ use super::source::WrittenSource;
 use super::{
     BreakerSettings, ConfigError, Diagnostic, Dialect, Endpoint, EraChoice, LoosePermissions, Place,
     PoolSettings, ProxyChoice, Server, Settings, Severity, SourceConfig, Start, SubprotocolChoice,
-    TlsOptions, ToolChoice, address, duration, permissions, shown,
+    TlsOptions, ToolChoice, address, duration, permissions, reading, shown,
 };
 use crate::secret::Secret;
 
@@ -50,6 +50,9 @@ pub struct ConfigFile {
     /// Servers that have a mistake, by their ids: they are not started. Where one plays already,
     /// [`Troupe::apply`](crate::Troupe::apply) lets it go on by its former description.
     pub left_out: Vec<String>,
+    /// Entries that are left out because another one of the same id plays, by that id: of two equal names the later one, of names
+    /// that become one id the one that is no id as it stands.
+    pub repeated: Vec<String>,
     /// The mistakes of servers that are left out, and warnings, in the order of the text.
     pub diagnostics: Vec<Diagnostic>,
     /// The sources of servers, in the file's order, which settles whose an id is that several name.
@@ -69,6 +72,21 @@ impl ConfigFile {
         }
     }
 
+    /// Reads a text in the dialect of a `servers.json`, and says nothing of what it means: JSON with comments and trailing commas,
+    /// with or without a byte order mark, for files of other programs that are written so. Of a key that stands twice the last
+    /// counts.
+    ///
+    /// ```
+    /// let value = mcp_troupe::ConfigFile::json("{ // theirs\n \"theme\": \"dark\", }").unwrap();
+    /// assert_eq!(value["theme"], "dark");
+    /// ```
+    ///
+    /// # Errors
+    /// Why it is no JSON, with the place: one diagnostic, which quotes nothing of the text.
+    pub fn json(text: &str) -> Result<Value, Vec<Diagnostic>> {
+        reading::value(text)
+    }
+
     /// Files and folders that start commands and that others than their owners may write: the `servers.json` at `path`, the
     /// folder that it is in, and what its sources of files read. It waits for the disk.
     pub fn loose_permissions(&self, path: impl AsRef<Path>) -> Vec<LoosePermissions> {
@@ -76,7 +94,13 @@ impl ConfigFile {
             Place::File { path, .. } => permissions::of(path),
             Place::Dns { .. } | Place::Consul { .. } | Place::Etcd { .. } => None,
         });
-        permissions::of_file(path.as_ref()).chain(of_sources).collect()
+        let mut found: Vec<LoosePermissions> = Vec::new();
+        for loose in permissions::of_file(path.as_ref()).chain(of_sources) {
+            if !found.contains(&loose) {
+                found.push(loose);
+            }
+        }
+        found
     }
 }
 
@@ -192,6 +216,9 @@ pub(super) struct WrittenServer {
     /// Whether it is switched off: it is not started, and its mistakes are warnings.
     #[expect(dead_code, reason = "it is asked for before the rest is read")]
     disabled: Option<bool>,
+    /// The opposite of `disabled`, as other clients write it.
+    #[expect(dead_code, reason = "it is asked for before the rest is read")]
+    enabled: Option<bool>,
     /// Its tools that are not offered, by their names; `*` for all.
     disabled_tools: Option<Names>,
     /// The same, as Gemini writes it.
@@ -498,7 +525,10 @@ impl WrittenServer {
             Kind::Stdio => ("stdio", [&of_url, &of_websocket, &of_http]),
         };
         match others.concat().iter().find(|(_, given)| *given) {
-            Some((key, _)) => Err(ConfigError::new(*key, format!("has no meaning for a {kind} server"))),
+            Some((key, _)) => {
+                let article = if kind == "http" { "an" } else { "a" };
+                Err(ConfigError::new(*key, format!("has no meaning for {article} {kind} server")))
+            }
             None => Ok(()),
         }
     }
@@ -623,7 +653,9 @@ mod tests {
         let text = r#"{"mcpServers":{"a":{"url":"ws://h"},"a":{"url":"ws://i"}}}"#;
         let error = mistake(text);
         assert!(error.reason.contains("\"a\" stands twice"), "{error}");
-        assert_eq!(parse(text).unwrap().servers, [Server::websocket("a", "ws://h")], "the first one plays");
+        let file = parse(text).unwrap();
+        assert_eq!(file.servers, [Server::websocket("a", "ws://h")], "the first one plays");
+        assert_eq!((file.repeated, file.left_out), (vec!["a".to_owned()], Vec::new()));
     }
 
     #[test]
@@ -837,10 +869,15 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_without_a_unit_is_told_with_both_meanings() {
+    fn a_timeout_without_a_unit_is_told_with_what_it_probably_means() {
         for (timeout, says) in [
-            ("60", "write \"60s\" or \"60ms\""),
-            ("120000", "write \"120000s\" or \"120000ms\""),
+            ("60", "write \"60s\": 60 is probably meant in seconds"),
+            ("999", "write \"999s\": "),
+            ("1000", "write \"1000s\" for seconds, or \"1s\" for milliseconds"),
+            ("3600", "write \"3600s\" for seconds, or \"3600ms\" for milliseconds"),
+            ("3601", "write \"3601ms\": 3601 is probably meant in milliseconds"),
+            ("120000", "write \"120s\": 120000 is probably meant in milliseconds"),
+            ("0", "as \"60s\""),
             ("73914602331", "as \"60s\""),
             ("1.5", "as \"60s\""),
         ] {
@@ -896,9 +933,14 @@ mod tests {
         let text = serde_json::json!({"mcpServers": {"a": {"command": "c", "envFile": path}}}).to_string();
         let file = parse(&text).unwrap();
         assert_eq!((file.servers.len(), file.diagnostics[0].severity), (1, Severity::Warning));
+        let told = file.diagnostics[0].to_string();
+        let named = format!("mcpServers.a.envFile: there is no file {}: create it", path.display());
+        assert!(told.contains(&named), "{told}");
         std::fs::write(&path, "no variable").unwrap();
         let file = parse(&text).unwrap();
         assert_eq!((file.left_out.len(), &*file.diagnostics[0].error.key), (1, "mcpServers.a.envFile"));
+        let told = file.diagnostics[0].to_string();
+        assert!(told.contains(&format!("line 1 of {} is no NAME=value", path.display())), "{told}");
     }
 
     #[test]
@@ -915,6 +957,7 @@ mod tests {
         let ids: Vec<&str> = file.servers.iter().map(Server::id).collect();
         assert_eq!((ids.as_slice(), file.servers[0].metadata.get("name")), (&["a-b"][..], None));
         assert_eq!((file.diagnostics.len(), file.left_out.len()), (2, 0), "{:?}", file.diagnostics);
+        assert_eq!(file.repeated, ["a-b", "a-b"]);
     }
 
     #[test]
@@ -922,5 +965,182 @@ mod tests {
         let file = parse(r#"{"mcpServers":{"a":{"command":"npx -y foo"}}}"#).unwrap();
         assert_eq!((file.servers.len(), file.diagnostics[0].severity), (1, Severity::Warning));
         assert!(file.diagnostics[0].to_string().contains("belongs into its args"));
+    }
+    #[test]
+    fn a_mistake_is_told_at_its_own_key_whatever_the_server_is_called() {
+        for (name, server, key) in [
+            ("command", r#"{"command":["npx"]}"#, "command"),
+            ("args", r#"{"command":"x","args":[1]}"#, "args[0]"),
+            ("args", r#"{"command":"x","args":"y"}"#, "args"),
+            ("env", r#"{"command":"x","env":{"A":[]}}"#, "env.A"),
+            ("env", r#"{"command":"x","env":{"A=":"b"}}"#, "env"),
+            ("pool", r#"{"command":"x","pool":{"max":"y"}}"#, "pool.max"),
+            ("pool", r#"{"command":"x","pool":{"min":9,"max":2}}"#, "pool.min"),
+            ("weight", r#"{"command":"x","weight":0}"#, "weight"),
+            ("url", r#"{"url":"http://h:99999"}"#, "url"),
+            ("url", r#"{"url":7}"#, "url"),
+            ("tls", r#"{"url":"https://h","tls":{"caFile":"/no/such/file"}}"#, "tls.caFile"),
+            ("tls", r#"{"url":"https://h","tls":{"certFile":"c.pem"}}"#, "tls.keyFile"),
+            ("type", r#"{"type":"sse","url":"http://h"}"#, "type"),
+            ("comand", r#"{"comand":"x"}"#, "comand"),
+            ("a.b", r#"{"command":"x","a":{"b":1}}"#, "a"),
+        ] {
+            let error = mistake(&format!(r#"{{"mcpServers":{{"{name}":{server}}}}}"#));
+            assert_eq!(error.key, format!("mcpServers.{name}.{key}"), "{error}");
+        }
+    }
+    #[test]
+    fn what_other_clients_say_and_is_not_done_here_is_a_warning_and_the_server_is_kept() {
+        for (key, value, says) in [
+            (
+                "auth",
+                r#"{"CLIENT_ID":"s3cret"}"#,
+                "logins (OAuth) are not supported yet: give a bearer or headers",
+            ),
+            ("oauth", r#"{"clientId":"s3cret","callbackPort":8080}"#, "logins (OAuth) are not supported yet"),
+            ("oauth", "false", "logins (OAuth) are not supported yet"),
+            ("authProviderType", r#""google_credentials""#, "logins (OAuth) are not supported yet"),
+            ("headersHelper", r#""/opt/s3cret.sh""#, "no program is asked for headers"),
+            ("watchPaths", r#"["build/s3cret.js"]"#, "not started anew when files change"),
+            ("sandboxEnabled", "true", "runs without a sandbox"),
+            ("sandbox", r#"{"network":{}}"#, "runs without a sandbox"),
+            ("connectionTimeout", "30", "pool.handshakeTimeout"),
+            ("alwaysLoad", "true", "has no meaning here"),
+            ("isDefaultServer", "true", "has no meaning here"),
+        ] {
+            let text = format!(r#"{{"mcpServers":{{"a":{{"url":"https://h/mcp","{key}":{value}}}}}}}"#);
+            let file = parse(&text).unwrap();
+            assert_eq!(file.servers, [Server::http("a", "https://h/mcp")], "{key}");
+            let told: Vec<String> = file.diagnostics.iter().map(ToString::to_string).collect();
+            assert_eq!((told.len(), file.diagnostics[0].severity), (1, Severity::Warning), "{told:?}");
+            assert!(told[0].contains(&format!("mcpServers.a.{key}: ")) && told[0].contains(says), "{told:?}");
+            assert!(!told[0].contains("s3cret"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_switched_off_by_either_spelling() {
+        for (keys, disabled, told) in [
+            (r#""enabled":false"#, true, 0),
+            (r#""enabled":true"#, false, 0),
+            (r#""disabled":true,"enabled":true"#, true, 1),
+            (r#""disabled":false,"enabled":false"#, true, 1),
+            (r#""disabled":true,"enabled":false"#, true, 0),
+        ] {
+            let file = parse(&format!(r#"{{"mcpServers":{{"a":{{"command":"c",{keys}}}}}}}"#)).unwrap();
+            assert_eq!(
+                (file.disabled.len(), file.servers.len()),
+                (usize::from(disabled), usize::from(!disabled))
+            );
+            assert_eq!(file.diagnostics.len(), told, "{keys}: {:?}", file.diagnostics);
+        }
+    }
+    #[test]
+    fn a_home_is_put_into_paths_and_what_a_shell_would_look_up_elsewhere_is_a_warning() {
+        let variables = Variables::new().environment(|_| None).set("userHome", "/home/me");
+        let read = |server: &str| {
+            ConfigFile::parse_with(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#), &variables).unwrap()
+        };
+        let none: [&str; 0] = [];
+        let file = read(r#"{"command":"~/bin/server","cwd":"~"}"#);
+        assert_eq!(file.diagnostics, []);
+        assert_eq!(
+            file.servers[0].endpoint,
+            Server::stdio("a", "/home/me/bin/server", none).cwd("/home/me").endpoint
+        );
+        let missing = read(r#"{"command":"c","envFile":"~/.no-such-env"}"#);
+        assert!(
+            missing.diagnostics[0].to_string().contains("/home/me/.no-such-env"),
+            "{:?}",
+            missing.diagnostics
+        );
+        for (server, key) in [
+            (r#"{"command":"c","args":["x","~/notes"]}"#, "args[1]"),
+            (r#"{"command":"c","args":["$HOME/notes"]}"#, "args[0]"),
+            (r#"{"command":"c","args":["$HOME"]}"#, "args[0]"),
+            (r#"{"command":"$HOME/bin/c"}"#, "command"),
+            (r#"{"command":"c","cwd":"$PROJECT_DIR"}"#, "cwd"),
+            (r#"{"command":"c","env":{"PATH":"$PATH:/opt/s3cret"}}"#, "env.PATH"),
+            (r#"{"command":"c","env":{"DATA":"~/s3cret"}}"#, "env.DATA"),
+            (r#"{"url":"http://h","headers":{"Authorization":"Bearer $TOKEN"}}"#, "headers.Authorization"),
+            (r#"{"url":"http://h","bearer":"$TOKEN"}"#, "bearer"),
+        ] {
+            let file = read(server);
+            let found = &file.diagnostics;
+            assert_eq!((file.servers.len(), found.len()), (1, 1), "{server}: {found:?}");
+            assert_eq!(
+                (found[0].severity, &*found[0].error.key),
+                (Severity::Warning, &*format!("mcpServers.a.{key}"))
+            );
+            let told = found[0].to_string();
+            assert!(told.contains("goes out as it stands") && told.contains("write ${"), "{told}");
+            assert!(!told.contains("s3cret"), "{told}");
+        }
+        for server in [
+            r#"{"command":"c","args":["$5","$x","$Name","a$HOME","$HOME-x","--dir=~/x","~","$${HOME}","$"]}"#,
+            r#"{"command":"/bin/sh","args":["-c","$HOME/server"]}"#,
+            r#"{"url":"http://h","bearer":"$aB3"}"#,
+        ] {
+            assert_eq!(read(server).diagnostics, [], "{server}");
+        }
+    }
+    #[test]
+    fn a_header_that_is_wrong_is_told_at_the_headers_and_not_at_the_url() {
+        for (server, key) in [
+            (r#"{"url":"http://h","headers":{"A b":"s3cret"}}"#, "headers"),
+            (r#"{"url":"ws://h","headers":{"A":"s3cret\n"}}"#, "headers"),
+            (r#"{"url":"http://h","headers":{"MCP-Session-Id":"s3cret"}}"#, "headers"),
+            (r#"{"url":"http://h","bearer":"s3cret\n"}"#, "bearer"),
+        ] {
+            let error = mistake(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#));
+            assert_eq!(error.key, format!("mcpServers.a.{key}"), "{error}");
+            assert!(error.reason.contains("header") && !error.reason.contains("s3cret"), "{error}");
+        }
+    }
+    #[test]
+    fn a_list_in_place_of_an_object_is_a_mistake_at_any_depth() {
+        for (text, key) in [
+            (r#"{"mcpServers":{},"troupe":[]}"#, "troupe"),
+            (r#"{"mcpServers":{},"troupe":{"pool":[]}}"#, "troupe.pool"),
+            (r#"{"mcpServers":{},"troupe":{"restart":{"backoff":["1s"]}}}"#, "troupe.restart.backoff"),
+            (r#"{"mcpServers":{},"discovery":[["file"]]}"#, "discovery[0]"),
+            (
+                r#"{"mcpServers":{},"discovery":[{"type":"file","path":"p","rules":[]}]}"#,
+                "discovery[0].rules",
+            ),
+            (r#"{"mcpServers":{"a":{"command":"c","pool":[1,2]}}}"#, "mcpServers.a.pool"),
+            (r#"{"mcpServers":{"a":{"command":"c","breaker":[]}}}"#, "mcpServers.a.breaker"),
+            (r#"{"mcpServers":{"a":{"url":"https://h","tls":[]}}}"#, "mcpServers.a.tls"),
+        ] {
+            let found = ConfigFile::mistakes(text);
+            let told: Vec<_> = found.iter().map(|found| (&*found.error.key, &*found.error.reason)).collect();
+            assert_eq!(told, [(key, "invalid type: a list, expected an object")], "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_that_many_make_are_told_with_what_to_write() {
+        for (server, advice) in [
+            (r#"{"command":["npx","-y","x"]}"#, "its first item alone, and the others into args"),
+            (r#"{"command":"npx","args":"-y x"}"#, "each argument as an item of a list"),
+            (r#"{"command":"npx","env":["A=B"]}"#, r#"write {"NAME": "value"}"#),
+            (r#"{"url":"http://h","headers":"A: b"}"#, r#"write {"NAME": "value"}"#),
+            (r#"{"command":"npx","environment":{"A":"b"}}"#, "did you mean `env`?"),
+            (r#"{"cmd":"npx"}"#, "did you mean `command`?"),
+            (r#""npx""#, r#"write {"command": …} or {"url": …}"#),
+        ] {
+            let found = ConfigFile::mistakes(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#));
+            let told = found[0].advice.as_deref().unwrap_or_default();
+            assert!(found.len() == 1 && told.contains(advice), "{server}: {found:?}");
+        }
+        let file = parse(r#"{"mcpServers":{"a":{"url":"http://h","bearer":"Bearer s3cret"}}}"#).unwrap();
+        let told = file.diagnostics[0].to_string();
+        assert!(file.servers.len() == 1 && told.contains("write the token alone"), "{told}");
+        assert!(!told.contains("s3cret"), "{told}");
+        let nested = mistake(r#"{"mcp":{"servers":{"a":{"command":"x"}}}}"#);
+        assert!(
+            nested.reason.contains(r#"put what stands under "mcp.servers" under "mcpServers""#),
+            "{nested}"
+        );
     }
 }

@@ -189,7 +189,9 @@ pub(super) fn every_mistake<T>(
                 let again = remove(&mut value, &error.key);
                 // How a server is reached shapes what else it may say: without it the rest cannot be judged.
                 let shaping = matches!(error.key.as_str(), "url" | "command" | "type");
-                wrong.push(error);
+                if !lacks_what_was_taken_out(&error, &wrong) {
+                    wrong.push(error);
+                }
                 if !again || shaping {
                     break;
                 }
@@ -197,6 +199,33 @@ pub(super) fn every_mistake<T>(
         }
     }
     (None, wrong)
+}
+
+/// Whether a key is missing only because it was wrong, and so taken out.
+fn lacks_what_was_taken_out(error: &ConfigError, wrong: &[ConfigError]) -> bool {
+    let missing = error.reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    missing.is_some_and(|missing| {
+        let key = if error.key.is_empty() { missing.to_owned() } else { format!("{}.{missing}", error.key) };
+        wrong.iter().any(|wrong| wrong.key == key)
+    })
+}
+
+/// Finds lists where objects belong, by a value that has an object at each of those places: serde would take them as an object's
+/// values in their order.
+pub(super) fn lists_for_objects(value: &Value, pattern: &Value, at: &str, found: &mut Vec<ConfigError>) {
+    match (value, pattern) {
+        (Value::Array(_), Value::Object(_)) => {
+            found.push(ConfigError::new(at, "invalid type: a list, expected an object"));
+        }
+        (Value::Object(entries), Value::Object(known)) => {
+            for (key, value) in entries {
+                let Some(pattern) = known.get(key) else { continue };
+                let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                lists_for_objects(value, pattern, &at, found);
+            }
+        }
+        (_, _) => {}
+    }
 }
 
 /// Reads a value; a mistake names its key as a path.
@@ -256,6 +285,18 @@ pub(super) fn unknown_key(error: ConfigError) -> (ConfigError, Option<String>) {
         None => format!("remove it; the keys here are {}", known.join(", ")),
     };
     (ConfigError::new(error.key, format!("unknown key `{key}`")), Some(advice))
+}
+
+/// What serde says of a word that is none of those which a key takes, with the one that was probably meant. `given` is that word,
+/// which is not told: it may stand at the wrong key.
+pub(super) fn unknown_word(error: ConfigError, given: Option<&str>) -> (ConfigError, Option<String>) {
+    let Some(expected) = error.reason.strip_prefix("unknown variant, expected ") else {
+        return (error, None);
+    };
+    let known = expected.split('`').skip(1).step_by(2);
+    let meant = given.and_then(|given| near(given, known));
+    let advice = meant.map(|meant| format!("did you mean \"{meant}\"?"));
+    (error, advice)
 }
 
 #[cfg(test)]
@@ -378,6 +419,81 @@ mcp.json:3:22: error: mcpServers.old.type: the old HTTP+SSE transport is not
             let rendered = found[0].render(Path::new("mcp.json"), width);
             let widest = rendered.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(widest <= width.max(WIDTH_MIN), "{width}: {widest}\n{rendered}");
+        }
+    }
+    #[test]
+    fn a_misspelt_word_is_told_with_the_one_that_was_meant_and_none_that_is_refused() {
+        for (text, key, advice) in [
+            (r#"{"mcpServers":{"a":{"command":"c","type":"stido"}}}"#, "mcpServers.a.type", Some("stdio")),
+            (
+                r#"{"mcpServers":{"a":{"url":"http://h","transport":"HTTP"}}}"#,
+                "mcpServers.a.transport",
+                Some("http"),
+            ),
+            (
+                r#"{"mcpServers":{"a":{"url":"http://h","type":"streamable_http"}}}"#,
+                "mcpServers.a.type",
+                Some("streamable-http"),
+            ),
+            (r#"{"mcpServers":{"a":{"url":"http://h","type":"s3cret"}}}"#, "mcpServers.a.type", None),
+            (r#"{"mcpServers":{"a":{"url":"http://h","era":"legasy"}}}"#, "mcpServers.a.era", Some("legacy")),
+            (r#"{"mcpServers":{},"troupe":{"collisions":"balence"}}"#, "troupe.collisions", Some("balance")),
+            (
+                r#"{"mcpServers":{},"troupe":{"breaker":{"mode":"disable"}}}"#,
+                "troupe.breaker.mode",
+                Some("disabled"),
+            ),
+        ] {
+            let found = ConfigFile::mistakes(text);
+            assert_eq!((found.len(), found[0].error.key.as_str()), (1, key), "{found:?}");
+            let meant = advice.map(|meant| format!("did you mean \"{meant}\"?"));
+            assert_eq!(found[0].advice, meant, "{text}");
+            let told = found[0].to_string();
+            assert!(told.contains("unknown variant, expected") && !told.contains("`sse`"), "{told}");
+            assert!(!told.contains("s3cret"), "{told}");
+        }
+        for old in ["SSE", "ssse"] {
+            let found = ConfigFile::mistakes(&format!(
+                r#"{{"mcpServers":{{"a":{{"url":"http://h","type":"{old}"}}}}}}"#
+            ));
+            assert!(found[0].to_string().contains("HTTP+SSE"), "{found:?}");
+        }
+    }
+    #[test]
+    fn a_file_that_is_no_object_of_servers_is_told_with_what_one_looks_like() {
+        for (text, advice) in [
+            ("", "begin with {\"mcpServers\": {\"NAME\": {\"command\": …}}}"),
+            ("mcpServers:\n  a: b", "begin with {\"mcpServers\""),
+            ("[]", "write {\"mcpServers\""),
+            ("[{\"command\": \"x\"}]", "write {\"mcpServers\""),
+            ("\"text\"", "write {\"mcpServers\""),
+            ("7", "write {\"mcpServers\""),
+            ("null", "write {\"mcpServers\""),
+            ("{\"context_servers\": {}}", "write \"mcpServers\" in place of \"context_servers\""),
+            ("{\"x\": 1}", "put the servers into \"mcpServers\""),
+            ("{\"mcpServers\": [{\"name\": \"a\"}]}", "write each as \"NAME\": {\"command\""),
+        ] {
+            let found = ConfigFile::mistakes(text);
+            let told = found[0].advice.as_deref().unwrap_or_default();
+            assert!(found.len() == 1 && told.starts_with(advice), "{text}: {found:?}");
+            let refused = ConfigFile::parse(text).unwrap_err();
+            assert!(refused.reason.ends_with(told), "{text}: {refused}");
+        }
+    }
+    #[test]
+    fn a_key_that_is_wrong_is_not_told_again_as_missing() {
+        for (text, keys) in [
+            (r#"{"mcpServers":{},"troupe":{"pins":{"file":"/no/such/file"}}}"#, vec!["troupe.pins.file"]),
+            (
+                r#"{"mcpServers":{},"troupe":{"pins":{"file":7},"colour":1}}"#,
+                vec!["troupe.pins.file", "troupe.colour"],
+            ),
+            (r#"{"mcpServers":{},"troupe":{"pins":{}}}"#, vec!["troupe.pins"]),
+            (r#"{"mcpServers":{},"discovery":[{"type":"fiel","path":"p"}]}"#, vec!["discovery[0].type"]),
+            (r#"{"mcpServers":{},"discovery":[{"type":7}]}"#, vec!["discovery[0].type"]),
+        ] {
+            let found: Vec<String> = found(text).into_iter().map(|(_, _, key)| key).collect();
+            assert_eq!(found, keys, "{text}");
         }
     }
 }

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::expand::Variables;
+use super::expand::{Variables, looks_unexpanded};
 use super::file::{NO_SSE, NO_SSE_ADVICE, WrittenServer};
-use super::mistakes::{Finding, every_mistake, near, placed, read_value, remove, unknown_key};
+use super::mistakes::{
+    Finding, every_mistake, lists_for_objects, near, placed, read_value, remove, unknown_key, unknown_word,
+};
 use super::source::WrittenSource;
 use super::text::{Entry, Node, Span, Unreadable};
 use super::{
@@ -24,6 +26,19 @@ pub(super) const WHOLE: &str = "servers.json";
 const MCP_SERVERS: &str = "mcpServers";
 const SERVERS: &str = "servers";
 
+/// The same in files of Zed, opencode and Codex, whose servers may be written in another way.
+const KEYS_OF_SERVERS: [&str; 3] = ["context_servers", "mcp", "mcp_servers"];
+
+/// What a file looks like.
+fn shape(verb: &str) -> String {
+    format!("{verb} {{\"{MCP_SERVERS}\": {{\"NAME\": {{\"command\": …}}}}}}")
+}
+
+/// Whether a text that is no JSON is nothing like an object.
+fn no_object(reason: &str) -> bool {
+    reason == text::EMPTY || reason == text::NO_OBJECT
+}
+
 /// What else has a meaning beside the servers.
 const SCHEMA: &str = "$schema";
 const INPUTS: &str = "inputs";
@@ -34,8 +49,81 @@ const APART: [&str; 4] = [SCHEMA, INPUTS, DISCOVERY, TROUPE];
 /// The largest number that is told of a `timeout`: a day in milliseconds. What is larger is none.
 const TIMEOUT_TOLD_MAX: u64 = 100_000_000;
 
+/// A `timeout` of fewer is seconds: in milliseconds no call would end in time. One of more than the other is milliseconds: that is
+/// the longest that clients which mean seconds take.
+const TIMEOUT_MILLISECONDS_MIN: u64 = 1_000;
+const TIMEOUT_SECONDS_MAX: u64 = 3_600;
+
 /// Keys of other clients' files that change nothing here.
-pub(super) const IDLE_KEYS: [&str; 6] = ["gallery", "dev", "version", "icon", "icons", "displayName"];
+pub(super) const IDLE_KEYS: [&str; 18] = [
+    "gallery",
+    "dev",
+    "version",
+    "icon",
+    "icons",
+    "iconPath",
+    "iconUrl",
+    "faviconUrl",
+    "displayName",
+    "name",
+    "title",
+    "source",
+    "sourcePath",
+    "sourceFile",
+    "isDefaultServer",
+    "remoteConfigured",
+    "alwaysLoad",
+    "chatMenu",
+];
+
+/// The keys that say how a server is reached, and what they take.
+const KINDS_OF_KEYS: [&str; 3] = ["type", "transport", "transportType"];
+const KINDS: &str = "`stdio`, `http`, `websocket`";
+
+const NO_LOGIN: &str = "is not used: logins (OAuth) are not supported yet";
+const LOGIN_ADVICE: &str = "give a bearer or headers where the server wants a login";
+const HANDSHAKE_ADVICE: &str = "say how long its start may take by pool.handshakeTimeout, as \"60s\"";
+const CALL_ADVICE: &str = "say how long a call may take by timeout, as \"60s\"";
+
+/// Keys of other clients that mean something which is not done here: what is said of each, and what to write in its place.
+pub(super) const FOREIGN_KEYS: [(&str, &str, &str); 19] = [
+    // Cursor, Claude Code, Gemini, Kiro, Copilot.
+    ("auth", NO_LOGIN, LOGIN_ADVICE),
+    ("oauth", NO_LOGIN, LOGIN_ADVICE),
+    ("oauthScopes", NO_LOGIN, LOGIN_ADVICE),
+    ("oauthClientId", NO_LOGIN, LOGIN_ADVICE),
+    ("oauthPublicClient", NO_LOGIN, LOGIN_ADVICE),
+    ("requiresOAuth", NO_LOGIN, LOGIN_ADVICE),
+    ("authProviderType", NO_LOGIN, LOGIN_ADVICE),
+    ("targetAudience", NO_LOGIN, LOGIN_ADVICE),
+    ("targetServiceAccount", NO_LOGIN, LOGIN_ADVICE),
+    // Claude Code.
+    ("headersHelper", "is not used: no program is asked for headers", "give a bearer or headers"),
+    // Roo.
+    (
+        "watchPaths",
+        "is not used: a server is not started anew when files change",
+        "take it out, or start the host anew after a change",
+    ),
+    // VS Code.
+    (
+        "sandbox",
+        "is not used: the server runs without a sandbox",
+        "put a sandbox of your own before its command",
+    ),
+    (
+        "sandboxEnabled",
+        "is not used: the server runs without a sandbox",
+        "put a sandbox of your own before its command",
+    ),
+    // Continue, LibreChat, Cline and others.
+    ("connectionTimeout", "is not used", HANDSHAKE_ADVICE),
+    ("connectTimeout", "is not used", HANDSHAKE_ADVICE),
+    ("initTimeout", "is not used", HANDSHAKE_ADVICE),
+    ("startupTimeout", "is not used", HANDSHAKE_ADVICE),
+    ("requestTimeout", "is not used", CALL_ADVICE),
+    ("toolTimeout", "is not used", CALL_ADVICE),
+];
 
 /// Digits of a hash that tell apart ids which were shortened.
 const HASH_DIGITS: usize = 8;
@@ -69,16 +157,26 @@ pub(crate) struct Reading {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// Reads a text in the dialect of a `servers.json`, whatever it says. Of a key that stands twice the last counts.
+pub(super) fn value(text: &str) -> Result<Value, Vec<Diagnostic>> {
+    let root = text::read(text).map_err(|unreadable| placed(vec![no_json(unreadable)], text, false))?;
+    Ok(root.value())
+}
+
+fn no_json(Unreadable { span, reason }: Unreadable) -> Finding {
+    let advice = no_object(&reason).then(|| shape("begin with"));
+    let error = ConfigError::new(WHOLE, reason);
+    Finding { severity: Severity::Error, span, server: None, error, advice }
+}
+
 /// Reads the text of a `servers.json`.
 pub(crate) fn read(text: &str, variables: &Variables, knowing: &Knowing<'_>) -> Reading {
     let mut reader = Reader { variables, start: None, findings: Vec::new() };
     let root = match text::read(text) {
         Ok(root) => root,
-        Err(Unreadable { span, reason }) => {
-            let error = ConfigError::new(WHOLE, reason);
-            let finding =
-                Finding { severity: Severity::Error, span, server: None, error: error.clone(), advice: None };
-            return Reading { file: Err(error), diagnostics: placed(vec![finding], text, false) };
+        Err(unreadable) => {
+            let finding = no_json(unreadable);
+            return Reading { file: Err(finding.joined()), diagnostics: placed(vec![finding], text, false) };
         }
     };
     let file = reader.file(&root, knowing);
@@ -179,6 +277,7 @@ impl Reader<'_> {
             servers: Vec::new(),
             disabled: Vec::new(),
             left_out: Vec::new(),
+            repeated: Vec::new(),
             diagnostics: Vec::new(),
             sources,
             settings,
@@ -188,16 +287,16 @@ impl Reader<'_> {
         let settings = &file.settings;
         self.start = Some(settings.start);
         let judge = |server: &Server| {
-            let spec = server.clone().settle(settings, 0)?;
-            (knowing.server)(&spec, settings)
+            let spec = server.clone().settle(settings, 0);
+            (knowing.server)(&spec.map_err(|error| within(server.id(), error))?, settings)
         };
         for ReadServer { id, state } in self.servers(top, servers, top.is_empty(), &judge) {
             match state {
                 ServerState::Good(server) => file.servers.push(*server),
                 ServerState::Disabled => file.disabled.push(id),
                 ServerState::Wrong(_) => file.left_out.push(id),
-                // The one before it plays, or is left out itself.
-                ServerState::Repeated(_) => {}
+                // The other one plays, or is left out itself.
+                ServerState::Repeated(_) => file.repeated.push(id),
             }
         }
         file
@@ -206,7 +305,7 @@ impl Reader<'_> {
     /// The servers, and the key that they stand under; the empty one where they are the whole file.
     fn servers_of<'n>(&mut self, root: &'n Node) -> Option<(&'static str, &'n Node)> {
         let Some(entries) = root.entries() else {
-            self.refuse(root.find("", false), WHOLE, "is no object of servers", None);
+            self.refuse(root.find("", false), WHOLE, "is no object of servers", shape("write"));
             return None;
         };
         let top = match (root.get(MCP_SERVERS), root.get(SERVERS)) {
@@ -242,7 +341,14 @@ impl Reader<'_> {
                 self.refuse(entry.span, &key, format!("unknown key `{key}`"), advice);
             }
             None => {
-                let advice = format!("put the servers into \"{MCP_SERVERS}\": {{ … }}");
+                let of_others = KEYS_OF_SERVERS.iter().find(|key| root.get(key).is_some());
+                let advice = match of_others {
+                    Some(key) if root.get(key).is_some_and(|inner| inner.get(SERVERS).is_some()) => {
+                        format!("put what stands under \"{key}.{SERVERS}\" under \"{MCP_SERVERS}\"")
+                    }
+                    Some(key) => format!("write \"{MCP_SERVERS}\" in place of \"{key}\""),
+                    None => format!("put the servers into \"{MCP_SERVERS}\": {{ … }}"),
+                };
                 self.refuse(root.find("", false), WHOLE, format!("has no {MCP_SERVERS}"), advice);
             }
         }
@@ -292,11 +398,19 @@ impl Reader<'_> {
             settings.pins.as_ref().map_or(Ok(()), knowing.pins)?;
             Ok(settings)
         };
-        let value = node.map_or_else(|| Value::Object(Map::new()), Node::value);
+        let mut value = node.map_or_else(|| Value::Object(Map::new()), Node::value);
+        let mut lists = Vec::new();
+        let pattern = serde_json::to_value(Settings::default()).unwrap_or_default();
+        lists_for_objects(&value, &pattern, "", &mut lists);
+        for error in &lists {
+            if !remove(&mut value, &error.key) {
+                value = Value::Object(Map::new());
+            }
+        }
         // Whether one mistake refuses the whole does not hang on another.
         let strict = value.get("strict").and_then(Value::as_bool).unwrap_or_default();
-        let (settings, wrong) = every_mistake(value, read);
-        self.mistakes_of(root, TROUPE, wrong);
+        let (settings, further) = every_mistake(value, read);
+        self.mistakes_of(root, TROUPE, lists.into_iter().chain(further).collect());
         self.repeated(node, TROUPE);
         settings.unwrap_or_else(|| Settings { strict, ..Settings::default() })
     }
@@ -309,10 +423,21 @@ impl Reader<'_> {
             return Vec::new();
         };
         let mut sources: Vec<SourceConfig> = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
+        for (index, mut item) in items.into_iter().enumerate() {
             let at = format!("{DISCOVERY}[{index}]");
             let mut wrong = Vec::new();
             search_references("", &item, &mut wrong);
+            let mut lists = Vec::new();
+            let pattern = serde_json::json!({"rules": {}, "tls": {}, "defaults": {}, "headers": {}});
+            lists_for_objects(&item, &pattern, "", &mut lists);
+            if item.is_array() {
+                self.mistakes_of(root, &at, lists);
+                continue;
+            }
+            for error in &lists {
+                remove(&mut item, &error.key);
+            }
+            wrong.extend(lists);
             let read = |value: &Value| read_value::<WrittenSource>(value)?.into_source();
             let (source, further) = every_mistake(item, read);
             wrong.extend(further);
@@ -333,7 +458,7 @@ impl Reader<'_> {
         for error in wrong {
             let error =
                 if error.key.is_empty() { ConfigError::new(at, error.reason) } else { error.under(at) };
-            let (error, advice) = unknown_key(error);
+            let (error, advice) = in_words(error, root);
             let span = root.find(&error.key, error.reason.starts_with("unknown key"));
             self.find(Severity::Error, span, None, error, advice);
         }
@@ -355,7 +480,8 @@ impl Reader<'_> {
     ) -> Vec<ReadServer> {
         let Some(entries) = servers.entries() else {
             let span = servers.span;
-            self.refuse(span, top, "invalid type: expected an object of servers by name", None);
+            let advice = "write each as \"NAME\": {\"command\": …} or \"NAME\": {\"url\": …}".to_owned();
+            self.refuse(span, top, "invalid type: expected an object of servers by name", advice);
             return Vec::new();
         };
         let mut read: Vec<ReadServer> = Vec::with_capacity(entries.len());
@@ -403,15 +529,24 @@ impl Reader<'_> {
         let Value::Object(mut value) = entry.node.value() else {
             let reason = "invalid type: expected an object that describes a server";
             let error = ConfigError::new(display, reason);
-            self.find(Severity::Error, entry.node.span, Some(id), error.clone(), None);
+            let advice = Some("write {\"command\": …} or {\"url\": …}".to_owned());
+            self.find(Severity::Error, entry.node.span, Some(id), error.clone(), advice);
             return ServerState::Wrong(error);
         };
-        let disabled = value.get("disabled").and_then(Value::as_bool).unwrap_or_default();
+        let flag = |key: &str| value.get(key).and_then(Value::as_bool);
+        let (disabled, enabled) = (flag("disabled"), flag("enabled"));
+        let contradict = disabled.is_some() && disabled == enabled;
+        // What may be switched off is not started.
+        let disabled = disabled == Some(true) || enabled == Some(false);
         let severity = if disabled { Severity::Warning } else { Severity::Error };
         let mut wrong: Vec<(ConfigError, Option<String>)> = Vec::new();
         let mut warnings: Vec<(ConfigError, Option<String>)> = Vec::new();
         for (path, _) in entry.node.repeated() {
             wrong.push((ConfigError::new(path, "stands twice"), Some("keep one of both".to_owned())));
+        }
+        if contradict {
+            let reason = "contradicts disabled";
+            warnings.push((ConfigError::new("enabled", reason), Some("write one of both".to_owned())));
         }
         if let Some(Value::Number(number)) = value.get("timeout") {
             wrong.push(timeout_without_unit(number.as_u64()));
@@ -422,6 +557,11 @@ impl Reader<'_> {
                 warnings.push((ConfigError::new(key, "has no meaning here"), None));
             }
         }
+        for (key, reason, advice) in FOREIGN_KEYS {
+            if value.remove(key).is_some() {
+                warnings.push((ConfigError::new(key, reason), Some(advice.to_owned())));
+            }
+        }
         if let Some(Value::String(command)) = value.get("command")
             && command.trim().contains(char::is_whitespace)
             && !std::path::Path::new(command).exists()
@@ -430,11 +570,37 @@ impl Reader<'_> {
             let advice = "what follows a program's name belongs into its args";
             warnings.push((error, Some(advice.to_owned())));
         }
+        if let Some(Value::String(token)) = value.get("bearer")
+            && token.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("bearer "))
+        {
+            let error =
+                ConfigError::new("bearer", "begins with the word Bearer, which is put before it anyway");
+            warnings.push((error, Some("write the token alone".to_owned())));
+        }
+        warnings.extend(shell_words(&value));
+        for key in ["pool", "breaker", "tls", "metadata"] {
+            // serde would take a list as an object's values in their order.
+            if value.get(key).is_some_and(Value::is_array) {
+                wrong.push((ConfigError::new(key, "invalid type: a list, expected an object"), None));
+                value.remove(key);
+            }
+        }
         let expanded = self.expand(&mut value, &mut wrong);
-        let missing = value.get("envFile").and_then(Value::as_str).map(std::fs::metadata);
-        if missing.and_then(Result::err).is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        for key in AT_HOME {
+            if let Some(Value::String(path)) = value.get_mut(key)
+                && let Some(at_home) = self.variables.at_home(path)
+            {
+                *path = at_home;
+            }
+        }
+        if let Some(Value::String(path)) = value.get("envFile")
+            && std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        {
             // Whoever checks out a project has none yet: what it would say may not be needed.
-            warnings.push((ConfigError::new("envFile", "names a file that is not there"), None));
+            let error =
+                ConfigError::new("envFile", format!("there is no file {}", shown::path(path.as_ref())));
+            let advice = "create it, or take envFile out: the server starts without its variables";
+            warnings.push((error, Some(advice.to_owned())));
             value.remove("envFile");
         }
         let name = entry.key.as_str();
@@ -442,21 +608,17 @@ impl Reader<'_> {
             let written: WrittenServer = read_value(value)?;
             let empty = Map::new();
             let written = written.with_processes(value.as_object().unwrap_or(&empty));
-            let mut server = written.into_server(id.to_owned(), expanded.url)?;
+            let mut server =
+                written.into_server(id.to_owned(), expanded.url).map_err(|error| within(id, error))?;
             server.looked_up.clone_from(&expanded.values);
             if name != id {
                 server.metadata.entry("name".to_owned()).or_insert_with(|| name.to_owned());
             }
             judge(&server).map(|()| server)
         };
-        let below = |error: ConfigError| match error.key.strip_prefix(&format!("{id}.")) {
-            Some(key) => ConfigError::new(key, error.reason),
-            None if error.key == id => ConfigError::new("", error.reason),
-            None => error,
-        };
-        let (server, further) = every_mistake(Value::Object(value), |value| read(value).map_err(below));
+        let (server, further) = every_mistake(Value::Object(value), read);
         for error in further {
-            wrong.push(self.in_words(error, &entry.node));
+            wrong.push(self.in_words_of_server(error, &entry.node));
         }
         // Of a key that is misspelt one need not be told again that it is missing.
         let meant =
@@ -501,13 +663,26 @@ impl Reader<'_> {
     }
 
     /// What is wrong with a key of a server, and what to do.
-    fn in_words(&self, error: ConfigError, node: &Node) -> (ConfigError, Option<String>) {
-        let (mut error, advice) = unknown_key(error);
+    fn in_words_of_server(&self, error: ConfigError, node: &Node) -> (ConfigError, Option<String>) {
+        let is_kind = KINDS_OF_KEYS.contains(&error.key.as_str());
+        let (mut error, advice) = in_words(error, node);
+        let advice = advice_of_server(&error).or(advice);
+        if is_kind && error.reason.starts_with("unknown variant") {
+            // It is read only to be refused.
+            if advice.as_deref().is_some_and(|advice| advice.contains("\"sse\"")) {
+                error.reason = NO_SSE.to_owned();
+                return (error, Some(NO_SSE_ADVICE.to_owned()));
+            }
+            error.reason = format!("unknown variant, expected one of {KINDS}");
+        }
         if error.reason == NO_SSE {
-            let spelling =
-                ["type", "transport", "transportType"].into_iter().find(|key| node.get(key).is_some());
+            let spelling = KINDS_OF_KEYS.into_iter().find(|key| node.get(key).is_some());
             error.key = spelling.unwrap_or("type").to_owned();
             return (error, Some(NO_SSE_ADVICE.to_owned()));
+        }
+        // The token is a header too.
+        if error.key == "headers" && node.get("headers").is_none() && node.get("bearer").is_some() {
+            error.key = "bearer".to_owned();
         }
         if error.key == "url" {
             let spelling = ["url", "httpUrl", "serverUrl"].into_iter().find(|key| node.get(key).is_some());
@@ -601,6 +776,57 @@ fn expand_all(
     }
 }
 
+/// Keys whose values are paths and nothing else: a leading `~/` is the user's home, as VS Code and others read it.
+const AT_HOME: [&str; 3] = ["command", "cwd", "envFile"];
+
+/// Programs that look up variables and homes in their arguments themselves.
+const SHELLS: [&str; 7] = ["sh", "bash", "zsh", "dash", "ksh", "fish", "ash"];
+
+/// Texts of a server that a shell would change, and that go out as they stand.
+fn shell_words(value: &Map<String, Value>) -> Vec<(ConfigError, Option<String>)> {
+    let command = value.get("command").and_then(Value::as_str).unwrap_or_default();
+    let is_shell = std::path::Path::new(command)
+        .file_name()
+        .is_some_and(|name| SHELLS.iter().any(|shell| name.eq_ignore_ascii_case(shell)));
+    let mut found = Vec::new();
+    for key in ["command", "args", "cwd", "env", "envFile", "headers", "bearer"] {
+        if key == "args" && is_shell {
+            continue;
+        }
+        if let Some(inner) = value.get(key) {
+            search_shell_words(key, inner, &mut found);
+        }
+    }
+    found
+}
+
+fn search_shell_words(key: &str, value: &Value, found: &mut Vec<(ConfigError, Option<String>)>) {
+    match value {
+        Value::String(text) if looks_unexpanded(text) => {
+            let error = ConfigError::new(
+                key,
+                "is a $NAME without braces, which goes out as it stands: no shell reads it",
+            );
+            found.push((error, Some("write ${NAME} for the variable's value".to_owned())));
+        }
+        Value::String(text) if text.starts_with("~/") && !AT_HOME.contains(&key) => {
+            let error =
+                ConfigError::new(key, "begins with ~/, which goes out as it stands: no shell reads it");
+            found.push((error, Some("write ${userHome}/ for the home folder".to_owned())));
+        }
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items.for_each(|(n, item)| search_shell_words(&format!("{key}[{n}]"), item, found));
+        }
+        Value::Object(entries) => {
+            entries
+                .iter()
+                .for_each(|(name, value)| search_shell_words(&format!("{key}.{name}"), value, found));
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// Finds references where none is looked up: in sources of servers.
 fn search_references(key: &str, value: &Value, found: &mut Vec<ConfigError>) {
     let below = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
@@ -626,16 +852,81 @@ fn search_references(key: &str, value: &Value, found: &mut Vec<ConfigError>) {
     }
 }
 
+/// A mistake of a server by its key there, of what names its keys as `<id>.<key>`.
+fn within(id: &str, error: ConfigError) -> ConfigError {
+    let key =
+        error.key.strip_prefix(id).and_then(|rest| rest.strip_prefix('.').or(rest.is_empty().then_some("")));
+    match key {
+        Some(key) => ConfigError::new(key, error.reason),
+        None => error,
+    }
+}
+
+/// What other programs call a key of a server.
+const OTHER_NAMES: [(&str, &str); 9] = [
+    ("cmd", "command"),
+    ("arguments", "args"),
+    ("environment", "env"),
+    ("envVars", "env"),
+    ("workingDirectory", "cwd"),
+    ("workdir", "cwd"),
+    ("uri", "url"),
+    ("baseUrl", "url"),
+    ("endpoint", "url"),
+];
+
+/// What to do about a mistake that many make in the description of a server.
+fn advice_of_server(error: &ConfigError) -> Option<String> {
+    let ConfigError { key, reason } = error;
+    let of_type = |found: &str| reason.starts_with(&format!("invalid type: {found}, expected "));
+    let advice = match key.as_str() {
+        "command" if of_type("a list") => "write its first item alone, and the others into args",
+        "args" if of_type("a string") => "write each argument as an item of a list: [\"-y\", \"NAME\"]",
+        "env" | "headers" | "metadata" if of_type("a list") || of_type("a string") => {
+            "write {\"NAME\": \"value\"}"
+        }
+        _ if reason.starts_with("unknown key") => {
+            let (_, meant) = OTHER_NAMES.iter().find(|(other, _)| other == key)?;
+            return Some(format!("did you mean `{meant}`?"));
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+/// What is wrong, as people write it, and what was probably meant. Keys are those below `node`.
+fn in_words(error: ConfigError, node: &Node) -> (ConfigError, Option<String>) {
+    match unknown_key(error) {
+        (error, None) => {
+            let given = node.text_at(&error.key);
+            unknown_word(error, given)
+        }
+        told => told,
+    }
+}
+
 fn under(display: &str, error: ConfigError) -> ConfigError {
     if error.key.is_empty() { ConfigError::new(display, error.reason) } else { error.under(display) }
 }
 
-/// What is said of a `timeout` that is a number.
+/// What is said of a `timeout` that is a number: what it means in the unit that it most probably has. Clients that mean seconds
+/// take an hour at most, and none waits for less than a second.
 fn timeout_without_unit(number: Option<u64>) -> (ConfigError, Option<String>) {
-    let said = number.filter(|number| *number < TIMEOUT_TOLD_MAX);
     let reason = "is a number without a unit: some clients mean seconds, some milliseconds";
-    let advice = match said {
-        Some(number) => format!("write \"{number}s\" or \"{number}ms\""),
+    let milliseconds = |number: u64| match number.is_multiple_of(1_000) {
+        true => format!("{}s", number / 1_000),
+        false => format!("{number}ms"),
+    };
+    let advice = match number.filter(|number| (1..TIMEOUT_TOLD_MAX).contains(number)) {
+        Some(number) if number < TIMEOUT_MILLISECONDS_MIN => {
+            format!("write \"{number}s\": {number} is probably meant in seconds")
+        }
+        Some(number) if number <= TIMEOUT_SECONDS_MAX => {
+            format!("write \"{number}s\" for seconds, or \"{}\" for milliseconds", milliseconds(number))
+        }
+        Some(number) => {
+            format!("write \"{}\": {number} is probably meant in milliseconds", milliseconds(number))
+        }
         None => "write it with its unit, as \"60s\"".to_owned(),
     };
     (ConfigError::new("timeout", reason), Some(advice))

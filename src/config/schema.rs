@@ -13,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::ConfigFile;
 use super::file::{Servers, Written};
-use super::reading::IDLE_KEYS;
+use super::reading::{FOREIGN_KEYS, IDLE_KEYS};
 use crate::secret::Secret;
 
 /// A value that may stand elsewhere: texts, `$${` for `${` itself, and `${…}`. Which names there are is the host's to say.
@@ -50,7 +50,8 @@ pub(super) fn one_way_to_reach_it(schema: &mut Schema) {
     let ways = ["url", "httpUrl", "serverUrl", "command"]
         .map(|key| serde_json::json!({"required": [key], "properties": {key: {"type": "string"}}}));
     schema.insert("oneOf".to_owned(), ways.to_vec().into());
-    let idle = format!("^(?:{})$", IDLE_KEYS.join("|"));
+    let idle: Vec<&str> = IDLE_KEYS.into_iter().chain(FOREIGN_KEYS.map(|(key, _, _)| key)).collect();
+    let idle = format!("^(?:{})$", idle.join("|"));
     schema.insert("patternProperties".to_owned(), serde_json::json!({idle: true}));
 }
 

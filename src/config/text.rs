@@ -67,13 +67,17 @@ pub(super) struct Unreadable {
     pub reason: String,
 }
 
+/// What is said of a text that has no beginning of an object.
+pub(super) const EMPTY: &str = "is empty";
+pub(super) const NO_OBJECT: &str = "is no JSON: it does not begin with {";
+
 /// Reads a text.
 pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
     let body = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let skipped = text.len().saturating_sub(body.len());
     let parsed = parse_to_ast(body, &CollectOptions::default(), &DIALECT);
     match parsed.map_err(|error| unreadable(body, &error)).and_then(|parsed| {
-        let empty = || Unreadable { span: Span { start: 0, end: 0 }, reason: "is empty".to_owned() };
+        let empty = || Unreadable { span: Span { start: 0, end: 0 }, reason: EMPTY.to_owned() };
         parsed.value.ok_or_else(empty)
     }) {
         Ok(value) => node(&value, skipped),
@@ -127,7 +131,7 @@ fn unreadable(text: &str, error: &ParseError) -> Unreadable {
     {
         // The whole is something else, such as TOML or YAML.
         let start = text.len().saturating_sub(begin.len());
-        let reason = "is no JSON: it does not begin with {".to_owned();
+        let reason = NO_OBJECT.to_owned();
         return Unreadable { span: Span { start, end: start }, reason };
     }
     let reason = match error.kind() {
@@ -167,6 +171,29 @@ impl Node {
     /// What stands under a key; the last where it stands more than once.
     pub fn get(&self, key: &str) -> Option<&Self> {
         self.entries()?.iter().rev().find(|entry| entry.key == key).map(|entry| &entry.node)
+    }
+
+    /// The text at the end of a path, if there is one.
+    pub fn text_at(&self, path: &str) -> Option<&str> {
+        let (mut node, mut rest) = (self, path);
+        while !rest.is_empty() {
+            (node, rest) = match &node.content {
+                Content::Scalar(_) => return None,
+                Content::Object(entries) => {
+                    let on_the_way = entries.iter().filter(|entry| behind(rest, &entry.key).is_some());
+                    let entry = on_the_way.max_by_key(|entry| entry.key.len())?;
+                    (&entry.node, behind(rest, &entry.key)?)
+                }
+                Content::List(items) => {
+                    let (index, after) = indexed(rest)?;
+                    (items.get(index)?, after)
+                }
+            };
+        }
+        match &node.content {
+            Content::Scalar(Value::String(text)) => Some(text),
+            Content::Scalar(_) | Content::List(_) | Content::Object(_) => None,
+        }
     }
 
     /// The value without positions. Of a key that stands twice the last counts.

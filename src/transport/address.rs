@@ -11,6 +11,10 @@ fn invalid(reason: String) -> DialError {
     DialError::InvalidEndpoint { reason }
 }
 
+fn invalid_header(reason: String) -> DialError {
+    DialError::InvalidHeader { reason }
+}
+
 /// Reads a URL of one of two schemes, with a host and without user info. What is wrong with one that can be read in several
 /// ways is told without it.
 pub(super) fn parse(url: &str, schemes: [&str; 2]) -> Result<Uri, DialError> {
@@ -42,12 +46,12 @@ pub(super) fn headers(
     let mut headers = Vec::with_capacity(written.len());
     for (name, value) in written {
         let header = HeaderName::try_from(name.as_str())
-            .map_err(|_| invalid(format!("{:?} is no header name", shown::name(name))))?;
+            .map_err(|_| invalid_header(format!("{:?} is no header name", shown::name(name))))?;
         if reserved.contains(&header.as_str()) {
-            return Err(invalid(format!("the header {header} is set by {owner}")));
+            return Err(invalid_header(format!("the header {header} is set by {owner}")));
         }
         let mut value = HeaderValue::try_from(value.expose())
-            .map_err(|_| invalid(format!("the value of header {header} has forbidden characters")))?;
+            .map_err(|_| invalid_header(format!("the value of header {header} has forbidden characters")))?;
         value.set_sensitive(true);
         headers.push((header, value));
     }

@@ -253,6 +253,12 @@ pub enum DialError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A header that is sent along is none, or is not for the operator to set.
+    #[error("invalid header: {reason}")]
+    InvalidHeader {
+        /// What is wrong with it; never its value.
+        reason: String,
+    },
     /// The network said no.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -302,6 +308,7 @@ impl DialError {
     pub(crate) fn key(&self, spec: &ServerSpec) -> String {
         match self {
             Self::TlsFile { key, .. } => format!("tls.{key}"),
+            Self::InvalidHeader { .. } => "headers".to_owned(),
             _ => spec.endpoint.key().to_owned(),
         }
     }

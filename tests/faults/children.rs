@@ -178,7 +178,7 @@ async fn a_command_that_does_not_exist_is_told_and_started_when_it_appears() {
 async fn a_child_that_exits_at_once_is_told_and_hurts_nobody_else() {
     let troupe = start([child("bad", ["--fail", "9"]), child("good", [])]).await;
     assert!(troupe.call(echo().timeout(Duration::from_secs(60))).await.is_ok());
-    let reason = down(&troupe, "the link broke during the handshake").await;
+    let reason = down(&troupe, "during the handshake the server's process exited with").await;
     assert!(reason.ends_with("exited with code 9; its stderr ends with: no such table: users"), "{reason}");
     let error = kind(troupe.call(Call::tool("users")).await);
     assert!(

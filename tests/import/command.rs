@@ -344,3 +344,21 @@ async fn where_nothing_is_found_nothing_is_written_and_the_exit_is_1() {
         assert!(code == 2 && stderr.contains(says) && stderr.lines().count() == 1, "{stderr}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn servers_of_profiles_and_of_an_editor_on_another_machine_are_taken() {
+    let one = |name: &str| format!(r#"{{"servers":{{"{name}":{{"command":"{name}"}}}}}}"#);
+    let machine = Machine::new(&[
+        (".config/Code/User/mcp.json", &one("own")),
+        (".config/Code/User/profiles/-5f2a/mcp.json", &one("work")),
+        (".config/Code/User/profiles/a-file", "no folder"),
+        (".vscode-server/data/User/mcp.json", &one("remote")),
+        (".vscode-server/data/User/profiles/x/mcp.json", &one("both")),
+    ]);
+    let (servers, told) = machine.imported().await;
+    let mut names = names(&servers);
+    names.sort_unstable();
+    assert_eq!(names, ["both", "own", "remote", "work"], "{told}");
+    assert_eq!(lines_of(&told, "profiles/-5f2a/mcp.json (vscode): taken: work").len(), 1, "{told}");
+}

@@ -14,7 +14,11 @@ fn of(system: System, variables: &[(&str, &str)]) -> Vec<Place> {
         let found = variables.iter().find(|(name, _)| *name == wanted);
         found.map(|(_, value)| OsString::from(value))
     };
-    places(system, Some(Path::new(HOME)), Path::new(PROJECT), &variable)
+    let profiles = |folder: &Path| match folder.ends_with("Code/User/profiles") {
+        true => vec!["b2".into(), "-1a".into()],
+        false => Vec::new(),
+    };
+    places(system, Some(Path::new(HOME)), Path::new(PROJECT), &variable, &profiles)
 }
 
 fn paths(places: &[Place], client: Client) -> Vec<&str> {
@@ -104,10 +108,35 @@ fn clients_that_were_told_another_folder_are_found_there() {
 #[test]
 fn no_file_is_looked_for_twice_and_without_a_home_the_projects_are_left() {
     let here = Path::new(HOME);
-    let found = places(System::Linux, Some(here), here, &|_| None);
+    let found = places(System::Linux, Some(here), here, &|_| None, &|_| vec!["p".into()]);
     let distinct: BTreeSet<&Path> = found.iter().map(|place| place.path.as_path()).collect();
     assert_eq!(distinct.len(), found.len());
     assert!(found.iter().find(|place| place.path.ends_with(".cursor/mcp.json")).unwrap().project.is_none());
-    let found = places(System::Linux, None, here, &|_| None);
+    let found = places(System::Linux, None, here, &|_| None, &|_| Vec::new());
     assert!(!found.is_empty() && found.iter().all(|place| place.project.is_some()));
+}
+
+#[test]
+fn profiles_of_an_editor_and_folders_of_one_on_another_machine_are_looked_at() {
+    let found = of(System::Linux, &[]);
+    let vscode = paths(&found, Client::VsCode);
+    let user = "/home/me/.config/Code/User";
+    let first =
+        ["mcp.json", "profiles/-1a/mcp.json", "profiles/b2/mcp.json"].map(|path| format!("{user}/{path}"));
+    assert_eq!(vscode[..3], first.each_ref().map(String::as_str));
+    for server in [".vscode-server", ".vscode-server-insiders", ".vscodium-server"] {
+        assert!(vscode.contains(&&*format!("/home/me/{server}/data/User/mcp.json")), "{vscode:?}");
+    }
+    for server in [".vscode-server", ".cursor-server", ".windsurf-server"] {
+        let storage = format!("/home/me/{server}/data/User/globalStorage");
+        for (client, path) in [
+            (Client::Cline, "saoudrizwan.claude-dev/settings/cline_mcp_settings.json"),
+            (Client::Roo, "rooveterinaryinc.roo-cline/settings/mcp_settings.json"),
+        ] {
+            assert!(paths(&found, client).contains(&&*format!("{storage}/{path}")), "{server}");
+        }
+    }
+    let many = |_: &Path| (0..1_000).map(|n| n.to_string().into()).collect();
+    let found = places(System::Linux, Some(Path::new(HOME)), Path::new(PROJECT), &|_| None, &many);
+    assert!(paths(&found, Client::VsCode).len() < 700, "it is bounded");
 }

@@ -1,5 +1,6 @@
 //! Reads the files of clients, and writes the one that is made of them.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
@@ -49,6 +50,15 @@ fn open(path: &Path) -> io::Result<File> {
 #[cfg(not(unix))]
 fn open(path: &Path) -> io::Result<File> {
     File::open(path)
+}
+
+/// The most names of one folder that are read.
+const NAMES_MAX: usize = 10_000;
+
+/// The names in a folder; none where it cannot be read.
+pub fn inside(folder: &Path) -> Vec<OsString> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().take(NAMES_MAX);
+    entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect()
 }
 
 /// The folder that a file is in.

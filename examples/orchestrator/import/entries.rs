@@ -2,29 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use jsonc_parser::ast::Value as Ast;
-use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use mcp_troupe::ConfigFile;
 use serde_json::{Map, Value};
 
 use super::places::{Client, Place, Shape};
-
-/// What some editors put at the front of a file.
-const BYTE_ORDER_MARK: char = '\u{feff}';
-
-/// Comments and trailing commas, as `servers.json` may have them, and nothing else that is not JSON.
-const DIALECT: ParseOptions = ParseOptions {
-    allow_comments: true,
-    allow_trailing_commas: true,
-    allow_loose_object_property_names: false,
-    allow_missing_commas: false,
-    allow_single_quoted_strings: false,
-    allow_hexadecimal_numbers: false,
-    allow_unary_plus_numbers: false,
-    allow_bare_decimal_point_numbers: false,
-    allow_non_finite_numbers: false,
-    allow_extended_string_escapes: false,
-};
 
 /// The most servers of one file: more than any client starts.
 const SERVERS_MAX: usize = 1_000;
@@ -45,7 +26,6 @@ pub struct Written {
 
 /// The servers of a file, or why it cannot be read. What is wrong is told without the file's text.
 pub fn entries(place: &Place, text: &str) -> Result<Vec<Written>, String> {
-    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let root = match place.shape {
         Shape::Toml => toml(text)?,
         Shape::Servers | Shape::Settings | Shape::Projects | Shape::Switches => json(text)?,
@@ -87,7 +67,7 @@ pub fn switched_off(place: &Place, text: &str, project: &Path) -> Vec<String> {
     if !matches!(place.shape, Shape::Projects | Shape::Switches) {
         return Vec::new();
     }
-    let root = json(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)).unwrap_or_default();
+    let root = json(text).unwrap_or_default();
     let of_project = root.get("projects").and_then(|projects| projects.get(&*project.to_string_lossy()));
     let lists = [
         root.get("disabledMcpjsonServers"),
@@ -146,6 +126,7 @@ fn listed(
 }
 
 fn toml(text: &str) -> Result<Value, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         format!("line {}: it is no TOML", before.matches('\n').count() + 1)
@@ -153,28 +134,8 @@ fn toml(text: &str) -> Result<Value, String> {
 }
 
 fn json(text: &str) -> Result<Value, String> {
-    let broken = || {
-        // The parser's own words may quote the text.
-        let found = ConfigFile::mistakes(text).into_iter().next();
-        let told = found.map(|found| format!("line {}: {}", found.line, found.error.reason));
+    ConfigFile::json(text).map_err(|found| {
+        let told = found.first().map(|found| format!("line {}: {}", found.line, found.error.reason));
         told.unwrap_or_else(|| "it is no JSON".to_owned())
-    };
-    let parsed = parse_to_ast(text, &CollectOptions::default(), &DIALECT).map_err(|_| broken())?;
-    parsed.value.as_ref().and_then(value).ok_or_else(broken)
-}
-
-/// The value, unless a number of it is none that JSON has. How deep it nests is bounded by the parser.
-fn value(node: &Ast<'_>) -> Option<Value> {
-    Some(match node {
-        Ast::StringLit(text) => Value::from(text.value.as_ref()),
-        Ast::NumberLit(number) => serde_json::from_str(number.value).ok()?,
-        Ast::BooleanLit(boolean) => boolean.value.into(),
-        Ast::NullKeyword(_) => Value::Null,
-        Ast::Array(list) => list.elements.iter().map(value).collect::<Option<Vec<_>>>()?.into(),
-        Ast::Object(object) => {
-            let entries = object.properties.iter();
-            let entries = entries.map(|entry| Some((entry.name.as_str().to_owned(), value(&entry.value)?)));
-            Value::Object(entries.collect::<Option<_>>()?)
-        }
     })
 }

@@ -73,7 +73,8 @@ pub fn run(args: &ImportArgs) -> u8 {
         }
     }
     let home = std::env::home_dir().filter(|home| home.is_absolute());
-    let mut places = places(System::here(), home.as_deref(), &project, &|name| std::env::var_os(name));
+    let variable = |name: &str| std::env::var_os(name);
+    let mut places = places(System::here(), home.as_deref(), &project, &variable, &disk::inside);
     places.retain(|place| args.from.is_empty() || args.from.contains(&place.client));
     // What references mean where the file will be.
     let written = args.output.clone().unwrap_or_else(|| PathBuf::from("servers.json"));

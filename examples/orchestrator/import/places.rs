@@ -96,16 +96,27 @@ pub struct Place {
 const EDITORS: [&str; 5] = ["Code", "Code - Insiders", "VSCodium", "Cursor", "Windsurf"];
 const EDITORS_OF_VSCODE: usize = 3;
 
+/// Where those that run on this machine for an editor on another one keep what is this machine's, in the home; the first ones are
+/// VS Code's.
+const REMOTE: [&str; 5] =
+    [".vscode-server", ".vscode-server-insiders", ".vscodium-server", ".cursor-server", ".windsurf-server"];
+const REMOTE_OF_VSCODE: usize = 3;
+
+/// Profiles of one editor that are looked at: more than anybody has.
+const PROFILES_MAX: usize = 100;
+
 /// Where the extensions Cline and Roo keep their servers, below an editor's user folder.
 const OF_CLINE: &str = "globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json";
 const OF_ROO: &str = "globalStorage/rooveterinaryinc.roo-cline/settings/mcp_settings.json";
 
-/// The files of a user with this home, who works in this project, in the order in which they are told.
+/// The files of a user with this home, who works in this project, in the order in which they are told. `inside` lists the names in
+/// a folder: those of an editor's profiles are chosen by the editor.
 pub fn places(
     system: System,
     home: Option<&Path>,
     project: &Path,
     variable: &dyn Fn(&str) -> Option<OsString>,
+    inside: &dyn Fn(&Path) -> Vec<OsString>,
 ) -> Vec<Place> {
     use Client::*;
     // What is no absolute path has no meaning in these variables, and would be looked up in the folder that one happens to be in.
@@ -127,8 +138,17 @@ pub fn places(
     found.of_user(ClaudeDesktop, settings, "Claude/claude_desktop_config.json", Shape::Settings);
     found.of_user(Cursor, home, ".cursor/mcp.json", Shape::Servers);
     found.of_project(Cursor, ".cursor/mcp.json", Shape::Servers);
-    for editor in &EDITORS[..EDITORS_OF_VSCODE] {
-        found.of_user(VsCode, settings, &format!("{editor}/User/mcp.json"), Shape::Servers);
+    let users = EDITORS[..EDITORS_OF_VSCODE].iter().map(|editor| (settings, format!("{editor}/User")));
+    let remote = REMOTE[..REMOTE_OF_VSCODE].iter().map(|server| (home, format!("{server}/data/User")));
+    for (base, user) in users.chain(remote) {
+        found.of_user(VsCode, base, &format!("{user}/mcp.json"), Shape::Servers);
+        let folder = format!("{user}/profiles");
+        let mut profiles = base.map(|base| inside(&base.join(&folder))).unwrap_or_default();
+        profiles.sort();
+        for profile in profiles.iter().take(PROFILES_MAX) {
+            let below = Path::new(&folder).join(profile).join("mcp.json");
+            found.of_user(VsCode, base, below, Shape::Servers);
+        }
     }
     found.of_project(VsCode, ".vscode/mcp.json", Shape::Servers);
     found.of_user(Windsurf, home, ".codeium/windsurf/mcp_config.json", Shape::Servers);
@@ -140,9 +160,15 @@ pub fn places(
     for editor in EDITORS {
         found.of_user(Cline, settings, &format!("{editor}/User/{OF_CLINE}"), Shape::Servers);
     }
+    for server in REMOTE {
+        found.of_user(Cline, home, &format!("{server}/data/User/{OF_CLINE}"), Shape::Servers);
+    }
     found.of_user(Cline, home, ".cline/data/settings/cline_mcp_settings.json", Shape::Servers);
     for editor in EDITORS {
         found.of_user(Roo, settings, &format!("{editor}/User/{OF_ROO}"), Shape::Servers);
+    }
+    for server in REMOTE {
+        found.of_user(Roo, home, &format!("{server}/data/User/{OF_ROO}"), Shape::Servers);
     }
     found.of_project(Roo, ".roo/mcp.json", Shape::Servers);
     found.of_user(Kiro, home, ".kiro/settings/mcp.json", Shape::Servers);
@@ -157,7 +183,7 @@ struct Places<'a> {
 }
 
 impl Places<'_> {
-    fn of_user(&mut self, client: Client, base: Option<&Path>, below: &str, shape: Shape) {
+    fn of_user(&mut self, client: Client, base: Option<&Path>, below: impl AsRef<Path>, shape: Shape) {
         let Some(base) = base else { return };
         let path = base.join(below);
         // People keep such files elsewhere in their home, and link them.

@@ -376,8 +376,10 @@ impl Translation<'_> {
                 *text = without_default(&meant, "${CLAUDE_PROJECT_DIR:-", &folder);
             });
         }
-        let is_relative =
-            |text: &str| !text.is_empty() && !text.contains("${") && Path::new(text).is_relative();
+        let is_relative = |text: &str| {
+            let elsewhere = text.is_empty() || text.contains("${") || text == "~" || text.starts_with("~/");
+            !elsewhere && Path::new(text).is_relative()
+        };
         let is_there =
             |text: &str| is_relative(text) && (self.surroundings.own.resolve)(&project.join(text)).is_some();
         let words = self.text("command").into_iter().chain(texts(self.entry.get("args")));

@@ -20,6 +20,26 @@ pub fn words(starting: &[(&str, Option<&str>)], elapsed: Duration, width: usize)
     fitted(&line, width.saturating_sub(1))
 }
 
+/// The same for a call: `4s · ecko is not known yet and waits for 2 servers: git, time`. `known` says that a server offers the tool.
+pub fn words_of_call(
+    tool: &str,
+    known: bool,
+    starting: &[(&str, Option<&str>)],
+    elapsed: Duration,
+    width: usize,
+) -> String {
+    let seconds = elapsed.as_secs();
+    let ids: Vec<_> = starting.iter().map(|(id, _)| *id).collect();
+    let whom = match (ids.as_slice(), starting) {
+        ([], _) => return words(&[], elapsed, width),
+        (_, [(id, Some(doing))]) => format!("{id}: {doing}"),
+        ([id], _) => (*id).to_owned(),
+        (several, _) => format!("{} servers: {}", several.len(), several.join(", ")),
+    };
+    let what = if known { "waits" } else { "is not known yet and waits" };
+    fitted(&format!("{seconds}s · {tool} {what} for {whom}"), width.saturating_sub(1))
+}
+
 /// As much of a line as has room. What a server writes may steer the terminal, and a line that wraps cannot be cleared.
 fn fitted(line: &str, room: usize) -> String {
     let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::metrics::MetricsArgs;
 use crate::output::note;
 use crate::signals::Stop;
-use crate::{Config, FAILED, Wait, output, start};
+use crate::{FAILED, File, Wait, output, start};
 use picture::{Look, Snapshot, Story};
 
 /// How often the figures are asked for: often enough to look alive, seldom enough to cost the troupe nothing.
@@ -42,7 +42,7 @@ enum ScreenError {
 #[derive(Args)]
 pub struct WatchArgs {
     #[command(flatten)]
-    config: Config,
+    file: File,
     #[command(flatten)]
     wait: Wait,
     #[command(flatten)]
@@ -66,11 +66,11 @@ pub async fn run(args: &WatchArgs, stop: &Stop) -> u8 {
     if let Err(code) = args.metrics.serve() {
         return code;
     }
-    let troupe = match start(&args.config.config).await {
+    let troupe = match start(args.file.path()).await {
         Ok(troupe) => troupe,
         Err(code) => return code,
     };
-    let watched = Watched::new(&troupe, &args.config.config);
+    let watched = Watched::new(&troupe, args.file.path());
     let code = if args.is_live() {
         let until = async {
             stop.asked().await;

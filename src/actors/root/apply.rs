@@ -103,6 +103,7 @@ impl RootState {
             servers,
             disabled: _,
             left_out,
+            repeated: _,
             diagnostics: _,
             sources,
             settings: wanted,

@@ -107,6 +107,11 @@ impl Sources {
         }
     }
 
+    /// Whether this was told of the last answer of one of them.
+    pub fn have_told(&self, loose: &LoosePermissions) -> bool {
+        self.seats.iter().any(|seat| seat.loose.contains(loose))
+    }
+
     /// Whether each has answered, or failed, at least once.
     pub fn complete(&self) -> bool {
         self.seats.iter().all(|seat| seat.spoken)
@@ -231,6 +236,10 @@ impl RootState {
         let believed = self.sources.membership.answered(source, servers, &unread, now);
         let known = self.sources.membership.known(source);
         let context = self.cast.context.clone();
+        // The configuration names the files of its sources too, and sources may share a folder.
+        let untold =
+            |loose: &&LoosePermissions| !self.loose.contains(loose) && !self.sources.have_told(loose);
+        let untold: Vec<LoosePermissions> = loose.iter().filter(untold).cloned().collect();
         let Some(seat) = self.sources.seat(source) else { return };
         seat.restart.ready(now);
         let former = std::mem::replace(&mut seat.skipped, skipped);
@@ -240,10 +249,7 @@ impl RootState {
             let (source, record, reason) = (source.clone(), record.clone(), reason.clone());
             context.emit(Event::RecordSkipped { source, record, reason });
         }
-        for loose in loose.iter().filter(|loose| !seat.loose.contains(loose)) {
-            tracing::warn!(source = %source, "{loose}");
-            context.emit(Event::LoosePermissions(loose.clone()));
-        }
+        untold.into_iter().for_each(|loose| context.emit(Event::LoosePermissions(loose)));
         seat.loose = loose;
         match believed {
             Believed::Yes => {

@@ -407,15 +407,18 @@ impl ServerState {
             offer.blocked = blocked.into();
         }
         let new: Arc<[Definition]> = new.into();
-        let (added, removed, changed) = differences(offer.of(kind), &new);
+        let chosen = |offer: &Offer| offer.clone().chosen(&self.spec.tool_choice);
+        let offered = chosen(offer);
+        differs |= differences(offer.of(kind), &new) != Default::default();
+        *offer.of_mut(kind) = new;
+        // What the operator leaves out is not offered, so that no event names how it changes.
+        let (added, removed, changed) = differences(offered.of(kind), chosen(offer).of(kind));
         if !(added.is_empty() && removed.is_empty() && changed.is_empty()) {
-            differs = true;
             let mut names = ToldNames { room: NAMES_BYTES_MAX, more: 0 };
             let (added, removed, changed) = (names.tell(added), names.tell(removed), names.tell(changed));
             let more = names.more;
             self.context.emit(Event::OfferChanged { server, kind, added, removed, changed, more });
         }
-        *offer.of_mut(kind) = new;
         differs
     }
 

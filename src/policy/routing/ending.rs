@@ -5,11 +5,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{CancelReason, Outlet, Routing, Settled};
-use crate::call::{AttemptEnd, Completes, OutcomeClass, Reply, Request};
+use crate::call::{AttemptEnd, Completes, Errand, OutcomeClass, Reply, Request};
 use crate::duration::later;
-use crate::error::{CallError, CallErrorKind, Deadline};
+use crate::error::{CallError, CallErrorKind, Deadline, UnavailableServer};
+use crate::event::ServerStatus;
 use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
 use crate::offer::OfferKind;
+use crate::policy::breaker::Admission;
 use crate::policy::calls::{Flight, OpenCall, Phase};
 use crate::policy::catalogue::Resolution;
 use crate::refusal::RefusalKind;
@@ -17,6 +19,10 @@ use crate::spans::NOT_TAKEN;
 
 /// The longest that a server's word keeps calls from it: one that names a day has forgotten itself.
 const PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Servers that an error names of those which its call waited for: each is named with its reason, and a call for an invented
+/// name waits for all that are starting.
+const AWAITED_MAX: usize = 32;
 
 /// The end of one attempt, as the connection reports it.
 #[derive(Debug)]
@@ -209,6 +215,18 @@ impl<P, S> Routing<P, S> {
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
+        self.answer_late(call, kind, Vec::new(), now, out);
+    }
+
+    /// The same for a call that waited for these servers.
+    fn answer_late(
+        &mut self,
+        call: OpenCall<P>,
+        kind: CallErrorKind,
+        awaited: Vec<UnavailableServer>,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
         let group = self.group_of(&call);
         *self.counters.outcomes.entry(kind.name()).or_default() += 1;
         let settled = self.settled(&call, group.as_ref(), kind.name(), now);
@@ -220,6 +238,9 @@ impl<P, S> Routing<P, S> {
         let unknown = match kind {
             CallErrorKind::UnknownTool { .. } | CallErrorKind::UnknownPrompt { .. } => true,
             CallErrorKind::Unavailable { .. } => call.tool.is_empty(),
+            CallErrorKind::DeadlineExceeded { sent: false, .. } => {
+                call.tool.is_empty() && call.call.errand != Errand::Lease
+            }
             _ => false,
         };
         let sought = match call.call.request {
@@ -230,7 +251,7 @@ impl<P, S> Routing<P, S> {
         };
         let tool = call.call.into_tool();
         let error = CallError::new(kind, call.request_id, tool, call.server, call.attempts);
-        let error = error.of_group(group).lost_on(call.lost_on);
+        let error = error.of_group(group).lost_on(call.lost_on).after_waiting_for(awaited);
         if unknown {
             out.unknown(call.port, error, sought, &self.catalogue);
         } else {
@@ -297,12 +318,35 @@ impl<P, S> Routing<P, S> {
         if self.calls.get(id).is_none_or(|call| call.deadline() > now) {
             return false;
         }
+        let awaited = self.awaited(id, now);
         if let Some(call) = self.settle(id, CancelReason::DeadlineExceeded, now, out) {
             let (timeout, sent) = (call.timeout, call.may_have_been_sent());
             let kind = CallErrorKind::DeadlineExceeded { deadline: Deadline::Total, timeout, sent };
-            self.answer_error(*call, kind, now, out);
+            self.answer_late(*call, kind, awaited, now, out);
         }
         true
+    }
+
+    /// The servers that a call waits for: those that may turn out to offer what it names, or those of its queue that take no call.
+    fn awaited(&self, id: CallId, now: Instant) -> Vec<UnavailableServer> {
+        let Some(call) = self.calls.get(id) else { return Vec::new() };
+        if call.may_have_been_sent() {
+            return Vec::new();
+        }
+        match call.phase {
+            Phase::Queued { route, .. } => {
+                let views = self.routes[route].servers.iter().filter_map(|place| self.views[*place].as_ref());
+                let barred = views.filter(|view| {
+                    let open = matches!(view.standing.admission, Admission::Rejecting { .. });
+                    view.standing.status != ServerStatus::Ready || open || view.paused_until.is_some()
+                });
+                barred.take(AWAITED_MAX).map(|view| view.unavailable(now)).collect()
+            }
+            Phase::New | Phase::Parked(_) if call.tool.is_empty() && call.call.errand != Errand::Lease => {
+                self.prospects(&call.call).take(AWAITED_MAX).map(|view| view.unavailable(now)).collect()
+            }
+            Phase::New | Phase::Parked(_) | Phase::Delayed | Phase::InFlight(_) => Vec::new(),
+        }
     }
 
     /// Ends every open call: the troupe shuts down. Returns how many there were.

@@ -81,8 +81,11 @@ pub enum ListingError {
     /// A page is no list.
     #[error("the list cannot be read: {0}")]
     Unreadable(String),
-    /// The list is too large.
-    #[error("the pages of the list have more than {} MiB together", LIST_BYTES_MAX >> 20)]
+    /// Its first page is too large: nothing came before it that could be used.
+    #[error(
+        "the first page of the list has more than {} MiB, the most that a whole list may have whatever limits.messageBytesMax says",
+        LIST_BYTES_MAX >> 20
+    )]
     TooLarge,
 }
 
@@ -210,13 +213,20 @@ impl Listing {
     /// Takes a page.
     ///
     /// # Errors
-    /// [`ListingError`] if the page is none, or all pages together are too large.
+    /// [`ListingError`] if the page is none, or the first one is larger than a list may be.
     pub fn page(&mut self, result: &RawJson) -> Result<Page, ListingError> {
         self.pages += 1;
         let (skipped, listed) = (self.listed.skipped.len(), self.listed.entries.len());
         self.listed.bytes = self.listed.bytes.saturating_add(result.len());
         if self.listed.bytes > LIST_BYTES_MAX {
-            return Err(ListingError::TooLarge);
+            if self.pages == 1 {
+                return Err(ListingError::TooLarge);
+            }
+            self.end_early(&format!(
+                "its pages have more than {} MiB together, which no setting changes",
+                LIST_BYTES_MAX >> 20
+            ));
+            return Ok(Page::Done);
         }
         let page = self.read(result)?;
         let Entries { taken, more } = page.entries;
@@ -546,9 +556,25 @@ mod tests {
             let (page, listed) = (page.as_bytes().as_ptr_range(), &listing.listed.entries[n].definition);
             assert!(!page.contains(&listed.as_bytes().as_ptr()), "it is a slice of its page");
         }
-        assert_eq!(listing.page(&of(4)), Err(ListingError::TooLarge));
         assert!(listing.restart());
-        assert!(listing.page(&of(0)).is_ok(), "a list that begins again has its own bound");
+        for n in 0..4 {
+            let more = listing.page(&of(n));
+            assert_eq!(more, Ok(Page::More(n.to_string())), "a list that begins again has its own bound");
+        }
+        assert_eq!(listing.page(&of(4)), Ok(Page::Done));
+        let listed = listing.finish();
+        assert_eq!(names(&listed), ["t0", "t1", "t2", "t3"], "what came before the bound is used");
+        assert_eq!(listed.skipped[0].entry, "the rest of the list");
+        let reason = &listed.skipped[0].reason;
+        assert!(reason.contains("more than 64 MiB together, which no setting changes"), "{reason}");
+    }
+
+    #[test]
+    fn a_first_page_beyond_the_bound_of_a_list_is_an_error_that_names_the_limit_of_messages() {
+        let page = page(&json!({"tools": [], "_meta": "x".repeat(LIST_BYTES_MAX)}));
+        let error = Listing::new(OfferKind::Tool, 100, 10).page(&page).unwrap_err();
+        assert_eq!(error, ListingError::TooLarge);
+        assert!(error.to_string().contains("limits.messageBytesMax"), "{error}");
     }
 
     #[test]

@@ -115,8 +115,8 @@ impl HttpConnector {
     /// Checks the options.
     ///
     /// # Errors
-    /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, for headers that
-    /// are malformed or set by the transport itself, and for a proxy of an unknown kind. Files that TLS needs are read when a
+    /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, and for a proxy
+    /// of an unknown kind; [`DialError::InvalidHeader`] for headers that are malformed or set by the transport itself. Files that TLS needs are read when a
     /// connection is opened.
     pub fn new(options: HttpOptions) -> Result<Self, DialError> {
         let proxies = match options.proxy {

@@ -115,8 +115,8 @@ impl WebSocketConnector {
     /// Checks the options.
     ///
     /// # Errors
-    /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info, and for headers
-    /// that are malformed or set by the handshake itself. Files that TLS needs are read when it connects.
+    /// [`DialError::InvalidEndpoint`] for a URL that is none, has another scheme, no host or user info;
+    /// [`DialError::InvalidHeader`] for headers that are malformed or set by the handshake itself. Files that TLS needs are read when it connects.
     pub fn new(options: WebSocketOptions) -> Result<Self, DialError> {
         let uri = address::parse(&options.url, ["ws", "wss"])?;
         let tls = match uri.scheme_str() {

@@ -22,7 +22,7 @@ fn connector(url: &str) -> WebSocketConnector {
 
 fn wrong(options: WebSocketOptions) -> String {
     let error = WebSocketConnector::new(options).expect_err("the options are wrong");
-    assert!(matches!(error, DialError::InvalidEndpoint { .. }), "{error}");
+    assert!(matches!(error, DialError::InvalidEndpoint { .. } | DialError::InvalidHeader { .. }), "{error}");
     error.to_string()
 }
 

@@ -34,6 +34,8 @@ struct Script {
     released: watch::Sender<Vec<LeaseKey>>,
     /// Ports that nobody waits at.
     left: Vec<u64>,
+    /// Ports whose error names what nobody offers.
+    looked_for_near: Vec<u64>,
     /// Servers whose actor is gone.
     gone: Vec<String>,
 }
@@ -44,6 +46,7 @@ impl Outlet<u64, String> for Script {
     }
 
     fn unknown(&mut self, port: u64, error: CallError, _: OfferKind, _: &Arc<Catalogue>) {
+        self.looked_for_near.push(port);
         self.answers.push((port, Err(error)));
     }
 
@@ -324,6 +327,36 @@ fn a_deadline_that_has_passed_sends_nothing() {
     house.succeed("a", attempt);
     assert!(matches!(house.error_of(late), CallErrorKind::DeadlineExceeded { sent: false, .. }));
     assert_eq!(house.last().1.call, CallId(patient));
+}
+
+#[test]
+fn a_deadline_that_passes_while_servers_are_still_coming_names_them_and_what_looks_alike() {
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["read"])], 8);
+    for n in 0..40 {
+        let late = format!("late-{n:02}");
+        house.join(&late, &late, 9, Incarnation::FIRST, Standing::beginning());
+    }
+    let call = house.call(Call::tool("raed").timeout(Duration::from_secs(1)));
+    let of_one = house.call(Call::tool("late-07/x").timeout(Duration::from_secs(1)));
+    assert!(house.answer_of(call).is_none(), "not before everybody was asked");
+    house.wait(1_000);
+    let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::DeadlineExceeded { sent: false, .. }), "{error}");
+    assert_eq!((error.awaited().len(), error.awaited()[0].server.as_str()), (32, "late-00"));
+    assert!(error.to_string().contains("it waited for late-00 is starting: "), "{error}");
+    assert!(house.out.looked_for_near.contains(&call), "near names are found by whoever called");
+    let error = house.answer_of(of_one).unwrap().as_ref().unwrap_err();
+    assert_eq!(error.awaited().iter().map(|one| one.server.as_str()).collect::<Vec<_>>(), ["late-07"]);
+    // One that waits for room alone, or was sent, waits for no server.
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 1);
+    let second = Duration::from_secs(1);
+    let sent = house.call(Call::tool("t").timeout(second));
+    let queued = house.call(Call::tool("t").timeout(second));
+    house.wait(1_000);
+    for call in [sent, queued] {
+        let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
+        assert!(error.awaited().is_empty() && !error.to_string().contains("waited for"), "{error}");
+    }
 }
 
 #[test]
