@@ -722,7 +722,7 @@ fn joined(servers: &[UnavailableServer]) -> String {
 }
 
 fn waited_for(servers: &[UnavailableServer]) -> String {
-    if servers.is_empty() { String::new() } else { format!("; it waited for {}", joined(servers)) }
+    if servers.is_empty() { String::new() } else { format!("; waited for: {}", joined(servers)) }
 }
 
 fn near_names(near: &[String]) -> String {

@@ -108,7 +108,7 @@ async fn a_misspelt_tool_whose_deadline_passes_names_whom_it_waited_for_and_what
     assert_eq!(error.near_names(), ["echo"]);
     let told = error.to_string();
     assert!(
-        told.contains("it waited for silent is starting") && told.contains("did you mean echo?"),
+        told.contains("; waited for: silent is starting") && told.contains("did you mean echo?"),
         "{told}"
     );
     let json = serde_json::to_value(&error).unwrap();

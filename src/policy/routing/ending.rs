@@ -342,7 +342,7 @@ impl<P, S> Routing<P, S> {
                 });
                 barred.take(AWAITED_MAX).map(|view| view.unavailable(now)).collect()
             }
-            Phase::New | Phase::Parked(_) if call.tool.is_empty() && call.call.errand != Errand::Lease => {
+            Phase::Parked(_) if call.call.errand != Errand::Lease => {
                 self.prospects(&call.call).take(AWAITED_MAX).map(|view| view.unavailable(now)).collect()
             }
             Phase::New | Phase::Parked(_) | Phase::Delayed | Phase::InFlight(_) => Vec::new(),

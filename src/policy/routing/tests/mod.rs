@@ -343,10 +343,17 @@ fn a_deadline_that_passes_while_servers_are_still_coming_names_them_and_what_loo
     let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::DeadlineExceeded { sent: false, .. }), "{error}");
     assert_eq!((error.awaited().len(), error.awaited()[0].server.as_str()), (32, "late-00"));
-    assert!(error.to_string().contains("it waited for late-00 is starting: "), "{error}");
+    assert!(error.to_string().contains("; waited for: late-00 is starting: "), "{error}");
     assert!(house.out.looked_for_near.contains(&call), "near names are found by whoever called");
     let error = house.answer_of(of_one).unwrap().as_ref().unwrap_err();
     assert_eq!(error.awaited().iter().map(|one| one.server.as_str()).collect::<Vec<_>>(), ["late-07"]);
+    // So is one that another server offers, and that this one is asked for by its name.
+    let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["read"])], 8);
+    house.join("late", "late", 9, Incarnation::FIRST, Standing::beginning());
+    let call = house.call(Call::tool("read").server("late").timeout(Duration::from_secs(1)));
+    house.wait(1_000);
+    let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
+    assert_eq!(error.awaited().iter().map(|one| one.server.as_str()).collect::<Vec<_>>(), ["late"]);
     // One that waits for room alone, or was sent, waits for no server.
     let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 1);
     let second = Duration::from_secs(1);
