@@ -276,7 +276,10 @@ pub(super) struct WrittenServer {
 /// `"auto"`, `"none"`, one name or a list of names.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "invalid value: another one, expected a name, a list of names, `auto` or `none`"
+)]
 enum WrittenSubprotocol {
     One(String),
     Several(Vec<String>),
@@ -315,7 +318,7 @@ impl<'de> Deserialize<'de> for EnvValue {
 /// One name, or a list of names.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(untagged)]
+#[serde(untagged, expecting = "invalid value: another one, expected a name or a list of names")]
 enum Names {
     One(String),
     Several(Vec<String>),
@@ -1142,5 +1145,30 @@ mod tests {
             nested.reason.contains(r#"put what stands under "mcp.servers" under "mcpServers""#),
             "{nested}"
         );
+    }
+    #[test]
+    fn what_may_be_written_in_several_ways_is_told_with_each_of_them() {
+        for (text, key, says) in [
+            (
+                r#"{"mcpServers":{"a":{"url":"ws://h","subprotocol":7}}}"#,
+                "mcpServers.a.subprotocol",
+                "a name, a list of",
+            ),
+            (
+                r#"{"mcpServers":{"a":{"command":"c","tools":{"x":1}}}}"#,
+                "mcpServers.a.tools",
+                "a name or a list of names",
+            ),
+            (
+                r#"{"mcpServers":{},"troupe":{"inheritEnv":"s3cret"}}"#,
+                "troupe.inheritEnv",
+                "a list of names, or `all`",
+            ),
+        ] {
+            let error = mistake(text);
+            assert_eq!(error.key, key, "{error}");
+            assert!(error.reason.contains(says) && !error.reason.contains("untagged"), "{error}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
     }
 }

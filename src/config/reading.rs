@@ -805,7 +805,7 @@ fn search_shell_words(key: &str, value: &Value, found: &mut Vec<(ConfigError, Op
         Value::String(text) if looks_unexpanded(text) => {
             let error = ConfigError::new(
                 key,
-                "is a $NAME without braces, which goes out as it stands: no shell reads it",
+                "has a $NAME without braces, which goes out as it stands: no shell reads it",
             );
             found.push((error, Some("write ${NAME} for the variable's value".to_owned())));
         }

@@ -114,7 +114,7 @@ pub struct Settings {
 /// and the variables of proxies and authorities.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(untagged)]
+#[serde(untagged, expecting = "invalid value: another one, expected a list of names, or `all`")]
 pub enum InheritEnv {
     /// These, by their names.
     Names(Vec<String>),
