@@ -424,13 +424,17 @@ pub enum Event {
         /// The resource.
         uri: String,
     },
-    /// A server does not tell of changes of a resource.
+    /// A server does not tell of changes of some resources. What it refuses of all that it is asked at once, as it is over each
+    /// new connection, is one event.
     SubscriptionFailed {
         /// The server.
         server: ServerId,
-        /// The resource.
-        uri: String,
-        /// Why.
+        /// The resources, eight at most.
+        uris: Vec<String>,
+        /// So many beyond those.
+        #[serde(skip_serializing_if = "is_zero")]
+        more: usize,
+        /// Why: what it said of the first of them.
         reason: String,
     },
     /// What a server says of a tool is not what it said when the tool was pinned.

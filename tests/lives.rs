@@ -385,6 +385,93 @@ async fn a_breaker_that_the_host_has_opened_stays_open_in_every_next_life() {
     end(troupe).await;
 }
 
+/// Waits until the server is ready again, by events: under paused time nothing else lets time pass.
+async fn ready_by_event(events: &mut EventStream) {
+    let is_ready =
+        |event: &Event| matches!(event, Event::ServerStatusChanged { to: ServerStatus::Ready, .. });
+    event(events, is_ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_host_ordered_of_a_breaker_outlives_a_life_that_hangs() {
+    for (held_open, step) in [(true, "opened"), (false, "closed")] {
+        for ending in ["resumed", "drained", "described anew"] {
+            let step = format!("{step} and {ending}");
+            let (_server, connector) = ScriptedServer::builder().tool("echo", Script::Echo).start_in_memory();
+            let builder = Troupe::builder().server_via(Server::custom("s"), connector.clone()).seed(7);
+            let troupe = builder.start().await.unwrap();
+            troupe.ready(Readiness::All).await.unwrap();
+            if !held_open {
+                // Every life begins with what the host has taken back.
+                troupe.breaker("s").force_open().await.unwrap();
+                let mut events = troupe.events();
+                inject(&troupe, Target::server("s"), Fault::Kill).await.unwrap();
+                ready_by_event(&mut events).await;
+                troupe.breaker("s").close().await.unwrap();
+            } else {
+                troupe.breaker("s").force_open().await.unwrap();
+            }
+            let mut events = troupe.events();
+            inject(&troupe, Target::server("s"), Fault::Hang).await.unwrap();
+            match ending {
+                "described anew" => {
+                    troupe.replace_via(Server::custom("s").group("other"), connector).await.unwrap();
+                }
+                "drained" => {
+                    troupe.drain("s", Duration::from_secs(1)).await.unwrap();
+                    troupe.resume("s").await.unwrap();
+                }
+                _ => {
+                    let (_draining, mut begun) = (drain(&troupe), troupe.events());
+                    event(&mut begun, |event| {
+                        matches!(event, Event::ServerStatusChanged { to: ServerStatus::Draining, .. })
+                    })
+                    .await;
+                    troupe.resume("s").await.unwrap();
+                }
+            }
+            ready_by_event(&mut events).await;
+            let state = if held_open { BreakerState::ForcedOpen } else { BreakerState::Closed };
+            assert_eq!(stats(&troupe).await.breaker.unwrap().state, state, "{step}");
+            assert_eq!(troupe.call(echo()).await.is_err(), held_open, "{step}");
+            end(troupe).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_host_ordered_of_a_breaker_outlives_registry_and_server_that_end_together() {
+    let (_server, connector) = ScriptedServer::builder().tool("echo", Script::Echo).start_in_memory();
+    let builder = Troupe::builder().server_via(Server::custom("s"), connector).seed(7);
+    let troupe = builder.start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    for fault in [Fault::Hang, Fault::Panic, Fault::Kill, Fault::Stop] {
+        troupe.breaker("s").force_open().await.unwrap();
+        let mut events = troupe.events();
+        inject(&troupe, Target::server("s"), fault).await.unwrap();
+        inject(&troupe, Target::Registry, Fault::Kill).await.unwrap();
+        ready_by_event(&mut events).await;
+        assert_eq!(stats(&troupe).await.breaker.unwrap().state, BreakerState::ForcedOpen, "{fault:?}");
+    }
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_that_takes_the_id_of_one_that_was_held_open_is_not() {
+    let server = scripted().await;
+    let troupe =
+        start_with(|settings| settings.shutdown_drain = Duration::from_millis(1), [at(&server)]).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    troupe.breaker("s").force_open().await.unwrap();
+    troupe.unregister("s").await.unwrap();
+    while troupe.register(at(&server)).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    troupe.ready(Readiness::All).await.unwrap();
+    troupe.call(echo()).await.unwrap();
+    end(troupe).await;
+}
+
 #[tokio::test]
 async fn what_the_host_says_while_a_life_ends_is_said_to_the_next_one() {
     let server = scripted().await;

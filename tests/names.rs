@@ -5,10 +5,10 @@
 
 mod common;
 
-use common::{echo, end, kind, ready};
+use common::{echo, end, event, kind, ready};
 use futures_util::poll;
 use mcp_troupe::testkit::{Script, ScriptedServer};
-use mcp_troupe::{Call, CallAnyError, CallErrorKind, Delivery, Plan, Server, StepOutcome};
+use mcp_troupe::{Call, CallAnyError, CallErrorKind, Delivery, Event, Plan, Server, StepOutcome};
 
 #[tokio::test]
 async fn names_that_can_be_nobodys_are_refused_with_their_limit_and_nothing_is_sent() {
@@ -95,5 +95,54 @@ async fn calls_that_are_called_off_in_the_intake_are_not_made() {
     assert_eq!(stats.router.outcomes.get("cancelled"), Some(&1_000));
     troupe.call(echo()).await.unwrap();
     assert_eq!(server.calls("hold"), 0);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_call_for_a_tool_that_is_gone_reaches_no_other_server_that_calls_one_of_its_own_so() {
+    let files = ScriptedServer::builder().tool("read", Script::Echo).tells_changes().start().await;
+    let other = ScriptedServer::builder()
+        .tool("files__read", Script::Echo)
+        .tool("files__late", Script::Echo)
+        .tool("db__read", Script::Echo)
+        .start()
+        .await;
+    let servers = || {
+        let group = Server::websocket("f", files.url()).group("files");
+        [Server::websocket("other", other.url()), group]
+    };
+    let troupe = ready(servers()).await;
+    let mut events = troupe.events();
+    let unknown = async |name: &str| {
+        let calls = [
+            troupe.call(Call::tool(name)).await.map(drop),
+            troupe.call_any(Call::tool(name)).await.map(drop).map_err(|error| match error {
+                CallAnyError::Nobody(error) => error,
+                other => panic!("{other}"),
+            }),
+        ];
+        calls.into_iter().all(|call| matches!(call.unwrap_err().kind(), CallErrorKind::UnknownTool { .. }))
+    };
+    troupe.call(Call::tool("files__read")).await.unwrap();
+    assert_eq!((files.calls("read"), other.calls("files__read")), (1, 0));
+    assert!(unknown("files__late").await, "what it never offered");
+    files.remove_tool("read");
+    files.announce_tools();
+    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    assert!(unknown("files__read").await, "what it offers no more");
+    assert_eq!((other.calls("files__read"), other.calls("files__late")), (0, 0));
+    // Who means it says so.
+    for name in ["other/files__read", "other__files__read"] {
+        troupe.call(Call::tool(name)).await.unwrap();
+    }
+    troupe.call(Call::tool("files__read").group("other")).await.unwrap();
+    assert_eq!(other.calls("files__read"), 3);
+    troupe.call(Call::tool("db__read")).await.unwrap();
+    end(troupe).await;
+    // Before it has listed the call waits for it.
+    let troupe = common::start(servers()).await;
+    files.set_script("read", Script::Echo);
+    troupe.call(Call::tool("files__read")).await.unwrap();
+    assert_eq!(other.calls("files__read"), 3);
     end(troupe).await;
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use common::{end, event, kind, ready, start};
 use mcp_troupe::offer::OfferKind;
-use mcp_troupe::testkit::{Fault, Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Target, inject};
+use mcp_troupe::testkit::{
+    Fault, MemoryListener, Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Target, inject, pair,
+};
 use mcp_troupe::{Call, CallErrorKind, Event, Readiness, Reply, Server, SubscribeError, Troupe};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -259,4 +261,65 @@ async fn a_malformed_resource_is_left_out_and_told() {
     troupe.ready(Readiness::All).await.unwrap();
     assert_eq!(troupe.resources().len(), 1);
     end(troupe).await;
+}
+
+/// A legacy server that takes every subscription over its first connection, which then ends, and refuses all over the next ones.
+async fn refusing(mut listener: MemoryListener, subscriptions: usize) {
+    for connection in 0.. {
+        let Some(mut peer) = listener.accept().await else { return };
+        let mut asked = 0;
+        while let Some(frame) = peer.recv().await {
+            let message: Value = serde_json::from_slice(&frame).unwrap();
+            let Some(id) = message["id"].as_u64() else { continue };
+            let outcome = match message["method"].as_str().unwrap() {
+                "initialize" => {
+                    json!({"result": {"protocolVersion": "2025-11-25", "capabilities": {"resources": {"subscribe": true}}, "serverInfo": {"name": "s", "version": "1"}}})
+                }
+                "resources/subscribe" => {
+                    asked += 1;
+                    if connection == 0 {
+                        json!({"result": {}})
+                    } else {
+                        json!({"error": {"code": -32602, "message": format!("not number {asked}")}})
+                    }
+                }
+                "tools/list" => json!({"result": {"tools": []}}),
+                "resources/list" => json!({"result": {"resources": []}}),
+                "resources/templates/list" => json!({"result": {"resourceTemplates": []}}),
+                _ => json!({"error": {"code": -32601, "message": "no such method"}}),
+            };
+            let mut answer = outcome;
+            answer["id"] = id.into();
+            peer.send(answer.to_string()).await;
+            if asked == subscriptions {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscriptions_that_are_refused_are_told_once_for_each_connection() {
+    const SUBSCRIPTIONS: usize = 1_000;
+    let (link, listener) = pair(64);
+    let playing = tokio::spawn(refusing(listener, SUBSCRIPTIONS));
+    let troupe = Troupe::builder().seed(7).server_via(Server::custom("s"), link).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let mut events = troupe.events();
+    let mut held = Vec::new();
+    for n in 0..SUBSCRIPTIONS {
+        held.push(troupe.subscribe_at("s", format!("file:///{n:04}")).await.unwrap());
+    }
+    for _ in 0..3 {
+        let failed = event(&mut events, |event| matches!(event, Event::SubscriptionFailed { .. })).await;
+        let told = failed.to_string();
+        let Event::SubscriptionFailed { uris, more, reason, .. } = failed else { panic!("another event") };
+        assert_eq!((uris.len(), more), (8, SUBSCRIPTIONS - 8));
+        assert_eq!((uris[0].as_str(), uris[7].as_str()), ("file:///0000", "file:///0007"));
+        assert!(reason.contains("not number 1"), "{reason}");
+        assert!(told.contains("file:///0000, file:///0001") && told.contains("and 992 more"), "{told}");
+        event(&mut events, |event| matches!(event, Event::ConnectionOpened { .. })).await;
+    }
+    end(troupe).await;
+    playing.abort();
 }

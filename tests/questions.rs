@@ -8,9 +8,10 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{echo, end, kind, ready};
 use mcp_troupe::question::Root;
-use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer};
+use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer, pair};
 use mcp_troupe::{
     Call, CallErrorKind, Elicited, Question, Readiness, RpcError, Server, Troupe, TroupeBuilder,
 };
@@ -244,4 +245,63 @@ async fn large_answers_of_the_host_hold_up_no_server_that_writes_before_it_reads
     let bytes: usize = troupe.call(Call::tool("t")).await.unwrap().structured().unwrap();
     assert!(bytes > 2 * LARGE, "{bytes}");
     end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_small_question_in_a_large_frame_does_not_hold_the_frame_while_the_host_thinks() {
+    let (link, mut listener) = pair(8);
+    let (sent, mut frames) = mpsc::channel(8);
+    let playing = tokio::spawn(async move {
+        let mut peer = listener.accept().await.unwrap();
+        while let Some(frame) = peer.recv().await {
+            let message: Value = serde_json::from_slice(&frame).unwrap();
+            let Some(id) = message["id"].as_u64() else { continue };
+            let result = match message["method"].as_str().unwrap() {
+                "server/discover" => {
+                    json!({"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
+                }
+                "tools/list" => json!({"tools": [{"name": "ask"}]}),
+                _ if message["params"]["inputResponses"].is_object() => json!({"content": []}),
+                _ => {
+                    let requests =
+                        json!({"who": {"method": "elicitation/create", "params": {"message": "Who?"}}});
+                    let result = json!({"resultType": "input_required", "inputRequests": requests,
+                        "requestState": "17"});
+                    let large =
+                        json!({"method": "notifications/large", "params": {"x": "x".repeat(1 << 20)}});
+                    let frame = Bytes::from(json!([{"id": id, "result": result}, large]).to_string());
+                    peer.send(frame.clone()).await;
+                    sent.try_send(frame).unwrap();
+                    continue;
+                }
+            };
+            peer.send(json!({"id": id, "result": result}).to_string()).await;
+        }
+    });
+    let (asked, think) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (asks, thinks) = (asked.clone(), think.clone());
+    let host = Troupe::builder().on_elicitation(move |question| {
+        let (asks, thinks) = (asks.clone(), thinks.clone());
+        async move {
+            asks.notify_one();
+            thinks.notified().await;
+            accept(question).await
+        }
+    });
+    let troupe = host.server_via(Server::custom("s"), link).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let call = tokio::spawn(troupe.call(Call::tool("ask")));
+    asked.notified().await;
+    let frame = frames.recv().await.unwrap();
+    for looks in 0.. {
+        if frame.is_unique() {
+            break;
+        }
+        assert!(looks < 10_000, "a mebibyte is held for a question of a few bytes");
+        tokio::task::yield_now().await;
+    }
+    think.notify_one();
+    call.await.unwrap().unwrap();
+    end(troupe).await;
+    playing.abort();
 }

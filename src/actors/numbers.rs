@@ -1,9 +1,12 @@
 //! The numbers of lives and connections. None is given twice to one server id while the troupe plays, whoever dies, is
 //! replaced, or leaves and comes back: a message that names one can meet no other.
+//!
+//! And what the host ordered last of the server's breaker: a life that hangs cannot say it, and the next one must not wait for
+//! that.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::id::{ConnectionId, Incarnation, ServerId};
 
@@ -22,6 +25,8 @@ struct Counters {
     before: Given,
     lives: AtomicU64,
     connections: AtomicU64,
+    /// The host holds the breaker open. Written by the life that carries the order out.
+    held_open: AtomicBool,
 }
 
 /// The last numbers that were given.
@@ -40,7 +45,7 @@ impl Given {
 impl Numbers {
     fn after(before: Given) -> Self {
         let (lives, connections) = (AtomicU64::new(before.life), AtomicU64::new(before.connection));
-        Self(Arc::new(Counters { before, lives, connections }))
+        Self(Arc::new(Counters { before, lives, connections, held_open: AtomicBool::new(false) }))
     }
 
     /// The number of a new life.
@@ -52,6 +57,17 @@ impl Numbers {
     /// The number of a new connection.
     pub fn connection(&self) -> ConnectionId {
         ConnectionId(self.0.connections.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The host has ordered that the breaker is held open, or that it is not.
+    pub fn hold_open(&self, held_open: bool) {
+        // Nothing else is agreed on by it: each life looks when it takes over, and when it is handed what another one left.
+        self.0.held_open.store(held_open, Ordering::Relaxed);
+    }
+
+    /// Whether the host holds the breaker open, whichever life was told.
+    pub fn held_open(&self) -> bool {
+        self.0.held_open.load(Ordering::Relaxed)
     }
 
     /// Whether a life is, or was, one of this registration.

@@ -113,6 +113,8 @@ impl Questions {
         }
         // In bytes of its own: the answer may wait long, and would keep the whole frame.
         let id = id.detached();
+        // The same of what it asks: the host may think for minutes.
+        let question = Question { params: question.params.detached(), ..question };
         let (desk, alive, asked_as) = (self.desk.clone(), self.alive.clone(), id.clone());
         let task = self.running.spawn(async move {
             let answered = desk.answer(question).await;
@@ -210,6 +212,17 @@ mod tests {
         let (second, answered) = next(&mut questions).await;
         let told = answered.expect_err("it hangs").message;
         assert_eq!((second, told.as_str()), (id(2), "the host has not answered within 1m"));
+    }
+
+    #[tokio::test]
+    async fn a_question_does_not_hold_the_frame_that_it_came_in() {
+        let mut handlers = Handlers::default();
+        handlers.elicitation(|_| std::future::pending::<Result<Elicited, RpcError>>());
+        let (mut questions, _tasks) = questions(handlers);
+        let frame = bytes::Bytes::from(format!(r#"[7,{{"message":"?"}},"{}"]"#, "x".repeat(1 << 20)));
+        let part = |range: std::ops::Range<usize>| RawJson::trusted(frame.slice(range));
+        assert!(questions.ask(part(1..2), "elicitation/create", Some(part(3..18)), true).is_none());
+        assert!(frame.is_unique());
     }
 
     #[tokio::test(start_paused = true)]

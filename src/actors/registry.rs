@@ -473,7 +473,9 @@ impl RegistryState {
                     offer: offer.clone().chosen(&spec.tool_choice),
                 })
             });
-            self.catalogue = Arc::new(Catalogue::merge(version, listed, self.context.settings.collisions));
+            let groups = self.members.values().map(|member| member.registration.spec.group.clone());
+            let collisions = self.context.settings.collisions;
+            self.catalogue = Arc::new(Catalogue::merge_among(version, listed, groups, collisions));
             self.index = Arc::default();
             self.context.to_router(RouterMsg::Catalogue(self.catalogue.clone()));
         }

@@ -428,7 +428,7 @@ impl Reader<'_> {
             let mut wrong = Vec::new();
             search_references("", &item, &mut wrong);
             let mut lists = Vec::new();
-            let pattern = serde_json::json!({"rules": {}, "tls": {}, "defaults": {}, "headers": {}});
+            let pattern = serde_json::json!({"rules": {}, "tls": {}});
             lists_for_objects(&item, &pattern, "", &mut lists);
             if item.is_array() {
                 self.mistakes_of(root, &at, lists);

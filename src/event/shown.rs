@@ -118,8 +118,12 @@ impl fmt::Display for What<'_> {
             }
             Event::EntrySkipped { kind, entry, reason, .. } => write!(f, "{kind} {entry} left out: {reason}"),
             Event::ResourceUpdated { uri, .. } => write!(f, "resource {uri} changed"),
-            Event::SubscriptionFailed { uri, reason, .. } => {
-                write!(f, "does not tell of changes of {uri}: {reason}")
+            Event::SubscriptionFailed { uris, more, reason, .. } => {
+                write!(f, "does not tell of changes of {}", uris.join(", "))?;
+                if *more > 0 {
+                    write!(f, " and {more} more")?;
+                }
+                write!(f, ": {reason}")
             }
             Event::PinBroken { tool, .. } => write!(f, "tool {tool} is not what it was pinned to"),
             Event::ToolUnpinned { tool, .. } => write!(f, "tool {tool} is not pinned"),

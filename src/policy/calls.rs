@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::duration::later;
-use crate::id::{CallId, RequestId, ServerId};
+use crate::id::{CallId, GroupId, RequestId, ServerId};
 use crate::number_map::NumberMap;
 
 use super::mailbox::Ticket;
@@ -45,6 +45,8 @@ pub struct OpenCall<P> {
     pub attempts: u32,
     /// The server of the last try.
     pub server: Option<ServerId>,
+    /// Its group at that time: what is said of that group's tools holds for the try, whatever becomes of the server.
+    pub group: Option<GroupId>,
     /// The place of a server that lost the last attempt: others go first.
     pub avoid: Option<usize>,
     /// A server has said of an attempt that it knew its session no more, and so did nothing.
@@ -334,6 +336,7 @@ pub(super) mod tests {
             attempts: 0,
             server: None,
             avoid: None,
+            group: None,
             session_lost: false,
             hedge: None,
             wake_at: None,

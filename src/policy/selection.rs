@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::catalogue::{Catalogue, Resolution};
+use super::names;
 use crate::call::Selector;
 use crate::error::CallErrorKind;
 use crate::id::ServerId;
@@ -43,10 +44,13 @@ pub fn pick<'a>(
     let offering: BTreeSet<&ServerId> = tools.iter().flat_map(|tool| &tool.servers).collect();
     let exposed = tools.iter().find(|known| known.exposed == tool).map(|known| known.group.as_str());
     let within = tool.split_once('/').map(|(group, _)| group).or(exposed);
+    // One that begins as the exposed names of some groups do means tools of these alone.
+    let claimed = within.is_none() && selector.group.is_none() && catalogue.claims(tool);
     let (mut picked, mut matching) = (Vec::new(), false);
     for (info, knowledge) in servers.filter(|(info, _)| selector.picks(&info.id, &info.group, &info.tags)) {
         matching = true;
-        let in_group = within.is_none_or(|group| info.group.as_str() == group);
+        let in_group = within.is_none_or(|group| info.group.as_str() == group)
+            && (!claimed || names::is_of_group(tool, info.group.as_str()));
         match knowledge {
             Knowledge::Listed if offering.contains(&info.id) => {
                 picked.push((info.id.clone(), Prospect::Offers));
@@ -119,7 +123,8 @@ mod tests {
             let offer = Offer { tools: tools.collect(), ..Offer::default() };
             Some(ServerOffer { server: id, group, order, trusted: false, confirmed: true, offer })
         });
-        let catalogue = Catalogue::merge(1, offers, Collisions::Error);
+        let groups = SERVERS.iter().map(|given| info(given).group);
+        let catalogue = Catalogue::merge_among(1, offers, groups, Collisions::Error);
         let infos: Vec<_> = SERVERS
             .iter()
             .map(|given| {
@@ -155,6 +160,12 @@ mod tests {
             picked(&Call::tool("write")).unwrap(),
             [("a1".to_owned(), Prospect::Offers), ("c1".to_owned(), Prospect::MayOffer)]
         );
+    }
+
+    #[test]
+    fn a_server_whose_tools_are_unknown_is_asked_for_no_name_of_another_group() {
+        assert_eq!(ids(&Call::tool("gamma__read")), ["c1"]);
+        assert!(matches!(picked(&Call::tool("alpha__gone")), Err(CallErrorKind::UnknownTool { .. })));
     }
 
     #[test]

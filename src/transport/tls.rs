@@ -188,6 +188,18 @@ impl From<ClientConfig> for Tls {
     }
 }
 
+/// The web's authorities, for all servers that name none of their own: some hundred of them, which nothing changes while the
+/// process runs. Made when the first of them is described.
+#[expect(
+    clippy::disallowed_types,
+    reason = "a constant that must be put together: nothing of a troupe is in it"
+)]
+static WEB: std::sync::LazyLock<Arc<RootCertStore>> = std::sync::LazyLock::new(|| {
+    #[cfg(test)]
+    tests::BUILT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    Arc::new(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
+});
+
 /// Verifies servers against the authorities of `options`, else against the web's, and shows them its certificate. It waits for
 /// the disk.
 ///
@@ -195,8 +207,8 @@ impl From<ClientConfig> for Tls {
 /// [`DialError::TlsFile`] for a file that cannot be read or does not hold what it should.
 pub(super) fn config(options: &TlsOptions) -> Result<ClientConfig, DialError> {
     let roots = match &options.ca_file {
-        Some(file) => authorities(file)?,
-        None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+        Some(file) => Arc::new(authorities(file)?),
+        None => WEB.clone(),
     };
     // Named here, so that no process-wide default is needed or touched.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -259,6 +271,7 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, DialError> {
 #[cfg(test)]
 pub(super) mod tests {
     use std::path::PathBuf;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use base64::Engine;
     use rcgen::{
@@ -273,6 +286,20 @@ pub(super) mod tests {
     use tokio_rustls::server::TlsStream;
 
     use super::*;
+
+    /// How often the web's authorities were put together.
+    pub(super) static BUILT: AtomicUsize = AtomicUsize::new(0);
+
+    #[test]
+    fn servers_that_name_no_authority_share_those_of_the_web() {
+        let all: Vec<Tls> = (0..100).map(|_| Tls::new(TlsOptions::new()).expect("no files")).collect();
+        let ours = Authority::new("ours");
+        let (cert, key) = ours.client();
+        config(&TlsOptions::new().client_certificate(cert, key))
+            .expect("its own certificate, the web's authorities");
+        assert_eq!(BUILT.load(Ordering::Relaxed), 1);
+        assert!(Arc::strong_count(&WEB) > all.len(), "each has them");
+    }
 
     /// A certificate authority with a folder for what it makes.
     pub(crate) struct Authority {

@@ -38,7 +38,11 @@ impl Rounds {
         let asked = reply.input_required()?;
         let troupe = self.troupe.upgrade()?;
         let known = |request: &RawJson| question(&troupe, reply, request).is_ok();
-        asked.requests.values().all(known).then_some(asked)
+        // In bytes of its own: the host may think for minutes, and a small question would keep its whole frame that long.
+        asked.requests.values().all(known).then(|| InputRequired {
+            requests: asked.requests.iter().map(|(key, request)| (key.clone(), request.detached())).collect(),
+            state: asked.state.as_ref().map(RawJson::detached),
+        })
     }
 
     /// Makes the call again with the handlers' answers, until a reply asks nothing more that they can answer.
@@ -48,6 +52,8 @@ impl Rounds {
             return Err(failed(&reply, CallErrorKind::Closed));
         };
         for _ in 0..limit {
+            // As above: what is asked has been copied out of it.
+            reply.result = RawJson::empty_object();
             let next = self.next_call(started, &reply, asked).await?;
             let Some(troupe) = self.troupe.upgrade() else {
                 return Err(failed(&reply, CallErrorKind::Closed));

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use mcp_troupe::testkit::{MemoryListener, Script, ScriptedServer, pair};
+use mcp_troupe::testkit::{MemoryListener, MemoryPeer, Script, ScriptedServer, pair};
 use mcp_troupe::{Cached, Call, ConfigFile, Event, Readiness, Server, Troupe};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::common::{end, event};
 use super::{READ, read, start, version, versions};
@@ -299,4 +299,99 @@ async fn who_reads_after_a_write_reads_what_was_written_however_often_that_is_to
     assert!(cached > WRITES / 2, "only {cached} of {WRITES} reads were answered from the cache");
     end(troupe).await;
     playing.abort();
+}
+
+/// A read over this connection, which is answered when that is wanted.
+type Reading = (usize, oneshot::Sender<()>);
+
+/// One of two connections to a server with the resource `x:1`. It changes each time that `tell` does, which names the
+/// connection that tells of it. A read is answered with what was there when it was asked.
+async fn one_of_two(
+    mut peer: MemoryPeer,
+    of: usize,
+    reads: mpsc::Sender<Reading>,
+    mut tell: watch::Receiver<Option<usize>>,
+) {
+    let mut version = 0;
+    loop {
+        let frame = tokio::select! { biased;
+            Ok(()) = tell.changed() => {
+                version += 1;
+                if *tell.borrow_and_update() == Some(of) {
+                    peer.send(r#"{"method":"notifications/resources/updated","params":{"uri":"x:1"}}"#).await;
+                }
+                continue;
+            }
+            Some(frame) = peer.recv() => frame,
+            else => return,
+        };
+        let message: Value = serde_json::from_slice(&frame).unwrap();
+        let Some(id) = message["id"].as_u64() else { continue };
+        let result = match message["method"].as_str().unwrap() {
+            "server/discover" => {
+                json!({"supportedVersions": ["2026-07-28"], "capabilities": {"resources": {}}})
+            }
+            "tools/list" => json!({"tools": []}),
+            "resources/list" => json!({"resources": [{"uri": "x:1"}]}),
+            "resources/templates/list" => json!({"resourceTemplates": []}),
+            _ => {
+                let contents = json!([{"uri": "x:1", "text": version.to_string()}]);
+                let (answer, answered) = oneshot::channel();
+                if reads.try_send((of, answer)).is_ok() {
+                    let _ = answered.await;
+                }
+                json!({"contents": contents, "ttlMs": 3_600_000, "cacheScope": "public"})
+            }
+        };
+        peer.send(json!({"id": id, "result": result}).to_string()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_an_update_over_another_connection_overtakes_is_not_kept_for_good() {
+    for update_first in [true, false] {
+        let (link, mut listener) = pair(64);
+        let (reads, mut read) = mpsc::channel(64);
+        let tell = watch::Sender::new(None);
+        let telling = tell.clone();
+        let playing = tokio::spawn(async move {
+            let mut peers = tokio::task::JoinSet::new();
+            while let Some(peer) = listener.accept().await {
+                peers.spawn(one_of_two(peer, peers.len(), reads.clone(), telling.subscribe()));
+            }
+        });
+        let mut pool = mcp_troupe::config::PoolSettings::default();
+        (pool.min, pool.max) = (2, 2);
+        let server = Server::custom("s").pool(pool);
+        let troupe = Troupe::builder().seed(7).server_via(server, link).start().await.unwrap();
+        troupe.ready(Readiness::All).await.unwrap();
+        while troupe.stats().await.servers[0].pool.ready < 2 {
+            tokio::task::yield_now().await;
+        }
+        let reading = tokio::spawn(troupe.read_resource("x:1"));
+        let (over, answer) = read.recv().await.unwrap();
+        if update_first {
+            tell.send_replace(Some(1 - over));
+            answer.send(()).unwrap();
+        } else {
+            answer.send(()).unwrap();
+            tell.send_replace(Some(1 - over));
+        }
+        assert_eq!(reading.await.unwrap().unwrap().text().unwrap(), "0");
+        let answering = tokio::spawn(async move {
+            while let Some((_, answer)) = read.recv().await {
+                answer.send(()).unwrap();
+            }
+        });
+        // No order holds between two connections; but the update comes, and is right from then on.
+        for looks in 0.. {
+            if troupe.read_resource("x:1").await.unwrap().text().unwrap() == "1" {
+                break;
+            }
+            assert!(looks < 10_000, "it was kept for good");
+        }
+        end(troupe).await;
+        playing.abort();
+        answering.abort();
+    }
 }

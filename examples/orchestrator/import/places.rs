@@ -141,7 +141,7 @@ pub fn places(
     let users = EDITORS[..EDITORS_OF_VSCODE].iter().map(|editor| (settings, format!("{editor}/User")));
     let remote = REMOTE[..REMOTE_OF_VSCODE].iter().map(|server| (home, format!("{server}/data/User")));
     for (base, user) in users.chain(remote) {
-        found.of_user(VsCode, base, &format!("{user}/mcp.json"), Shape::Servers);
+        found.of_user(VsCode, base, format!("{user}/mcp.json"), Shape::Servers);
         let folder = format!("{user}/profiles");
         let mut profiles = base.map(|base| inside(&base.join(&folder))).unwrap_or_default();
         profiles.sort();
@@ -158,17 +158,17 @@ pub fn places(
     found.of_user(Codex, codex.as_deref(), "config.toml", Shape::Toml);
     found.of_project(Codex, ".codex/config.toml", Shape::Toml);
     for editor in EDITORS {
-        found.of_user(Cline, settings, &format!("{editor}/User/{OF_CLINE}"), Shape::Servers);
+        found.of_user(Cline, settings, format!("{editor}/User/{OF_CLINE}"), Shape::Servers);
     }
     for server in REMOTE {
-        found.of_user(Cline, home, &format!("{server}/data/User/{OF_CLINE}"), Shape::Servers);
+        found.of_user(Cline, home, format!("{server}/data/User/{OF_CLINE}"), Shape::Servers);
     }
     found.of_user(Cline, home, ".cline/data/settings/cline_mcp_settings.json", Shape::Servers);
     for editor in EDITORS {
-        found.of_user(Roo, settings, &format!("{editor}/User/{OF_ROO}"), Shape::Servers);
+        found.of_user(Roo, settings, format!("{editor}/User/{OF_ROO}"), Shape::Servers);
     }
     for server in REMOTE {
-        found.of_user(Roo, home, &format!("{server}/data/User/{OF_ROO}"), Shape::Servers);
+        found.of_user(Roo, home, format!("{server}/data/User/{OF_ROO}"), Shape::Servers);
     }
     found.of_project(Roo, ".roo/mcp.json", Shape::Servers);
     found.of_user(Kiro, home, ".kiro/settings/mcp.json", Shape::Servers);

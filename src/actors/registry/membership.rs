@@ -52,6 +52,8 @@ impl RegistryState {
         };
         RegistryMeters::stands(&spec.id, member.standing.status);
         self.keep_or_look(myself, &member);
+        // Names that begin with it are its own from now on.
+        self.offers_changed |= !self.catalogue.knows_group(&spec.group);
         self.members.insert(spec.id.clone(), member);
         self.context.emit(Event::ServerRegistered { server: spec.id.clone(), group: spec.group.clone() });
         if let Some(order) = paused {
@@ -73,6 +75,7 @@ impl RegistryState {
         let described = member.fingerprint();
         let former = std::mem::replace(&mut member.registration, registration);
         member.ordered = true;
+        self.offers_changed |= !self.catalogue.knows_group(&member.registration.spec.group);
         if member.offer.is_none() && member.fingerprint() != described {
             // What one of another description listed says nothing of it.
             self.offers_changed |= member.known.take().is_some();

@@ -82,6 +82,17 @@ impl Wanted {
     }
 }
 
+/// Resources that are named where a server refuses to tell of them; of the others their number is told.
+const REFUSED_NAMED_MAX: usize = 8;
+
+/// Resources that a server does not tell of, of those that it was asked for together.
+struct Refused {
+    uris: Vec<String>,
+    more: usize,
+    /// What it said of the first.
+    reason: String,
+}
+
 /// What a server was asked and has not answered yet.
 #[derive(Default)]
 struct Awaited {
@@ -115,6 +126,8 @@ pub(super) struct ListeningState {
     again_at: Option<Instant>,
     /// What it was asked and has not answered.
     awaited: Awaited,
+    /// What it refused meanwhile, which is told with the last answer.
+    refused: Option<Refused>,
     /// What it has told of resources, and hosts and the cache have yet to learn.
     updates: Updates,
 }
@@ -130,6 +143,7 @@ impl ListeningState {
             tells_since: None,
             again_at: None,
             awaited: Awaited::default(),
+            refused: None,
             updates: Updates::new(now),
         }
     }
@@ -295,13 +309,34 @@ impl ServerState {
                 if self.listening.awaited.until.is_none() {
                     self.listening.failures = 0;
                 }
+                self.tell_refused();
             }
             Listened::Refused { uri, reason } => {
                 self.listening.awaited.subscriptions.remove(&uri);
                 self.listening.awaited.settle();
-                let (server, reason) = (self.spec.id.clone(), news::reason(reason));
-                self.context.emit(Event::SubscriptionFailed { server, uri, reason });
+                let refused = self.listening.refused.get_or_insert_with(|| Refused {
+                    uris: Vec::new(),
+                    more: 0,
+                    reason: news::reason(reason),
+                });
+                if refused.uris.len() < REFUSED_NAMED_MAX {
+                    refused.uris.push(uri);
+                } else {
+                    refused.more += 1;
+                }
+                self.tell_refused();
             }
+        }
+    }
+
+    /// Tells what the server refused, when nothing that it was asked with that is awaited any more.
+    fn tell_refused(&mut self) {
+        if !self.listening.awaited.subscriptions.is_empty() {
+            return;
+        }
+        if let Some(Refused { uris, more, reason }) = self.listening.refused.take() {
+            let server = self.spec.id.clone();
+            self.context.emit(Event::SubscriptionFailed { server, uris, more, reason });
         }
     }
 
@@ -326,6 +361,7 @@ impl ServerState {
         } else if let Some((_, told)) = &mut self.listening.told {
             told.resources = Arc::new(told.resources.difference(&subscriptions).cloned().collect());
         }
+        self.tell_refused();
         self.listening.settled = false;
         self.listen_again_later(now);
     }
@@ -333,6 +369,8 @@ impl ServerState {
     /// Asks for what is wanted, if that is not what was asked for last.
     pub(super) fn listen(&mut self, now: Instant) {
         self.ask_anew(now);
+        // The connection may be gone over which the rest was awaited.
+        self.tell_refused();
         let waits = self.listening.again_at.is_some_and(|at| at > now);
         if self.listening.settled || self.offer.is_none() || waits {
             return;

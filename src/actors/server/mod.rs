@@ -318,6 +318,8 @@ impl Actor for ServerActor {
         let mut ledger = Box::new(ledger);
         let now = Instant::now();
         ledger.breaker.inherit(now);
+        // What the host ordered since that was left: the life that it told may hang.
+        ledger.breaker.obey(numbers.held_open(), now);
         let meters = ServerMeters::new(&spec.id, ledger.breaker.state());
         let hope = if newcomer { first_hope(&spec, &*connector) } else { hope_after_loss(&*connector) };
         let mut seed = DefaultHasher::new();
@@ -615,6 +617,10 @@ impl ServerState {
     }
 
     fn order(&mut self, order: BreakerOrder, now: Instant) -> Option<BreakerTransition> {
+        self.numbers.hold_open(match order {
+            BreakerOrder::ForceOpen => true,
+            BreakerOrder::ForceClose | BreakerOrder::Reset => false,
+        });
         let breaker = &mut self.ledger().breaker;
         let transition = match order {
             BreakerOrder::ForceOpen => breaker.force_open(),

@@ -32,6 +32,7 @@ impl ServerState {
         } else {
             self.ledger().add(left);
         }
+        self.obey(now);
         self.listening.reconsider();
     }
 
@@ -42,6 +43,17 @@ impl ServerState {
         {
             tracing::warn!(server = %self.spec.id, "the life before has handed nothing over");
             self.carried.tenure = Tenure::Held;
+        }
+    }
+
+    /// Does what the host ordered of the breaker, whichever life was told last: one that was late with it has said so to the
+    /// host.
+    fn obey(&mut self, now: Instant) {
+        let held_open = self.numbers.held_open();
+        if self.speaks_for_the_server()
+            && let Some(transition) = self.ledger().breaker.obey(held_open, now)
+        {
+            self.announce(transition);
         }
     }
 

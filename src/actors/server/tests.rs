@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::*;
 use crate::actors::events::EventsActor;
-use crate::actors::numbers::PastNumbers;
+use crate::actors::numbers::{Numbers, PastNumbers};
 use crate::actors::questions::Desk;
 use crate::actors::registry::Registration;
 use crate::actors::router::RouterMsg;
@@ -69,6 +69,7 @@ struct House {
     routed: mpsc::Receiver<RouterMsg>,
     root: mpsc::Receiver<RootMsg>,
     registration: Registration,
+    numbers: Numbers,
     settings: Arc<Settings>,
     root_actor: ActorRef<RootMsg>,
     /// What was granted, and is held.
@@ -113,7 +114,7 @@ impl House {
             spec: registration.spec.clone(),
             connector: registration.connector.clone(),
             incarnation: numbers.life(),
-            numbers,
+            numbers: numbers.clone(),
             newcomer: true,
             begins: Begins::Running,
             registry: registry.clone(),
@@ -131,6 +132,7 @@ impl House {
             routed,
             root,
             registration,
+            numbers,
             settings,
             root_actor,
             leases: Vec::new(),
@@ -271,6 +273,7 @@ async fn a_life_is_ready_when_it_has_what_the_one_before_left() {
     let mut left = Ledger::new(&house.registration, &house.settings);
     left.count("ok");
     left.breaker.force_open();
+    house.numbers.hold_open(true);
     let (server, incarnation) = (house.registration.spec.id.clone(), Incarnation(0));
     let legacy = Legacy { server, incarnation, whole: true, ledger: left };
     house.tell(ServerMsg::Inherit(Bequest::new(legacy, &house.root_actor)));
@@ -279,6 +282,22 @@ async fn a_life_is_ready_when_it_has_what_the_one_before_left() {
     let figures = ask(&house.actor, ServerMsg::Report).await.unwrap();
     assert_eq!((figures.breaker.state, figures.outcomes["ok"]), (BreakerState::ForcedOpen, 1));
     assert!(Instant::now().saturating_duration_since(begun) < Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_a_life_carried_out_late_is_the_next_ones_too() {
+    let mut house = House::new(|now| Tenure::Coming { by: now + Duration::from_secs(1) }).await;
+    house.stands(|standing| standing.status == ServerStatus::Ready).await;
+    for (held_open, state) in [(true, BreakerState::ForcedOpen), (false, BreakerState::Closed)] {
+        // By the life before, which had hung with the order in its mailbox, and leaves what it has.
+        house.numbers.hold_open(held_open);
+        let mut left = Ledger::new(&house.registration, &house.settings);
+        left.count("ok");
+        let (server, incarnation) = (house.registration.spec.id.clone(), Incarnation(0));
+        let legacy = Legacy { server, incarnation, whole: true, ledger: left };
+        house.tell(ServerMsg::Inherit(Bequest::new(legacy, &house.root_actor)));
+        assert_eq!(ask(&house.actor, ServerMsg::Report).await.unwrap().breaker.state, state);
+    }
 }
 
 #[tokio::test(start_paused = true)]

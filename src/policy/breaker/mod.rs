@@ -369,6 +369,15 @@ impl Breaker {
         self.force_close(now)
     }
 
+    /// Does what the host ordered of an earlier life, or of one that is yet to hand over: holds it open, or holds it open no more.
+    pub fn obey(&mut self, held_open: bool, now: Instant) -> Option<BreakerTransition> {
+        match held_open {
+            true => self.force_open(),
+            false if self.is_forced_open() => self.force_close(now),
+            false => None,
+        }
+    }
+
     /// The figures at `now`.
     pub fn stats(&self, now: Instant) -> BreakerStats {
         let Counts { calls, failures, slow } = self.window.sum(now);

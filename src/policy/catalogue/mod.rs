@@ -18,6 +18,7 @@ use crate::config::{Collisions, ToolChoice};
 use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
 use crate::offer::OfferKind;
+use crate::policy::names::Prefixes;
 use crate::protocol::listing::real_name;
 
 pub use effect::Effect;
@@ -135,6 +136,8 @@ pub struct Catalogue {
     prompts: Shelf<Prompt>,
     /// Servers that have resources, listed or not.
     readers: HashSet<ServerId>,
+    /// The groups that are registered.
+    groups: HashSet<GroupId>,
     /// Who offers a tool that was left out, by its name. Most catalogues have none.
     blocked: BTreeMap<String, Vec<(GroupId, ServerId)>>,
     /// What is believed of each tool, by its place; none where no server is trusted.
@@ -150,13 +153,27 @@ impl Catalogue {
         Self::default()
     }
 
-    /// Merges what the servers offer.
+    /// Merges what the servers offer, where no other groups are registered.
+    #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn merge(
         version: u64,
         servers: impl IntoIterator<Item = ServerOffer>,
         collisions: Collisions,
     ) -> Self {
+        Self::merge_among(version, servers, [], collisions)
+    }
+
+    /// Merges what the servers offer. `registered` are the groups of all servers, also of those that offer nothing yet.
+    pub(crate) fn merge_among(
+        version: u64,
+        servers: impl IntoIterator<Item = ServerOffer>,
+        registered: impl IntoIterator<Item = GroupId>,
+        collisions: Collisions,
+    ) -> Self {
         let mut servers: Vec<ServerOffer> = servers.into_iter().collect();
+        let groups: HashSet<GroupId> =
+            registered.into_iter().chain(servers.iter().map(|offer| offer.group.clone())).collect();
+        let prefixes = Arc::new(Prefixes::of(&groups));
         servers.sort_by_key(|offer| offer.order);
         let readers = servers.iter().filter(|offer| offer.offer.reads);
         let mut blocked: BTreeMap<String, Vec<(GroupId, ServerId)>> = BTreeMap::new();
@@ -165,15 +182,16 @@ impl Catalogue {
         {
             blocked.entry(tool.name.clone()).or_default().push((offer.group.clone(), offer.server.clone()));
         }
-        let tools = Shelf::merge(&servers);
+        let tools = Shelf::merge(&servers, &prefixes);
         Self {
             version,
             collisions,
             effects: effect::of(&tools, &servers),
             tools,
-            resources: Shelf::merge(&servers),
-            templates: Shelf::merge(&servers),
-            prompts: Shelf::merge(&servers),
+            resources: Shelf::merge(&servers, &prefixes),
+            templates: Shelf::merge(&servers, &prefixes),
+            prompts: Shelf::merge(&servers, &prefixes),
+            groups,
             readers: readers.map(|offer| offer.server.clone()).collect(),
             blocked,
         }
@@ -224,6 +242,21 @@ impl Catalogue {
         }
     }
 
+    /// Whether somebody offers a tool whose own name this is, in `group` if that is given.
+    pub(crate) fn offers(&self, tool: &str, group: Option<&str>) -> bool {
+        self.tools.offers(tool, group)
+    }
+
+    /// Whether a name begins as the exposed names of a registered group do.
+    pub(crate) fn claims(&self, name: &str) -> bool {
+        self.tools.claims(name)
+    }
+
+    /// Whether a group was registered when this was made.
+    pub(crate) fn knows_group(&self, group: &GroupId) -> bool {
+        self.groups.contains(group)
+    }
+
     /// Whether a server has resources, listed or not.
     pub(crate) fn reads(&self, server: &ServerId) -> bool {
         self.readers.contains(server)
@@ -236,7 +269,8 @@ impl Catalogue {
         offering.filter(move |(of, _)| group.is_none_or(|group| *of == group)).map(|(_, server)| server)
     }
 
-    /// What `name` means: a bare name, `group/tool`, or an exposed name; a bare one within `group`, if that is given. Of
+    /// What `name` means: a bare name, `group/tool`, or an exposed name; a bare one within `group`, if that is given. One that
+    /// begins as exposed names of registered groups do means nothing of others. Of
     /// several tools that it may mean, those count that `admits` picks, if it picks any.
     pub(crate) fn resolve(
         &self,
@@ -466,6 +500,55 @@ mod tests {
         assert_eq!(group("other/files__read"), "files__read of other");
         let meant = catalogue.meanings("files__read", None);
         assert_eq!(meant.iter().map(|tool| tool.group.as_str()).collect::<Vec<_>>(), ["files"]);
+    }
+
+    #[test]
+    fn a_name_of_a_group_that_is_registered_is_nobody_elses_while_that_group_offers_nothing() {
+        let other = || {
+            let mut other = offer("t", "other", 0, &["files__read", "db__read"]);
+            other.offer.prompts = other.offer.tools.clone();
+            other
+        };
+        let files = GroupId::new("files").unwrap();
+        let catalogue = Catalogue::merge_among(1, [other()], [files], Collisions::First);
+        for name in ["files__read", "files__gone"] {
+            assert_eq!(catalogue.resolve(name, None, |_| true), Resolution::Unknown);
+            assert_eq!(catalogue.resolve_prompt(name, None, |_| true), Resolution::Unknown);
+            assert!(catalogue.meanings(name, None).is_empty());
+        }
+        let meant = |name, group| found(catalogue.resolve(name, group, |_| true));
+        assert_eq!(meant("files__read", Some("other")), "other/files__read");
+        assert_eq!(meant("other/files__read", None), "other/files__read");
+        assert_eq!(meant("other__files__read", None), "other/files__read");
+        assert_eq!(catalogue.meanings("files__read", Some("other")).len(), 1);
+        assert_eq!(meant("db__read", None), "other/db__read", "there is no such group");
+        // A server may call its tools as it is called itself.
+        let own = Catalogue::merge(1, [offer("s", "files", 1, &["files__read"]), other()], Collisions::Error);
+        assert_eq!(found(own.resolve("files__read", None, |_| true)), "files/files__read");
+        // With no such group a bare name is what it is called.
+        let alone = Catalogue::merge(1, [other()], Collisions::First);
+        assert_eq!(found(alone.resolve("files__read", None, |_| true)), "other/files__read");
+    }
+
+    #[test]
+    fn an_exposed_name_that_two_groups_could_have_is_nobodys_whoever_has_listed() {
+        let groups = || ["a", "a__b", "my.files", "my_files"].map(|group| GroupId::new(group).unwrap());
+        let a = || offer("s", "a", 0, &["b__c", "d"]);
+        let ab = || offer("t", "a__b", 1, &["c"]);
+        let mine = || offer("u", "my_files", 2, &["read"]);
+        let all = Catalogue::merge_among(1, [a(), ab(), mine()], groups(), Collisions::First);
+        let exposed = |catalogue: &Catalogue| -> Vec<(String, String)> {
+            catalogue.tools().map(|tool| (shelf::qualified(tool), tool.exposed.clone())).collect()
+        };
+        for some in [vec![a()], vec![ab()], vec![mine()], vec![ab(), mine()]] {
+            let catalogue = Catalogue::merge_among(2, some, groups(), Collisions::First);
+            for name in ["a__b__c", "my_files__read"] {
+                assert_eq!(catalogue.resolve(name, None, |_| true), Resolution::Unknown, "{name}");
+            }
+            let before = exposed(&all);
+            assert!(exposed(&catalogue).iter().all(|tool| before.contains(tool)), "names stay");
+        }
+        assert_eq!(found(all.resolve("a__d", None, |_| true)), "a/d");
     }
 
     #[test]

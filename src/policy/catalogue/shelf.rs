@@ -9,7 +9,7 @@ use crate::config::Collisions;
 use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
 use crate::offer::OfferKind;
-use crate::policy::names;
+use crate::policy::names::{self, Prefixes};
 
 /// One thing of one group.
 pub struct Merged {
@@ -56,6 +56,8 @@ pub struct Shelf<E> {
     by_exposed: HashMap<String, usize>,
     /// The groups' places among the registrations.
     group_order: HashMap<GroupId, usize>,
+    /// The groups that are registered, whether they have listed or not.
+    prefixes: Arc<Prefixes>,
 }
 
 impl<E> Default for Shelf<E> {
@@ -67,13 +69,15 @@ impl<E> Default for Shelf<E> {
             by_group: HashMap::new(),
             by_exposed: HashMap::new(),
             group_order: HashMap::new(),
+            prefixes: Arc::default(),
         }
     }
 }
 
 impl<E: Entry> Shelf<E> {
-    /// Merges what the servers offer, which stand in the order of their registrations.
-    pub fn merge(servers: &[ServerOffer]) -> Self {
+    /// Merges what the servers offer, which stand in the order of their registrations. An exposed name that begins with more
+    /// than one of the groups that are registered belongs to nobody: the tools of that name get another one.
+    pub fn merge(servers: &[ServerOffer], prefixes: &Arc<Prefixes>) -> Self {
         let mut merged: BTreeMap<(GroupId, Arc<str>), Merged> = BTreeMap::new();
         let mut group_order: HashMap<GroupId, usize> = HashMap::new();
         for (order, offer) in servers.iter().enumerate() {
@@ -104,14 +108,16 @@ impl<E: Entry> Shelf<E> {
         for entry in merged.values().filter(|_| E::KIND.is_named()) {
             *seen.entry(names::exposed(entry.group.as_str(), &entry.name, false)).or_default() += 1;
         }
-        let mut shelf = Self { group_order, entries: Vec::with_capacity(merged.len()), ..Self::default() };
+        let entries = Vec::with_capacity(merged.len());
+        let mut shelf = Self { group_order, entries, prefixes: prefixes.clone(), ..Self::default() };
         for (index, mut merged) in merged.into_values().enumerate() {
             merged.index = index;
             merged.servers.sort();
             merged.servers.shrink_to_fit();
             if E::KIND.is_named() {
                 let plain = names::exposed(merged.group.as_str(), &merged.name, false);
-                let ambiguous = seen.get(&plain).is_some_and(|count| *count > 1);
+                let shared = seen.get(&plain).is_some_and(|count| *count > 1);
+                let ambiguous = shared || prefixes.claims(&plain) > 1;
                 merged.exposed =
                     if ambiguous { names::exposed(merged.group.as_str(), &merged.name, true) } else { plain };
             }
@@ -167,8 +173,7 @@ impl<E: Entry> Shelf<E> {
             let place = self.by_group.get(group).and_then(|entries| entries.get(bare));
             return place.map_or(Resolution::Unknown, |place| Resolution::Found(&self.entries[*place]));
         }
-        let places = self.by_name.get(bare).map(Vec::as_slice).unwrap_or_default();
-        let mut entries = places.iter().map(|place| &self.entries[*place]);
+        let mut entries = self.called(bare);
         let Some(first) = entries.next() else { return Resolution::Unknown };
         let others: Vec<&E> = entries.collect();
         if others.is_empty() {
@@ -208,9 +213,34 @@ impl<E: Entry> Shelf<E> {
         if let Some(exposed) = self.exposed(name, group) {
             return vec![exposed];
         }
+        let within = group.map(|group| self.by_group.get(group).and_then(|entries| entries.get(bare)));
+        if let Some(place) = within {
+            return place.map(|place| &self.entries[*place]).into_iter().collect();
+        }
+        self.called(bare).collect()
+    }
+
+    /// Those that a bare name may mean, in the order of their groups. One that begins as the exposed names of some groups do
+    /// is theirs, also while they offer nothing of that name: else a call that is meant for one of them would reach whoever
+    /// else calls a tool so.
+    fn called<'a>(&'a self, bare: &str) -> impl Iterator<Item = &'a E> {
         let places = self.by_name.get(bare).map(Vec::as_slice).unwrap_or_default();
+        let claimed = !places.is_empty() && E::KIND.is_named() && self.claims(bare);
         let entries = places.iter().map(|place| &self.entries[*place]);
-        entries.filter(|entry| group.is_none_or(|group| *entry.group() == group)).collect()
+        entries.filter(move |entry| !claimed || names::is_of_group(bare, entry.group().as_str()))
+    }
+
+    /// Whether there is one whose own name this is, in `group` if that is given.
+    pub fn offers(&self, name: &str, group: Option<&str>) -> bool {
+        match group {
+            Some(group) => self.by_group.get(group).is_some_and(|entries| entries.contains_key(name)),
+            None => self.by_name.contains_key(name),
+        }
+    }
+
+    /// Whether a name begins as the exposed names of a registered group do.
+    pub fn claims(&self, name: &str) -> bool {
+        self.prefixes.claims(name) > 0
     }
 
     /// The one that models see by this name, of `group` if that is given. It goes before any other that has the name as its own:

@@ -9,7 +9,7 @@ use super::key::CachedKind;
 use crate::config::{CacheRule, CacheScope, CacheSettings, ToolName};
 use crate::id::GroupId;
 use crate::offer::OfferKind;
-use crate::policy::catalogue::{Catalogue, Effect, Resolution, Tool};
+use crate::policy::catalogue::{Catalogue, Effect, Tool};
 
 /// How long an answer is kept, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -154,13 +154,11 @@ impl Rules {
     pub fn unknown(&self, catalogue: &Catalogue) -> Vec<UnknownRule> {
         let unknown = self.named.iter().filter_map(|name| {
             let group = name.group.as_ref().map(GroupId::as_str);
-            match catalogue.resolve(&name.tool, group, |_| true) {
-                Resolution::Found(_) | Resolution::Several(_) | Resolution::Ambiguous(_) => None,
-                Resolution::Unknown => {
-                    let near = catalogue.near(OfferKind::Tool, &name.tool);
-                    Some(UnknownRule { tool: name.to_string(), near })
-                }
-            }
+            // By their own names, as rules are applied.
+            (!catalogue.offers(&name.tool, group)).then(|| {
+                let near = catalogue.near(OfferKind::Tool, &name.tool);
+                UnknownRule { tool: name.to_string(), near }
+            })
         });
         unknown.collect()
     }
@@ -172,7 +170,7 @@ mod tests {
     use crate::config::Collisions;
     use crate::id::ServerId;
     use crate::json::RawJson;
-    use crate::policy::catalogue::{Definition, Offer, ServerOffer};
+    use crate::policy::catalogue::{Definition, Offer, Resolution, ServerOffer};
 
     /// Tools whose names begin with `get` are read-only by their own word.
     fn offer(group: &str, trusted: bool, tools: &[&str]) -> ServerOffer {
@@ -278,6 +276,13 @@ mod tests {
         // Whoever it was may have been the one.
         assert_eq!(rules.sweeps_of_name("file.write", None).len(), 2);
         assert_eq!(rules.sweeps_of_name("file.write", Some(&GroupId::new("x").unwrap())), [swept]);
+    }
+
+    #[test]
+    fn a_rule_names_tools_as_their_servers_do_and_not_as_models_do() {
+        let rules = rules(r#"{"tools":{"files__file_read":{},"file.read":{}}}"#).unwrap();
+        let unknown: Vec<String> = rules.unknown(&catalogue()).into_iter().map(|rule| rule.tool).collect();
+        assert_eq!(unknown, ["files__file_read"]);
     }
 
     #[test]

@@ -261,9 +261,8 @@ impl<P, S> Routing<P, S> {
 
     /// The group of a call's tool, if it was resolved.
     fn group_of(&self, call: &OpenCall<P>) -> Option<GroupId> {
-        let place = call.server.as_ref().and_then(|server| self.places.get(server));
-        if let Some(view) = place.and_then(|place| self.views[*place].as_ref()) {
-            return Some(view.spec.group.clone());
+        if let Some(group) = &call.group {
+            return Some(group.clone());
         }
         if call.tool.is_empty() || call.call.request != Request::Tool {
             return None;

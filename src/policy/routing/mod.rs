@@ -324,6 +324,7 @@ impl<P, S> Routing<P, S> {
             attempts: 0,
             server: None,
             avoid: None,
+            group: None,
             session_lost: false,
             hedge: None,
             wake_at: None,

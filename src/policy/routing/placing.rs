@@ -414,6 +414,7 @@ impl<P, S> Routing<P, S> {
         let (view, call) = (self.views[place].as_mut()?, self.calls.get_mut(id)?);
         call.tries += 1;
         call.server = Some(view.spec.id.clone());
+        call.group = Some(view.spec.group.clone());
         let attempt = AttemptId { call: id, number: call.tries };
         let hears = Hears::of(call);
         let (tool, request) = (call.tool.clone(), call.call.clone());

@@ -176,7 +176,7 @@ impl<P, S> Routing<P, S> {
         }
         let safe = harmless
             || call.call.idempotent
-            || self.declared(&self.settings.retry.idempotent_tools, call)
+            || Self::declared(&self.settings.retry.idempotent_tools, call)
             || self.is_hedged(call);
         // Attempts that did nothing are not counted as such.
         let made = if harmless { call.tries } else { call.attempts };
@@ -185,21 +185,16 @@ impl<P, S> Routing<P, S> {
 
     /// Whether a slow attempt of the call gets a second one beside it.
     pub(super) fn is_hedged(&self, call: &OpenCall<P>) -> bool {
-        call.call.hedged || self.declared(&self.settings.retry.hedged_tools, call)
+        call.call.hedged || Self::declared(&self.settings.retry.hedged_tools, call)
     }
 
     /// Whether the operator's list names the call's tool, bare or with its group.
-    fn declared(&self, tools: &[String], call: &OpenCall<P>) -> bool {
-        if tools.is_empty() {
-            return false;
-        }
-        let group = call.server.as_ref().and_then(|server| {
-            let place = self.places.get(server)?;
-            Some(self.views[*place].as_ref()?.spec.group.as_str())
-        });
+    fn declared(tools: &[String], call: &OpenCall<P>) -> bool {
         tools.iter().any(|declared| match declared.split_once('/') {
             _ if *declared == *call.tool => true,
-            Some((wanted, tool)) => *tool == *call.tool && group.is_none_or(|group| group == wanted),
+            Some((wanted, tool)) => {
+                *tool == *call.tool && call.group.as_ref().is_some_and(|group| *group == wanted)
+            }
             None => false,
         })
     }

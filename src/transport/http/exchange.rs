@@ -114,8 +114,8 @@ pub(super) enum Errand {
     Notice,
     /// The stream of what the server says unasked.
     Listen,
-    /// A question whether the server answers requests while that is open; what it says does not matter.
-    Check,
+    /// A question whether the server answers requests while that is open, asked at this opening; what it says does not matter.
+    Check { opening: u32 },
 }
 
 /// What an exchange brings.
@@ -277,12 +277,12 @@ impl Running {
                 let again = match self.exchange.errand {
                     Errand::Request { harmless, .. } => harmless,
                     Errand::Notice => self.exchange.bearings.welcomes,
-                    Errand::Listen | Errand::Check => true,
+                    Errand::Listen | Errand::Check { .. } => true,
                 };
                 let harmless = again || self.resumes();
                 let asked = self.exchange.client.request(request, self.call(), harmless);
                 let answer = match self.exchange.errand {
-                    Errand::Notice | Errand::Check => timeout(notice_max(bytes), asked)
+                    Errand::Notice | Errand::Check { .. } => timeout(notice_max(bytes), asked)
                         .await
                         .unwrap_or_else(|_| Err(Unanswered::Broken("it was not taken in time".to_owned()))),
                     Errand::Request { .. } | Errand::Listen => asked.await,
@@ -370,7 +370,7 @@ impl Running {
                 Err(words) => return self.fail(Failure::Invalid(words)),
             }
         }
-        if matches!(self.exchange.errand, Errand::Notice | Errand::Check) {
+        if matches!(self.exchange.errand, Errand::Notice | Errand::Check { .. }) {
             return self.say(Heard::Taken);
         }
         if let Some(encoding) = head::encoding(&head.headers) {
@@ -416,7 +416,7 @@ impl Running {
     fn call(&self) -> Option<u64> {
         match self.exchange.errand {
             Errand::Request { id, initialize: false, .. } if !self.resumes() => Some(id),
-            Errand::Request { .. } | Errand::Notice | Errand::Listen | Errand::Check => None,
+            Errand::Request { .. } | Errand::Notice | Errand::Listen | Errand::Check { .. } => None,
         }
     }
 
@@ -425,7 +425,7 @@ impl Running {
         let refusal = head::refusal(status, headers);
         let asked = match self.exchange.errand {
             Errand::Request { id, .. } => Some(id),
-            Errand::Notice | Errand::Listen | Errand::Check => None,
+            Errand::Notice | Errand::Listen | Errand::Check { .. } => None,
         };
         let said = match refusal.kind {
             // These say more than a message does, unless that names the call: who wrote it may have carried the call out.
@@ -454,7 +454,7 @@ impl Running {
             // The server has no such stream.
             Errand::Listen => return self.say(Heard::Taken),
             Errand::Request { .. } if self.resumes() => return self.broke_off(&refusal.to_string()),
-            Errand::Notice | Errand::Request { .. } | Errand::Check => {}
+            Errand::Notice | Errand::Request { .. } | Errand::Check { .. } => {}
         }
         if let (Said::Answer { frame, to, error }, Some(_)) = (said, asked) {
             let certain = match error {
@@ -535,7 +535,7 @@ impl Running {
                 self.stage = Stage::Pause(resume_after(asked, self.barren));
                 self.barren = self.barren.saturating_add(1);
             }
-            Errand::Request { .. } | Errand::Notice | Errand::Check => {
+            Errand::Request { .. } | Errand::Notice | Errand::Check { .. } => {
                 self.fail(Failure::BrokenOff(words.to_owned()))
             }
         }

@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue, Method, Request};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::beside::{Beside, Next};
+use super::beside::{self, Beside, Next};
 use super::client::{Body, Client, ClientTasks};
 use super::exchange::{Answered, Bearings, Errand, Exchange, Heard, Site};
 use super::headers::{JSON, JSON_OR_EVENTS, METHOD, NAME, PARAM_PREFIX, value};
@@ -102,6 +102,8 @@ pub(super) struct HttpLink {
     listens_next: bool,
     /// Whether the server works while that is open.
     beside: Beside,
+    /// The highest id of the requests so far.
+    newest: u64,
     heard: VecDeque<Inbound>,
     /// The server would not have the handshake end.
     unwelcome: Option<LinkError>,
@@ -126,6 +128,7 @@ impl HttpLink {
             listening: None,
             listens_next: false,
             beside: Beside::default(),
+            newest: 0,
             heard: VecDeque::new(),
             unwelcome: None,
             leaving: false,
@@ -182,6 +185,7 @@ impl HttpLink {
         }
         let (release, released) = oneshot::channel();
         self.under_way.insert(id, release);
+        self.newest = self.newest.max(id);
         self.exchanges.push(exchange.run(request, Some(released)));
     }
 
@@ -197,31 +201,43 @@ impl HttpLink {
     }
 
     /// Asks for the stream of what the server says unasked.
-    /// Says whether it did.
-    fn listen(&mut self) -> bool {
+    fn listen(&mut self) {
         if self.leaving || !self.site.streams() {
-            return false;
+            return;
         }
-        let Some(exchange) = self.exchange(Errand::Listen) else { return false };
+        let Some(exchange) = self.exchange(Errand::Listen) else { return };
         let (release, released) = oneshot::channel();
         self.listening = Some(release);
         let request = exchange.stream_request(None);
         self.exchanges.push(exchange.run(request, Some(released)));
-        true
+        self.beside.opened(self.newest);
     }
 
     /// A request was answered, in whichever way.
-    fn has_answered(&mut self) {
+    fn has_answered(&mut self, what: beside::Answered) {
         if std::mem::take(&mut self.listens_next) {
-            if self.listen() {
-                self.beside.opened();
-            }
-            return;
+            return self.listen();
         }
-        match self.beside.answered() {
-            Some(Next::Open) => {
-                self.listen();
+        let next = self.beside.answered(what);
+        self.mind_stream(next);
+    }
+
+    /// Watches that the stream of what the server says unasked holds up no requests.
+    fn watch_stream(&mut self, poller: &mut Context<'_>) {
+        let next = self.beside.poll(!self.under_way.is_empty(), poller);
+        self.mind_stream(next);
+    }
+
+    fn mind_stream(&mut self, next: Option<Next>) {
+        match next {
+            Some(Next::Ask(opening)) => {
+                let Some(exchange) = self.exchange(Errand::Check { opening }) else { return };
+                let ping = Bytes::from_static(br#"{"jsonrpc":"2.0","id":"stream","method":"ping"}"#);
+                let request = Self::post(&exchange, ping);
+                self.telling.push(exchange.run(request, None));
             }
+            Some(Next::Close) => self.listening = None,
+            Some(Next::Open) => self.listen(),
             Some(Next::GiveUp) => {
                 tracing::warn!(
                     url = %shown_url(&self.site.uri.to_string()),
@@ -229,21 +245,7 @@ impl HttpLink {
                 );
                 self.site.streams_no_more();
             }
-            Some(Next::Ask | Next::Close) | None => {}
-        }
-    }
-
-    /// Watches that the stream of what the server says unasked holds up no requests.
-    fn watch_stream(&mut self, poller: &mut Context<'_>) {
-        match self.beside.poll(!self.under_way.is_empty(), poller) {
-            Some(Next::Ask) => {
-                let Some(exchange) = self.exchange(Errand::Check) else { return };
-                let ping = Bytes::from_static(br#"{"jsonrpc":"2.0","id":"stream","method":"ping"}"#);
-                let request = Self::post(&exchange, ping);
-                self.telling.push(exchange.run(request, None));
-            }
-            Some(Next::Close) => self.listening = None,
-            Some(Next::Open | Next::GiveUp) | None => {}
+            None => {}
         }
     }
 
@@ -253,14 +255,16 @@ impl HttpLink {
             Heard::Failed(failure) => failure.is_an_answer(),
             Heard::Session(_) | Heard::Over(_) => false,
         };
-        if is_answer && matches!(errand, Errand::Request { .. } | Errand::Check) {
-            self.has_answered();
+        match errand {
+            Errand::Request { id, .. } if is_answer => self.has_answered(beside::Answered::Request(id)),
+            Errand::Check { opening } if is_answer => self.has_answered(beside::Answered::Ping(opening)),
+            Errand::Request { .. } | Errand::Check { .. } | Errand::Notice | Errand::Listen => {}
         }
         match (errand, heard) {
             (Errand::Request { id, .. }, Heard::Message(frame)) => {
                 self.heard.push_back(Inbound::Beside { id, frame });
             }
-            (Errand::Notice | Errand::Listen | Errand::Check, Heard::Message(frame)) => {
+            (Errand::Notice | Errand::Listen | Errand::Check { .. }, Heard::Message(frame)) => {
                 self.heard.push_back(Inbound::Unasked(frame));
             }
             (_, Heard::Session(session)) => self.bearings.session = Some(session),
@@ -284,9 +288,9 @@ impl HttpLink {
                 self.leave(error);
                 self.failed(id, failure);
             }
-            (Errand::Listen | Errand::Check, Heard::Over(error)) => self.leave(error),
+            (Errand::Listen | Errand::Check { .. }, Heard::Over(error)) => self.leave(error),
             // There is no stream, and none that could hold up anything.
-            (Errand::Listen, Heard::Taken) => self.beside = Beside::default(),
+            (Errand::Listen, Heard::Taken) => self.beside.ended(),
             (Errand::Notice, Heard::Taken) => self.noticed(Ok(())),
             (Errand::Notice, Heard::Failed(failure)) => {
                 self.noticed(Err(LinkError::Protocol(format!(
@@ -298,9 +302,12 @@ impl HttpLink {
                 self.leave(error);
             }
             // A stream or a notice has no answer of its own, and a request is no notice.
-            (Errand::Notice | Errand::Listen | Errand::Check, Heard::Answer(_) | Heard::Refused(_))
-            | (Errand::Listen | Errand::Check, Heard::Failed(_))
-            | (Errand::Request { .. } | Errand::Check, Heard::Taken) => {}
+            (
+                Errand::Notice | Errand::Listen | Errand::Check { .. },
+                Heard::Answer(_) | Heard::Refused(_),
+            )
+            | (Errand::Listen | Errand::Check { .. }, Heard::Failed(_))
+            | (Errand::Request { .. } | Errand::Check { .. }, Heard::Taken) => {}
         }
     }
 
@@ -330,7 +337,7 @@ impl HttpLink {
             self.bearings.session = None;
         }
         self.listening = None;
-        self.beside = Beside::default();
+        self.beside.ended();
         if !std::mem::replace(&mut self.leaving, true) {
             self.heard.push_back(Inbound::Leaving(error));
         }

@@ -1,12 +1,13 @@
 use std::io;
 
 use futures_util::{SinkExt, StreamExt};
+use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
-use tokio::sync::{Barrier, Notify};
-use tokio::task::JoinHandle;
+use tokio::sync::{Barrier, Notify, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
 use crate::transport::tls;
@@ -370,4 +371,68 @@ async fn a_certificate_that_was_renewed_is_shown_by_the_next_connection() {
         tokio::time::resume();
     }
     serving.await.expect("it was told what it waited for");
+}
+
+/// A server that answers the request 2 when the stream of what it says unasked was asked for, and after that nothing. Gives its
+/// address, and what it was asked, in order.
+async fn held_up_by_its_stream() -> (String, mpsc::Receiver<String>, JoinHandle<()>) {
+    let (listener, address) = listener().await;
+    let (asked, told) = mpsc::channel(64);
+    let listened = watch::Sender::new(false);
+    let serving = tokio::spawn(async move {
+        let mut guests = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let (asked, listened) = (asked.clone(), listened.clone());
+            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let (asked, listened) = (asked.clone(), listened.clone());
+                async move {
+                    let listens = request.method() == http::Method::GET;
+                    let body = request.into_body().collect().await.expect("a whole request").to_bytes();
+                    let body = String::from_utf8(body.to_vec()).expect("JSON");
+                    // The test may be over.
+                    let _ = asked.try_send(if listens { "stream".to_owned() } else { body.clone() });
+                    if listens {
+                        listened.send_replace(true);
+                        std::future::pending::<()>().await;
+                    }
+                    match body.as_str() {
+                        "1" => {}
+                        "2" => drop(listened.subscribe().wait_for(|listened| *listened).await),
+                        "notice" => {}
+                        _ => std::future::pending().await,
+                    }
+                    let answer = http_body_util::Full::new(bytes::Bytes::from_static(b"{}"));
+                    http::Response::builder().header("content-type", "application/json").body(answer)
+                }
+            });
+            let http1 = hyper::server::conn::http1::Builder::new();
+            guests.spawn(http1.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (format!("http://{address}"), told, serving)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_what_was_asked_before_the_stream_does_not_hide_that_the_stream_holds_up_the_rest() {
+    let (url, mut asked, serving) = held_up_by_its_stream().await;
+    let mut link = link(url, TlsOptions::new()).await;
+    link.agreed("2025-11-25");
+    let numbered =
+        |id: u64| Outbound::Request { id, head: Head::of("tools/list"), frame: id.to_string().into() };
+    link.send(Outbound::Notice("notice".into())).await.expect("the end of the handshake is taken");
+    for id in [1, 2] {
+        link.send(numbered(id)).await.expect("there is room");
+    }
+    for id in [1, 2] {
+        let answer = link.next().await;
+        assert!(matches!(answer, Some(Ok(Inbound::Answer { id: of, .. })) if of == id), "{answer:?}");
+    }
+    link.send(numbered(3)).await.expect("there is room");
+    let pinged = async { while !asked.recv().await.expect("it serves").contains("ping") {} };
+    tokio::select! {
+        () = pinged => {}
+        heard = link.next() => panic!("{heard:?}"),
+        () = tokio::time::sleep(Duration::from_secs(60)) => panic!("the stream was taken for harmless"),
+    }
+    serving.abort();
 }

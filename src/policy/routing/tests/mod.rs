@@ -86,6 +86,8 @@ struct House {
     now: Instant,
     next: u64,
     tools: Vec<ServerOffer>,
+    /// Groups of servers that have not listed.
+    registered: Vec<crate::id::GroupId>,
     collisions: Collisions,
 }
 
@@ -120,6 +122,7 @@ impl House {
             now: Instant::now(),
             next: 0,
             tools: Vec::new(),
+            registered: Vec::new(),
         }
     }
 
@@ -140,7 +143,8 @@ impl House {
                 offer: Offer { tools: tools.collect(), ..Offer::default() },
             });
         }
-        let catalogue = Catalogue::merge(1, self.tools.drain(..), self.collisions);
+        let groups = self.registered.iter().cloned();
+        let catalogue = Catalogue::merge_among(1, self.tools.drain(..), groups, self.collisions);
         self.routing.catalogue(Arc::new(catalogue), self.now, &mut self.out);
         self.routing.introduced(self.now, &mut self.out);
         self
@@ -291,6 +295,38 @@ fn unknown_is_said_where_every_server_that_could_have_it_is_known() {
     assert!(matches!(house.error_of(call), CallErrorKind::UnknownTool { .. }));
     let call = house.call(Call::prompt("g/u"));
     assert!(matches!(house.error_of(call), CallErrorKind::UnknownPrompt { .. }));
+}
+
+#[test]
+fn a_name_of_a_group_that_may_still_list_waits_and_is_then_unavailable_whoever_else_calls_a_tool_so() {
+    let long = "g".repeat(64);
+    let cut = format!("{}_0123abcd", "g".repeat(55));
+    let servers: &[(&str, &str, &[&str])] = &[("a", "other", &["github__x", "t"]), ("b", "git", &["hub__x"])];
+    let mut house = House::new("round-robin", |_| {});
+    for (server, group) in [("dark", "github"), ("long", long.as_str())] {
+        house.join(server, group, 9, Incarnation::FIRST, Standing::beginning());
+        house.registered.push(crate::id::GroupId::new(group).unwrap());
+    }
+    let mut house = house.with(servers, 8);
+    for (server, name) in [("dark", "github__x"), ("dark", "github__y"), ("long", cut.as_str())] {
+        house.standing(server, Standing::beginning());
+        for call in [Call::tool(name), Call::prompt(name)] {
+            let call = house.call(call);
+            assert!(house.answer_of(call).is_none(), "{name}: its server is still coming");
+            house.standing(server, dark());
+            let CallErrorKind::Unavailable { servers } = house.error_of(call) else { panic!("{name}") };
+            assert_eq!(servers.iter().map(|down| down.server.as_str()).collect::<Vec<_>>(), [server]);
+            house.standing(server, Standing::beginning());
+        }
+    }
+    assert!(house.out.dispatched.is_empty(), "nobody else gets it");
+    house.standing("dark", up(8));
+    let unknown = house.call(Call::tool("github__x"));
+    assert!(matches!(house.error_of(unknown), CallErrorKind::UnknownTool { .. }), "it offers no such tool");
+    for call in [Call::tool("github__x").group("other"), Call::tool("other/github__x")] {
+        house.call(call);
+        assert_eq!(house.last().0, "a");
+    }
 }
 
 #[test]

@@ -134,6 +134,36 @@ fn the_operators_list_names_tools_bare_or_with_their_group() {
     }
 }
 
+#[test]
+fn what_is_declared_of_one_groups_tool_is_not_so_of_another_groups_whatever_becomes_of_the_server() {
+    let settings = |settings: &mut Settings| settings.retry.idempotent_tools = vec!["files/t".to_owned()];
+    let servers: &[(&str, &str, &[&str])] = &[("a", "g", &["t"]), ("b", "g", &["t"]), ("f", "files", &["t"])];
+    let described = |server: &str, group: &str| {
+        let spec = Server::custom(server).group(group);
+        Arc::new(spec.settle(&Settings::default(), 0).unwrap())
+    };
+    for fate in ["it left", "it is of the other group", "its next life is of the other group"] {
+        let mut house = House::new("round-robin", settings).with(servers, 8);
+        let call = house.call(Call::tool("t").group("g").timeout(Duration::from_secs(60)));
+        let (server, attempt) = house.last();
+        let now = house.now;
+        match fate {
+            "it left" => house.routing.left(&id(&server), now, &mut house.out),
+            "it is of the other group" => {
+                house.routing.amended(described(&server, "files"), now, &mut house.out);
+                house.end(&server, attempt, lost(true));
+            }
+            _ => {
+                let (spec, handle) = (described(&server, "files"), Some(server.clone()));
+                house.routing.replaced(spec, Incarnation(2), handle, up(8), now, &mut house.out);
+                house.end(&server, attempt, lost(true));
+            }
+        }
+        assert!(house.answer_of(call).is_some_and(Result::is_err), "{fate}: it may have been carried out");
+        assert_eq!(house.out.dispatched.len(), 1, "{fate}");
+    }
+}
+
 /// A house that knows that calls of `t` take 10 ms.
 fn paced(change: impl FnOnce(&mut Settings)) -> House {
     let mut house = House::new("round-robin", change).with(TWO, 8);
