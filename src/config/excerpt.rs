@@ -129,7 +129,7 @@ fn pieces(line: &str) -> Vec<(usize, &str)> {
         let rest = &line[at..];
         let of_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '$');
         let length = if first == '"' {
-            text_length(rest)
+            text_end(rest).unwrap_or(rest.len())
         } else if rest.starts_with("//") {
             rest.len()
         } else if rest.starts_with("/*") {
@@ -147,18 +147,18 @@ fn pieces(line: &str) -> Vec<(usize, &str)> {
     pieces
 }
 
-/// The length of the text in quotes at the front, or of all if it has no end.
-fn text_length(rest: &str) -> usize {
+/// The length of the text in quotes at the front. None where it has no end.
+fn text_end(rest: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in rest.char_indices().skip(1) {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
-            '"' => return at.saturating_add(1),
+            '"' => return Some(at.saturating_add(1)),
             _ => {}
         }
     }
-    rest.len()
+    None
 }
 
 /// A piece as it may be shown. `key` is the key that it stands under, if it does.
@@ -171,6 +171,10 @@ fn told<'p>(piece: &'p str, key: &mut String, is_key: bool, read: bool) -> Cow<'
         return Cow::Owned(" ".repeat(piece.chars().count()));
     }
     if first == '"' {
+        // What is cut off may have begun with a user's name or a password.
+        if text_end(piece).is_none() {
+            return Cow::Owned(format!("\"{}\"", shown::HIDDEN));
+        }
         let inner = piece[1..].strip_suffix('"').unwrap_or(&piece[1..]);
         if is_key {
             inner.clone_into(key);
@@ -278,6 +282,8 @@ mod tests {
             r#"{"command": "x", "token": "s3cret"#,
             r#"{"command": "x", "s3cret": {"#,
             r#"{"command" "s3cret": "s3cret""#,
+            r#"{"command": "x", "url": "http://s3cret"#,
+            r#"{"command": "x", "url": "http://s3cret\""#,
         ] {
             let shown = excerpt(text, Span { start: 10, end: 11 }, false);
             assert!(!shown.line.contains("s3cret"), "{shown:?}");

@@ -267,6 +267,9 @@ async fn another(former: &ActorRef<RouterMsg>, stage: &watch::Receiver<Stage>) -
     stage.wait_for(other).await.is_ok()
 }
 
+/// Of so few names the comparing takes about as long as to hand it to another thread.
+const FEW_NAMES: usize = 64;
+
 /// Names are compared for one call at a time in the whole process, which takes some tens of microseconds each: a caller who
 /// invents names without end keeps one thread busy, and none of those that others' calls run on.
 static COMPARING: Semaphore = Semaphore::const_new(1);
@@ -277,6 +280,10 @@ pub(super) async fn with_near_names(
     kind: OfferKind,
     catalogue: Arc<Catalogue>,
 ) -> CallError {
+    if catalogue.tools().len() <= FEW_NAMES && catalogue.prompts().len() <= FEW_NAMES {
+        let near = catalogue.near(kind, error.tool());
+        return error.with_near(near);
+    }
     // It is never closed.
     let turn = COMPARING.acquire().await;
     let name = error.tool().to_owned();
@@ -301,15 +308,18 @@ mod tests {
 
     #[tokio::test]
     async fn names_are_compared_on_no_thread_that_calls_run_on() {
-        let name = "customer.search".to_owned();
-        let definition = RawJson::from_text(r#"{"name": "customer.search"}"#).unwrap();
+        let others = (0..FEW_NAMES).map(|n| format!("tool_{n}"));
+        let tools = others.chain(["customer.search".to_owned()]).map(|name| {
+            let definition = RawJson::from_value(&serde_json::json!({"name": name})).unwrap();
+            Definition { name, definition }
+        });
         let offer = ServerOffer {
             server: ServerId::new("crm").unwrap(),
             group: GroupId::new("crm").unwrap(),
             order: 0,
             trusted: false,
             confirmed: true,
-            offer: Offer { tools: Arc::new([Definition { name, definition }]), ..Offer::default() },
+            offer: Offer { tools: tools.collect(), ..Offer::default() },
         };
         let catalogue = Arc::new(Catalogue::merge(1, [offer], Collisions::Error));
         let unknown = CallErrorKind::UnknownTool { near: Vec::new(), blocked: Vec::new() };

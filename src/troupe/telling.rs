@@ -65,8 +65,11 @@ impl CallStream {
             self.call = Call::Answered(answer);
         }
         if let Call::Open(_) = self.call {
-            // Its other end is the call's: while that is open there is something to wait for.
-            return self.news.poll_recv(poller);
+            // A call that was answered with an error may still look for near names: nothing more is told, and its answer comes.
+            return match self.news.poll_recv(poller) {
+                Poll::Ready(None) | Poll::Pending => Poll::Pending,
+                told @ Poll::Ready(Some(_)) => told,
+            };
         }
         // What was told before the answer is there by the time that the answer is. It is not waited for: a task that has
         // used up its time would take the news for late.
