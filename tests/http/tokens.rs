@@ -119,6 +119,34 @@ async fn a_call_that_a_refusal_of_its_token_names_is_made_once_and_the_next_one_
 }
 
 #[tokio::test]
+async fn a_call_that_a_refusal_of_its_token_may_answer_is_made_once_and_its_outcome_is_unknown() {
+    for (content, more, cut) in
+        [("application/json", 0, 20), ("application/json", 100_000, 0), ("text/event-stream", 0, 5)]
+    {
+        let made = Arc::new(AtomicU32::new(0));
+        let counted = made.clone();
+        let server = RawServer::start(move |asked| {
+            modern(asked).unwrap_or_else(|| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let message = format!("charged the card {}", "x".repeat(more));
+                let error = json!({"code": -32000, "message": message});
+                let error = json!({"jsonrpc": "2.0", "id": asked.body["id"], "error": error}).to_string();
+                let body = if content == "text/event-stream" { format!("data: {error}\n\n") } else { error };
+                let content = format!("content-type: {content}");
+                let whole = answer("401 Unauthorized", &[&content, "www-authenticate: Bearer"], &body);
+                Do::Send(whole[..whole.len() - cut].to_owned())
+            })
+        })
+        .await;
+        let troupe = ready([server.server().tokens(Counting::default())]).await;
+        let named = call(&troupe).await;
+        assert!(matches!(named, Err(CallErrorKind::InvalidResponse { .. })), "{named:?}");
+        assert_eq!(made.load(Ordering::SeqCst), 1, "{content}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_refuses_every_token_is_unauthorized_and_does_not_wear_out_the_provider() {
     let good = Arc::new(AtomicU32::new(1));
     let (server, taken) = guarded(good.clone()).await;

@@ -397,3 +397,57 @@ async fn a_deadline_that_passes_while_the_server_works_is_unknown() {
     assert_eq!(error.delivery(), Delivery::Unknown);
     end(troupe).await;
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_with_a_status_about_the_server_and_is_not_read_whole_moves_no_call_to_a_replica()
+ {
+    let mut wrong = Vec::new();
+    for (status, more) in [
+        ("404 Not Found", ""),
+        ("401 Unauthorized", ""),
+        ("403 Forbidden", ""),
+        ("429 Too Many Requests", ""),
+        ("503 Service Unavailable", "retry-after: 1"),
+        ("422 Unprocessable Content", ""),
+    ] {
+        for (what, content, size, cut) in [
+            ("cut", "content-type: application/json", 100, 20),
+            ("large", "content-type: application/json", 100_000, 0),
+            ("an event", "content-type: text/event-stream", 10, 0),
+            ("of no type", "x-none: 1", 10, 0),
+        ] {
+            let executions = super::Executions::default();
+            let start = || {
+                let count = executions.clone();
+                server(move |asked| {
+                    count.add();
+                    let message = format!("charged the card, {}", "x".repeat(size));
+                    let error = json!({"code": -32050, "message": message});
+                    let mut body = json!({"jsonrpc": "2.0", "id": id(asked), "error": error}).to_string();
+                    if what == "an event" {
+                        body = format!("data: {body}\n\n");
+                    }
+                    let headers: Vec<&str> =
+                        [content, more].into_iter().filter(|line| !line.is_empty()).collect();
+                    let whole = answer(status, &headers, &body);
+                    Do::Send(whole[..whole.len() - cut].to_owned())
+                })
+            };
+            let (a, b) = (start().await, start().await);
+            let replicas =
+                [("a", &a), ("b", &b)].map(|(id, server)| Server::http(id, server.url()).group("g"));
+            let troupe = ready(replicas).await;
+            let error =
+                troupe.call(Call::tool("t").timeout(std::time::Duration::from_secs(3))).await.unwrap_err();
+            end(troupe).await;
+            let told = error.outcome();
+            if executions.count() != 1 || matches!(told, Delivery::Rejected | Delivery::NotSent) {
+                wrong.push(format!(
+                    "{status}, {what}: carried out {} times, told as {told:?}",
+                    executions.count()
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -155,3 +155,65 @@ async fn a_server_without_an_address_for_its_stream_keeps_its_sessions() {
     assert_eq!(times(&server, "POST initialize"), 1);
     end(troupe).await;
 }
+
+/// How a call ends, and how often it was carried out, where each answer is this text with a status of lost sessions.
+async fn carried_out(said: impl Fn(&Asked) -> String + Send + Sync + 'static) -> (u64, Option<Delivery>) {
+    let executions = Executions::default();
+    let count = executions.clone();
+    let server = server(move |asked| {
+        count.add();
+        Do::Send(said(asked))
+    })
+    .await;
+    let told = call(&server, Call::tool("t")).await;
+    (executions.count(), told.err().map(|error| error.outcome()))
+}
+
+fn charged(asked: &Asked, more: usize) -> String {
+    let message = format!("charged the card, then the record was gone {}", "x".repeat(more));
+    json!({"jsonrpc": "2.0", "id": asked.body["id"], "error": {"code": -32050, "message": message}})
+        .to_string()
+}
+
+#[tokio::test]
+async fn an_answer_with_a_status_of_lost_sessions_that_is_too_large_to_be_read_repeats_no_call() {
+    let (executions, told) =
+        carried_out(|asked| answer("404 Not Found", &[JSON], &charged(asked, 100_000))).await;
+    assert_eq!(executions, 1, "{told:?}");
+    assert_ne!(told, Some(Delivery::NotSent));
+}
+
+#[tokio::test]
+async fn an_answer_with_a_status_of_lost_sessions_that_is_cut_off_repeats_no_call() {
+    let (executions, told) = carried_out(|asked| {
+        let whole = answer("404 Not Found", &[JSON], &charged(asked, 100));
+        whole[..whole.len() - 20].to_owned()
+    })
+    .await;
+    assert_eq!(executions, 1, "{told:?}");
+    assert_ne!(told, Some(Delivery::NotSent));
+}
+
+#[tokio::test]
+async fn an_answer_as_an_event_with_a_status_of_lost_sessions_repeats_no_call() {
+    let (executions, told) = carried_out(|asked| {
+        answer(
+            "404 Not Found",
+            &["content-type: text/event-stream"],
+            &format!("data: {}\n\n", charged(asked, 10)),
+        )
+    })
+    .await;
+    assert_eq!(executions, 1, "{told:?}");
+    assert_ne!(told, Some(Delivery::NotSent));
+}
+
+#[tokio::test]
+async fn an_answer_of_another_content_type_with_a_status_of_lost_sessions_repeats_no_call() {
+    for header in ["content-type: text/plain", "content-type: application/problem+json", "x-none: 1"] {
+        let (executions, told) =
+            carried_out(move |asked| answer("404 Not Found", &[header], &charged(asked, 10))).await;
+        assert_eq!(executions, 1, "{header} {told:?}");
+        assert_ne!(told, Some(Delivery::NotSent), "{header}");
+    }
+}

@@ -184,7 +184,7 @@ impl Client {
     }
 
     /// Sends it with a token. One that the server refuses is replaced, once: the request was not carried out, unless the body
-    /// is the answer to it. Then the next request has another token.
+    /// is the answer to it, or may be. Then the next request has another token.
     async fn request_with(
         &self,
         tokens: &Tokens,
@@ -204,7 +204,7 @@ impl Client {
             Some(_) => Said::read(&head.headers, body).await,
             None => Said::Nothing,
         };
-        if call.is_some_and(|call| said.answers(call)) {
+        if call.is_some_and(|call| said.may_answer(call)) {
             tokens.refuse(&lent, &head.headers).await;
             return Ok(Reply::Refused { head, said });
         }

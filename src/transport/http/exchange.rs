@@ -430,7 +430,7 @@ impl Running {
         let said = match refusal.kind {
             // These say more than a message does, unless that names the call: who wrote it may have carried the call out.
             RefusalKind::Unauthorized | RefusalKind::Overloaded
-                if !self.call().is_some_and(|call| said.answers(call)) =>
+                if !self.call().is_some_and(|call| said.may_answer(call)) =>
             {
                 Said::Nothing
             }
@@ -455,6 +455,11 @@ impl Running {
             Errand::Listen => return self.say(Heard::Taken),
             Errand::Request { .. } if self.resumes() => return self.broke_off(&refusal.to_string()),
             Errand::Notice | Errand::Request { .. } | Errand::Check { .. } => {}
+        }
+        if said == Said::Unread && self.call().is_some() && refusal.delivery() != Delivery::Unknown {
+            // By its status the call was not carried out; by what may be its answer it was.
+            let words = format!("{refusal}, with a body that may be the answer and cannot be read");
+            return self.fail(Failure::Invalid(words));
         }
         if let (Said::Answer { frame, to, error }, Some(_)) = (said, asked) {
             let certain = match error {

@@ -8,6 +8,9 @@
 //! believed with any status that says that the request was not carried out, where it speaks of an unknown session and of
 //! nothing else: *Invalid session*, but not *the browser session not found*.
 //!
+//! What may be the answer to a call and cannot be read as one (too large, cut off, events) is believed in nothing: by the status
+//! the call was not carried out, by what may stand there it was.
+//!
 //! | who | status | body |
 //! | --- | --- | --- |
 //! | TypeScript | 404 | -32001, *Session not found*; no id |
@@ -30,6 +33,7 @@ use tokio::time::timeout;
 
 use super::body::{Collected, collect};
 use super::head;
+use super::sse::Events;
 use crate::error::RpcError;
 use crate::json::members::{members, string};
 use crate::protocol::envelope::{Incoming as Message, Response as Answer, decode};
@@ -79,6 +83,8 @@ pub(super) enum Said {
     Answer { frame: Bytes, to: Option<u64>, error: Option<RpcError> },
     /// A sentence.
     Words(String),
+    /// What may be an answer, and could not be read as one: too large, cut off, or of another form.
+    Unread,
     /// Nothing that can be understood.
     Nothing,
 }
@@ -89,13 +95,24 @@ impl Said {
         let collected = timeout(REFUSAL_WAIT, collect(headers, body, REFUSAL_BYTES_MAX)).await;
         match collected {
             Ok(Collected::Whole(body)) => Self::of(&head::content_type(headers), body),
-            Ok(Collected::TooLarge | Collected::Broken(_)) | Err(_) => Self::Nothing,
+            Ok(Collected::TooLarge | Collected::Broken(_)) | Err(_) => {
+                if is_page(&head::content_type(headers)) { Self::Nothing } else { Self::Unread }
+            }
         }
     }
 
     fn of(content_type: &str, body: Bytes) -> Self {
-        if content_type != "application/json" {
+        if content_type == "text/event-stream" {
+            return Self::of_events(&body);
+        }
+        // Messages come under other types, and under none, as well.
+        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+        if content_type != "application/json" && !matches!(first, Some(b'{' | b'[')) {
             return String::from_utf8(body.into()).map_or(Self::Nothing, Self::Words);
+        }
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
+        if !is_json && matches!(first, Some(b'{' | b'[')) {
+            return Self::Unread;
         }
         let mut answer = None;
         let decoded = decode(body.clone(), |message| match message {
@@ -110,6 +127,18 @@ impl Said {
         }
     }
 
+    /// Of the events of a stream. What is no whole answer may have been one.
+    fn of_events(body: &Bytes) -> Self {
+        let mut events = Events::new(REFUSAL_BYTES_MAX);
+        events.feed(body);
+        while let Ok(Some(event)) = events.next() {
+            if let answer @ Self::Answer { .. } = Self::of("application/json", event.data) {
+                return answer;
+            }
+        }
+        if body.trim_ascii().is_empty() { Self::Nothing } else { Self::Unread }
+    }
+
     /// The sentence in an object as frameworks for the web write it in place of a message.
     fn sentence(body: &[u8]) -> Self {
         let text = std::str::from_utf8(body).unwrap_or_default();
@@ -117,9 +146,13 @@ impl Said {
         found.into_iter().flatten().find_map(string).map_or(Self::Nothing, Self::Words)
     }
 
-    /// Whether it is the answer to this request: who wrote it has read that.
-    pub fn answers(&self, request: u64) -> bool {
-        matches!(self, Self::Answer { to: Some(to), .. } if *to == request)
+    /// Whether it is the answer to this request, whose writer has read that; or may be.
+    pub fn may_answer(&self, request: u64) -> bool {
+        match self {
+            Self::Answer { to, .. } => *to == Some(request),
+            Self::Unread => true,
+            Self::Words(_) | Self::Nothing => false,
+        }
     }
 
     /// Whether a server that says so with `status` did not carry out a request, since it does not know its `session`. `asks`:
@@ -132,6 +165,8 @@ impl Said {
             return false;
         }
         match self {
+            // It may be the answer.
+            Self::Unread => false,
             Self::Nothing => gone && asks,
             Self::Words(words) => gone && asks || is_about_it(words, session),
             // It was carried out.
@@ -145,6 +180,15 @@ impl Said {
             }
         }
     }
+}
+
+/// Whether a content type is that of a page for people, or of a picture, and of no answer.
+fn is_page(content_type: &str) -> bool {
+    let kind = content_type.split('/').next().unwrap_or_default();
+    matches!(
+        content_type,
+        "text/html" | "text/css" | "application/xhtml+xml" | "application/xml" | "text/xml"
+    ) || matches!(kind, "image" | "audio" | "video" | "font")
 }
 
 /// Whether these are an SDK's words, and no others.
