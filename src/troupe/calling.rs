@@ -287,9 +287,13 @@ pub(super) async fn with_near_names(
     // It is never closed.
     let turn = COMPARING.acquire().await;
     let name = error.tool().to_owned();
+    // Its turn ends with the comparing, and not with a caller who leaves meanwhile.
+    let compared = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        catalogue.near(kind, &name)
+    });
     // A runtime that ends compares nothing more.
-    let near = tokio::task::spawn_blocking(move || catalogue.near(kind, &name)).await.unwrap_or_default();
-    drop(turn);
+    let near = compared.await.unwrap_or_default();
     error.with_near(near)
 }
 
