@@ -102,10 +102,12 @@ impl Said {
     }
 
     fn of(content_type: &str, body: Bytes) -> Self {
-        if content_type == "text/event-stream" {
+        // Events and messages come under other types, and under none, as well.
+        if content_type == "text/event-stream"
+            || [&b"data:"[..], b"event:"].iter().any(|field| body.starts_with(field))
+        {
             return Self::of_events(&body);
         }
-        // Messages come under other types, and under none, as well.
         let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
         if content_type != "application/json" && !matches!(first, Some(b'{' | b'[')) {
             return String::from_utf8(body.into()).map_or(Self::Nothing, Self::Words);
@@ -277,6 +279,33 @@ mod tests {
             }
             assert!(believed(status, JSON, &error("7", -32001, "Session not found")), "{status}");
             assert!(!believed(status, JSON, r#"{"id":7,"result":{}}"#), "{status}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_an_answer_is_one_or_unread_whatever_its_type_and_says_nothing_of_a_session() {
+        let answer = error("7", -32050, "charged the card");
+        let event = format!("event: message\ndata: {answer}\n\n");
+        for content_type in [JSON, "text/event-stream", "text/plain", "application/problem+json", ""] {
+            let said = |body: &str| Said::of(content_type, Bytes::copy_from_slice(body.as_bytes()));
+            let whole = said(if content_type == "text/event-stream" { &event } else { &answer });
+            assert!(matches!(whole, Said::Answer { to: Some(7), .. }), "{content_type}: {whole:?}");
+            assert!(whole.may_answer(7) && !whole.may_answer(8), "{content_type}");
+            for cut in [&answer[..answer.len() - 9], &event[..event.len() - 9]] {
+                assert_eq!(said(cut), Said::Unread, "{content_type}: {cut}");
+                assert!(!believed(404, content_type, cut), "{content_type}: {cut}");
+            }
+        }
+        assert!(matches!(Said::of("", Bytes::from(event)), Said::Answer { to: Some(7), .. }));
+        assert_eq!(Said::of("text/event-stream", Bytes::new()), Said::Nothing);
+    }
+
+    #[test]
+    fn pages_and_pictures_are_no_answers() {
+        for (content_type, page) in
+            [("text/html", true), ("image/png", true), ("text/plain", false), ("", false)]
+        {
+            assert_eq!(is_page(content_type), page, "{content_type}");
         }
     }
 
