@@ -1,7 +1,7 @@
 //! How often a call allocates in the client: through a bare pump, the whole troupe and the official SDK. The echo server is
 //! a process of its own. The figures do not depend on the machine.
 //!
-//! `cargo bench --bench allocations` fails when the troupe's are above what stands here by more than 5 %.
+//! `cargo bench -p mcp-troupe-benches --bench allocations` fails when the troupe's are above what stands here by more than 5 %.
 
 mod harness;
 

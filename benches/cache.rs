@@ -1,7 +1,7 @@
 //! What a kept result costs beside a call, and what the rules of the cache cost a call that they do not concern: one loopback
 //! WebSocket to an echo server in the same process.
 //!
-//! `cargo bench --bench cache`
+//! `cargo bench -p mcp-troupe-benches --bench cache`
 
 // A bench measures real time; tokio's clock can be paused.
 #![allow(clippy::disallowed_types)]

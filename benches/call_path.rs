@@ -6,9 +6,9 @@
 //! differ by where caller, actors and server settle.
 //!
 //! ```text
-//! cargo bench --bench call_path                                    everything, about three minutes
-//! cargo bench --bench call_path -- current-thread/200B             what has this in its name
-//! cargo bench --bench call_path -- current-thread/200B/64 --path troupe --runs 1 --run-time 10s      for a profiler
+//! cargo bench -p mcp-troupe-benches --bench call_path                                    everything, about three minutes
+//! cargo bench -p mcp-troupe-benches --bench call_path -- current-thread/200B             what has this in its name
+//! cargo bench -p mcp-troupe-benches --bench call_path -- current-thread/200B/64 --path troupe --runs 1 --run-time 10s      for a profiler
 //! ```
 
 // A bench measures real time; tokio's clock can be paused.

@@ -1,7 +1,7 @@
 //! How long the faults of the fault table are felt: each is brought about several times on loopback sockets, and the
 //! median and the longest time are printed.
 //!
-//! `cargo bench --bench faults`
+//! `cargo bench -p mcp-troupe-benches --bench faults`
 
 // A bench measures real time; tokio's clock can be paused.
 #![allow(clippy::disallowed_types)]

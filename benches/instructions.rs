@@ -4,7 +4,7 @@
 //! This program is run under callgrind as a client on one thread, twice, with a number of calls and with twice as many; the
 //! difference is what the calls cost. The echo server is a process of its own. The kernel's work is not counted.
 //!
-//! `cargo bench --bench instructions` fails when the troupe's figures are above what stands here by more than 5 %.
+//! `cargo bench -p mcp-troupe-benches --bench instructions` fails when the troupe's figures are above what stands here by more than 5 %.
 
 mod harness;
 

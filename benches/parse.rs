@@ -1,7 +1,7 @@
 //! What it costs to read an answer: the envelope alone, as the troupe does, beside the whole value (serde_json) and the
 //! official SDK's types.
 //!
-//! `cargo bench --bench parse`
+//! `cargo bench -p mcp-troupe-benches --bench parse`
 
 mod harness;
 

@@ -1,7 +1,7 @@
 //! What the router's judgement costs: one call admitted, one given to a server, one settled, over many servers and many
 //! calls that wait, without actors and sockets. Times are those of the shortest run.
 //!
-//! `cargo bench --bench policies` fails when the cost grows with the number of servers or of waiting calls by more than what
+//! `cargo bench -p mcp-troupe-benches --bench policies` fails when the cost grows with the number of servers or of waiting calls by more than what
 //! caches and logarithms explain.
 
 mod harness;

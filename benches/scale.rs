@@ -6,7 +6,7 @@
 //! machine is in it. Calls that are spread over many connections cost more system calls than many calls over one; what that
 //! costs without a troupe is shown by bare pumps.
 //!
-//! `cargo bench --bench scale`
+//! `cargo bench -p mcp-troupe-benches --bench scale`
 
 // A bench measures real time; tokio's clock can be paused.
 #![allow(clippy::disallowed_types)]

@@ -1,8 +1,8 @@
 //! An agent: a model that calls tools until it has an answer.
 //!
 //! ```text
-//! cargo run --example agent -- "What is the weather in Oslo?"                        tools of a server that comes along
-//! cargo run --example agent -- "What is the weather in Oslo?" --config servers.json  those of your own servers
+//! cargo run -p mcp-troupe-examples --bin agent -- "What is the weather in Oslo?"                        tools of a server that comes along
+//! cargo run -p mcp-troupe-examples --bin agent -- "What is the weather in Oslo?" --config servers.json  those of your own servers
 //! ```
 //!
 //! Its model is a stand-in that picks the tool whose description is most like the question, so that the example runs without a

@@ -1,6 +1,4 @@
-//! The database gateway alone: `cargo run --example database_server -- --file some.db`.
-
-mod servers;
+//! The database gateway alone: `cargo run -p mcp-troupe-examples --bin database_server -- --file some.db`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

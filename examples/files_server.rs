@@ -1,6 +1,4 @@
-//! The file-system server alone: `cargo run --example files_server -- --root some/folder`.
-
-mod servers;
+//! The file-system server alone: `cargo run -p mcp-troupe-examples --bin files_server -- --root some/folder`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! Calls and attempts as OpenTelemetry spans, and a trace that goes on at the server.
 //!
 //! ```sh
-//! cargo run --example opentelemetry
+//! cargo run -p mcp-troupe-examples --bin opentelemetry
 //! ```
 //!
 //! The exporter here prints; a real one (`opentelemetry-otlp`) takes its place without another change. The server loses the

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{child, end, event, example, kind, servers_json};
+use common::{child, end, event, kind, servers_json};
 use futures_util::future::join_all;
 use mcp_troupe::config::{PoolSettings, Start};
 use mcp_troupe::event::ServerStatus;
@@ -679,51 +679,6 @@ async fn no_call_is_lost_or_made_twice_on_several_threads_either() {
     }
     assert_eq!(server.calls("echo"), 800);
     end(troupe).await;
-}
-
-#[tokio::test]
-async fn the_orchestrator_lists_and_calls_what_is_started_on_demand() {
-    let folder = Folder::new();
-    let program = common::example_path("scripted_child");
-    let config = |lists: bool| {
-        let mut troupe = json!({"start": "on-demand"});
-        if lists {
-            troupe["knownLists"] = json!(folder.lists());
-        }
-        let server = json!({"command": program, "args": ["--count", folder.count()]});
-        servers_json(json!({"mcpServers": {"s": server}, "troupe": troupe}))
-    };
-    let file = folder.0.path().join("servers.json");
-    let run = async |arguments: &[&str]| {
-        let (command, rest) = arguments.split_first().unwrap();
-        let mut program = example("orchestrator");
-        program.arg(command).arg("--config").arg(&file).args(rest);
-        let output = program.output().await.unwrap();
-        let (stdout, stderr) = (output.stdout, output.stderr);
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", text(stderr));
-        (text(stdout), text(stderr))
-    };
-    std::fs::write(&file, config(false)).unwrap();
-    for _ in 0..2 {
-        assert!(run(&["tools", "--strict"]).await.0.contains(r#""confirmed": true"#));
-    }
-    assert_eq!(folder.starts(), 2, "what no file keeps is listed anew by each run");
-    run(&["call", "echo", r#"{"n":1}"#]).await;
-    assert_eq!(folder.starts(), 3);
-    std::fs::write(&file, config(true)).unwrap();
-    run(&["tools", "--strict"]).await;
-    assert_eq!(folder.starts(), 4);
-    let (tools, said) = run(&["tools", "--strict"]).await;
-    assert!(tools.contains(r#""confirmed": false"#) && !said.contains("s is"), "{tools} {said}");
-    assert_eq!(folder.starts(), 4, "its tools are known");
-    run(&["call", "echo", r#"{"n":1}"#]).await;
-    assert_eq!(folder.starts(), 5);
-    assert!(run(&["watch", "--once"]).await.0.contains("1: 0 ready, 1 idle, 0 not"));
-    assert_eq!(folder.starts(), 5);
-    // Pins are of what servers list now.
-    assert!(run(&["pin"]).await.0.contains("echo"));
-    assert_eq!(folder.starts(), 6);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The built-in strategies under every scenario of the balancing simulation: what callers feel when servers are equal, unequal,
 //! slow, failing or new. Hours of virtual time in a minute or two, and the same figures in each run.
 //!
-//! `cargo bench --bench balancing` prints the figures, writes them to `balancing/` in the target directory (`figures.md`,
+//! `cargo bench -p mcp-troupe-benches --bench balancing` prints the figures, writes them to `balancing/` in the target directory (`figures.md`,
 //! `figures.json`, `figures.svg`), and fails when a strategy breaks what it is there for.
 
 use std::path::{Path, PathBuf};

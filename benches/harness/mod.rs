@@ -9,11 +9,11 @@
 pub mod bare;
 pub mod callers;
 pub mod child;
-#[path = "../../examples/echo_server/echo.rs"]
-pub mod echo;
 pub mod paths;
 pub mod pure;
 pub mod report;
 pub mod sdk;
 pub mod system;
 mod websocket;
+
+pub use ::echo;

@@ -7,7 +7,7 @@
 //! was another user's; or if something did not recover.
 //!
 //! ```sh
-//! cargo run --release --example chaos -- --calls 1000000 --seed 7
+//! cargo run --release -p mcp-troupe-examples --bin chaos -- --calls 1000000 --seed 7
 //! ```
 
 mod callers;

@@ -1,4 +1,4 @@
-//! A server for load tests, alone: `cargo run --release --example echo_server -- --port 3002`.
+//! A server for load tests, alone: `cargo run --release -p mcp-troupe-examples --bin echo_server -- --port 3002`.
 
 mod echo;
 

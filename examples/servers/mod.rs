@@ -1,8 +1,5 @@
 //! Two real MCP servers, built on the official SDK, that speak MCP over WebSocket or stdio: files below one folder, and a
-//! SQL database. The tour plays against them; `files_server` and `database_server` run them alone.
-
-// Each program uses its own part.
-#![allow(dead_code, unused_imports)]
+//! SQL database. `files_server` and `database_server` run them.
 
 pub mod database;
 pub mod files;

@@ -34,6 +34,7 @@ pub use faults::{Fault, NoSuchActor, Target, inject, living_actors, living_tasks
 pub use memory::{MemoryConnector, MemoryListener, MemoryPeer, pair};
 pub use proxy::{FaultProxy, Line};
 pub use scripted::{
-    Entrance, Observed, Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Step, read_ledger,
+    Compute, Entrance, Observed, Script, ScriptedBuilder, ScriptedCall, ScriptedEra, ScriptedServer, Step,
+    read_ledger,
 };
 pub use source::ScriptedSource;

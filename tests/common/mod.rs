@@ -7,7 +7,7 @@
 
 pub mod skipping;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -18,19 +18,35 @@ use mcp_troupe::{
     Troupe,
 };
 
-/// Where an example is as a program, which a plain `cargo test` builds beside the tests.
-pub fn example_path(name: &str) -> PathBuf {
-    let mut path: PathBuf = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.extend(["examples", name]);
+/// The folder of the repository, whichever of its packages these tests are of.
+pub fn repository() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().find(|folder| folder.join("ARCHITECTURE.md").exists()).unwrap()
+}
+
+/// A program that Cargo built beside these tests.
+fn built(folder: &str, name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let target = test.ancestors().nth(2).unwrap().join(folder);
+    target.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// The server that tests start as a process. Each package that tests with it builds one, by a name of its own.
+pub fn child_path() -> PathBuf {
+    let of_the_library = env!("CARGO_PKG_NAME") == "mcp-troupe";
+    let path = built("examples", if of_the_library { "scripted_child" } else { "command_line_child" });
     assert!(path.exists(), "`--test` alone builds no example: `cargo test --examples --no-run` first");
     path
 }
 
-/// An example as a program.
-pub fn example(name: &str) -> tokio::process::Command {
-    let mut command = tokio::process::Command::new(example_path(name));
+/// A program of the package that these tests are of.
+pub fn program_path(name: &str) -> PathBuf {
+    built("", name)
+}
+
+/// A program of the package that these tests are of, to be started.
+pub fn program(name: &str) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(program_path(name));
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
@@ -76,9 +92,9 @@ pub async fn end(troupe: Troupe) {
     assert_eq!(living_tasks(&troupe), 0, "tasks were left behind");
 }
 
-/// A stdio server that is the example `scripted_child`, with these arguments.
+/// The stdio server that tests start as a process, with these arguments.
 pub fn child<'a>(id: &str, arguments: impl IntoIterator<Item = &'a str>) -> Server {
-    Server::stdio(id, example_path("scripted_child").to_str().unwrap(), arguments)
+    Server::stdio(id, child_path().to_str().unwrap(), arguments)
 }
 
 /// The kind of a call's error.

@@ -7,7 +7,7 @@ use mcp_troupe::testkit::{Script, ScriptedServer};
 use mcp_troupe::{Call, CallErrorKind, ConfigFile, Readiness, Troupe};
 use serde_json::{Value, json};
 
-use super::common::{echo, end, example_path};
+use super::common::{echo, end};
 
 async fn scripted() -> ScriptedServer {
     ScriptedServer::builder().tool("echo", Script::Echo).tool("drop", Script::Echo).start().await
@@ -98,55 +98,6 @@ trait ParseId {
 impl ParseId for str {
     fn parse_id(&self) -> mcp_troupe::id::ServerId {
         mcp_troupe::id::ServerId::new(self).unwrap()
-    }
-}
-
-/// The variables that a child process has, by what it answers.
-async fn variables_of_a_child(troupe: Value, environment: &[(&str, &str)]) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("servers.json");
-    let out = folder.path().join("env");
-    let script = format!("env > {}; exit 1", out.display());
-    let servers =
-        json!({"mcpServers": {"child": {"command": "sh", "args": ["-c", script]}}, "troupe": troupe});
-    std::fs::write(&path, servers.to_string()).unwrap();
-    let mut command = tokio::process::Command::new(example_path("orchestrator"));
-    command.env_clear().envs(environment.iter().copied()).env("PATH", std::env::var_os("PATH").unwrap());
-    let told = command.args(["tools", "--wait", "2s", "--config"]).arg(&path).output().await.unwrap();
-    std::fs::read_to_string(&out).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&told.stderr)))
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn child_processes_inherit_proxies_and_authorities_and_more_only_by_name() {
-    let environment = [
-        ("HTTPS_PROXY", "http://p:1"),
-        ("no_proxy", "localhost"),
-        ("SSL_CERT_FILE", "/ca.pem"),
-        ("NODE_EXTRA_CA_CERTS", "/ca.pem"),
-        ("REQUESTS_CA_BUNDLE", "/ca.pem"),
-        ("XDG_CACHE_HOME", "/cache"),
-        ("MY_TOKEN", "s3cret"),
-        ("MY_FLAG", "1"),
-    ];
-    let always = [
-        "HTTPS_PROXY=http://p:1",
-        "no_proxy=localhost",
-        "SSL_CERT_FILE=",
-        "NODE_EXTRA",
-        "REQUESTS_CA",
-        "XDG_CACHE_HOME=/cache",
-    ];
-    for (inherit, further) in [
-        (json!([]), &[][..]),
-        (json!(["MY_FLAG", "NOT_SET"]), &["MY_FLAG=1"]),
-        (json!("all"), &["MY_FLAG=1", "MY_TOKEN=s3cret"]),
-    ] {
-        let variables = variables_of_a_child(json!({"inheritEnv": inherit}), &environment).await;
-        for expected in always.iter().chain(further) {
-            assert!(variables.contains(expected), "{expected}: {variables}");
-        }
-        assert_eq!(variables.contains("MY_TOKEN"), inherit == json!("all"), "{variables}");
     }
 }
 

@@ -25,8 +25,8 @@ pub fn installed(program: &str) -> Option<String> {
     }
     let path = std::env::var("PATH").unwrap_or_default();
     // The last is where `.ci/run` puts what is no package of this release.
-    let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools");
-    let folders = path.split(':').chain(["/usr/sbin", tools]);
+    let tools = super::common::repository().join("target/tools");
+    let folders = path.split(':').chain(["/usr/sbin", tools.to_str()?]);
     folders.map(|folder| format!("{folder}/{program}")).find(|path| Path::new(path).is_file())
 }
 

@@ -1,111 +1,21 @@
 //! Servers in a real etcd: what is put, moved, deleted and leased there, and what becomes of it when etcd itself is in trouble.
 
-use std::process::Command;
 use std::time::Duration;
 
 use etcd_client::{Client, PutOptions, WatchOptions};
 use mcp_troupe::discovery::{Announcement, AnnouncementNews, EtcdSource, Record, Source};
 use mcp_troupe::event::SourceStatus;
 use mcp_troupe::testkit::ScriptedServer;
-use mcp_troupe::{ConfigFile, Event, Readiness, Settings, Troupe};
+use mcp_troupe::{Event, Readiness, Settings, Troupe};
 use serde_json::json;
-use tempfile::TempDir;
 
-use super::common::{echo, end, event, example, servers_json};
-use super::directory::{Certificates, Program, STARTS, free_port, installed, skip, until};
+use super::common::{echo, end, event};
+use super::directory::Certificates;
+pub use super::etcd_member::Etcd;
+use super::etcd_member::PREFIX;
 use super::{plays, prompt, scripted, source, stands};
 
-const PREFIX: &str = "/mcp/servers/";
-
-/// One member of etcd, a cluster by itself.
-pub struct Etcd {
-    program: Option<Program>,
-    data: TempDir,
-    port: u16,
-    peer_port: u16,
-    binary: String,
-    certificates: Option<Certificates>,
-}
-
 impl Etcd {
-    /// Starts it. None where it is not installed.
-    pub async fn start(test: &str) -> Option<Self> {
-        let mut etcd = Self::stopped(test)?;
-        for _ in 0..STARTS {
-            if etcd.try_run().await {
-                return Some(etcd);
-            }
-            (etcd.port, etcd.peer_port) = (free_port(), free_port());
-        }
-        panic!("etcd does not start")
-    }
-
-    /// Not running yet.
-    pub fn stopped(test: &str) -> Option<Self> {
-        let Some(binary) = installed("etcd") else {
-            skip(test, "etcd", "etcd-server");
-            return None;
-        };
-        let data = tempfile::tempdir().unwrap();
-        let (port, peer_port) = (free_port(), free_port());
-        Some(Self { program: None, data, port, peer_port, binary, certificates: None })
-    }
-
-    pub fn url(&self) -> String {
-        let scheme = if self.certificates.is_some() { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", self.port)
-    }
-
-    /// Starts it on the same ports and, unless they were wiped, the same data.
-    pub async fn run(&mut self) {
-        assert!(self.try_run().await, "etcd ended at its start");
-    }
-
-    /// The same. False where it ends at once, as where somebody else has its ports.
-    async fn try_run(&mut self) -> bool {
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
-        let start = |url: &str| {
-            let mut command = Command::new(&self.binary);
-            command
-                .args(["--name", "t", "--logger", "zap", "--log-level", "error"])
-                .arg("--data-dir")
-                .arg(self.data.path())
-                .args(["--listen-client-urls", url, "--advertise-client-urls", url])
-                .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-                .args(["--initial-cluster", &format!("t={peer}")]);
-            if let Some(made) = &self.certificates {
-                let [certificate, key, client] =
-                    ["server.pem", "server.key", "client.pem"].map(|name| made.path(name));
-                command.args(["--cert-file", &certificate, "--key-file", &key]);
-                command.args(["--client-cert-auth", "--trusted-ca-file", &client]);
-            }
-            Program::start(&mut command)
-        };
-        let (mut program, source) = (start(&self.url()), self.source());
-        let serves = program.serves("etcd", || async {
-            let looked =
-                tokio::time::timeout(Duration::from_secs(1), async { source.watch().next().await.is_ok() });
-            looked.await == Ok(true)
-        });
-        let serves = serves.await;
-        self.program = Some(program);
-        serves
-    }
-
-    pub fn kill(&mut self) {
-        self.program = None;
-    }
-
-    /// Kills it and loses its data.
-    fn wipe(&mut self) {
-        self.kill();
-        self.data = tempfile::tempdir().unwrap();
-    }
-
-    fn program(&self) -> &Program {
-        self.program.as_ref().expect("it runs")
-    }
-
     pub async fn client(&self) -> Client {
         Client::connect([self.url()], None).await.unwrap()
     }
@@ -121,14 +31,6 @@ impl Etcd {
 
     pub async fn delete(&self, id: &str) {
         self.client().await.delete(format!("{PREFIX}{id}"), None).await.unwrap();
-    }
-
-    fn source(&self) -> EtcdSource {
-        let source = EtcdSource::new([self.url()], PREFIX);
-        match &self.certificates {
-            Some(made) => source.tls(made.tls()),
-            None => source,
-        }
     }
 
     pub async fn troupe(&self) -> Troupe {
@@ -340,50 +242,6 @@ async fn a_wrong_user_or_password_is_one_clear_status_and_the_right_one_reads() 
     end(troupe).await;
 }
 
-/// The program that announces a server, with a configuration file that names the directory.
-fn announcer(etcd: &Etcd, folder: &TempDir, server: &ScriptedServer) -> tokio::process::Command {
-    let config = folder.path().join("servers.json");
-    let source = json!({"type": "etcd", "endpoints": [etcd.url()], "prefix": PREFIX});
-    std::fs::write(&config, servers_json(json!({"mcpServers": {}, "discovery": [source]}))).unwrap();
-    let record = json!({"url": server.url(), "group": "echo"}).to_string();
-    let mut command = example("orchestrator");
-    command.arg("announce").arg("--config").arg(config).args(["--ttl", "3s", "a", &record]);
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    command
-}
-
-#[tokio::test]
-async fn an_announced_server_is_found_kept_up_made_again_and_withdrawn_at_the_end() {
-    let Some(mut etcd) = Etcd::start("an_announced_server_is_found").await else { return };
-    let (a, folder) = (scripted().await, tempfile::tempdir().unwrap());
-    let announcer = announcer(&etcd, &folder, &a).spawn().unwrap();
-    let text = std::fs::read_to_string(folder.path().join("servers.json")).unwrap();
-    let file = ConfigFile::parse(&text).unwrap();
-    let troupe = Troupe::builder().config(file).settings(prompt()).start().await.unwrap();
-    plays(&troupe, &["a"]).await;
-    // Longer than the time to live without a beat.
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(super::playing(&troupe), ["a"]);
-    // An etcd that lost its data is told again.
-    etcd.wipe();
-    etcd.run().await;
-    let mut client = etcd.client().await;
-    until("the second announcement", || {
-        let mut client = client.clone();
-        async move { !client.get(format!("{PREFIX}a"), None).await.unwrap().kvs().is_empty() }
-    })
-    .await;
-    plays(&troupe, &["a"]).await;
-    let pid = announcer.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let output = announcer.wait_with_output().await.unwrap();
-    assert!(output.status.success());
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.starts_with("a is announced\n") && said.ends_with("a is withdrawn\n"), "{said}");
-    assert!(client.get(format!("{PREFIX}a"), None).await.unwrap().kvs().is_empty());
-    end(troupe).await;
-}
-
 #[tokio::test]
 async fn an_announcement_that_ends_while_it_is_made_is_taken_away() {
     let Some(etcd) = Etcd::start("an_announcement_that_ends_while_it_is_made").await else { return };
@@ -416,19 +274,6 @@ async fn an_endpoint_that_is_none_is_told_without_what_it_hides() {
         let shown = format!("{told} {}", source.place());
         assert!(!shown.contains("cret"), "{endpoint}: {shown}");
     }
-}
-
-#[tokio::test]
-async fn an_announcer_that_is_killed_is_withdrawn_after_its_time_to_live() {
-    let Some(etcd) = Etcd::start("an_announcer_that_is_killed").await else { return };
-    let (a, b, folder) = (scripted().await, scripted().await, tempfile::tempdir().unwrap());
-    etcd.put("b", &b).await;
-    let mut announcer = announcer(&etcd, &folder, &a).spawn().unwrap();
-    let troupe = etcd.troupe().await;
-    plays(&troupe, &["a", "b"]).await;
-    announcer.kill().await.unwrap();
-    plays(&troupe, &["b"]).await;
-    end(troupe).await;
 }
 
 #[tokio::test]

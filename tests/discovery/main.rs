@@ -26,6 +26,8 @@ mod directory;
 mod dns;
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "etcd")]
+mod etcd_member;
 mod files;
 mod rules;
 #[cfg(feature = "dns")]

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::common::{child, echo, end, event, example_path, kind, ready, start, start_with};
+use super::common::{child, child_path, echo, end, event, kind, ready, start, start_with};
 
 /// The process of a server, and the child that it has if it was told to `--fork`.
 async fn pids(troupe: &Troupe) -> (i32, Option<i32>) {
@@ -164,7 +164,7 @@ async fn a_command_that_does_not_exist_is_told_and_started_when_it_appears() {
     let reason = down(&troupe, "cannot start").await;
     assert!(reason.contains("late-server: No such file") && !reason.contains("s3cret"), "{reason}");
     // One that takes no notice of its arguments.
-    let late = format!("#!/bin/sh\nexec {}\n", example_path("scripted_child").display());
+    let late = format!("#!/bin/sh\nexec {}\n", child_path().display());
     let unfinished = folder.path().join("unfinished");
     std::fs::write(&unfinished, late).unwrap();
     std::fs::set_permissions(&unfinished, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -256,7 +256,7 @@ async fn a_child_that_is_slow_to_start_is_waited_for_in_either_era() {
 async fn a_successor_that_never_answers_is_not_taken_for_ready() {
     let folder = tempfile::tempdir().unwrap();
     let script = r#"if [ -e broken ]; then exec "$0" --silent; else exec "$0"; fi"#;
-    let program = example_path("scripted_child");
+    let program = child_path();
     let server = Server::stdio("s", "sh", ["-c", script, program.to_str().unwrap()]).cwd(folder.path());
     let brief = |settings: &mut Settings| {
         settings.pool.probe_timeout = Duration::from_millis(20);

@@ -5,11 +5,9 @@
 //! | calls, cancellation, the headers, one era or the other | `calls` |
 //! | statuses, strange answers, streams that break off or never end | `refusals` |
 //! | sessions, the stream of what a server says unasked, resumption | `sessions` |
-//! | proxies | `proxies` |
 //! | everything at once | `chaos` |
 //! | tokens that a host gives | `tokens` |
 //! | servers as the field has them: what real ones do against the rules | `field` |
-//! | a server that others wrote | `interop` |
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
@@ -19,8 +17,6 @@ mod chaos;
 #[path = "../common/mod.rs"]
 mod common;
 mod field;
-mod interop;
-mod proxies;
 mod raw;
 mod refusals;
 mod sessions;

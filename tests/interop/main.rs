@@ -8,7 +8,7 @@
 //! | mcp-server-time | Python SDK 2 | stdio, Streamable HTTP | both | `stdio`, `http`, `together` |
 //! | an older mcp-server-time | Python SDK 1 | stdio, WebSocket | legacy | `stdio`, `websocket`, `together` |
 //!
-//! The official Rust SDK is met in `tests/http/interop.rs` (Streamable HTTP) and `tests/example_servers.rs` (stdio, WebSocket).
+//! The official Rust SDK is met in `examples/tests`, over Streamable HTTP, stdio and WebSocket.
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]

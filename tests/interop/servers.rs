@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 use super::common::skipping;
 
 /// Where this test's own programs are.
-const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
+fn programs() -> String {
+    format!("{}/tests/interop", super::common::repository().display())
+}
 
 /// `@modelcontextprotocol/server-everything` and `server-filesystem`, if they are there.
 #[track_caller]
@@ -158,7 +160,7 @@ impl Npm {
     /// `server-everything` over Streamable HTTP.
     pub async fn everything_over_http(&self) -> Listening {
         let mut program = self.program("server-everything", ["streamableHttp".to_owned()]);
-        let loopback = format!("{PROGRAMS}/loopback.cjs");
+        let loopback = format!("{}/loopback.cjs", programs());
         program.arguments.splice(0..0, ["--require".to_owned(), loopback]);
         program.env.push(("PORT", "0".to_owned()));
         program.listen().await
@@ -186,12 +188,12 @@ impl Python {
 
     /// Over Streamable HTTP, which only the second generation serves without more ado.
     pub async fn time_over_http(&self) -> Listening {
-        self.program([format!("{PROGRAMS}/time_http.py")]).listen().await
+        self.program([format!("{}/time_http.py", programs())]).listen().await
     }
 
     /// Over WebSocket, which only the first generation has.
     pub async fn time_over_websocket(&self) -> Listening {
-        self.program([format!("{PROGRAMS}/time_websocket.py")]).listen().await
+        self.program([format!("{}/time_websocket.py", programs())]).listen().await
     }
 }
 

@@ -1,12 +1,9 @@
-//! Servers of every kind in one `servers.json`, as a troupe and from a shell.
+//! Servers of every kind in one `servers.json`, as a troupe.
 
-use std::process::Output;
-
-use mcp_troupe::testkit::{Script, ScriptedServer};
 use mcp_troupe::{Call, CallErrorKind, ConfigFile, Readiness, Troupe};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::common::{end, example, kind, servers_json};
+use super::common::{end, kind, servers_json};
 use super::{PATIENCE, call, everything_holds, servers, time_holds};
 
 #[tokio::test]
@@ -47,49 +44,4 @@ async fn all_of_them_are_one_tool_set() {
     };
     assert_eq!(candidates, ["everything-http/echo", "everything-stdio/echo"]);
     end(troupe).await;
-}
-
-#[tokio::test]
-async fn the_orchestrator_takes_an_unchanged_file_of_one_stdio_one_http_and_one_websocket_server() {
-    let Some(npm) = servers::npm() else { return };
-    let everything = npm.everything_over_http().await;
-    let socket = ScriptedServer::builder().tool("socket_echo", Script::Echo).start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = json!({"mcpServers": {
-        "files": npm.filesystem(folder.path()).json(),
-        "everything": {"type": "http", "url": everything.url()},
-        "socket": {"url": socket.url()},
-    }});
-    let path = folder.path().join("servers.json");
-    std::fs::write(&path, servers_json(file)).unwrap();
-    let run = async |arguments: &[&str]| -> Output {
-        let (command, rest) = arguments.split_first().unwrap();
-        example("orchestrator").arg(command).arg("--config").arg(&path).args(rest).output().await.unwrap()
-    };
-
-    let listed = run(&["tools", "--wait", "60s"]).await;
-    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
-    let tools: Vec<Value> = serde_json::from_slice(&listed.stdout).unwrap();
-    for exposed in ["files__list_directory", "everything__echo", "socket__socket_echo"] {
-        assert!(tools.iter().any(|tool| tool["exposed"] == exposed), "{exposed}");
-    }
-
-    for (tool, arguments, answer) in [
-        ("list_directory", json!({"path": folder.path()}), "[FILE] servers.json"),
-        ("everything/echo", json!({"message": "hello"}), "Echo: hello"),
-        ("socket__socket_echo", json!({"n": 1}), r#"{"n":1}"#),
-    ] {
-        let output = run(&["call", tool, &arguments.to_string()]).await;
-        assert!(output.status.success(), "{tool}: {}", String::from_utf8_lossy(&output.stderr));
-        let shown = String::from_utf8_lossy(&output.stdout);
-        assert!(shown.contains(answer), "{tool}: {shown}");
-    }
-
-    let unknown = run(&["call", "list_directori"]).await;
-    assert_eq!(unknown.status.code(), Some(1));
-    let told: Value = serde_json::from_slice(&unknown.stderr).unwrap();
-    assert_eq!(
-        (told["error"].as_str(), told["near"][0].as_str()),
-        (Some("unknown-tool"), Some("list_directory"))
-    );
 }

@@ -15,14 +15,12 @@ use mcp_troupe::transport::websocket::WebSocketOptions;
 use mcp_troupe::{Call, ConfigFile, ConfigWatch, Server, Troupe, Variables};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::Log;
-use super::common::{end, example};
-use super::places::{CORE, configuration, leak, secret, text, url};
+use super::common::end;
+use super::places::{CORE, drawn, leak, right, secret, text, url};
 
 /// What is said of a text by all that read one without starting anything.
 fn told(text: &str) -> String {
@@ -127,30 +125,6 @@ async fn what_follows_a_file_shows_none_of_its_text() {
     assert_eq!(leak(&format!("{watch:?}")), None);
 }
 
-/// Configurations of all kinds, the same in each run.
-fn drawn(count: usize) -> Vec<Value> {
-    let mut runner = TestRunner::deterministic();
-    (0..count).map(|_| configuration().new_tree(&mut runner).unwrap().current()).collect()
-}
-
-/// Servers that are described rightly, with secrets where services have them, at two addresses that answer and one where
-/// nobody is.
-async fn right(live: &[ScriptedServer; 2]) -> Value {
-    let [websocket, http] = live.each_ref().map(|server| server.url().trim_end_matches('/').to_owned());
-    let http = http.trim_end_matches("/mcp").to_owned();
-    json!({"mcpServers": {
-        "websocket": {"url": format!("{websocket}/api/{CORE}/mcp?key={CORE}"), "bearer": CORE},
-        "http": {"url": format!("{http}/mcp?key={CORE}"), "headers": {"X-Key": CORE}},
-        "lost": {"url": format!("{http}/api/{CORE}/mcp"), "bearer": CORE},
-        "gone": {"url": format!("wss://127.0.0.1:1/api/{CORE}/mcp?key={CORE}#{CORE}"), "subprotocol": [CORE]},
-        "gone-http": {"url": format!("http://127.0.0.1:1/api/{CORE}/mcp;key={CORE}"), "bearer": CORE},
-        "line": {"command": format!("no-such-command --token {CORE}"), "env": {"T": CORE}},
-        "variable": {"command": format!("TOKEN={CORE} no-such-command"), "args": [CORE]},
-        "looked-up": {"url": format!("http://127.0.0.1:1/${{NONE:-{CORE}}}")},
-        "stderr": {"command": "sh", "args": ["-c", "echo $1 >&2; exit 1", "sh", format!("${{NONE:-{CORE}}}")]},
-    }})
-}
-
 #[tokio::test]
 async fn a_troupe_tells_no_secret_of_its_configuration_nor_of_those_that_it_refuses() {
     let (log, logged) = mpsc::channel();
@@ -244,38 +218,5 @@ async fn a_troupe_tells_no_secret_of_its_configuration_nor_of_those_that_it_refu
     outputs.extend(String::from_utf8_lossy(&lines).lines().map(str::to_owned));
     for output in outputs {
         assert_eq!(leak(&output), None);
-    }
-}
-
-#[tokio::test]
-async fn the_orchestrator_shows_no_secret_of_its_configuration() {
-    let live = [
-        ScriptedServer::builder().tool("echo", Script::Echo).start().await,
-        ScriptedServer::builder().http().tool("echo", Script::Echo).start().await,
-    ];
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("servers.json");
-    let run = async |command: &[&str], value: &Value| {
-        std::fs::write(&path, value.to_string()).unwrap();
-        let mut command_line = example("orchestrator");
-        // With all that is logged, by the crates below as well.
-        command_line.env("RUST_LOG", "trace").args(command).arg("--config").arg(&path);
-        let output = command_line.output().await.unwrap();
-        let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        told.concat()
-    };
-    let right = right(&live).await;
-    let picture = run(&["watch", "--wait", "2s", "--width=200", "--once"], &right).await;
-    assert!(picture.contains("gone-http") && picture.contains("/api/…"), "{picture}");
-    assert_eq!(leak(&picture), None);
-    for arguments in [["call", "gone/echo", "--timeout", "1s"], ["call", "websocket/echo", "--timeout", "5s"]]
-    {
-        let told = run(&arguments, &right).await;
-        assert!(told.contains("TRACE"), "{told}");
-        assert_eq!(leak(&told), None);
-    }
-    for value in drawn(12) {
-        let told = run(&["check"], &value).await;
-        assert_eq!(leak(&told), None, "{value}");
     }
 }

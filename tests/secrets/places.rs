@@ -1,6 +1,9 @@
 //! Where people put secrets, right and wrong.
 
+use mcp_troupe::testkit::ScriptedServer;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 /// What every secret has in it, and no output may have.
@@ -171,4 +174,28 @@ pub fn text() -> impl Strategy<Value = String> {
         1 => twice,
         1 => quoteless,
     ]
+}
+
+/// Configurations of all kinds, the same in each run.
+pub fn drawn(count: usize) -> Vec<Value> {
+    let mut runner = TestRunner::deterministic();
+    (0..count).map(|_| configuration().new_tree(&mut runner).unwrap().current()).collect()
+}
+
+/// Servers that are described rightly, with secrets where services have them, at two addresses that answer and one where
+/// nobody is.
+pub async fn right(live: &[ScriptedServer; 2]) -> Value {
+    let [websocket, http] = live.each_ref().map(|server| server.url().trim_end_matches('/').to_owned());
+    let http = http.trim_end_matches("/mcp").to_owned();
+    json!({"mcpServers": {
+        "websocket": {"url": format!("{websocket}/api/{CORE}/mcp?key={CORE}"), "bearer": CORE},
+        "http": {"url": format!("{http}/mcp?key={CORE}"), "headers": {"X-Key": CORE}},
+        "lost": {"url": format!("{http}/api/{CORE}/mcp"), "bearer": CORE},
+        "gone": {"url": format!("wss://127.0.0.1:1/api/{CORE}/mcp?key={CORE}#{CORE}"), "subprotocol": [CORE]},
+        "gone-http": {"url": format!("http://127.0.0.1:1/api/{CORE}/mcp;key={CORE}"), "bearer": CORE},
+        "line": {"command": format!("no-such-command --token {CORE}"), "env": {"T": CORE}},
+        "variable": {"command": format!("TOKEN={CORE} no-such-command"), "args": [CORE]},
+        "looked-up": {"url": format!("http://127.0.0.1:1/${{NONE:-{CORE}}}")},
+        "stderr": {"command": "sh", "args": ["-c", "echo $1 >&2; exit 1", "sh", format!("${{NONE:-{CORE}}}")]},
+    }})
 }

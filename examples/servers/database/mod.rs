@@ -219,8 +219,11 @@ struct TransactionParams {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
+    /// Begins one.
     Begin,
+    /// Keeps what was written.
     Commit,
+    /// Takes back what was written.
     Rollback,
 }
 
@@ -237,8 +240,11 @@ struct SchemaParams {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SchemaKind {
+    /// The tables.
     Tables,
+    /// The columns of one table.
     Columns,
+    /// The indexes of one table.
     Indexes,
 }
 

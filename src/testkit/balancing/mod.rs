@@ -2,7 +2,7 @@
 //!
 //! A strategy is easily wrong in ways that no unit test of a single choice shows: a slow server whose queue grows, a failing
 //! one that looks fast. Here it makes all the choices of a minute, under [`Scenario`]s that bring those ways about, and
-//! [`Figures`] say what callers felt. `cargo bench --bench balancing` does so with the built-in strategies.
+//! [`Figures`] say what callers felt. `cargo bench -p mcp-troupe-benches --bench balancing` does so with the built-in strategies.
 //!
 //! ```text
 //! calls ──▶ mailbox ──▶ strategy ──▶ server: queue ▸ workers ──▶ answer

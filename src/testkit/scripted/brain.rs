@@ -655,6 +655,7 @@ fn play(script: &Script, call: &Call<'_>, plan: &watch::Receiver<Plan>) -> Vec<A
                 usize::try_from(call.before).unwrap_or(usize::MAX).min(scripts.len().saturating_sub(1));
             scripts.get(turn).map(|script| play(script, call, plan)).unwrap_or_default()
         }
+        Script::Computed(compute) => play(&compute.script(call.arguments, call.connection), call, plan),
         Script::After(delay, next) => delayed(*delay, play(next, call, plan)),
         Script::Hold => {
             let (mut plan, text, held) = (plan.clone(), echo(), call.releases);

@@ -30,7 +30,7 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 
 use ledger::Ledger;
 pub use ledger::read_ledger;
-pub use script::{Script, Step};
+pub use script::{Compute, Script, ScriptedCall, Step};
 use wire::Wire;
 
 use super::memory::{MemoryConnector, MemoryListener, pair};

@@ -1,6 +1,10 @@
 //! What the tools of a scripted server do.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use serde_json::Value;
 
 /// What a tool does when it is called.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -107,6 +111,60 @@ pub enum Script {
     },
     /// Does one after the other, call by call; the last for all that follow.
     Sequence(Vec<Script>),
+    /// Does what a function of the call says: see [`Script::computed`].
+    Computed(Compute),
+}
+
+impl Script {
+    /// A tool whose answer depends on its call.
+    ///
+    /// The function runs on a thread of the runtime, so it must not block for long.
+    ///
+    /// ```
+    /// use mcp_troupe::testkit::Script;
+    /// use serde_json::json;
+    ///
+    /// let double = Script::computed(|call| match call.arguments["n"].as_i64() {
+    ///     Some(n) => Script::Reply(json!({"content": [], "structuredContent": {"n": 2 * n}}).to_string()),
+    ///     None => Script::ToolError("n is missing".to_owned()),
+    /// });
+    /// ```
+    pub fn computed(compute: impl Fn(&ScriptedCall) -> Script + Send + Sync + 'static) -> Self {
+        Self::Computed(Compute(Arc::new(compute)))
+    }
+}
+
+/// The call that a [computed](Script::computed) tool answers.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ScriptedCall {
+    /// Its arguments.
+    pub arguments: Value,
+    /// The number of its connection, counted from 1.
+    pub connection: u64,
+}
+
+/// The function of a [computed](Script::computed) tool. Two are equal if they are the same.
+#[derive(Clone)]
+pub struct Compute(Arc<dyn Fn(&ScriptedCall) -> Script + Send + Sync>);
+
+impl Compute {
+    pub(super) fn script(&self, arguments: &str, connection: u64) -> Script {
+        let arguments = serde_json::from_str(arguments).unwrap_or_default();
+        (self.0)(&ScriptedCall { arguments, connection })
+    }
+}
+
+impl fmt::Debug for Compute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compute").finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Compute {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// One thing that a tool does before it answers.

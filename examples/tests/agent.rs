@@ -3,13 +3,14 @@
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
 
-use common::example;
+use common::program;
 
 /// What the agent says to a question, and what it says of its calls.
 async fn asked(question: &str) -> (String, String) {
-    let output = example("agent").arg(question).output().await.unwrap();
+    let output = program("agent").arg(question).output().await.unwrap();
     assert!(output.status.success(), "{output:?}");
     (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }

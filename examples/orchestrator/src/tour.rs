@@ -1,21 +1,18 @@
 //! The tour: two servers, a few calls, a kill in front of the reader, and the figures.
 
+mod servers;
+
 use std::error::Error;
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_troupe::event::{Event, ServerStatus};
 use mcp_troupe::testkit::{Fault, Target, inject};
 use mcp_troupe::{Call, EventStream, Readiness, Reply, Server, Settings, Stats, Troupe};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::output::say;
-use crate::servers::database::{Config, DatabaseServer, create_demo};
-use crate::servers::files::{FileServer, Rules, sample_workspace};
-use crate::servers::{Running, serve};
 
 /// How long any one thing of the tour may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,11 +25,11 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 pub async fn play() -> Outcome<()> {
     say!("mcp-troupe: many MCP servers as one dependable tool set\n");
     let folder = tempfile::tempdir()?;
-    let files = start_files(&folder.path().join("workspace")).await?;
-    let database = start_database(&folder.path().join("mcp_demo.db")).await?;
-    say!("two servers, built on the official SDK, listen on free ports:");
-    say!("  File System Server  {}", files.url());
-    say!("  Database Server     {}", database.url());
+    let files = servers::files(folder.path()).await?;
+    let database = servers::database().await;
+    say!("two servers, made for this tour, listen on free ports:");
+    say!("  files     {}", files.url());
+    say!("  database  {}", database.url());
 
     let mut settings = Settings::default();
     settings.breaker.failure_threshold = 3;
@@ -48,28 +45,12 @@ pub async fn play() -> Outcome<()> {
     let played = perform(&troupe, &mut events).await;
     step("shut down");
     troupe.shutdown().await;
-    files.shutdown().await;
-    database.shutdown().await;
     say!("  every call was answered; nothing is left running");
     say!("\nNow with servers of your own: name them in a servers.json, then");
-    say!("  orchestrator check --config servers.json   # what is wrong with it");
-    say!("  orchestrator tools --config servers.json   # what they offer");
-    say!("  orchestrator watch --config servers.json   # how they are, live");
+    say!("  mcp-troupe check --config servers.json   # what is wrong with it");
+    say!("  mcp-troupe tools --config servers.json   # what they offer");
+    say!("  mcp-troupe watch --config servers.json   # how they are, live");
     played
-}
-
-async fn start_files(root: &std::path::Path) -> Outcome<Running> {
-    sample_workspace(root)?;
-    let server = FileServer::new(root, Rules::default())?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    Ok(serve(listener, move || server.clone())?)
-}
-
-async fn start_database(file: &std::path::Path) -> Outcome<Running> {
-    create_demo(file)?;
-    let config = Arc::new(Config::new(file));
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    Ok(serve(listener, move || DatabaseServer::new(config.clone()))?)
 }
 
 async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
@@ -87,8 +68,7 @@ async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
     say!("  documents/test.md: {:?}", file["content"].as_str().unwrap_or_default());
 
     step("query the database");
-    let query = json!({"connection": "postgresql", "query": "SELECT * FROM users LIMIT 5"});
-    let reply = call(troupe, Call::tool("database.query").args(query)).await?;
+    let reply = call(troupe, Call::tool("table.rows").args(json!({"table": "users"}))).await?;
     let users: Value = reply.structured()?;
     for row in users["rows"].as_array().into_iter().flatten() {
         say!("  {:>2}  {:<8} {}", row["id"], text(&row["username"]), text(&row["email"]));
@@ -96,11 +76,11 @@ async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
 
     step("two calls at once, to two servers");
     let files = Call::tool("directory.list").args(json!({"path": "documents"}));
-    let tables = Call::tool("database.schema").args(json!({"connection": "postgresql", "type": "tables"}));
+    let tables = Call::tool("table.list");
     let (files, tables) = tokio::join!(call(troupe, files), call(troupe, tables));
     let (files, tables): (Value, Value) = (files?.structured()?, tables?.structured()?);
     say!("  files:  {}", names(&files["entries"], "name"));
-    say!("  tables: {}", names(&tables["data"], "table_name"));
+    say!("  tables: {}", names(&tables["tables"], "name"));
 
     step("a transaction, on a connection that is leased for it");
     transaction(troupe).await?;
@@ -109,7 +89,7 @@ async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
     for call in [
         Call::tool("file.raed"),
         Call::tool("file.read").args(json!({"path": "../../../etc/passwd"})),
-        Call::tool("database.query").args(json!({"connection": "postgresql", "query": "DELETE FROM users"})),
+        Call::tool("table.rows").args(json!({"table": "passwords"})),
     ] {
         match troupe.call(call).await {
             Ok(reply) => return Err(format!("this should not have worked: {}", reply.result).into()),
@@ -127,22 +107,18 @@ async fn perform(troupe: &Troupe, events: &mut EventStream) -> Outcome<()> {
 
 /// Begins a transaction, writes, looks at it from outside, and rolls it back by ending the lease.
 async fn transaction(troupe: &Troupe) -> Outcome<()> {
-    let connection = "postgresql";
-    let count = json!({"connection": connection, "query": "SELECT count(*) AS n FROM users"});
-    let users = |reply: Reply| -> Outcome<Value> { Ok(reply.structured::<Value>()?["rows"][0]["n"].take()) };
-    let insert = "INSERT INTO users (username, email) VALUES ('dana', 'dana@example.com')";
+    let count = Call::tool("table.count").args(json!({"table": "users"}));
+    let users = |reply: Reply| -> Outcome<Value> { Ok(reply.structured::<Value>()?["rows"].take()) };
+    let dana = json!({"username": "dana", "email": "dana@example.com"});
 
     let lease = troupe.lease("db-server").await?;
-    let begin = json!({"connection": connection, "action": "begin"});
-    lease.call(Call::tool("database.transaction").args(begin)).await?;
-    lease
-        .call(Call::tool("database.execute").args(json!({"connection": connection, "query": insert})))
-        .await?;
-    let inside = users(lease.call(Call::tool("database.query").args(&count)).await?)?;
-    let outside = users(call(troupe, Call::tool("database.query").args(&count)).await?)?;
+    lease.call(Call::tool("transaction.begin")).await?;
+    lease.call(Call::tool("table.insert").args(json!({"table": "users", "row": dana}))).await?;
+    let inside = users(lease.call(count.clone()).await?)?;
+    let outside = users(call(troupe, count.clone()).await?)?;
     say!("  a user is added: {inside} users inside the transaction, {outside} outside");
     drop(lease);
-    let after = users(call(troupe, Call::tool("database.query").args(&count)).await?)?;
+    let after = users(call(troupe, count).await?)?;
     say!("  the lease ends without a commit: {after} users");
     Ok(())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::common::{example, servers_json};
+use super::common::{program, servers_json};
 
 /// A home, a project in it, and what clients have there.
 struct Machine {
@@ -35,7 +35,7 @@ impl Machine {
     }
 
     fn orchestrator(&self) -> Command {
-        let mut command = example("orchestrator");
+        let mut command = program("mcp-troupe");
         for name in ["XDG_CONFIG_HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "APPDATA"] {
             command.env_remove(name);
         }
@@ -270,9 +270,9 @@ async fn links_to_elsewhere_and_pipes_are_passed_over_and_links_within_the_home_
 
 #[tokio::test]
 async fn entries_that_start_this_program_are_left_out() {
-    let own = super::common::example_path("orchestrator");
+    let own = super::common::program_path("mcp-troupe");
     let servers = json!({"mcpServers": {
-        "by-path": {"command": own}, "by-name": {"command": "orchestrator", "args": ["serve"]},
+        "by-path": {"command": own}, "by-name": {"command": "mcp-troupe", "args": ["serve"]},
         "by-npx": {"command": "npx", "args": ["-y", "mcp-troupe"]}, "other": {"command": "other"},
     }});
     let machine = Machine::new(&[(".cursor/mcp.json", &servers.to_string())]);

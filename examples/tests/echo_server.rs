@@ -3,11 +3,12 @@
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
 
 use std::process::Stdio;
 
-use common::{end, example, ready};
+use common::{end, program, ready};
 use mcp_troupe::{Call, Server};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -16,7 +17,7 @@ use tokio::process::Child;
 /// A server on a free port, and its address.
 async fn start(arguments: &[&str]) -> (Child, String) {
     let mut server =
-        example("echo_server").args(["--port", "0"]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        program("echo_server").args(["--port", "0"]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(server.stdout.take().unwrap()).lines();
     let url = said.next_line().await.unwrap().expect("it tells its address");
     (server, url)
@@ -54,7 +55,7 @@ async fn each_path_is_a_server_with_tools_of_its_own() {
 #[tokio::test]
 async fn an_impossible_option_is_a_clear_error() {
     for (option, value) in [("--result-bytes", "1"), ("--result-bytes", "16777216"), ("--tools", "0")] {
-        let output = example("echo_server").args([option, value]).output().await.unwrap();
+        let output = program("echo_server").args([option, value]).output().await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{option} {value}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(option));
     }

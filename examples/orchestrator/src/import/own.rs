@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// Names under which packages and sources have this program.
-const PACKAGE: &str = "mcp-troupe";
-const PROGRAM: &str = "orchestrator";
+/// The name of this program, and of the package that it is a part of.
+const PROGRAM: &str = "mcp-troupe";
+/// The name of this program's package.
+const PACKAGE: &str = "mcp-troupe-orchestrator";
 
 /// How deep a shell may start a shell that starts a program.
 const DEPTH_MAX: usize = 4;
@@ -41,14 +42,14 @@ impl Own<'_> {
     fn is_name(&self, word: &str) -> bool {
         let own = base(&self.path.to_string_lossy());
         let name = base(word);
-        !name.is_empty() && (name == own || name == PACKAGE)
+        !name.is_empty() && (name == own || name == PROGRAM)
     }
 
     /// Whether a package of a registry, with or without its scope and version, is this one.
     fn is_package(&self, package: &str) -> bool {
         let name = package.rsplit('/').next().unwrap_or(package);
         let name = name.split(['@', '=', '[', '<', '>', '~']).next().unwrap_or(name);
-        self.is_name(name) || base(name) == PROGRAM
+        self.is_name(name) || base(name) == PACKAGE
     }
 
     fn runs(&self, words: &[&str], depth: usize) -> bool {

@@ -3,11 +3,10 @@
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
 #[path = "example_servers/limits.rs"]
 mod limits;
-#[path = "../examples/servers/mod.rs"]
-mod servers;
 #[path = "example_servers/transactions.rs"]
 mod transactions;
 #[path = "example_servers/writing.rs"]
@@ -17,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{end, example_path, kind, ready};
+use common::{end, kind, program_path, ready};
 use mcp_troupe::config::PoolSettings;
 use mcp_troupe::{Call, CallErrorKind, EraChoice, RpcError, Server, Troupe};
 use serde_json::{Value, json};
@@ -116,7 +115,7 @@ async fn the_same_server_answers_over_stdio_in_either_era() {
     let folder = tempfile::tempdir().unwrap();
     sample_workspace(folder.path()).unwrap();
     for era in [EraChoice::Modern, EraChoice::Legacy] {
-        let program = example_path("files_server");
+        let program = program_path("files_server");
         let server = Server::stdio("s", program.to_str().unwrap(), ["--stdio", "--root", "."]);
         let troupe = ready([server.cwd(folder.path()).env("FS_READ_ONLY", "true").era(era)]).await;
         let file = tool(&troupe, "file.read", json!({"path": "documents/test.md"})).await;

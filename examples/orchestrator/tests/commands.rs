@@ -3,15 +3,16 @@
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../tests/common/mod.rs"]
 mod common;
-#[path = "../examples/orchestrator/waiting/words.rs"]
+#[path = "../src/waiting/words.rs"]
 mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use common::{example, example_path, servers_json};
+use common::{child_path, program, servers_json};
 use mcp_troupe::testkit::{Script, ScriptedServer, Step};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,7 +20,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 fn orchestrator() -> Command {
-    example("orchestrator")
+    program("mcp-troupe")
 }
 
 /// A folder with a configuration file.
@@ -110,7 +111,7 @@ async fn a_rule_of_the_cache_for_a_tool_that_nobody_offers_is_a_mistake() {
 
 #[tokio::test]
 async fn servers_that_are_child_processes_are_started_called_and_ended() {
-    let child = example_path("scripted_child");
+    let child = child_path();
     let servers = json!({"mcpServers": {
         "absent": {"command": "no-such-server"},
         "broken": {"command": child, "args": ["--fail", "7"]},
@@ -285,7 +286,7 @@ async fn a_server_that_is_down_or_still_starting_is_no_matter_of_a_call_to_anoth
     let (good, silent) = (echo().await, ScriptedServer::builder().black_hole().start().await);
     let servers = json!({"mcpServers": {
         "good": {"url": good.url()}, "starting": {"url": silent.url()}, "absent": {"command": "no-such-server"},
-        "refused": {"url": "ws://127.0.0.1:1"}, "exits": {"command": example_path("scripted_child"), "args": ["--fail", "7"]},
+        "refused": {"url": "ws://127.0.0.1:1"}, "exits": {"command": child_path(), "args": ["--fail", "7"]},
     }});
     let output = run("call", &servers.to_string(), &["echo", "n=1"]).await;
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
@@ -819,7 +820,7 @@ async fn the_tour_ends_well() {
     // The figures are a line for each server under their title, and what to do next is the last that is seen.
     let figures = shown.lines().skip_while(|line| *line != "— the figures").skip(1);
     assert_eq!(figures.take_while(|line| !line.is_empty()).count(), 3, "{shown}");
-    assert!(shown.lines().rev().take(3).all(|line| line.starts_with("  orchestrator ")), "{shown}");
+    assert!(shown.lines().rev().take(3).all(|line| line.starts_with("  mcp-troupe ")), "{shown}");
 }
 
 #[tokio::test]

@@ -383,7 +383,7 @@ fn entries_that_start_this_program_are_left_out_however_they_do() {
         ("sh", vec!["-c", "exec orchestrator serve"]),
         ("/bin/bash", vec!["-lc", "npx -y mcp-troupe"]),
         ("env", vec!["A=b", "orchestrator"]),
-        ("cargo", vec!["run", "--example", "orchestrator", "--", "serve"]),
+        ("cargo", vec!["run", "-p", "mcp-troupe-orchestrator", "--", "serve"]),
         ("cargo", vec!["run", "--manifest-path", "/src/mcp-troupe/Cargo.toml"]),
         ("cargo", vec!["run", "-q", "--bin=mcp-troupe"]),
     ];

@@ -3,14 +3,15 @@
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
 
-use common::example;
+use common::program;
 use serde_json::{Value, json};
 
 /// Plays a run and reads its report.
 async fn report(arguments: &[&str]) -> Value {
-    let output = example("chaos").args(arguments).arg("--json").output().await.unwrap();
+    let output = program("chaos").args(arguments).arg("--json").output().await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing but ordered panics happened");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.success(), violations(&report).is_empty(), "{report:#}");
@@ -80,7 +81,7 @@ async fn an_impossible_option_is_a_clear_error() {
     for (option, value) in
         [("--calls", "0"), ("--servers", "1000"), ("--every", "0s"), ("--deeds", "nothing")]
     {
-        let output = example("chaos").args([option, value]).output().await.unwrap();
+        let output = program("chaos").args([option, value]).output().await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{option} {value}");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(told.contains(option), "{told}");

@@ -1,4 +1,10 @@
-//! A server on the official SDK.
+//! A server on the official SDK, over Streamable HTTP.
+
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
 
 use std::sync::Arc;
 
@@ -17,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::common::{end, event, ready};
+use common::{end, event, ready};
 
 /// Answers with its arguments.
 #[derive(Clone)]

@@ -6,17 +6,17 @@
 #![allow(dead_code)]
 
 mod command;
-#[path = "../common/mod.rs"]
+#[path = "../../../../tests/common/mod.rs"]
 mod common;
-#[path = "../../examples/orchestrator/import/entries.rs"]
+#[path = "../../src/import/entries.rs"]
 mod entries;
-#[path = "../../examples/orchestrator/import/merge.rs"]
+#[path = "../../src/import/merge.rs"]
 mod merge;
-#[path = "../../examples/orchestrator/import/own.rs"]
+#[path = "../../src/import/own.rs"]
 mod own;
-#[path = "../../examples/orchestrator/import/places.rs"]
+#[path = "../../src/import/places.rs"]
 mod places;
 mod texts;
-#[path = "../../examples/orchestrator/import/translate.rs"]
+#[path = "../../src/import/translate.rs"]
 mod translate;
 mod where_they_are;

@@ -3,8 +3,9 @@
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../tests/common/mod.rs"]
 mod common;
-#[path = "../examples/orchestrator/watch/picture/mod.rs"]
+#[path = "../src/watch/picture/mod.rs"]
 mod picture;
 
 use std::ffi::OsString;

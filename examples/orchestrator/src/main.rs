@@ -8,8 +8,6 @@ mod load;
 mod metrics;
 mod output;
 mod reload;
-#[path = "../servers/mod.rs"]
-mod servers;
 mod signals;
 mod tour;
 mod waiting;
