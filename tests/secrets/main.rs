@@ -10,7 +10,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+// With every source there is, since each has places for secrets.
+#[cfg(all(feature = "consul", feature = "etcd"))]
 mod configurations;
+#[cfg(all(feature = "consul", feature = "etcd"))]
 mod places;
 
 use std::io;
