@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn nothing_that_a_peer_sends_is_misread() {
-        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/frames");
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/src/protocol/corpus");
         let mut rng = SmallRng::seed_from_u64(7);
         let mut inputs = 0;
         for entry in std::fs::read_dir(corpus).unwrap() {

@@ -117,6 +117,7 @@ impl Tokens {
     }
 
     /// Has `lent`, which the server refused with these headers, replaced for those who ask next.
+    #[cfg(feature = "http")]
     pub async fn refuse(&self, lent: &Lent, headers: &HeaderMap) {
         // Nobody waits for the answer. Where the keeper has ended nobody asks any more.
         let (port, _) = oneshot::channel();
