@@ -5,6 +5,7 @@ mod arguments;
 mod diagnostics;
 mod import;
 mod load;
+mod manual;
 mod metrics;
 mod output;
 mod reload;
@@ -32,7 +33,7 @@ use waiting::{while_calling, while_waiting};
 
 /// Many MCP servers as one dependable tool set.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(name = "mcp-troupe", version, about)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -72,6 +73,12 @@ enum Command {
     /// Announce a server in a directory until interrupted.
     #[command(after_help = ANNOUNCE_HELP)]
     Announce(announce::AnnounceArgs),
+    /// Print what completes these commands in a shell.
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page.
+    #[command(after_help = MAN_HELP)]
+    Man(manual::ManArgs),
 }
 
 const TOOLS_HELP: &str = "Examples:
@@ -89,6 +96,13 @@ const IMPORT_HELP: &str = "Examples:
   orchestrator import --output servers.json && orchestrator check
   orchestrator import --from cursor --from codex > servers.json
 What is left out or changed, and why, goes to stderr. Exit 1 where no server is found.";
+const COMPLETIONS_HELP: &str = "Examples:
+  mcp-troupe completions bash > ~/.local/share/bash-completion/completions/mcp-troupe
+  mcp-troupe completions zsh > ~/.zfunc/_mcp-troupe
+  mcp-troupe completions fish > ~/.config/fish/completions/mcp-troupe.fish";
+const MAN_HELP: &str = "Examples:
+  mcp-troupe man | man -l -
+  mcp-troupe man --output ~/.local/share/man/man1";
 const SCHEMA_HELP: &str = "Example:
   orchestrator schema > servers.schema.json
 With \"$schema\": \"./servers.schema.json\" in servers.json editors complete and check its keys.";
@@ -329,7 +343,9 @@ fn main() -> ExitCode {
             | Command::Pin(_)
             | Command::Schema
             | Command::Call(_)
-            | Command::Announce(_),
+            | Command::Announce(_)
+            | Command::Completions(_)
+            | Command::Man(_),
         )
         | None => false,
     };
@@ -368,6 +384,8 @@ async fn run(command: Command) -> u8 {
             output::json(&ConfigFile::schema());
             return 0;
         }
+        Command::Completions(args) => return manual::completions(&args),
+        Command::Man(args) => return manual::man(&args),
         _ => Stop::listen(),
     };
     match command {
@@ -381,7 +399,11 @@ async fn run(command: Command) -> u8 {
         },
         Command::Tools(args) => tools(&args, &stop).await,
         Command::Pin(args) => pin(&args, &stop).await,
-        Command::Check(_) | Command::Import(_) | Command::Schema => 0,
+        Command::Check(_)
+        | Command::Import(_)
+        | Command::Schema
+        | Command::Completions(_)
+        | Command::Man(_) => 0,
         Command::Call(args) => call(&args, &stop).await,
         Command::Load(args) => load::run(&args, &stop).await,
         Command::Watch(args) => watch::run(&args, &stop).await,

@@ -984,3 +984,33 @@ async fn what_others_may_write_is_told_once_whoever_reads_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn completions_and_manual_pages_know_every_command() {
+    let commands =
+        ["tools", "pin", "check", "import", "schema", "call", "load", "watch", "announce", "completions"];
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = orchestrator().args(["completions", shell]).output().await.unwrap();
+        let script = text(&output.stdout);
+        assert!(output.status.success(), "{shell}: {}", text(&output.stderr));
+        assert!(commands.iter().all(|command| script.contains(command)), "{shell}: {script}");
+    }
+    let page = orchestrator().arg("man").output().await.unwrap();
+    assert!(page.status.success() && text(&page.stdout).contains(".TH mcp-troupe 1"), "{page:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let written = orchestrator().args(["man", "--output"]).arg(folder.path()).output().await.unwrap();
+    assert!(written.status.success(), "{}", text(&written.stderr));
+    for command in commands {
+        assert!(folder.path().join(format!("mcp-troupe-{command}.1")).exists(), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn a_shell_that_nobody_knows_is_told_with_what_to_write() {
+    let output = orchestrator().arg("completions").env("SHELL", "/bin/tcsh").output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("mcp-troupe completions bash"), "{}", text(&output.stderr));
+    let output = orchestrator().args(["man", "--output", "/proc/no/such"]).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("/proc/no/such: "), "{}", text(&output.stderr));
+}
