@@ -182,6 +182,7 @@ impl fmt::Display for UnavailableServer {
 /// The times that bound a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Deadline {
     /// That of the whole call, from its start to its answer.
     Total,

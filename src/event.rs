@@ -74,6 +74,7 @@ impl fmt::Display for ServerStatus {
 /// How a server came to the troupe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "origin", content = "source")]
+#[non_exhaustive]
 pub enum Origin {
     /// It was given to the builder, or stands in the configuration.
     Configured,
@@ -122,6 +123,7 @@ impl fmt::Display for SourceStatus {
 /// How an actor ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "exit", content = "reason")]
+#[non_exhaustive]
 pub enum ExitCause {
     /// By itself, in order.
     Normal,
@@ -153,6 +155,7 @@ impl fmt::Display for ExitCause {
 /// The state of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum BreakerState {
     /// Calls pass.
     Closed,
@@ -190,6 +193,7 @@ impl fmt::Display for BreakerState {
 /// Why a breaker changed its state.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
+#[non_exhaustive]
 pub enum TransitionReason {
     /// So many failures in a row.
     ConsecutiveFailures {
@@ -255,6 +259,7 @@ impl TransitionReason {
 
 /// A change of a breaker's state.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct BreakerTransition {
     /// The state before.
     pub from: BreakerState,
@@ -266,6 +271,13 @@ pub struct BreakerTransition {
     /// How long it stays open, if it opened for a time.
     #[serde(rename = "open_for_ms", serialize_with = "optional_ms", skip_serializing_if = "Option::is_none")]
     pub open_for: Option<Duration>,
+}
+
+impl BreakerTransition {
+    /// A change for this reason, into a state that does not end by itself.
+    pub fn new(from: BreakerState, to: BreakerState, reason: TransitionReason) -> Self {
+        Self { from, to, reason, open_for: None }
+    }
 }
 
 /// Whether a number says nothing.

@@ -296,9 +296,8 @@ impl Watch for ForEver {
     fn next(&mut self) -> BoxFuture<'_, Result<Answer, SourceError>> {
         Box::pin(async {
             // The second answer names nobody, which its grace holds off.
-            let servers = [Server::custom("s")].into_iter().map(|server| mcp_troupe::discovery::Found {
-                server,
-                connector: Some(std::sync::Arc::new(Slow(self.0.clone()))),
+            let servers = [Server::custom("s")].into_iter().map(|server| {
+                mcp_troupe::discovery::Found::through(server, std::sync::Arc::new(Slow(self.0.clone())))
             });
             Ok(Answer::of(servers, Next::OnChange { within: Duration::MAX }))
         })
@@ -369,20 +368,13 @@ fn options_that_no_settings_have_checked_make_connectors_all_the_same() {
     let mut liveness = LivenessSettings::default();
     liveness.ping_interval = Duration::MAX;
     liveness.misses_max = u32::MAX;
-    let options = HttpOptions {
-        liveness,
-        message_bytes_max: usize::MAX,
-        connect_timeout: Duration::MAX,
-        ..HttpOptions::new("http://127.0.0.1:1/mcp")
-    };
+    let mut options = HttpOptions::new("http://127.0.0.1:1/mcp");
+    options.liveness = liveness;
+    options.message_bytes_max = usize::MAX;
+    options.connect_timeout = Duration::MAX;
     HttpConnector::new(options).unwrap();
-    let options = WebSocketOptions {
-        url: "ws://127.0.0.1:1".to_owned(),
-        headers: Vec::new(),
-        subprotocol: Default::default(),
-        tls: Default::default(),
-        message_bytes_max: usize::MAX,
-    };
+    let mut options = WebSocketOptions::new("ws://127.0.0.1:1");
+    options.message_bytes_max = usize::MAX;
     WebSocketConnector::new(options).unwrap();
     let _ = FileSource::new("servers.d").every(Duration::MAX).watch();
     let _ = Call::tool("t").timeout(Duration::MAX);

@@ -253,8 +253,7 @@ struct SlowConnector {
 
 impl SlowConnector {
     fn to(server: &ScriptedServer, bytes: usize) -> Self {
-        let mut options = WebSocketOptions::default();
-        (options.url, options.message_bytes_max) = ("ws://memory".to_owned(), 16 << 20);
+        let options = WebSocketOptions::new("ws://memory");
         Self { websocket: WebSocketConnector::new(options).unwrap(), entrance: server.entrance(), bytes }
     }
 }

@@ -78,6 +78,7 @@ struct Asking<'a> {
 
 /// A result that has not the shape that was asked for.
 #[derive(thiserror::Error)]
+#[non_exhaustive]
 pub enum ReplyError {
     /// The tool itself reported an error.
     #[error("the tool reported an error: {0}")]

@@ -26,6 +26,7 @@ pub(crate) const BEARER: &str = "Bearer ";
 
 /// Which WebSocket subprotocol is offered.
 #[derive(Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum SubprotocolChoice {
     /// `mcp`; none where the server knows no subprotocols, which is remembered.
     #[default]
@@ -50,6 +51,7 @@ impl fmt::Debug for SubprotocolChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum ProxyChoice {
     /// They go to the server itself, whatever the environment says.
     #[default]

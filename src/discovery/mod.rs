@@ -136,6 +136,7 @@ impl Answer {
 }
 
 /// A server that a source found.
+#[non_exhaustive]
 pub struct Found {
     /// Its description.
     pub server: Server,
@@ -149,6 +150,13 @@ impl std::fmt::Debug for Found {
     }
 }
 
+impl Found {
+    /// A server that is reached by the host's own connector, whatever its endpoint says.
+    pub fn through(server: Server, connector: Arc<dyn Connector>) -> Self {
+        Self { server, connector: Some(connector) }
+    }
+}
+
 impl From<Server> for Found {
     fn from(server: Server) -> Self {
         Self { server, connector: None }
@@ -157,6 +165,7 @@ impl From<Server> for Found {
 
 /// A record that names no server, or none that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Skipped {
     /// What the source calls it: a key, a service id, a file.
     pub record: String,
@@ -166,8 +175,16 @@ pub struct Skipped {
     pub reason: String,
 }
 
+impl Skipped {
+    /// A record, and what is wrong with it. [`server`](Self::server) is to be set where it is known.
+    pub fn new(record: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { record: record.into(), server: None, reason: reason.into() }
+    }
+}
+
 /// When a watch is asked for its next answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Next {
     /// After this time.
     After(Duration),

@@ -119,6 +119,7 @@ pub trait Link:
 
 /// What a peer sends, and what becomes of requests where each travels alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Inbound {
     /// One message.
     Message(Bytes),
@@ -202,6 +203,7 @@ impl Failure {
 
 /// What a transport may say of a request beside its frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Head {
     /// The method.
     pub method: &'static str,
@@ -220,6 +222,7 @@ impl Head {
 
 /// What is sent to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outbound {
     /// A request.
     Request {

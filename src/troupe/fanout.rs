@@ -36,6 +36,7 @@ pub type Answers = BTreeMap<ServerId, Result<Reply, CallError>>;
 
 /// How one server failed a [`Troupe::call_any`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum AnyFailure {
     /// The call ended without a result.
     Call(CallError),

@@ -137,6 +137,7 @@ mod websocket {
     }
 
     async fn serve(stream: TcpStream) {
+        #[allow(clippy::result_large_err, reason = "the type is the library's")]
         let agree = |_: &Request, mut response: Response| {
             response.headers_mut().insert("sec-websocket-protocol", "mcp".parse().expect("a header"));
             Ok(response)

@@ -225,7 +225,7 @@ async fn a_record_that_cannot_be_read_is_skipped_and_named_and_the_others_join()
     let (server, directory) = (scripted().await, ScriptedSource::new());
     let troupe = discovering(&directory).await;
     let mut events = troupe.events();
-    let garbage = Skipped { record: "/mcp/b".into(), server: None, reason: "record: expected value".into() };
+    let garbage = Skipped::new("/mcp/b", "record: expected value");
     let bad = Server::websocket("c", "ws://h").weight(0);
     directory.answer_beside([bad, replica("a", &server), replica("a", &server)], [garbage]);
     let mut told = Vec::new();

@@ -21,7 +21,7 @@ impl Dials {
 
     /// A connector to `url` whose dials are counted.
     pub fn to(&self, url: String) -> impl Connector {
-        let options = WebSocketOptions { url, message_bytes_max: 1 << 20, ..WebSocketOptions::default() };
+        let options = WebSocketOptions::new(url);
         Counted { dials: self.clone(), websocket: WebSocketConnector::new(options).unwrap() }
     }
 }

@@ -57,11 +57,10 @@ proptest! {
         let found = Found::from(servers[0].clone());
         let etcd = EtcdSource::new([&url], "/p/").user("u", &s);
         let consul = ConsulSource::new(&url, "s").token(&s);
-        let http = HttpOptions { headers: vec![("X-Key".to_owned(), s.clone().into())], ..HttpOptions::new(&url) };
-        let headers = http.headers.clone();
-        let websocket = WebSocketOptions { url: url.clone(), headers, ..WebSocketOptions::default() };
-        let (command, args) = (format!("x --token {s}"), vec![s.clone()]);
-        let stdio = StdioOptions { command, args, ..StdioOptions::default() };
+        let (mut http, mut websocket) = (HttpOptions::new(&url), WebSocketOptions::new(&url));
+        http.headers.push(("X-Key".to_owned(), s.clone().into()));
+        websocket.headers = http.headers.clone();
+        let stdio = StdioOptions::new(format!("x --token {s}"), [&s]);
         let tls = Tls::new().authority(format!("-----BEGIN\n{s}"));
         let texts = format!(
             "{servers:?} {record:?} {template:?} {found:?} {} {} {http:?} {websocket:?} {stdio:?} {tls:?}",

@@ -87,11 +87,7 @@ impl Dialer {
             Way::Network(host) | Way::Sessions(host) => host,
             Way::Process(_) => "process",
         };
-        let options = WebSocketOptions {
-            url: format!("ws://{host}"),
-            message_bytes_max: 1 << 20,
-            ..WebSocketOptions::default()
-        };
+        let options = WebSocketOptions::new(format!("ws://{host}"));
         Self { websocket: WebSocketConnector::new(options).unwrap(), way, line }
     }
 

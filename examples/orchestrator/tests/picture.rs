@@ -81,12 +81,9 @@ fn lost(server: ServerId, reason: &str) -> Event {
 }
 
 fn opened(server: ServerId) -> Event {
-    let transition = BreakerTransition {
-        from: BreakerState::Closed,
-        to: BreakerState::Open,
-        reason: TransitionReason::ConsecutiveFailures { count: 5 },
-        open_for: Some(SECS(100)),
-    };
+    let reason = TransitionReason::ConsecutiveFailures { count: 5 };
+    let mut transition = BreakerTransition::new(BreakerState::Closed, BreakerState::Open, reason);
+    transition.open_for = Some(SECS(100));
     Event::BreakerChanged { server, transition }
 }
 

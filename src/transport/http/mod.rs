@@ -46,6 +46,7 @@ use crate::secret::Secret;
 
 /// How a server is reached over HTTP.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct HttpOptions {
     /// `http://` or `https://`.
     pub url: String,

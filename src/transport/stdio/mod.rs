@@ -89,7 +89,8 @@ const INHERITED_OF_FOLDERS: &str = "XDG_";
 const ORDERS_MAX: usize = 4;
 
 /// How a server's process is started.
-#[derive(Clone, Default)]
+#[derive(Clone)]
+#[non_exhaustive]
 pub struct StdioOptions {
     /// The server, as the log of its stderr names it.
     pub server: String,
@@ -107,6 +108,22 @@ pub struct StdioOptions {
     pub masked: Vec<Secret>,
     /// The longest message that is accepted, in bytes.
     pub message_bytes_max: usize,
+}
+
+impl StdioOptions {
+    /// A program with its arguments, and the defaults of the settings for the rest.
+    pub fn new(command: impl Into<String>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            server: String::new(),
+            command: command.into(),
+            args: args.into_iter().map(Into::into).collect(),
+            env: BTreeMap::new(),
+            cwd: None,
+            inherit: InheritEnv::default(),
+            masked: Vec::new(),
+            message_bytes_max: crate::config::Settings::default().limits.message_bytes_max,
+        }
+    }
 }
 
 impl fmt::Debug for StdioOptions {

@@ -12,10 +12,8 @@ const SECRET: &str = "s3cr3t";
 fn script(text: &str) -> StdioOptions {
     StdioOptions {
         server: "s".to_owned(),
-        command: "sh".to_owned(),
-        args: vec!["-c".to_owned(), text.to_owned()],
         message_bytes_max: 1 << 20,
-        ..StdioOptions::default()
+        ..StdioOptions::new("sh", ["-c", text])
     }
 }
 

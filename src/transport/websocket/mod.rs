@@ -65,7 +65,8 @@ const RESERVED_HEADERS: [&str; 8] = [
 ];
 
 /// How a WebSocket is opened.
-#[derive(Clone, Default)]
+#[derive(Clone)]
+#[non_exhaustive]
 pub struct WebSocketOptions {
     /// `ws://` or `wss://`.
     pub url: String,
@@ -77,6 +78,19 @@ pub struct WebSocketOptions {
     pub tls: TlsOptions,
     /// The largest message that is accepted, in bytes.
     pub message_bytes_max: usize,
+}
+
+impl WebSocketOptions {
+    /// The address alone, and the defaults of the settings for the rest.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            headers: Vec::new(),
+            subprotocol: SubprotocolChoice::default(),
+            tls: TlsOptions::default(),
+            message_bytes_max: crate::config::Settings::default().limits.message_bytes_max,
+        }
+    }
 }
 
 impl fmt::Debug for WebSocketOptions {

@@ -13,7 +13,7 @@ use crate::transport::tokens::tests::tokens;
 const SECRET: &str = "s3cr3t";
 
 fn options(url: &str) -> WebSocketOptions {
-    WebSocketOptions { url: url.to_owned(), message_bytes_max: 1 << 20, ..WebSocketOptions::default() }
+    WebSocketOptions { message_bytes_max: 1 << 20, ..WebSocketOptions::new(url) }
 }
 
 fn connector(url: &str) -> WebSocketConnector {

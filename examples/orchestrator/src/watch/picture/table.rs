@@ -152,6 +152,7 @@ fn breaker(server: &ServerStats) -> Span<'static> {
         BreakerState::ForcedOpen => ("forced", Color::Red),
         BreakerState::Disabled => ("disabled", Color::Reset),
         BreakerState::MetricsOnly => ("metrics", Color::Reset),
+        _ => ("other", Color::Reset),
     };
     Span::styled(word, Style::new().fg(colour))
 }
