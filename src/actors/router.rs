@@ -386,13 +386,15 @@ impl Actor for RouterActor {
                 routing.leasing(&server, incarnation, attempt, news, now, hands);
             }
             RouterMsg::Joined { spec, incarnation, actor, standing } => {
-                routing.joined(spec, incarnation, actor, standing);
+                routing.joined(spec, incarnation, actor, standing, now);
             }
             RouterMsg::Replaced { spec, incarnation, actor, standing } => {
                 routing.replaced(spec, incarnation, actor, standing, now, hands);
             }
             RouterMsg::Amended(spec) => routing.amended(spec, now, hands),
-            RouterMsg::Retiring { spec, incarnation, actor } => routing.retiring(spec, incarnation, actor),
+            RouterMsg::Retiring { spec, incarnation, actor } => {
+                routing.retiring(spec, incarnation, actor, now)
+            }
             RouterMsg::Retired { server, incarnation } => {
                 routing.retired(&server, incarnation, now, hands);
             }

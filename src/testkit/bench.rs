@@ -142,7 +142,7 @@ impl Round {
             let spec = Server::custom(server.as_str()).group(group.as_str());
             let spec = spec.settle(&Settings::default(), number);
             let spec = Arc::new(spec.expect("a good server"));
-            self.routing.joined(spec, Incarnation::FIRST, Some(number), standing.clone());
+            self.routing.joined(spec, Incarnation::FIRST, Some(number), standing.clone(), self.now);
             offers.push(ServerOffer {
                 server,
                 group,

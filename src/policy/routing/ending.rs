@@ -307,6 +307,7 @@ impl<P, S> Routing<P, S> {
         }
         self.end_idle(now, out);
         self.end_pauses(now, out);
+        self.end_naming(now, out);
         while let Some(id) = self.calls.woken(now) {
             self.wake(id, now, out);
         }

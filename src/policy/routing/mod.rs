@@ -239,6 +239,8 @@ pub struct Routing<P, S> {
     catalogue: Arc<Catalogue>,
     /// Whether the registry has told which servers there are.
     introduced: bool,
+    /// When it told of the first of them.
+    began: Option<Instant>,
     routes: Vec<Route>,
     /// By key, of calls that say more than which thing they want; callers choose the keys.
     route_of: HashMap<RouteKey, usize>,
@@ -254,8 +256,10 @@ pub struct Routing<P, S> {
     waiting: BTreeSet<usize>,
     /// When servers that asked to be left alone are asked again, by place.
     pauses: BTreeSet<(Instant, usize)>,
-    /// Calls whose tool nobody offers, while servers may still tell their tools.
+    /// Calls whose tool nobody offers, or whose bare name more than one may, while servers may still tell their tools.
     parked: Mailbox<CallId>,
+    /// Servers that bare names wait for, by place, each with the time at which they do no more.
+    naming: BTreeSet<(Instant, usize)>,
     strategies: Strategies,
     affinity: AffinityTable,
     budget: RetryBudget,
@@ -278,6 +282,7 @@ impl<P, S> Routing<P, S> {
             retiring: HashMap::new(),
             catalogue: Arc::new(Catalogue::empty()),
             introduced: false,
+            began: None,
             routes: Vec::new(),
             route_of: HashMap::new(),
             route_of_thing: NumberMap::default(),
@@ -287,6 +292,7 @@ impl<P, S> Routing<P, S> {
             waiting: BTreeSet::new(),
             pauses: BTreeSet::new(),
             parked: Mailbox::new(&settings.mailbox),
+            naming: BTreeSet::new(),
             strategies,
             affinity: AffinityTable::new(&settings.affinity),
             budget: RetryBudget::new(&settings.retry),
@@ -385,6 +391,7 @@ impl<P, S> Routing<P, S> {
         incarnation: Incarnation,
         handle: Option<S>,
         standing: Standing,
+        now: Instant,
     ) {
         let place = match self.places.get(&spec.id) {
             Some(place) => *place,
@@ -394,14 +401,24 @@ impl<P, S> Routing<P, S> {
                 place
             }
         };
-        let mut view = View::new(spec, incarnation, handle, standing);
+        let mut view = View::new(spec, incarnation, handle, standing, now);
+        // Those that the registry tells at first are there from the beginning, whichever it tells first.
+        let began = *self.began.get_or_insert(now);
+        view.added = if self.introduced { now } else { began };
         if let Some(former) = self.views[place].take() {
+            self.naming.remove(&(former.names_until(), place));
+            view.added = former.added;
+            view.listed_before |= former.listed_before;
+            view.listed_since = former.listed_since;
             view.load = former.load;
             view.paused_until = former.paused_until;
             if former.incarnation == incarnation {
                 // It was known already, and works on what it got.
                 view.in_flight = former.in_flight;
             }
+        }
+        if view.may_share_names() && view.names_until() > now {
+            self.naming.insert((view.names_until(), place));
         }
         self.views[place] = Some(view);
     }
@@ -429,20 +446,22 @@ impl<P, S> Routing<P, S> {
             && let Some(view) = &mut self.views[place]
         {
             view.leaving = true;
+            self.naming.remove(&(view.names_until(), place));
             self.retiring.insert((spec.id.clone(), view.incarnation), place);
         }
-        self.joined(spec, incarnation, handle, standing);
+        self.joined(spec, incarnation, handle, standing, now);
         self.reconsider(now, out);
     }
 
     /// This routing is new: a life that was replaced before finishes what it has, and its leases go on.
-    pub fn retiring(&mut self, spec: Arc<ServerSpec>, incarnation: Incarnation, handle: S) {
+    pub fn retiring(&mut self, spec: Arc<ServerSpec>, incarnation: Incarnation, handle: S, now: Instant) {
         let of = (spec.id.clone(), incarnation);
         if self.place_of(&of.0, incarnation).is_some() {
             // It was replaced after this routing had begun, and is known.
             return;
         }
-        let mut view = View::new(spec, incarnation, Some(handle), Standing::beginning());
+        // Names do not wait for one that leaves.
+        let mut view = View::new(spec, incarnation, Some(handle), Standing::beginning(), now);
         view.leaving = true;
         let place = self.free_place();
         self.views[place] = Some(view);
@@ -486,10 +505,11 @@ impl<P, S> Routing<P, S> {
         let Some(view) = &mut self.views[place] else { return };
         let newly_listed = standing.listed && !view.standing.listed;
         let promised = view.promises();
-        view.report(standing);
+        view.report(standing, now);
         let given_up = promised && !view.promises();
+        let named = self.names_settled(place);
         self.serve(place, now, out);
-        if newly_listed || given_up {
+        if newly_listed || given_up || named {
             self.unpark(now, out);
         }
         self.start_for_parked(place, out);
@@ -507,8 +527,9 @@ impl<P, S> Routing<P, S> {
     ) {
         let Some(place) = self.place_of(server, incarnation) else { return };
         if let Some(view) = &mut self.views[place] {
-            view.report(standing);
+            view.report(standing, now);
         }
+        self.names_settled(place);
         self.lose_all(place, cause, now, out);
         self.serve(place, now, out);
         self.unpark(now, out);
@@ -520,6 +541,7 @@ impl<P, S> Routing<P, S> {
             if let Some(view) = &mut self.views[place] {
                 view.leaving = true;
             }
+            self.names_settled(place);
             self.affinity.forget_server(server);
             self.reconsider(now, out);
         }
@@ -529,9 +551,28 @@ impl<P, S> Routing<P, S> {
     pub fn left(&mut self, server: &ServerId, now: Instant, out: &mut impl Outlet<P, S>) {
         let Some(place) = self.places.remove(server) else { return };
         self.lose_all(place, &crate::event::ExitCause::Requested, now, out);
-        self.views[place] = None;
+        if let Some(view) = self.views[place].take() {
+            self.naming.remove(&(view.names_until(), place));
+        }
         self.affinity.forget_server(server);
         self.reconsider(now, out);
+    }
+
+    /// Bare names need not wait for this server any more, if they did. Returns whether they did.
+    fn names_settled(&mut self, place: usize) -> bool {
+        let settled = self.views[place].as_ref().filter(|view| !view.may_share_names());
+        settled.is_some_and(|view| self.naming.remove(&(view.names_until(), place)))
+    }
+
+    /// The time of some is over in which bare names wait for them: those that wait look again.
+    fn end_naming(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+        let mut ended = false;
+        while self.naming.first().is_some_and(|(until, _)| *until <= now) {
+            ended |= self.naming.pop_first().is_some();
+        }
+        if ended {
+            self.unpark(now, out);
+        }
     }
 
     /// The tools changed.
@@ -591,7 +632,9 @@ impl<P, S> Routing<P, S> {
     /// When [`tick`](Self::tick) next has something to do, at the earliest.
     pub fn next_time(&self) -> Option<Instant> {
         let pause = self.pauses.first().map(|(until, _)| *until);
-        [self.calls.next_time(), pause].into_iter().flatten().min()
+        // Nobody waits for names where no call is parked.
+        let naming = self.naming.first().filter(|_| !self.parked.is_empty()).map(|(until, _)| *until);
+        [self.calls.next_time(), pause, naming].into_iter().flatten().min()
     }
 
     /// Those of the figures that change from call to call.

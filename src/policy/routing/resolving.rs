@@ -62,6 +62,12 @@ impl<P, S> Routing<P, S> {
             Request::Tool => {
                 let found = self.catalogue.resolve(name, group, |tool| self.offered(&tool.servers, selector));
                 match found {
+                    Resolution::Found(tool)
+                        if !is_full(name, &tool.exposed)
+                            && self.may_be_shared(call, &tool.group, &tool.servers) =>
+                    {
+                        Err(NoRoute::NotYet(Lacking::Tool))
+                    }
                     Resolution::Found(tool) => one(OfferKind::Tool, tool.index, &tool.name),
                     Resolution::Several(tools) => {
                         let places = tools.iter().map(|tool| tool.index).collect();
@@ -78,6 +84,12 @@ impl<P, S> Routing<P, S> {
                     .catalogue
                     .resolve_prompt(name, group, |prompt| self.offered(&prompt.servers, selector));
                 match found {
+                    Resolution::Found(prompt)
+                        if !is_full(name, &prompt.exposed)
+                            && self.may_be_shared(call, &prompt.group, &prompt.servers) =>
+                    {
+                        Err(NoRoute::NotYet(Lacking::Prompt))
+                    }
                     Resolution::Found(prompt) => one(OfferKind::Prompt, prompt.index, &prompt.name),
                     Resolution::Several(prompts) => {
                         let places = prompts.iter().map(|prompt| prompt.index).collect();
@@ -89,7 +101,7 @@ impl<P, S> Routing<P, S> {
                     Resolution::Unknown => Err(NoRoute::NotYet(Lacking::Prompt)),
                 }
             }
-            Request::Resource => self.resolve_resource(name, selector),
+            Request::Resource => self.resolve_resource(call, selector),
             Request::Completion(Completes::Template) => {
                 let offered = |template: &ResourceTemplate| self.offered(&template.servers, selector);
                 self.template(name, self.catalogue.resolve_template(name, group, offered))
@@ -152,6 +164,26 @@ impl<P, S> Routing<P, S> {
         move |view| !view.standing.listed && selected(view, selector) && scope.covers(&view.spec.group)
     }
 
+    /// Whether a name that one group has may turn out to be another's as well: the call names no group, and servers of others
+    /// that were there before this one had listed are about to list for the first time. Which lists first is chance, and a call
+    /// must not go by that. A server that is added later finds the names of others settled.
+    fn may_be_shared(&self, call: &Call, group: &GroupId, servers: &[ServerId]) -> bool {
+        if !self.introduced {
+            return true;
+        }
+        if self.naming.is_empty() {
+            return false;
+        }
+        let is_prospect = self.is_prospect(call);
+        let settled = |added: Instant| {
+            let mut holders =
+                servers.iter().filter_map(|server| self.views[*self.places.get(server)?].as_ref());
+            holders.any(|view| view.had_listed(added))
+        };
+        let views = self.naming.iter().filter_map(|(_, place)| self.views[*place].as_ref());
+        views.filter(is_prospect).any(|view| view.spec.group != *group && !settled(view.added))
+    }
+
     /// Servers that offer the tool, and where it is left out since its pin is broken.
     fn blocked(&self, tool: &str) -> impl Iterator<Item = UnavailableServer> {
         self.catalogue.blocked(tool).map(|server| {
@@ -161,10 +193,14 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Finds a resource by itself, by a template that its URI follows, or where the call says who has it.
-    fn resolve_resource(&self, uri: &str, selector: &Selector) -> Resolved {
+    fn resolve_resource(&self, call: &Call, selector: &Selector) -> Resolved {
+        let uri = call.tool.as_str();
         let group = selector.group.as_deref();
         let offered = |resource: &Resource| self.offered(&resource.servers, selector);
         match self.catalogue.resolve_resource(uri, group, offered) {
+            Resolution::Found(resource) if self.may_be_shared(call, &resource.group, &resource.servers) => {
+                Err(NoRoute::NotYet(Lacking::Resource))
+            }
             Resolution::Found(resource) => one(OfferKind::Resource, resource.index, &resource.uri),
             Resolution::Several(resources) => {
                 let places = resources.iter().map(|resource| resource.index).collect();
@@ -198,6 +234,11 @@ impl<P, S> Routing<P, S> {
         let places = servers.iter().filter_map(|server| self.places.get(server));
         places.filter_map(|place| self.views[*place].as_ref()).any(|view| selected(view, selector))
     }
+}
+
+/// Whether a name says which group is meant.
+fn is_full(name: &str, exposed: &str) -> bool {
+    name.contains('/') || name == exposed
 }
 
 fn one(kind: OfferKind, index: usize, name: &Arc<str>) -> Resolved {

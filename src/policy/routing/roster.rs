@@ -1,17 +1,24 @@
 //! What the router knows of each server: a view, kept current by the standings that server actors report.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Route;
 use crate::config::ServerSpec;
+use crate::duration::later;
 use crate::error::UnavailableServer;
 use crate::event::ServerStatus;
 use crate::id::Incarnation;
 use crate::policy::breaker::Admission;
 use crate::policy::strategy::{Candidate, Candidates, Load};
 use crate::stats::Starting;
+
+/// How long after a server was added bare names wait for what it lists first. Two groups may mean different things by one name,
+/// and which of them lists first is chance: a name that one of them has may be the other's as well. Most servers list within
+/// seconds; one that hangs must not hold up the calls to all others for longer.
+const NAMES_SETTLE: Duration = Duration::from_secs(10);
 
 /// Where a server stands, as its actor or its supervisor reports it.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +95,12 @@ pub struct View<S> {
     pub leaving: bool,
     /// The server asked to be left alone until then.
     pub paused_until: Option<Instant>,
+    /// When it was added.
+    pub added: Instant,
+    /// It had listed its tools when it was added, as where the router is new.
+    pub listed_before: bool,
+    /// When it listed them for the first time after that.
+    pub listed_since: Option<Instant>,
 }
 
 impl<S> View<S> {
@@ -96,9 +109,13 @@ impl<S> View<S> {
         incarnation: Incarnation,
         handle: Option<S>,
         standing: Standing,
+        now: Instant,
     ) -> Self {
         Self {
             spec,
+            added: now,
+            listed_before: standing.listed,
+            listed_since: None,
             incarnation,
             handle,
             standing,
@@ -112,8 +129,25 @@ impl<S> View<S> {
         }
     }
 
+    /// Whether it had listed its tools when another server was added: then its names are settled.
+    pub fn had_listed(&self, added: Instant) -> bool {
+        self.listed_before || self.listed_since.is_some_and(|since| since < added)
+    }
+
+    /// Until when bare names wait for what it lists first.
+    pub fn names_until(&self) -> Instant {
+        later(self.added, NAMES_SETTLE)
+    }
+
+    /// Whether a bare name may turn out to be its as well: it has listed nothing yet, and its first attempt goes on.
+    pub fn may_share_names(&self) -> bool {
+        let Standing { listed, attempts, .. } = self.standing;
+        !listed && attempts == 0 && self.promises()
+    }
+
     /// Takes a new report; what was held against the old one is forgotten.
-    pub fn report(&mut self, standing: Standing) {
+    pub fn report(&mut self, standing: Standing, now: Instant) {
+        self.listed_since = self.listed_since.or(standing.listed.then_some(now));
         self.standing = standing;
         self.probes = 0;
         self.refused = false;

@@ -8,7 +8,7 @@ use crate::policy::routing::placing::ROUTES_MAX;
 fn tagged(house: &mut House, server: &str, order: usize, tags: impl Iterator<Item = usize>, slots: usize) {
     let spec = tags.fold(Server::custom(server).group("g"), |spec, tag| spec.tag(format!("t{tag}")));
     let spec = spec.settle(&Settings::default(), order).unwrap();
-    house.routing.joined(Arc::new(spec), Incarnation::FIRST, Some(server.to_owned()), up(slots));
+    house.routing.joined(Arc::new(spec), Incarnation::FIRST, Some(server.to_owned()), up(slots), house.now);
 }
 
 /// Asks for the tags whose bits are set.

@@ -166,7 +166,7 @@ fn a_lease_of_a_life_that_was_replaced_is_known_to_a_new_router() {
     let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
     let spec = Server::custom("a").settle(&Settings::default(), 0).unwrap();
     let former = Incarnation(9);
-    house.routing.retiring(Arc::new(spec), former, "a, before".to_owned());
+    house.routing.retiring(Arc::new(spec), former, "a, before".to_owned(), house.now);
     house.call_on(&LeaseKey { incarnation: former, ..key("a") });
     assert_eq!((house.last().0.as_str(), house.last_over()), ("a, before", Over::Leased(LINE)));
     house.call(Call::tool("t").server("a"));
@@ -205,7 +205,7 @@ fn a_life_that_is_told_again_is_the_same_life() {
     assert_eq!(house.routing.stats(house.now).in_flight, 0);
     // Known as the present life, and so as no life that was replaced.
     let spec = Server::custom("a").settle(&Settings::default(), 0).unwrap();
-    house.routing.retiring(Arc::new(spec), Incarnation::FIRST, "a, before".to_owned());
+    house.routing.retiring(Arc::new(spec), Incarnation::FIRST, "a, before".to_owned(), house.now);
     house.call(Call::tool("t").server("a"));
     assert_eq!(house.last().0, "a");
 }

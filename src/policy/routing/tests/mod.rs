@@ -2,6 +2,7 @@ mod bounds;
 mod demanding;
 mod hearing;
 mod leasing;
+mod naming;
 mod once;
 mod pausing;
 mod repeating;
@@ -153,7 +154,7 @@ impl House {
     fn join(&mut self, server: &str, group: &str, order: usize, life: Incarnation, standing: Standing) {
         let spec = Server::custom(server).group(group).tag(format!("tag-{server}"));
         let spec = spec.settle(&Settings::default(), order).unwrap();
-        self.routing.joined(Arc::new(spec), life, Some(server.to_owned()), standing);
+        self.routing.joined(Arc::new(spec), life, Some(server.to_owned()), standing, self.now);
     }
 
     fn call(&mut self, call: Call) -> u64 {
@@ -567,7 +568,7 @@ fn deadlines_go_call_then_tool_then_server_then_settings() {
     let spec = Server::custom("a").timeout(Duration::from_secs(7));
     let spec = spec.settle(&Settings::default(), 0).unwrap();
     house = house.with(&[("a", "a", &["t", "slow"])], 8);
-    house.routing.joined(Arc::new(spec), Incarnation::FIRST, Some("a".into()), up(8));
+    house.routing.joined(Arc::new(spec), Incarnation::FIRST, Some("a".into()), up(8), house.now);
     let deadline = |house: &House, call| house.routing.calls.get(CallId(call)).unwrap().timeout;
     let call = house.call(Call::tool("t"));
     assert_eq!(deadline(&house, call), Duration::from_secs(7));
