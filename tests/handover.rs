@@ -190,6 +190,52 @@ async fn calls_wait_for_a_server_that_takes_its_time_to_start_after_it_was_repla
     end(troupe).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_to_a_tool_that_only_the_new_description_has_waits_for_its_list() {
+    let (old, new) = (scripted().await, ScriptedServer::builder().tool("fresh", Script::Echo).start().await);
+    let troupe = ready([Server::websocket("s", old.url())]).await;
+    for _ in 0..3 {
+        troupe.replace(Server::websocket("s", new.url())).await.unwrap();
+        troupe.call(Call::tool("fresh")).await.unwrap();
+        troupe.replace(Server::websocket("s", old.url())).await.unwrap();
+        troupe.call(echo()).await.unwrap();
+    }
+    let file = |url: String| {
+        let text = json!({"mcpServers": {"s": {"url": url}}}).to_string();
+        mcp_troupe::ConfigFile::parse(&text).unwrap()
+    };
+    let configured = Troupe::builder().config(file(old.url())).start().await.unwrap();
+    configured.ready(Readiness::All).await.unwrap();
+    configured.apply(file(new.url())).await.unwrap();
+    configured.call(Call::tool("fresh")).await.unwrap();
+    for troupe in [troupe, configured] {
+        end(troupe).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_is_known_after_a_replacement_is_called_and_one_that_nobody_has_is_unknown() {
+    let (old, new) = (scripted().await, scripted().await);
+    let troupe = ready([Server::websocket("s", old.url())]).await;
+    troupe.replace(Server::websocket("s", new.url())).await.unwrap();
+    troupe.call(echo()).await.unwrap();
+    let unknown = kind(troupe.call(Call::tool("nobodys")).await);
+    assert!(matches!(unknown, CallErrorKind::UnknownTool { .. }), "{unknown:?}");
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_for_a_replacement_that_never_starts_is_told_whom_it_waited_for() {
+    let old = scripted().await;
+    let troupe = ready([Server::websocket("s", old.url())]).await;
+    let hole = ScriptedServer::builder().black_hole().start().await;
+    troupe.replace(Server::websocket("s", hole.url())).await.unwrap();
+    let error = troupe.call(Call::tool("fresh").timeout(Duration::from_secs(5))).await.unwrap_err();
+    assert!(!matches!(error.kind(), CallErrorKind::UnknownTool { .. }), "{error}");
+    assert!(error.to_string().contains("s is"), "{error}");
+    end(troupe).await;
+}
+
 #[tokio::test]
 async fn an_id_is_free_again_when_the_last_of_its_lives_is_over() {
     let (old, new) = (scripted().await, scripted().await);

@@ -317,6 +317,7 @@ impl RegistryState {
         (member.known, member.looking) = (None, false);
         let (group, fingerprint) = (member.registration.spec.group.clone(), member.fingerprint());
         member.listed_as = Some(fingerprint);
+        member.listed = true;
         if former.as_ref() != Some(&offer) {
             if let Some(former) = former {
                 self.clear_changed(&group, &former, &offer);
@@ -469,7 +470,7 @@ impl RegistryState {
                     group: spec.group.clone(),
                     order: spec.order,
                     trusted: spec.trusted,
-                    confirmed: member.offer.is_some(),
+                    confirmed: member.listed,
                     offer: offer.clone().chosen(&spec.tool_choice),
                 })
             });

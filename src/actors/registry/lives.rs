@@ -63,6 +63,7 @@ impl RegistryState {
             ledger: member.ledger.passed_on(),
             tenure: if awaited { Tenure::Coming { by: later(now, HANDOVER_WAIT_MAX) } } else { Tenure::Held },
             offer: member.offer.clone(),
+            listed: member.listed,
             known: member.known.clone(),
         };
         let (actor, _) = ServerActor::spawn_linked(None, ServerActor, arguments, myself.get_cell()).await?;
@@ -73,9 +74,7 @@ impl RegistryState {
         member.suspected = false;
         member.standing = match begins {
             Begins::Idle => Standing::idle(),
-            Begins::Running | Begins::Asking => {
-                Standing { listed: member.offer.is_some(), ..Standing::beginning() }
-            }
+            Begins::Running | Begins::Asking => Standing { listed: member.listed, ..Standing::beginning() },
         };
         let (spec, standing) = (member.registration.spec.clone(), member.standing.clone());
         self.context.to_router(match beginning {
@@ -220,7 +219,7 @@ impl RegistryState {
             status,
             // The first restarts follow within milliseconds.
             hopeful: matches!(decision, Decision::Restart { after } if after < Duration::from_secs(1)),
-            listed: member.offer.is_some(),
+            listed: member.listed,
             slots: 0,
             reason: Some(format!("its actor ended: {cause}")),
             retry_at: until,

@@ -62,6 +62,8 @@ pub(super) struct Member {
     pub looking: bool,
     /// How it was described when it listed what it offers.
     pub listed_as: Option<Fingerprint>,
+    /// Whether it has listed since it was described as it is now. What it offered before stands until then.
+    pub listed: bool,
     /// What the present life began with, but for the figures, which it has taken with it; and what was left since.
     pub ledger: Ledger,
     /// The latest life whose breaker and backoff the ledger has.
@@ -91,7 +93,7 @@ impl Member {
 
     /// Whether what it offers is known as far as a call needs it.
     pub fn lists_are_known(&self) -> bool {
-        self.offer.is_some() || self.standing.status == ServerStatus::Idle && self.known.is_some()
+        self.listed || self.standing.status == ServerStatus::Idle && self.shown().is_some()
     }
 
     /// Whether a call can find it without its running: what it listed as it is described now is known.

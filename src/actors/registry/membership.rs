@@ -40,6 +40,7 @@ impl RegistryState {
             known: None,
             looking: settings.known_lists.is_some(),
             listed_as: None,
+            listed: false,
             ledger: Ledger::new(&registration, settings),
             // No life has these numbers.
             ledger_from: Incarnation(0),
@@ -74,7 +75,7 @@ impl RegistryState {
         let Some(member) = self.members.get_mut(&server) else { return Ok(()) };
         let described = member.fingerprint();
         let former = std::mem::replace(&mut member.registration, registration);
-        member.ordered = true;
+        (member.ordered, member.listed) = (true, false);
         self.offers_changed |= !self.catalogue.knows_group(&member.registration.spec.group);
         if member.offer.is_none() && member.fingerprint() != described {
             // What one of another description listed says nothing of it.
@@ -203,7 +204,7 @@ impl RegistryState {
         member.standing = Standing {
             status,
             hopeful: false,
-            listed: member.offer.is_some(),
+            listed: member.listed,
             slots: 0,
             reason: Some(reason.to_owned()),
             ..Standing::beginning()

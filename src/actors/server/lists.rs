@@ -379,6 +379,7 @@ impl ServerState {
             let _ = self.registry.cast(RegistryMsg::Offer { server, incarnation, offer: offer.clone() });
         }
         self.offer = Some(offer);
+        self.listed = true;
         self.known = None;
         self.ledger().reconnect.good(now);
         self.listening.reconsider();

@@ -191,6 +191,8 @@ pub(crate) struct ServerArguments {
     pub tenure: Tenure,
     /// What an earlier life found that the server offers.
     pub offer: Option<Offer>,
+    /// Whether the server was described then as it is now.
+    pub listed: bool,
     /// What it listed at its last run.
     pub known: Option<Offer>,
 }
@@ -262,6 +264,8 @@ pub(crate) struct ServerState {
 
     /// What the server offers; known when its tools were listed.
     offer: Option<Offer>,
+    /// Whether it has listed as it is described now: what it offered before stands until then.
+    listed: bool,
     /// What it listed at its last run, until it has listed in this one: hosts have seen that, and are told of differences.
     known: Option<Offer>,
     lists: ListsState,
@@ -313,6 +317,7 @@ impl Actor for ServerActor {
             ledger,
             tenure,
             offer,
+            listed,
             known,
         } = arguments;
         let mut ledger = Box::new(ledger);
@@ -344,6 +349,7 @@ impl Actor for ServerActor {
             mirroring: MirroringState::new(offer.as_ref().map(|offer| &*offer.tools).unwrap_or_default()),
             real_names: offer.as_ref().map(|offer| real_names(&offer.tools)).unwrap_or_default(),
             offer,
+            listed,
             known,
             lists: ListsState::new(context.settings.reconnect.clone(), now),
             listening: ListeningState::new(now),

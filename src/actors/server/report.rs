@@ -54,7 +54,7 @@ impl ServerState {
             hopeful: idle && !rests
                 || self.starts.hope_left.is_some()
                 || self.hope_until.is_some_and(|until| until > now),
-            listed: self.offer.is_some() || idle && self.known.is_some(),
+            listed: self.listed || idle && (self.offer.is_some() || self.known.is_some()),
             admission: self.ledger().breaker.admission(now),
             slots: if self.drain_until.is_some() { 0 } else { self.pool.slots() },
             reason: if up { None } else { self.last_error.clone() },

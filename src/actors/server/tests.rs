@@ -122,6 +122,7 @@ impl House {
             ledger: Ledger::new(&registration, &settings),
             tenure: tenure(Instant::now()),
             offer: None,
+            listed: false,
             known: None,
         };
         let (actor, _) = Actor::spawn(None, ServerActor, arguments).await.unwrap();
