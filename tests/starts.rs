@@ -315,6 +315,63 @@ async fn servers_that_never_answer_hold_up_those_that_would_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_hangs_again_and_again_keeps_the_only_place_no_longer_than_a_first_attempt_may() {
+    let (hang, _never) = Play::new(SECS(0));
+    let (well, opener) = Play::new(SECS(1));
+    opener.send_replace(true);
+    let (connector, listener) = pair(64);
+    tokio::spawn(hang.clone().serve("t0".to_owned(), listener));
+    let mut given = Settings::default();
+    given.pool.handshake_timeout = Some(SECS(60));
+    one_at_a_time(&mut given);
+    let builder = Troupe::builder().seed(7).settings(given);
+    let troupe = builder.server_via(Server::custom("hangs"), Process(connector)).start().await.unwrap();
+    let mut events = troupe.events();
+    // Its next attempt may take five minutes.
+    let tried_for_long = |troupe: &Troupe| {
+        troupe
+            .servers()
+            .iter()
+            .any(|info| info.reason.as_ref().is_some_and(|reason| reason.contains("5m at most")))
+    };
+    while !tried_for_long(&troupe) {
+        event(&mut events, |_| true).await;
+    }
+    let begun = Instant::now();
+    for n in 1..4 {
+        let (connector, listener) = pair(64);
+        tokio::spawn(well.clone().serve(format!("t{n}"), listener));
+        troupe.register_via(Server::custom(format!("s{n}")), Process(connector)).await.unwrap();
+    }
+    let good = (1..4).map(|n| format!("s{n}").as_str().into()).collect();
+    troupe.ready_within(Readiness::Named(good), SECS(3600)).await.unwrap();
+    assert!(begun.elapsed_secs() <= 64, "{}", begun.elapsed_secs());
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_of_one_round_fail_once_and_a_failed_start_is_counted() {
+    let (play, _never) = Play::new(SECS(0));
+    let several = |settings: &mut Settings| {
+        (settings.pool.min, settings.pool.max) = (4, 4);
+        settings.processes.start_concurrency = Some(8);
+    };
+    let (troupe, mut events) = troupe(&play, 1, several).await;
+    for number in 1..=3 {
+        let down = |event: &Event| {
+            matches!(event, Event::ServerStatusChanged { to: ServerStatus::Disconnected, .. })
+        };
+        let Event::ServerStatusChanged { attempts, reason, .. } = event(&mut events, down).await else {
+            panic!()
+        };
+        let minutes = 1 << (number - 1);
+        assert_eq!(attempts, number, "{reason:?}");
+        assert!(reason.unwrap().starts_with(&format!("no handshake within {minutes}m")));
+    }
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_to_the_handshake_that_comes_after_it_is_no_call_and_no_answer_to_nobody() {
     let (connector, mut listener) = pair(64);
     let troupe = Troupe::builder().server_via(Server::custom("s"), connector).start().await.unwrap();

@@ -52,6 +52,8 @@ pub(crate) struct ConnectionArguments {
     pub known: Option<Known>,
     /// How long the handshake may take.
     pub handshake_limit: Duration,
+    /// How long a process keeps its turn to start while it does not answer.
+    pub turn_limit: Duration,
     /// Whether the last start of its process failed.
     pub attempt: Attempt,
     pub greeting: Greeting,
@@ -146,6 +148,7 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         connection,
         known,
         handshake_limit,
+        turn_limit,
         attempt,
         greeting,
         server,
@@ -161,6 +164,7 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         gate: context.dial_gate.clone(),
         stage: context.stage.clone(),
         handshake_limit,
+        turn_limit,
         attempt,
         tell: Box::new(tell),
         limits: spec.pool.clone(),

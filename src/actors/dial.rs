@@ -170,6 +170,8 @@ pub(super) struct Dial {
     pub limits: PoolSettings,
     /// The limit of this handshake.
     pub handshake_limit: Duration,
+    /// How long a process keeps its turn while it does not answer: as long as a first attempt may take.
+    pub turn_limit: Duration,
     /// Whether the last attempt to start a process failed.
     pub attempt: Attempt,
     /// Is told how far the start of a process is, once a second at most.
@@ -264,7 +266,17 @@ impl Dial {
         if !probes {
             handshake = handshake.without_probe();
         }
-        let shaken = timeout(limit, self.shake_hands(&mut handshake, &mut link, &mut noise)).await;
+        let shaken = {
+            let mut shaking = pin!(timeout(limit, self.shake_hands(&mut handshake, &mut link, &mut noise)));
+            match timeout(self.turn_limit, &mut shaking).await {
+                Ok(shaken) => shaken,
+                Err(_) => {
+                    // It has more time since it failed before. Others need not wait for that too.
+                    drop(turn.take());
+                    shaking.await
+                }
+            }
+        };
         let agreed = match shaken {
             Ok(agreed) => agreed,
             Err(_) => Err(OpenError::HandshakeTimeout { limit, noise, last_line: link.last_line() }),
@@ -481,6 +493,7 @@ mod tests {
             stage: watch::Sender::new(Stage::default()).subscribe(),
             limits: PoolSettings::default(),
             handshake_limit: Duration::from_secs(10),
+            turn_limit: Duration::from_secs(10),
             attempt: Attempt::First,
             tell: Box::new(|_| {}),
             dialect: Dialect::Mcp,

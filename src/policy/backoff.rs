@@ -6,6 +6,7 @@ use rand::{Rng, RngExt};
 use tokio::time::Instant;
 
 use crate::config::BackoffSettings;
+use crate::id::ConnectionId;
 
 /// Delays between attempts that fail. They shrink back only after a good stretch: a link that opens and dies at once
 /// has not recovered.
@@ -44,6 +45,31 @@ impl Backoff {
     /// Failures since the last good stretch.
     pub fn attempts(&self) -> u32 {
         self.attempts
+    }
+}
+
+/// Which failures are one failure: a pool dials several connections at once, and all of them fail by the same cause.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    /// The latest that was dialled.
+    dialled: Option<ConnectionId>,
+    /// The latest that had been dialled when a failure was counted.
+    counted: Option<ConnectionId>,
+}
+
+impl Rounds {
+    /// A connection is dialled. Their ids grow.
+    pub fn dialled(&mut self, connection: ConnectionId) {
+        self.dialled = self.dialled.max(Some(connection));
+    }
+
+    /// A connection failed, or was lost. Whether that counts: once for all that had been dialled by then.
+    pub fn failed(&mut self, connection: ConnectionId) -> bool {
+        let counts = self.counted < Some(connection);
+        if counts {
+            self.counted = self.dialled.max(Some(connection));
+        }
+        counts
     }
 }
 
@@ -89,6 +115,31 @@ mod tests {
         backoff.good(now + Duration::from_secs(20));
         backoff.good(now + Duration::from_secs(25));
         assert_eq!(backoff.next(now + Duration::from_secs(30), &mut rng), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn connections_that_were_dialled_together_fail_once() {
+        let mut rounds = Rounds::default();
+        let dial = |rounds: &mut Rounds, ids: std::ops::RangeInclusive<u64>| {
+            ids.for_each(|id| rounds.dialled(ConnectionId(id)));
+        };
+        dial(&mut rounds, 1..=4);
+        let failed: Vec<bool> = [2, 1, 4, 3].map(|id| rounds.failed(ConnectionId(id))).into();
+        assert_eq!(failed, [true, false, false, false]);
+        dial(&mut rounds, 5..=8);
+        assert!(rounds.failed(ConnectionId(8)));
+        assert!(!rounds.failed(ConnectionId(5)));
+        dial(&mut rounds, 9..=9);
+        assert!(rounds.failed(ConnectionId(9)), "what was dialled later is another attempt");
+    }
+
+    #[test]
+    fn attempts_are_the_failures_since_the_last_good_stretch() {
+        let (mut backoff, mut rng) = backoff(0.0);
+        let now = Instant::now();
+        assert_eq!(backoff.attempts(), 0);
+        (0..3).for_each(|_| _ = backoff.next(now, &mut rng));
+        assert_eq!(backoff.attempts(), 3);
     }
 
     proptest! {

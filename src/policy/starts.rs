@@ -2,7 +2,7 @@
 //!
 //! A start costs this machine's time. Too many at once make each so slow that all are given up and begin again, and none
 //! of them ever ends; so there is a limit, each start counts until its process has answered or is gone, and one that was
-//! given up gets more time.
+//! given up gets more time. In that time beyond the first attempt's it counts no more.
 //!
 //! | waits | when it may start |
 //! | --- | --- |
@@ -164,6 +164,11 @@ impl StartRecord {
         self.failed = true;
         self.timeouts = self.timeouts.saturating_add(u32::from(timed_out));
         self.backoff.next(now, rng)
+    }
+
+    /// Starts since one last succeeded that failed.
+    pub fn attempts(&self) -> u32 {
+        self.backoff.attempts()
     }
 
     /// A process answered the handshake.

@@ -36,6 +36,7 @@ impl ServerState {
         for _ in 0..self.pool.wanted() {
             let connection = self.numbers.connection();
             self.pool.opening(connection);
+            self.rounds.dialled(connection);
             // In a box of its own, seldom needed: the future of each message would have room for it.
             Box::pin(self.open(myself, connection, false)).await?;
         }
@@ -51,7 +52,7 @@ impl ServerState {
     ) -> Result<(), ActorProcessingErr> {
         let usual = self.spec.pool.handshake_limit(self.connector.starts_process());
         let starts = &self.ledger().starts;
-        let (handshake_limit, attempt) = (starts.limit(usual), starts.attempt());
+        let (handshake_limit, turn_limit, attempt) = (starts.limit(usual), usual, starts.attempt());
         let arguments = ConnectionArguments {
             context: self.context.clone(),
             spec: self.spec.clone(),
@@ -59,6 +60,7 @@ impl ServerState {
             connection,
             known: self.ledger().known,
             handshake_limit,
+            turn_limit,
             attempt,
             greeting: self.ledger().greeting,
             server: myself.clone(),
@@ -132,7 +134,7 @@ impl ServerState {
         self.listening.lost(connection);
         let was_ready = self.pool.is_ready();
         self.pool.leaving(connection);
-        self.lost_link(was_ready, reason, now);
+        self.lost_link(connection, was_ready, reason, now);
     }
 
     /// A connection is over. What was on it and was not reported is lost; a second report finds nothing.
@@ -158,19 +160,22 @@ impl ServerState {
         if held.queue.is_none() {
             let greeting = &mut self.ledger().greeting;
             *greeting = greeting.after_failure(probed);
-            return self.failed_attempt(reason, retry_after, start_failure, now);
+            return self.failed_attempt(connection, reason, retry_after, start_failure, now);
         }
-        self.lost_link(was_ready, reason, now);
+        self.lost_link(connection, was_ready, reason, now);
     }
 
     /// An established link was lost: the breaker learns of it, and another one is dialled.
-    fn lost_link(&mut self, was_ready: bool, reason: String, now: Instant) {
+    fn lost_link(&mut self, connection: ConnectionId, was_ready: bool, reason: String, now: Instant) {
+        let counts = self.rounds.failed(connection);
         let ServerState { carried, rng, .. } = self;
         let Some(ledger) = &mut carried.ledger else { return };
         let transition = ledger.breaker.link_lost(now, rng);
-        let at_once = ledger.reconnect.attempts() == 0;
-        let delay = ledger.reconnect.next(now, rng);
-        self.reconnect_at = if at_once { None } else { Some(later(now, delay)) };
+        if counts {
+            let at_once = ledger.reconnect.attempts() == 0;
+            let delay = ledger.reconnect.next(now, rng);
+            self.reconnect_at = if at_once { None } else { Some(later(now, delay)) };
+        }
         if let Some(transition) = transition {
             self.announce(transition);
         }
@@ -186,16 +191,19 @@ impl ServerState {
     /// A connection could not be opened, or was of no use.
     pub(super) fn failed_attempt(
         &mut self,
+        connection: ConnectionId,
         reason: String,
         retry_after: Option<Duration>,
         start_failure: Option<StartFailure>,
         now: Instant,
     ) {
+        let counts = self.rounds.failed(connection);
         let ServerState { carried, rng, .. } = self;
         let Some(ledger) = &mut carried.ledger else { return };
         let wanted = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
         // A start that failed has cost this machine more than a dial that was refused.
         let delay = match start_failure {
+            _ if !counts => Duration::ZERO,
             Some(StartFailure { timed_out }) => ledger.starts.failed(timed_out, now, rng),
             None => ledger.reconnect.next(now, rng),
         };
@@ -204,7 +212,9 @@ impl ServerState {
         if !self.pool.is_ready() {
             ledger.known = None;
         }
-        self.reconnect_at = Some(later(now, delay));
+        // What another connection of the same round has set stands, unless this one asks for more.
+        let before = self.reconnect_at.filter(|_| !counts);
+        self.reconnect_at = before.max(Some(later(now, delay)));
         self.last_error = Some(reason);
         if self.reported.as_ref().is_none_or(|reported| reported.status != ServerStatus::Ready)
             && self.hope_until.is_some_and(|until| until > later(now, hope_after_loss(&*self.connector)))

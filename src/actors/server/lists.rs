@@ -431,7 +431,7 @@ impl ServerState {
         let held = self.connections.get(&connection).filter(|held| !held.closing);
         if self.offer.is_none() && held.is_some() {
             self.dismiss(connection);
-            self.failed_attempt(reason, None, None, now);
+            self.failed_attempt(connection, reason, None, None, now);
         }
     }
 

@@ -64,6 +64,7 @@ use crate::config::ServerSpec;
 use crate::duration::later;
 use crate::event::{BreakerTransition, Event};
 use crate::id::{AttemptId, ConnectionId, Incarnation, RouterLife, ServerId};
+use crate::policy::backoff::Rounds;
 use crate::policy::catalogue::Offer;
 use crate::policy::demand::{Begins, Demand};
 use crate::policy::leases::Leases;
@@ -278,6 +279,7 @@ pub(crate) struct ServerState {
     /// Until then the next dial is expected to succeed, and calls wait for it.
     hope_until: Option<Instant>,
     starts: StartsState,
+    rounds: Rounds,
     reported: Option<Standing>,
     /// The router holds a refusal against this server, which the next report lifts.
     refused: bool,
@@ -356,6 +358,7 @@ impl Actor for ServerActor {
             pins: ToldOfPins::default(),
             hope_until: Some(later(now, hope)),
             starts: StartsState::default(),
+            rounds: Rounds::default(),
             reported: None,
             refused: false,
             drain_until: None,

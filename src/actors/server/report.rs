@@ -63,7 +63,8 @@ impl ServerState {
             attempts: if up || idle && self.last_error.is_none() {
                 0
             } else {
-                self.ledger().reconnect.attempts()
+                let ledger = self.ledger();
+                ledger.reconnect.attempts().max(ledger.starts.attempts())
             },
         }
     }
