@@ -334,6 +334,45 @@ async fn a_file_that_others_may_touch_and_a_link_are_neither_read_nor_written() 
     }
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_can_be_used_again_is_written_again() {
+    use std::os::unix::fs::PermissionsExt;
+    let (lists, weather) = (Lists::new(), Weather::start().await);
+    lists.run(weather.one()).await;
+    let before = lists.text();
+    fs::set_permissions(lists.path(), fs::Permissions::from_mode(0o620)).unwrap();
+    weather.server.set_script("more", Script::Echo);
+    let troupe = lists.start(weather.one()).await;
+    event(&mut troupe.events(), is_failure).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    fs::set_permissions(lists.path(), fs::Permissions::from_mode(0o600)).unwrap();
+    end(troupe).await;
+    assert!(lists.text().contains("more") && !before.contains("more"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_deleted_or_broken_while_it_is_used_is_written_with_all_that_was_in_it() {
+    for spoiled in [None, Some(r#"{"format":"mcp-troupe known lists","version":1,"salt":"#)] {
+        let (lists, weather) = (Lists::new(), Weather::start().await);
+        let other = ScriptedServer::builder().tool("elsewhere", Script::Echo).tells_changes().start().await;
+        let both = || weather.one().into_iter().chain([Server::websocket("other", other.url())]);
+        lists.run(both()).await;
+        let troupe = lists.start(both()).await;
+        troupe.ready(Readiness::All).await.unwrap();
+        match spoiled {
+            None => fs::remove_file(lists.path()).unwrap(),
+            Some(text) => lists.put(text),
+        }
+        other.set_script("new", Script::Echo);
+        let mut events = troupe.events();
+        other.announce_tools();
+        event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+        end(troupe).await;
+        assert_eq!(lists.json()["servers"].as_object().unwrap().len(), 2);
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_is_an_event_and_stops_nothing() {
     let (lists, weather) = (Lists::new(), Weather::start().await);

@@ -29,7 +29,7 @@ use crate::event::Event;
 use crate::id::ServerId;
 use crate::news;
 use crate::policy::catalogue::Offer;
-use crate::policy::known_lists::{FILE_BYTES_MAX, Fingerprint, KnownLists};
+use crate::policy::known_lists::{FILE_BYTES_MAX, Fingerprint, KnownLists, SERVERS_MAX};
 
 /// How long lists are gathered before the file is written: servers that start together list within moments.
 const GATHER: Duration = Duration::from_secs(1);
@@ -81,8 +81,18 @@ pub(crate) struct Look {
 /// Why the file was not read or not written.
 pub(crate) struct Problem {
     reason: String,
-    /// It is nobody else's, and may be written.
-    replaceable: bool,
+    course: Course,
+}
+
+/// What follows from a problem.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// It is nobody else's, and is written anew.
+    Replace,
+    /// It may pass: nothing is written now, and the next write tries again.
+    TryAgain,
+    /// It is somebody else's: nothing is written in this run.
+    LeaveAlone,
 }
 
 /// What the actor is started with.
@@ -98,8 +108,8 @@ pub(crate) struct KnownListsState {
     /// What the file held when it was last read or written; none before that.
     lists: Option<Arc<KnownLists>>,
     /// Who asks, and until when they wait; none once they have been told that it is not known yet.
-    looks: Vec<(Look, Option<Instant>)>,
-    /// What is to be written, of each server the last.
+    looks: BTreeMap<ServerId, (Look, Option<Instant>)>,
+    /// What is to be written, of each description the last: no more than the file may have.
     unsaved: BTreeMap<Fingerprint, Offer>,
     /// What is being written.
     saving: BTreeMap<Fingerprint, Offer>,
@@ -136,7 +146,7 @@ impl Actor for KnownListsActor {
         Ok(KnownListsState {
             path,
             lists: None,
-            looks: Vec::new(),
+            looks: BTreeMap::new(),
             unsaved: BTreeMap::new(),
             saving: BTreeMap::new(),
             barred: false,
@@ -176,6 +186,8 @@ impl Actor for KnownListsActor {
                 state.work = None;
                 state.lists = Some(lists);
                 if let Some(problem) = problem {
+                    // A write that fails by the same says nothing new.
+                    state.failing = true;
                     state.fails(problem, later(state.began, TELL_AFTER));
                 }
             }
@@ -196,7 +208,12 @@ impl KnownListsState {
         let listed = self.unsaved.get(&look.fingerprint).or_else(|| self.saving.get(&look.fingerprint));
         match listed.cloned() {
             Some(offer) => look.answer(Some(offer)),
-            None => self.looks.push((look, Some(later(now, LOOK_WAIT_MAX)))),
+            // One for each server that there is: what was asked of it before is of a registry that has ended, or of a
+            // description that it has no more.
+            None => {
+                let server = look.server.clone();
+                self.looks.insert(server, (look, Some(later(now, LOOK_WAIT_MAX))));
+            }
         }
     }
 
@@ -206,6 +223,10 @@ impl KnownListsState {
         }
         if self.unsaved.is_empty() {
             self.write_at = self.write_at.max(later(now, GATHER));
+        }
+        if self.unsaved.len() >= SERVERS_MAX && !self.unsaved.contains_key(&fingerprint) {
+            // The disk hangs while servers are described anew and anew; the file has no room for more either.
+            self.unsaved.pop_first();
         }
         self.unsaved.insert(fingerprint, offer);
     }
@@ -222,10 +243,12 @@ impl KnownListsState {
             Err(problem) => {
                 self.write_at = later(now, WRITE_AGAIN_AFTER);
                 for (fingerprint, offer) in saving {
-                    self.unsaved.entry(fingerprint).or_insert(offer);
+                    if self.unsaved.len() < SERVERS_MAX {
+                        self.unsaved.entry(fingerprint).or_insert(offer);
+                    }
                 }
                 // While the troupe ends nothing is tried again.
-                self.barred |= !problem.replaceable || !self.finishing.is_empty();
+                self.barred |= problem.course == Course::LeaveAlone || !self.finishing.is_empty();
                 if !std::mem::replace(&mut self.failing, true) {
                     self.fails(problem, now);
                 }
@@ -234,8 +257,8 @@ impl KnownListsState {
     }
 
     /// The file was not read or not written, which hosts are told at this time.
-    fn fails(&mut self, Problem { reason, replaceable }: Problem, at: Instant) {
-        self.barred |= !replaceable;
+    fn fails(&mut self, Problem { reason, course }: Problem, at: Instant) {
+        self.barred |= course == Course::LeaveAlone;
         let reason = news::reason(reason);
         tracing::warn!(path = %self.path.display(), %reason, "the file of known lists cannot be used");
         self.untold = Some((reason, at));
@@ -272,14 +295,14 @@ impl KnownListsState {
         if self.answering.is_none() && !self.looks.is_empty() {
             self.answering = self.answer(myself.clone());
         }
-        for (look, until) in &mut self.looks {
+        for (look, until) in self.looks.values_mut() {
             if until.take_if(|until| *until <= now).is_some() {
                 look.answer(None);
             }
         }
         let write_at = (self.work.is_none() && !self.unsaved.is_empty()).then_some(self.write_at);
         let tell_at = self.untold.as_ref().map(|(_, at)| *at);
-        let waits_until = self.looks.iter().filter_map(|(_, until)| *until).min();
+        let waits_until = self.looks.values().filter_map(|(_, until)| *until).min();
         let next = [write_at, tell_at, waits_until].into_iter().flatten().min();
         self.alarm.set(next, myself, || KnownListsMsg::Due);
     }
@@ -289,10 +312,12 @@ impl KnownListsState {
         let path = self.path.clone();
         self.context.tasks.spawn(async move {
             let (lists, problem) = match files::aside(move || read(&path)).await {
-                Ok(Ok(lists)) => (lists, None),
+                Ok(Ok(lists)) => (lists.unwrap_or_else(none), None),
                 Ok(Err(problem)) => (none(), Some(problem)),
-                // Not read, it is not written either.
-                Err(error) => (none(), Some(Problem { reason: error.to_string(), replaceable: false })),
+                // A runtime that is ending writes nothing either.
+                Err(error) => {
+                    (none(), Some(Problem { reason: error.to_string(), course: Course::LeaveAlone }))
+                }
             };
             // Without its actor the next one reads it.
             let _ = myself.cast(KnownListsMsg::WasRead { lists: Arc::new(lists), problem });
@@ -305,7 +330,7 @@ impl KnownListsState {
         let looks = std::mem::take(&mut self.looks);
         let (settings, pinning) = (self.context.settings.clone(), self.context.pinning.clone());
         let answer = move || {
-            for (look, _) in looks {
+            for (look, _) in looks.into_values() {
                 let (limits, pinning) = (&settings.limits, pinning.as_deref());
                 look.answer(lists.offer(&look.fingerprint, &look.server, look.mirrored, limits, pinning));
             }
@@ -317,17 +342,19 @@ impl KnownListsState {
         }))
     }
 
-    /// Writes what is to be written beside what other processes have written since.
+    /// Writes what is to be written beside what other processes have written since. A file that is gone, or broken, is
+    /// written with all that this one has seen of it.
     fn write(&mut self, myself: ActorRef<KnownListsMsg>) -> OwnedTask {
         self.saving = std::mem::take(&mut self.unsaved);
-        let (path, saving) = (self.path.clone(), self.saving.clone());
+        let (path, saving, seen) = (self.path.clone(), self.saving.clone(), self.lists.clone());
         let write = move || {
-            let mut lists = match read(&path) {
-                Ok(lists) => lists,
-                Err(problem) if problem.replaceable => none(),
+            let seen = || seen.map_or_else(none, |seen| (*seen).clone());
+            let (mut lists, gone) = match read(&path) {
+                Ok(Some(lists)) => (lists, false),
+                Ok(None) | Err(Problem { course: Course::Replace, .. }) => (seen(), true),
                 Err(problem) => return Err(problem),
             };
-            if lists.keep(&saving, seconds()) {
+            if lists.keep(&saving, seconds()) || gone {
                 private::replace(&path, &lists.written()).map_err(Problem::of_the_disk)?;
             }
             Ok(Arc::new(lists))
@@ -352,7 +379,7 @@ impl Look {
 impl Problem {
     /// One that may pass.
     fn of_the_disk(error: impl std::fmt::Display) -> Self {
-        Self { reason: error.to_string(), replaceable: true }
+        Self { reason: error.to_string(), course: Course::TryAgain }
     }
 }
 
@@ -367,12 +394,13 @@ fn seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Reads the file; one that is not there has nothing.
-fn read(path: &Path) -> Result<KnownLists, Problem> {
-    let file = private::read(path, FILE_BYTES_MAX as u64);
-    // Whose file it is was not seen.
-    let file = file.map_err(|error| Problem { reason: error.to_string(), replaceable: false })?;
-    let Some(file) = file else { return Ok(none()) };
-    KnownLists::read(&file, seconds())
-        .map_err(|error| Problem { reason: error.to_string(), replaceable: error.may_be_replaced() })
+/// Reads the file, if there is one.
+fn read(path: &Path) -> Result<Option<KnownLists>, Problem> {
+    // Whose file it is was not seen, so that it is not written either until it can be read.
+    let file = private::read(path, FILE_BYTES_MAX as u64).map_err(Problem::of_the_disk)?;
+    let Some(file) = file else { return Ok(None) };
+    KnownLists::read(&file, seconds()).map(Some).map_err(|error| {
+        let course = if error.may_be_replaced() { Course::Replace } else { Course::LeaveAlone };
+        Problem { reason: error.to_string(), course }
+    })
 }

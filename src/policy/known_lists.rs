@@ -37,7 +37,7 @@ pub const FILE_BYTES_MAX: usize = 16 << 20;
 const SERVER_BYTES_MAX: usize = 1 << 20;
 
 /// The most servers of one file.
-const SERVERS_MAX: usize = 1_000;
+pub const SERVERS_MAX: usize = 1_000;
 
 /// A server that has not listed for this long is forgotten, in seconds: 30 days.
 const AGE_MAX: u64 = 30 * DAY;
