@@ -46,6 +46,30 @@ async fn text(troupe: &Troupe, call: Call) -> String {
 }
 
 #[tokio::test]
+async fn what_a_ready_server_does_not_have_is_unknown_also_where_it_has_nothing_of_the_kind() {
+    let (tools, library) =
+        (ScriptedServer::builder().tool("echo", Script::Echo).start().await, library().start().await);
+    let servers = [Server::websocket("tools", tools.url()), Server::websocket("library", library.url())];
+    let troupe = ready(servers).await;
+    for server in ["tools", "library"] {
+        let asked = kind(troupe.call(Call::resource("file:///none").server(server)).await);
+        let expected = if server == "tools" {
+            matches!(asked, CallErrorKind::UnknownResource)
+        } else {
+            matches!(asked, CallErrorKind::Rpc(_) | CallErrorKind::UnknownResource)
+        };
+        assert!(expected, "{server}: {asked:?}");
+        let asked = kind(troupe.call(Call::prompt("none").server(server)).await);
+        assert!(matches!(asked, CallErrorKind::UnknownPrompt { .. }), "{server}: {asked:?}");
+        let asked = kind(troupe.call(Call::tool("none").server(server)).await);
+        assert!(matches!(asked, CallErrorKind::UnknownTool { .. }), "{server}: {asked:?}");
+    }
+    let nobody = kind(troupe.call(Call::resource("file:///none").server("nobody")).await);
+    assert!(matches!(nobody, CallErrorKind::NoMatch { .. }), "{nobody:?}");
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn resources_and_prompts_are_listed_read_and_completed_in_both_eras_and_over_both_transports() {
     let (_scripted, servers) = libraries().await;
     let troupe = ready(servers).await;
@@ -88,7 +112,7 @@ async fn what_nobody_lists_is_an_error_unless_the_call_says_who_has_it() {
     assert!(matches!(refused, CallErrorKind::Rpc(_)), "it was asked: {refused}");
     let nobody = kind(troupe.call(Call::resource("other:/x").server("bare")).await);
     assert!(
-        matches!(nobody, CallErrorKind::NoMatch { .. }),
+        matches!(nobody, CallErrorKind::UnknownResource),
         "a server without resources is not asked: {nobody}"
     );
     assert_eq!(read("file:///a.txt").await.unwrap().text().unwrap(), "alpha");

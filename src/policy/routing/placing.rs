@@ -226,6 +226,12 @@ impl<P, S> Routing<P, S> {
         };
         servers.retain(|place| self.views[*place].as_ref().is_some_and(|view| selected(view, &key.selector)));
         if servers.is_empty() {
+            // Servers that were picked and have no resources do not have this one.
+            let picked =
+                |place: &usize| self.views[*place].as_ref().is_some_and(|view| selected(view, &key.selector));
+            if key.sought == Sought::Reader && self.choice(&key.selector).any(|(_, place)| picked(place)) {
+                return Err(NoRoute::NotYet(Lacking::Resource));
+            }
             let selector = key.selector.describe();
             return Err(NoRoute::NotYet(Lacking::Other(CallErrorKind::NoMatch { selector })));
         }
