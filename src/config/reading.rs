@@ -228,11 +228,20 @@ pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigEr
     Ok(one_by_one)
 }
 
+/// The keys that say how a server is reached.
+const WAYS: [&str; 4] = ["command", "url", "httpUrl", "serverUrl"];
+
 /// Whether a value describes a server, rightly or not.
 fn is_server(node: &Node) -> bool {
-    ["command", "url", "httpUrl", "serverUrl"]
-        .iter()
-        .any(|key| node.get(key).is_some_and(|way| way.entries().is_none()))
+    WAYS.iter().any(|key| node.get(key).is_some_and(|way| way.entries().is_none()))
+}
+
+/// Whether it may be meant to, with its way misspelt or missing: what it is beside one that does.
+fn may_be_server(node: &Node) -> bool {
+    let Some(entries) = node.entries() else { return false };
+    let meant =
+        |entry: &Entry| near(&entry.key, WAYS).is_some() || ["args", "env", "headers"].contains(&&*entry.key);
+    is_server(node) || entries.is_empty() || entries.iter().any(meant)
 }
 
 /// A server whose other keys are judged although one of those that shape it is wrong.
@@ -330,8 +339,8 @@ impl Reader<'_> {
         root: &'n Node,
         entries: &[Entry],
     ) -> Option<(&'static str, &'n Node)> {
-        let mut others = entries.iter().filter(|entry| !APART.contains(&entry.key.as_str())).peekable();
-        if others.peek().is_some() && others.all(|entry| is_server(&entry.node)) {
+        let others = || entries.iter().filter(|entry| !APART.contains(&entry.key.as_str()));
+        if others().any(|entry| is_server(&entry.node)) && others().all(|entry| may_be_server(&entry.node)) {
             return Some(("", root));
         }
         match entries.iter().find(|entry| near(&entry.key, [MCP_SERVERS]).is_some()) {

@@ -99,6 +99,8 @@ const IN_PART: &[InPart<'_>] = &[
     ("names-that-meet.json", &["a-b"], "a-b", "becomes the id a-b"),
     ("port-beyond.json", &["near"], "far", "its port is no number up to 65535"),
     ("typo-in-one.json", &["good"], "typo", "did you mean `command`?"),
+    ("bare-typo-in-one.json", &["good", "web"], "typo", "did you mean `command`?"),
+    ("bare-empty-one.json", &["good"], "empty", "by url or command"),
 ];
 
 /// A file, the key at which it is refused as a whole, and why.

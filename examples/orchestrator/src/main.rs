@@ -367,7 +367,10 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_multi_thread()
     };
     match builder.enable_all().build() {
-        Ok(runtime) => ExitCode::from(runtime.block_on(run(cli.command.unwrap_or(Command::Tour)))),
+        Ok(runtime) => match runtime.block_on(run(cli.command.unwrap_or(Command::Tour))) {
+            0 if output::is_lost() => ExitCode::from(FAILED),
+            code => ExitCode::from(code),
+        },
         Err(error) => {
             note!("no runtime: {error}");
             ExitCode::from(FAILED)

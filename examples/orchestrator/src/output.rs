@@ -1,7 +1,9 @@
-//! What the commands print. Whoever reads it may leave: a pipe that is closed takes nothing more, and that is no error.
+//! What the commands print. Whoever reads it may leave: a pipe that is closed takes nothing more, and that is no error. A disk that
+//! is full is one: what was asked for is not there, and the command must not end as if it were.
 
 use std::fmt::Arguments;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -18,11 +20,26 @@ macro_rules! note {
 
 pub(crate) use {note, say};
 
+/// Whether something could not be printed, and somebody was there to read it.
+static LOST: AtomicBool = AtomicBool::new(false);
+
 /// Prints to stdout.
 pub fn stdout(words: Arguments<'_>) {
     let mut stdout = io::stdout().lock();
-    // Nobody may read it any more.
-    let _ = stdout.write_fmt(words).and_then(|()| stdout.flush());
+    match stdout.write_fmt(words).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            if !LOST.swap(true, Ordering::Relaxed) {
+                note!("stdout cannot be written: {error}");
+            }
+        }
+        // Nobody may read it any more.
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// Whether something of the result was lost on its way out.
+pub fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Prints to stderr.

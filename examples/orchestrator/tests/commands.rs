@@ -1014,3 +1014,37 @@ async fn a_shell_that_nobody_knows_is_told_with_what_to_write() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).starts_with("/proc/no/such: "), "{}", text(&output.stderr));
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_cannot_be_written_is_told_and_is_exit_1() {
+    let server = echo().await;
+    let (_folder, file) = config(&json!({"mcpServers": {"s": {"url": server.url()}}}).to_string());
+    let file = file.to_str().unwrap();
+    let commands: [&[&str]; 9] = [
+        &["tour"],
+        &["tools", "--config", file],
+        &["pin", "--config", file],
+        &["check", file],
+        &["schema"],
+        &["call", "--config", file, "echo"],
+        &["load", "--config", file, "echo", "--duration", "1ms"],
+        &["watch", "--config", file, "--once"],
+        &["completions", "bash"],
+    ];
+    for command in commands {
+        // A device on which every write fails, as on a disk that is full.
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let child = orchestrator().args(command).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        let told = text(&output.stderr);
+        // Without a mistake a check has nothing to say on stdout.
+        let silent = command[0] == "check" && told.is_empty();
+        assert_eq!(output.status.code(), Some(if silent { 0 } else { 1 }), "{command:?}: {told}");
+        assert_eq!(
+            told.matches("stdout cannot be written: ").count(),
+            usize::from(!silent),
+            "{command:?}: {told}"
+        );
+    }
+}
