@@ -153,7 +153,7 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         greeting,
         server,
     } = arguments;
-    let process = connector.starts_process();
+    let (process, redacts) = (connector.starts_process(), connector.clone());
     let told = server.clone();
     let tell = move |starting| {
         // A server actor that has ended has nobody to tell.
@@ -180,7 +180,9 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         Err(NotOpened { error, probed }) => {
             let (retry_after, start_failure) = (error.retry_after(), error.start_failure());
             let start_failure = start_failure.filter(|_| process);
-            return Ending { retry_after, start_failure, probed, ..Ending::new(error) };
+            // Before it is cut: of a secret that is cut in two a part would stay.
+            let ending = Ending::new(redacts.redact(error.to_string()));
+            return Ending { retry_after, start_failure, probed, ..ending };
         }
     };
     let (queue, requests) = mpsc::channel(room(spec.pool.in_flight_max));

@@ -190,6 +190,8 @@ pub(super) struct Dial {
 /// A link that is ready for calls.
 pub(super) struct Opened {
     pub link: Box<dyn Link>,
+    /// Which opened it.
+    pub connector: Arc<dyn Connector>,
     pub session: Session,
     /// The first request id that the handshake has not used.
     pub next_id: u64,
@@ -282,7 +284,9 @@ impl Dial {
             Err(_) => Err(OpenError::HandshakeTimeout { limit, noise, last_line: link.last_line() }),
         };
         match agreed {
-            Ok((session, next_id)) => Ok(Opened { link, session, next_id }),
+            Ok((session, next_id)) => {
+                Ok(Opened { link, connector: self.connector.clone(), session, next_id })
+            }
             Err(error) => {
                 let ended = matches!(error, OpenError::Link(_) | OpenError::Closed);
                 *over_probe = may_be_over_probe && ended && link.converses() && handshake.is_probing();

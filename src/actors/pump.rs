@@ -30,6 +30,7 @@ mod unasked;
 mod words;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ use crate::protocol::envelope::{
 use crate::protocol::{
     LISTEN_METHOD, Notice, Session, cancelled_id, encode_answer, own_request, subscribe_method, updated_uri,
 };
-use crate::transport::{Failure, Head, Inbound, Link, Outbound};
+use crate::transport::{Connector, Failure, Head, Inbound, Link, Outbound};
 
 /// Frames that are read before written ones get their turn again: neither side can starve the other.
 const FRAMES_PER_TURN: usize = 256;
@@ -157,6 +158,8 @@ fn misplacement(named: u64, on: Option<u64>) -> String {
 pub(super) struct Pump<R> {
     link: Box<dyn Link>,
     session: Session,
+    /// Takes out of what the server says of itself what is secret of its description.
+    redacts: Arc<dyn Connector>,
     queue: mpsc::Receiver<PumpMsg>,
     classifier: Classifier,
     liveness: LivenessSettings,
@@ -227,6 +230,7 @@ impl<R: FnMut(Report)> Pump<R> {
         Self {
             link: opened.link,
             session: opened.session,
+            redacts: opened.connector,
             queue,
             classifier,
             liveness,
@@ -266,7 +270,8 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Runs until the link ends, and says how it ended. Everything it was given is reported by then.
     pub async fn run(mut self) -> String {
         // It is copied for each call that is lost, and may be in the peer's words.
-        let ending = reason(std::future::poll_fn(|poller| self.poll(poller)).await);
+        let ending = std::future::poll_fn(|poller| self.poll(poller)).await;
+        let ending = reason(self.redacts.redact(ending));
         self.lose_everything(&ending).await;
         // The peer may be gone; a close that fails changes nothing.
         let _ = tokio::time::timeout(self.liveness.write_timeout, self.link.close()).await;
@@ -831,7 +836,7 @@ impl<R: FnMut(Report)> Pump<R> {
             Failure::NotCarriedOut(reason) => AttemptEnd::ConnectionLost { reason, sent: false },
             Failure::SessionLost(reason) => AttemptEnd::SessionLost { reason },
             Failure::Refused(refusal) => AttemptEnd::Refused(refusal),
-            Failure::Invalid(reason) => AttemptEnd::InvalidResponse(reason),
+            Failure::Invalid(reason) => AttemptEnd::InvalidResponse(self.redacts.redact(reason)),
             Failure::BrokenOff(reason) => {
                 let end = AttemptEnd::ConnectionLost { reason, sent: true };
                 // What was on its way together and breaks together is one failure for the breaker.
@@ -852,6 +857,7 @@ impl<R: FnMut(Report)> Pump<R> {
     /// another one.
     fn leave(&mut self, reason: String) {
         if self.leaving.is_none() {
+            let reason = self.redacts.redact(reason);
             self.let_go_of_all_but_calls();
             self.report.leaving = Some(reason.clone());
             self.leaving = Some(reason);
@@ -867,18 +873,19 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     fn invalid(&mut self, id: u64, reason: &str, now: Instant) {
+        let reason = self.redacts.redact(reason.to_owned());
         match self.land(id) {
             None => self.answered_nothing(id),
             Some(Flight::Call { attempt, permit, sent_at, .. }) => {
-                let end = AttemptEnd::InvalidResponse(reason.to_owned());
+                let end = AttemptEnd::InvalidResponse(reason);
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
             Some(Flight::List { port }) => {
                 // The listing may have been given up.
-                let _ = port.send(Err(ListFailure::Failed(Failure::Invalid(reason.to_owned()))));
+                let _ = port.send(Err(ListFailure::Failed(Failure::Invalid(reason))));
             }
             Some(Flight::Listen { acknowledged }) => self.listen_ended(!acknowledged),
-            Some(Flight::Subscribe { uri, wanted }) => self.subscribed(uri, wanted, Err(reason.to_owned())),
+            Some(Flight::Subscribe { uri, wanted }) => self.subscribed(uri, wanted, Err(reason)),
         }
     }
 

@@ -60,6 +60,12 @@ pub trait Connector: Send + Sync + 'static {
     fn starts_process(&self) -> bool {
         false
     }
+
+    /// A text in the server's words without what is secret of its description. It is asked before a text gets into an error,
+    /// an event or a log: some servers tell the token that they could not use.
+    fn redact(&self, text: String) -> String {
+        text
+    }
 }
 
 /// One live link to a server.

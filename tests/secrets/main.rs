@@ -128,3 +128,53 @@ async fn a_child_that_tells_its_token_is_told_without_it() {
     let outputs = format!("{told:?} {error} {error:?} {}", String::from_utf8_lossy(&lines));
     assert!(outputs.contains("no such token: ***") && !outputs.contains(SECRET), "{outputs}");
 }
+
+/// The variable that the server below is handed by its name.
+#[cfg(unix)]
+const HANDED_ON: &str = "CARGO_PKG_DESCRIPTION";
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_child_that_tells_its_variables_on_stdout_or_in_its_answers_is_told_without_them() {
+    let (log, logged) = mpsc::channel();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || Log(log.clone())).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let handed_on = std::env::var(HANDED_ON).unwrap();
+    let refuses = |message: &str| {
+        let answer = format!(
+            r#"while read line; do id=$(echo "$line" | sed 's/.*"id":\([0-9]*\).*/\1/'); \
+            echo "{{\"jsonrpc\":\"2.0\",\"id\":$id,\"error\":{{\"code\":-32000,\"message\":\"{message}\"}}}}"; done"#
+        );
+        answer
+    };
+    let servers = [
+        ("noise", "echo \"no such token: $TOKEN\"; echo \"and $CARGO_PKG_DESCRIPTION\"; sleep 9".to_owned()),
+        ("refuses", refuses("the token $TOKEN is refused, and $CARGO_PKG_DESCRIPTION")),
+        ("ends", "echo \"{\\\"$TOKEN\\\": 1}\"; exit 3".to_owned()),
+    ];
+    let servers =
+        servers.map(|(id, script)| Server::stdio(id, "sh", ["-c", &script]).env("TOKEN", "s3cr3t-token"));
+    let inherits = |settings: &mut mcp_troupe::Settings| {
+        settings.inherit_env = mcp_troupe::config::InheritEnv::Names(vec![HANDED_ON.to_owned()]);
+        settings.pool.handshake_timeout = Some(std::time::Duration::from_secs(2));
+    };
+    let troupe = common::start_with(inherits, servers).await;
+    let mut events = troupe.events();
+    let mut outputs = Vec::new();
+    while troupe.servers().iter().filter(|info| info.reason.is_some() && info.starting.is_none()).count() < 3
+    {
+        outputs.push(format!("{:?}", event(&mut events, |_| true).await));
+    }
+    for server in ["noise", "refuses", "ends"] {
+        let error = troupe.call(Call::tool(format!("{server}/x"))).await.unwrap_err();
+        outputs.push(format!("{error} {error:?}"));
+    }
+    outputs.push(format!("{:?}", troupe.servers()));
+    end(troupe).await;
+    let lines: Vec<u8> = logged.try_iter().flatten().collect();
+    outputs.push(String::from_utf8_lossy(&lines).into_owned());
+    assert!(outputs.iter().any(|output| output.contains("the token *** is refused")), "{outputs:#?}");
+    for output in outputs {
+        assert!(!output.contains(SECRET) && !output.contains(&handed_on), "{output}");
+    }
+}

@@ -340,7 +340,10 @@ impl ServerState {
                 }
                 Err(reason) if kind == OfferKind::Tool => failed = Some(reason),
                 // What is known of them stays.
-                Err(reason) => tracing::warn!(server = %self.spec.id, %reason, "not listed"),
+                Err(reason) => {
+                    let reason = self.connector.redact(reason);
+                    tracing::warn!(server = %self.spec.id, %reason, "not listed");
+                }
             }
         }
         for kind in missing.only(|kind| tried.has(kind)).iter() {
@@ -425,6 +428,7 @@ impl ServerState {
 
     /// The tools could not be listed.
     fn not_listed(&mut self, connection: ConnectionId, reason: String, now: Instant) {
+        let reason = self.connector.redact(reason);
         tracing::warn!(server = %self.spec.id, %reason, "tools not listed");
         self.fail_stale();
         // Known tools stay; without any the connection is of no use and is made anew, with backoff.

@@ -175,12 +175,24 @@ impl StdioConnector {
         let (exit, exited) = oneshot::channel();
         let (said, last_line) = watch::channel(None);
         // It outlives its link on purpose, and ends by itself.
-        let StdioOptions { env, masked, server, .. } = &self.options;
-        let (mask, server) = (Mask::of(env.values().chain(masked)), server.clone());
-        tokio::spawn(Keeper::new(process, (stderr, said), mask, server, taken, exit).run());
+        let server = self.options.server.clone();
+        tokio::spawn(Keeper::new(process, (stderr, said), self.mask(), server, taken, exit).run());
         let limit = self.options.message_bytes_max;
         let ends = (exited, last_line);
         Ok(Box::new(StdioLink::new((stdin, stdout), limit, orders, ends, self.endings.clone())))
+    }
+
+    /// Takes out the values of its variables, also of those that are handed on by their names, and what references stood for.
+    fn mask(&self) -> Mask {
+        let StdioOptions { env, masked, inherit, .. } = &self.options;
+        let names = match inherit {
+            InheritEnv::Names(names) => names.as_slice(),
+            // Most of all variables are no secrets, and would be missed in every line.
+            InheritEnv::All(_) => &[],
+        };
+        let inherited: Vec<Secret> =
+            names.iter().filter_map(|name| std::env::var(name).ok()).map(Secret::from).collect();
+        Mask::of(env.values().chain(masked).chain(&inherited))
     }
 
     fn not_started(&self, source: io::Error) -> DialError {
@@ -225,6 +237,12 @@ impl Connector for StdioConnector {
 
     fn endpoint(&self) -> String {
         shown::command(&self.options.command).into_owned()
+    }
+
+    fn redact(&self, text: String) -> String {
+        let redacted = self.mask().apply(bytes::Bytes::from(text));
+        // What is left, and what stands in place of the rest, are texts.
+        String::from_utf8_lossy(&redacted).into_owned()
     }
 
     fn starts_process(&self) -> bool {
