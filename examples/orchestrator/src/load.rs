@@ -195,7 +195,7 @@ pub async fn run(args: &LoadArgs, stop: &Stop) -> u8 {
     }
     let mut watch = diagnostics::watch(&args.config.config);
     let troupe = match start_from(&mut watch, &args.config.config).await {
-        Ok(troupe) => troupe,
+        Ok((troupe, _)) => troupe,
         Err(code) => return code,
     };
     if let Err(code) = begin(&troupe, args, stop).await {

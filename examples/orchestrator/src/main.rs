@@ -1,5 +1,6 @@
 //! The troupe from a shell: a tour of what it does, and commands against your own `servers.json`.
 
+mod absent;
 mod announce;
 mod arguments;
 mod diagnostics;
@@ -27,6 +28,7 @@ use mcp_troupe::{
 use serde_json::json;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use absent::Absent;
 use output::{note, say};
 use signals::Stop;
 use waiting::{while_calling, while_waiting};
@@ -82,19 +84,19 @@ enum Command {
 }
 
 const TOOLS_HELP: &str = "Examples:
-  orchestrator tools --config servers.json
-  orchestrator tools | jq -r '.[].exposed'
-  orchestrator tools --strict --wait 90s   # exit 1 where a server is not ready";
+  mcp-troupe tools --config servers.json
+  mcp-troupe tools | jq -r '.[].exposed'
+  mcp-troupe tools --strict --wait 90s   # exit 1 where a server is not ready";
 const PIN_HELP: &str = "Examples:
-  orchestrator pin > pins.json
-  orchestrator pin --config servers.json --wait 90s";
+  mcp-troupe pin > pins.json
+  mcp-troupe pin --config servers.json --wait 90s";
 const CHECK_HELP: &str = "Examples:
-  orchestrator check
-  orchestrator check ~/.config/agent/servers.json";
+  mcp-troupe check
+  mcp-troupe check ~/.config/agent/servers.json";
 const IMPORT_HELP: &str = "Examples:
-  orchestrator import --dry-run                  # what is found, a line for each file
-  orchestrator import --output servers.json && orchestrator check
-  orchestrator import --from cursor --from codex > servers.json
+  mcp-troupe import --dry-run                  # what is found, a line for each file
+  mcp-troupe import --output servers.json && mcp-troupe check
+  mcp-troupe import --from cursor --from codex > servers.json
 What is left out or changed, and why, goes to stderr. Exit 1 where no server is found.";
 const COMPLETIONS_HELP: &str = "Examples:
   mcp-troupe completions bash > ~/.local/share/bash-completion/completions/mcp-troupe
@@ -104,32 +106,32 @@ const MAN_HELP: &str = "Examples:
   mcp-troupe man | man -l -
   mcp-troupe man --output ~/.local/share/man/man1";
 const SCHEMA_HELP: &str = "Example:
-  orchestrator schema > servers.schema.json
+  mcp-troupe schema > servers.schema.json
 With \"$schema\": \"./servers.schema.json\" in servers.json editors complete and check its keys.";
 const CALL_HELP: &str = r#"Examples:
-  orchestrator call file.read '{"path":"documents/test.md"}'
-  orchestrator call file.read path=documents/test.md
-  orchestrator call files/file.write @arguments.json
-  echo '{"n": 1}' | orchestrator call echo -
+  mcp-troupe call file.read '{"path":"documents/test.md"}'
+  mcp-troupe call file.read path=documents/test.md
+  mcp-troupe call files/file.write @arguments.json
+  echo '{"n": 1}' | mcp-troupe call echo -
 Of key=value a value that is JSON is taken as that: n=1 is a number, n='"1"' a text.
 
 Exit codes:
   0    the tool's result is on stdout
-  1    there is no result: an error, one line of JSON, is on stderr
+  1    there is no result: the last line of stderr is the error, as JSON (on a terminal: as a sentence)
   2    the command line, the arguments or the configuration is wrong
   3    the tool reports an error of its own, isError (0 with --allow-tool-error)
   130  interrupted; the call was cancelled at its server"#;
 const LOAD_HELP: &str = "Examples:
-  orchestrator load echo message=hi --concurrency 8 --duration 10s
-  orchestrator load echo --calls 1000 --json | jq .latency_us
+  mcp-troupe load echo message=hi --concurrency 8 --duration 10s
+  mcp-troupe load echo --calls 1000 --json | jq .latency_us
 Ctrl-C ends it, cancels the calls that are open and prints the account so far. After an error
 that says when to call again a caller waits so long. A tool that nobody offers ends it at once, unless --reload may bring
 one. Exit 1 where no call succeeded.";
 const WATCH_HELP: &str = "Examples:
-  orchestrator watch --config servers.json
-  orchestrator watch --once > picture.txt";
+  mcp-troupe watch --config servers.json
+  mcp-troupe watch --once > picture.txt";
 const ANNOUNCE_HELP: &str = r#"Example:
-  orchestrator announce --config servers.json files-1 '{"url":"ws://10.0.0.7:3000","group":"files"}'"#;
+  mcp-troupe announce --config servers.json files-1 '{"url":"ws://10.0.0.7:3000","group":"files"}'"#;
 
 /// Where the servers are named.
 #[derive(Args, Clone)]
@@ -415,12 +417,12 @@ async fn run(command: Command) -> u8 {
 }
 
 /// Starts a troupe from a file, or says what is wrong with it.
-async fn start(path: &Path) -> Result<Troupe, u8> {
+async fn start(path: &Path) -> Result<(Troupe, Absent), u8> {
     start_from(&mut diagnostics::watch(path), path).await
 }
 
 /// The same for a file that is followed.
-async fn start_from(watch: &mut ConfigWatch, path: &Path) -> Result<Troupe, u8> {
+async fn start_from(watch: &mut ConfigWatch, path: &Path) -> Result<(Troupe, Absent), u8> {
     let misused = |message: String| {
         note!("{message}");
         MISUSED
@@ -429,12 +431,14 @@ async fn start_from(watch: &mut ConfigWatch, path: &Path) -> Result<Troupe, u8> 
         diagnostics::tell_refusal(path, &error);
         MISUSED
     })?;
+    let absent = Absent::of(&file);
     diagnostics::tell_mistakes(path, &mut file);
     if file.servers.is_empty() && file.sources.is_empty() && !file.left_out.is_empty() {
         return Err(misused(format!("{}: no server is left", path.display())));
     }
     let started = Troupe::builder().config(file).start().await;
-    started.map_err(|error| misused(format!("{}: {error}", path.display())))
+    let troupe = started.map_err(|error| misused(format!("{}: {error}", path.display())))?;
+    Ok((troupe, absent))
 }
 
 /// What to do where there is no configuration.
@@ -444,7 +448,7 @@ fn no_file(path: &Path) -> String {
         r#"{path}: there is no such file
 hint: name another one with --config FILE, or begin with one server:
   {{"mcpServers": {{"time": {{"command": "uvx", "args": ["mcp-server-time"]}}}}}}
-hint: `orchestrator schema` prints what a configuration may say, for editors"#
+hint: `mcp-troupe schema` prints what a configuration may say, for editors"#
     )
 }
 
@@ -475,8 +479,8 @@ fn text_of(path: &Path) -> Result<String, String> {
 
 async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     let path = args.file.path();
-    let troupe = match start(path).await {
-        Ok(troupe) => troupe,
+    let (troupe, absent) = match start(path).await {
+        Ok(started) => started,
         Err(code) => return code,
     };
     let settled = stop.unless(while_waiting(&troupe, troupe.settled_within(args.wait.wait))).await;
@@ -521,7 +525,8 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
         .collect();
     output::json(&tools);
     troupe.shutdown().await;
-    match (unknown.is_empty(), args.strict && !missing.is_empty()) {
+    let incomplete = !missing.is_empty() || absent.left_out().len() > 0;
+    match (unknown.is_empty(), args.strict && incomplete) {
         (false, _) => MISUSED,
         (true, true) => FAILED,
         (true, false) => 0,
@@ -576,8 +581,8 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
         Ok(request) => request,
         Err(code) => return code,
     };
-    let troupe = match start(&args.config.config).await {
-        Ok(troupe) => troupe,
+    let (troupe, absent) = match start(&args.config.config).await {
+        Ok(started) => started,
         Err(code) => return code,
     };
     if let Some(level) = args.log_level {
@@ -596,10 +601,14 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
             if reply.is_error() && !args.allow_tool_error { TOOL_ERROR } else { 0 }
         }
         Ok(Err(error)) => {
+            let Target { tool, server, group, .. } = &args.target;
+            let chosen = server.as_deref().or(group.as_deref());
+            let hint = absent.hint(&troupe, tool, chosen, &error);
             if output::for_people() {
                 note!("{error}");
+                hint.iter().for_each(|hint| note!("hint: {hint}"));
             } else {
-                output::json_line_to_stderr(&error);
+                output::json_line_to_stderr(&Failed { error: &error, hint });
             }
             FAILED
         }
@@ -607,6 +616,15 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
     };
     troupe.shutdown().await;
     code
+}
+
+/// A call that failed, as programs read it.
+#[derive(serde::Serialize)]
+struct Failed<'e> {
+    #[serde(flatten)]
+    error: &'e CallError,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
 }
 
 /// Prints what is told of a call, a line each, until its answer.

@@ -1,4 +1,4 @@
-//! The orchestrator as its users run it: a program with a configuration file.
+//! The command line as its users run it: a program with a configuration file.
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
@@ -385,7 +385,7 @@ async fn each_command_has_examples_in_its_help() {
     for command in ["tools", "pin", "check", "import", "schema", "call", "load", "watch", "announce"] {
         let output = orchestrator().args([command, "--help"]).output().await.unwrap();
         assert!(
-            text(&output.stdout).contains(&format!("  orchestrator {command}")),
+            text(&output.stdout).contains(&format!("  mcp-troupe {command}")),
             "{}",
             text(&output.stdout)
         );
@@ -1047,4 +1047,49 @@ async fn what_cannot_be_written_is_told_and_is_exit_1() {
             "{command:?}: {told}"
         );
     }
+}
+
+#[tokio::test]
+async fn who_is_called_and_does_not_play_is_told_with_the_reason() {
+    let server = echo().await;
+    let written = json!({"mcpServers": {
+        "My Notes": {"url": server.url()}, "wrong": {"comand": "x"},
+        "off": {"url": server.url(), "disabled": true}, "files": {"url": server.url()},
+    }});
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("servers.json");
+    std::fs::write(&file, written.to_string()).unwrap();
+    let run = async |arguments: &[&str]| {
+        let (command, rest) = arguments.split_first().unwrap();
+        let output =
+            orchestrator().arg(command).arg("--config").arg(&file).args(rest).output().await.unwrap();
+        (output.status.code(), self::text(&output.stderr))
+    };
+    for (arguments, hint) in [
+        (
+            &["call", "wrong/echo"][..],
+            "wrong is left out of the configuration: mcpServers.wrong.comand: unknown key",
+        ),
+        (&["call", "wrong__echo"], "wrong is left out of the configuration"),
+        (&["call", "off/echo"], "off is switched off"),
+        (&["call", "My Notes/echo"], "My Notes is called My-Notes here"),
+        (&["call", "flies/echo"], "there is no server or group flies: did you mean files?"),
+        (&["call", "echo", "--server", "of"], "there is no server or group of: did you mean off?"),
+    ] {
+        let (code, told) = run(arguments).await;
+        let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+        assert_eq!(code, Some(1), "{told}");
+        assert!(last["hint"].as_str().unwrap_or_default().starts_with(hint), "{arguments:?}: {told}");
+    }
+    let (code, told) = run(&["call", "files/ecko"]).await;
+    let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (code, &last["hint"], &last["near"][0]),
+        (Some(1), &Value::Null, &json!("files/echo")),
+        "{told}"
+    );
+    assert_eq!(run(&["tools", "--strict"]).await.0, Some(1), "a server is left out");
+    let picture = orchestrator().args(["watch", "--once", "--config"]).arg(&file).output().await.unwrap();
+    let picture = self::text(&picture.stdout);
+    assert!(picture.contains("(left out: wrong)"), "{picture}");
 }

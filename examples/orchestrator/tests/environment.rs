@@ -16,7 +16,7 @@ use common::{program, servers_json};
 use raw::{Do, RawServer, answer, modern};
 use serde_json::{Value, json};
 
-/// Lists the tools of a server by the orchestrator, in an environment with this proxy.
+/// Lists the tools of a server by the command line, in an environment with this proxy.
 async fn list(server: &str, key: &str, proxy: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("servers.json");

@@ -1,4 +1,4 @@
-//! The picture that `orchestrator watch` shows, drawn from figures that are made up.
+//! The picture that `mcp-troupe watch` shows, drawn from figures that are made up.
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]

@@ -66,11 +66,15 @@ pub async fn run(args: &WatchArgs, stop: &Stop) -> u8 {
     if let Err(code) = args.metrics.serve() {
         return code;
     }
-    let troupe = match start(args.file.path()).await {
-        Ok(troupe) => troupe,
+    let (troupe, absent) = match start(args.file.path()).await {
+        Ok(started) => started,
         Err(code) => return code,
     };
-    let watched = Watched::new(&troupe, args.file.path());
+    let mut watched = Watched::new(&troupe, args.file.path());
+    if absent.left_out().len() > 0 {
+        let left_out: Vec<&str> = absent.left_out().collect();
+        watched.title = format!("{} (left out: {})", watched.title, left_out.join(", "));
+    }
     let code = if args.is_live() {
         let until = async {
             stop.asked().await;

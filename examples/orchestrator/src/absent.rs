@@ -1,0 +1,83 @@
+//! What a configuration names and the troupe does not play: servers that are left out or switched off, and names that became ids.
+
+use std::collections::BTreeMap;
+
+use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Severity, Troupe};
+
+/// Servers that do not play, with the reason, by their ids.
+#[derive(Default)]
+pub struct Absent {
+    left_out: BTreeMap<String, String>,
+    disabled: Vec<String>,
+}
+
+impl Absent {
+    /// Those of a file, whose mistakes are still in it.
+    pub fn of(file: &ConfigFile) -> Self {
+        let reason = |id: &String| {
+            let mistakes = file.diagnostics.iter().filter(|found| found.severity == Severity::Error);
+            let mut own = mistakes.filter(|found| found.server.as_ref() == Some(id));
+            own.next().map_or_else(|| "it has a mistake".to_owned(), |found| found.error.to_string())
+        };
+        Self {
+            left_out: file.left_out.iter().map(|id| (id.clone(), reason(id))).collect(),
+            disabled: file.disabled.clone(),
+        }
+    }
+
+    /// The ids of those that are left out.
+    pub fn left_out(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.left_out.keys().map(String::as_str)
+    }
+
+    /// What to know of a call that found nobody: whoever it names may be here under another name, or not play.
+    pub fn hint(
+        &self,
+        troupe: &Troupe,
+        tool: &str,
+        chosen: Option<&str>,
+        error: &CallError,
+    ) -> Option<String> {
+        let unknown = matches!(
+            error.kind(),
+            CallErrorKind::UnknownTool { .. }
+                | CallErrorKind::UnknownPrompt { .. }
+                | CallErrorKind::NoMatch { .. }
+        );
+        let named = chosen
+            .or_else(|| tool.split_once('/').or_else(|| tool.split_once("__")).map(|(group, _)| group))?;
+        if !unknown {
+            return None;
+        }
+        if let Some(reason) = self.left_out.get(named) {
+            return Some(format!("{named} is left out of the configuration: {reason}"));
+        }
+        if self.disabled.iter().any(|id| id == named) {
+            return Some(format!("{named} is switched off in the configuration (disabled)"));
+        }
+        let servers = troupe.servers();
+        let ids = servers.iter().flat_map(|info| [info.id.as_str(), info.group.as_str()]);
+        let ids: Vec<&str> = ids.chain(self.left_out()).collect();
+        if ids.contains(&named) {
+            return None;
+        }
+        // A name with spaces and the like is an id in which they are replaced.
+        match ids.iter().find(|id| plain(id) == plain(named)) {
+            Some(id) => Some(format!("{named} is called {id} here")),
+            None => {
+                let near = ids.iter().map(|id| (strsim::jaro_winkler(named, id), *id));
+                let near = near.filter(|(likeness, _)| *likeness >= LIKENESS_MIN);
+                let nearest = near.max_by(|one, other| one.0.total_cmp(&other.0))?.1;
+                Some(format!("there is no server or group {named}: did you mean {nearest}?"))
+            }
+        }
+    }
+}
+
+/// Likeness (Jaro-Winkler) below which a name is no suggestion.
+const LIKENESS_MIN: f64 = 0.85;
+
+/// A name without what an id does not tell apart.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
