@@ -399,6 +399,49 @@ async fn a_deadline_that_passes_while_the_server_works_is_unknown() {
 }
 
 #[tokio::test]
+async fn a_page_is_no_answer_however_large_it_is_or_where_it_breaks_off() {
+    for (status, content, cut) in [
+        ("404 Not Found", "content-type: text/html", 0),
+        ("404 Not Found", "content-type: text/html", 9),
+        ("403 Forbidden", "content-type: text/plain", 0),
+        ("429 Too Many Requests", "content-type: text/plain", 9),
+    ] {
+        let refusing = server(move |_| {
+            let whole = answer(status, &[content], &format!("Nothing is here. {}", "x".repeat(100_000)));
+            Do::Send(whole[..whole.len() - cut].to_owned())
+        })
+        .await;
+        let good = server(|asked| Do::Send(whole(&result(id(asked), "done")))).await;
+        let replicas =
+            [("a", &refusing), ("b", &good)].map(|(id, server)| Server::http(id, server.url()).group("g"));
+        let troupe = ready(replicas).await;
+        for _ in 0..4 {
+            let reply = troupe.call(Call::tool("t")).await.unwrap();
+            assert_eq!(reply.server.as_str(), "b", "{status} {content}");
+        }
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_with_a_redirection_is_the_answer_and_the_call_is_sent_nowhere_else() {
+    for status in ["307 Temporary Redirect", "308 Permanent Redirect"] {
+        let executions = super::Executions::default();
+        let count = executions.clone();
+        let moved = server(move |asked| {
+            count.add();
+            let body = result(id(asked), "done").to_string();
+            Do::Send(answer(status, &["content-type: application/json", "location: /elsewhere"], &body))
+        })
+        .await;
+        let troupe = ready([Server::http("s", moved.url())]).await;
+        assert_eq!(troupe.call(Call::tool("t")).await.unwrap().text().unwrap(), "done");
+        assert_eq!(executions.count(), 1, "{status}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_comes_with_a_status_about_the_server_and_is_not_read_whole_moves_no_call_to_a_replica()
  {
     let mut wrong = Vec::new();
@@ -415,6 +458,11 @@ async fn an_answer_that_comes_with_a_status_about_the_server_and_is_not_read_who
             ("large", "content-type: application/json", 100_000, 0),
             ("an event", "content-type: text/event-stream", 10, 0),
             ("of no type", "x-none: 1", 10, 0),
+            ("cut under another type", "content-type: text/html", 100, 20),
+            ("large under another type", "content-type: text/html", 100_000, 0),
+            ("compressed", "content-type: application/json\r\ncontent-encoding: gzip", 10, 0),
+            ("behind a byte order mark, cut", "content-type: application/json", 100, 21),
+            ("one of several", "content-type: application/json", 10, 1),
         ] {
             let executions = super::Executions::default();
             let start = || {
@@ -424,8 +472,14 @@ async fn an_answer_that_comes_with_a_status_about_the_server_and_is_not_read_who
                     let message = format!("charged the card, {}", "x".repeat(size));
                     let error = json!({"code": -32050, "message": message});
                     let mut body = json!({"jsonrpc": "2.0", "id": id(asked), "error": error}).to_string();
-                    if what == "an event" {
-                        body = format!("data: {body}\n\n");
+                    match what {
+                        "an event" => body = format!("data: {body}\n\n"),
+                        "behind a byte order mark, cut" => body = format!("\u{feff}{body}"),
+                        "one of several" => {
+                            let other = json!({"jsonrpc": "2.0", "id": 900_000, "result": {}});
+                            body = format!("[{body},{other}] ");
+                        }
+                        _ => {}
                     }
                     let headers: Vec<&str> =
                         [content, more].into_iter().filter(|line| !line.is_empty()).collect();

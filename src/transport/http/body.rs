@@ -15,6 +15,20 @@ pub(super) enum Collected {
     Broken(String),
 }
 
+/// Reads a body into `gathered`, up to so many bytes. Whether that is all of it.
+pub(super) async fn beginning(mut body: Incoming, limit: usize, gathered: &mut BytesMut) -> bool {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        let piece = frame.into_data().unwrap_or_default();
+        let room = limit.saturating_sub(gathered.len());
+        gathered.extend_from_slice(&piece[..piece.len().min(room)]);
+        if piece.len() > room {
+            return false;
+        }
+    }
+    true
+}
+
 /// Reads a body of at most `limit` bytes.
 pub(super) async fn collect(headers: &HeaderMap, mut body: Incoming, limit: usize) -> Collected {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());

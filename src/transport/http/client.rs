@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::HttpOptions;
 use super::refused::Said;
+use super::{HttpOptions, head};
 use crate::config::shown_url;
 use crate::duration::TIME_MAX;
 use crate::transport::tls::Tls;
@@ -227,7 +227,12 @@ impl Client {
         loop {
             let answer = self.send_once(request.clone(), harmless).await?;
             match redirection(request.uri(), answer.status(), answer.headers()) {
-                Some(there) if followed < REDIRECTIONS_MAX => *request.uri_mut() = there,
+                // With a message the server may have answered where it is, whatever it says of another place.
+                Some(there)
+                    if followed < REDIRECTIONS_MAX && (harmless || !has_message(answer.headers())) =>
+                {
+                    *request.uri_mut() = there;
+                }
                 Some(_) | None => return Ok(answer),
             }
             followed += 1;
@@ -274,6 +279,11 @@ fn rest_before(error: &ClientError) -> Option<Duration> {
     let mut told = Extensions::new();
     connected.get_extras(&mut told);
     told.get::<Used>()?.rested()
+}
+
+/// Whether an answer comes with what may be a message.
+fn has_message(headers: &HeaderMap) -> bool {
+    matches!(head::content_type(headers).as_str(), "application/json" | "text/event-stream")
 }
 
 /// Where an answer sends its request, if that is the same origin and the request stays as it is (307, 308).

@@ -8,8 +8,18 @@
 //! believed with any status that says that the request was not carried out, where it speaks of an unknown session and of
 //! nothing else: *Invalid session*, but not *the browser session not found*.
 //!
-//! What may be the answer to a call and cannot be read as one (too large, cut off, events) is believed in nothing: by the status
-//! the call was not carried out, by what may stand there it was.
+//! What may be the answer to a call and cannot be read as one is believed in nothing: by the status the call was not carried out, by
+//! what may stand there it was. Whether it may be is seen by how the body begins, not by its type alone, since servers give any type:
+//!
+//! | the body | what it is |
+//! | --- | --- |
+//! | is compressed | unread; nothing where its type is that of a page or a picture |
+//! | is one JSON-RPC answer, as it is or as an event | that answer |
+//! | is a list or a stream of several, or has an id and neither result nor error | unread |
+//! | begins as JSON or as events, and is cut off, over 64 KiB, no JSON or no UTF-8 | unread |
+//! | is another JSON object | the sentence in its `detail`, `message`, `title` or `reason`, if it has one |
+//! | begins otherwise, such as a page or a sentence | that sentence; nothing where it is cut off or over 64 KiB |
+//! | never comes | unread; nothing where its type is that of a page or a picture |
 //!
 //! | who | status | body |
 //! | --- | --- | --- |
@@ -26,12 +36,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::body::Incoming;
+use serde::de::IgnoredAny;
 use tokio::time::timeout;
 
-use super::body::{Collected, collect};
+use super::body::beginning;
 use super::head;
 use super::sse::Events;
 use crate::error::RpcError;
@@ -40,6 +51,9 @@ use crate::protocol::envelope::{Incoming as Message, Response as Answer, decode}
 
 /// The most of a refusal's body that is read for a message in it.
 pub(super) const REFUSAL_BYTES_MAX: usize = 64 << 10;
+
+/// Some servers put it before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How long the body of a refusal is waited for. It comes with its head, unless something is wrong.
 const REFUSAL_WAIT: Duration = Duration::from_secs(5);
@@ -89,56 +103,101 @@ pub(super) enum Said {
     Nothing,
 }
 
+/// A body, as far as it was read.
+struct Body {
+    content_type: String,
+    /// It is compressed, or the like, which was not asked for.
+    encoded: bool,
+    bytes: Bytes,
+    whole: bool,
+}
+
 impl Said {
-    /// Reads a body.
+    /// Reads a body, as much of it as there is room and time for.
     pub async fn read(headers: &HeaderMap, body: Incoming) -> Self {
-        let collected = timeout(REFUSAL_WAIT, collect(headers, body, REFUSAL_BYTES_MAX)).await;
-        match collected {
-            Ok(Collected::Whole(body)) => Self::of(&head::content_type(headers), body),
-            Ok(Collected::TooLarge | Collected::Broken(_)) | Err(_) => {
-                if is_page(&head::content_type(headers)) { Self::Nothing } else { Self::Unread }
-            }
+        let mut gathered = BytesMut::new();
+        let whole = timeout(REFUSAL_WAIT, beginning(body, REFUSAL_BYTES_MAX, &mut gathered)).await;
+        let body = Body {
+            content_type: head::content_type(headers),
+            encoded: head::encoding(headers).is_some(),
+            bytes: gathered.freeze(),
+            whole: whole == Ok(true),
+        };
+        Self::of(body)
+    }
+
+    fn of(body: Body) -> Self {
+        let Body { content_type, encoded, bytes, whole } = body;
+        if encoded {
+            // It cannot be read, and a page is none whatever is in it.
+            let nothing = is_page(&content_type) || whole && bytes.is_empty();
+            return if nothing { Self::Nothing } else { Self::Unread };
+        }
+        let bytes =
+            if bytes.starts_with(BYTE_ORDER_MARK) { bytes.slice(BYTE_ORDER_MARK.len()..) } else { bytes };
+        // Events and messages come under other types, and under none, as well.
+        let fields = [&b"data:"[..], b"event:", b"id:"];
+        if content_type == "text/event-stream" || fields.iter().any(|field| bytes.starts_with(field)) {
+            return Self::of_events(&bytes, whole);
+        }
+        let first = bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace());
+        match (first, whole) {
+            (Some(b'{' | b'['), true) => Self::of_json(bytes),
+            (Some(b'{' | b'['), false) => Self::Unread,
+            // What begins otherwise is no message, wherever it would have gone on to.
+            (Some(_), false) => Self::Nothing,
+            (Some(_) | None, true) if content_type == "application/json" => Self::Nothing,
+            (Some(_) | None, true) => String::from_utf8(bytes.into()).map_or(Self::Nothing, Self::Words),
+            (None, false) if is_page(&content_type) => Self::Nothing,
+            (None, false) => Self::Unread,
         }
     }
 
-    fn of(content_type: &str, body: Bytes) -> Self {
-        // Events and messages come under other types, and under none, as well.
-        if content_type == "text/event-stream"
-            || [&b"data:"[..], b"event:"].iter().any(|field| body.starts_with(field))
-        {
-            return Self::of_events(&body);
-        }
-        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-        if content_type != "application/json" && !matches!(first, Some(b'{' | b'[')) {
-            return String::from_utf8(body.into()).map_or(Self::Nothing, Self::Words);
-        }
-        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
-        if !is_json && matches!(first, Some(b'{' | b'[')) {
+    /// Of an object or a list that is whole.
+    fn of_json(body: Bytes) -> Self {
+        let is_json =
+            std::str::from_utf8(&body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+        if !is_json {
             return Self::Unread;
         }
-        let mut answer = None;
+        let (mut answers, mut hollow) = (Vec::new(), false);
         let decoded = decode(body.clone(), |message| match message {
-            Message::Response(Answer { id, outcome }) => answer = Some((id, outcome.err())),
+            Message::Response(Answer { id, outcome }) => answers.push((id, outcome.err())),
             // Some servers make up an id, such as "server-error", where they know of none.
-            Message::Foreign { outcome, .. } => answer = Some((None, outcome.err())),
-            Message::Hollow { .. } | Message::Request { .. } | Message::Notification { .. } => {}
+            Message::Foreign { outcome, .. } => answers.push((None, outcome.err())),
+            // It has an id and says nothing: whoever wrote it has read the request.
+            Message::Hollow { .. } => hollow = true,
+            Message::Request { .. } | Message::Notification { .. } => {}
         });
-        match (decoded, answer) {
-            (Ok(()), Some((to, error))) => Self::Answer { frame: body, to, error },
-            (Ok(()) | Err(_), _) => Self::sentence(&body),
+        match (decoded, answers.len()) {
+            (Ok(()), 1) if !hollow => {
+                let (to, error) = answers.remove(0);
+                Self::Answer { frame: body, to, error }
+            }
+            (Ok(()), 0) if !hollow => Self::sentence(&body),
+            // Of several, one may be the answer.
+            (Ok(()), _) => Self::Unread,
+            (Err(_), _) => Self::sentence(&body),
         }
     }
 
-    /// Of the events of a stream. What is no whole answer may have been one.
-    fn of_events(body: &Bytes) -> Self {
+    /// Of the events of a stream. What is no whole answer may have been one, and of several any.
+    fn of_events(body: &Bytes, whole: bool) -> Self {
         let mut events = Events::new(REFUSAL_BYTES_MAX);
         events.feed(body);
+        let mut found = None;
         while let Ok(Some(event)) = events.next() {
-            if let answer @ Self::Answer { .. } = Self::of("application/json", event.data) {
-                return answer;
+            match Self::of_json(event.data) {
+                answer @ Self::Answer { .. } if found.is_none() => found = Some(answer),
+                Self::Answer { .. } => return Self::Unread,
+                Self::Words(_) | Self::Unread | Self::Nothing => {}
             }
         }
-        if body.trim_ascii().is_empty() { Self::Nothing } else { Self::Unread }
+        match found {
+            Some(answer) => answer,
+            None if whole && body.trim_ascii().is_empty() => Self::Nothing,
+            None => Self::Unread,
+        }
     }
 
     /// The sentence in an object as frameworks for the web write it in place of a message.
@@ -226,8 +285,18 @@ fn is_about_it(words: &str, session: &HeaderValue) -> bool {
 mod tests {
     use super::*;
 
+    fn of(content_type: &str, bytes: impl AsRef<[u8]>) -> Said {
+        let bytes = Bytes::copy_from_slice(bytes.as_ref());
+        Said::of(Body { content_type: content_type.to_owned(), encoded: false, bytes, whole: true })
+    }
+
+    fn cut_off(content_type: &str, bytes: impl AsRef<[u8]>) -> Said {
+        let bytes = Bytes::copy_from_slice(bytes.as_ref());
+        Said::of(Body { content_type: content_type.to_owned(), encoded: false, bytes, whole: false })
+    }
+
     fn believed(status: u16, content_type: &str, body: &str) -> bool {
-        let said = Said::of(content_type, Bytes::copy_from_slice(body.as_bytes()));
+        let said = of(content_type, body);
         let session = HeaderValue::from_static("s-1f00");
         said.knows_no_session(StatusCode::from_u16(status).expect("a status"), &session, true)
     }
@@ -287,7 +356,7 @@ mod tests {
         let answer = error("7", -32050, "charged the card");
         let event = format!("event: message\ndata: {answer}\n\n");
         for content_type in [JSON, "text/event-stream", "text/plain", "application/problem+json", ""] {
-            let said = |body: &str| Said::of(content_type, Bytes::copy_from_slice(body.as_bytes()));
+            let said = |body: &str| of(content_type, body);
             let whole = said(if content_type == "text/event-stream" { &event } else { &answer });
             assert!(matches!(whole, Said::Answer { to: Some(7), .. }), "{content_type}: {whole:?}");
             assert!(whole.may_answer(7) && !whole.may_answer(8), "{content_type}");
@@ -296,8 +365,47 @@ mod tests {
                 assert!(!believed(404, content_type, cut), "{content_type}: {cut}");
             }
         }
-        assert!(matches!(Said::of("", Bytes::from(event)), Said::Answer { to: Some(7), .. }));
-        assert_eq!(Said::of("text/event-stream", Bytes::new()), Said::Nothing);
+        assert!(matches!(of("", event), Said::Answer { to: Some(7), .. }));
+        assert_eq!(of("text/event-stream", ""), Said::Nothing);
+    }
+
+    #[test]
+    fn what_a_body_is_taken_for_is_seen_by_how_it_begins() {
+        let answer = error("7", -32050, "charged the card");
+        let event = format!("data: {answer}\n\n");
+        for content_type in [JSON, "text/html", "text/plain", "application/octet-stream", ""] {
+            let marked = [BYTE_ORDER_MARK, answer.as_bytes()].concat();
+            assert!(matches!(of(content_type, &marked), Said::Answer { to: Some(7), .. }), "{content_type}");
+            let no_text = [&answer.as_bytes()[..40], b"\xff\xfe", &answer.as_bytes()[40..]].concat();
+            let other = error("8", -1, "x");
+            let unread: [&[u8]; 5] = [
+                &no_text,
+                br#"{"jsonrpc":"2.0","id":7}"#,
+                format!("[{answer},{other}]").into_bytes().leak(),
+                format!("{event}data: {other}\n\n").into_bytes().leak(),
+                format!("id: 3\n{}", &event[..20]).into_bytes().leak(),
+            ];
+            for body in unread {
+                assert_eq!(of(content_type, body), Said::Unread, "{content_type} {body:?}");
+            }
+            for body in [&answer[..30], "  {", "[", "\u{feff}{\"jsonrpc\"", "data: {", "id: 1\ndata:"] {
+                assert_eq!(cut_off(content_type, body), Said::Unread, "{content_type} {body}");
+            }
+            for body in ["<html>", "Bad Gateway: ", "\"a text", "<!doctype html><title>{"] {
+                assert_eq!(cut_off(content_type, body), Said::Nothing, "{content_type} {body}");
+            }
+            let page = content_type == "text/html";
+            let nothing_came = if page { Said::Nothing } else { Said::Unread };
+            assert_eq!(cut_off(content_type, ""), nothing_came, "{content_type}");
+            let body = |bytes: &'static [u8]| Body {
+                content_type: content_type.to_owned(),
+                encoded: true,
+                bytes: Bytes::from_static(bytes),
+                whole: true,
+            };
+            assert_eq!(Said::of(body(b"\x1f\x8b\x08")), nothing_came, "{content_type}");
+            assert_eq!(Said::of(body(b"")), Said::Nothing, "{content_type}");
+        }
     }
 
     #[test]
@@ -370,7 +478,7 @@ mod tests {
     fn a_stream_that_has_no_address_is_no_lost_session_unless_the_server_says_so() {
         let session = HeaderValue::from_static("s-1f00");
         let told = |content_type, body: &'static str| {
-            let said = Said::of(content_type, Bytes::from_static(body.as_bytes()));
+            let said = of(content_type, body);
             said.knows_no_session(StatusCode::NOT_FOUND, &session, false)
         };
         assert!(!told("", "") && !told("text/html", "<html>Cannot GET /mcp</html>"));
