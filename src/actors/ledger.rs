@@ -259,6 +259,11 @@ impl Latencies {
         self.ewma_us = Some(self.ewma_us.map_or(sample, |mean| mean + EWMA_ALPHA * (sample - mean)));
     }
 
+    /// How long an answer takes on average, the latest the most. None where there was none.
+    pub fn usual(&self) -> Option<Duration> {
+        self.ewma_us.map(|us| Duration::from_secs_f64(us / 1e6))
+    }
+
     /// Adds the samples of another life. Each sample weighs the same in the average, whichever life took it.
     fn add(&mut self, other: &Self) {
         let (ours, theirs) = (self.histogram.len() as f64, other.histogram.len() as f64);

@@ -1,6 +1,7 @@
 //! Which ends of an attempt say something about the health of its server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::{AttemptEnd, OutcomeClass};
 use crate::error::RpcError;
@@ -38,6 +39,20 @@ pub fn classify(end: &AttemptEnd) -> OutcomeClass {
     }
 }
 
+/// How an attempt counts that took so long, where the server usually takes `usual` to answer.
+///
+/// A deadline that passes sooner than that says more of the caller than of the server, and one caller without patience must not
+/// open the breaker for all others. What the server has never answered has no usual time: there each deadline counts.
+pub fn counted(
+    end: &AttemptEnd,
+    class: OutcomeClass,
+    took: Duration,
+    usual: Option<Duration>,
+) -> OutcomeClass {
+    let impatient = *end == AttemptEnd::DeadlineExceeded && usual.is_some_and(|usual| took < usual);
+    if impatient { OutcomeClass::Ignored } else { class }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +82,16 @@ mod tests {
     fn a_servers_own_failure_counts() {
         assert_eq!(classify(&rpc(-32603)), OutcomeClass::Failure);
         assert_eq!(classify(&AttemptEnd::DeadlineExceeded), OutcomeClass::Failure);
+    }
+
+    #[test]
+    fn a_deadline_shorter_than_the_servers_usual_time_says_nothing_of_it() {
+        let (ms, failure) = (Duration::from_millis, OutcomeClass::Failure);
+        let of = |end: &AttemptEnd, took, usual| counted(end, failure, ms(took), usual);
+        let late = AttemptEnd::DeadlineExceeded;
+        assert_eq!(of(&late, 1, Some(ms(20))), OutcomeClass::Ignored);
+        assert_eq!(of(&late, 20, Some(ms(20))), failure);
+        assert_eq!(of(&late, 1, None), failure, "it has never answered");
+        assert_eq!(of(&AttemptEnd::InvalidResponse(String::new()), 1, Some(ms(20))), failure);
     }
 }

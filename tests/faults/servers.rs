@@ -47,6 +47,32 @@ async fn a_lost_call_says_that_its_outcome_is_unknown_and_a_safe_one_is_answered
     end(troupe).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_caller_without_patience_opens_the_breaker_for_nobody_and_a_server_that_hangs_opens_it() {
+    let usual = Script::After(Duration::from_millis(50), Box::new(Script::Echo));
+    let (server, connector) = ScriptedServer::builder().tool("t", usual).start_in_memory();
+    let builder = Troupe::builder().server_via(Server::custom("s"), connector);
+    let troupe = builder.start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let call = || Call::tool("t");
+    troupe.call(call()).await.unwrap();
+    for _ in 0..50 {
+        troupe.call(call().timeout(Duration::from_millis(1))).await.unwrap_err();
+        troupe.call(call()).await.unwrap();
+    }
+    for _ in 0..50 {
+        troupe.call(call().timeout(Duration::from_millis(1))).await.unwrap_err();
+    }
+    troupe.call(call()).await.unwrap();
+    server.set_script("t", Script::Silence);
+    for _ in 0..5 {
+        troupe.call(call().timeout(Duration::from_millis(100))).await.unwrap_err();
+    }
+    let refused = troupe.call(call()).await.unwrap_err();
+    assert!(matches!(refused.kind(), CallErrorKind::Unavailable { .. }), "{refused}");
+    end(troupe).await;
+}
+
 #[tokio::test]
 async fn a_server_that_comes_back_gets_calls_again() {
     let (mut a, _b, troupe) = two_replicas().await;
