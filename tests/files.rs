@@ -38,7 +38,7 @@ fn write(path: &Path, text: impl ToString) {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_used_refuses_its_server_by_its_key_and_changes_nothing() {
+async fn a_file_that_cannot_be_used_refuses_its_server_by_its_key_and_nothing_else() {
     let started = Troupe::builder().server(without_its_file("a")).start().await;
     assert!(started.unwrap_err().to_string().starts_with("a.tls.caFile: "));
     let server = scripted().await;
@@ -51,11 +51,23 @@ async fn a_file_that_cannot_be_used_refuses_its_server_by_its_key_and_changes_no
     let other = json!({"b": {"url": "https://127.0.0.1:1/mcp", "tls": {"caFile": "/nowhere/ca.pem"}}});
     let left_out = file(other);
     assert_eq!(left_out.diagnostics[0].error.key, "mcpServers.b.tls.caFile");
-    // As where the file vanishes after the configuration was read.
-    let mut vanished = file(json!({}));
-    vanished.servers.push(without_its_file("b"));
-    let refused = troupe.apply(vanished).await.unwrap_err();
+    // As where the file vanishes after the configuration was read: it costs its server, or the whole where that is strict.
+    let vanished = |strict: bool| {
+        let mut vanished = file(json!({"s": {"url": server.url()}}));
+        vanished.settings.strict = strict;
+        vanished.servers.push(without_its_file("b"));
+        vanished
+    };
+    let applied = troupe.apply(vanished(false)).await.unwrap();
+    assert_eq!(applied.left_out, ["b"]);
+    assert_eq!(applied.unchanged, ["s"]);
+    let refused = troupe.apply(vanished(true)).await.unwrap_err();
     assert!(matches!(refused, ApplyError::Config(error) if error.key == "mcpServers.b.tls.caFile"));
+    let started = Troupe::builder().config(vanished(false)).start().await.unwrap();
+    started.ready(Readiness::All).await.unwrap();
+    assert_eq!(started.servers().len(), 1);
+    end(started).await;
+    assert!(Troupe::builder().config(vanished(true)).start().await.is_err());
     assert!(troupe.call(echo()).await.is_ok());
     assert_eq!(troupe.servers().len(), 1);
     end(troupe).await;

@@ -1,5 +1,6 @@
 //! Sets up a troupe.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -63,6 +64,8 @@ struct GivenSource {
 pub struct TroupeBuilder {
     settings: Settings,
     servers: Vec<(Server, Option<Arc<dyn Connector>>)>,
+    /// Those of them that a configuration describes, by their ids: a mistake costs one of these alone.
+    of_file: BTreeSet<String>,
     extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
     classifier: Classifier,
     handlers: Handlers,
@@ -82,6 +85,7 @@ impl TroupeBuilder {
         Self {
             settings: Settings::default(),
             servers: Vec::new(),
+            of_file: BTreeSet::new(),
             extra: Vec::new(),
             classifier: Arc::new(classify),
             handlers: Handlers::default(),
@@ -138,6 +142,7 @@ impl TroupeBuilder {
         for config in &file.sources {
             self = self.add_source(config.name.clone(), source_named(config), config.rules.clone());
         }
+        self.of_file.extend(file.servers.iter().map(|server| server.id().to_owned()));
         self.servers.extend(file.servers.into_iter().map(|server| (server, None)));
         self
     }
@@ -258,6 +263,7 @@ impl TroupeBuilder {
         let Self {
             settings,
             servers,
+            of_file,
             extra,
             classifier,
             handlers,
@@ -293,6 +299,14 @@ impl TroupeBuilder {
         let mut registrations: Vec<Registration> = Vec::with_capacity(count);
         for (order, (server, connector)) in servers.into_iter().enumerate() {
             let origin = Origin::Configured;
+            if of_file.contains(server.id())
+                && !settings.strict
+                && let Some(error) = wrong.remove(server.id())
+            {
+                // A file that was there when the configuration was read may be gone by now.
+                tracing::warn!(server = server.id(), "left out: {}", error.under("mcpServers"));
+                continue;
+            }
             let registration = Registration::of(server, connector, &settings, order, origin, tasks.alive())?;
             if let Some(error) = wrong.remove(registration.spec.id.as_str()) {
                 return Err(error.into());

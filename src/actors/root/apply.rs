@@ -100,9 +100,9 @@ impl RootState {
             Ending::Draining | Ending::Drained { .. } => return Err(ApplyError::Closed),
         }
         let ConfigFile {
-            servers,
+            mut servers,
             disabled: _,
-            left_out,
+            mut left_out,
             repeated: _,
             diagnostics: _,
             sources,
@@ -110,6 +110,15 @@ impl RootState {
             loose: _,
         } = file;
         wanted.check().map_err(|error| error.under("troupe"))?;
+        if !wanted.strict {
+            // A file that was there when the configuration was read may be gone by now. That costs its server alone.
+            servers.retain(|server| {
+                let Some(error) = wrong.get(server.id()) else { return true };
+                tracing::warn!(server = server.id(), "left out: {}", error.clone().under("mcpServers"));
+                left_out.push(server.id().to_owned());
+                false
+            });
+        }
         (self.strategies)().select(&wanted.strategy)?;
         let settings = self.settings.turned_into(&wanted);
         let mut specs: Vec<ServerSpec> = Vec::with_capacity(servers.len());
