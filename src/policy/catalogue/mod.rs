@@ -180,7 +180,13 @@ impl Catalogue {
         for (offer, tool) in
             servers.iter().flat_map(|offer| offer.offer.blocked.iter().map(move |tool| (offer, tool)))
         {
-            blocked.entry(tool.name.clone()).or_default().push((offer.group.clone(), offer.server.clone()));
+            // Models ask for it by the names that they would see.
+            let group = offer.group.as_str();
+            let exposed =
+                [false, true].map(|ambiguous| crate::policy::names::exposed(group, &tool.name, ambiguous));
+            for name in std::iter::once(tool.name.clone()).chain(exposed) {
+                blocked.entry(name).or_default().push((offer.group.clone(), offer.server.clone()));
+            }
         }
         let tools = Shelf::merge(&servers, &prefixes);
         Self {
@@ -262,7 +268,7 @@ impl Catalogue {
         self.readers.contains(server)
     }
 
-    /// Servers that offer a tool of this name, bare or qualified, and whose definition of it is not what its pin says.
+    /// Servers that offer a tool of this name, bare, qualified or exposed, and whose definition of it is not what its pin says.
     pub(crate) fn blocked(&self, name: &str) -> impl Iterator<Item = &ServerId> {
         let (group, bare) = name.split_once('/').map_or((None, name), |(group, bare)| (Some(group), bare));
         let offering = self.blocked.get(bare).into_iter().flatten();
@@ -614,7 +620,9 @@ mod tests {
         assert!(matches!(catalogue.resolve("write", None, |_| true), Resolution::Unknown));
         let blocked = |name: &str| catalogue.blocked(name).map(ServerId::as_str).collect::<Vec<_>>();
         assert_eq!((blocked("write"), blocked("beta/write")), (vec!["b1"], vec!["b1"]));
+        assert_eq!(blocked("beta__write"), ["b1"]);
         assert!(blocked("alpha/write").is_empty() && blocked("read").is_empty());
+        assert!(blocked("alpha__write").is_empty());
     }
 
     #[test]
