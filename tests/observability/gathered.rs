@@ -7,10 +7,10 @@ use mcp_troupe::{Call, CallErrorKind, Event, EventStream, Server, Troupe};
 use tokio::task::JoinSet;
 
 use super::common::{end, event, kind, ready};
-use super::in_memory;
+use super::{Alone, in_memory};
 
 /// A server that holds one call, and four that wait for it.
-async fn full() -> (ScriptedServer, Troupe, JoinSet<()>) {
+async fn full() -> (Alone, Troupe, JoinSet<()>) {
     let (server, troupe) = in_memory([("hold", Script::Hold)], |settings| {
         settings.pool.max = 1;
         settings.pool.in_flight_max = 1;

@@ -10,6 +10,7 @@ const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 #[tokio::test]
 async fn every_era_and_dialect_carries_the_trace_context_beside_the_hosts_entries() {
+    let _alone = super::alone().await;
     let meta = || ScriptedServer::builder().tool("meta", Script::Meta);
     let modern = meta().start().await;
     let legacy = meta().era(ScriptedEra::Legacy).start().await;
@@ -38,6 +39,7 @@ async fn every_era_and_dialect_carries_the_trace_context_beside_the_hosts_entrie
 
 #[tokio::test]
 async fn a_wrong_trace_context_is_one_typed_error_and_nothing_is_sent() {
+    let _alone = super::alone().await;
     let server = ScriptedServer::builder().tool("meta", Script::Meta).start().await;
     let troupe = ready([Server::websocket("s", server.url())]).await;
     for (call, wrong) in [
