@@ -518,7 +518,9 @@ impl<R: FnMut(Report)> Pump<R> {
         }
         self.report.listened.push(match outcome {
             Ok(()) => Listened::Subscribed { uri },
-            Err(reason) => Listened::Refused { uri, reason: cut(reason, TEXT_BYTES_MAX) },
+            Err(reason) => {
+                Listened::Refused { uri, reason: cut(self.redacts.redact(reason), TEXT_BYTES_MAX) }
+            }
         });
     }
 
@@ -671,7 +673,7 @@ impl<R: FnMut(Report)> Pump<R> {
     /// A frame came that cannot be read. The request that it answers, where that is known, ends with it: nothing else will
     /// come. It is told in any case.
     fn unreadable(&mut self, named: Option<u64>, words: &str, now: Instant) -> Result<(), String> {
-        self.report.violations.note(|| words.to_owned());
+        self.report.violations.note(|| self.redacts.redact(words.to_owned()));
         match named.filter(|id| self.in_flight.contains_key(id)) {
             Some(id) => {
                 self.link.answered(id);
@@ -833,12 +835,14 @@ impl<R: FnMut(Report)> Pump<R> {
         };
         let latency = now.saturating_duration_since(sent_at);
         let end = match failure {
-            Failure::NotCarriedOut(reason) => AttemptEnd::ConnectionLost { reason, sent: false },
-            Failure::SessionLost(reason) => AttemptEnd::SessionLost { reason },
+            Failure::NotCarriedOut(reason) => {
+                AttemptEnd::ConnectionLost { reason: self.redacts.redact(reason), sent: false }
+            }
+            Failure::SessionLost(reason) => AttemptEnd::SessionLost { reason: self.redacts.redact(reason) },
             Failure::Refused(refusal) => AttemptEnd::Refused(refusal),
             Failure::Invalid(reason) => AttemptEnd::InvalidResponse(self.redacts.redact(reason)),
             Failure::BrokenOff(reason) => {
-                let end = AttemptEnd::ConnectionLost { reason, sent: true };
+                let end = AttemptEnd::ConnectionLost { reason: self.redacts.redact(reason), sent: true };
                 // What was on its way together and breaks together is one failure for the breaker.
                 let alone = id >= self.incident;
                 if alone {

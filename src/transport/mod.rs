@@ -20,6 +20,8 @@ use crate::token::TokenError;
 mod address;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(any(feature = "http", feature = "stdio", feature = "websocket"))]
+mod mask;
 #[cfg(feature = "stdio")]
 pub mod stdio;
 #[cfg(any(feature = "http", feature = "websocket"))]
@@ -403,6 +405,9 @@ pub(crate) fn connector(
     #[cfg(any(feature = "http", feature = "websocket"))]
     let tokens =
         || spec.tokens.clone().map(|source| tokens::Tokens::start(spec.id.to_string(), source, alive));
+    // Secrets of headers, and what references in them and in the URL stood for.
+    #[cfg(any(feature = "http", feature = "websocket"))]
+    let mask = |headers| mask::Mask::of(mask::header_words(headers).iter().chain(&spec.looked_up));
     #[cfg(not(any(feature = "http", feature = "websocket")))]
     drop(alive);
     match &spec.endpoint {
@@ -415,7 +420,9 @@ pub(crate) fn connector(
                 tls: spec.tls.clone(),
                 message_bytes_max: settings.limits.message_bytes_max,
             };
-            Ok(Arc::new(websocket::WebSocketConnector::new(options)?.with_tokens(tokens())))
+            Ok(Arc::new(
+                websocket::WebSocketConnector::new(options)?.with_tokens(tokens()).masking(mask(headers)),
+            ))
         }
         #[cfg(not(feature = "websocket"))]
         Endpoint::WebSocket { .. } => missing("WebSocket", "websocket", settings),
@@ -431,7 +438,7 @@ pub(crate) fn connector(
                 stream: spec.stream,
                 ..http::HttpOptions::new(url.clone())
             };
-            Ok(Arc::new(http::HttpConnector::new(options)?.with_tokens(tokens())))
+            Ok(Arc::new(http::HttpConnector::new(options)?.with_tokens(tokens()).masking(mask(headers))))
         }
         #[cfg(not(feature = "http"))]
         Endpoint::Http { .. } => missing("Streamable HTTP", "http", settings),

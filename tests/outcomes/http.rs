@@ -425,13 +425,18 @@ async fn a_page_is_no_answer_however_large_it_is_or_where_it_breaks_off() {
 
 #[tokio::test]
 async fn an_answer_that_comes_with_a_redirection_is_the_answer_and_the_call_is_sent_nowhere_else() {
-    for status in ["307 Temporary Redirect", "308 Permanent Redirect"] {
+    for (status, content) in [
+        ("307 Temporary Redirect", "content-type: application/json"),
+        ("308 Permanent Redirect", "content-type: application/json"),
+        ("307 Temporary Redirect", "content-type: text/plain"),
+        ("307 Temporary Redirect", "x-none: 1"),
+    ] {
         let executions = super::Executions::default();
         let count = executions.clone();
         let moved = server(move |asked| {
             count.add();
             let body = result(id(asked), "done").to_string();
-            Do::Send(answer(status, &["content-type: application/json", "location: /elsewhere"], &body))
+            Do::Send(answer(status, &[content, "location: /elsewhere"], &body))
         })
         .await;
         let troupe = ready([Server::http("s", moved.url())]).await;
@@ -463,6 +468,8 @@ async fn an_answer_that_comes_with_a_status_about_the_server_and_is_not_read_who
             ("compressed", "content-type: application/json\r\ncontent-encoding: gzip", 10, 0),
             ("behind a byte order mark, cut", "content-type: application/json", 100, 21),
             ("one of several", "content-type: application/json", 10, 1),
+            ("beside what is none", "content-type: application/json", 10, 1),
+            ("compressed under another type", "content-type: text/html\r\ncontent-encoding: gzip", 10, 0),
         ] {
             let executions = super::Executions::default();
             let start = || {
@@ -479,6 +486,7 @@ async fn an_answer_that_comes_with_a_status_about_the_server_and_is_not_read_who
                             let other = json!({"jsonrpc": "2.0", "id": 900_000, "result": {}});
                             body = format!("[{body},{other}] ");
                         }
+                        "beside what is none" => body = format!("[{body},{{}}] "),
                         _ => {}
                     }
                     let headers: Vec<&str> =

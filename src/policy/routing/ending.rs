@@ -88,7 +88,10 @@ impl<P, S> Routing<P, S> {
             AttemptEnd::Result(result) => self.succeed(id, landed, result, now, out),
             AttemptEnd::Rpc(error) => self.failed(id, place, CallErrorKind::Rpc(error), class, now, out),
             AttemptEnd::Refused(refusal) => {
-                if let (RefusalKind::Overloaded, Some(after)) = (refusal.kind, refusal.retry_after) {
+                // With 429 and 503 it speaks of itself, whatever became of this call.
+                let of_itself =
+                    refusal.kind == RefusalKind::Overloaded || matches!(refusal.status, 429 | 503);
+                if let Some(after) = refusal.retry_after.filter(|_| of_itself) {
                     self.pause(place, later(now, after.min(PAUSE_MAX)));
                 }
                 self.failed(id, place, CallErrorKind::Refused(refusal), class, now, out);

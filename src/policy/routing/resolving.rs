@@ -113,7 +113,7 @@ impl<P, S> Routing<P, S> {
     pub(super) fn lacking(&self, id: CallId, lacking: Lacking, now: Instant) -> CallErrorKind {
         let Some(call) = self.calls.get(id).map(|call| &call.call) else { return CallErrorKind::Closed };
         let blocked: Vec<UnavailableServer> = match lacking {
-            Lacking::Tool => self.blocked(&call.tool).take(MISSING_TOLD_MAX).collect(),
+            Lacking::Tool => self.blocked(call).take(MISSING_TOLD_MAX).collect(),
             Lacking::Prompt | Lacking::Resource | Lacking::Other(_) => Vec::new(),
         };
         // Who is leased from is named by itself: that is no question of what servers offer.
@@ -184,9 +184,11 @@ impl<P, S> Routing<P, S> {
         views.filter(is_prospect).any(|view| view.spec.group != *group && !settled(view.added))
     }
 
-    /// Servers that offer the tool, and where it is left out since its pin is broken.
-    fn blocked(&self, tool: &str) -> impl Iterator<Item = UnavailableServer> {
-        self.catalogue.blocked(tool).map(|server| {
+    /// Servers that the call admits and that offer its tool, where it is left out since its pin is broken.
+    fn blocked<'a>(&'a self, call: &'a Call) -> impl Iterator<Item = UnavailableServer> {
+        let admitted =
+            |server: &&ServerId| self.offered(std::slice::from_ref(*server), &call.options().selector);
+        self.catalogue.blocked(&call.tool).filter(admitted).map(|server| {
             let reason = "what it says of the tool is not what its pin says";
             UnavailableServer::new(server.clone(), ServerStatus::Ready, Some(reason.to_owned()), None)
         })

@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use super::HttpOptions;
 use super::refused::Said;
-use super::{HttpOptions, head};
 use crate::config::shown_url;
 use crate::duration::TIME_MAX;
 use crate::transport::tls::Tls;
@@ -179,7 +179,7 @@ impl Client {
     ) -> Result<Reply, Unanswered> {
         match &self.tokens {
             Some(tokens) => self.request_with(tokens, request, call, harmless).await,
-            None => self.send(request, harmless).await.map(Reply::Open),
+            None => self.send(request, harmless).await,
         }
     }
 
@@ -195,7 +195,10 @@ impl Client {
         let none = |error| Unanswered::Unreachable(format!("no token: {error}"));
         let lent = tokens.lend().await.map_err(none)?;
         lent.put(request.headers_mut());
-        let answer = self.send(request.clone(), harmless).await?;
+        let answer = match self.send(request.clone(), harmless).await? {
+            Reply::Open(answer) => answer,
+            refused @ Reply::Refused { .. } => return Ok(refused),
+        };
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(Reply::Open(answer));
         }
@@ -211,30 +214,30 @@ impl Client {
         match tokens.renew(&lent, &head.headers).await {
             Ok(fresh) => {
                 fresh.put(request.headers_mut());
-                self.send(request, harmless).await.map(Reply::Open)
+                self.send(request, harmless).await
             }
             Err(_) => Ok(Reply::Refused { head, said }),
         }
     }
 
-    /// Sends it where the server points to, within its own origin: there method, body and credentials are as good.
-    async fn send(
-        &self,
-        mut request: Request<Body>,
-        harmless: bool,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    /// Sends it where the server points to, within its own origin: there method, body and credentials are as good. What may be the
+    /// answer is one, whatever the server says of another place: it is sent nowhere else, unless it is harmless.
+    async fn send(&self, mut request: Request<Body>, harmless: bool) -> Result<Reply, Unanswered> {
         let mut followed = 0;
         loop {
             let answer = self.send_once(request.clone(), harmless).await?;
-            match redirection(request.uri(), answer.status(), answer.headers()) {
-                // With a message the server may have answered where it is, whatever it says of another place.
-                Some(there)
-                    if followed < REDIRECTIONS_MAX && (harmless || !has_message(answer.headers())) =>
-                {
-                    *request.uri_mut() = there;
+            let there = redirection(request.uri(), answer.status(), answer.headers());
+            let Some(there) = there.filter(|_| followed < REDIRECTIONS_MAX) else {
+                return Ok(Reply::Open(answer));
+            };
+            if !harmless {
+                let (head, body) = answer.into_parts();
+                let said = Said::read(&head.headers, body).await;
+                if matches!(said, Said::Answer { .. } | Said::Unread) {
+                    return Ok(Reply::Refused { head, said });
                 }
-                Some(_) | None => return Ok(answer),
             }
+            *request.uri_mut() = there;
             followed += 1;
         }
     }
@@ -279,11 +282,6 @@ fn rest_before(error: &ClientError) -> Option<Duration> {
     let mut told = Extensions::new();
     connected.get_extras(&mut told);
     told.get::<Used>()?.rested()
-}
-
-/// Whether an answer comes with what may be a message.
-fn has_message(headers: &HeaderMap) -> bool {
-    matches!(head::content_type(headers).as_str(), "application/json" | "text/event-stream")
 }
 
 /// Where an answer sends its request, if that is the same origin and the request stays as it is (307, 308).

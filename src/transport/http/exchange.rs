@@ -36,7 +36,7 @@ use super::sse::{Event, Events, Kind, TooLarge};
 use crate::config::BackoffSettings;
 use crate::error::Delivery;
 use crate::policy::backoff;
-use crate::refusal::RefusalKind;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::transport::{Failure, LinkError};
 
 /// How long a server may take to take a notice. Only the one that ends the handshake is of consequence.
@@ -458,6 +458,10 @@ impl Running {
         }
         if said == Said::Unread && self.call().is_some() && refusal.delivery() != Delivery::Unknown {
             // By its status the call was not carried out; by what may be its answer it was.
+            if refusal.kind == RefusalKind::Overloaded && refusal.retry_after.is_some() {
+                // Others are told when to come again all the same.
+                return self.fail(Failure::Refused(Refusal { kind: RefusalKind::Failed, ..refusal }));
+            }
             let words = format!("{refusal}, with a body that may be the answer and cannot be read");
             return self.fail(Failure::Invalid(words));
         }

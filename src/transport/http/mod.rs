@@ -43,6 +43,7 @@ use super::tokens::Tokens;
 use super::{BoxFuture, Connector, DialError, Link, address};
 use crate::config::{LivenessSettings, ProxyChoice, TlsOptions, shown, shown_url};
 use crate::secret::Secret;
+use crate::transport::mask::{Mask, header_words};
 
 /// How a server is reached over HTTP.
 #[derive(Clone)]
@@ -104,6 +105,7 @@ pub struct HttpConnector {
     shown: String,
     site: Arc<Site>,
     clients: Clients,
+    mask: Mask,
 }
 
 impl fmt::Debug for HttpConnector {
@@ -134,6 +136,12 @@ impl HttpConnector {
         self
     }
 
+    /// The same, with what is taken out of the server's words.
+    pub(super) fn masking(mut self, mask: Mask) -> Self {
+        self.mask = mask;
+        self
+    }
+
     fn with(options: HttpOptions, tls: impl Into<Tls>, proxies: Option<&Matcher>) -> Result<Self, DialError> {
         let uri = address::parse(&options.url, ["http", "https"])?;
         let owner = "the transport itself";
@@ -154,7 +162,12 @@ impl HttpConnector {
             headers.insert(PROXY_AUTHORIZATION, authorization.clone());
         }
         let site = Site::new(uri, headers, &options);
-        Ok(Self { shown: shown_url(&options.url), site: Arc::new(site), clients })
+        Ok(Self {
+            shown: shown_url(&options.url),
+            site: Arc::new(site),
+            clients,
+            mask: Mask::of(header_words(&options.headers).iter()),
+        })
     }
 }
 
@@ -168,6 +181,10 @@ impl Connector for HttpConnector {
 
     fn endpoint(&self) -> String {
         self.shown.clone()
+    }
+
+    fn redact(&self, text: String) -> String {
+        self.mask.text(text)
     }
 
     fn mirrors(&self) -> bool {

@@ -13,7 +13,7 @@
 //!
 //! | the body | what it is |
 //! | --- | --- |
-//! | is compressed | unread; nothing where its type is that of a page or a picture |
+//! | is compressed | unread |
 //! | is one JSON-RPC answer, as it is or as an event | that answer |
 //! | is a list or a stream of several, or has an id and neither result nor error | unread |
 //! | begins as JSON or as events, and is cut off, over 64 KiB, no JSON or no UTF-8 | unread |
@@ -129,15 +129,15 @@ impl Said {
     fn of(body: Body) -> Self {
         let Body { content_type, encoded, bytes, whole } = body;
         if encoded {
-            // It cannot be read, and a page is none whatever is in it.
-            let nothing = is_page(&content_type) || whole && bytes.is_empty();
-            return if nothing { Self::Nothing } else { Self::Unread };
+            // It cannot be read, whatever its type says.
+            return if whole && bytes.is_empty() { Self::Nothing } else { Self::Unread };
         }
         let bytes =
             if bytes.starts_with(BYTE_ORDER_MARK) { bytes.slice(BYTE_ORDER_MARK.len()..) } else { bytes };
         // Events and messages come under other types, and under none, as well.
-        let fields = [&b"data:"[..], b"event:", b"id:"];
-        if content_type == "text/event-stream" || fields.iter().any(|field| bytes.starts_with(field)) {
+        let fields = [&b"data:"[..], b"event:", b"id:", b"retry:", b":"];
+        let begins = bytes.trim_ascii_start();
+        if content_type == "text/event-stream" || fields.iter().any(|field| begins.starts_with(field)) {
             return Self::of_events(&bytes, whole);
         }
         let first = bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace());
@@ -177,7 +177,9 @@ impl Said {
             (Ok(()), 0) if !hollow => Self::sentence(&body),
             // Of several, one may be the answer.
             (Ok(()), _) => Self::Unread,
-            (Err(_), _) => Self::sentence(&body),
+            (Err(_), 0) if !hollow => Self::sentence(&body),
+            // One element of it is no message, and another may be the answer.
+            (Err(_), _) => Self::Unread,
         }
     }
 
@@ -378,7 +380,10 @@ mod tests {
             assert!(matches!(of(content_type, &marked), Said::Answer { to: Some(7), .. }), "{content_type}");
             let no_text = [&answer.as_bytes()[..40], b"\xff\xfe", &answer.as_bytes()[40..]].concat();
             let other = error("8", -1, "x");
-            let unread: [&[u8]; 5] = [
+            let unread: [&[u8]; 8] = [
+                format!("[{answer},{{}}]").into_bytes().leak(),
+                format!(": hello\n{}", &event[..20]).into_bytes().leak(),
+                format!("\n\nretry: 3\n{}", &event[..20]).into_bytes().leak(),
                 &no_text,
                 br#"{"jsonrpc":"2.0","id":7}"#,
                 format!("[{answer},{other}]").into_bytes().leak(),
@@ -403,7 +408,7 @@ mod tests {
                 bytes: Bytes::from_static(bytes),
                 whole: true,
             };
-            assert_eq!(Said::of(body(b"\x1f\x8b\x08")), nothing_came, "{content_type}");
+            assert_eq!(Said::of(body(b"\x1f\x8b\x08")), Said::Unread, "{content_type}");
             assert_eq!(Said::of(body(b"")), Said::Nothing, "{content_type}");
         }
     }

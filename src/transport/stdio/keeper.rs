@@ -21,10 +21,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
+use super::super::mask::Mask;
 use super::lines::Lines;
-use super::mask::Mask;
 use super::process::Process;
-use super::stderr::{LogLines, Noted, StderrLog, last_line, readable};
+use super::stderr::{LINE_BYTES_MAX, LogLines, Noted, StderrLog, last_line, readable};
 use crate::transport::LinkError;
 
 /// How long a server may take to end after its stdin was closed, and again after it was asked to end: what the SDKs of
@@ -199,7 +199,10 @@ impl Keeper {
 
     /// Takes note of a line of stderr.
     async fn note(&mut self, line: Option<Bytes>) {
-        let Some(line) = line.map(|line| self.mask.apply(line)) else { return };
+        let Some(line) = line else { return };
+        // Colours first: a value that has some in it is one all the same.
+        let shown = self.mask.apply(Bytes::from(readable(&line)));
+        let line = if line.len() < LINE_BYTES_MAX { shown } else { self.mask.cut(shown) };
         // One read brings many lines; a server that floods must not keep other tasks from their turn.
         tokio::task::consume_budget().await;
         let Noted { logged, dropped } = self.log.note(&line, Instant::now());
@@ -208,7 +211,7 @@ impl Keeper {
         }
         self.told_of(dropped);
         if logged {
-            tracing::info!(target: "mcp_troupe::stderr", server = %self.server, "{}", readable(&line));
+            tracing::info!(target: "mcp_troupe::stderr", server = %self.server, "{}", String::from_utf8_lossy(&line));
         }
     }
 

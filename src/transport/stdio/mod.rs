@@ -24,13 +24,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{BoxFuture, Connector, DialError, Link};
 use crate::config::{AllVariables, InheritEnv, shown};
 use crate::secret::Secret;
+use crate::transport::mask::Mask;
 
 #[cfg(unix)]
 mod exits;
 mod keeper;
 mod lines;
 mod link;
-mod mask;
 mod process;
 mod stderr;
 
@@ -38,7 +38,6 @@ use keeper::Keeper;
 #[cfg(feature = "testkit")]
 pub(crate) use lines::{Line, Lines};
 use link::StdioLink;
-use mask::Mask;
 use process::{Pipes, Process};
 
 // They look at processes through /proc.
@@ -240,9 +239,7 @@ impl Connector for StdioConnector {
     }
 
     fn redact(&self, text: String) -> String {
-        let redacted = self.mask().apply(bytes::Bytes::from(text));
-        // What is left, and what stands in place of the rest, are texts.
-        String::from_utf8_lossy(&redacted).into_owned()
+        self.mask().text(text)
     }
 
     fn starts_process(&self) -> bool {

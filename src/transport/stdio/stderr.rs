@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
 /// The longest line that is read; the rest of a longer one is skipped. It holds the usual line of a structured log.
-const LINE_BYTES_MAX: usize = 4096;
+pub(super) const LINE_BYTES_MAX: usize = 4096;
 
 /// Lines that are logged within [`WINDOW`]. A stack trace passes whole; a flood fills no disk.
 const LINES_MAX: u32 = 200;

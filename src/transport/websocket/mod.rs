@@ -28,6 +28,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::config::{SubprotocolChoice, TlsOptions, shown, shown_url};
 use crate::secret::Secret;
+use crate::transport::mask::{Mask, header_words};
 
 use super::tls::Tls;
 use super::tokens::{Lent, Tokens};
@@ -115,6 +116,7 @@ pub struct WebSocketConnector {
     message_bytes_max: usize,
     tls: Option<Tls>,
     tokens: Option<Tokens>,
+    mask: Mask,
     /// The server was seen to echo no subprotocol. A hint that saves a dial, learned anew where it is lost.
     bare: AtomicBool,
 }
@@ -146,6 +148,7 @@ impl WebSocketConnector {
             message_bytes_max: options.message_bytes_max,
             tls,
             tokens: None,
+            mask: Mask::of(header_words(&options.headers).iter()),
             bare: AtomicBool::new(false),
         })
     }
@@ -153,6 +156,12 @@ impl WebSocketConnector {
     /// The same, with tokens for the upgrade requests.
     pub(super) fn with_tokens(mut self, tokens: Option<Tokens>) -> Self {
         self.tokens = tokens;
+        self
+    }
+
+    /// The same, with what is taken out of the server's words.
+    pub(super) fn masking(mut self, mask: Mask) -> Self {
+        self.mask = mask;
         self
     }
 
@@ -279,6 +288,10 @@ impl Connector for WebSocketConnector {
                 dialled => dialled.map_err(dial_error),
             }
         })
+    }
+
+    fn redact(&self, text: String) -> String {
+        self.mask.text(text)
     }
 
     fn endpoint(&self) -> String {
