@@ -69,7 +69,7 @@ use crate::protocol::envelope::{
 use crate::protocol::{
     LISTEN_METHOD, Notice, Session, cancelled_id, encode_answer, own_request, subscribe_method, updated_uri,
 };
-use crate::transport::{Connector, Failure, Head, Inbound, Link, Outbound};
+use crate::transport::{Connector, Failure, Head, Inbound, Link, LinkError, Outbound};
 
 /// Frames that are read before written ones get their turn again: neither side can starve the other.
 const FRAMES_PER_TURN: usize = 256;
@@ -210,6 +210,19 @@ pub(super) struct Pump<R> {
     unpassed: Unpassed,
     unasked: Unasked,
     report: Report,
+}
+
+/// Why a link ended. That it broke is said by whoever tells of a lost connection.
+fn words_of(error: LinkError) -> String {
+    match error {
+        LinkError::Broken(words) => words,
+        error @ (LinkError::Closed { .. }
+        | LinkError::Unreachable(_)
+        | LinkError::SessionLost(_)
+        | LinkError::Exited { .. }
+        | LinkError::Protocol(_)
+        | LinkError::TooLarge { .. }) => error.to_string(),
+    }
 }
 
 impl<R: FnMut(Report)> Pump<R> {
@@ -366,7 +379,7 @@ impl<R: FnMut(Report)> Pump<R> {
                     self.dirty = true;
                     break;
                 }
-                Poll::Ready(ready) => ready.map_err(|error| error.to_string())?,
+                Poll::Ready(ready) => ready.map_err(words_of)?,
             }
             let outbound = match self.notices.pop() {
                 Some(notice) => Some(notice),
@@ -376,7 +389,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 if !matches!(outbound, Outbound::Request { .. } | Outbound::Ping) {
                     self.noticed = self.next_id;
                 }
-                self.link.start_send_unpin(outbound).map_err(|error| error.to_string())?;
+                self.link.start_send_unpin(outbound).map_err(words_of)?;
                 self.written += 1;
                 self.dirty = true;
             }
@@ -544,7 +557,7 @@ impl<R: FnMut(Report)> Pump<R> {
         }
         match self.link.poll_flush_unpin(poller) {
             Poll::Ready(flushed) => {
-                flushed.map_err(|error| error.to_string())?;
+                flushed.map_err(words_of)?;
                 self.dirty = false;
                 self.stall.over();
                 Ok(())
@@ -581,7 +594,7 @@ impl<R: FnMut(Report)> Pump<R> {
                     return Ok(unfinished);
                 }
                 Poll::Ready(None) => return Err("the server closed the connection".to_owned()),
-                Poll::Ready(Some(Err(error))) => return Err(error.to_string()),
+                Poll::Ready(Some(Err(error))) => return Err(words_of(error)),
                 Poll::Ready(Some(Ok(inbound))) => {
                     self.heard = true;
                     let now = *now.get_or_insert_with(Instant::now);
@@ -603,7 +616,7 @@ impl<R: FnMut(Report)> Pump<R> {
                             true
                         }
                         Inbound::Leaving(error) => {
-                            self.leave(error.to_string());
+                            self.leave(words_of(error));
                             true
                         }
                     };
