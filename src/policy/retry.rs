@@ -137,4 +137,23 @@ mod tests {
             assert!(budget.slots.len() <= SLOTS as usize + 1);
         }
     }
+
+    #[test]
+    fn calls_leave_the_window_one_part_after_the_other() {
+        let settings = RetrySettings::default();
+        let mut budget = RetryBudget::new(&settings);
+        let begun = Instant::now();
+        for tenth in 0..10 {
+            (0..100).for_each(|_| budget.deposit(begun + settings.budget_window / 10 * tenth));
+        }
+        let reserve = RetryBudget::new(&settings).balance(begun);
+        let left = |budget: &mut RetryBudget, tenth| {
+            let balance = budget.balance(begun + settings.budget_window / 10 * tenth);
+            ((balance - reserve) / settings.budget_ratio).round()
+        };
+        assert_eq!(left(&mut budget, 9), 1000.0);
+        assert_eq!(left(&mut budget, 12), 700.0);
+        assert_eq!(left(&mut budget, 15), 400.0);
+        assert_eq!(left(&mut budget, 19), 0.0);
+    }
 }

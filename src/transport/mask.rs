@@ -12,6 +12,7 @@ use crate::secret::Secret;
 const VALUE_BYTES_MIN: usize = 8;
 
 /// Shorter beginnings of a value tell nothing of it.
+#[cfg(feature = "stdio")]
 const PART_BYTES_MIN: usize = 4;
 
 /// Stands in place of a value.
@@ -41,6 +42,7 @@ impl Mask {
     }
 
     /// A line that was cut off, without the part of a value that it may end with.
+    #[cfg(feature = "stdio")]
     pub fn cut(&self, line: Bytes) -> Bytes {
         let part = |value: &Secret| {
             let value = value.expose().as_bytes();
@@ -110,6 +112,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "stdio")]
     #[test]
     fn a_line_that_was_cut_in_the_middle_of_a_value_shows_no_part_of_it() {
         let mask = Mask::of(&[Secret::from("s3cr3t-token"), Secret::from("other-value")]);

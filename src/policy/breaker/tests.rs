@@ -428,3 +428,52 @@ fn half_open_watching() -> Bench {
     bench.pass(30 * SECOND);
     bench
 }
+
+#[test]
+fn a_breaker_that_only_watches_forgets_probes_that_are_gone() {
+    let mut bench = half_open_watching();
+    for _ in 0..1_000 {
+        drop(bench.permit());
+    }
+    let Some(State::HalfOpen { probes }) = &bench.breaker.state else { panic!("not half-open") };
+    assert!(probes.len() <= 2, "{}", probes.len());
+}
+
+#[test]
+fn what_the_host_ordered_of_another_life_is_obeyed_and_ends_no_opening_of_its_own() {
+    let mut bench = Bench::new(|_| {});
+    let obey = |bench: &mut Bench, held_open| {
+        let now = bench.now;
+        bench.breaker.obey(held_open, now).map(|transition| transition.to)
+    };
+    assert_eq!(obey(&mut bench, false), None);
+    assert_eq!(obey(&mut bench, true), Some(BreakerState::ForcedOpen));
+    assert_eq!(obey(&mut bench, true), None);
+    assert_eq!(obey(&mut bench, false), Some(BreakerState::Closed));
+    bench.trip();
+    assert_eq!(obey(&mut bench, false), None, "it was opened by failures");
+    assert_eq!(bench.breaker.state(), BreakerState::Open);
+}
+
+#[test]
+fn a_disabled_breaker_counts_no_lost_link_either() {
+    let mut bench = Bench::new(|settings| settings.mode = BreakerMode::Disabled);
+    let (now, rng) = (bench.now, &mut bench.rng);
+    assert!((0..100).all(|_| bench.breaker.link_lost(now, rng).is_none()));
+    assert_eq!(bench.breaker.stats(now).calls, 0);
+}
+
+#[test]
+fn a_breaker_that_only_watches_names_no_next_attempt() {
+    let mut bench = Bench::new(|settings| settings.mode = BreakerMode::MetricsOnly);
+    bench.trip();
+    assert_eq!(bench.breaker.stats(bench.now).next_attempt_in, None);
+}
+
+#[test]
+fn an_opening_by_overload_does_not_end_with_a_link() {
+    let mut bench = Bench::new(|_| {});
+    let tripped = (0..40).find_map(|_| bench.call(OutcomeClass::Overload)).expect("the ratio trips it");
+    assert_eq!(tripped.to, BreakerState::Open);
+    assert_eq!(bench.breaker.reconnected(bench.now), None);
+}
