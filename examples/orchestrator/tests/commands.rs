@@ -1077,6 +1077,7 @@ async fn who_is_called_and_does_not_play_is_told_with_the_reason() {
         (&["call", "echo", "--server", "of"], "there is no server or group of: did you mean off?"),
     ] {
         let (code, told) = run(arguments).await;
+        // Before it stand the mistakes of the configuration.
         let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
         assert_eq!(code, Some(1), "{told}");
         assert!(last["hint"].as_str().unwrap_or_default().starts_with(hint), "{arguments:?}: {told}");

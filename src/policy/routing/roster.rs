@@ -17,8 +17,8 @@ use crate::stats::Starting;
 
 /// How long after a server was added bare names wait for what it lists first. Two groups may mean different things by one name,
 /// and which of them lists first is chance: a name that one of them has may be the other's as well. Most servers list within
-/// seconds; one that hangs must not hold up the calls to all others for longer.
-const NAMES_SETTLE: Duration = Duration::from_secs(10);
+/// this time; one that hangs must not hold up the calls to all others for longer.
+const NAMES_SETTLE: Duration = Duration::from_secs(3);
 
 /// Where a server stands, as its actor or its supervisor reports it.
 #[derive(Debug, Clone, PartialEq)]

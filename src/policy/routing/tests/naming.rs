@@ -122,12 +122,12 @@ fn one_whose_first_attempt_failed_holds_up_nobody() {
 }
 
 #[test]
-fn one_that_hangs_holds_up_bare_names_for_ten_seconds_after_it_was_added_and_no_longer() {
+fn one_that_hangs_holds_up_bare_names_for_three_seconds_after_it_was_added_and_no_longer() {
     let mut house = house(&[FILES, NOTES]);
     list(&mut house, &[&FILES]);
     house.call(Call::tool("write"));
     let due = house.routing.next_time().unwrap();
-    assert_eq!(due, house.now + SECS(10));
+    assert_eq!(due, house.now + SECS(3));
     house.now = due;
     house.routing.tick(house.now, &mut house.out);
     assert_eq!(went_to(&house), ["files"]);
@@ -181,7 +181,7 @@ proptest! {
             if turn == at {
                 call = Some(house.call(Call::tool("write")));
             }
-            house.now += SECS(1);
+            house.now += Duration::from_millis(900);
             listed.push(groups[*group]);
             list(&mut house, &listed);
         }
