@@ -19,7 +19,7 @@ const PART_BYTES_MIN: usize = 4;
 const MASKED: &[u8] = b"***";
 
 /// What is taken out of lines, the longest first: one value may be a part of another.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Mask(Vec<Secret>);
 
 impl Mask {

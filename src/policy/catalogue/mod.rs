@@ -11,7 +11,7 @@ mod near;
 mod shelf;
 mod template;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::config::{Collisions, ToolChoice};
@@ -184,7 +184,9 @@ impl Catalogue {
             let group = offer.group.as_str();
             let exposed =
                 [false, true].map(|ambiguous| crate::policy::names::exposed(group, &tool.name, ambiguous));
-            for name in std::iter::once(tool.name.clone()).chain(exposed) {
+            // A long name is the same either way.
+            let names: BTreeSet<String> = std::iter::once(tool.name.clone()).chain(exposed).collect();
+            for name in names {
                 blocked.entry(name).or_default().push((offer.group.clone(), offer.server.clone()));
             }
         }

@@ -12,6 +12,7 @@
 use std::any::Any;
 use std::pin::{Pin, pin};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,7 +82,7 @@ pub(super) struct Keeper {
     /// Where its last line is shown, while somebody looks.
     said: watch::Sender<Option<String>>,
     /// What its lines are told without.
-    mask: Mask,
+    mask: Arc<Mask>,
     /// The server, as the log names it.
     server: String,
     orders: mpsc::Receiver<Order>,
@@ -93,7 +94,7 @@ impl Keeper {
     pub fn new(
         process: Process,
         (stderr, said): (ChildStderr, watch::Sender<Option<String>>),
-        mask: Mask,
+        mask: Arc<Mask>,
         server: String,
         orders: mpsc::Receiver<Order>,
         exit: oneshot::Sender<Exit>,

@@ -17,6 +17,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -146,13 +147,15 @@ pub struct StdioConnector {
     options: StdioOptions,
     /// Each process that is on its way out holds a receiver; nothing is ever sent.
     endings: watch::Sender<()>,
+    /// Made anew for each process, since it looks at files and variables; what a text asks for it has no time for that.
+    mask: watch::Sender<Arc<Mask>>,
 }
 
 impl StdioConnector {
     /// A connector that starts processes so. Whether the command exists is seen when it is started: it may be installed
     /// later.
     pub fn new(options: StdioOptions) -> Self {
-        Self { options, endings: watch::Sender::new(()) }
+        Self { options, endings: watch::Sender::new(()), mask: watch::Sender::default() }
     }
 
     fn command(&self) -> Command {
@@ -174,8 +177,9 @@ impl StdioConnector {
         let (exit, exited) = oneshot::channel();
         let (said, last_line) = watch::channel(None);
         // It outlives its link on purpose, and ends by itself.
-        let server = self.options.server.clone();
-        tokio::spawn(Keeper::new(process, (stderr, said), self.mask(), server, taken, exit).run());
+        let (mask, server) = (Arc::new(self.mask()), self.options.server.clone());
+        self.mask.send_replace(mask.clone());
+        tokio::spawn(Keeper::new(process, (stderr, said), mask, server, taken, exit).run());
         let limit = self.options.message_bytes_max;
         let ends = (exited, last_line);
         Ok(Box::new(StdioLink::new((stdin, stdout), limit, orders, ends, self.endings.clone())))
@@ -239,7 +243,7 @@ impl Connector for StdioConnector {
     }
 
     fn redact(&self, text: String) -> String {
-        self.mask().text(text)
+        self.mask.borrow().text(text)
     }
 
     fn starts_process(&self) -> bool {
