@@ -74,8 +74,8 @@ fn announcement(args: &AnnounceArgs) -> Result<mcp_troupe::discovery::Announceme
     use mcp_troupe::ConfigFile;
     use mcp_troupe::discovery::{Announcement, Record};
 
-    let path = args.config.config.display();
-    let text = crate::text_of(&args.config.config)?;
+    let path = crate::configuration::name(&args.config.config).display();
+    let text = crate::configuration::text_of(&args.config.config)?;
     let file = ConfigFile::parse(&text).map_err(|error| format!("{path}: {error}"))?;
     let named = |source: &&mcp_troupe::config::SourceConfig| {
         args.source.as_ref().is_none_or(|name| source.name == *name)

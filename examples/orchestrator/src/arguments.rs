@@ -46,6 +46,14 @@ pub fn read(given: &[String]) -> Result<String, Mistake> {
     }
 }
 
+/// What is said where stdin is to be the configuration too.
+pub fn stdin_is_taken() -> Mistake {
+    Mistake {
+        what: "stdin is the configuration already".to_owned(),
+        hint: "give one of the two in a file".to_owned(),
+    }
+}
+
 /// Whether somebody meant JSON.
 fn is_json(text: &str) -> bool {
     text.trim_start().starts_with(['{', '[', '"'])

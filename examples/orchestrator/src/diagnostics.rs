@@ -3,51 +3,25 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Diagnostic, Severity, Variables};
+use mcp_troupe::{ConfigFile, Diagnostic, Severity};
 
+use crate::MISUSED;
+use crate::configuration::{is_stream, name, text_of, variables};
 use crate::output::{note, say};
-use crate::{MISUSED, no_file, text_of};
 
 /// The width of a page where there is no terminal.
 const WIDTH: usize = 80;
-
-/// What references in the file at `path` mean.
-pub fn variables(path: &Path) -> Variables {
-    Variables::new().workspace_of(path)
-}
-
-/// Follows the file at `path`.
-pub fn watch(path: &Path) -> ConfigWatch {
-    ConfigWatch::new(path).variables(variables(path))
-}
 
 /// Tells each of them on stderr.
 pub fn tell<'d>(path: &Path, found: impl IntoIterator<Item = &'d Diagnostic>) {
     let terminal = std::io::stderr().is_terminal().then(ratatui::crossterm::terminal::size);
     let width = terminal.and_then(Result::ok).map_or(WIDTH, |(columns, _)| usize::from(columns));
     for found in found {
-        note!("{}", found.render(path, width));
+        note!("{}", found.render(name(path), width));
     }
 }
 
-/// Tells the mistakes of servers that are left out, which the troupe then need not log.
-pub fn tell_mistakes(path: &Path, file: &mut ConfigFile) {
-    let found = std::mem::take(&mut file.diagnostics);
-    tell(path, found.iter().filter(|found| found.severity == Severity::Error));
-}
-
-/// Tells why a file cannot be taken.
-pub fn tell_refusal(path: &Path, error: &ConfigFileError) {
-    match error {
-        ConfigFileError::Config { diagnostics, .. } if !diagnostics.is_empty() => tell(path, diagnostics),
-        ConfigFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            note!("{}", no_file(path))
-        }
-        error => note!("{error}"),
-    }
-}
-
-/// Tells all that is wrong with the file at `path`, and on stdout what it comes to.
+/// Tells all that is wrong with the configuration at `path`, and on stdout what it comes to.
 pub fn check(path: &Path) -> u8 {
     let text = match text_of(path) {
         Ok(text) => text,
@@ -61,7 +35,8 @@ pub fn check(path: &Path) -> u8 {
     tell(path, &found);
     let file = ConfigFile::parse_with(&text, &variables);
     // No mistake of the text, and no reason to fail: what is right on one machine may be loose on another.
-    let loose = file.as_ref().map(|file| file.loose_permissions(path)).unwrap_or_default();
+    let on_disk = file.as_ref().ok().filter(|_| !is_stream(path));
+    let loose = on_disk.map(|file| file.loose_permissions(path)).unwrap_or_default();
     loose.iter().for_each(|loose| note!("warning: {loose}"));
     let of = |severity| found.iter().filter(|found| found.severity == severity).count();
     let mistakes = of(Severity::Error);

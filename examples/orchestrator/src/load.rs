@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use mcp_troupe::{Call, CallError, CallErrorKind, Delivery, Readiness, Troupe};
+use mcp_troupe::{Call, CallError, CallErrorKind, Delivery, Readiness, ReplyError, Troupe};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,13 +18,16 @@ use crate::output::{note, say};
 use crate::reload::Reloading;
 use crate::signals::Stop;
 use crate::waiting::while_waiting;
-use crate::{Config, FAILED, Target, Wait, diagnostics, output, start_from, tell_missing};
+use crate::{Config, FAILED, MISUSED, Target, Wait, configuration, output, start_from, tell_missing};
 
 /// How a result counts in which the tool reports an error of its own.
 const TOOL_ERROR: &str = "tool-error";
 
 /// How long a caller waits after an error of which nobody knows how long it lasts, and that no server has seen.
 const PAUSE_UNSENT: Duration = Duration::from_millis(100);
+
+/// Characters of a tool's own error that are shown: it may be a page, and here it is one of many.
+const TOOL_ERROR_SHOWN: usize = 200;
 
 /// How often the progress bar moves.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -125,7 +128,8 @@ struct Report {
     #[serde(skip_serializing_if = "is_zero")]
     cancelled: u64,
     per_server: BTreeMap<String, u64>,
-    latency_us: Latency,
+    /// None without an answer.
+    latency_us: Option<Latency>,
     calls_per_s: f64,
     duration_s: f64,
     /// Configurations that were taken, where they are.
@@ -137,7 +141,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 struct Latency {
     p50: u64,
     p90: u64,
@@ -185,20 +189,49 @@ fn pause_after(error: &CallError) -> Duration {
     }
 }
 
+/// The first words of what a tool says, in one line.
+fn shortened(text: &str) -> String {
+    let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match plain.char_indices().nth(TOOL_ERROR_SHOWN) {
+        Some((end, _)) => format!("{}…", &plain[..end]),
+        None => plain,
+    }
+}
+
+impl LoadArgs {
+    /// Prints the account.
+    fn tell(&self, report: &Report) {
+        if self.json {
+            output::json(report);
+        } else {
+            print(report);
+        }
+    }
+}
+
 pub async fn run(args: &LoadArgs, stop: &Stop) -> u8 {
-    let call = match args.target.call() {
+    let call = match args.target.call(&args.config.config) {
         Ok(call) => call,
         Err(code) => return code,
     };
     if let Err(code) = args.metrics.serve() {
         return code;
     }
-    let mut watch = diagnostics::watch(&args.config.config);
-    let troupe = match start_from(&mut watch, &args.config.config).await {
+    let config = &args.config.config;
+    if args.reload && configuration::is_stream(config) {
+        note!("{}: it is no file that --reload could follow", configuration::name(config).display());
+        return MISUSED;
+    }
+    let mut watch = configuration::watch(config);
+    let troupe = match start_from(&mut watch, config, stop).await {
         Ok((troupe, _)) => troupe,
         Err(code) => return code,
     };
     if let Err(code) = begin(&troupe, args, stop).await {
+        if stop.code().is_some() {
+            tell_missing(&crate::not_ready(&troupe.servers()));
+            args.tell(&report(&Account::new(), 0.0));
+        }
         troupe.shutdown().await;
         return code;
     }
@@ -222,11 +255,7 @@ pub async fn run(args: &LoadArgs, stop: &Stop) -> u8 {
     if let Some(reloading) = reloading {
         report.reloads = Some(reloading.end().await);
     }
-    if args.json {
-        output::json(&report);
-    } else {
-        print(&report);
-    }
+    args.tell(&report);
     troupe.shutdown().await;
     match stop.code() {
         Some(code) => code,
@@ -310,7 +339,14 @@ async fn one_caller(
         // A histogram that resizes by itself takes every value.
         let _ = account.latency_us.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
         match answer {
-            Ok(reply) if reply.is_error() => *account.errors.entry(TOOL_ERROR).or_default() += 1,
+            Ok(reply) if reply.is_error() => {
+                *account.errors.entry(TOOL_ERROR).or_default() += 1;
+                if let (false, Err(ReplyError::Tool(text))) =
+                    (account.first_errors.contains_key(TOOL_ERROR), reply.text())
+                {
+                    account.first_errors.insert(TOOL_ERROR, shortened(&text));
+                }
+            }
             Ok(reply) => {
                 account.ok += 1;
                 match account.per_server.get_mut(reply.server.as_str()) {
@@ -383,14 +419,14 @@ fn report(total: &Account, elapsed: f64) -> Report {
         lost: total.calls - total.answered - total.cancelled,
         cancelled: total.cancelled,
         per_server: total.per_server.clone(),
-        latency_us: Latency {
+        latency_us: (total.answered > 0).then(|| Latency {
             p50: at(0.5),
             p90: at(0.9),
             p99: at(0.99),
             p999: at(0.999),
             max: total.latency_us.max(),
-        },
-        calls_per_s: total.answered as f64 / elapsed,
+        }),
+        calls_per_s: if total.answered == 0 { 0.0 } else { total.answered as f64 / elapsed },
         duration_s: elapsed,
         reloads: None,
     }
@@ -401,8 +437,9 @@ fn print(report: &Report) {
     say!(
         "{calls} calls, {answered} answered, {ok} ok, {lost} lost, in {duration_s:.2} s: {calls_per_s:.0}/s"
     );
-    let Latency { p50, p90, p99, p999, max } = report.latency_us;
-    say!("latency in µs: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}");
+    if let Some(Latency { p50, p90, p99, p999, max }) = report.latency_us {
+        say!("latency in µs: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}");
+    }
     for (server, count) in &report.per_server {
         say!("  {server}: {count} ({:.1} %)", 100.0 * *count as f64 / (*ok).max(1) as f64);
     }

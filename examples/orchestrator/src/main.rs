@@ -3,6 +3,7 @@
 mod absent;
 mod announce;
 mod arguments;
+mod configuration;
 mod diagnostics;
 mod import;
 mod load;
@@ -31,7 +32,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use absent::Absent;
 use output::{note, say};
 use signals::Stop;
-use waiting::{while_calling, while_waiting};
+use waiting::{note_while_waiting, while_calling, while_waiting};
 
 /// Many MCP servers as one dependable tool set.
 #[derive(Parser)]
@@ -136,7 +137,7 @@ const ANNOUNCE_HELP: &str = r#"Example:
 /// Where the servers are named.
 #[derive(Args, Clone)]
 struct Config {
-    /// The `servers.json`.
+    /// The `servers.json`, or - for stdin.
     #[arg(long, default_value = "servers.json")]
     config: PathBuf,
 }
@@ -226,7 +227,7 @@ enum Urgency {
 
 impl Target {
     /// The call, unless its arguments are wrong, which is told.
-    fn call(&self) -> Result<Call, u8> {
+    fn call(&self, config: &Path) -> Result<Call, u8> {
         if is_configuration(&self.tool) {
             let file = &self.tool;
             note!(
@@ -234,7 +235,11 @@ impl Target {
             );
             return Err(MISUSED);
         }
-        let arguments = arguments::read(&self.arguments).map_err(|mistake| {
+        let read = match self.arguments.as_slice() {
+            [one] if one == "-" && configuration::is_stdin(config) => Err(arguments::stdin_is_taken()),
+            given => arguments::read(given),
+        };
+        let arguments = read.map_err(|mistake| {
             if output::for_people() {
                 note!("{mistake}");
             } else {
@@ -416,28 +421,30 @@ async fn run(command: Command) -> u8 {
     }
 }
 
-/// Starts a troupe from a file, or says what is wrong with it.
-async fn start(path: &Path) -> Result<(Troupe, Absent), u8> {
-    start_from(&mut diagnostics::watch(path), path).await
+/// Starts a troupe from a configuration, or says what is wrong with it.
+async fn start(path: &Path, stop: &Stop) -> Result<(Troupe, Absent), u8> {
+    start_from(&mut configuration::watch(path), path, stop).await
 }
 
 /// The same for a file that is followed.
-async fn start_from(watch: &mut ConfigWatch, path: &Path) -> Result<(Troupe, Absent), u8> {
+async fn start_from(
+    watch: &mut ConfigWatch,
+    path: &Path,
+    stop: &Stop,
+) -> Result<(Troupe, Absent), u8> {
     let misused = |message: String| {
         note!("{message}");
         MISUSED
     };
-    let mut file = watch.read().await.map_err(|error| {
-        diagnostics::tell_refusal(path, &error);
-        MISUSED
-    })?;
+    let mut file = stop.unless(configuration::read(watch, path)).await??;
+    let shown = configuration::name(path).display();
     let absent = Absent::of(&file);
-    diagnostics::tell_mistakes(path, &mut file);
+    configuration::tell_mistakes(path, &mut file);
     if file.servers.is_empty() && file.sources.is_empty() && !file.left_out.is_empty() {
-        return Err(misused(format!("{}: no server is left", path.display())));
+        return Err(misused(format!("{shown}: no server is left")));
     }
     let started = Troupe::builder().config(file).start().await;
-    let troupe = started.map_err(|error| misused(format!("{}: {error}", path.display())))?;
+    let troupe = started.map_err(|error| misused(format!("{shown}: {error}")))?;
     Ok((troupe, absent))
 }
 
@@ -464,22 +471,9 @@ fn not_ready(servers: &[ServerInfo]) -> Vec<ServerInfo> {
     servers.iter().filter(|info| !info.is_ready()).cloned().collect()
 }
 
-/// The text of a configuration, or what is wrong with its file. A pipe or a device may never end.
-fn text_of(path: &Path) -> Result<String, String> {
-    let told = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => no_file(path),
-        _ => format!("{}: {error}", path.display()),
-    };
-    if !std::fs::metadata(path).map_err(told)?.is_file() {
-        return Err(format!("{}: it is no regular file", path.display()));
-    }
-    let bytes = std::fs::read(path).map_err(told)?;
-    String::from_utf8(bytes).map_err(|_| format!("{}: it is no text in UTF-8", path.display()))
-}
-
 async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     let path = args.file.path();
-    let (troupe, absent) = match start(path).await {
+    let (troupe, absent) = match start(path, stop).await {
         Ok(started) => started,
         Err(code) => return code,
     };
@@ -507,7 +501,7 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     }
     let unknown = troupe.cache().unknown_tools();
     for rule in &unknown {
-        note!("{}: {rule}", path.display());
+        note!("{}: {rule}", configuration::name(path).display());
     }
     let tools: Vec<_> = troupe
         .tools()
@@ -535,14 +529,12 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
 
 async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
     let path = args.file.path();
-    let mut file = match diagnostics::watch(path).read().await {
+    let read = stop.unless(configuration::read(&mut configuration::watch(path), path)).await;
+    let mut file = match read.and_then(|file| file) {
         Ok(file) => file,
-        Err(error) => {
-            diagnostics::tell_refusal(path, &error);
-            return MISUSED;
-        }
+        Err(code) => return code,
     };
-    diagnostics::tell_mistakes(path, &mut file);
+    configuration::tell_mistakes(path, &mut file);
     if !(file.left_out.is_empty() && file.repeated.is_empty()) {
         note!("nothing is pinned: the tools of servers that are left out are not known");
         return MISUSED;
@@ -554,7 +546,7 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
     let troupe = match Troupe::builder().config(file).start().await {
         Ok(troupe) => troupe,
         Err(error) => {
-            note!("{}: {error}", path.display());
+            note!("{}: {error}", configuration::name(path).display());
             return MISUSED;
         }
     };
@@ -577,11 +569,11 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
 }
 
 async fn call(args: &CallArgs, stop: &Stop) -> u8 {
-    let mut request = match args.target.call() {
+    let mut request = match args.target.call(&args.config.config) {
         Ok(request) => request,
         Err(code) => return code,
     };
-    let (troupe, absent) = match start(&args.config.config).await {
+    let (troupe, absent) = match start(&args.config.config, stop).await {
         Ok(started) => started,
         Err(code) => return code,
     };
@@ -590,7 +582,7 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
     }
     let answer = async {
         match args.progress {
-            true => told(troupe.call_stream(request)).await,
+            true => while_calling(&troupe, &args.target, told(troupe.call_stream(request))).await,
             false => while_calling(&troupe, &args.target, troupe.call(request)).await,
         }
     };
@@ -632,9 +624,15 @@ async fn told(mut stream: CallStream) -> Result<Reply, CallError> {
     loop {
         match stream.next().await {
             Some(CallNews::Answer(answer)) => return answer,
-            Some(CallNews::Progress(progress)) => note!("{}: {progress}", progress.server),
-            Some(CallNews::Log(log)) => note!("{}: {}: {}", log.server, log.level, log.data),
-            Some(CallNews::Missed(missed)) => note!("({missed} reports were missed)"),
+            Some(CallNews::Progress(progress)) => {
+                note_while_waiting(format_args!("{}: {progress}", progress.server))
+            }
+            Some(CallNews::Log(log)) => {
+                note_while_waiting(format_args!("{}: {}: {}", log.server, log.level, log.data))
+            }
+            Some(CallNews::Missed(missed)) => {
+                note_while_waiting(format_args!("({missed} reports were missed)"))
+            }
             Some(_) => {}
             None => unreachable!("a stream ends with its answer"),
         }

@@ -6,7 +6,7 @@ use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Troupe};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::diagnostics;
+use crate::configuration;
 use crate::output::note;
 
 /// A configuration file that is followed.
@@ -55,7 +55,7 @@ async fn take(troupe: &Troupe, file: Result<ConfigFile, ConfigFileError>, path: 
     };
     match file {
         Ok(mut file) => {
-            diagnostics::tell_mistakes(path, &mut file);
+            configuration::tell_mistakes(path, &mut file);
             match troupe.apply(file).await {
                 Ok(applied) => {
                     note!("reloaded: {applied}");

@@ -2,6 +2,7 @@
 
 mod words;
 
+use std::fmt::Arguments;
 use std::time::Duration;
 
 use mcp_troupe::event::ServerStatus;
@@ -49,6 +50,12 @@ pub async fn while_calling<T>(troupe: &Troupe, target: &Target, work: impl Futur
         words_of_call(tool, !offering.is_empty(), &starting, elapsed, width())
     };
     while_saying(work, line).await
+}
+
+/// A line on stderr that takes the place of the one which is drawn while somebody waits. That one is drawn again below it.
+pub fn note_while_waiting(words: Arguments<'_>) {
+    let cleared = if output::for_people() { CLEARED } else { "" };
+    output::stderr(format_args!("{cleared}{words}\n"));
 }
 
 async fn while_saying<T>(work: impl Future<Output = T>, line_at: impl Fn(Duration) -> String) -> T {

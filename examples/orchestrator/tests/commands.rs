@@ -260,6 +260,32 @@ async fn a_load_of_a_tool_that_nobody_offers_ends_at_once_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_load_says_what_a_tool_reports_as_its_own_error() {
+    let server = ScriptedServer::builder().tool("full", Script::ToolError("disk\nis full".into())).start().await;
+    let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
+    let output = run("load", &servers, &["full", "--calls", "3"]).await;
+    let told = text(&output.stdout);
+    assert!(told.contains("error tool-error: 3, the first: disk is full"), "{told}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_load_that_is_interrupted_while_it_waits_says_for_whom_and_has_no_latencies() {
+    let silent = ScriptedServer::builder().black_hole().start().await;
+    let (_folder, file) = config(&json!({"mcpServers": {"s": {"url": silent.url()}}}).to_string());
+    let mut load = orchestrator();
+    let load = load.args(["load", "--config"]).arg(&file).args(["echo", "--json"]);
+    let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    silent.wait_for(|seen| seen.accepted == 1).await;
+    send(&load, rustix::process::Signal::INT);
+    let output = load.wait_with_output().await.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &report["calls"]), (Some(130), &json!(0)), "{report}");
+    assert_eq!(report["latency_us"], Value::Null);
+    assert!(text(&output.stderr).starts_with("s is connecting"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
 async fn a_load_waits_as_long_as_an_error_says_before_it_calls_again() {
     // One that is reached once, so that the load begins, and never again.
     let mut gone = echo().await;
@@ -378,6 +404,61 @@ async fn where_there_is_no_configuration_it_is_told_what_to_do() {
         let smallest = told.lines().find(|line| line.trim_start().starts_with('{')).unwrap();
         mcp_troupe::ConfigFile::parse(smallest).unwrap();
     }
+}
+
+/// Runs a command with this on its stdin.
+async fn fed(arguments: &[&str], given: &str) -> Output {
+    let mut command = orchestrator();
+    let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(given.as_bytes()).await.unwrap();
+    child.wait_with_output().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_configuration_comes_through_a_pipe_too() {
+    let server = echo().await;
+    let servers = json!({"mcpServers": {"s": {"url": server.url()}, "typo": {"comand": "x"}}}).to_string();
+    for stdin in ["-", "/dev/stdin"] {
+        if cfg!(not(unix)) && stdin != "-" {
+            continue;
+        }
+        let output = fed(&["call", "--config", stdin, "echo", "n=1"], &servers).await;
+        let told = text(&output.stderr);
+        assert!(output.status.success() && told.contains("stdin:1:"), "{told}");
+        let output = fed(&["check", stdin], &servers).await;
+        assert_eq!(text(&output.stdout), "1 server, 1 left out, 1 mistake\n");
+        // It cannot be read twice, nor again.
+        let output = fed(&["call", "--config", stdin, "echo", "-"], &servers).await;
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains("stdin is the configuration already"), "{}", text(&output.stderr));
+        let output = fed(&["load", "--config", stdin, "echo", "--reload"], &servers).await;
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains("--reload"), "{}", text(&output.stderr));
+        for broken in ["", "{"] {
+            let output = fed(&["tools", "--config", stdin], broken).await;
+            assert_eq!(output.status.code(), Some(2));
+            assert!(text(&output.stderr).contains("error: "), "{}", text(&output.stderr));
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_that_nobody_writes_is_waited_for_until_somebody_interrupts() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("servers.json");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut tools = orchestrator();
+    let tools = tools.args(["tools", "--config"]).arg(&pipe).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let tools = tools.spawn().unwrap();
+    // It is there when somebody reads it: a writer waits for that.
+    let writer = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap());
+    let writer = writer.await.unwrap();
+    send(&tools, rustix::process::Signal::INT);
+    let output = tools.wait_with_output().await.unwrap();
+    drop(writer);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(130), String::new()));
 }
 
 #[tokio::test]

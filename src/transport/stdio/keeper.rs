@@ -25,7 +25,7 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 use super::super::mask::Mask;
 use super::lines::Lines;
 use super::process::Process;
-use super::stderr::{LINE_BYTES_MAX, LogLines, Noted, StderrLog, last_line, readable};
+use super::stderr::{LINE_BYTES_MAX, LINES_MAX, LogLines, Noted, StderrLog, last_line, readable};
 use crate::transport::LinkError;
 
 /// How long a server may take to end after its stdin was closed, and again after it was asked to end: what the SDKs of
@@ -219,7 +219,12 @@ impl Keeper {
     /// Tells of lines that were not logged.
     fn told_of(&self, dropped: u64) {
         if dropped > 0 {
-            tracing::warn!(target: "mcp_troupe::stderr", server = %self.server, dropped, "too many lines at once");
+            tracing::warn!(
+                target: "mcp_troupe::stderr",
+                server = %self.server,
+                dropped,
+                "it writes more than {LINES_MAX} lines a second: the others are not logged"
+            );
         }
     }
 }

@@ -14,8 +14,11 @@ use tokio_util::codec::Decoder;
 pub(super) const LINE_BYTES_MAX: usize = 4096;
 
 /// Lines that are logged within [`WINDOW`]. A stack trace passes whole; a flood fills no disk.
-const LINES_MAX: u32 = 200;
+pub(super) const LINES_MAX: u32 = 200;
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// Lines that were not logged are told soon, and then once in so long, however long the flood lasts.
+const TOLD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The first lines and the last ones that are kept, and how much of each: they become part of an error message. Some programs say
 /// first what they lack, and then how they are used; others end with what went wrong.
@@ -101,8 +104,10 @@ pub(super) struct StderrLog {
     left_out: bool,
     window: Instant,
     in_window: u32,
-    /// Lines of this window that were not logged.
+    /// Lines that were not logged, since that was last told.
     dropped: u64,
+    /// When it was.
+    told: Option<Instant>,
 }
 
 /// What becomes of a line.
@@ -117,7 +122,7 @@ pub(super) struct Noted {
 impl StderrLog {
     pub fn new(now: Instant) -> Self {
         let (first, last) = (Vec::with_capacity(FIRST_LINES), VecDeque::with_capacity(LAST_LINES));
-        Self { first, last, left_out: false, window: now, in_window: 0, dropped: 0 }
+        Self { first, last, left_out: false, window: now, in_window: 0, dropped: 0, told: None }
     }
 
     /// Takes note of a line.
@@ -137,7 +142,11 @@ impl StderrLog {
         if now.saturating_duration_since(self.window) >= WINDOW {
             self.window = now;
             self.in_window = 0;
-            dropped = self.dropped();
+            let is_due = self.told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_INTERVAL);
+            if self.dropped > 0 && is_due {
+                self.told = Some(now);
+                dropped = self.dropped();
+            }
         }
         self.in_window = self.in_window.saturating_add(1);
         let logged = self.in_window <= LINES_MAX;
@@ -200,6 +209,21 @@ mod tests {
         let later = log.note(b"calm", now + WINDOW);
         assert_eq!(later, Noted { logged: true, dropped: 1_000 - u64::from(LINES_MAX) });
         assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn a_flood_that_lasts_is_told_soon_and_then_once_a_minute() {
+        let begun = Instant::now();
+        let mut log = StderrLog::new(begun);
+        let mut told = Vec::new();
+        for second in 0..=180 {
+            for _ in 0..=LINES_MAX {
+                let Noted { dropped, .. } = log.note(b"again", begun + WINDOW * second);
+                told.extend((dropped > 0).then_some((second, dropped)));
+            }
+        }
+        assert_eq!(told, [(1, 1), (61, 60), (121, 60)]);
+        assert_eq!(log.dropped(), 60);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use clap::Args;
 use mcp_troupe::Variables;
 
 use crate::output::{note, stdout};
-use crate::{FAILED, MISUSED, diagnostics};
+use crate::{FAILED, MISUSED, configuration};
 use merge::{Merge, Servers, Which};
 use own::Own;
 use places::{Client, Place, Shape, System, places};
@@ -78,7 +78,7 @@ pub fn run(args: &ImportArgs) -> u8 {
     places.retain(|place| args.from.is_empty() || args.from.contains(&place.client));
     // What references mean where the file will be.
     let written = args.output.clone().unwrap_or_else(|| PathBuf::from("servers.json"));
-    let variables = diagnostics::variables(&written);
+    let variables = configuration::variables(&written);
     let (reports, merge) = collect(places, &project, &variables);
     let servers = merge.named();
     let mut named = BTreeSet::new();

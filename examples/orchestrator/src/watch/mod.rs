@@ -66,7 +66,7 @@ pub async fn run(args: &WatchArgs, stop: &Stop) -> u8 {
     if let Err(code) = args.metrics.serve() {
         return code;
     }
-    let (troupe, absent) = match start(args.file.path()).await {
+    let (troupe, absent) = match start(args.file.path(), stop).await {
         Ok(started) => started,
         Err(code) => return code,
     };
@@ -143,7 +143,7 @@ struct Watched {
 impl Watched {
     fn new(troupe: &Troupe, config: &Path) -> Self {
         Self {
-            title: config.display().to_string(),
+            title: crate::configuration::name(config).display().to_string(),
             events: troupe.events(),
             story: Story::default(),
             begun: Instant::now(),

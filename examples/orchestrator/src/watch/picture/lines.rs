@@ -199,7 +199,7 @@ pub fn keys(seen: &Range<usize>, lines: usize) -> Line<'static> {
 
 /// What the words and figures of the picture mean, and what the keys do.
 pub fn legend() -> Vec<Line<'static>> {
-    const LEGEND: [(&str, &str); 17] = [
+    const LEGEND: [(&str, &str); 18] = [
         ("status", "connecting · ready · disconnected, and tried again by itself"),
         ("", "idle, and started by the next call · restarting · draining · stopped"),
         ("", "quarantined, after many crashes"),
@@ -215,6 +215,7 @@ pub fn legend() -> Vec<Line<'static>> {
         ("late", "answers that came when their call had ended"),
         ("bound", "keys of affinity that are tied to a server"),
         ("p50 p99", "half of the answers, and 99 of 100, were at least as fast"),
+        ("mean", "what an answer took on average: a few slow ones raise it, and no p50"),
         ("keys", "q, Ctrl-C: leave · ?, h: this page · arrows, j, k, PgUp, PgDn, space,"),
         ("", "Home, End: other lines of the tree"),
     ];

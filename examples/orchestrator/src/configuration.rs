@@ -1,0 +1,131 @@
+//! The configuration that a command is given: a file, or a stream, as `-` for stdin and `<(…)` of a shell.
+
+use std::fs::FileType;
+use std::io::Read;
+use std::path::Path;
+
+use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Diagnostic, Severity, Variables};
+use tokio::sync::oneshot;
+
+use crate::diagnostics::tell;
+use crate::output::note;
+use crate::{MISUSED, no_file};
+
+/// Bytes that are read of a stream: as much as a `servers.json` may have.
+const STREAM_BYTES_MAX: u64 = 16 << 20;
+
+/// What stdin is called on a command line.
+const STDIN: &str = "-";
+
+/// What references in the configuration at `path` mean. A stream has no folder: its workspace is the one that we are in.
+pub fn variables(path: &Path) -> Variables {
+    Variables::new().workspace_of(if is_stream(path) { Path::new("stdin") } else { path })
+}
+
+/// Follows the file at `path`.
+pub fn watch(path: &Path) -> ConfigWatch {
+    ConfigWatch::new(path).variables(variables(path))
+}
+
+/// How the configuration is called where something is said of it.
+pub fn name(path: &Path) -> &Path {
+    if is_stdin(path) { Path::new("stdin") } else { path }
+}
+
+/// Whether the configuration comes from stdin, of which nothing else can be read then.
+pub fn is_stdin(path: &Path) -> bool {
+    path == Path::new(STDIN) || path == Path::new("/dev/stdin")
+}
+
+/// Whether it can be read once only, and not followed.
+pub fn is_stream(path: &Path) -> bool {
+    path == Path::new(STDIN) || std::fs::metadata(path).is_ok_and(|metadata| once(metadata.file_type()))
+}
+
+#[cfg(unix)]
+fn once(kind: FileType) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    kind.is_fifo() || kind.is_char_device()
+}
+
+#[cfg(not(unix))]
+fn once(_: FileType) -> bool {
+    false
+}
+
+/// Reads the configuration at `path`, or tells what is wrong with it. May be dropped while a stream has nothing to read.
+pub async fn read(watch: &mut ConfigWatch, path: &Path) -> Result<ConfigFile, u8> {
+    let misused = |message: &str| {
+        note!("{message}");
+        MISUSED
+    };
+    if !is_stream(path) {
+        return watch.read().await.map_err(|error| {
+            tell_refusal(path, &error);
+            MISUSED
+        });
+    }
+    // Not a thread of the runtime's, which would wait for it at the end.
+    let (given, text) = oneshot::channel();
+    let stream = path.to_owned();
+    std::thread::spawn(move || given.send(text_of(&stream)));
+    let text = text.await.unwrap_or_else(|_| Err("stdin is not read any more".to_owned()));
+    let text = text.map_err(|message| misused(&message))?;
+    let variables = variables(path);
+    ConfigFile::parse_with(&text, &variables).map_err(|error| {
+        let found = ConfigFile::diagnose(&text, &variables);
+        match found.is_empty() {
+            true => misused(&format!("{}: {error}", name(path).display())),
+            false => {
+                tell(path, &found);
+                MISUSED
+            }
+        }
+    })
+}
+
+/// The text of a configuration, or what is wrong with it. A stream is read to its end.
+pub fn text_of(path: &Path) -> Result<String, String> {
+    let shown = name(path).display();
+    let told = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => no_file(path),
+        _ => format!("{shown}: {error}"),
+    };
+    let bytes = if path == Path::new(STDIN) {
+        up_to_limit(std::io::stdin().lock()).map_err(told)?
+    } else {
+        let metadata = std::fs::metadata(path).map_err(told)?;
+        if !metadata.is_file() && !once(metadata.file_type()) {
+            return Err(format!("{shown}: it is no regular file"));
+        }
+        up_to_limit(std::fs::File::open(path).map_err(told)?).map_err(told)?
+    };
+    if bytes.len() as u64 > STREAM_BYTES_MAX {
+        return Err(format!("{shown}: it is larger than {STREAM_BYTES_MAX} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| format!("{shown}: it is no text in UTF-8"))
+}
+
+/// One byte more than the limit where there is more.
+fn up_to_limit(reader: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(STREAM_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Tells the mistakes of servers that are left out, which the troupe then need not log.
+pub fn tell_mistakes(path: &Path, file: &mut ConfigFile) {
+    let found = std::mem::take(&mut file.diagnostics);
+    tell(path, found.iter().filter(|found: &&Diagnostic| found.severity == Severity::Error));
+}
+
+/// Tells why a file cannot be taken.
+fn tell_refusal(path: &Path, error: &ConfigFileError) {
+    match error {
+        ConfigFileError::Config { diagnostics, .. } if !diagnostics.is_empty() => tell(path, diagnostics),
+        ConfigFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            note!("{}", no_file(path))
+        }
+        error => note!("{error}"),
+    }
+}
