@@ -11,6 +11,7 @@ use crate::duration::{millis, optional_ms, rounded};
 use crate::event::{ExitCause, ServerStatus};
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
+use crate::news::OneLine;
 use crate::offer::URI_BYTES_MAX;
 use crate::refusal::{Refusal, RefusalKind};
 
@@ -37,7 +38,7 @@ debug_as_display!(CallError);
 
 /// A JSON-RPC error as the peer sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("the server answered with error {code}: {message}")]
+#[error("the server answered with error {code}: {}", OneLine(.message))]
 pub struct RpcError {
     /// The peer's code; the reserved ones lie between -32768 and -32000.
     pub code: i64,

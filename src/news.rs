@@ -1,6 +1,6 @@
 //! What a server tells of a call before it answers.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -148,13 +148,13 @@ impl fmt::Display for LogLevel {
     }
 }
 
-/// A reason as it is kept: the beginning of what `told` says, marked where it goes on.
+/// A reason as it is kept: the beginning of what `told` says, in one line, marked where it goes on.
 ///
 /// What lies beyond the limit is never copied, so that a large error costs no more than a small one.
 pub(crate) fn reason(told: impl fmt::Display) -> String {
     let mut kept = Beginning { text: String::new(), bytes: REASON_BYTES_MAX - ELLIPSIS.len() };
     // An error says that there is more.
-    if fmt::write(&mut kept, format_args!("{told}")).is_err() {
+    if fmt::write(&mut Cleaned(&mut kept), format_args!("{told}")).is_err() {
         kept.text.push_str(ELLIPSIS);
     }
     kept.text
@@ -175,6 +175,38 @@ impl fmt::Write for Beginning {
         let taken = beginning(piece, room);
         self.text.push_str(taken);
         if taken.len() < piece.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// Writes what is written to it as one line.
+struct Cleaned<'b>(&'b mut Beginning);
+
+impl fmt::Write for Cleaned<'_> {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        // No more of it is looked at than there could be room for.
+        let taken = beginning(piece, REASON_BYTES_MAX);
+        write!(self.0, "{}", OneLine(taken))?;
+        if taken.len() < piece.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// A text of a peer's in one line that steers no terminal: its control characters are written as Rust writes them, such as
+/// `\n` and `\u{1b}`.
+pub(crate) struct OneLine<'t>(pub &'t str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(char::is_control) {
+            let (plain, behind) = rest.split_at(at);
+            let mut characters = behind.chars();
+            f.write_str(plain)?;
+            for control in characters.next().into_iter().flat_map(char::escape_debug) {
+                f.write_char(control)?;
+            }
+            rest = characters.as_str();
+        }
+        f.write_str(rest)
     }
 }
 
@@ -220,6 +252,14 @@ mod tests {
         let told = reason(format_args!("{}: {}", "ü".repeat(100), "ü".repeat(8 << 20)));
         assert!(told.len() <= REASON_BYTES_MAX && told.capacity() <= 2 * REASON_BYTES_MAX, "{}", told.len());
         assert!(told.starts_with("üü") && told.ends_with("ü…"), "{told}");
+    }
+
+    #[test]
+    fn a_reason_is_one_line_that_steers_no_terminal() {
+        let told = reason("backend \u{1b}[31mexploded\u{7}\nsecond \u{9b}2J");
+        assert_eq!(told, r"backend \u{1b}[31mexploded\u{7}\nsecond \u{9b}2J");
+        let error = crate::RpcError { code: 1, message: "a\rb".to_owned(), data: None };
+        assert_eq!(error.to_string(), r"the server answered with error 1: a\rb");
     }
 
     #[test]

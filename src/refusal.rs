@@ -103,7 +103,11 @@ impl fmt::Display for Refusal {
         let status = self.status;
         match self.kind {
             RefusalKind::Unauthorized => {
-                write!(f, "unauthorized: the server answered with HTTP status {status}")?
+                write!(f, "unauthorized: the server answered with HTTP status {status}")?;
+                match self.status {
+                    403 => f.write_str(", what it is shown (bearer, headers) is not enough")?,
+                    _ => f.write_str(", it wants a bearer or headers that it knows")?,
+                }
             }
             RefusalKind::Overloaded => write!(f, "the server is overloaded: HTTP status {status}")?,
             RefusalKind::WrongAddress => write!(f, "no MCP server at this address: HTTP status {status}")?,

@@ -169,8 +169,10 @@ impl fmt::Debug for ServerInfo {
 impl fmt::Display for ServerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {}", self.id, self.status)?;
-        if let Some(reason) = &self.reason {
-            write!(f, " ({reason})")?;
+        match &self.reason {
+            Some(reason) => write!(f, " ({reason})")?,
+            None if self.status == ServerStatus::Connecting => f.write_str(" (it has not answered yet)")?,
+            None => {}
         }
         // One that is idle is not tried by itself.
         match self.retry_at.filter(|_| self.status != ServerStatus::Idle) {

@@ -166,6 +166,28 @@ async fn a_first_list_that_is_lost_with_its_connection_is_fetched_again_over_the
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_is_never_answered_holds_up_no_shutdown() {
+    for silent in ["tools/list", "resources/list"] {
+        let (connector, listener) = pair(16);
+        let (asked_for, mut asked_for_it) = watch::channel(false);
+        play(listener, move |asked| {
+            let is_silent = asked.method == silent;
+            asked_for.send_if_modified(|already| is_silent && !std::mem::replace(already, true));
+            Then::Answer(if is_silent { None } else { asked.usual(false, &json!({"resources": {}})) })
+        });
+        let troupe = troupe_of(connector, |_| {}).await;
+        asked_for_it.wait_for(|already| *already).await.unwrap();
+        if silent == "tools/list" {
+            let told = &troupe.servers()[0];
+            assert_eq!(told.to_string(), "s is connecting (its list of tools is awaited)");
+        }
+        let begun = Instant::now();
+        end(troupe).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO, "{silent}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_could_not_be_listed_beside_the_tools_is_listed_later() {
     for failing in ["resources/list", "prompts/list"] {
         let (connector, listener) = pair(16);

@@ -127,6 +127,8 @@ impl OpenError {
     /// Whether the process that was started is of no use, where this is how its start ended.
     pub fn start_failure(&self) -> Option<StartFailure> {
         match self {
+            // A program that is not there is not there a moment later either.
+            Self::Dial(DialError::Start { .. }) => Some(StartFailure { timed_out: false }),
             Self::Dial(_) | Self::ConnectTimeout(_) | Self::Ended => None,
             Self::HandshakeTimeout { .. } => Some(StartFailure { timed_out: true }),
             Self::Link(_) | Self::Closed | Self::Handshake(_) | Self::Overloaded(_) | Self::Noise(_) => {

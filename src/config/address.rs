@@ -28,6 +28,9 @@ pub(crate) enum AddressError {
          as xn--…), or its port is no number up to 65535; put credentials into headers"
     )]
     WrongHost,
+    /// It may be a password: none of it is told.
+    #[error("the URL is invalid: its port is larger than 65535")]
+    LargePort,
     /// It may be the end of user info that has a `/`, `?` or `#` in it.
     #[error(
         "the URL is ambiguous: an @ behind its host may end a user info: put credentials into headers, and write any other @ as %40"
@@ -69,7 +72,7 @@ impl<'u> Address<'u> {
             return Err(AddressError::NoHost);
         }
         if !is_host(host) {
-            return Err(AddressError::WrongHost);
+            return Err(if has_large_port(host) { AddressError::LargePort } else { AddressError::WrongHost });
         }
         let path = &behind[..behind.find(['?', '#']).unwrap_or(behind.len())];
         if behind.match_indices('@').any(|(at, _)| !is_scope(host, path, at)) {
@@ -101,6 +104,13 @@ fn is_host(text: &str) -> bool {
     };
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     !name.is_empty() && name.bytes().all(plain) && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
+/// Whether all that is wrong with this host is a number too large for a port.
+fn has_large_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && is_host(&format!("{host}:0"))
+    })
 }
 
 /// The same URL, of whose path nothing is shown.

@@ -171,6 +171,9 @@ enum Kind {
     Sse,
 }
 
+/// What is wrong with a URL that no kind of server has.
+const NO_SCHEME: &str = "the URL does not begin with http://, https://, ws:// or wss://";
+
 /// One server: where it is, and what differs from the troupe's settings.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -428,6 +431,9 @@ impl WrittenServer {
             (None, Some(url), None) if url.starts_with("ws://") || url.starts_with("wss://") => {
                 Kind::WebSocket
             }
+            (None, Some(url), None) if Self::is_of_no_kind(url) => {
+                return Err(ConfigError::new(at("url"), NO_SCHEME));
+            }
             (None, Some(_), None) => Kind::Http,
             (None, None, Some(_)) => Kind::Stdio,
             (None, None, None) => {
@@ -503,6 +509,14 @@ impl WrittenServer {
         server.pool = self.pool;
         server.breaker = self.breaker;
         Ok(server)
+    }
+
+    /// Whether a URL says by itself that nothing reaches it. What it says instead may be secret.
+    fn is_of_no_kind(url: &str) -> bool {
+        match address::Address::read(url) {
+            Ok(address) => !matches!(address.scheme, "http" | "https" | "ws" | "wss"),
+            Err(error) => matches!(error, address::AddressError::NoScheme),
+        }
     }
 
     /// A key that has no meaning for this kind of server is a mistake of somebody who thinks that it has.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::excerpt::{Excerpt, excerpt};
 use super::reading::WHOLE;
 use super::text::{Span, behind, indexed};
-use super::{ConfigError, PinSettings, ServerSpec, Settings, shown};
+use super::{ConfigError, PinSettings, ServerSpec, Settings, SourceConfig, shown};
 
 /// Mistakes that are looked for in one server, or in the settings: more would help nobody.
 const MISTAKES_MAX: usize = 50;
@@ -115,6 +115,8 @@ pub(crate) struct Knowing<'a> {
     pub server: &'a dyn Fn(&ServerSpec, &Settings) -> Result<(), ConfigError>,
     /// Whether there is such a strategy.
     pub strategy: &'a dyn Fn(&str) -> Result<(), ConfigError>,
+    /// Whether this build has such a source, and it can be asked as it is described.
+    pub source: &'a dyn Fn(&SourceConfig) -> Result<(), ConfigError>,
     /// Whether the pins can be read.
     pub pins: &'a dyn Fn(&PinSettings) -> Result<(), ConfigError>,
 }

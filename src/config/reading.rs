@@ -281,7 +281,7 @@ impl Reader<'_> {
 
     fn file(&mut self, root: &Node, knowing: &Knowing<'_>) -> ConfigFile {
         let settings = self.settings(root, knowing);
-        let sources = self.sources(root);
+        let sources = self.sources(root, knowing);
         let mut file = ConfigFile {
             servers: Vec::new(),
             disabled: Vec::new(),
@@ -424,7 +424,7 @@ impl Reader<'_> {
         settings.unwrap_or_else(|| Settings { strict, ..Settings::default() })
     }
 
-    fn sources(&mut self, root: &Node) -> Vec<SourceConfig> {
+    fn sources(&mut self, root: &Node, knowing: &Knowing<'_>) -> Vec<SourceConfig> {
         let Some(node) = root.get(DISCOVERY) else { return Vec::new() };
         let Value::Array(items) = node.value() else {
             let reason = "invalid type: expected a list of sources";
@@ -455,6 +455,7 @@ impl Reader<'_> {
                     let reason = format!("two sources are called {:?}: give one another name", source.name);
                     wrong.push(ConfigError::new("name", reason));
                 }
+                wrong.extend((knowing.source)(&source).err());
                 sources.push(source);
             }
             self.mistakes_of(root, &at, wrong);

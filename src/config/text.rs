@@ -143,8 +143,15 @@ fn unreadable(text: &str, error: &ParseError) -> Unreadable {
         Kind::UnterminatedObject => "is no JSON: the { that begins here is not closed by a }",
         Kind::UnterminatedArray => "is no JSON: the [ that begins here is not closed by a ]",
         Kind::UnterminatedCommentBlock => "is no JSON: the comment that begins here is not closed by a */",
-        Kind::UnexpectedCloseBrace => "is no JSON: nothing is open that this } could close",
-        Kind::UnexpectedCloseBracket => "is no JSON: nothing is open that this ] could close",
+        Kind::UnexpectedCloseBrace => match open_at(text, span.start) {
+            Some(b'[') => "is no JSON: a [ before this } is not closed by a ]",
+            Some(_) => "is no JSON: this key has no value",
+            None => "is no JSON: nothing is open that this } could close",
+        },
+        Kind::UnexpectedCloseBracket => match open_at(text, span.start) {
+            Some(b'{') => "is no JSON: a { before this ] is not closed by a }",
+            _ => "is no JSON: nothing is open that this ] could close",
+        },
         Kind::UnexpectedComma => "is no JSON: there is nothing before this comma",
         Kind::UnexpectedColon => "is no JSON: there is no key before this :",
         Kind::UnexpectedTokenInObject => "is no JSON: a key in \"double quotes\", or }, is expected here",
@@ -157,6 +164,43 @@ fn unreadable(text: &str, error: &ParseError) -> Unreadable {
         _ => "is no JSON: this is no number as JSON writes it",
     };
     Unreadable { span, reason: reason.to_owned() }
+}
+
+/// The bracket that was opened last before this place, and not closed. Those in texts and comments are none.
+fn open_at(text: &str, end: usize) -> Option<u8> {
+    let mut open = Vec::new();
+    let mut rest = text.as_bytes().get(..end)?;
+    while let [byte, behind @ ..] = rest {
+        rest = match (byte, behind) {
+            (b'"', _) => behind_text(behind),
+            (b'/', [b'/', ..]) => behind_first(behind, b"\n"),
+            (b'/', [b'*', comment @ ..]) => behind_first(comment, b"*/"),
+            _ => behind,
+        };
+        match byte {
+            b'{' | b'[' => open.push(*byte),
+            b'}' | b']' => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open.pop()
+}
+
+/// What follows a text whose first quote is read.
+fn behind_text(mut rest: &[u8]) -> &[u8] {
+    loop {
+        rest = match rest {
+            [b'\\', _, behind @ ..] => behind,
+            [b'"', behind @ ..] => return behind,
+            [_, behind @ ..] => behind,
+            [] => return rest,
+        };
+    }
+}
+
+/// What follows the first of these bytes; nothing where they are not there.
+fn behind_first<'t>(rest: &'t [u8], bytes: &[u8]) -> &'t [u8] {
+    memchr::memmem::find(rest, bytes).map_or(&[], |at| &rest[at + bytes.len()..])
 }
 
 impl Node {
@@ -310,8 +354,11 @@ mod tests {
             ("mcpServers:\n  a: s3cret", 0, "does not begin with {"),
             ("{\"a\": 1 \"b\": 2}", 7, "a comma is missing"),
             ("{\"a\" 1}", 5, "a : is missing"),
-            ("{\"a\": }", 6, "nothing is open"),
-            ("{\"a\": [1, 2}", 11, "nothing is open"),
+            ("{\"a\": }", 6, "no value"),
+            ("{\"a\": [1, 2}", 11, "a [ before this } is not closed"),
+            ("{\"a\": [\"]\\\"]\", // ]\n/* ] */ 2}", 26, "a [ before this } is not closed"),
+            ("{\"a\": {\"b\": 1]", 14, "} is expected"),
+            ("{} }", 3, "nothing is open"),
             ("{\"a\": 1", 0, "is not closed by a }"),
             ("{a: 1}", 1, "double quotes"),
             ("{'a': 1}", 1, "double quotes"),

@@ -254,6 +254,14 @@ pub enum Outbound {
     Ping,
 }
 
+/// What the status of a refused upgrade says of the address. That of a missing or wrong token says nothing of it.
+fn no_websocket(status: u16) -> &'static str {
+    match status {
+        200..=299 | 400 | 404..=406 | 426 => " and opens no WebSocket: does its URL begin with http:// or https://?",
+        _ => "",
+    }
+}
+
 /// Why a link could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -282,7 +290,7 @@ pub enum DialError {
         source: std::io::Error,
     },
     /// The server answered the upgrade request with an HTTP status.
-    #[error("the server answered with HTTP status {status}")]
+    #[error("the server answered with HTTP status {status}{}", no_websocket(*.status))]
     Rejected {
         /// The status.
         status: u16,

@@ -2,8 +2,11 @@
 
 use super::pinning;
 use crate::config::{
-    self, ConfigError, ConfigFile, Diagnostic, Knowing, Reading, ServerSpec, Settings, Severity, Variables,
+    self, ConfigError, ConfigFile, Diagnostic, DiscoverySettings, Knowing, Reading, ServerSpec, Settings,
+    Severity, Variables,
 };
+use crate::discovery::source_named;
+use crate::id::SourceId;
 use crate::policy::strategy::Strategies;
 use crate::transport;
 
@@ -38,7 +41,13 @@ impl ConfigFile {
     /// The same, with all that was found about the text.
     pub(crate) fn read(text: &str, variables: &Variables) -> Reading {
         // A host may have strategies of its own, and pins that are not there yet.
-        config::read(text, variables, &Knowing { server: &reached, strategy: &|_| Ok(()), pins: &|_| Ok(()) })
+        let any = Knowing {
+            server: &reached,
+            strategy: &|_| Ok(()),
+            source: &|_| Ok(()),
+            pins: &|_| Ok(()),
+        };
+        config::read(text, variables, &any)
     }
 
     /// All that is wrong with the text of a `servers.json`, and warnings about it, in its order. The errors among them are what
@@ -50,6 +59,11 @@ impl ConfigFile {
             strategy: &|name| match Strategies::with_builtin().select(name) {
                 Ok(()) => Ok(()),
                 Err(error) => Err(ConfigError::new("strategy", error.to_string())),
+            },
+            source: &|source| {
+                SourceId::new(&source.name).map_err(|error| ConfigError::new("name", error.to_string()))?;
+                source.rules.as_ref().map_or(Ok(()), DiscoverySettings::check).map_err(|error| error.under("rules"))?;
+                source_named(source).map(|_| ())
             },
             pins: &|settings| pinning::read(settings).map(|_| ()),
         };

@@ -67,10 +67,30 @@ impl Absent {
             None => {
                 let near = ids.iter().map(|id| (strsim::jaro_winkler(named, id), *id));
                 let near = near.filter(|(likeness, _)| *likeness >= LIKENESS_MIN);
-                let nearest = near.max_by(|one, other| one.0.total_cmp(&other.0))?.1;
-                Some(format!("there is no server or group {named}: did you mean {nearest}?"))
+                Some(match near.max_by(|one, other| one.0.total_cmp(&other.0)) {
+                    Some((_, nearest)) => {
+                        format!("there is no server or group {named}: did you mean {nearest}?")
+                    }
+                    None => format!("there is no server or group {named}: there are {}", listed(ids)),
+                })
             }
         }
+    }
+}
+
+/// Names that are listed where none is like the one that was meant: as many as one line holds.
+const NAMES_LISTED: usize = 8;
+
+/// The first of some names, each once.
+fn listed(mut names: Vec<&str>) -> String {
+    names.sort_unstable();
+    names.dedup();
+    let more = names.len().saturating_sub(NAMES_LISTED);
+    names.truncate(NAMES_LISTED);
+    match (names.is_empty(), more) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => names.join(", "),
+        (false, more) => format!("{} and {more} more", names.join(", ")),
     }
 }
 

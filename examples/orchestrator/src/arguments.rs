@@ -32,18 +32,24 @@ impl fmt::Display for Mistake {
 pub fn read(given: &[String]) -> Result<String, Mistake> {
     match given {
         [] => Ok("{}".to_owned()),
-        [one] if one == "-" => object(&text_of("stdin", std::io::stdin().lock())?, "stdin"),
+        [one] if one == "-" => object(&text_of("stdin", std::io::stdin().lock())?, "stdin is"),
+        [one] if one == "@" => Err(no_file("@ names no file".to_owned())),
         [one] if one.starts_with('@') => {
             let path = Path::new(&one[1..]);
-            let file = std::fs::File::open(path).map_err(|error| Mistake {
-                what: format!("{}: {error}", path.display()),
-                hint: "@FILE reads a JSON object from a file, and - from stdin".to_owned(),
-            })?;
-            object(&text_of(&one[1..], file)?, &one[1..])
+            let unreadable = |error| no_file(format!("{}: {error}", path.display()));
+            let file = std::fs::File::open(path).map_err(unreadable)?;
+            if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+                return Err(no_file(format!("{}: it is a folder", path.display())));
+            }
+            object(&text_of(&one[1..], file)?, &format!("{} is", &one[1..]))
         }
-        [one] if is_json(one) => object(one, "the arguments"),
+        [one] if is_json(one) => object(one, "the arguments are"),
         several => pairs(several),
     }
+}
+
+fn no_file(what: String) -> Mistake {
+    Mistake { what, hint: "@FILE reads a JSON object from a file, and - from stdin".to_owned() }
 }
 
 /// What is said where stdin is to be the configuration too.
@@ -70,15 +76,18 @@ fn text_of(name: &str, reader: impl Read) -> Result<String, Mistake> {
     Ok(text)
 }
 
-fn object(text: &str, whose: &str) -> Result<String, Mistake> {
+fn object(text: &str, subject: &str) -> Result<String, Mistake> {
     let quote = || {
         let hint = r#"in a shell quote the whole object: '{"message":"hi"}'; or write message=hi"#;
         hint.to_owned()
     };
     match serde_json::from_str::<&RawValue>(text) {
         Ok(raw) if raw.get().starts_with('{') => Ok(text.to_owned()),
-        Ok(_) => Err(Mistake { what: format!("{whose} are no JSON object"), hint: quote() }),
-        Err(error) => Err(Mistake { what: format!("{whose} are no JSON: {error}"), hint: quote() }),
+        _ if text.trim().is_empty() => {
+            Err(Mistake { what: format!("{subject} empty"), hint: "give a JSON object, {} for none".to_owned() })
+        }
+        Ok(_) => Err(Mistake { what: format!("{subject} no JSON object"), hint: quote() }),
+        Err(error) => Err(Mistake { what: format!("{subject} no JSON: {error}"), hint: quote() }),
     }
 }
 

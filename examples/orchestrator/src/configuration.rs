@@ -4,15 +4,18 @@ use std::fs::FileType;
 use std::io::Read;
 use std::path::Path;
 
-use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Diagnostic, Severity, Variables};
-use tokio::sync::oneshot;
+use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Severity, StartError, Variables};
 
 use crate::diagnostics::tell;
 use crate::output::note;
+use crate::signals::{Stop, aside};
 use crate::{MISUSED, no_file};
 
 /// Bytes that are read of a stream: as much as a `servers.json` may have.
 const STREAM_BYTES_MAX: u64 = 16 << 20;
+
+/// Mistakes that are told beside what a command is for: each has four lines.
+const MISTAKES_TOLD: usize = 3;
 
 /// What stdin is called on a command line.
 const STDIN: &str = "-";
@@ -53,23 +56,20 @@ fn once(_: FileType) -> bool {
     false
 }
 
-/// Reads the configuration at `path`, or tells what is wrong with it. May be dropped while a stream has nothing to read.
-pub async fn read(watch: &mut ConfigWatch, path: &Path) -> Result<ConfigFile, u8> {
+/// Reads the configuration at `path`, or tells what is wrong with it.
+pub async fn read(watch: &mut ConfigWatch, path: &Path, stop: &Stop) -> Result<ConfigFile, u8> {
     let misused = |message: &str| {
         note!("{message}");
         MISUSED
     };
     if !is_stream(path) {
-        return watch.read().await.map_err(|error| {
+        return stop.unless(watch.read()).await?.map_err(|error| {
             tell_refusal(path, &error);
             MISUSED
         });
     }
-    // Not a thread of the runtime's, which would wait for it at the end.
-    let (given, text) = oneshot::channel();
     let stream = path.to_owned();
-    std::thread::spawn(move || given.send(text_of(&stream)));
-    let text = text.await.unwrap_or_else(|_| Err("stdin is not read any more".to_owned()));
+    let text = aside(stop, move || text_of(&stream)).await?;
     let text = text.map_err(|message| misused(&message))?;
     let variables = variables(path);
     ConfigFile::parse_with(&text, &variables).map_err(|error| {
@@ -113,14 +113,32 @@ fn up_to_limit(reader: impl Read) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Tells the mistakes of servers that are left out, which the troupe then need not log.
+/// Tells the mistakes of servers that are left out, which the troupe then need not log. Of many the first are enough for who
+/// wants something else than to mend them.
 pub fn tell_mistakes(path: &Path, file: &mut ConfigFile) {
-    let found = std::mem::take(&mut file.diagnostics);
-    tell(path, found.iter().filter(|found: &&Diagnostic| found.severity == Severity::Error));
+    let mut found = std::mem::take(&mut file.diagnostics);
+    found.retain(|found| found.severity == Severity::Error);
+    let more = found.len().saturating_sub(MISTAKES_TOLD);
+    found.truncate(if more > 0 { MISTAKES_TOLD - 1 } else { MISTAKES_TOLD });
+    tell(path, &found);
+    if more > 0 {
+        note!("hint: `mcp-troupe check {}` shows {} more mistakes", name(path).display(), more + 1);
+    }
+}
+
+/// Tells why a configuration that could be read cannot be played, with the place if it is known.
+pub fn tell_unplayable(path: &Path, error: &StartError) {
+    let text = if is_stream(path) { None } else { text_of(path).ok() };
+    let mut found = text.map(|text| ConfigFile::diagnose(&text, &variables(path))).unwrap_or_default();
+    found.retain(|found| found.severity == Severity::Error && found.server.is_none());
+    if found.is_empty() {
+        note!("{}: {error}", name(path).display());
+    }
+    tell(path, &found);
 }
 
 /// Tells why a file cannot be taken.
-fn tell_refusal(path: &Path, error: &ConfigFileError) {
+pub fn tell_refusal(path: &Path, error: &ConfigFileError) {
     match error {
         ConfigFileError::Config { diagnostics, .. } if !diagnostics.is_empty() => tell(path, diagnostics),
         ConfigFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
@@ -210,7 +212,7 @@ impl LoadArgs {
 }
 
 pub async fn run(args: &LoadArgs, stop: &Stop) -> u8 {
-    let call = match args.target.call(&args.config.config) {
+    let call = match args.target.call(&args.config.config, stop).await {
         Ok(call) => call,
         Err(code) => return code,
     };
@@ -278,7 +280,8 @@ async fn begin(troupe: &Troupe, args: &LoadArgs, stop: &Stop) -> Result<(), u8> 
 
 /// Runs all callers and adds up what they saw.
 async fn play(troupe: &Troupe, args: &LoadArgs, call: &Call, begun: Instant, stop: &Stop) -> Account {
-    let (progress, seen) = watch::channel(0u64);
+    let seen = Arc::new(AtomicU64::new(0));
+    let (playing, over) = watch::channel(());
     let mut callers = JoinSet::new();
     for caller in 0..u64::from(args.concurrency) {
         let share = |calls: u64| {
@@ -289,11 +292,11 @@ async fn play(troupe: &Troupe, args: &LoadArgs, call: &Call, begun: Instant, sto
             None => Until::Time(begun + args.duration),
         };
         let (troupe, call) = (troupe.clone(), call.clone());
-        let (progress, stop, reloads) = (progress.clone(), stop.clone(), args.reload);
-        callers.spawn(async move { one_caller(&troupe, &call, until, reloads, &progress, &stop).await });
+        let (seen, stop, reloads) = (seen.clone(), stop.clone(), args.reload);
+        callers.spawn(async move { one_caller(&troupe, &call, until, reloads, &seen, &stop).await });
     }
-    drop(progress);
-    let bar = tokio::spawn(show_progress(seen, args.calls, args.duration, begun, args.json || args.watch));
+    let quiet = args.json || args.watch;
+    let bar = tokio::spawn(show_progress(seen, over, args.calls, args.duration, begun, quiet));
     let mut total = Account::new();
     while let Some(account) = callers.join_next().await {
         match account {
@@ -301,7 +304,7 @@ async fn play(troupe: &Troupe, args: &LoadArgs, call: &Call, begun: Instant, sto
             Err(error) => note!("a caller failed: {error}"),
         }
     }
-    // The bar ends when the last caller has gone.
+    drop(playing);
     let _ = bar.await;
     total
 }
@@ -312,7 +315,7 @@ async fn one_caller(
     call: &Call,
     until: Until,
     reloads: bool,
-    progress: &watch::Sender<u64>,
+    seen: &AtomicU64,
     stop: &Stop,
 ) -> Account {
     let mut account = Account::new();
@@ -335,6 +338,7 @@ async fn one_caller(
             answer = troupe.call(call.clone()) => answer,
         };
         account.answered += 1;
+        seen.fetch_add(1, Ordering::Relaxed);
         let latency = Instant::now().saturating_duration_since(now);
         // A histogram that resizes by itself takes every value.
         let _ = account.latency_us.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
@@ -370,22 +374,20 @@ async fn one_caller(
                 }
             }
         }
-        if account.answered.is_multiple_of(64) {
-            progress.send_modify(|answered| *answered += 64);
-        }
     }
 }
 
 /// Moves a bar on a terminal until all callers have gone.
 async fn show_progress(
-    mut seen: watch::Receiver<u64>,
+    seen: Arc<AtomicU64>,
+    mut over: watch::Receiver<()>,
     calls: Option<u64>,
     duration: Duration,
     begun: Instant,
     quiet: bool,
 ) {
     if quiet || !std::io::stderr().is_terminal() {
-        while seen.changed().await.is_ok() {}
+        while over.changed().await.is_ok() {}
         return;
     }
     let length = calls.unwrap_or(duration.as_millis() as u64);
@@ -396,10 +398,10 @@ async fn show_progress(
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tick.tick().await;
-        if seen.has_changed().is_err() {
+        if over.has_changed().is_err() {
             break;
         }
-        let answered = *seen.borrow_and_update();
+        let answered = seen.load(Ordering::Relaxed);
         let elapsed = Instant::now().saturating_duration_since(begun);
         bar.set_position(if calls.is_some() { answered } else { elapsed.as_millis() as u64 }.min(length));
         let per_second = answered as f64 / elapsed.as_secs_f64().max(0.001);
@@ -451,7 +453,7 @@ fn print(report: &Report) {
     }
     for (kind, count) in &report.errors {
         match report.first_errors.get(kind) {
-            Some(message) => say!("  error {kind}: {count}, the first: {message}"),
+            Some(message) => say!("  error {kind}: {count}, the first: {}", output::harmless(message)),
             None => say!("  error {kind}: {count}"),
         }
     }

@@ -24,14 +24,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mcp_troupe::{
     Call, CallError, CallNews, CallStream, ConfigFile, ConfigWatch, LogLevel, Priority, Reply, ServerInfo,
-    Troupe,
+    Tool, Troupe,
 };
 use serde_json::json;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use absent::Absent;
 use output::{note, say};
-use signals::Stop;
+use signals::{Stop, aside};
 use waiting::{note_while_waiting, while_calling, while_waiting};
 
 /// Many MCP servers as one dependable tool set.
@@ -49,7 +49,7 @@ struct Cli {
 enum Command {
     /// Start two example servers, call them, kill an actor in front of you (the default).
     Tour,
-    /// Print the merged catalogue of tools as JSON; who is missing, and why, goes to stderr.
+    /// Print the merged catalogue of tools: a line each on a terminal, else JSON; who is missing goes to stderr, with the reason.
     #[command(after_help = TOOLS_HELP)]
     Tools(ToolsArgs),
     /// Print the pins of all tools as JSON, for `pins.file` of the configuration: after somebody has looked at the tools.
@@ -86,6 +86,7 @@ enum Command {
 
 const TOOLS_HELP: &str = "Examples:
   mcp-troupe tools --config servers.json
+  mcp-troupe tools --json
   mcp-troupe tools | jq -r '.[].exposed'
   mcp-troupe tools --strict --wait 90s   # exit 1 where a server is not ready";
 const PIN_HELP: &str = "Examples:
@@ -175,6 +176,9 @@ struct ToolsArgs {
     /// Exit with 1 where a server is not ready.
     #[arg(long)]
     strict: bool,
+    /// Print JSON on a terminal too, where else each tool is one line.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -227,7 +231,7 @@ enum Urgency {
 
 impl Target {
     /// The call, unless its arguments are wrong, which is told.
-    fn call(&self, config: &Path) -> Result<Call, u8> {
+    async fn call(&self, config: &Path, stop: &Stop) -> Result<Call, u8> {
         if is_configuration(&self.tool) {
             let file = &self.tool;
             note!(
@@ -237,7 +241,10 @@ impl Target {
         }
         let read = match self.arguments.as_slice() {
             [one] if one == "-" && configuration::is_stdin(config) => Err(arguments::stdin_is_taken()),
-            given => arguments::read(given),
+            given => {
+                let given = given.to_vec();
+                aside(stop, move || arguments::read(&given)).await?
+            }
         };
         let arguments = read.map_err(|mistake| {
             if output::for_people() {
@@ -436,7 +443,7 @@ async fn start_from(
         note!("{message}");
         MISUSED
     };
-    let mut file = stop.unless(configuration::read(watch, path)).await??;
+    let mut file = configuration::read(watch, path, stop).await?;
     let shown = configuration::name(path).display();
     let absent = Absent::of(&file);
     configuration::tell_mistakes(path, &mut file);
@@ -444,7 +451,10 @@ async fn start_from(
         return Err(misused(format!("{shown}: no server is left")));
     }
     let started = Troupe::builder().config(file).start().await;
-    let troupe = started.map_err(|error| misused(format!("{shown}: {error}")))?;
+    let troupe = started.map_err(|error| {
+        configuration::tell_unplayable(path, &error);
+        MISUSED
+    })?;
     Ok((troupe, absent))
 }
 
@@ -503,8 +513,26 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     for rule in &unknown {
         note!("{}: {rule}", configuration::name(path).display());
     }
-    let tools: Vec<_> = troupe
-        .tools()
+    let tools = troupe.tools();
+    if tools.is_empty() && missing.is_empty() {
+        note!("{}: no server offers a tool", configuration::name(path).display());
+    }
+    if !args.json && std::io::stdout().is_terminal() {
+        tell_tools(&tools);
+    } else {
+        output::json(&as_json(&tools));
+    }
+    troupe.shutdown().await;
+    let incomplete = !missing.is_empty() || absent.left_out().len() > 0;
+    match (unknown.is_empty(), args.strict && incomplete) {
+        (false, _) => MISUSED,
+        (true, true) => FAILED,
+        (true, false) => 0,
+    }
+}
+
+fn as_json(tools: &[Tool]) -> Vec<serde_json::Value> {
+    tools
         .iter()
         .map(|tool| {
             json!({
@@ -516,21 +544,27 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
                 "definition": tool.definition,
             })
         })
-        .collect();
-    output::json(&tools);
-    troupe.shutdown().await;
-    let incomplete = !missing.is_empty() || absent.left_out().len() > 0;
-    match (unknown.is_empty(), args.strict && incomplete) {
-        (false, _) => MISUSED,
-        (true, true) => FAILED,
-        (true, false) => 0,
+        .collect()
+}
+
+/// A line for each tool, as wide as the terminal: the name to call it by, and the first words of what it does.
+fn tell_tools(tools: &[Tool]) {
+    /// Columns of a longer name are its own.
+    const NAME_MAX: usize = 32;
+    let names = tools.iter().map(|tool| tool.exposed.chars().count());
+    let longest = names.max().unwrap_or_default().min(NAME_MAX);
+    for tool in tools {
+        let unconfirmed = if tool.confirmed { "" } else { "(not confirmed) " };
+        let described = tool.description().unwrap_or_default();
+        let line = format!("{:<longest$}  {unconfirmed}{}", tool.exposed, described.trim_start());
+        let line = line.split(['\n', '\r']).next().unwrap_or_default().trim_end();
+        say!("{}", waiting::fitted(line, waiting::width()));
     }
 }
 
 async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
     let path = args.file.path();
-    let read = stop.unless(configuration::read(&mut configuration::watch(path), path)).await;
-    let mut file = match read.and_then(|file| file) {
+    let mut file = match configuration::read(&mut configuration::watch(path), path, stop).await {
         Ok(file) => file,
         Err(code) => return code,
     };
@@ -546,7 +580,7 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
     let troupe = match Troupe::builder().config(file).start().await {
         Ok(troupe) => troupe,
         Err(error) => {
-            note!("{}: {error}", configuration::name(path).display());
+            configuration::tell_unplayable(path, &error);
             return MISUSED;
         }
     };
@@ -569,7 +603,7 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
 }
 
 async fn call(args: &CallArgs, stop: &Stop) -> u8 {
-    let mut request = match args.target.call(&args.config.config) {
+    let mut request = match args.target.call(&args.config.config, stop).await {
         Ok(request) => request,
         Err(code) => return code,
     };

@@ -31,7 +31,13 @@ pub fn completions(args: &CompletionsArgs) -> u8 {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    stdout(format_args!("{}", String::from_utf8_lossy(&script)));
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if shell == Shell::Bash {
+        // clap_complete 4.6 takes the hyphen of the name for the beginning of a command in one place and not in the other
+        // (clap-rs/clap#6421), so that nothing of any command would be completed.
+        script = script.replace("mcp__subcmd__troupe", "mcp__troupe");
+    }
+    stdout(format_args!("{script}"));
     0
 }
 

@@ -23,10 +23,26 @@ pub(crate) use {note, say};
 /// Whether something could not be printed, and somebody was there to read it.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Prints to stdout.
+/// A text that steers no terminal: what servers say is in it. Line breaks are ours as well, and stay.
+pub fn harmless(text: &str) -> String {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let mut harmless = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            // As in JSON, which it may be.
+            c if steers(c) => harmless.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => harmless.push(c),
+        }
+    }
+    harmless
+}
+
+/// Prints to stdout; what a program reads letter for letter, and what a terminal shows so that nothing steers it.
 pub fn stdout(words: Arguments<'_>) {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_fmt(words).and_then(|()| stdout.flush()) {
+    let stdout = io::stdout();
+    let text = if stdout.is_terminal() { harmless(&words.to_string()) } else { words.to_string() };
+    let mut stdout = stdout.lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             if !LOST.swap(true, Ordering::Relaxed) {
                 note!("stdout cannot be written: {error}");
@@ -44,6 +60,11 @@ pub fn is_lost() -> bool {
 
 /// Prints to stderr.
 pub fn stderr(words: Arguments<'_>) {
+    draw(format_args!("{}", harmless(&words.to_string())));
+}
+
+/// The same for what steers the terminal on purpose.
+pub fn draw(words: Arguments<'_>) {
     // As above.
     let _ = io::stderr().lock().write_fmt(words);
 }

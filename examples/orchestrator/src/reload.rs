@@ -64,7 +64,10 @@ async fn take(troupe: &Troupe, file: Result<ConfigFile, ConfigFileError>, path: 
                 Err(error) => refused(error.to_string()),
             }
         }
-        Err(error) => refused(error.to_string()),
+        Err(error) => {
+            configuration::tell_refusal(path, &error);
+            refused(format!("{} has a mistake", path.display()))
+        }
     }
 }
 

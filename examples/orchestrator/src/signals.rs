@@ -1,6 +1,6 @@
 //! What asks a command to end: Ctrl-C (SIGINT) and SIGTERM. The first lets it end in order, the second ends it at once.
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// What a shell expects of a program that ended by SIGINT, and by SIGTERM: 128 and the signal's number.
 const INTERRUPTED: u8 = 130;
@@ -46,6 +46,21 @@ impl Stop {
             code = self.asked() => Err(code),
             done = work => Ok(done),
         }
+    }
+}
+
+/// Does what may wait for ever, such as to read stdin, unless the command is asked to end meanwhile. It has a thread of its
+/// own: for one of the runtime's the end of the command would wait.
+pub async fn aside<T: Send + 'static>(
+    stop: &Stop,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, u8> {
+    let (done, result) = oneshot::channel();
+    std::thread::spawn(move || done.send(work()));
+    match stop.unless(result).await? {
+        Ok(result) => Ok(result),
+        // It panicked, and has said so.
+        Err(_) => Err(crate::FAILED),
     }
 }
 

@@ -11,6 +11,7 @@ use mcp_troupe::{ServerInfo, Tool, Troupe};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{Target, output};
+pub use words::fitted;
 use words::{words, words_of_call};
 
 /// Whoever waits for less needs no line.
@@ -54,8 +55,10 @@ pub async fn while_calling<T>(troupe: &Troupe, target: &Target, work: impl Futur
 
 /// A line on stderr that takes the place of the one which is drawn while somebody waits. That one is drawn again below it.
 pub fn note_while_waiting(words: Arguments<'_>) {
-    let cleared = if output::for_people() { CLEARED } else { "" };
-    output::stderr(format_args!("{cleared}{words}\n"));
+    if output::for_people() {
+        output::draw(format_args!("{CLEARED}"));
+    }
+    output::stderr(format_args!("{words}\n"));
 }
 
 async fn while_saying<T>(work: impl Future<Output = T>, line_at: impl Fn(Duration) -> String) -> T {
@@ -84,19 +87,20 @@ struct Line {
 impl Line {
     fn draw(&mut self, words: &str) {
         self.drawn = true;
-        output::stderr(format_args!("{CLEARED}{words}"));
+        output::draw(format_args!("{CLEARED}{words}"));
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
         if self.drawn {
-            output::stderr(format_args!("{CLEARED}"));
+            output::draw(format_args!("{CLEARED}"));
         }
     }
 }
 
-fn width() -> usize {
+/// The width of the terminal.
+pub fn width() -> usize {
     ratatui::crossterm::terminal::size().map_or(USUAL_WIDTH, |(columns, _)| columns.into())
 }
 

@@ -198,6 +198,11 @@ impl ListsState {
         said.or_else(|| self.plans.iter().filter_map(|plan| plan.fresh_for).min())
     }
 
+    /// Nobody waits any more for what is being listed.
+    pub fn give_up(&mut self) {
+        self.under_way = None;
+    }
+
     /// Whether a listing is under way: its connection would end in the middle of it.
     pub fn are_under_way(&self) -> bool {
         self.under_way.is_some()
@@ -429,7 +434,10 @@ impl ServerState {
     /// The tools could not be listed.
     fn not_listed(&mut self, connection: ConnectionId, reason: String, now: Instant) {
         let reason = self.connector.redact(reason);
-        tracing::warn!(server = %self.spec.id, %reason, "tools not listed");
+        // Of a server without any tools this is why it is not ready, which is told as that.
+        if self.offer.is_some() {
+            tracing::warn!(server = %self.spec.id, %reason, "tools not listed");
+        }
         self.fail_stale();
         // Known tools stay; without any the connection is of no use and is made anew, with backoff.
         let held = self.connections.get(&connection).filter(|held| !held.closing);

@@ -538,6 +538,8 @@ impl Actor for ServerActor {
     ) -> Result<(), ActorProcessingErr> {
         state.cancel_all();
         state.tell_last_updates();
+        // A listing holds the queue of its connection, and may never be answered.
+        state.lists.give_up();
         // Without its queue an open link closes in order; one that is still being dialled has nothing to finish.
         let ends = std::mem::take(&mut state.connections).into_values().map(|connection| async move {
             if connection.queue.is_none() {

@@ -57,7 +57,7 @@ impl ServerState {
             listed: self.listed || idle && (self.offer.is_some() || self.known.is_some()),
             admission: self.ledger().breaker.admission(now),
             slots: if self.drain_until.is_some() { 0 } else { self.pool.slots() },
-            reason: if up { None } else { self.last_error.clone() },
+            reason: if up { None } else { self.last_error.clone().or_else(|| self.waits_for(status)) },
             starting: if status == ServerStatus::Connecting { self.starts.shown() } else { None },
             retry_at: if up { None } else { self.reconnect_at.filter(|at| *at > now) },
             attempts: if up || idle && self.last_error.is_none() {
@@ -67,6 +67,12 @@ impl ServerState {
                 ledger.reconnect.attempts().max(ledger.starts.attempts())
             },
         }
+    }
+
+    /// What a server that has answered the handshake is waited for.
+    fn waits_for(&self, status: ServerStatus) -> Option<String> {
+        let asked = status == ServerStatus::Connecting && self.pool.is_ready() && self.offer.is_none();
+        asked.then(|| "its list of tools is awaited".to_owned())
     }
 
     /// Tells the registry where the server stands, if that differs from what it was told last.

@@ -326,12 +326,12 @@ fn unanswered(error: &ClientError) -> Unanswered {
 }
 
 /// What is at the bottom of an error: what is above only says that something went wrong.
-pub(super) fn root_of(error: &dyn Error) -> String {
+pub(super) fn root_of(error: &(dyn Error + 'static)) -> String {
     let mut root = error;
     while let Some(cause) = root.source() {
         root = cause;
     }
-    root.to_string()
+    super::super::tls::words(root)
 }
 
 /// Makes the clients of a server's links.

@@ -319,7 +319,7 @@ fn dial_error(error: WsError) -> DialError {
         WsError::Http(response) => DialError::Rejected { status: response.status().as_u16() },
         WsError::Tls(error) => DialError::Tls(error.to_string()),
         WsError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            DialError::Tls(error.to_string())
+            DialError::Tls(super::tls::words(&error))
         }
         WsError::Io(error) => DialError::Io(error),
         WsError::Url(error) => DialError::InvalidEndpoint { reason: error.to_string() },

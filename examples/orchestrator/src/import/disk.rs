@@ -66,8 +66,17 @@ pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes a file that its owner alone may read, whole or not at all. One that is there is replaced where `force` says so.
+/// Writes a file that its owner alone may read, whole or not at all. One that is there is replaced where `force` says so; where
+/// a link to one is there, the link stays and that file is replaced. What is no regular file is never replaced.
 pub fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
+    let real = match std::fs::canonicalize(path) {
+        Ok(real) if force && !std::fs::metadata(&real)?.is_file() => {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        Ok(real) if force => real,
+        Ok(_) | Err(_) => path.to_owned(),
+    };
+    let path = real.as_path();
     let folder = folder_of(path);
     // Temporary files have mode 0600.
     let mut file = tempfile::Builder::new().prefix(".servers-").tempfile_in(folder)?;

@@ -30,7 +30,7 @@ const OWNERS_ALONE: &str = ": let nobody else read it";
 /// Where the file goes, and whose servers it has.
 #[derive(Args)]
 pub struct ImportArgs {
-    /// The file that is written, with mode 0600; it must not be there. Without it the result goes to stdout.
+    /// The file that is written, with mode 0600; it must not be there. Without it, or as -, the result goes to stdout.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace the file that is there.
@@ -63,13 +63,18 @@ pub fn run(args: &ImportArgs) -> u8 {
         Ok(_) => return misused(&args.project, "it is no folder"),
         Err(error) => return misused(&args.project, &error.to_string()),
     };
-    if let Some(output) = args.output.as_deref().filter(|_| !args.dry_run) {
+    let output = args.output.as_deref().filter(|output| *output != Path::new("-"));
+    if let Some(output) = output.filter(|_| !args.dry_run) {
         if !disk::folder_of(output).is_dir() {
             return misused(output, "the folder that it is to be in is not there");
         }
         // Before anything is read; one that comes meanwhile is kept as well.
-        if !args.force && std::fs::symlink_metadata(output).is_ok() {
-            return is_there(output);
+        match std::fs::metadata(output) {
+            Ok(metadata) if !metadata.is_file() => {
+                return misused(output, "it is no regular file; without --output the result goes to stdout");
+            }
+            _ if !args.force && std::fs::symlink_metadata(output).is_ok() => return is_there(output),
+            _ => {}
         }
     }
     let home = std::env::home_dir().filter(|home| home.is_absolute());
@@ -77,8 +82,7 @@ pub fn run(args: &ImportArgs) -> u8 {
     let mut places = places(System::here(), home.as_deref(), &project, &variable, &disk::inside);
     places.retain(|place| args.from.is_empty() || args.from.contains(&place.client));
     // What references mean where the file will be.
-    let written = args.output.clone().unwrap_or_else(|| PathBuf::from("servers.json"));
-    let variables = configuration::variables(&written);
+    let variables = configuration::variables(output.unwrap_or(Path::new("servers.json")));
     let (reports, merge) = collect(places, &project, &variables);
     let servers = merge.named();
     let mut named = BTreeSet::new();
@@ -99,7 +103,7 @@ pub fn run(args: &ImportArgs) -> u8 {
         off => format!(", {off} of them switched off"),
     };
     let count = if servers.len() == 1 { "1 server".to_owned() } else { format!("{} servers", servers.len()) };
-    match &args.output {
+    match output {
         _ if args.dry_run => note!("{count}{off}; nothing is written"),
         None => {
             stdout(format_args!("{text}"));

@@ -41,7 +41,7 @@ pub fn words_of_call(
 }
 
 /// As much of a line as has room. What a server writes may steer the terminal, and a line that wraps cannot be cleared.
-fn fitted(line: &str, room: usize) -> String {
+pub fn fitted(line: &str, room: usize) -> String {
     let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if Span::raw(&*line).width() <= room {
         return line;

@@ -39,9 +39,10 @@ pub fn show(mut snapshots: watch::Receiver<Arc<Snapshot>>, look: Look) -> io::Re
             if event::poll(LOOK_INTERVAL)? {
                 match meaning(&event::read()?) {
                     Some(Wish::Leave) => return Ok(()),
+                    Some(Wish::Move(_) | Wish::Nothing) if scroll.back() => {}
                     Some(Wish::Move(way)) => way(&mut scroll),
                     Some(Wish::Redraw) => {}
-                    None => continue,
+                    Some(Wish::Nothing) | None => continue,
                 }
                 break;
             }
@@ -59,28 +60,30 @@ enum Wish {
     Leave,
     Move(fn(&mut Scroll)),
     Redraw,
+    /// It is a key that means nothing.
+    Nothing,
 }
 
 fn meaning(event: &Event) -> Option<Wish> {
     match event {
-        Event::Key(key) if key.kind != KeyEventKind::Release => of_key(*key),
+        Event::Key(key) if key.kind != KeyEventKind::Release => Some(of_key(*key)),
         Event::Resize(..) => Some(Wish::Redraw),
         _ => None,
     }
 }
 
-fn of_key(key: KeyEvent) -> Option<Wish> {
+fn of_key(key: KeyEvent) -> Wish {
     match key.code {
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Leave),
-        KeyCode::Char('q') => Some(Wish::Leave),
-        KeyCode::Char('?' | 'h') => Some(Wish::Move(Scroll::explain)),
-        KeyCode::Up | KeyCode::Char('k') => Some(Wish::Move(Scroll::up)),
-        KeyCode::Down | KeyCode::Char('j') => Some(Wish::Move(Scroll::down)),
-        KeyCode::PageUp => Some(Wish::Move(Scroll::page_up)),
-        KeyCode::PageDown | KeyCode::Char(' ') => Some(Wish::Move(Scroll::page_down)),
-        KeyCode::Home => Some(Wish::Move(Scroll::first)),
-        KeyCode::End => Some(Wish::Move(Scroll::last)),
-        _ => None,
+        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Wish::Leave,
+        KeyCode::Char('q') => Wish::Leave,
+        KeyCode::Char('?' | 'h') => Wish::Move(Scroll::explain),
+        KeyCode::Up | KeyCode::Char('k') => Wish::Move(Scroll::up),
+        KeyCode::Down | KeyCode::Char('j') => Wish::Move(Scroll::down),
+        KeyCode::PageUp => Wish::Move(Scroll::page_up),
+        KeyCode::PageDown | KeyCode::Char(' ') => Wish::Move(Scroll::page_down),
+        KeyCode::Home => Wish::Move(Scroll::first),
+        KeyCode::End => Wish::Move(Scroll::last),
+        _ => Wish::Nothing,
     }
 }
 

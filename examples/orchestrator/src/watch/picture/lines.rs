@@ -14,6 +14,9 @@ use super::words::{count, latency, several, span};
 /// From this width on a server's endpoint is shown.
 const WIDE: usize = 110;
 
+/// Lines of notes about one server that is not ready: its reason is what somebody looks for, and others want to be seen too.
+const NOTE_LINES_MAX: usize = 3;
+
 /// Between two things that are said on one line.
 const AND: &str = " · ";
 
@@ -81,7 +84,8 @@ pub fn tree(snapshot: &Snapshot, table: &Table, width: usize) -> Vec<Line<'stati
     for (index, server) in servers.iter().enumerate() {
         let (branch, beside) = branches(index, servers.len());
         lines.push(table.row(branch, server));
-        lines.push(note(beside, notes(server, snapshot, table, width)));
+        let most = if server.status == ServerStatus::Ready { 1 } else { NOTE_LINES_MAX };
+        lines.extend(note(beside, notes(server, snapshot, table, width), width, most));
     }
     if servers.is_empty() {
         lines.push(Line::raw("  none"));
@@ -100,7 +104,8 @@ pub fn tree(snapshot: &Snapshot, table: &Table, width: usize) -> Vec<Line<'stati
             Span::raw(format!(" {}", looks(source))),
         ]));
         let place = std::iter::once(Span::raw(source.place.clone()));
-        lines.push(note(beside, place.chain(source.reason.clone().map(alarming)).collect()));
+        let notes = place.chain(source.reason.clone().map(alarming)).collect();
+        lines.extend(note(beside, notes, width, NOTE_LINES_MAX));
     }
     lines
 }
@@ -110,15 +115,28 @@ fn branches(index: usize, count: usize) -> (&'static str, &'static str) {
     if index + 1 < count { ("├ ", "│ ") } else { ("└ ", "  ") }
 }
 
-fn note(beside: &'static str, notes: Vec<Span<'static>>) -> Line<'static> {
-    let mut spans = vec![Span::raw(beside), Span::raw("  ")];
+/// What there is to note, broken between words into at most so many lines; what has no room stands at the end of the last.
+fn note(beside: &'static str, notes: Vec<Span<'static>>, width: usize, most: usize) -> Vec<Line<'static>> {
+    let begin = || vec![Span::raw(beside), Span::raw("  ")];
+    let width_of = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
+    let mut lines = vec![begin()];
+    let mut line_begins = true;
     for (index, note) in notes.into_iter().enumerate() {
-        if index > 0 {
-            spans.push(Span::raw(AND));
+        let and = (index > 0).then(|| Span::raw(AND.trim()));
+        let words = note.content.split_whitespace().map(|word| Span::styled(word.to_owned(), note.style));
+        for word in and.into_iter().chain(words) {
+            let line = lines.last().map_or(0, |line| width_of(line));
+            if !line_begins && line + 1 + word.width() > width && lines.len() < most {
+                lines.push(begin());
+                line_begins = true;
+            }
+            let blank = (!line_begins).then(|| Span::styled(" ", word.style));
+            let line = lines.last_mut().expect("there is one line at least");
+            line.extend(blank.into_iter().chain([word]));
+            line_begins = false;
         }
-        spans.push(note);
     }
-    Line::from(spans).dim()
+    lines.into_iter().map(|spans| Line::from(spans).dim()).collect()
 }
 
 fn alarming(text: String) -> Span<'static> {
@@ -195,6 +213,11 @@ pub fn keys(seen: &Range<usize>, lines: usize) -> Line<'static> {
         String::new()
     };
     Line::raw(format!("q leaves{AND}? explains{place}"))
+}
+
+/// The same while the legend is seen.
+pub fn keys_of_legend() -> Line<'static> {
+    Line::raw(format!("q leaves{AND}any other key goes back"))
 }
 
 /// What the words and figures of the picture mean, and what the keys do.

@@ -99,6 +99,11 @@ impl Scroll {
         self.legend = !self.legend;
     }
 
+    /// The tree again. Whether it was not seen.
+    pub fn back(&mut self) -> bool {
+        std::mem::take(&mut self.legend)
+    }
+
     /// To the first line.
     pub fn first(&mut self) {
         self.offset = 0;
@@ -129,7 +134,7 @@ pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, scroll: &mut Scroll, loo
     scroll.page = usize::from(middle.height).max(1);
     scroll.offset = scroll.offset.min(tree.len().saturating_sub(scroll.page));
     let seen = scroll.offset..(scroll.offset + scroll.page).min(tree.len());
-    let footer = lines::keys(&seen, tree.len());
+    let footer = if scroll.legend { lines::keys_of_legend() } else { lines::keys(&seen, tree.len()) };
     if scroll.legend {
         let [place] = Layout::vertical([Constraint::Fill(1)]).areas(heading.union(middle).union(bottom));
         for (line, row) in lines::legend().into_iter().zip(place.rows()) {
