@@ -183,7 +183,7 @@ async fn a_list_that_is_never_answered_holds_up_no_shutdown() {
         }
         let begun = Instant::now();
         end(troupe).await;
-        assert_eq!(begun.elapsed(), Duration::ZERO, "{silent}");
+        assert_eq!(Instant::now(), begun, "{silent}");
     }
 }
 

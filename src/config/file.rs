@@ -432,7 +432,9 @@ impl WrittenServer {
                 Kind::WebSocket
             }
             (None, Some(url), None) if Self::is_of_no_kind(url) => {
-                return Err(ConfigError::new(at("url"), NO_SCHEME));
+                let reason =
+                    if url.trim() == url { NO_SCHEME } else { "begins or ends with a blank: take it out" };
+                return Err(ConfigError::new(at("url"), reason));
             }
             (None, Some(_), None) => Kind::Http,
             (None, None, Some(_)) => Kind::Stdio,

@@ -117,6 +117,8 @@ pub(crate) struct Knowing<'a> {
     pub strategy: &'a dyn Fn(&str) -> Result<(), ConfigError>,
     /// Whether this build has such a source, and it can be asked as it is described.
     pub source: &'a dyn Fn(&SourceConfig) -> Result<(), ConfigError>,
+    /// Whether this machine is searched for the programs that servers are, and what is not there told as a warning.
+    pub searches: bool,
     /// Whether the pins can be read.
     pub pins: &'a dyn Fn(&PinSettings) -> Result<(), ConfigError>,
 }

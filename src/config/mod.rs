@@ -13,6 +13,7 @@ mod mistakes;
 pub(crate) mod permissions;
 mod pins;
 pub(crate) mod private;
+mod programs;
 mod reading;
 #[cfg(feature = "schema")]
 mod schema;

@@ -10,6 +10,7 @@ use super::file::{NO_SSE, NO_SSE_ADVICE, WrittenServer};
 use super::mistakes::{
     Finding, every_mistake, lists_for_objects, near, placed, read_value, remove, unknown_key, unknown_word,
 };
+use super::programs;
 use super::source::WrittenSource;
 use super::text::{Entry, Node, Span, Unreadable};
 use super::{
@@ -171,7 +172,7 @@ fn no_json(Unreadable { span, reason }: Unreadable) -> Finding {
 
 /// Reads the text of a `servers.json`.
 pub(crate) fn read(text: &str, variables: &Variables, knowing: &Knowing<'_>) -> Reading {
-    let mut reader = Reader { variables, start: None, findings: Vec::new() };
+    let mut reader = Reader { variables, start: None, searches: knowing.searches, findings: Vec::new() };
     let root = match text::read(text) {
         Ok(root) => root,
         Err(unreadable) => {
@@ -202,7 +203,7 @@ pub(crate) fn read(text: &str, variables: &Variables, knowing: &Knowing<'_>) -> 
 /// What is wrong with the file as a whole.
 pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigError> {
     let variables = Variables::new();
-    let mut reader = Reader { variables: &variables, start: None, findings: Vec::new() };
+    let mut reader = Reader { variables: &variables, start: None, searches: false, findings: Vec::new() };
     let root = text::read(text).map_err(|Unreadable { reason, .. }| ConfigError::new(MCP_SERVERS, reason))?;
     let found = reader.servers_of(&root);
     for key in [TROUPE, DISCOVERY] {
@@ -253,6 +254,8 @@ struct Reader<'a> {
     variables: &'a Variables,
     /// When servers are started that do not say so; none where the settings are another file's.
     start: Option<Start>,
+    /// Whether this machine is searched for what servers need.
+    searches: bool,
     findings: Vec<Finding>,
 }
 
@@ -516,6 +519,9 @@ impl Reader<'_> {
                     }
                     false => (format!("becomes the id {id}, as another name does"), "rename one of them"),
                 };
+                // By the name that stands there: the id is the other's.
+                let written = shown::name(name);
+                let display = if top.is_empty() { written.into_owned() } else { format!("{top}.{written}") };
                 let error = ConfigError::new(display, reason);
                 let advice = Some(advice.to_owned());
                 self.find(Severity::Error, entry.span, Some(&id), error.clone(), advice);
@@ -573,7 +579,7 @@ impl Reader<'_> {
             }
         }
         if let Some(Value::String(command)) = value.get("command")
-            && command.trim().contains(char::is_whitespace)
+            && command.contains(char::is_whitespace)
             && !std::path::Path::new(command).exists()
         {
             let error = ConfigError::new("command", "has blanks in it, and no shell reads it");
@@ -642,6 +648,15 @@ impl Reader<'_> {
         {
             let error = ConfigError::new("idleTimeout", "has no effect on a server that is started at once");
             warnings.push((error, Some("write \"start\": \"on-demand\" beside it".to_owned())));
+        }
+        let written = entry.node.text_at("command");
+        if self.searches
+            && !disabled
+            // A program that a reference stands for may be a secret, and is another one on each machine.
+            && written.is_some_and(|command| !command.contains("${"))
+            && !warnings.iter().any(|(error, _)| error.key == "command")
+        {
+            warnings.extend(server.as_ref().and_then(programs::missing));
         }
         let first = wrong.first().map(|(error, _)| under(display, error.clone()));
         let found = wrong.into_iter().map(|found| (severity, found));

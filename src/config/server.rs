@@ -671,7 +671,7 @@ mod tests {
         let error = settle(Server::websocket("a", "ws://h").group("g/1")).unwrap_err();
         assert_eq!(error.key, "a.group");
         let pool = PoolSettings { max: 0, ..PoolSettings::default() };
-        assert_eq!(settle(Server::custom("a").pool(pool)).unwrap_err().key, "a.pool.min");
+        assert_eq!(settle(Server::custom("a").pool(pool)).unwrap_err().key, "a.pool.max");
     }
 
     #[test]

@@ -744,7 +744,7 @@ impl PoolSettings {
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         number("min", self.min, CONNECTIONS_MAX as usize)?;
-        at_most("max", self.max, CONNECTIONS_MAX as usize)?;
+        number("max", self.max, CONNECTIONS_MAX as usize)?;
         ordered(("min", self.min), ("max", self.max))?;
         count("inFlightMax", self.in_flight_max)?;
         count("busyAt", self.busy_at)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jsonc_parser::ast::Value as Ast;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::errors::{ParseError, ParseErrorKind};
-use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use jsonc_parser::{CollectOptions, ParseOptions, ParseStringErrorKind, parse_to_ast};
 use serde_json::{Map, Value};
 
 use super::shown;
@@ -155,15 +155,31 @@ fn unreadable(text: &str, error: &ParseError) -> Unreadable {
         Kind::UnexpectedComma => "is no JSON: there is nothing before this comma",
         Kind::UnexpectedColon => "is no JSON: there is no key before this :",
         Kind::UnexpectedTokenInObject => "is no JSON: a key in \"double quotes\", or }, is expected here",
-        Kind::UnexpectedWord | Kind::UnexpectedToken => {
-            "is no JSON: this is no value; texts are written in \"double quotes\""
-        }
+        Kind::UnexpectedWord | Kind::UnexpectedToken => no_value(&text[span.start..]),
         Kind::MultipleRootJsonValues => "is no JSON: the file goes on behind its last }",
         Kind::NestingDepthExceeded => "nests deeper than any configuration does",
-        Kind::String(_) => "is no JSON: this text is not closed, or has a \\ that means nothing",
+        Kind::String(ParseStringErrorKind::UnterminatedStringLiteral) => {
+            "is no JSON: this text is not closed"
+        }
+        Kind::String(_) => {
+            "is no JSON: this text has a \\ that means nothing; write \\\\ for each, as in a path of Windows"
+        }
         _ => "is no JSON: this is no number as JSON writes it",
     };
     Unreadable { span, reason: reason.to_owned() }
+}
+
+/// What is wrong with something that is no value.
+fn no_value(found: &str) -> &'static str {
+    let word = found.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    match word {
+        _ if found.starts_with('#') => "is no JSON: comments begin with // here",
+        _ if found.starts_with(';') => "is no JSON: a comma is expected in place of this ;",
+        _ if word.eq_ignore_ascii_case("true") => "is no JSON: write true in small letters",
+        _ if word.eq_ignore_ascii_case("false") => "is no JSON: write false in small letters",
+        _ if word.eq_ignore_ascii_case("null") || word == "None" => "is no JSON: write null",
+        _ => "is no JSON: this is no value; texts are written in \"double quotes\"",
+    }
 }
 
 /// The bracket that was opened last before this place, and not closed. Those in texts and comments are none.
@@ -356,9 +372,8 @@ mod tests {
             ("{\"a\" 1}", 5, "a : is missing"),
             ("{\"a\": }", 6, "no value"),
             ("{\"a\": [1, 2}", 11, "a [ before this } is not closed"),
-            ("{\"a\": [\"]\\\"]\", // ]\n/* ] */ 2}", 26, "a [ before this } is not closed"),
-            ("{\"a\": {\"b\": 1]", 14, "} is expected"),
-            ("{} }", 3, "nothing is open"),
+            ("{\"a\": [\"]\\\"]\", // ]\n/* ] */ 2}", 29, "a [ before this } is not closed"),
+            ("{\"a\": {\"b\": 1]", 13, "or }, is expected"),
             ("{\"a\": 1", 0, "is not closed by a }"),
             ("{a: 1}", 1, "double quotes"),
             ("{'a': 1}", 1, "double quotes"),
@@ -367,6 +382,11 @@ mod tests {
             ("{} {}", 3, "goes on behind"),
             ("{\"a\": 0x10}", 6, "no number"),
             ("{\"a\": 1 /* s3cret", 8, "comment"),
+            ("{\"a\": False}", 6, "write false"),
+            ("{\"a\": None}", 6, "write null"),
+            ("{\"a\": [1; 2]}", 8, "in place of this ;"),
+            ("{\"a\": \"C:\\Users\"}", 6, "write \\\\ for each"),
+            ("{\"a\": 1, # s3cret\n}", 9, "begin with //"),
         ] {
             let Unreadable { span, reason } = read(text).unwrap_err();
             assert_eq!((span.start, reason.contains(says)), (at, true), "{text}: {span:?} {reason}");

@@ -268,6 +268,18 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, DialError> {
     })
 }
 
+/// What is wrong with a session, in words. Who answers without TLS has no words for that.
+pub(super) fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let session = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
+    match session {
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+            "it does not speak TLS here: does its URL begin with http:// or ws://?".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::path::PathBuf;
@@ -508,16 +520,4 @@ pub(super) mod tests {
         ours.file();
         tls.config().await.expect("there is one now");
     }
-}/// What is wrong with a session, in words. Who answers without TLS has no words for that.
-pub(super) fn words(error: &(dyn std::error::Error + 'static)) -> String {
-    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    let session = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
-    match session {
-        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
-            "it does not speak TLS here: does its URL begin with http:// or ws://?".to_owned()
-        }
-        _ => error.to_string(),
-    }
 }
-
-

@@ -45,6 +45,7 @@ impl ConfigFile {
             server: &reached,
             strategy: &|_| Ok(()),
             source: &|_| Ok(()),
+            searches: false,
             pins: &|_| Ok(()),
         };
         config::read(text, variables, &any)
@@ -52,7 +53,8 @@ impl ConfigFile {
 
     /// All that is wrong with the text of a `servers.json`, and warnings about it, in its order. The errors among them are what
     /// [`parse`](Self::parse) refuses or leaves out, a strategy that does not ship with this library, and pins that cannot be
-    /// read. Nothing is started and nobody is asked; files that the text names are read, on this thread.
+    /// read; a program that is not on this machine is a warning. Nothing is started and nobody is asked; files that the text names
+    /// are read, on this thread.
     pub fn diagnose(text: &str, variables: &Variables) -> Vec<Diagnostic> {
         let knowing = Knowing {
             server: &reached,
@@ -62,9 +64,14 @@ impl ConfigFile {
             },
             source: &|source| {
                 SourceId::new(&source.name).map_err(|error| ConfigError::new("name", error.to_string()))?;
-                source.rules.as_ref().map_or(Ok(()), DiscoverySettings::check).map_err(|error| error.under("rules"))?;
+                source
+                    .rules
+                    .as_ref()
+                    .map_or(Ok(()), DiscoverySettings::check)
+                    .map_err(|error| error.under("rules"))?;
                 source_named(source).map(|_| ())
             },
+            searches: true,
             pins: &|settings| pinning::read(settings).map(|_| ()),
         };
         config::read(text, variables, &knowing).diagnostics

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mcp_troupe::event::ServerStatus;
 use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Severity, Troupe};
 
 /// Servers that do not play, with the reason, by their ids.
@@ -76,6 +77,21 @@ impl Absent {
             }
         }
     }
+}
+
+/// A source that has no answer, where a call found nobody: the server that it means may be named there.
+pub async fn failing_source(troupe: &Troupe, error: &CallError) -> Option<String> {
+    let unknown = matches!(error.kind(), CallErrorKind::UnknownTool { .. } | CallErrorKind::NoMatch { .. });
+    let sources = if unknown { troupe.stats().await.sources } else { Vec::new() };
+    let failing = sources.into_iter().find_map(|source| Some((source.id, source.status, source.reason?)));
+    failing.map(|(id, status, reason)| format!("source {id} is {status}: {reason}"))
+}
+
+/// What to do where the servers were still starting when the call's time was over.
+pub fn longer(error: &CallError) -> Option<String> {
+    let CallErrorKind::DeadlineExceeded { sent: false, .. } = error.kind() else { return None };
+    let starting = error.awaited().iter().any(|server| server.status == ServerStatus::Connecting);
+    starting.then(|| "it may need longer to start: give the call more time, as --timeout 2m".to_owned())
 }
 
 /// Names that are listed where none is like the one that was meant: as many as one line holds.

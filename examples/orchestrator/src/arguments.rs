@@ -32,7 +32,7 @@ impl fmt::Display for Mistake {
 pub fn read(given: &[String]) -> Result<String, Mistake> {
     match given {
         [] => Ok("{}".to_owned()),
-        [one] if one == "-" => object(&text_of("stdin", std::io::stdin().lock())?, "stdin is"),
+        [one] if one == "-" || one == "@-" => object(&text_of("stdin", std::io::stdin().lock())?, "stdin is"),
         [one] if one == "@" => Err(no_file("@ names no file".to_owned())),
         [one] if one.starts_with('@') => {
             let path = Path::new(&one[1..]);
@@ -83,9 +83,10 @@ fn object(text: &str, subject: &str) -> Result<String, Mistake> {
     };
     match serde_json::from_str::<&RawValue>(text) {
         Ok(raw) if raw.get().starts_with('{') => Ok(text.to_owned()),
-        _ if text.trim().is_empty() => {
-            Err(Mistake { what: format!("{subject} empty"), hint: "give a JSON object, {} for none".to_owned() })
-        }
+        _ if text.trim().is_empty() => Err(Mistake {
+            what: format!("{subject} empty"),
+            hint: "give a JSON object, {} for none".to_owned(),
+        }),
         Ok(_) => Err(Mistake { what: format!("{subject} no JSON object"), hint: quote() }),
         Err(error) => Err(Mistake { what: format!("{subject} no JSON: {error}"), hint: quote() }),
     }

@@ -56,7 +56,7 @@ pub struct LoadArgs {
     wait_all: bool,
     /// Take a changed configuration file, and on SIGHUP the file as it is, without losing a call.
     #[arg(long)]
-    reload: bool,
+    pub reload: bool,
     /// Show the supervision tree meanwhile, in place of the progress.
     #[arg(long)]
     pub watch: bool,

@@ -22,9 +22,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use futures_util::FutureExt;
 use mcp_troupe::{
-    Call, CallError, CallNews, CallStream, ConfigFile, ConfigWatch, LogLevel, Priority, Reply, ServerInfo,
-    Tool, Troupe,
+    Call, CallError, CallNews, CallStream, ConfigFile, ConfigWatch, Event, EventStream, LogLevel, Priority,
+    Reply, ServerInfo, Tool, Troupe,
 };
 use serde_json::json;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -240,7 +241,9 @@ impl Target {
             return Err(MISUSED);
         }
         let read = match self.arguments.as_slice() {
-            [one] if one == "-" && configuration::is_stdin(config) => Err(arguments::stdin_is_taken()),
+            [one] if matches!(one.as_str(), "-" | "@-") && configuration::is_stdin(config) => {
+                Err(arguments::stdin_is_taken())
+            }
             given => {
                 let given = given.to_vec();
                 aside(stop, move || arguments::read(&given)).await?
@@ -305,8 +308,8 @@ struct CallArgs {
     /// Print what the server tells of the call before its answer, progress and log messages, to stderr.
     #[arg(long)]
     progress: bool,
-    /// Ask the server to log about the call from this level on; goes with --progress.
-    #[arg(long, value_parser = level, requires = "progress")]
+    /// Ask the server to log about the call from this level on; the same as --progress besides.
+    #[arg(long, value_parser = level)]
     log_level: Option<LogLevel>,
     /// Exit with 0 also where the tool reports an error of its own (isError).
     #[arg(long)]
@@ -366,7 +369,7 @@ fn main() -> ExitCode {
     let logs = if shown && std::io::stderr().is_terminal() {
         BoxMakeWriter::new(std::io::sink)
     } else {
-        BoxMakeWriter::new(std::io::stderr)
+        BoxMakeWriter::new(|| waiting::BetweenLines)
     };
     tracing_subscriber::fmt()
         .with_writer(logs)
@@ -403,7 +406,9 @@ async fn run(command: Command) -> u8 {
         }
         Command::Completions(args) => return manual::completions(&args),
         Command::Man(args) => return manual::man(&args),
-        _ => Stop::listen(),
+        // There it means that the file is to be read again.
+        Command::Load(ref args) => Stop::listen(!args.reload),
+        _ => Stop::listen(true),
     };
     match command {
         Command::Tour => match stop.unless(tour::play()).await {
@@ -434,11 +439,7 @@ async fn start(path: &Path, stop: &Stop) -> Result<(Troupe, Absent), u8> {
 }
 
 /// The same for a file that is followed.
-async fn start_from(
-    watch: &mut ConfigWatch,
-    path: &Path,
-    stop: &Stop,
-) -> Result<(Troupe, Absent), u8> {
+async fn start_from(watch: &mut ConfigWatch, path: &Path, stop: &Stop) -> Result<(Troupe, Absent), u8> {
     let misused = |message: String| {
         note!("{message}");
         MISUSED
@@ -460,9 +461,11 @@ async fn start_from(
 
 /// What to do where there is no configuration.
 fn no_file(path: &Path) -> String {
+    let at_home = if path.starts_with("~") { "\nhint: a quoted ~ is no home folder" } else { "" };
     let path = path.display();
     format!(
-        r#"{path}: there is no such file
+        r#"{path}: there is no such file{at_home}
+hint: `mcp-troupe import --output servers.json` makes one of the configurations of other clients
 hint: name another one with --config FILE, or begin with one server:
   {{"mcpServers": {{"time": {{"command": "uvx", "args": ["mcp-server-time"]}}}}}}
 hint: `mcp-troupe schema` prints what a configuration may say, for editors"#
@@ -615,8 +618,11 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
         request = request.log_level(level);
     }
     let answer = async {
-        match args.progress {
-            true => while_calling(&troupe, &args.target, told(troupe.call_stream(request))).await,
+        match args.progress || args.log_level.is_some() {
+            true => {
+                let told = told(troupe.call_stream(request), troupe.events(), &troupe, &args.target);
+                while_calling(&troupe, &args.target, told).await
+            }
             false => while_calling(&troupe, &args.target, troupe.call(request)).await,
         }
     };
@@ -629,7 +635,10 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
         Ok(Err(error)) => {
             let Target { tool, server, group, .. } = &args.target;
             let chosen = server.as_deref().or(group.as_deref());
-            let hint = absent.hint(&troupe, tool, chosen, &error);
+            let hint = match absent.hint(&troupe, tool, chosen, &error) {
+                Some(hint) => Some(hint),
+                None => absent::longer(&error).or(absent::failing_source(&troupe, &error).await),
+            };
             if output::for_people() {
                 note!("{error}");
                 hint.iter().for_each(|hint| note!("hint: {hint}"));
@@ -653,11 +662,36 @@ struct Failed<'e> {
     hint: Option<String>,
 }
 
-/// Prints what is told of a call, a line each, until its answer.
-async fn told(mut stream: CallStream) -> Result<Reply, CallError> {
+/// Prints what is told of a call, a line each, until its answer. What servers log over stdio names no call: that of the servers
+/// which have its tool is printed.
+async fn told(
+    mut stream: CallStream,
+    mut events: EventStream,
+    troupe: &Troupe,
+    target: &Target,
+) -> Result<Reply, CallError> {
+    let log = |event: &Event| {
+        if let Event::ServerLogged { server, level, text, .. } = event
+            && waiting::offering(troupe, target).contains(server)
+        {
+            note_while_waiting(format_args!("{server}: {level}: {text}"));
+        }
+    };
     loop {
-        match stream.next().await {
-            Some(CallNews::Answer(answer)) => return answer,
+        let news = tokio::select! { biased;
+            Some(event) = events.next() => {
+                log(&event);
+                continue;
+            }
+            news = stream.next() => news,
+        };
+        match news {
+            Some(CallNews::Answer(answer)) => {
+                while let Some(Some(event)) = events.next().now_or_never() {
+                    log(&event);
+                }
+                return answer;
+            }
             Some(CallNews::Progress(progress)) => {
                 note_while_waiting(format_args!("{}: {progress}", progress.server))
             }

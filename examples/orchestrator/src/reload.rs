@@ -65,8 +65,9 @@ async fn take(troupe: &Troupe, file: Result<ConfigFile, ConfigFileError>, path: 
             }
         }
         Err(error) => {
+            let refused = refused(format!("{} cannot be taken", path.display()));
             configuration::tell_refusal(path, &error);
-            refused(format!("{} has a mistake", path.display()))
+            refused
         }
     }
 }

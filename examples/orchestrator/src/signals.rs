@@ -1,22 +1,25 @@
-//! What asks a command to end: Ctrl-C (SIGINT) and SIGTERM. The first lets it end in order, the second ends it at once.
+//! What asks a command to end: Ctrl-C (SIGINT), SIGTERM, and the end of its terminal (SIGHUP). The first of them lets it end in
+//! order, with the servers that it has started; the second ends it at once.
 
 use tokio::sync::{oneshot, watch};
 
-/// What a shell expects of a program that ended by SIGINT, and by SIGTERM: 128 and the signal's number.
+/// What a shell expects of a program that ended by SIGINT, by SIGTERM, and by SIGHUP: 128 and the signal's number.
 const INTERRUPTED: u8 = 130;
 #[cfg(unix)]
 const TERMINATED: u8 = 143;
+#[cfg(unix)]
+const HUNG_UP: u8 = 129;
 
 /// Tells whether the command was asked to end, and with which exit code it does.
 #[derive(Clone)]
 pub struct Stop(watch::Receiver<Option<u8>>);
 
 impl Stop {
-    /// Listens from now on. To be called within the runtime.
-    pub fn listen() -> Self {
+    /// Listens from now on. To be called within the runtime. To some commands a hangup means something else.
+    pub fn listen(hangup_ends: bool) -> Self {
         let (asked, stop) = watch::channel(None);
         tokio::spawn(async move {
-            let mut signals = Signals::listen();
+            let mut signals = Signals::listen(hangup_ends);
             asked.send_replace(Some(signals.next().await));
             // Who asks twice does not want to wait for anything.
             let code = signals.next().await;
@@ -68,17 +71,19 @@ pub async fn aside<T: Send + 'static>(
 struct Signals {
     interrupt: Option<tokio::signal::unix::Signal>,
     terminate: Option<tokio::signal::unix::Signal>,
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
 impl Signals {
     /// Where a signal cannot be heard it ends the program, as it does by itself.
-    fn listen() -> Self {
+    fn listen(hangup_ends: bool) -> Self {
         use tokio::signal::unix::{SignalKind, signal};
 
         let [interrupt, terminate] =
             [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
-        Self { interrupt, terminate }
+        let hangup = hangup_ends.then(|| signal(SignalKind::hangup()).ok()).flatten();
+        Self { interrupt, terminate, hangup }
     }
 
     async fn next(&mut self) -> u8 {
@@ -91,6 +96,7 @@ impl Signals {
         tokio::select! {
             () = received(&mut self.interrupt) => INTERRUPTED,
             () = received(&mut self.terminate) => TERMINATED,
+            () = received(&mut self.hangup) => HUNG_UP,
         }
     }
 }
@@ -100,7 +106,7 @@ struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn listen() -> Self {
+    fn listen(_: bool) -> Self {
         Self
     }
 

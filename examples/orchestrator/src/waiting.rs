@@ -3,6 +3,7 @@
 mod words;
 
 use std::fmt::Arguments;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use mcp_troupe::event::ServerStatus;
@@ -26,6 +27,22 @@ const USUAL_WIDTH: usize = 80;
 /// What clears the line on which the cursor stands.
 const CLEARED: &str = "\r\x1b[K";
 
+/// Where logs go: stderr, and on a terminal in the place of the line that is drawn there, which is drawn again below them.
+pub struct BetweenLines;
+
+impl Write for BetweenLines {
+    fn write(&mut self, log: &[u8]) -> io::Result<usize> {
+        let cleared = if output::for_people() { CLEARED } else { "" };
+        let mut stderr = io::stderr().lock();
+        stderr.write_all(cleared.as_bytes())?;
+        stderr.write(log)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// Does some work, and says on a terminal meanwhile which servers it waits for. Elsewhere it does the work alone.
 pub async fn while_waiting<T>(troupe: &Troupe, work: impl Future<Output = T>) -> T {
     while_saying(work, |elapsed| words(&starting(&troupe.servers(), |_| true), elapsed, width())).await
@@ -35,13 +52,7 @@ pub async fn while_waiting<T>(troupe: &Troupe, work: impl Future<Output = T>) ->
 pub async fn while_calling<T>(troupe: &Troupe, target: &Target, work: impl Future<Output = T>) -> T {
     let line = |elapsed| {
         let Target { tool, server, group, .. } = target;
-        let is_meant = |known: &Tool| {
-            *known.name == **tool
-                || *known.exposed == **tool
-                || format!("{}/{}", known.group, known.name) == *tool
-        };
-        let offering: Vec<ServerId> =
-            troupe.tools().into_iter().filter(is_meant).flat_map(|known| known.servers.to_vec()).collect();
+        let offering = offering(troupe, target);
         let servers = troupe.servers();
         let starting = starting(&servers, |info| {
             server.as_ref().is_none_or(|server| info.id == **server)
@@ -51,6 +62,17 @@ pub async fn while_calling<T>(troupe: &Troupe, target: &Target, work: impl Futur
         words_of_call(tool, !offering.is_empty(), &starting, elapsed, width())
     };
     while_saying(work, line).await
+}
+
+/// The servers that are known to have the tool of a call.
+pub fn offering(troupe: &Troupe, target: &Target) -> Vec<ServerId> {
+    let tool = &target.tool;
+    let is_meant = |known: &Tool| {
+        *known.name == **tool
+            || *known.exposed == **tool
+            || format!("{}/{}", known.group, known.name) == *tool
+    };
+    troupe.tools().into_iter().filter(is_meant).flat_map(|known| known.servers.to_vec()).collect()
 }
 
 /// A line on stderr that takes the place of the one which is drawn while somebody waits. That one is drawn again below it.

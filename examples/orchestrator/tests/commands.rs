@@ -261,7 +261,8 @@ async fn a_load_of_a_tool_that_nobody_offers_ends_at_once_and_says_why() {
 
 #[tokio::test]
 async fn a_load_says_what_a_tool_reports_as_its_own_error() {
-    let server = ScriptedServer::builder().tool("full", Script::ToolError("disk\nis full".into())).start().await;
+    let server =
+        ScriptedServer::builder().tool("full", Script::ToolError("disk\nis full".into())).start().await;
     let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
     let output = run("load", &servers, &["full", "--calls", "3"]).await;
     let told = text(&output.stdout);
@@ -431,7 +432,11 @@ async fn a_configuration_comes_through_a_pipe_too() {
         // It cannot be read twice, nor again.
         let output = fed(&["call", "--config", stdin, "echo", "-"], &servers).await;
         assert_eq!(output.status.code(), Some(2));
-        assert!(text(&output.stderr).contains("stdin is the configuration already"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("stdin is the configuration already"),
+            "{}",
+            text(&output.stderr)
+        );
         let output = fed(&["load", "--config", stdin, "echo", "--reload"], &servers).await;
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains("--reload"), "{}", text(&output.stderr));
@@ -453,7 +458,8 @@ async fn a_pipe_that_nobody_writes_is_waited_for_until_somebody_interrupts() {
     let tools = tools.args(["tools", "--config"]).arg(&pipe).stdout(Stdio::piped()).stderr(Stdio::piped());
     let tools = tools.spawn().unwrap();
     // It is there when somebody reads it: a writer waits for that.
-    let writer = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap());
+    let writer =
+        tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap());
     let writer = writer.await.unwrap();
     send(&tools, rustix::process::Signal::INT);
     let output = tools.wait_with_output().await.unwrap();
@@ -500,7 +506,7 @@ fn send(child: &tokio::process::Child, signal: rustix::process::Signal) {
 async fn an_interrupted_call_is_cancelled_at_its_server() {
     use rustix::process::Signal;
 
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let server = echo().await;
         server.set_script("echo", Script::Hold);
         let (_folder, file) = config(&json!({"mcpServers": {"s": {"url": server.url()}}}).to_string());
@@ -631,9 +637,14 @@ async fn a_check_says_every_mistake_with_its_place() {
         assert!(line.contains(place), "{place}: {line}");
     }
     assert_eq!(text(&output.stdout), "refused, 4 mistakes\n");
-    let good = run("check", r#"{"mcpServers":{"a":{"command":"no-such-program"}}}"#, &[]).await;
+    let good = run("check", r#"{"mcpServers":{"a":{"command":"true"}}}"#, &[]).await;
     assert_eq!((good.status.code(), text(&good.stderr)), (Some(0), String::new()));
     assert_eq!(text(&good.stdout), "1 server, no mistakes\n");
+    // A file is right on another machine too.
+    let absent = run("check", r#"{"mcpServers":{"a":{"command":"no-such-program"}}}"#, &[]).await;
+    let told = text(&absent.stderr);
+    assert!(absent.status.success() && told.contains("warning: mcpServers.a.command: there is no"), "{told}");
+    assert_eq!(text(&absent.stdout), "1 server, no mistakes, 1 warning\n");
 }
 
 #[tokio::test]
@@ -837,7 +848,9 @@ async fn a_hangup_reads_the_file_again_and_a_broken_one_is_refused_whole_where_i
     rustix::process::kill_process(process, rustix::process::Signal::HUP).unwrap();
     let mut told = tokio::io::BufReader::new(load.stderr.take().unwrap()).lines();
     let line = told.next_line().await.unwrap().unwrap();
-    assert!(line.contains("the old configuration goes on") && line.contains("mcpServers.c.url"), "{line}");
+    assert!(line.contains("the old configuration goes on"), "{line}");
+    let line = told.next_line().await.unwrap().unwrap();
+    assert!(line.contains("error: mcpServers.c.url"), "{line}");
     a.set_script("echo", Script::Echo);
     a.release();
     let output = load.wait_with_output().await.unwrap();
@@ -987,7 +1000,7 @@ async fn check_sums_up_each_kind_of_mistake_as_what_it_costs() {
         ),
         (
             format!(
-                r#"{{"mcpServers":{{{good},"b":{{"comand":"x"}},"c c":{{"command":"x"}},"c/c":{{"command":"x"}}}}}}"#
+                r#"{{"mcpServers":{{{good},"b":{{"comand":"x"}},"c c":{{"command":"true"}},"c/c":{{"command":"true"}}}}}}"#
             ),
             "2 servers, 2 left out, 2 mistakes",
         ),
@@ -1083,6 +1096,32 @@ async fn completions_and_manual_pages_know_every_command() {
     assert!(written.status.success(), "{}", text(&written.stderr));
     for command in commands {
         assert!(folder.path().join(format!("mcp-troupe-{command}.1")).exists(), "{command}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn bash_completes_options_and_their_values_of_each_command() {
+    let script = text(&orchestrator().args(["completions", "bash"]).output().await.unwrap().stdout);
+    let function = script.split_once("() {").unwrap().0.trim();
+    for (words, offers) in [
+        (vec!["ch"], "check"),
+        (vec!["call", "--pri"], "--priority"),
+        (vec!["call", "--priority", ""], "normal"),
+        (vec!["load", "--rel"], "--reload"),
+        (vec!["completions", "el"], "elvish"),
+        (vec!["import", "--from", "code"], "codex"),
+    ] {
+        let line: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let ask = format!(
+            "{script}\nCOMP_WORDS=(mcp-troupe {}); COMP_CWORD={}\n{function} mcp-troupe \"${{COMP_WORDS[-1]}}\" \
+             \"${{COMP_WORDS[-2]}}\"\necho \"${{COMPREPLY[@]}}\"",
+            line.join(" "),
+            words.len(),
+        );
+        let bash = Command::new("bash").args(["--norc", "-c", &ask]).output().await.unwrap();
+        let (offered, told) = (text(&bash.stdout), text(&bash.stderr));
+        assert!(offered.split_whitespace().any(|word| word == offers), "{words:?}: {offered} {told}");
     }
 }
 

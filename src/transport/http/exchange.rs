@@ -393,7 +393,8 @@ impl Running {
             }
             "" => self.fail(Failure::Invalid("its answer has no content type".to_owned())),
             "text/html" => {
-                let reason = "its answer is a page for people (text/html): is the URL's path right? Often it is /mcp";
+                let reason =
+                    "its answer is a page for people (text/html): is the URL's path right? Often it is /mcp";
                 self.fail(Failure::Invalid(reason.to_owned()));
             }
             other => self.fail(Failure::Invalid(format!("its answer has the content type {other:?}"))),

@@ -21,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::metrics::MetricsArgs;
 use crate::output::note;
 use crate::signals::Stop;
+use crate::waiting::while_waiting;
 use crate::{FAILED, File, Wait, output, start};
 use picture::{Look, Snapshot, Story};
 
@@ -89,7 +90,7 @@ pub async fn run(args: &WatchArgs, stop: &Stop) -> u8 {
     } else {
         let ready = async {
             // Servers that are down are shown as such; they are no reason to show nothing.
-            troupe.settled_within(args.wait.wait).await;
+            while_waiting(&troupe, troupe.settled_within(args.wait.wait)).await;
         };
         match stop.unless(watched.once(&troupe, ready)).await {
             Ok(snapshot) => {
