@@ -43,6 +43,12 @@ impl ToolChoice {
         !without && self.only.as_ref().is_none_or(is_in)
     }
 
+    /// The names that the lists have, as people wrote them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.only.iter().flatten().chain(&self.without);
+        names.map(String::as_str).filter(|name| *name != ALL)
+    }
+
     /// Adds to the only tools that are offered.
     pub fn add_only(&mut self, tools: impl IntoIterator<Item = String>) {
         self.only.get_or_insert_default().extend(tools);

@@ -325,6 +325,51 @@ async fn a_server_that_is_down_or_still_starting_is_no_matter_of_a_call_to_anoth
 }
 
 #[tokio::test]
+async fn a_name_by_which_a_tool_is_chosen_and_that_none_has_is_told() {
+    let server = echo().await;
+    for (key, offered) in [("includeTools", 0), ("excludeTools", 1)] {
+        let servers = json!({"mcpServers": {"s": {"url": server.url(), key: ["ecko"]}}}).to_string();
+        let output = run("tools", &servers, &[]).await;
+        let tools: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let told = text(&output.stderr);
+        assert!(tools.len() == offered && told.contains("names=ecko"), "{key}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_says_steers_no_terminal() {
+    let message = "\u{1b}[31mexploded\u{7}\nsecond".to_owned();
+    let server =
+        ScriptedServer::builder().tool("bad", Script::Error { code: -32000, message }).start().await;
+    let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
+    let call = run("call", &servers, &["bad"]).await;
+    let load = run("load", &servers, &["bad", "--calls", "1"]).await;
+    for told in [text(&call.stderr), text(&load.stdout)] {
+        assert!(told.contains("exploded"), "{told}");
+        assert!(!told.contains(|c: char| c.is_control() && c != '\n'), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_told_with_those_that_there_are() {
+    let server = echo().await;
+    let servers = json!({
+        "mcpServers": {"files": {"url": server.url()}}, "discovery": [{"type": "file", "path": "no-such-folder"}]
+    })
+    .to_string();
+    for (arguments, hint) in [
+        (&["nosuch/echo"][..], "there is no server or group nosuch: there are files"),
+        (&["--server", "nosuch", "echo"], "there is no server or group nosuch: there are files"),
+        (&["files/ecko"], "source file is failing"),
+    ] {
+        let output = run("call", &servers, arguments).await;
+        let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+        let said = told["hint"].as_str().unwrap_or_default();
+        assert!(said.contains(hint), "{arguments:?}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn the_catalogue_of_those_that_are_there_is_no_failure_unless_that_is_asked_for() {
     let good = echo().await;
     let servers = json!({"mcpServers": {

@@ -25,7 +25,7 @@ use super::{ServerMsg, ServerState};
 use crate::actors::listing::{self, Found};
 use crate::actors::registry::RegistryMsg;
 use crate::actors::tasks::OwnedTask;
-use crate::config::BackoffSettings;
+use crate::config::{BackoffSettings, shown};
 use crate::duration::later;
 use crate::event::Event;
 use crate::id::ConnectionId;
@@ -378,6 +378,9 @@ impl ServerState {
             self.take_list(kind, Listed::default(), &mut offer);
         }
         self.real_names = real_names(&offer.tools);
+        if first || differing.has(OfferKind::Tool) {
+            self.tell_of_names_without_a_tool(&offer);
+        }
         if self.connector.mirrors() {
             self.mirroring.listed(&offer.tools);
         }
@@ -393,6 +396,18 @@ impl ServerState {
         self.listening.reconsider();
         self.list_again(stale_by_time, now);
         self.dispatch_stale(now);
+    }
+
+    /// Tells of names by which tools are chosen and that none has: a misspelt one leaves out what is wanted, or the other way round.
+    fn tell_of_names_without_a_tool(&self, offer: &Offer) {
+        let known = offer.tools.iter().chain(offer.blocked.iter()).map(|tool| &*tool.name);
+        let known: HashSet<&str> = known.chain(self.real_names.values().map(|name| &**name)).collect();
+        let unmet = self.spec.tool_choice.names().filter(|name| !known.contains(name));
+        let unmet: Vec<_> = unmet.take(TOLD_MAX).map(shown::name).collect();
+        if !unmet.is_empty() {
+            let (server, names) = (&self.spec.id, unmet.join(", "));
+            tracing::warn!(%server, %names, "no tool of the server has these names, by which its tools are chosen");
+        }
     }
 
     /// Takes what one list held, and tells how it differs from before. Says whether it does.

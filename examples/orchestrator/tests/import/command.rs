@@ -176,6 +176,28 @@ async fn a_file_that_is_there_is_replaced_only_where_that_is_asked_for() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn what_is_no_regular_file_is_never_replaced_and_a_link_leads_to_the_file_that_is() {
+    let machine = Machine::new(&[(".cursor/mcp.json", ONE), ("shop/real.json", "mine")]);
+    let shop = machine.path("shop");
+    assert!(std::process::Command::new("mkfifo").arg(shop.join("pipe")).status().unwrap().success());
+    std::os::unix::fs::symlink("pipe", shop.join("to-pipe")).unwrap();
+    std::os::unix::fs::symlink("real.json", shop.join("link.json")).unwrap();
+    for output in ["pipe", "to-pipe", "."] {
+        let (code, _, stderr) = machine.import(&["--output", output, "--force"]).await;
+        assert!(code == 2 && stderr.contains("no regular file"), "{output}: {stderr}");
+    }
+    assert!(!std::fs::metadata(shop.join("pipe")).unwrap().is_file());
+    let (code, _, stderr) = machine.import(&["--output", "link.json", "--force"]).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(std::fs::symlink_metadata(shop.join("link.json")).unwrap().is_symlink());
+    assert!(std::fs::read_to_string(shop.join("real.json")).unwrap().contains("\"one\""));
+    // As elsewhere, this is stdout.
+    let (code, stdout, _) = machine.import(&["--output", "-"]).await;
+    assert!(code == 0 && stdout.contains("\"one\""), "{stdout}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn the_file_is_its_owners_alone_whatever_the_one_before_was() {
     use std::os::unix::fs::PermissionsExt;
     let machine = Machine::new(&[(".cursor/mcp.json", ONE), ("shop/loose.json", "{}")]);
