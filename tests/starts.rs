@@ -440,7 +440,7 @@ async fn a_process_that_is_starting_shows_what_it_writes_and_says_it_when_it_is_
     let reason = not_reached(&mut events).await;
     assert_eq!(
         reason,
-        "no handshake within 3s (pool.handshakeTimeout); its stderr ends with: fetching 3 of 9"
+        "no handshake within 3s (pool.handshakeTimeout); its stderr ends with \"fetching 3 of 9\""
     );
     end(troupe).await;
 }

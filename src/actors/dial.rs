@@ -120,7 +120,7 @@ impl std::fmt::Display for Noise {
 
 /// What a process last wrote to its stderr, as the end of a sentence.
 fn said(last_line: Option<&str>) -> String {
-    last_line.map(|line| format!("; its stderr ends with: {line}")).unwrap_or_default()
+    last_line.map(|line| format!("; its stderr ends with \"{line}\"")).unwrap_or_default()
 }
 
 impl OpenError {

@@ -386,7 +386,7 @@ fn ended(code: Option<i32>, signal: Option<i32>, stderr: Option<&str>) -> String
     // Of a long one the first lines are told as well.
     let verb = |stderr: &str| if stderr.contains(" | … | ") { "says" } else { "ends with" };
     let last_words =
-        stderr.map(|stderr| format!("; its stderr {}: {stderr}", verb(stderr))).unwrap_or_default();
+        stderr.map(|stderr| format!("; its stderr {} \"{stderr}\"", verb(stderr))).unwrap_or_default();
     format!("the server's process {how}{last_words}")
 }
 

@@ -91,7 +91,7 @@ async fn a_child_that_exits_tells_its_code_and_its_last_words() {
     else {
         panic!()
     };
-    assert_eq!(reason, "the server's process exited with code 3; its stderr ends with: ordered to exit");
+    assert_eq!(reason, "the server's process exited with code 3; its stderr ends with \"ordered to exit\"");
     assert!(troupe.call(echo()).await.is_ok());
     end(troupe).await;
 }
@@ -179,7 +179,10 @@ async fn a_child_that_exits_at_once_is_told_and_hurts_nobody_else() {
     let troupe = start([child("bad", ["--fail", "9"]), child("good", [])]).await;
     assert!(troupe.call(echo().timeout(Duration::from_secs(60))).await.is_ok());
     let reason = down(&troupe, "during the handshake the server's process exited with").await;
-    assert!(reason.ends_with("exited with code 9; its stderr ends with: no such table: users"), "{reason}");
+    assert!(
+        reason.ends_with("exited with code 9; its stderr ends with \"no such table: users\""),
+        "{reason}"
+    );
     let error = kind(troupe.call(Call::tool("users")).await);
     assert!(
         matches!(&error, CallErrorKind::Unavailable { servers } if servers[0].server.as_str() == "bad"),

@@ -87,6 +87,15 @@ pub async fn failing_source(troupe: &Troupe, error: &CallError) -> Option<String
     failing.map(|(id, status, reason)| format!("source {id} is {status}: {reason}"))
 }
 
+/// An error for people: each server that was waited for has a line of its own.
+pub fn by_lines(error: &CallError) -> String {
+    let awaited = error.awaited().iter().map(|server| server.to_string());
+    awaited.fold(error.to_string(), |text, server| {
+        text.replace(&format!("; {server}"), &format!("\n  {server}"))
+            .replace(&format!("waited for: {server}"), &format!("waited for:\n  {server}"))
+    })
+}
+
 /// What to do where the servers were still starting when the call's time was over.
 pub fn longer(error: &CallError) -> Option<String> {
     let CallErrorKind::DeadlineExceeded { sent: false, .. } = error.kind() else { return None };

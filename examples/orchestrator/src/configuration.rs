@@ -95,6 +95,9 @@ pub fn text_of(path: &Path) -> Result<String, String> {
         up_to_limit(std::io::stdin().lock()).map_err(told)?
     } else {
         let metadata = std::fs::metadata(path).map_err(told)?;
+        if metadata.is_dir() {
+            return Err(format!("{shown}: it is a folder: name the file in it"));
+        }
         if !metadata.is_file() && !once(metadata.file_type()) {
             return Err(format!("{shown}: it is no regular file"));
         }
@@ -103,7 +106,11 @@ pub fn text_of(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > STREAM_BYTES_MAX {
         return Err(format!("{shown}: it is larger than {STREAM_BYTES_MAX} bytes"));
     }
-    String::from_utf8(bytes).map_err(|_| format!("{shown}: it is no text in UTF-8"))
+    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    String::from_utf8(bytes).map_err(|_| match utf16 {
+        true => format!("{shown}: it is written in UTF-16: save it as UTF-8"),
+        false => format!("{shown}: it is no text in UTF-8"),
+    })
 }
 
 /// One byte more than the limit where there is more.

@@ -38,6 +38,9 @@ pub fn check(path: &Path) -> u8 {
     let on_disk = file.as_ref().ok().filter(|_| !is_stream(path));
     let loose = on_disk.map(|file| file.loose_permissions(path)).unwrap_or_default();
     loose.iter().for_each(|loose| note!("warning: {loose}"));
+    if path.extension().is_some_and(|extension| extension == "toml") {
+        note!("hint: `mcp-troupe import --from codex` reads the TOML of Codex");
+    }
     let of = |severity| found.iter().filter(|found| found.severity == severity).count();
     let mistakes = of(Severity::Error);
     let warnings = of(Severity::Warning) + loose.len();

@@ -640,7 +640,7 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
                 None => absent::longer(&error).or(absent::failing_source(&troupe, &error).await),
             };
             if output::for_people() {
-                note!("{error}");
+                note!("{}", absent::by_lines(&error));
                 hint.iter().for_each(|hint| note!("hint: {hint}"));
             } else {
                 output::json_line_to_stderr(&Failed { error: &error, hint });

@@ -47,9 +47,11 @@ pub async fn play() -> Outcome<()> {
     troupe.shutdown().await;
     say!("  every call was answered; nothing is left running");
     say!("\nNow with servers of your own: name them in a servers.json, then");
-    say!("  mcp-troupe check --config servers.json   # what is wrong with it");
-    say!("  mcp-troupe tools --config servers.json   # what they offer");
-    say!("  mcp-troupe watch --config servers.json   # how they are, live");
+    // As this one was called: by cargo, or as an installed program.
+    let program = if std::env::var_os("CARGO").is_some() { "cargo run --" } else { "mcp-troupe" };
+    say!("  {program} check --config servers.json   # what is wrong with it");
+    say!("  {program} tools --config servers.json   # what they offer");
+    say!("  {program} watch --config servers.json   # how they are, live");
     played
 }
 

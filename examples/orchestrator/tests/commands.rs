@@ -125,7 +125,10 @@ async fn servers_that_are_child_processes_are_started_called_and_ended() {
     assert_eq!((&told["error"], &told["retryable"]), (&json!("unavailable"), &json!(true)));
     let reasons = told["servers"].to_string();
     assert!(reasons.contains("cannot start no-such-server: No such file"), "{reasons}");
-    assert!(reasons.contains("exited with code 7; its stderr ends with: no such table: users"), "{reasons}");
+    assert!(
+        reasons.contains("exited with code 7; its stderr ends with \"no such table: users\""),
+        "{reasons}"
+    );
 }
 
 #[tokio::test]
@@ -339,8 +342,7 @@ async fn a_name_by_which_a_tool_is_chosen_and_that_none_has_is_told() {
 #[tokio::test]
 async fn what_a_server_says_steers_no_terminal() {
     let message = "\u{1b}[31mexploded\u{7}\nsecond".to_owned();
-    let server =
-        ScriptedServer::builder().tool("bad", Script::Error { code: -32000, message }).start().await;
+    let server = ScriptedServer::builder().tool("bad", Script::Error { code: -32000, message }).start().await;
     let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
     let call = run("call", &servers, &["bad"]).await;
     let load = run("load", &servers, &["bad", "--calls", "1"]).await;

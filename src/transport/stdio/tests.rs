@@ -161,7 +161,7 @@ async fn the_end_of_the_process_is_told_with_its_code_and_its_last_words() {
     let error = end(&mut link).await;
     assert!(matches!(&error, LinkError::Exited { code: Some(3), signal: None, .. }), "{error}");
     assert!(
-        error.to_string().ends_with("exited with code 3; its stderr ends with: first | no such table"),
+        error.to_string().ends_with("exited with code 3; its stderr ends with \"first | no such table\""),
         "{error}"
     );
     assert!(link.next().await.is_none());
