@@ -79,7 +79,7 @@ impl RpcError {
 /// What is known about the effect of a call that ended in an error.
 ///
 /// Nothing is *not sent* or *rejected* unless that is certain: whoever is told so may make the call again. The page
-/// `docs/outcomes.md` of the repository has every end of a call on every transport, with what is known then, whether the
+/// The page [`guide::outcomes`](crate::guide::outcomes) has every end of a call on every transport, with what is known then, whether the
 /// call moves or is repeated, and the test that shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -212,9 +212,8 @@ impl fmt::Display for Deadline {
 
 /// The ways in which a call ends without a result.
 ///
-/// The page `docs/errors.md` of the repository, of each kind: when it comes, its effect, whether it is retryable, what to do.
-///
-#[doc = include_str!("../docs/errors.md")]
+/// The page [`guide::errors`](crate::guide::errors) has of each kind when it comes, its effect, whether it is retryable, and what to
+/// do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallErrorKind {
@@ -799,7 +798,7 @@ mod tests {
 
     #[test]
     fn the_page_says_of_every_kind_what_its_error_does() {
-        let page = include_str!("../docs/errors.md");
+        let page = include_str!("guide/errors.md");
         let rows = page.lines().filter(|line| line.starts_with("| `"));
         let mut told: Vec<[String; 3]> = rows
             .map(|row| {
@@ -872,7 +871,7 @@ mod tests {
         ] {
             let row = format!("| `{}`", kind.name());
             assert!(error(kind.clone()).to_string().contains(key), "{kind}");
-            let page = include_str!("../docs/errors.md").lines().filter(|line| line.starts_with(&row));
+            let page = include_str!("guide/errors.md").lines().filter(|line| line.starts_with(&row));
             assert!(page.clone().count() > 0 && page.into_iter().any(|line| line.contains(key)), "{row}");
         }
     }

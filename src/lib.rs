@@ -52,7 +52,7 @@
 // A sum of times panics where no clock holds it: `duration::later` and the saturating methods do not. Tests add as they like.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-/// The README's quick start compiles.
+/// The README's quick start compiles; the other pages are the [`guide`].
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
@@ -64,6 +64,7 @@ pub mod discovery;
 mod duration;
 pub mod error;
 pub mod event;
+pub mod guide;
 pub mod id;
 mod json;
 mod news;

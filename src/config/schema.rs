@@ -185,9 +185,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_configurations_of_the_readme_are_valid() {
-        let readme = include_str!("../../README.md");
-        let blocks = readme.split("```json\n").skip(1).filter_map(|block| block.split("```").next());
+    fn the_configurations_of_the_guide_are_valid() {
+        let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide")).unwrap();
+        let pages = folder.map(|page| std::fs::read_to_string(page.unwrap().path()).unwrap());
+        let pages = pages.collect::<Vec<_>>().join("\n");
+        let blocks = pages.split("```json\n").skip(1).filter_map(|block| block.split("```").next());
         let files: Vec<Value> = blocks
             // Some show one key beside `mcpServers`.
             .map(|block| match block.trim_start().starts_with('{') {

@@ -29,7 +29,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for a process, which has to come up first: downloads of `npx` and `uvx` took up to 30 s where they were measured.
 const PROCESS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// All settings of a troupe. `Settings::default()` is what the README's table shows.
+/// All settings of a troupe. `Settings::default()` is what the table of [`guide::configuration`](crate::guide::configuration) shows.
 ///
 /// Each time is a year at most, which is as good as for ever and can still be calculated with. Each number has a limit as well:
 /// a million, unless the key says another.

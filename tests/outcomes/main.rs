@@ -1,4 +1,4 @@
-//! What is known of a call's effect, for every way in which it ends: each row of `docs/outcomes.md` that no other suite shows.
+//! What is known of a call's effect, for every way in which it ends: each row of `src/guide/outcomes.md` that no other suite shows.
 //!
 //! Servers count what arrives and what they carry out. So *not sent* means that it never arrived, *rejected* that it was
 //! not carried out, and a call that is not declared safe is carried out once at most, whatever it is told.

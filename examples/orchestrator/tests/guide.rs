@@ -1,4 +1,4 @@
-//! The commands of the README, run as they are written, in the order in which they are written.
+//! The commands of the guide's page, run as they are written, in the order in which they are written.
 
 // In a test a panic is the report.
 #![allow(clippy::unwrap_used)]
@@ -9,25 +9,25 @@ mod common;
 use common::{program_path, repository, skipping};
 use tokio::process::Command;
 
-/// What a line of the README begins with that runs the command line.
+/// What a line of the page begins with that runs the command line.
 const RUN: &str = "cargo run -- ";
 
 /// The lines of its first block of commands that begin so.
 fn commands() -> Vec<String> {
-    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
-    let blocks = readme.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let page = std::fs::read_to_string(repository().join("src/guide/command_line.md")).unwrap();
+    let blocks = page.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
     let block = blocks.into_iter().find(|block| block.contains(RUN)).unwrap();
     block.lines().filter_map(|line| line.strip_prefix(RUN)).map(str::to_owned).collect()
 }
 
 #[tokio::test]
-async fn the_commands_of_the_readme_run_as_they_are_written() {
+async fn the_commands_of_the_page_run_as_they_are_written() {
     let commands = commands();
     assert!(commands.len() >= 8, "{commands:?}");
     for server in ["files_server", "database_server"] {
         if !repository().join("target/debug").join(server).exists() {
             let why = "the example servers are not built there: cargo build -p mcp-troupe-examples";
-            return skipping::skip("examples", "the_commands_of_the_readme", why);
+            return skipping::skip("examples", "the_commands_of_the_page", why);
         }
     }
     for arguments in commands {
