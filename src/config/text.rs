@@ -216,7 +216,8 @@ fn behind_text(mut rest: &[u8]) -> &[u8] {
 
 /// What follows the first of these bytes; nothing where they are not there.
 fn behind_first<'t>(rest: &'t [u8], bytes: &[u8]) -> &'t [u8] {
-    memchr::memmem::find(rest, bytes).map_or(&[], |at| &rest[at + bytes.len()..])
+    let found = rest.windows(bytes.len()).position(|window| window == bytes);
+    found.map_or(&[], |at| &rest[at + bytes.len()..])
 }
 
 impl Node {
