@@ -498,6 +498,12 @@ impl CallError {
         self
     }
 
+    /// The same where the call was carried out in part before, by so many attempts.
+    pub(crate) fn after_attempts(mut self, attempts: u32) -> Self {
+        self.0.attempts = self.0.attempts.saturating_add(attempts);
+        self
+    }
+
     /// The same with the servers that lost or failed earlier attempts.
     pub(crate) fn lost_on(mut self, servers: Vec<ServerId>) -> Self {
         self.0.lost_on = servers;

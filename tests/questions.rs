@@ -305,3 +305,33 @@ async fn a_small_question_in_a_large_frame_does_not_hold_the_frame_while_the_hos
     end(troupe).await;
     playing.abort();
 }
+
+#[tokio::test]
+async fn a_call_whose_server_dies_between_two_rounds_is_not_told_as_never_sent() {
+    let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let result = format!(
+        r#"{{"resultType":"input_required","requestState":"s","inputRequests":{{"who":{{"method":"elicitation/create","params":{FORM}}}}}}}"#
+    );
+    let mut server = ScriptedServer::builder().tool("ask", Script::Reply(result)).start().await;
+    let (says, waits) = (asked.clone(), go.clone());
+    let builder = Troupe::builder().on_elicitation(move |question| {
+        let (says, waits) = (says.clone(), waits.clone());
+        async move {
+            says.notify_one();
+            waits.notified().await;
+            accept(question).await
+        }
+    });
+    let troupe = playing(builder, [Server::websocket("s", server.url())]).await;
+    let call = tokio::spawn(troupe.call(Call::tool("ask").timeout(Duration::from_secs(8))));
+    asked.notified().await;
+    server.stop_listening().await;
+    go.notify_one();
+    let error = call.await.unwrap().unwrap_err();
+    let calls = server.calls("ask");
+    end(troupe).await;
+    let told =
+        format!("{error}; {:?}; retryable: {}; the server got {calls}", error.outcome(), error.retryable());
+    assert_eq!(calls, 1);
+    assert_eq!(error.outcome(), mcp_troupe::Delivery::Unknown, "{told}");
+}

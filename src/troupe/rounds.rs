@@ -58,7 +58,9 @@ impl Rounds {
             let Some(troupe) = self.troupe.upgrade() else {
                 return Err(failed(&reply, CallErrorKind::Closed));
             };
-            let answer = Troupe(troupe).call_once(Arc::new(next), self.news.clone()).await?;
+            // What the rounds before it did stays done, however this one ends.
+            let answer = Troupe(troupe).call_once(Arc::new(next), self.news.clone()).await;
+            let answer = answer.map_err(|error| error.after_attempts(reply.attempts))?;
             reply = Reply {
                 duration: Instant::now().saturating_duration_since(started),
                 attempts: reply.attempts + answer.attempts,
