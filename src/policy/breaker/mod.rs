@@ -303,10 +303,10 @@ impl Breaker {
             OutcomeClass::Success => self.succeeded(latency, now, rng),
             OutcomeClass::Failure => {
                 self.consecutive = self.consecutive.saturating_add(1);
-                self.failed(now, rng)
+                self.failed(false, now, rng)
             }
             // Too busy is not broken: it moves the ratio, not the count of failures in a row.
-            OutcomeClass::Overload => self.failed(now, rng),
+            OutcomeClass::Overload => self.failed(false, now, rng),
         }
     }
 
@@ -318,7 +318,7 @@ impl Breaker {
             None | Some(State::Closed { .. } | State::HalfOpen { .. }) => {
                 self.consecutive = self.consecutive.saturating_add(1);
                 self.consecutive_links = self.consecutive_links.saturating_add(1);
-                self.failed(now, rng)
+                self.failed(true, now, rng)
             }
         }
     }
@@ -419,11 +419,12 @@ impl Breaker {
         Some(self.transition(from, TransitionReason::ProbesSucceeded, None))
     }
 
-    fn failed(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
+    /// Counts a failure; `link` says that it is a lost link, and so that a new one may end what it brings about.
+    fn failed(&mut self, link: bool, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
         self.window.add(Counts { calls: 1, failures: 1, slow: 0 }, now);
         match self.state {
             Some(State::HalfOpen { .. }) => {
-                let by_links = self.only_links();
+                let by_links = link && self.only_links();
                 Some(self.trip(TransitionReason::ProbeFailed, by_links, now, rng))
             }
             None | Some(State::Closed { .. }) => self.judge(now, rng),

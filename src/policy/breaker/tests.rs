@@ -477,3 +477,18 @@ fn an_opening_by_overload_does_not_end_with_a_link() {
     assert_eq!(tripped.to, BreakerState::Open);
     assert_eq!(bench.breaker.reconnected(bench.now), None);
 }
+
+#[test]
+fn an_opening_by_a_busy_probe_is_none_by_lost_links() {
+    use rand::SeedableRng;
+    let mut rng = rand::rngs::SmallRng::seed_from_u64(1);
+    let now = Instant::now();
+    let mut breaker = Breaker::new(BreakerSettings::default());
+    while breaker.state() != BreakerState::Open {
+        breaker.link_lost(now, &mut rng);
+    }
+    breaker.reconnected(now).expect("reached again");
+    let probe = breaker.admit(now).expect("a probe");
+    breaker.record(probe, OutcomeClass::Overload, Duration::ZERO, now, &mut rng).expect("it opens again");
+    assert!(breaker.reconnected(now).is_none(), "the link was fine, and the server too busy");
+}
