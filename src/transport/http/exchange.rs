@@ -530,8 +530,11 @@ impl Running {
     fn broke_off(&mut self, words: &str) {
         if let Stage::Hear { events, .. } = &self.stage {
             self.retry = events.retry().or(self.retry);
-            let id = events.id().and_then(|id| HeaderValue::from_maybe_shared(id.clone()).ok());
-            self.last_id = id.or_else(|| self.last_id.take());
+            // An id that was taken back is none any more.
+            if let Some(id) = events.id() {
+                let id = HeaderValue::from_maybe_shared(id.clone()).ok();
+                self.last_id = id.filter(|id| !id.is_empty());
+            }
         }
         let before = self.attempts;
         self.attempts = self.attempts.saturating_add(1);

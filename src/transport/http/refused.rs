@@ -196,9 +196,9 @@ impl Said {
             }
         }
         match found {
-            Some(answer) => answer,
+            Some(answer) if whole => answer,
             None if whole && body.trim_ascii().is_empty() => Self::Nothing,
-            None => Self::Unread,
+            Some(_) | None => Self::Unread,
         }
     }
 

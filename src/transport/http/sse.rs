@@ -132,7 +132,8 @@ impl Events {
         Ok(None)
     }
 
-    /// The id of the last event that came whole, if it can be sent back.
+    /// The id of the last event that came whole and had one. It is empty where it cannot be sent back: so a server says that what it
+    /// has said cannot be gone on with.
     pub fn id(&self) -> Option<&Bytes> {
         self.id.as_ref()
     }
@@ -209,8 +210,7 @@ impl Events {
 
     fn dispatch(&mut self) -> Option<Event> {
         if let Some(id) = self.next_id.take() {
-            // An empty id says that there is none.
-            self.id = Some(id).filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX);
+            self.id = Some(if id.len() <= ID_BYTES_MAX { id } else { Bytes::new() });
         }
         let kind = std::mem::take(&mut self.kind);
         Some(Event { kind, data: self.data.take()? })
@@ -294,7 +294,11 @@ mod tests {
             told("id: 1\nretry: 250\ndata:\n\nid: 2\n"),
             (Some("1".into()), Some(Duration::from_millis(250)))
         );
-        assert_eq!(told("id: 1\n\nid\n\n"), (None, None));
+        assert_eq!(told("id: 1\n\nid\n\n"), (Some(String::new()), None));
+        assert_eq!(
+            told(&format!("id: 1\n\nid: {}\n\n", "x".repeat(ID_BYTES_MAX + 1))),
+            (Some(String::new()), None)
+        );
         assert_eq!(told("id: a\0b\nretry: 1x\nretry: 9999999999\n\n"), (None, None));
         assert_eq!(told(&format!("id: 1\n\nid: {}\n\n", "x".repeat(32))).0.unwrap().len(), 32);
     }
