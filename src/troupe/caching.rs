@@ -160,7 +160,10 @@ fn place(
         // What a lease sees is its holder's.
         Errand::Leased(_) | Errand::Lease => return None,
     }
+    // What is bound to one server alone neither takes what another has said nor speaks for those that are not.
+    let strict = call.options().affinity.as_ref().is_some_and(|affinity| affinity.strict);
     let whose = match scope {
+        CacheScope::Shared | CacheScope::Identity if strict => return None,
         CacheScope::Shared => Whose::Everyone,
         CacheScope::Affinity => Whose::Affinity(call.options().affinity.as_ref()?.key.clone()),
         CacheScope::Identity => Whose::Identity(Some(call.options().identity.clone()?)),

@@ -75,14 +75,23 @@ pub fn judge(terms: &Terms, result: &RawJson) -> Verdict {
     }
 }
 
-/// Whether an error is about the call that met it and not about what it asked: who asked the same may fare better.
+/// Whether an error is about the call that met it and not about what it asked: who asked the same may fare better. Where and when a
+/// call may go hangs on what is in no key of the cache: the server that it is bound to, its deadline, its priority, its metadata,
+/// and whether it may be repeated.
 pub fn is_own(kind: &CallErrorKind) -> bool {
     match kind {
         CallErrorKind::InvalidArguments { .. }
         | CallErrorKind::InvalidOptions { .. }
         | CallErrorKind::TooLong { .. }
         | CallErrorKind::InvalidTraceContext { .. }
-        | CallErrorKind::DeadlineExceeded { .. } => true,
+        | CallErrorKind::DeadlineExceeded { .. }
+        | CallErrorKind::Unavailable { .. }
+        | CallErrorKind::Overloaded { .. }
+        | CallErrorKind::ConnectionLost { .. }
+        | CallErrorKind::ServerDown { .. }
+        | CallErrorKind::TooLarge { .. }
+        | CallErrorKind::Interrupted => true,
+        CallErrorKind::Refused(refusal) => refusal.kind == RefusalKind::Overloaded,
         CallErrorKind::UnknownTool { .. }
         | CallErrorKind::AmbiguousTool { .. }
         | CallErrorKind::UnknownPrompt { .. }
@@ -91,16 +100,9 @@ pub fn is_own(kind: &CallErrorKind) -> bool {
         | CallErrorKind::AmbiguousResource { .. }
         | CallErrorKind::Unanswered { .. }
         | CallErrorKind::NoMatch { .. }
-        | CallErrorKind::Unavailable { .. }
-        | CallErrorKind::Overloaded { .. }
         | CallErrorKind::Rpc(_)
-        | CallErrorKind::Refused(_)
-        | CallErrorKind::ConnectionLost { .. }
-        | CallErrorKind::ServerDown { .. }
         | CallErrorKind::LeaseEnded { .. }
         | CallErrorKind::InvalidResponse { .. }
-        | CallErrorKind::TooLarge { .. }
-        | CallErrorKind::Interrupted
         | CallErrorKind::ShuttingDown { .. }
         | CallErrorKind::Closed => false,
     }
