@@ -197,8 +197,8 @@ async fn live(arguments: ConnectionArguments) -> Ending {
     };
     let limit = settings.limits.message_bytes_max;
     let questions = Questions::new(spec.id.clone(), context.desk.clone(), context.tasks.alive());
-    let (classifier, liveness) = (context.classifier.clone(), settings.liveness.clone());
-    let pump = Pump::new(opened, requests, classifier, liveness, questions, limit, report);
+    let (judge, liveness) = (context.judge.clone(), settings.liveness.clone());
+    let pump = Pump::new(opened, requests, judge, liveness, questions, limit, report);
     Ending::new(pump.run().await)
 }
 

@@ -259,9 +259,10 @@ impl Latencies {
         self.ewma_us = Some(self.ewma_us.map_or(sample, |mean| mean + EWMA_ALPHA * (sample - mean)));
     }
 
-    /// How long an answer takes on average, the latest the most. None where there was none.
+    /// What half of the answers took at most. None where there was none.
     pub fn usual(&self) -> Option<Duration> {
-        self.ewma_us.map(|us| Duration::from_secs_f64(us / 1e6))
+        let median = Duration::from_micros(self.histogram.value_at_quantile(0.5));
+        (!self.histogram.is_empty()).then_some(median)
     }
 
     /// Adds the samples of another life. Each sample weighs the same in the average, whichever life took it.

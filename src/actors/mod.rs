@@ -50,7 +50,7 @@ pub(crate) use tasks::{Alive, Tasks};
 
 use crate::config::Settings;
 use crate::event::Event;
-use crate::policy::classify::Classifier;
+use crate::policy::classify::Judge;
 use crate::policy::pins::Pinning;
 
 /// Who plays at the moment. Published by the root, so that handles and servers find a new router by themselves.
@@ -89,7 +89,7 @@ pub(crate) struct Context {
     pub dial_gate: Arc<Semaphore>,
     /// What tools were when somebody looked at them, if anybody did.
     pub pinning: Option<Arc<Pinning>>,
-    pub classifier: Classifier,
+    pub judge: Judge,
     /// Who answers what servers ask.
     pub desk: questions::Desk,
     /// What is started, so that it is known when all of it has ended.

@@ -60,7 +60,7 @@ use crate::json::RawJson;
 use crate::news::{TEXT_BYTES_MAX, cut, reason};
 use crate::number_map::NumberMap;
 use crate::policy::breaker::Permit;
-use crate::policy::classify::Classifier;
+use crate::policy::classify::Judge;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
 use crate::protocol::envelope::{
     FrameMemory, Incoming, Malformed, Response, answered_by_ends, answered_by_unreadable, decode,
@@ -161,7 +161,7 @@ pub(super) struct Pump<R> {
     /// Takes out of what the server says of itself what is secret of its description.
     redacts: Arc<dyn Connector>,
     queue: mpsc::Receiver<PumpMsg>,
-    classifier: Classifier,
+    judge: Judge,
     liveness: LivenessSettings,
     /// What the peer asks.
     questions: Questions,
@@ -229,7 +229,7 @@ impl<R: FnMut(Report)> Pump<R> {
     pub fn new(
         opened: Opened,
         queue: mpsc::Receiver<PumpMsg>,
-        classifier: Classifier,
+        judge: Judge,
         liveness: LivenessSettings,
         questions: Questions,
         message_bytes_max: usize,
@@ -245,7 +245,7 @@ impl<R: FnMut(Report)> Pump<R> {
             session: opened.session,
             redacts: opened.connector,
             queue,
-            classifier,
+            judge,
             liveness,
             questions,
             asks: false,
@@ -861,7 +861,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 if alone {
                     self.incident = self.next_id;
                 }
-                let class = (self.classifier)(&end);
+                let class = self.judge.class(&end);
                 let counts = if alone { class } else { OutcomeClass::Ignored };
                 let completion = Completion { attempt, end, class, latency };
                 return self.report.finished.push(Finished { permit, counts, completion });
@@ -908,7 +908,7 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// Notes the end of an attempt for the next report.
     fn finish(&mut self, attempt: AttemptId, permit: Permit, end: AttemptEnd, latency: Duration) {
-        let class = (self.classifier)(&end);
+        let class = self.judge.class(&end);
         // A broken link counts once for the breaker, not once for each call that was on it.
         let counts = match end {
             AttemptEnd::ConnectionLost { .. } | AttemptEnd::SessionLost { .. } => OutcomeClass::Ignored,

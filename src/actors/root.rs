@@ -40,7 +40,7 @@ use crate::discovery::SourceError;
 use crate::duration::later;
 use crate::event::{Event, ExitCause, Origin};
 use crate::id::{GroupId, Incarnation, RouterLife, ServerId, SourceId};
-use crate::policy::classify::Classifier;
+use crate::policy::classify::Judge;
 use crate::policy::pins::Pinning;
 use crate::policy::response_cache::Sweep;
 use crate::policy::routing::Abandoned;
@@ -149,7 +149,7 @@ pub(crate) struct RootArguments {
     pub disabled: Vec<ServerId>,
     pub pinning: Option<Arc<Pinning>>,
     pub strategies: StrategiesFactory,
-    pub classifier: Classifier,
+    pub judge: Judge,
     pub desk: Desk,
     pub seed: u64,
     pub tasks: Tasks,
@@ -271,7 +271,7 @@ impl Actor for RootActor {
             disabled,
             pinning,
             strategies,
-            classifier,
+            judge,
             desk,
             seed,
             tasks,
@@ -289,7 +289,7 @@ impl Actor for RootActor {
             stage: stage.subscribe(),
             events: events.clone(),
             pinning,
-            classifier,
+            judge,
             desk,
             tasks,
             seed,

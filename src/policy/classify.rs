@@ -10,6 +10,39 @@ use crate::refusal::RefusalKind;
 /// Judges how the end of an attempt counts for its server. A host may replace [`classify`] by its own judgement.
 pub type Classifier = Arc<dyn Fn(&AttemptEnd) -> OutcomeClass + Send + Sync>;
 
+/// Who judges how the end of an attempt counts for its server.
+#[derive(Clone)]
+pub enum Judge {
+    /// [`classify`], and [`counted`] where the caller had no patience.
+    Standard,
+    /// The host, whose word stands.
+    Host(Classifier),
+}
+
+impl Judge {
+    /// How an end counts.
+    pub fn class(&self, end: &AttemptEnd) -> OutcomeClass {
+        match self {
+            Self::Standard => classify(end),
+            Self::Host(judge) => judge(end),
+        }
+    }
+
+    /// The same where the attempt took so long, at a server that is asked by `usual` how long it usually takes.
+    pub fn counted(
+        &self,
+        end: &AttemptEnd,
+        class: OutcomeClass,
+        took: Duration,
+        usual: impl FnOnce() -> Option<Duration>,
+    ) -> OutcomeClass {
+        match self {
+            Self::Standard => counted(end, class, took, usual),
+            Self::Host(_) => class,
+        }
+    }
+}
+
 /// The standard judgement.
 ///
 /// A server fails when it cannot be reached, does not answer in time, answers nonsense, or says itself that it failed
@@ -42,17 +75,18 @@ pub fn classify(end: &AttemptEnd) -> OutcomeClass {
 /// How long a server is taken to need that has answered nothing yet: less than callers wait who want an answer.
 const UNKNOWN_USUAL: Duration = Duration::from_millis(100);
 
-/// How an attempt counts that took so long, where the server usually takes `usual` to answer.
+/// How an attempt counts that took so long, where half of the server's answers took longer than `usual`.
 ///
 /// A deadline that passes sooner than that says more of the caller than of the server, and one caller without patience must not
-/// open the breaker for all others. A server that has answered nothing yet is taken for one that needs a tenth of a second.
-pub fn counted(
+/// open the breaker for all others. The median, and no average: one slow answer of another tool must not excuse a server that hangs.
+/// A server that has answered nothing yet is taken for one that needs a tenth of a second.
+fn counted(
     end: &AttemptEnd,
     class: OutcomeClass,
     took: Duration,
-    usual: Option<Duration>,
+    usual: impl FnOnce() -> Option<Duration>,
 ) -> OutcomeClass {
-    let impatient = *end == AttemptEnd::DeadlineExceeded && took < usual.unwrap_or(UNKNOWN_USUAL);
+    let impatient = *end == AttemptEnd::DeadlineExceeded && took < usual().unwrap_or(UNKNOWN_USUAL);
     if impatient { OutcomeClass::Ignored } else { class }
 }
 
@@ -90,11 +124,14 @@ mod tests {
     #[test]
     fn a_deadline_shorter_than_the_servers_usual_time_says_nothing_of_it() {
         let (ms, failure) = (Duration::from_millis, OutcomeClass::Failure);
-        let of = |end: &AttemptEnd, took, usual| counted(end, failure, ms(took), usual);
+        let of = |end: &AttemptEnd, took, usual| counted(end, failure, ms(took), || usual);
         let late = AttemptEnd::DeadlineExceeded;
         assert_eq!(of(&late, 1, Some(ms(20))), OutcomeClass::Ignored);
         assert_eq!(of(&late, 20, Some(ms(20))), failure);
         assert_eq!((of(&late, 99, None), of(&late, 100, None)), (OutcomeClass::Ignored, failure));
         assert_eq!(of(&AttemptEnd::InvalidResponse(String::new()), 1, Some(ms(20))), failure);
+        // A host that has its own judgement has said how it counts.
+        let host = Judge::Host(Arc::new(|_| OutcomeClass::Failure));
+        assert_eq!(host.counted(&late, host.class(&late), ms(1), || Some(ms(20))), failure);
     }
 }

@@ -21,7 +21,7 @@ use crate::discovery::{Source, source_named};
 use crate::error::RpcError;
 use crate::event::Origin;
 use crate::id::{ServerId, SourceId};
-use crate::policy::classify::{Classifier, classify};
+use crate::policy::classify::Judge;
 use crate::policy::pins::{Pinning, Pins};
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
 use crate::question::{Elicited, Handlers, Question, Root};
@@ -67,7 +67,7 @@ pub struct TroupeBuilder {
     /// Those of them that a configuration describes, by their ids: a mistake costs one of these alone.
     of_file: BTreeSet<String>,
     extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
-    classifier: Classifier,
+    judge: Judge,
     handlers: Handlers,
     sources: Vec<GivenSource>,
     /// The sources that a configuration describes.
@@ -87,7 +87,7 @@ impl TroupeBuilder {
             servers: Vec::new(),
             of_file: BTreeSet::new(),
             extra: Vec::new(),
-            classifier: Arc::new(classify),
+            judge: Judge::Standard,
             handlers: Handlers::default(),
             sources: Vec::new(),
             described: Vec::new(),
@@ -170,7 +170,7 @@ impl TroupeBuilder {
         mut self,
         classify: impl Fn(&crate::call::AttemptEnd) -> crate::call::OutcomeClass + Send + Sync + 'static,
     ) -> Self {
-        self.classifier = Arc::new(classify);
+        self.judge = Judge::Host(Arc::new(classify));
         self
     }
 
@@ -265,7 +265,7 @@ impl TroupeBuilder {
             servers,
             of_file,
             extra,
-            classifier,
+            judge,
             handlers,
             sources,
             described,
@@ -330,7 +330,7 @@ impl TroupeBuilder {
             disabled,
             pinning: pinning.map(Arc::new),
             strategies,
-            classifier,
+            judge,
             seed: seed.unwrap_or_else(|| rand::rng().next_u64()),
             tasks: tasks.clone(),
             stage,

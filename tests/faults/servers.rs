@@ -193,3 +193,27 @@ async fn a_replica_that_fails_fast_attracts_no_traffic() {
     assert_eq!(failed as u64, servers[2].calls("echo"));
     end(troupe).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_opens_its_breaker_also_after_one_slow_answer_of_another_tool() {
+    let slow = Script::After(Duration::from_secs(25), Box::new(Script::Echo));
+    let builder = ScriptedServer::builder().tool("t", Script::Echo).tool("report", slow);
+    let (server, connector) = builder.start_in_memory();
+    let troupe = Troupe::builder().server_via(Server::custom("s"), connector).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    for _ in 0..100 {
+        troupe.call(Call::tool("t")).await.unwrap();
+    }
+    troupe.call(Call::tool("report")).await.unwrap();
+    server.set_script("t", Script::Silence);
+    let mut waited = 0;
+    for _ in 0..200 {
+        let error = troupe.call(Call::tool("t").timeout(Duration::from_secs(5))).await.unwrap_err();
+        match error.kind() {
+            CallErrorKind::DeadlineExceeded { .. } => waited += 1,
+            _ => break,
+        }
+    }
+    end(troupe).await;
+    assert!(waited < 20, "{waited} calls of 5 s waited for a server that hangs");
+}

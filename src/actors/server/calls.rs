@@ -8,7 +8,6 @@ use crate::actors::pump::{Finished, PumpMsg, Violations};
 use crate::actors::router::RouterMsg;
 use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::id::{AttemptId, ConnectionId, RouterLife};
-use crate::policy::classify::counted;
 use crate::policy::routing::{CancelReason, Completion, Dispatch, News};
 
 /// Whether the server may have received an attempt that ended so.
@@ -129,7 +128,8 @@ impl ServerState {
                 if *class == OutcomeClass::Success {
                     ledger.latency.record(*latency);
                 }
-                let counts = counted(end, counts, *latency, ledger.latency.usual());
+                let usual = || ledger.latency.usual();
+                let counts = self.context.judge.counted(end, counts, *latency, usual);
                 transitions.extend(ledger.breaker.record(permit, counts, *latency, now, rng));
             }
             // What the router has called off it has settled already.

@@ -273,7 +273,7 @@ impl ServerState {
             // When it was sent, its connection alone knew.
             self.meters.attempted("connection-lost", None);
             let end = AttemptEnd::ConnectionLost { reason: reason.to_owned(), sent };
-            let class = (self.context.classifier)(&end);
+            let class = self.context.judge.class(&end);
             Completion { attempt, end, class, latency: Duration::ZERO }
         });
         let batch = batch.collect();

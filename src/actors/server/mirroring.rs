@@ -129,7 +129,7 @@ impl ServerState {
         let batch = std::mem::take(&mut self.mirroring.covered).into_iter().map(|(dispatch, error)| {
             let end = AttemptEnd::Rpc(error);
             self.carried.ledger.iter_mut().for_each(|ledger| ledger.count(end.name()));
-            let class = (self.context.classifier)(&end);
+            let class = self.context.judge.class(&end);
             Completion { attempt: dispatch.attempt, end, class, latency: Duration::ZERO }
         });
         let batch = batch.collect();

@@ -21,7 +21,7 @@ use crate::config::{Server, Settings};
 use crate::event::{BreakerState, Origin, ServerStatus};
 use crate::id::CallId;
 use crate::policy::breaker::Admission;
-use crate::policy::classify::classify;
+use crate::policy::classify::Judge;
 use crate::policy::demand::Begins;
 use crate::policy::routing::{Hears, LeaseNews};
 use crate::question::Handlers;
@@ -94,7 +94,7 @@ impl House {
             events,
             dial_gate: Arc::new(Semaphore::new(8)),
             pinning: None,
-            classifier: Arc::new(classify),
+            judge: Judge::Standard,
             desk: Desk {
                 handlers: Arc::new(Handlers::default()),
                 questions_max: 1,
