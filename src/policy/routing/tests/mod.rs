@@ -1,3 +1,4 @@
+mod accounts;
 mod bounds;
 mod demanding;
 mod hearing;
@@ -39,6 +40,8 @@ struct Script {
     looked_for_near: Vec<u64>,
     /// Servers whose actor is gone.
     gone: Vec<String>,
+    /// How attempts ended.
+    ended: Vec<(AttemptId, &'static str)>,
 }
 
 impl Outlet<u64, String> for Script {
@@ -73,6 +76,10 @@ impl Outlet<u64, String> for Script {
 
     fn tell(&mut self, port: &mut u64, news: CallNews) {
         self.told.push((*port, news));
+    }
+
+    fn ended(&mut self, attempt: AttemptId, outcome: &'static str, _: Duration) {
+        self.ended.push((attempt, outcome));
     }
 
     fn cancel(&mut self, server: &String, attempt: AttemptId, reason: CancelReason) {
