@@ -16,6 +16,9 @@ use crate::config::{Endpoint, ServerSpec, Settings, TlsOptions};
 use crate::refusal::Refusal;
 use crate::token::TokenError;
 
+#[cfg(feature = "consul")]
+pub(crate) use tls::provider as tls_provider;
+
 #[cfg(any(feature = "http", feature = "websocket"))]
 mod address;
 #[cfg(feature = "http")]

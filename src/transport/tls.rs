@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -210,9 +211,7 @@ pub(super) fn config(options: &TlsOptions) -> Result<ClientConfig, DialError> {
         Some(file) => Arc::new(authorities(file)?),
         None => WEB.clone(),
     };
-    // Named here, so that no process-wide default is needed or touched.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| DialError::Tls(error.to_string()))?
         .with_root_certificates(roots);
@@ -266,6 +265,14 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, DialError> {
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
         wrong(KEY_FILE, format!("{} holds no unencrypted private key in PEM", shown::path(file)))
     })
+}
+
+/// The cryptography that the host has installed for its process, such as one that is certified; ring, where it has installed none. So
+/// no default of the process is needed, and none is touched.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()))
 }
 
 /// What is wrong with a session, in words. Who answers without TLS has no words for that.

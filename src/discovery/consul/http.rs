@@ -1,7 +1,6 @@
 //! Requests to a Consul agent. Each has a connection of its own, which is driven by who asks: nothing is left running when a
 //! watch is given up, and no idle connection has died unnoticed when the next answer is awaited.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +18,7 @@ use tower_service::Service;
 use super::ConsulSource;
 use crate::config::{Address, AddressError};
 use crate::discovery::{SourceError, Tls};
+use crate::transport;
 
 /// How long a step with Consul may take that does not wait for a change. An agent without a leader says so after 7 s.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(9);
@@ -171,9 +171,7 @@ async fn config(tls: &Tls) -> Result<ClientConfig, SourceError> {
         }
         None => roots.roots = webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     }
-    // Named here, so that no process-wide default is needed or touched.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(transport::tls_provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(&error))?
         .with_root_certificates(roots);
