@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mcp_troupe::{Call, Elicited, EraChoice, Readiness, Reply, Server, Troupe};
+use mcp_troupe::{Call, ElicitResult, EraChoice, Readiness, Reply, Server, Troupe};
 use serde_json::{Value, json};
 
 type Failed = Box<dyn std::error::Error>;
@@ -35,7 +35,7 @@ async fn run() -> Result<(), Failed> {
     };
     let troupe = Troupe::builder()
         .server(Server::http("server", url).era(era))
-        .on_elicitation(|question| async move { Ok(Elicited::Accept(Some(question.defaults()))) })
+        .on_elicitation(|question| async move { Ok(ElicitResult::Accept(Some(question.defaults()))) })
         .start()
         .await?;
     troupe.ready_within(Readiness::All, Duration::from_secs(10)).await?;

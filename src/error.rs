@@ -83,7 +83,7 @@ impl RpcError {
 /// call moves or is repeated, and the test that shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Delivery {
+pub enum Effect {
     /// No byte of it reached a server: repeating it is safe.
     NotSent,
     /// It may have been carried out: only the host can know whether repeating it is safe.
@@ -94,7 +94,7 @@ pub enum Delivery {
     Failed,
 }
 
-impl fmt::Display for Delivery {
+impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotSent => "not sent",
@@ -419,7 +419,7 @@ impl CallErrorKind {
 
     /// What it says about the effect of the attempt that ended so; for that of the whole call see
     /// [`CallError::outcome`].
-    pub fn delivery(&self) -> Delivery {
+    pub fn effect(&self) -> Effect {
         match self {
             Self::InvalidArguments { .. }
             | Self::InvalidOptions { .. }
@@ -436,21 +436,21 @@ impl CallErrorKind {
             | Self::Overloaded { .. }
             | Self::TooLarge { .. }
             | Self::LeaseEnded { .. }
-            | Self::Closed => Delivery::NotSent,
+            | Self::Closed => Effect::NotSent,
             Self::DeadlineExceeded { sent, .. }
             | Self::ConnectionLost { sent, .. }
             | Self::ServerDown { sent, .. }
             | Self::ShuttingDown { sent } => {
                 if *sent {
-                    Delivery::Unknown
+                    Effect::Unknown
                 } else {
-                    Delivery::NotSent
+                    Effect::NotSent
                 }
             }
-            Self::Rpc(error) if error.is_rejection() => Delivery::Rejected,
-            Self::Rpc(_) => Delivery::Failed,
-            Self::Refused(refusal) => refusal.delivery(),
-            Self::InvalidResponse { .. } | Self::Unanswered { .. } | Self::Interrupted => Delivery::Unknown,
+            Self::Rpc(error) if error.is_rejection() => Effect::Rejected,
+            Self::Rpc(_) => Effect::Failed,
+            Self::Refused(refusal) => refusal.effect(),
+            Self::InvalidResponse { .. } | Self::Unanswered { .. } | Self::Interrupted => Effect::Unknown,
         }
     }
 }
@@ -469,7 +469,7 @@ struct Details {
     group: Option<GroupId>,
     server: Option<ServerId>,
     attempts: u32,
-    lost_on: Vec<ServerId>,
+    earlier_servers: Vec<ServerId>,
     /// Names that look like what nobody who is up offers, where the kind has no place for them.
     near: Vec<String>,
     /// Servers that it waited for when its deadline passed.
@@ -487,9 +487,19 @@ impl CallError {
     ) -> Self {
         let mut tool = tool.into();
         tool.truncate(head(&tool, URI_BYTES_MAX).len());
-        let (lost_on, near, awaited) = (Vec::new(), Vec::new(), Vec::new());
+        let (earlier_servers, near, awaited) = (Vec::new(), Vec::new(), Vec::new());
         let group = None;
-        Self(Box::new(Details { kind, request_id, tool, group, server, attempts, lost_on, near, awaited }))
+        Self(Box::new(Details {
+            kind,
+            request_id,
+            tool,
+            group,
+            server,
+            attempts,
+            earlier_servers,
+            near,
+            awaited,
+        }))
     }
 
     /// The same with the group of the tool.
@@ -505,8 +515,8 @@ impl CallError {
     }
 
     /// The same with the servers that lost or failed earlier attempts.
-    pub(crate) fn lost_on(mut self, servers: Vec<ServerId>) -> Self {
-        self.0.lost_on = servers;
+    pub(crate) fn after_servers(mut self, servers: Vec<ServerId>) -> Self {
+        self.0.earlier_servers = servers;
         self
     }
 
@@ -528,11 +538,11 @@ impl CallError {
 
     /// The error of another call that met a call of `tool` in place of a request of its own.
     pub(crate) fn shared_with(&self, tool: &str) -> Self {
-        let Details { kind, server, attempts, lost_on, near, awaited, .. } = &*self.0;
+        let Details { kind, server, attempts, earlier_servers, near, awaited, .. } = &*self.0;
         let mut own = Self::new(kind.clone(), RequestId::random(), tool, server.clone(), *attempts);
         own.0.near.clone_from(near);
         own.0.awaited.clone_from(awaited);
-        own.lost_on(lost_on.clone())
+        own.after_servers(earlier_servers.clone())
     }
 
     /// What happened.
@@ -567,7 +577,7 @@ impl CallError {
 
     /// The servers that lost or failed the attempts before the last one, in order.
     pub fn earlier_servers(&self) -> &[ServerId] {
-        &self.0.lost_on
+        &self.0.earlier_servers
     }
 
     /// Names that look like the one that nobody offers, best first; in the form in which it was asked for.
@@ -586,12 +596,19 @@ impl CallError {
     }
 
     /// What is known about the call's effect: that of the last attempt, unless an earlier one may have done something.
-    pub fn outcome(&self) -> Delivery {
-        match self.0.kind.delivery() {
-            Delivery::NotSent if self.0.attempts > 0 => Delivery::Unknown,
-            Delivery::Rejected | Delivery::Failed if self.0.attempts > 1 => Delivery::Unknown,
+    pub fn effect(&self) -> Effect {
+        match self.0.kind.effect() {
+            Effect::NotSent if self.0.attempts > 0 => Effect::Unknown,
+            Effect::Rejected | Effect::Failed if self.0.attempts > 1 => Effect::Unknown,
             of_the_last => of_the_last,
         }
+    }
+
+    /// The former name of [`effect`](Self::effect).
+    #[deprecated(note = "is called `effect`")]
+    #[doc(hidden)]
+    pub fn outcome(&self) -> Effect {
+        self.effect()
     }
 
     /// Whether the same call may simply be made again: nothing was carried out, and the cause may pass.
@@ -601,9 +618,9 @@ impl CallError {
             | CallErrorKind::Overloaded { .. }
             | CallErrorKind::DeadlineExceeded { .. }
             | CallErrorKind::ConnectionLost { .. }
-            | CallErrorKind::ServerDown { .. } => self.outcome() == Delivery::NotSent,
+            | CallErrorKind::ServerDown { .. } => self.effect() == Effect::NotSent,
             CallErrorKind::Refused(refusal) => {
-                refusal.kind == RefusalKind::Overloaded && self.outcome() == Delivery::Rejected
+                refusal.kind == RefusalKind::Overloaded && self.effect() == Effect::Rejected
             }
             CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
@@ -638,13 +655,13 @@ impl CallError {
     }
 
     fn sentence(&self) -> String {
-        let Details { kind, request_id, tool, group: _, server, attempts, lost_on: _, near, awaited } =
+        let Details { kind, request_id, tool, group: _, server, attempts, earlier_servers: _, near, awaited } =
             &*self.0;
         let (near, awaited) = (near_names(near), waited_for(awaited));
         let place = server.as_ref().map(|server| format!(" on {server}")).unwrap_or_default();
-        let unknown = match self.outcome() {
-            Delivery::Unknown => ", outcome unknown",
-            Delivery::NotSent | Delivery::Rejected | Delivery::Failed => "",
+        let unknown = match self.effect() {
+            Effect::Unknown => ", effect unknown",
+            Effect::NotSent | Effect::Rejected | Effect::Failed => "",
         };
         let plural = if *attempts == 1 { "" } else { "s" };
         let (shown, cut) = (head(tool, SHOWN_BYTES_MAX), if tool.len() > SHOWN_BYTES_MAX { "…" } else { "" });
@@ -666,10 +683,12 @@ impl Serialize for CallError {
         }
         map.serialize_entry("server", &self.server())?;
         map.serialize_entry("attempts", &self.attempts())?;
-        if !self.0.lost_on.is_empty() {
+        if !self.0.earlier_servers.is_empty() {
             map.serialize_entry("earlier_servers", self.earlier_servers())?;
         }
-        map.serialize_entry("outcome", &self.outcome())?;
+        map.serialize_entry("effect", &self.effect())?;
+        // Its former name, for one more version.
+        map.serialize_entry("outcome", &self.effect())?;
         map.serialize_entry("retryable", &self.retryable())?;
         if let Some(after) = self.retry_after() {
             map.serialize_entry("retry_after_ms", &millis(after))?;
@@ -753,7 +772,7 @@ mod tests {
     use super::*;
 
     fn error(kind: CallErrorKind) -> CallError {
-        let attempts = u32::from(kind.delivery() != Delivery::NotSent);
+        let attempts = u32::from(kind.effect() != Effect::NotSent);
         CallError::new(kind, RequestId::random(), "file.read", ServerId::new("files").ok(), attempts)
     }
 
@@ -818,7 +837,7 @@ mod tests {
             .map(|kind| {
                 let error = error(kind);
                 let retryable = if error.retryable() { "yes" } else { "no" };
-                [error.kind().name().to_owned(), format!("{:?}", error.outcome()), retryable.to_owned()]
+                [error.kind().name().to_owned(), format!("{:?}", error.effect()), retryable.to_owned()]
             })
             .collect();
         told.sort();
@@ -829,9 +848,9 @@ mod tests {
     #[test]
     fn a_lost_call_says_that_its_outcome_is_unknown_and_is_not_retryable() {
         let lost = error(CallErrorKind::ConnectionLost { reason: "reset".into(), sent: true });
-        assert_eq!(lost.outcome(), Delivery::Unknown);
+        assert_eq!(lost.effect(), Effect::Unknown);
         assert!(!lost.retryable());
-        assert!(lost.to_string().contains("outcome unknown"), "{lost}");
+        assert!(lost.to_string().contains("effect unknown"), "{lost}");
         assert!(error(CallErrorKind::ConnectionLost { reason: "reset".into(), sent: false }).retryable());
     }
 
@@ -840,14 +859,14 @@ mod tests {
         let after = |attempts, kind| CallError::new(kind, RequestId::random(), "file.write", None, attempts);
         let unavailable = CallErrorKind::Unavailable { servers: Vec::new() };
         let rejected = CallErrorKind::Rpc(RpcError { code: -32602, message: "no".into(), data: None });
-        assert_eq!(after(0, unavailable.clone()).outcome(), Delivery::NotSent);
-        assert_eq!(after(1, unavailable.clone()).outcome(), Delivery::Unknown);
+        assert_eq!(after(0, unavailable.clone()).effect(), Effect::NotSent);
+        assert_eq!(after(1, unavailable.clone()).effect(), Effect::Unknown);
         assert!(!after(1, unavailable).retryable());
-        assert_eq!(after(1, rejected.clone()).outcome(), Delivery::Rejected);
-        assert_eq!(after(2, rejected).outcome(), Delivery::Unknown);
+        assert_eq!(after(1, rejected.clone()).effect(), Effect::Rejected);
+        assert_eq!(after(2, rejected).effect(), Effect::Unknown);
         let failed = CallErrorKind::Rpc(RpcError { code: -32603, message: "no".into(), data: None });
-        assert_eq!(after(1, failed.clone()).outcome(), Delivery::Failed);
-        assert_eq!(after(2, failed).outcome(), Delivery::Unknown, "the first may have succeeded");
+        assert_eq!(after(1, failed.clone()).effect(), Effect::Failed);
+        assert_eq!(after(2, failed).effect(), Effect::Unknown, "the first may have succeeded");
     }
 
     #[test]
@@ -885,15 +904,15 @@ mod tests {
     #[test]
     fn a_rejection_is_told_from_a_failure() {
         let rpc = |code| CallErrorKind::Rpc(RpcError { code, message: "no".into(), data: None });
-        assert_eq!(rpc(RpcError::INVALID_PARAMS).delivery(), Delivery::Rejected);
-        assert_eq!(rpc(RpcError::INTERNAL_ERROR).delivery(), Delivery::Failed);
-        assert_eq!(rpc(-32003).delivery(), Delivery::Failed);
+        assert_eq!(rpc(RpcError::INVALID_PARAMS).effect(), Effect::Rejected);
+        assert_eq!(rpc(RpcError::INTERNAL_ERROR).effect(), Effect::Failed);
+        assert_eq!(rpc(-32003).effect(), Effect::Failed);
     }
 
     #[test]
     fn a_server_without_capacity_says_when_to_come_again_and_an_unauthorized_call_is_not_to_be_repeated() {
         let overloaded = error(CallErrorKind::Refused(Refusal::new(429, None, Some(Duration::from_secs(3)))));
-        assert_eq!(overloaded.outcome(), Delivery::Rejected);
+        assert_eq!(overloaded.effect(), Effect::Rejected);
         assert!(overloaded.retryable());
         assert_eq!(overloaded.retry_after(), Some(Duration::from_secs(3)));
         let text = serde_json::to_string(&overloaded).unwrap();
@@ -902,7 +921,7 @@ mod tests {
             "{text}"
         );
         assert!(!error(CallErrorKind::Refused(Refusal::new(401, None, None))).retryable());
-        assert_eq!(error(CallErrorKind::Refused(Refusal::new(502, None, None))).outcome(), Delivery::Unknown);
+        assert_eq!(error(CallErrorKind::Refused(Refusal::new(502, None, None))).effect(), Effect::Unknown);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::config::OnChange;
 use crate::duration::{ms, optional_ms};
 use crate::id::{ConnectionId, GroupId, Incarnation, ServerId, SourceId};
 use crate::news::LogLevel;
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::pin::Pin;
 
 /// Where a server stands.
@@ -402,11 +402,11 @@ pub enum Event {
         transition: BreakerTransition,
     },
     /// What a server offers was listed and differs from before. Tools that its configuration leaves out are not named.
-    OfferChanged {
+    CatalogueChanged {
         /// The server.
         server: ServerId,
         /// What kind of things.
-        kind: OfferKind,
+        kind: EntryKind,
         /// Names that are new.
         added: Vec<String>,
         /// Names that are gone.
@@ -423,7 +423,7 @@ pub enum Event {
         /// The server.
         server: ServerId,
         /// What kind of thing it is.
-        kind: OfferKind,
+        kind: EntryKind,
         /// Its name or URI, or its place in the list where it has none; `42 more` for those that are not told one by one.
         entry: String,
         /// Why.
@@ -646,7 +646,7 @@ pub enum Event {
     /// A file or a folder that starts commands may be written by others than its owner. Told once while that is so.
     LoosePermissions(crate::config::LoosePermissions),
     /// What a server listed at its last run (`knownLists`) is in the catalogue until it lists in this one. If that is the same,
-    /// no [`OfferChanged`](Self::OfferChanged) follows.
+    /// no [`CatalogueChanged`](Self::CatalogueChanged) follows.
     KnownListsShown {
         /// The server.
         server: ServerId,

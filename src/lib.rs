@@ -101,10 +101,10 @@ pub use config::{
     Applied, ConfigError, ConfigFile, Diagnostic, Dialect, EraChoice, OnChange, Server, Settings, Severity,
     Start, Variables,
 };
-pub use error::{CallError, CallErrorKind, Deadline, Delivery, RpcError};
+pub use error::{CallError, CallErrorKind, Deadline, Effect, RpcError};
 pub use event::Event;
 pub use json::RawJson;
-pub use news::{CallNews, LogLevel, LogMessage, Progress};
+pub use news::{CallUpdate, LogLevel, LogMessage, Progress};
 pub use pin::{InvalidPin, Pin};
 pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool, ToolFunction};
 pub use policy::classify::classify;
@@ -113,7 +113,7 @@ pub use policy::pins::Pins;
 pub use policy::plan::{Plan, PlanError, PlanOutcome, StepOutcome};
 pub use policy::response_cache::CachedKind;
 pub use policy::search::ToolMatch;
-pub use question::{Elicited, Question};
+pub use question::{ElicitResult, ServerRequest};
 pub use refusal::{Refusal, RefusalKind};
 pub use secret::Secret;
 pub use stats::{ServerInfo, Stats};
@@ -123,6 +123,22 @@ pub use troupe::{
     CallStream, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease, NotReady, Readiness,
     ReplaceError, StartError, Subscription, Troupe, TroupeBuilder, UnknownCachedTool, UnknownServer,
 };
+
+/// Former names, for one more version.
+#[doc(hidden)]
+mod former {
+    #[deprecated(note = "is called `Effect`")]
+    pub type Delivery = crate::Effect;
+    #[deprecated(note = "is called `CallUpdate`")]
+    pub type CallNews = crate::CallUpdate;
+    #[deprecated(note = "is called `ServerRequest`")]
+    pub type Question = crate::ServerRequest;
+    #[deprecated(note = "is called `ElicitResult`")]
+    pub type Elicited = crate::ElicitResult;
+}
+#[doc(hidden)]
+#[expect(deprecated, reason = "whoever uses them is told")]
+pub use former::{CallNews, Delivery, Elicited, Question};
 
 /// How a server is chosen among replicas: the built-in strategies, and what hosts need to add their own.
 pub mod strategy {

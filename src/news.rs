@@ -23,14 +23,14 @@ pub(crate) const REASON_BYTES_MAX: usize = 1024;
 /// before says it in the message of its progress.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum CallNews {
+pub enum CallUpdate {
     /// How far a server has come.
     Progress(Progress),
     /// What a server logs about the call.
     Log(LogMessage),
     /// So many reports and log messages were lost here: the server told more than may be passed on in the time, or the
     /// stream was read too slowly.
-    Missed(u64),
+    Lagged(u64),
     /// The answer.
     Answer(Result<Reply, CallError>),
 }

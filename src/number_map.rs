@@ -12,7 +12,7 @@ use std::ops::{Deref, DerefMut};
 use rustc_hash::FxHashMap;
 
 use crate::id::{AttemptId, CallId, ConnectionId};
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 
 /// A key that the library itself counts up. Never to be implemented for what others choose, and not to be had for texts: none
 /// of them is `Copy`.
@@ -24,7 +24,7 @@ impl OwnNumber for CallId {}
 impl OwnNumber for AttemptId {}
 impl OwnNumber for ConnectionId {}
 /// A thing by its place in the catalogue.
-impl OwnNumber for (OfferKind, usize) {}
+impl OwnNumber for (EntryKind, usize) {}
 
 /// A hash table by numbers of our own.
 #[derive(Debug, Clone)]

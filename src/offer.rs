@@ -14,7 +14,7 @@ pub(crate) const URI_BYTES_MAX: usize = 8 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum OfferKind {
+pub enum EntryKind {
     /// Something to call.
     Tool,
     /// Something to read, by its URI.
@@ -25,7 +25,7 @@ pub enum OfferKind {
     Prompt,
 }
 
-impl OfferKind {
+impl EntryKind {
     /// All kinds.
     pub const ALL: [Self; 4] = [Self::Tool, Self::Resource, Self::ResourceTemplate, Self::Prompt];
 
@@ -40,41 +40,41 @@ impl OfferKind {
 
 /// A set of kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Kinds([bool; OfferKind::ALL.len()]);
+pub(crate) struct Kinds([bool; EntryKind::ALL.len()]);
 
 impl Kinds {
     /// All of them.
     pub fn all() -> Self {
-        Self([true; OfferKind::ALL.len()])
+        Self([true; EntryKind::ALL.len()])
     }
 
     /// Adds one. Templates have no notification of their own: they may have changed whenever resources did.
-    pub fn insert(&mut self, kind: OfferKind) {
+    pub fn insert(&mut self, kind: EntryKind) {
         self.0[kind as usize] = true;
-        if kind == OfferKind::Resource {
-            self.0[OfferKind::ResourceTemplate as usize] = true;
+        if kind == EntryKind::Resource {
+            self.0[EntryKind::ResourceTemplate as usize] = true;
         }
     }
 
     /// With this one, and nothing that goes with it.
-    pub fn with(mut self, kind: OfferKind) -> Self {
+    pub fn with(mut self, kind: EntryKind) -> Self {
         self.0[kind as usize] = true;
         self
     }
 
     /// Takes one out.
-    pub fn remove(&mut self, kind: OfferKind) {
+    pub fn remove(&mut self, kind: EntryKind) {
         self.0[kind as usize] = false;
     }
 
     /// Those of it for which this holds, and no others.
-    pub fn only(mut self, holds: impl Fn(OfferKind) -> bool) -> Self {
-        OfferKind::ALL.into_iter().filter(|kind| !holds(*kind)).for_each(|kind| self.remove(kind));
+    pub fn only(mut self, holds: impl Fn(EntryKind) -> bool) -> Self {
+        EntryKind::ALL.into_iter().filter(|kind| !holds(*kind)).for_each(|kind| self.remove(kind));
         self
     }
 
     /// Whether it has one.
-    pub fn has(self, kind: OfferKind) -> bool {
+    pub fn has(self, kind: EntryKind) -> bool {
         self.0[kind as usize]
     }
 
@@ -84,12 +84,12 @@ impl Kinds {
     }
 
     /// Those that it has, tools first.
-    pub fn iter(self) -> impl Iterator<Item = OfferKind> {
-        OfferKind::ALL.into_iter().filter(move |kind| self.0[*kind as usize])
+    pub fn iter(self) -> impl Iterator<Item = EntryKind> {
+        EntryKind::ALL.into_iter().filter(move |kind| self.0[*kind as usize])
     }
 }
 
-impl fmt::Display for OfferKind {
+impl fmt::Display for EntryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tool => "tool",

@@ -20,7 +20,7 @@ use crate::json::RawJson;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum QuestionKind {
+pub enum ServerRequestKind {
     /// Input of the user's, by a form.
     Elicitation,
     /// That the user visits a page, for what must not pass through this client.
@@ -31,7 +31,7 @@ pub enum QuestionKind {
     Roots,
 }
 
-impl QuestionKind {
+impl ServerRequestKind {
     /// What a request with this method and these params asks for; none if it is no question.
     pub(crate) fn of(method: &str, params: &RawJson) -> Option<Self> {
         #[derive(serde::Deserialize)]
@@ -58,17 +58,17 @@ impl QuestionKind {
 /// One question of a server's. All of it but `server` is the server's word: untrusted.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Question {
+pub struct ServerRequest {
     /// Who asks, as the operator names it.
     pub server: ServerId,
     /// What for.
-    pub kind: QuestionKind,
+    pub kind: ServerRequestKind,
     /// The params of its request, unread; an empty object where it sent none.
     pub params: RawJson,
 }
 
-impl Question {
-    pub(crate) fn new(server: ServerId, kind: QuestionKind, params: RawJson) -> Self {
+impl ServerRequest {
+    pub(crate) fn new(server: ServerId, kind: ServerRequestKind, params: RawJson) -> Self {
         Self { server, kind, params }
     }
 
@@ -101,7 +101,7 @@ impl Question {
 
 /// What became of an elicitation.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Elicited {
+pub enum ElicitResult {
     /// The user agreed, with the form's values; with none where there was no form.
     Accept(Option<Map<String, Value>>),
     /// The user said no.
@@ -110,7 +110,7 @@ pub enum Elicited {
     Cancel,
 }
 
-impl Elicited {
+impl ElicitResult {
     fn answer(self) -> Result<RawJson, RpcError> {
         #[derive(Serialize)]
         struct Answer {
@@ -146,7 +146,7 @@ fn told(answer: &impl Serialize) -> Result<RawJson, RpcError> {
 }
 
 /// Answers one kind of questions.
-type Handler = Arc<dyn Fn(Question) -> BoxFuture<'static, Result<RawJson, RpcError>> + Send + Sync>;
+type Handler = Arc<dyn Fn(ServerRequest) -> BoxFuture<'static, Result<RawJson, RpcError>> + Send + Sync>;
 
 /// Who answers the servers' questions.
 #[derive(Clone, Default)]
@@ -165,23 +165,23 @@ impl fmt::Debug for Handlers {
 
 impl Handlers {
     /// Forms are answered by `handle`.
-    pub fn elicitation<F>(&mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static)
+    pub fn elicitation<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
     where
-        F: Future<Output = Result<Elicited, RpcError>> + Send + 'static,
+        F: Future<Output = Result<ElicitResult, RpcError>> + Send + 'static,
     {
         self.elicitation = Some(elicited(handle));
     }
 
     /// Pages to visit are answered by `handle`.
-    pub fn url_elicitation<F>(&mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static)
+    pub fn url_elicitation<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
     where
-        F: Future<Output = Result<Elicited, RpcError>> + Send + 'static,
+        F: Future<Output = Result<ElicitResult, RpcError>> + Send + 'static,
     {
         self.url_elicitation = Some(elicited(handle));
     }
 
     /// Completions are answered by `handle`.
-    pub fn sampling<F, A>(&mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static)
+    pub fn sampling<F, A>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<A, RpcError>> + Send + 'static,
         A: Serialize + 'static,
@@ -193,7 +193,7 @@ impl Handlers {
     }
 
     /// Folders are named by `handle`.
-    pub fn roots<F>(&mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static)
+    pub fn roots<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<Vec<Root>, RpcError>> + Send + 'static,
     {
@@ -216,12 +216,12 @@ impl Handlers {
     }
 
     /// Who answers questions of a kind.
-    pub fn of(&self, kind: QuestionKind) -> Option<&Handler> {
+    pub fn of(&self, kind: ServerRequestKind) -> Option<&Handler> {
         match kind {
-            QuestionKind::Elicitation => self.elicitation.as_ref(),
-            QuestionKind::UrlElicitation => self.url_elicitation.as_ref(),
-            QuestionKind::Sampling => self.sampling.as_ref(),
-            QuestionKind::Roots => self.roots.as_ref(),
+            ServerRequestKind::Elicitation => self.elicitation.as_ref(),
+            ServerRequestKind::UrlElicitation => self.url_elicitation.as_ref(),
+            ServerRequestKind::Sampling => self.sampling.as_ref(),
+            ServerRequestKind::Roots => self.roots.as_ref(),
         }
     }
 
@@ -244,9 +244,9 @@ impl Handlers {
     }
 }
 
-fn elicited<F>(handle: impl Fn(Question) -> F + Send + Sync + 'static) -> Handler
+fn elicited<F>(handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static) -> Handler
 where
-    F: Future<Output = Result<Elicited, RpcError>> + Send + 'static,
+    F: Future<Output = Result<ElicitResult, RpcError>> + Send + 'static,
 {
     Arc::new(move |question| {
         let answer = handle(question);
@@ -269,9 +269,9 @@ mod tests {
         let mut handlers = Handlers::default();
         assert!(handlers.is_empty());
         assert_eq!(handlers.capabilities(), "{}");
-        handlers.url_elicitation(|_| async { Ok(Elicited::Decline) });
+        handlers.url_elicitation(|_| async { Ok(ElicitResult::Decline) });
         assert_eq!(handlers.capabilities(), r#"{"elicitation":{"url":{}}}"#);
-        handlers.elicitation(|_| async { Ok(Elicited::Decline) });
+        handlers.elicitation(|_| async { Ok(ElicitResult::Decline) });
         handlers.sampling(|_| async { Ok(json!({})) });
         handlers.roots(|_| async { Ok(Vec::new()) });
         assert_eq!(
@@ -283,10 +283,13 @@ mod tests {
 
     #[test]
     fn a_form_is_told_from_a_page_and_both_from_what_is_unknown() {
-        let kind = |method: &str, params: Value| QuestionKind::of(method, &raw(&params));
-        assert_eq!(kind("elicitation/create", json!({})), Some(QuestionKind::Elicitation));
-        assert_eq!(kind("elicitation/create", json!({"mode": "form"})), Some(QuestionKind::Elicitation));
-        assert_eq!(kind("elicitation/create", json!({"mode": "url"})), Some(QuestionKind::UrlElicitation));
+        let kind = |method: &str, params: Value| ServerRequestKind::of(method, &raw(&params));
+        assert_eq!(kind("elicitation/create", json!({})), Some(ServerRequestKind::Elicitation));
+        assert_eq!(kind("elicitation/create", json!({"mode": "form"})), Some(ServerRequestKind::Elicitation));
+        assert_eq!(
+            kind("elicitation/create", json!({"mode": "url"})),
+            Some(ServerRequestKind::UrlElicitation)
+        );
         assert_eq!(kind("elicitation/create", json!({"mode": "voice"})), None);
         assert_eq!(kind("tools/list", json!({})), None);
     }
@@ -296,19 +299,20 @@ mod tests {
         let params = json!({"message": "Who?", "requestedSchema": {"type": "object", "properties": {
             "name": {"type": "string", "default": "Ada"}, "age": {"type": "integer"}, "sure": {"default": false}}}});
         let server = ServerId::new("s").unwrap();
-        let question = Question::new(server.clone(), QuestionKind::Elicitation, raw(&params));
+        let question = ServerRequest::new(server.clone(), ServerRequestKind::Elicitation, raw(&params));
         assert_eq!(Value::from(question.defaults()), json!({"name": "Ada", "sure": false}));
         assert_eq!(question.message().as_deref(), Some("Who?"));
-        let odd = Question::new(server, QuestionKind::Elicitation, raw(&json!({"requestedSchema": [1]})));
+        let odd =
+            ServerRequest::new(server, ServerRequestKind::Elicitation, raw(&json!({"requestedSchema": [1]})));
         assert!(odd.defaults().is_empty() && odd.message().is_none() && odd.url().is_none());
     }
 
     #[test]
     fn an_answer_has_the_shape_that_the_protocol_wants() {
         let content = json!({"a": 1}).as_object().cloned();
-        let text = |answer: Elicited| answer.answer().unwrap().as_str().to_owned();
-        assert_eq!(text(Elicited::Accept(content)), r#"{"action":"accept","content":{"a":1}}"#);
-        assert_eq!(text(Elicited::Accept(None)), r#"{"action":"accept"}"#);
-        assert_eq!(text(Elicited::Cancel), r#"{"action":"cancel"}"#);
+        let text = |answer: ElicitResult| answer.answer().unwrap().as_str().to_owned();
+        assert_eq!(text(ElicitResult::Accept(content)), r#"{"action":"accept","content":{"a":1}}"#);
+        assert_eq!(text(ElicitResult::Accept(None)), r#"{"action":"accept"}"#);
+        assert_eq!(text(ElicitResult::Cancel), r#"{"action":"cancel"}"#);
     }
 }

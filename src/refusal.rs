@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::duration::{optional_ms, rounded};
-use crate::error::Delivery;
+use crate::error::Effect;
 
 /// What a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -67,13 +67,13 @@ impl Refusal {
     }
 
     /// What it says about the effect of the request.
-    pub fn delivery(&self) -> Delivery {
+    pub fn effect(&self) -> Effect {
         match self.kind {
             RefusalKind::Unauthorized
             | RefusalKind::Overloaded
             | RefusalKind::WrongAddress
-            | RefusalKind::Rejected => Delivery::Rejected,
-            RefusalKind::Redirected | RefusalKind::Failed => Delivery::Unknown,
+            | RefusalKind::Rejected => Effect::Rejected,
+            RefusalKind::Redirected | RefusalKind::Failed => Effect::Unknown,
         }
     }
 
@@ -155,7 +155,7 @@ mod tests {
                 400..=498 => false,
                 _ => true,
             };
-            assert_eq!(refusal.delivery() == Delivery::Unknown, may_follow, "{status}");
+            assert_eq!(refusal.effect() == Effect::Unknown, may_follow, "{status}");
             assert!(!(may_follow && refusal.moves()), "{status}");
         }
     }
@@ -163,8 +163,8 @@ mod tests {
     #[test]
     fn only_a_503_that_says_when_to_come_again_is_known_not_to_have_been_carried_out() {
         let deliberate = Refusal::new(503, None, Some(Duration::from_secs(2)));
-        assert_eq!((deliberate.kind, deliberate.delivery()), (RefusalKind::Overloaded, Delivery::Rejected));
-        assert_eq!(Refusal::new(503, None, None).delivery(), Delivery::Unknown);
+        assert_eq!((deliberate.kind, deliberate.effect()), (RefusalKind::Overloaded, Effect::Rejected));
+        assert_eq!(Refusal::new(503, None, None).effect(), Effect::Unknown);
         assert!(deliberate.to_string().contains("2s"), "{deliberate}");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{echo, end, event, kind, ready, start};
 use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
 use mcp_troupe::{
-    Call, CallErrorKind, Delivery, Dialect, EraChoice, Event, Readiness, RegisterError, Server, Troupe,
+    Call, CallErrorKind, Dialect, Effect, EraChoice, Event, Readiness, RegisterError, Server, Troupe,
 };
 use serde_json::{Value, json};
 
@@ -88,8 +88,8 @@ async fn tools_that_change_are_listed_again_and_told() {
     server.set_script("new", Script::Echo);
     server.remove_tool("echo");
     server.announce_tools();
-    let told = event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
-    let Event::OfferChanged { added, removed, .. } = told else { unreachable!() };
+    let told = event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
+    let Event::CatalogueChanged { added, removed, .. } = told else { unreachable!() };
     assert_eq!((added, removed), (vec!["new".to_owned()], vec!["echo".to_owned()]));
     assert!(troupe.call(Call::tool("new")).await.is_ok());
     assert!(matches!(kind(troupe.call(echo()).await), CallErrorKind::UnknownTool { .. }));
@@ -135,8 +135,8 @@ async fn a_change_of_tools_that_are_not_offered_is_not_told() {
         server.announce_tools();
         let mut told = Vec::new();
         while !told.contains(&"new".to_owned()) {
-            let change = event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
-            let Event::OfferChanged { added, removed, changed, .. } = change else { unreachable!() };
+            let change = event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
+            let Event::CatalogueChanged { added, removed, changed, .. } = change else { unreachable!() };
             told.extend([added, removed, changed].concat());
         }
         assert!(!told.contains(&"hidden".to_owned()), "{told:?}");
@@ -172,7 +172,7 @@ async fn an_error_of_the_server_keeps_its_code_message_and_data() {
         .await;
     let troupe = ready([Server::websocket("s", server.url())]).await;
     let error = troupe.call(Call::tool("denied")).await.unwrap_err();
-    assert_eq!(error.outcome(), Delivery::Failed);
+    assert_eq!(error.effect(), Effect::Failed);
     let CallErrorKind::Rpc(rpc) = error.kind() else { panic!("{error}") };
     assert_eq!((rpc.code, rpc.message.as_str()), (-32004, "no access"));
     let reply = troupe.call(Call::tool("failed")).await.unwrap();

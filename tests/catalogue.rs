@@ -56,7 +56,7 @@ async fn a_search_after_a_change_knows_the_change() {
     let mut events = troupe.events();
     files.set_script("archive", Script::Echo);
     files.announce_tools();
-    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
     // Told before the catalogue is published.
     while troupe.tools().len() < 4 {
         tokio::task::yield_now().await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{end, event, ready, start};
 use mcp_troupe::testkit::{Script, ScriptedServer};
 use mcp_troupe::{
-    AnyFailure, Call, CallAnyError, CallErrorKind, Deadline, Delivery, Event, Readiness, Server, Troupe,
+    AnyFailure, Call, CallAnyError, CallErrorKind, Deadline, Effect, Event, Readiness, Server, Troupe,
 };
 use serde_json::json;
 
@@ -80,7 +80,7 @@ async fn servers_that_are_down_have_their_own_error_and_keep_nobody_waiting() {
         let error = answers[down].as_ref().unwrap_err();
         let CallErrorKind::Unavailable { servers } = error.kind() else { panic!("{error}") };
         assert_eq!((servers.len(), servers[0].server.as_str()), (1, down));
-        assert_eq!(error.outcome(), Delivery::NotSent);
+        assert_eq!(error.effect(), Effect::NotSent);
     }
     end(troupe).await;
 }
@@ -133,7 +133,7 @@ async fn without_a_success_each_servers_failure_is_told() {
     let error = troupe.call_any(call()).await.unwrap_err();
     let told = error.to_string();
     let CallAnyError::NoSuccess { failures, .. } = error else { panic!("{error}") };
-    assert!(matches!(&failures["a"], AnyFailure::Call(error) if error.outcome() == Delivery::Unknown));
+    assert!(matches!(&failures["a"], AnyFailure::Call(error) if error.effect() == Effect::Unknown));
     assert!(
         matches!(&failures["b"], AnyFailure::Call(error) if matches!(error.kind(), CallErrorKind::Rpc(_)))
     );

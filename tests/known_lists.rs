@@ -148,8 +148,8 @@ async fn tools_of_the_last_run_are_shown_at_once_and_a_call_to_one_waits_for_its
     // Nothing differs, and nothing was told until something does.
     weather.server.remove_tool("today");
     weather.server.announce_tools();
-    let told = event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
-    let Event::OfferChanged { added, removed, changed, .. } = told else { unreachable!() };
+    let told = event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
+    let Event::CatalogueChanged { added, removed, changed, .. } = told else { unreachable!() };
     assert_eq!((added.len(), removed, changed.len()), (0, vec!["today".to_owned()], 0));
     end(troupe).await;
 }
@@ -168,8 +168,8 @@ async fn what_a_server_lists_replaces_what_was_known_and_true_differences_alone_
     // It waits for a tool that is gone when the server has listed.
     let gone = troupe.call(Call::tool("today"));
     weather.line.heal();
-    let told = event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
-    let Event::OfferChanged { added, removed, changed, .. } = told else { unreachable!() };
+    let told = event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
+    let Event::CatalogueChanged { added, removed, changed, .. } = told else { unreachable!() };
     let one = |name: &str| vec![name.to_owned()];
     assert_eq!((added, removed, changed), (one("tomorrow"), one("today"), one("forecast")));
     let gone = kind(gone.await);
@@ -367,7 +367,7 @@ async fn a_file_that_is_deleted_or_broken_while_it_is_used_is_written_with_all_t
         other.set_script("new", Script::Echo);
         let mut events = troupe.events();
         other.announce_tools();
-        event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+        event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
         end(troupe).await;
         assert_eq!(lists.json()["servers"].as_object().unwrap().len(), 2);
     }
@@ -534,7 +534,7 @@ async fn however_often_lists_change_the_file_is_written_every_ten_seconds_at_mos
     for n in 1..=60 {
         server.set_script(format!("tool-{n}"), Script::Echo);
         server.announce_tools();
-        event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+        event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let text = fs::read_to_string(lists.path()).unwrap_or_default();
         writes += u32::from(text != written);

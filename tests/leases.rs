@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{end, event, kind, ready};
 use mcp_troupe::config::PoolSettings;
 use mcp_troupe::testkit::{Fault, Script, ScriptedServer, Target, inject};
-use mcp_troupe::{Call, CallErrorKind, Delivery, Event, Lease, Server, Troupe};
+use mcp_troupe::{Call, CallErrorKind, Effect, Event, Lease, Server, Troupe};
 use serde_json::Value;
 
 async fn server() -> ScriptedServer {
@@ -71,7 +71,7 @@ async fn a_lease_whose_connection_dies_says_so_and_never_moves() {
     let over = lease.call(Call::tool("where")).await.unwrap_err();
     let CallErrorKind::LeaseEnded { reason } = over.kind() else { panic!("{over}") };
     assert!(reason.contains("connection was lost"), "{reason}");
-    assert_eq!(over.outcome(), Delivery::NotSent);
+    assert_eq!(over.effect(), Effect::NotSent);
     assert!(troupe.call(Call::tool("where")).await.is_ok());
     end(troupe).await;
 }

@@ -230,7 +230,7 @@ async fn a_change_whose_list_failed_is_not_forgotten() {
     });
     let troupe = troupe_of(connector, |_| ()).await;
     let mut events = troupe.events();
-    let changed = |event: &Event| matches!(event, Event::OfferChanged { added, .. } if added == &["new"]);
+    let changed = |event: &Event| matches!(event, Event::CatalogueChanged { added, .. } if added == &["new"]);
     timeout(LONG, event(&mut events, changed)).await.expect("listed again");
     end(troupe).await;
 }
@@ -272,7 +272,7 @@ async fn a_connection_that_takes_the_place_of_a_lost_one_is_asked_what_there_is_
     }
     let mut events = troupe.events();
     cut.send_replace(true);
-    let changed = |event: &Event| matches!(event, Event::OfferChanged { added, .. } if added == &["new"]);
+    let changed = |event: &Event| matches!(event, Event::CatalogueChanged { added, .. } if added == &["new"]);
     timeout(LONG, event(&mut events, changed)).await.expect("listed again");
     end(troupe).await;
 }
@@ -292,7 +292,8 @@ async fn what_a_server_declares_no_longer_when_it_is_reached_anew_is_gone() {
     assert_eq!(troupe.resources().len(), 1);
     let mut events = troupe.events();
     assert!(troupe.call(Call::tool("t")).await.is_err());
-    let gone = |event: &Event| matches!(event, Event::OfferChanged { removed, .. } if removed == &["x:1"]);
+    let gone =
+        |event: &Event| matches!(event, Event::CatalogueChanged { removed, .. } if removed == &["x:1"]);
     timeout(LONG, event(&mut events, gone)).await.expect("it is told");
     end(troupe).await;
 }
@@ -595,7 +596,7 @@ async fn a_list_that_always_fails_holds_up_no_change_of_another_one() {
     let mut events = troupe.events();
     troupe.call(Call::tool("t")).await.unwrap();
     let begun = Instant::now();
-    let changed = |event: &Event| matches!(event, Event::OfferChanged { added, .. } if added == &["new"]);
+    let changed = |event: &Event| matches!(event, Event::CatalogueChanged { added, .. } if added == &["new"]);
     timeout(LONG, event(&mut events, changed)).await.expect("listed again");
     let took = Instant::now().saturating_duration_since(begun);
     assert!(took < Duration::from_secs(2), "the change of the tools was seen after {took:?}");

@@ -407,7 +407,7 @@ async fn what_the_host_ordered_of_a_breaker_outlives_a_life_that_hangs() {
                 let mut events = troupe.events();
                 inject(&troupe, Target::server("s"), Fault::Kill).await.unwrap();
                 ready_by_event(&mut events).await;
-                troupe.breaker("s").close().await.unwrap();
+                troupe.breaker("s").force_close().await.unwrap();
             } else {
                 troupe.breaker("s").force_open().await.unwrap();
             }
@@ -493,7 +493,7 @@ async fn what_the_host_says_while_a_life_ends_is_said_to_the_next_one() {
         server.update_resource(NOTE, step);
         updated(&mut events).await;
         drop(held);
-        troupe.breaker("s").close().await.unwrap();
+        troupe.breaker("s").force_close().await.unwrap();
         troupe.call(echo()).await.unwrap();
     }
     end(troupe).await;

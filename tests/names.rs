@@ -8,7 +8,7 @@ mod common;
 use common::{echo, end, event, kind, ready};
 use futures_util::poll;
 use mcp_troupe::testkit::{Script, ScriptedServer};
-use mcp_troupe::{Call, CallAnyError, CallErrorKind, Delivery, Event, Plan, Server, StepOutcome};
+use mcp_troupe::{Call, CallAnyError, CallErrorKind, Effect, Event, Plan, Server, StepOutcome};
 
 #[tokio::test]
 async fn names_that_can_be_nobodys_are_refused_with_their_limit_and_nothing_is_sent() {
@@ -29,7 +29,7 @@ async fn names_that_can_be_nobodys_are_refused_with_their_limit_and_nothing_is_s
         let error = troupe.call(call).await.unwrap_err();
         let CallErrorKind::TooLong { length, limit: told, .. } = error.kind() else { panic!("{error}") };
         assert_eq!((*length, *told), if limit == 8 << 10 { (20_000, 8 << 10) } else { (20_000, limit) });
-        assert_eq!((error.outcome(), error.attempts()), (Delivery::NotSent, 0));
+        assert_eq!((error.effect(), error.attempts()), (Effect::NotSent, 0));
         assert!(!error.retryable() && error.to_string().len() < 500);
         assert!(error.tool().len() <= 8 << 10);
     }
@@ -128,7 +128,7 @@ async fn a_call_for_a_tool_that_is_gone_reaches_no_other_server_that_calls_one_o
     assert!(unknown("files__late").await, "what it never offered");
     files.remove_tool("read");
     files.announce_tools();
-    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
     assert!(unknown("files__read").await, "what it offers no more");
     assert_eq!((other.calls("files__read"), other.calls("files__late")), (0, 0));
     // Who means it says so.

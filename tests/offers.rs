@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::{end, event, kind, ready, start};
-use mcp_troupe::offer::OfferKind;
+use mcp_troupe::offer::EntryKind;
 use mcp_troupe::testkit::{
     Fault, MemoryListener, Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Target, inject, pair,
 };
@@ -239,8 +239,8 @@ async fn a_modern_server_is_asked_to_tell_when_its_tools_change() {
         server.wait_for(|observed| observed.requests.contains_key("subscriptions/listen")).await;
         server.set_script("new", Script::Echo);
         server.announce_tools();
-        let told = event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
-        let Event::OfferChanged { kind: OfferKind::Tool, added, .. } = told else { panic!("{told:?}") };
+        let told = event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
+        let Event::CatalogueChanged { kind: EntryKind::Tool, added, .. } = told else { panic!("{told:?}") };
         assert_eq!(added, ["new"]);
         end(troupe).await;
     }
@@ -254,7 +254,7 @@ async fn a_server_that_tells_of_no_changes_is_listed_again_when_its_lists_are_no
     let mut events = troupe.events();
     let before = server.observed().listings;
     server.set_script("new", Script::Echo);
-    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
     assert_eq!(server.observed().listings, before + 1);
     assert_eq!(troupe.tools().len(), 2);
     end(troupe).await;
@@ -269,7 +269,7 @@ async fn a_change_that_is_told_is_not_left_until_lists_are_no_longer_fresh() {
     let (mut events, begun) = (troupe.events(), Instant::now());
     server.set_script("new", Script::Echo);
     server.announce_tools();
-    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
     let waited = Instant::now().saturating_duration_since(begun);
     assert!(waited < Duration::from_secs(1), "{waited:?}");
     end(troupe).await;
@@ -281,7 +281,7 @@ async fn a_malformed_resource_is_left_out_and_told() {
     let troupe = start([Server::websocket("s", server.url())]).await;
     let mut events = troupe.events();
     let told = event(&mut events, |event| matches!(event, Event::EntrySkipped { .. })).await;
-    assert!(matches!(told, Event::EntrySkipped { kind: OfferKind::Resource, .. }), "{told:?}");
+    assert!(matches!(told, Event::EntrySkipped { kind: EntryKind::Resource, .. }), "{told:?}");
     troupe.ready(Readiness::All).await.unwrap();
     assert_eq!(troupe.resources().len(), 1);
     end(troupe).await;

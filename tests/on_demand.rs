@@ -14,7 +14,7 @@ use common::{child, end, event, kind, servers_json};
 use futures_util::future::join_all;
 use mcp_troupe::config::{PoolSettings, Start};
 use mcp_troupe::event::ServerStatus;
-use mcp_troupe::question::Elicited;
+use mcp_troupe::question::ElicitResult;
 use mcp_troupe::testkit::{
     Fault, MemoryConnector, Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Target, inject,
 };
@@ -372,14 +372,14 @@ async fn a_question_that_the_host_has_yet_to_answer_holds_it() {
     let ask = Script::Ask { method: "elicitation/create".into(), params: r#"{"message":"?"}"#.into() };
     let (_server, way) = Way::to(echo().tool("ask", ask).era(ScriptedEra::Legacy));
     let mut settings = Settings::default();
-    settings.question_timeout = SECS(3600);
+    settings.server_request_timeout = SECS(3600);
     let described = on_demand("s").idle_timeout(SECS(60));
     let troupe = Troupe::builder()
         .settings(settings)
         .server_via(described, way.clone())
         .on_elicitation(|_| async {
             sleep(SECS(1800)).await;
-            Ok(Elicited::Decline)
+            Ok(ElicitResult::Decline)
         })
         .seed(7)
         .start()
@@ -611,8 +611,8 @@ async fn what_it_offers_otherwise_when_it_is_started_again_is_told() {
     server.set_script("new", Script::Echo);
     // It waits for the list, and what that has not is unknown.
     assert!(troupe.call(Call::tool("old")).await.is_err());
-    let told = event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
-    let Event::OfferChanged { added, removed, .. } = told else { unreachable!() };
+    let told = event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
+    let Event::CatalogueChanged { added, removed, .. } = told else { unreachable!() };
     assert_eq!((added, removed), (vec!["new".to_owned()], vec!["old".to_owned()]));
     troupe.call(Call::tool("new")).await.unwrap();
     end(troupe).await;

@@ -464,7 +464,7 @@ async fn an_error_that_names_no_request_ends_a_call_that_alone_can_be_meant() {
     let error = call(&troupe).await.unwrap_err();
     let CallErrorKind::InvalidResponse { reason } = error.kind() else { panic!("{error}") };
     assert!(reason.contains("what is this"), "{reason}");
-    assert_eq!(error.outcome(), mcp_troupe::Delivery::Unknown, "it may be about something else after all");
+    assert_eq!(error.effect(), mcp_troupe::Effect::Unknown, "it may be about something else after all");
     // Two that wait: nobody knows which is meant.
     let (one, other) = tokio::join!(call(&troupe), call(&troupe));
     assert!(

@@ -59,8 +59,8 @@ async fn a_tool_that_changes_while_it_is_played_is_told_and_blocked() {
     let Event::PinBroken { tool, pinned, now, on_change, .. } = told else { unreachable!() };
     assert_eq!((tool.as_str(), on_change), ("forecast", OnChange::Block));
     assert_eq!(Some(pinned), pins.get("weather", "forecast"));
-    let told = event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
-    assert!(matches!(told, Event::OfferChanged { removed, .. } if removed == ["forecast"]));
+    let told = event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
+    assert!(matches!(told, Event::CatalogueChanged { removed, .. } if removed == ["forecast"]));
     while names(&troupe) != ["today"] {
         tokio::task::yield_now().await;
     }
@@ -75,7 +75,7 @@ async fn a_tool_that_changes_while_it_is_played_is_told_and_blocked() {
     // A server that says again what it said is believed again.
     server.say("forecast", json!({"description": "The weather of tomorrow."}));
     server.announce_tools();
-    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
     while names(&troupe).len() < 2 {
         tokio::task::yield_now().await;
     }
@@ -108,7 +108,7 @@ async fn with_a_warning_or_without_the_tool_stays_and_the_change_is_told_once() 
         server.announce_tools();
         let told = event(&mut events, |event| {
             assert!(!matches!(event, Event::PinBroken { .. }), "it was told before");
-            matches!(event, Event::OfferChanged { .. })
+            matches!(event, Event::CatalogueChanged { .. })
         });
         told.await;
         assert!(troupe.call(Call::tool("forecast")).await.is_ok());
@@ -132,7 +132,7 @@ async fn new_and_missing_tools_of_a_pinned_server_are_told_and_another_server_is
     troupe.register(Server::websocket("other", other.url())).await.unwrap();
     event(&mut events, |event| {
         assert!(!matches!(event, Event::ToolUnpinned { .. } | Event::PinBroken { .. }), "{event:?}");
-        matches!(event, Event::OfferChanged { server, .. } if server.as_str() == "other")
+        matches!(event, Event::CatalogueChanged { server, .. } if server.as_str() == "other")
     })
     .await;
     end(troupe).await;

@@ -13,7 +13,7 @@ use common::{echo, end, kind, ready};
 use mcp_troupe::question::Root;
 use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer, pair};
 use mcp_troupe::{
-    Call, CallErrorKind, Elicited, Question, Readiness, RpcError, Server, Troupe, TroupeBuilder,
+    Call, CallErrorKind, ElicitResult, Readiness, RpcError, Server, ServerRequest, Troupe, TroupeBuilder,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -35,10 +35,10 @@ fn requests() -> String {
     )
 }
 
-async fn accept(question: Question) -> Result<Elicited, RpcError> {
+async fn accept(question: ServerRequest) -> Result<ElicitResult, RpcError> {
     let mut content = question.defaults();
     content.insert("asked by".into(), question.server.as_str().into());
-    Ok(Elicited::Accept(Some(content)))
+    Ok(ElicitResult::Accept(Some(content)))
 }
 
 /// A host that answers everything.
@@ -194,7 +194,7 @@ async fn a_question_that_is_taken_back_is_no_longer_worked_on() {
         async move {
             let _dropped_with_the_task = gone;
             never.notified().await;
-            Ok(Elicited::Cancel)
+            Ok(ElicitResult::Cancel)
         }
     });
     let troupe = playing(builder, [Server::websocket("s", server.url())]).await;
@@ -331,7 +331,7 @@ async fn a_call_whose_server_dies_between_two_rounds_is_not_told_as_never_sent()
     let calls = server.calls("ask");
     end(troupe).await;
     let told =
-        format!("{error}; {:?}; retryable: {}; the server got {calls}", error.outcome(), error.retryable());
+        format!("{error}; {:?}; retryable: {}; the server got {calls}", error.effect(), error.retryable());
     assert_eq!(calls, 1);
-    assert_eq!(error.outcome(), mcp_troupe::Delivery::Unknown, "{told}");
+    assert_eq!(error.effect(), mcp_troupe::Effect::Unknown, "{told}");
 }

@@ -10,12 +10,12 @@ use super::pump::{ListFailure, PumpMsg};
 use crate::duration::{later, rounded};
 use crate::error::RpcError;
 use crate::news::reason;
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::protocol::listing::{Listed, Listing, Page};
 use crate::transport::Failure;
 
 /// What the listings of one time found, one by one.
-pub(crate) type Found = Vec<(OfferKind, Result<Listed, String>)>;
+pub(crate) type Found = Vec<(EntryKind, Result<Listed, String>)>;
 
 /// Fetches lists, all within `limit`: the tools, then the others at the same time, so that one that is never answered takes
 /// no time from another. An error is a sentence for people. Tools that are not listed end it: without them the rest is of no
@@ -32,7 +32,7 @@ pub(super) async fn fetch(queue: mpsc::Sender<PumpMsg>, listings: Vec<Listing>, 
         }
     };
     let (tools, others): (Vec<_>, Vec<_>) =
-        listings.into_iter().partition(|listing| listing.kind() == OfferKind::Tool);
+        listings.into_iter().partition(|listing| listing.kind() == EntryKind::Tool);
     let mut found = join_all(tools.into_iter().map(&list)).await;
     if found.iter().all(|(_, listed)| listed.is_ok()) {
         found.extend(join_all(others.into_iter().map(&list)).await);

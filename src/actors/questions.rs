@@ -15,7 +15,7 @@ use crate::duration::rounded;
 use crate::error::RpcError;
 use crate::id::ServerId;
 use crate::json::RawJson;
-use crate::question::{Handlers, Question, QuestionKind};
+use crate::question::{Handlers, ServerRequest, ServerRequestKind};
 
 /// Tasks for each question that may be asked at once, those included that are ending.
 const TASKS_PER_QUESTION_MAX: usize = 4;
@@ -28,14 +28,14 @@ pub(crate) type Answered = Result<RawJson, RpcError>;
 pub(crate) struct Desk {
     pub handlers: Arc<Handlers>,
     /// Questions of one connection at once.
-    pub questions_max: usize,
+    pub server_requests_max: usize,
     /// How long the host may take for one.
     pub timeout: Duration,
 }
 
 impl Desk {
     /// The host's answer to a question, whatever its handler does.
-    pub async fn answer(&self, question: Question) -> Answered {
+    pub async fn answer(&self, question: ServerRequest) -> Answered {
         let Some(handler) = self.handlers.of(question.kind).cloned() else {
             return Err(refusal(RpcError::METHOD_NOT_FOUND, "this client answers no such question"));
         };
@@ -59,10 +59,12 @@ impl Desk {
         server: &ServerId,
         method: &str,
         params: Option<RawJson>,
-    ) -> Result<Question, RpcError> {
+    ) -> Result<ServerRequest, RpcError> {
         let params = params.unwrap_or_else(RawJson::empty_object);
-        match QuestionKind::of(method, &params) {
-            Some(kind) if self.handlers.of(kind).is_some() => Ok(Question::new(server.clone(), kind, params)),
+        match ServerRequestKind::of(method, &params) {
+            Some(kind) if self.handlers.of(kind).is_some() => {
+                Ok(ServerRequest::new(server.clone(), kind, params))
+            }
             // The name is not said back: it is as long as the server likes.
             Some(_) | None => Err(refusal(RpcError::METHOD_NOT_FOUND, "this client has no such method")),
         }
@@ -106,15 +108,15 @@ impl Questions {
             Err(refusal) => return Some((id, Err(refusal))),
         };
         // One that was taken back still has its task for a moment: who asks and takes back in a row gathers those.
-        let tasks_max = TASKS_PER_QUESTION_MAX.saturating_mul(self.desk.questions_max);
-        if !room || self.asked.len() >= self.desk.questions_max || self.running.len() >= tasks_max {
+        let tasks_max = TASKS_PER_QUESTION_MAX.saturating_mul(self.desk.server_requests_max);
+        if !room || self.asked.len() >= self.desk.server_requests_max || self.running.len() >= tasks_max {
             let words = "this client is busy with other questions of this server";
             return Some((id, Err(refusal(RpcError::INTERNAL_ERROR, words))));
         }
         // In bytes of its own: the answer may wait long, and would keep the whole frame.
         let id = id.detached();
         // The same of what it asks: the host may think for minutes.
-        let question = Question { params: question.params.detached(), ..question };
+        let question = ServerRequest { params: question.params.detached(), ..question };
         let (desk, alive, asked_as) = (self.desk.clone(), self.alive.clone(), id.clone());
         let task = self.running.spawn(async move {
             let answered = desk.answer(question).await;
@@ -166,10 +168,11 @@ mod tests {
 
     use super::*;
     use crate::actors::Tasks;
-    use crate::question::Elicited;
+    use crate::question::ElicitResult;
 
     fn questions(handlers: Handlers) -> (Questions, Tasks) {
-        let desk = Desk { handlers: Arc::new(handlers), questions_max: 2, timeout: Duration::from_secs(60) };
+        let desk =
+            Desk { handlers: Arc::new(handlers), server_requests_max: 2, timeout: Duration::from_secs(60) };
         let tasks = Tasks::new();
         (Questions::new(ServerId::new("s").unwrap(), desk, tasks.alive()), tasks)
     }
@@ -217,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn a_question_does_not_hold_the_frame_that_it_came_in() {
         let mut handlers = Handlers::default();
-        handlers.elicitation(|_| std::future::pending::<Result<Elicited, RpcError>>());
+        handlers.elicitation(|_| std::future::pending::<Result<ElicitResult, RpcError>>());
         let (mut questions, _tasks) = questions(handlers);
         let frame = bytes::Bytes::from(format!(r#"[7,{{"message":"?"}},"{}"]"#, "x".repeat(1 << 20)));
         let part = |range: std::ops::Range<usize>| RawJson::trusted(frame.slice(range));
@@ -228,7 +231,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn questions_are_bounded_and_can_be_taken_back() {
         let mut handlers = Handlers::default();
-        handlers.elicitation(|_| std::future::pending::<Result<Elicited, RpcError>>());
+        handlers.elicitation(|_| std::future::pending::<Result<ElicitResult, RpcError>>());
         let (mut questions, tasks) = questions(handlers);
         for number in 1..=2 {
             assert!(questions.ask(id(number), "elicitation/create", params(), true).is_none());

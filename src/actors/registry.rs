@@ -53,7 +53,7 @@ use crate::config::ToolName;
 use crate::duration::later;
 use crate::event::{Event, ServerStatus};
 use crate::id::{GroupId, Incarnation, RouterLife, ServerId};
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::policy::catalogue::{Catalogue, Offer, ServerOffer, differences};
 use crate::policy::known_lists::Fingerprint;
 use crate::policy::response_cache::{CachedKind, Sweep};
@@ -377,7 +377,7 @@ impl RegistryState {
         let (_, removed, changed) = differences(&former.tools, &offer.tools);
         let stale = removed.into_iter().chain(changed);
         let tools = stale.map(|tool| Sweep::Tool(ToolName { group: Some(group.clone()), tool }));
-        let others = [(CachedKind::Resource, OfferKind::Resource), (CachedKind::Prompt, OfferKind::Prompt)];
+        let others = [(CachedKind::Resource, EntryKind::Resource), (CachedKind::Prompt, EntryKind::Prompt)];
         let others = others.into_iter().filter(|(_, of)| former.of(*of) != offer.of(*of));
         let others = others.map(|(kind, _)| Sweep::Of { kind, group: group.clone(), name: None });
         let sweeps = tools.chain(others);

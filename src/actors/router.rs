@@ -24,8 +24,8 @@ use crate::config::{ServerSpec, Settings};
 use crate::error::CallError;
 use crate::event::ExitCause;
 use crate::id::{AttemptId, CallId, Incarnation, RouterLife, ServerId};
-use crate::news::CallNews;
-use crate::offer::OfferKind;
+use crate::news::CallUpdate;
+use crate::offer::EntryKind;
 use crate::policy::catalogue::Catalogue;
 use crate::policy::routing::{
     Abandoned, Answer, CancelReason, Completion, Dispatch, LeaseNews, News, Outlet, Routing, Settled,
@@ -40,7 +40,7 @@ pub(crate) enum Word {
     Answer(Answer),
     /// The answer, an error: nobody offers in this catalogue what the call names. Whoever called looks for near names of this
     /// kind.
-    Unknown { error: CallError, kind: OfferKind, catalogue: Arc<Catalogue> },
+    Unknown { error: CallError, kind: EntryKind, catalogue: Arc<Catalogue> },
     /// The router ended before any server has seen the call.
     Back(Arc<Call>),
 }
@@ -224,7 +224,7 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         port.say(Word::Answer(answer));
     }
 
-    fn unknown(&mut self, port: Port, error: CallError, kind: OfferKind, catalogue: &Arc<Catalogue>) {
+    fn unknown(&mut self, port: Port, error: CallError, kind: EntryKind, catalogue: &Arc<Catalogue>) {
         port.say(Word::Unknown { error, kind, catalogue: catalogue.clone() });
     }
 
@@ -236,7 +236,7 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
         port.say(Word::Back(call));
     }
 
-    fn tell(&mut self, port: &mut Port, news: CallNews) {
+    fn tell(&mut self, port: &mut Port, news: CallUpdate) {
         if let Some(listener) = &mut port.listener {
             listener.tell(news);
         }

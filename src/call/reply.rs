@@ -37,7 +37,7 @@ pub struct Reply {
     /// Attempts that were made, this one included; 0 if it was `cached`.
     pub attempts: u32,
     /// The servers that lost or failed earlier attempts, in order.
-    pub lost_on: Vec<ServerId>,
+    pub earlier_servers: Vec<ServerId>,
     /// Whether another call fetched the result: it was kept, or that call was equal to this one and under way. Then `server`
     /// and `tool` are those of that call; request id and duration are always this one's.
     pub cached: bool,
@@ -228,7 +228,7 @@ mod tests {
             result: RawJson::from_text(result).unwrap(),
             duration: Duration::ZERO,
             attempts: 1,
-            lost_on: Vec::new(),
+            earlier_servers: Vec::new(),
             cached: false,
             lease: None,
         }

@@ -1038,6 +1038,17 @@ mod tests {
     }
 
     #[test]
+    fn former_names_of_settings_hold_with_a_warning() {
+        let text = r#"{"mcpServers":{},"troupe":{"questionTimeout":"9s","limits":{"questionsMax":3}}}"#;
+        let file = ConfigFile::parse(text).unwrap();
+        assert_eq!(file.settings.server_request_timeout.as_secs(), 9);
+        assert_eq!(file.settings.limits.server_requests_max, 3);
+        let told: Vec<&str> = file.diagnostics.iter().map(|found| found.error.key.as_str()).collect();
+        assert_eq!(told, ["troupe.questionTimeout", "troupe.limits.questionsMax"]);
+        assert!(file.diagnostics.iter().all(|found| found.severity == Severity::Warning));
+    }
+
+    #[test]
     fn a_server_is_switched_off_by_either_spelling() {
         for (keys, disabled, told) in [
             (r#""enabled":false"#, true, 0),

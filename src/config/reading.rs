@@ -47,6 +47,10 @@ const DISCOVERY: &str = "discovery";
 const TROUPE: &str = "troupe";
 const APART: [&str; 4] = [SCHEMA, INPUTS, DISCOVERY, TROUPE];
 
+/// Keys of the settings that were renamed, and what they are called now.
+const FORMER_KEYS: [(&str, &str); 2] =
+    [("questionTimeout", "serverRequestTimeout"), ("limits.questionsMax", "limits.serverRequestsMax")];
+
 /// The largest number that is told of a `timeout`: a day in milliseconds. What is larger is none.
 const TIMEOUT_TOLD_MAX: u64 = 100_000_000;
 
@@ -417,6 +421,16 @@ impl Reader<'_> {
         for error in &lists {
             if !remove(&mut value, &error.key) {
                 value = Value::Object(Map::new());
+            }
+        }
+        for (former, now) in FORMER_KEYS {
+            if let Some(node) = node
+                && node.has(former)
+            {
+                let error = ConfigError::new(format!("{TROUPE}.{former}"), "has another name now");
+                let advice = Some(format!("write `{now}`: the former name holds for one more version"));
+                let span = root.find(&error.key, true);
+                self.find(Severity::Warning, span, None, error, advice);
             }
         }
         // Whether one mistake refuses the whole does not hang on another.

@@ -71,8 +71,8 @@ pub struct Settings {
     pub shutdown_drain: Duration,
     /// How long the host's handler may take for a question of a server's: 5 min, as somebody may have to be asked. The call
     /// that it belongs to has a deadline of its own.
-    #[serde(with = "duration::Text")]
-    pub question_timeout: Duration,
+    #[serde(with = "duration::Text", alias = "questionTimeout")]
+    pub server_request_timeout: Duration,
     /// Events that one subscriber may leave unread before it loses some and is told how many: 1,024.
     pub events_capacity: usize,
     /// Circuit breakers, one per server.
@@ -422,7 +422,8 @@ pub struct LimitSettings {
     /// Calls open at once, waiting and in flight: 100,000.
     pub open_calls_max: usize,
     /// Questions of servers that the host works on at once, for each connection: 16. More are refused.
-    pub questions_max: usize,
+    #[serde(alias = "questionsMax")]
+    pub server_requests_max: usize,
     /// How often one call may be made again with answers to what its result asks: 8. A thousand at most.
     pub rounds_max: u32,
 }
@@ -440,7 +441,7 @@ impl Default for Settings {
             start: Start::default(),
             idle_timeout: Duration::from_secs(10 * 60),
             shutdown_drain: Duration::from_secs(30),
-            question_timeout: Duration::from_secs(300),
+            server_request_timeout: Duration::from_secs(300),
             events_capacity: 1024,
             breaker: BreakerSettings::default(),
             pool: PoolSettings::default(),
@@ -586,7 +587,7 @@ impl Default for LimitSettings {
             pages_max: 1_000,
             servers_max: 10_000,
             open_calls_max: 100_000,
-            questions_max: 16,
+            server_requests_max: 16,
             rounds_max: 8,
         }
     }
@@ -676,7 +677,7 @@ impl Settings {
         count("startConcurrency", self.start_concurrency)?;
         time("idleTimeout", self.idle_timeout)?;
         time("shutdownDrain", self.shutdown_drain)?;
-        time("questionTimeout", self.question_timeout)?;
+        time("serverRequestTimeout", self.server_request_timeout)?;
         count("eventsCapacity", self.events_capacity)?;
         self.breaker.check().map_err(|error| error.under("breaker"))?;
         self.pool.check().map_err(|error| error.under("pool"))?;
@@ -804,7 +805,7 @@ impl LimitSettings {
         count("pagesMax", self.pages_max)?;
         count("serversMax", self.servers_max)?;
         count("openCallsMax", self.open_calls_max)?;
-        count("questionsMax", self.questions_max)?;
+        count("serverRequestsMax", self.server_requests_max)?;
         number("roundsMax", self.rounds_max, TRIES_MAX)
     }
 }

@@ -297,6 +297,11 @@ impl Node {
         }
     }
 
+    /// Whether there is something at the end of this path of keys.
+    pub fn has(&self, path: &str) -> bool {
+        path.split('.').try_fold(self, |node, key| node.get(key)).is_some()
+    }
+
     /// Where the text, number or word at the end of a path is; of an object, a list, and where the key itself is the mistake,
     /// where the key is. Of a path that leads nowhere, the last thing on the way.
     pub fn find(&self, path: &str, of_key: bool) -> Span {

@@ -26,7 +26,7 @@ impl Event {
             | Self::ConnectionOpened { server, .. }
             | Self::ConnectionLost { server, .. }
             | Self::BreakerChanged { server, .. }
-            | Self::OfferChanged { server, .. }
+            | Self::CatalogueChanged { server, .. }
             | Self::EntrySkipped { server, .. }
             | Self::ResourceUpdated { server, .. }
             | Self::SubscriptionFailed { server, .. }
@@ -108,7 +108,7 @@ impl fmt::Display for What<'_> {
             Event::BreakerChanged { transition, .. } => {
                 write!(f, "breaker {} → {}: {}", transition.from, transition.to, transition.reason)
             }
-            Event::OfferChanged { kind, added, removed, changed, more, .. } => {
+            Event::CatalogueChanged { kind, added, removed, changed, more, .. } => {
                 write!(f, "{kind}s:")?;
                 let numbers = [("new", added.len()), ("gone", removed.len()), ("changed", changed.len())];
                 let numbers = numbers.into_iter().chain([("more", *more)]).filter(|(_, number)| *number > 0);

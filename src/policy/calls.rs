@@ -58,7 +58,7 @@ pub struct OpenCall<P> {
     /// Runs while servers work on it and tell nothing, where that has a limit.
     pub idle: Option<Box<IdleClock>>,
     /// The servers that lost or failed earlier attempts, in order.
-    pub lost_on: Vec<ServerId>,
+    pub earlier_servers: Vec<ServerId>,
 }
 
 /// The clock of a call that ends when nothing is heard of it.
@@ -341,7 +341,7 @@ pub(super) mod tests {
             hedge: None,
             wake_at: None,
             idle: None,
-            lost_on: Vec::new(),
+            earlier_servers: Vec::new(),
         })
     }
 

@@ -20,7 +20,7 @@ use super::pins::Pinning;
 use crate::config::{Endpoint, LimitSettings, ServerSpec};
 use crate::id::ServerId;
 use crate::json::RawJson;
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::protocol::listing::{Listed, Listing};
 
 /// How a file of known lists begins. One that does not is somebody else's.
@@ -271,9 +271,9 @@ impl KnownLists {
     ) -> Option<Offer> {
         let Entry { lists, .. } = self.servers.get(&self.key(fingerprint))?;
         let mut offer = Offer { reads: lists.parse_borrowed::<Beside>().ok()?.reads, ..Offer::default() };
-        for kind in OfferKind::ALL {
+        for kind in EntryKind::ALL {
             let mut listing = Listing::new(kind, limits.tools_max, limits.pages_max);
-            if mirrored && kind == OfferKind::Tool {
+            if mirrored && kind == EntryKind::Tool {
                 listing = listing.mirrored();
             }
             // A kind that is not there was not kept.
@@ -346,19 +346,19 @@ impl KnownLists {
 fn lists_of(offer: &Offer) -> Option<RawJson> {
     let mut text = format!("{{\"reads\":{}", offer.reads);
     for (kind, member) in [
-        (OfferKind::Tool, "tools"),
-        (OfferKind::Prompt, "prompts"),
-        (OfferKind::ResourceTemplate, "resourceTemplates"),
-        (OfferKind::Resource, "resources"),
+        (EntryKind::Tool, "tools"),
+        (EntryKind::Prompt, "prompts"),
+        (EntryKind::ResourceTemplate, "resourceTemplates"),
+        (EntryKind::Resource, "resources"),
     ] {
-        let blocked = if kind == OfferKind::Tool { &*offer.blocked } else { &[] };
+        let blocked = if kind == EntryKind::Tool { &*offer.blocked } else { &[] };
         let entries = || offer.of(kind).iter().chain(blocked).map(|entry| entry.definition.as_str());
         // With the brackets, the commas, and the name.
         let bytes: usize = entries().map(|entry| entry.len() + 1).sum::<usize>() + member.len() + 6;
         if text.len() + bytes > SERVER_BYTES_MAX {
             match kind {
-                OfferKind::Tool => return None,
-                OfferKind::Prompt | OfferKind::Resource | OfferKind::ResourceTemplate => continue,
+                EntryKind::Tool => return None,
+                EntryKind::Prompt | EntryKind::Resource | EntryKind::ResourceTemplate => continue,
             }
         }
         text.push_str(",\"");
@@ -620,7 +620,7 @@ mod tests {
 
     #[test]
     fn lists_beyond_their_room_are_not_kept_and_tools_matter_most() {
-        let large = |kind: OfferKind| {
+        let large = |kind: EntryKind| {
             let mut offer = offer(&["a"]);
             let text = "x".repeat(SERVER_BYTES_MAX);
             let definition = RawJson::from_value(&json!({"uri": "x:y", "name": "n", "d": text})).unwrap();
@@ -628,14 +628,14 @@ mod tests {
             offer
         };
         let mut known = KnownLists::none([7; 32]);
-        assert!(known.keep([(&number(1), &large(OfferKind::Resource))], NOW));
+        assert!(known.keep([(&number(1), &large(EntryKind::Resource))], NOW));
         let kept = looked(&reread(&known, NOW), number(1), None).unwrap();
         assert_eq!((kept.tools.len(), kept.resources.len()), (1, 0));
         assert!(
-            known.keep([(&number(1), &large(OfferKind::Tool))], NOW),
+            known.keep([(&number(1), &large(EntryKind::Tool))], NOW),
             "what it listed before is no longer so"
         );
         assert!(looked(&known, number(1), None).is_none());
-        assert!(!known.keep([(&number(1), &large(OfferKind::Tool))], NOW));
+        assert!(!known.keep([(&number(1), &large(EntryKind::Tool))], NOW));
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 
 /// What a server declared. It need not be true: what is missing answers with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,20 +24,20 @@ pub struct Declared {
 
 impl Declared {
     /// Whether this is to be listed. Tools always: servers that forget to declare them are not rare.
-    pub fn offers(&self, kind: OfferKind) -> bool {
+    pub fn offers(&self, kind: EntryKind) -> bool {
         match kind {
-            OfferKind::Tool => true,
-            OfferKind::Resource | OfferKind::ResourceTemplate => self.resources,
-            OfferKind::Prompt => self.prompts,
+            EntryKind::Tool => true,
+            EntryKind::Resource | EntryKind::ResourceTemplate => self.resources,
+            EntryKind::Prompt => self.prompts,
         }
     }
 
     /// Whether it tells when this changes.
-    pub fn tells(&self, kind: OfferKind) -> bool {
+    pub fn tells(&self, kind: EntryKind) -> bool {
         match kind {
-            OfferKind::Tool => self.tools_changed,
-            OfferKind::Resource | OfferKind::ResourceTemplate => self.resources_changed,
-            OfferKind::Prompt => self.prompts_changed,
+            EntryKind::Tool => self.tools_changed,
+            EntryKind::Resource | EntryKind::ResourceTemplate => self.resources_changed,
+            EntryKind::Prompt => self.prompts_changed,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::notes::{LogNote, ProgressNote};
 use crate::config::{Dialect, EraChoice};
 use crate::json::RawJson;
 use crate::news::TEXT_BYTES_MAX;
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 
 /// Parts the frames of one input. It stands in no JSON text, so it cuts no valid frame.
 const SEPARATOR: u8 = 0x1e;
@@ -141,7 +141,7 @@ fn converse(messages: &[Incoming]) {
             let Some(next) = rest.next() else { break None };
             step = handshake.receive(next.clone());
         };
-        let mut listing = Listing::new(OfferKind::Tool, 100, 10);
+        let mut listing = Listing::new(EntryKind::Tool, 100, 10);
         for result in rest.filter_map(result_of) {
             if let Some(session) = &session {
                 session.unwrap_result(result.clone());

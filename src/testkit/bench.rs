@@ -12,8 +12,8 @@ use crate::error::CallError;
 use crate::event::ServerStatus;
 use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
 use crate::json::RawJson;
-use crate::news::CallNews;
-use crate::offer::OfferKind;
+use crate::news::CallUpdate;
+use crate::offer::EntryKind;
 use crate::policy::catalogue::{Catalogue, Definition, Offer, Resolution, ServerOffer};
 use crate::policy::routing::{Answer, CancelReason, Completion, Dispatch, Outlet, Routing, Standing};
 use crate::policy::search::SearchIndex;
@@ -74,7 +74,7 @@ impl Outlet<(), usize> for Stage {
         self.answers += u64::from(answer.is_ok());
     }
 
-    fn unknown(&mut self, (): (), _: CallError, _: OfferKind, _: &Arc<Catalogue>) {}
+    fn unknown(&mut self, (): (), _: CallError, _: EntryKind, _: &Arc<Catalogue>) {}
 
     fn left(&self, (): &()) -> bool {
         false
@@ -89,7 +89,7 @@ impl Outlet<(), usize> for Stage {
 
     fn need(&mut self, _: &usize) {}
 
-    fn tell(&mut self, (): &mut (), _: CallNews) {}
+    fn tell(&mut self, (): &mut (), _: CallUpdate) {}
 
     fn cancel(&mut self, _: &usize, _: AttemptId, _: CancelReason) {}
 }

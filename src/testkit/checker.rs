@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::ScriptedServer;
 use crate::call::{Call, Reply};
-use crate::error::{CallError, CallErrorKind, Delivery};
+use crate::error::{CallError, CallErrorKind, Effect};
 use crate::json::RawJson;
 use crate::{CallFuture, Lease, Settings, Troupe};
 
@@ -59,7 +59,7 @@ enum Entry {
     /// Answered with an error that says this of its effect.
     Error {
         repeatable: bool,
-        delivery: Delivery,
+        delivery: Effect,
     },
 }
 
@@ -260,9 +260,9 @@ impl AnswerChecker {
                 Entry::Error { repeatable, delivery } => (
                     *repeatable,
                     match delivery {
-                        Delivery::NotSent => arrivals > 0,
-                        Delivery::Rejected | Delivery::Failed => arrivals == 0,
-                        Delivery::Unknown => false,
+                        Effect::NotSent => arrivals > 0,
+                        Effect::Rejected | Effect::Failed => arrivals == 0,
+                        Effect::Unknown => false,
                     },
                 ),
             };
@@ -302,9 +302,9 @@ impl Book {
             }
             Err(error) => {
                 *self.tally.errors.entry(error.kind().name()).or_default() += 1;
-                let delivery = match (error.kind(), error.outcome()) {
+                let delivery = match (error.kind(), error.effect()) {
                     // A status in place of a message comes from before the server's work: nothing may have arrived.
-                    (CallErrorKind::Refused(_), Delivery::Rejected) => Delivery::NotSent,
+                    (CallErrorKind::Refused(_), Effect::Rejected) => Effect::NotSent,
                     (_, outcome) => outcome,
                 };
                 Entry::Error { repeatable, delivery }

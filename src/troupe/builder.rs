@@ -24,7 +24,7 @@ use crate::id::{ServerId, SourceId};
 use crate::policy::classify::Judge;
 use crate::policy::pins::{Pinning, Pins};
 use crate::policy::strategy::{Strategies, Strategy, UnknownStrategy};
-use crate::question::{Elicited, Handlers, Question, Root};
+use crate::question::{ElicitResult, Handlers, Root, ServerRequest};
 use crate::transport::Connector;
 
 crate::error::debug_as_display!(StartError);
@@ -177,32 +177,35 @@ impl TroupeBuilder {
     /// Answers servers that ask for input of the user's by a form, and tells servers that it does. A question goes to `handle`
     /// whether a server asks in the middle of a call or by a result that asks back; the call goes on with the answer.
     ///
-    /// A handler that takes longer than [`Settings::question_timeout`] or panics is an error to the server that asked and to
+    /// A handler that takes longer than [`Settings::server_request_timeout`] or panics is an error to the server that asked and to
     /// nobody else. What it may answer is the host's judgement: a question is a server's word, and the user should see
     /// who asks.
     ///
     /// ```
-    /// use mcp_troupe::{Elicited, Troupe};
+    /// use mcp_troupe::{ElicitResult, Troupe};
     ///
     /// let builder = Troupe::builder().on_elicitation(|question| async move {
     ///     println!("{} asks: {}", question.server, question.message().unwrap_or_default());
-    ///     Ok(Elicited::Accept(Some(question.defaults())))
+    ///     Ok(ElicitResult::Accept(Some(question.defaults())))
     /// });
     /// # drop(builder);
     /// ```
-    pub fn on_elicitation<F>(mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static) -> Self
+    pub fn on_elicitation<F>(mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<Elicited, RpcError>> + Send + 'static,
+        F: Future<Output = Result<ElicitResult, RpcError>> + Send + 'static,
     {
         self.handlers.elicitation(handle);
         self
     }
 
-    /// The same for servers that ask the user to visit a page ([`Question::url`]), for what must not pass through this
+    /// The same for servers that ask the user to visit a page ([`ServerRequest::url`]), for what must not pass through this
     /// client. The host shows the address and opens it only if the user agrees.
-    pub fn on_url_elicitation<F>(mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static) -> Self
+    pub fn on_url_elicitation<F>(
+        mut self,
+        handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static,
+    ) -> Self
     where
-        F: Future<Output = Result<Elicited, RpcError>> + Send + 'static,
+        F: Future<Output = Result<ElicitResult, RpcError>> + Send + 'static,
     {
         self.handlers.url_elicitation(handle);
         self
@@ -210,7 +213,7 @@ impl TroupeBuilder {
 
     /// Answers servers that ask for a completion by the host's model. What `handle` gives is the result of
     /// `sampling/createMessage`: `role`, `content`, `model`, `stopReason`.
-    pub fn on_sampling<F, A>(mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static) -> Self
+    pub fn on_sampling<F, A>(mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<A, RpcError>> + Send + 'static,
         A: Serialize + 'static,
@@ -220,7 +223,7 @@ impl TroupeBuilder {
     }
 
     /// Answers servers that ask which folders they may look at.
-    pub fn on_roots<F>(mut self, handle: impl Fn(Question) -> F + Send + Sync + 'static) -> Self
+    pub fn on_roots<F>(mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Vec<Root>, RpcError>> + Send + 'static,
     {
@@ -286,8 +289,8 @@ impl TroupeBuilder {
         let strategies = strategies(extra, settings.strategy.clone())?;
         let desk = Desk {
             handlers: Arc::new(handlers),
-            questions_max: settings.limits.questions_max,
-            timeout: settings.question_timeout,
+            server_requests_max: settings.limits.server_requests_max,
+            timeout: settings.server_request_timeout,
         };
         let tasks = Tasks::new();
         let count = servers.len();

@@ -23,7 +23,7 @@ use crate::actors::{Stage, ask};
 use crate::call::{CacheUse, Call, Errand, Reply, Request};
 use crate::config::{CacheScope, ToolName};
 use crate::duration::later;
-use crate::error::{CallError, CallErrorKind, Deadline, Delivery};
+use crate::error::{CallError, CallErrorKind, Deadline, Effect};
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::canonical::canonical;
 use crate::policy::catalogue::{Catalogue, Resolution, Tool};
@@ -268,7 +268,7 @@ fn reply(kept: Kept, started: Instant) -> Reply {
         result,
         duration: Instant::now().saturating_duration_since(started),
         attempts: 0,
-        lost_on: Vec::new(),
+        earlier_servers: Vec::new(),
         cached: true,
         lease: None,
     }
@@ -280,9 +280,9 @@ async fn write(clears: Clears, caching: Arc<Caching>, trip: Trip, call: Arc<Call
     let answer = trip.perform(call, None).await;
     guard.harmless = match &answer {
         Ok(_) => false,
-        Err(error) => match error.outcome() {
-            Delivery::NotSent | Delivery::Rejected => true,
-            Delivery::Unknown | Delivery::Failed => false,
+        Err(error) => match error.effect() {
+            Effect::NotSent | Effect::Rejected => true,
+            Effect::Unknown | Effect::Failed => false,
         },
     };
     answer

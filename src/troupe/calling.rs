@@ -28,8 +28,8 @@ use crate::call::{Call, Reply};
 use crate::duration::later;
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{CallId, RequestId};
-use crate::news::CallNews;
-use crate::offer::OfferKind;
+use crate::news::CallUpdate;
+use crate::offer::EntryKind;
 use crate::policy::catalogue::Catalogue;
 use crate::policy::routing::Answer;
 use crate::spans::CallSpan;
@@ -48,7 +48,7 @@ pub struct CallFuture {
 }
 
 /// Where the news of a call go, if anybody listens.
-pub(super) type NewsSender = Option<mpsc::Sender<CallNews>>;
+pub(super) type NewsSender = Option<mpsc::Sender<CallUpdate>>;
 
 enum Progress {
     Made { id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, news: NewsSender },
@@ -277,7 +277,7 @@ static COMPARING: Semaphore = Semaphore::const_new(1);
 /// The error with names that look like the one that nobody knows.
 pub(super) async fn with_near_names(
     error: CallError,
-    kind: OfferKind,
+    kind: EntryKind,
     catalogue: Arc<Catalogue>,
 ) -> CallError {
     if catalogue.tools().len() <= FEW_NAMES && catalogue.prompts().len() <= FEW_NAMES {
@@ -329,7 +329,7 @@ mod tests {
         let unknown = CallErrorKind::UnknownTool { near: Vec::new(), blocked: Vec::new() };
         let error = unplaced(unknown, "costumer.serach");
         let before = compared();
-        let error = with_near_names(error, OfferKind::Tool, catalogue).await;
+        let error = with_near_names(error, EntryKind::Tool, catalogue).await;
         let CallErrorKind::UnknownTool { near, .. } = error.kind() else { panic!("{error}") };
         assert_eq!(near, &["customer.search"]);
         assert_eq!(compared(), before);

@@ -17,7 +17,7 @@ use crate::call::{Call, Reply, Request};
 use crate::duration::later;
 use crate::error::{CallError, CallErrorKind, Deadline, UnavailableServer};
 use crate::id::{RequestId, ServerId};
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::policy::routing::Answer;
 use crate::policy::selection::{Knowledge, Prospect, pick};
 use crate::stats::ServerInfo;
@@ -182,7 +182,7 @@ impl<'a> FanOut<'a> {
     async fn unasked(&self, kind: CallErrorKind, roster: &Roster) -> CallError {
         let unknown = matches!(kind, CallErrorKind::UnknownTool { .. });
         let error = self.error(kind, None);
-        if unknown { with_near_names(error, OfferKind::Tool, roster.catalogue.clone()).await } else { error }
+        if unknown { with_near_names(error, EntryKind::Tool, roster.catalogue.clone()).await } else { error }
     }
 
     fn pick(&self, roster: &Roster) -> Result<Vec<(ServerId, Prospect)>, CallErrorKind> {

@@ -306,7 +306,7 @@ impl Troupe {
     /// ```no_run
     /// use std::time::Duration;
     ///
-    /// use mcp_troupe::{Call, CallNews, LogLevel, Troupe};
+    /// use mcp_troupe::{Call, CallUpdate, LogLevel, Troupe};
     ///
     /// # async fn index(troupe: Troupe) {
     /// let call = Call::tool("index").log_level(LogLevel::Warning);
@@ -314,11 +314,11 @@ impl Troupe {
     /// let mut stream = troupe.call_stream(call);
     /// while let Some(news) = stream.next().await {
     ///     match news {
-    ///         CallNews::Progress(progress) => println!("{progress}"),
-    ///         CallNews::Log(log) => println!("{}: {}", log.level, log.data),
-    ///         CallNews::Missed(count) => println!("{count} reports were missed"),
-    ///         CallNews::Answer(Ok(reply)) => println!("{}", reply.result),
-    ///         CallNews::Answer(Err(error)) => eprintln!("{error}"),
+    ///         CallUpdate::Progress(progress) => println!("{progress}"),
+    ///         CallUpdate::Log(log) => println!("{}: {}", log.level, log.data),
+    ///         CallUpdate::Lagged(count) => println!("{count} reports were missed"),
+    ///         CallUpdate::Answer(Ok(reply)) => println!("{}", reply.result),
+    ///         CallUpdate::Answer(Err(error)) => eprintln!("{error}"),
     ///         _ => {}
     ///     }
     /// }
@@ -693,8 +693,18 @@ impl BreakerControl<'_> {
     ///
     /// # Errors
     /// [`UnknownServer`] if no such server is playing.
-    pub async fn close(&self) -> Result<Option<BreakerTransition>, UnknownServer> {
+    pub async fn force_close(&self) -> Result<Option<BreakerTransition>, UnknownServer> {
         self.order(BreakerOrder::ForceClose).await
+    }
+
+    /// The former name of [`force_close`](Self::force_close).
+    ///
+    /// # Errors
+    /// [`UnknownServer`] if no such server is playing.
+    #[deprecated(note = "is called `force_close`")]
+    #[doc(hidden)]
+    pub async fn close(&self) -> Result<Option<BreakerTransition>, UnknownServer> {
+        self.force_close().await
     }
 
     /// Closes it and forgets everything it has counted.

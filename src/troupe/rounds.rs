@@ -16,7 +16,7 @@ use crate::call::{Call, InputRequired, Reply};
 use crate::error::{CallError, CallErrorKind, RpcError};
 use crate::json::RawJson;
 use crate::policy::routing::Answer;
-use crate::question::Question;
+use crate::question::ServerRequest;
 
 /// What a call keeps that may be asked back.
 pub(super) struct Rounds {
@@ -114,7 +114,7 @@ impl Rounds {
 }
 
 /// The question that an input request of a reply is.
-fn question(troupe: &Inner, reply: &Reply, request: &RawJson) -> Result<Question, RpcError> {
+fn question(troupe: &Inner, reply: &Reply, request: &RawJson) -> Result<ServerRequest, RpcError> {
     #[derive(serde::Deserialize)]
     struct Written<'a> {
         method: String,

@@ -10,17 +10,17 @@ use tokio::sync::mpsc;
 use super::CallFuture;
 use crate::call::Reply;
 use crate::error::CallError;
-use crate::news::CallNews;
+use crate::news::CallUpdate;
 
 /// What is told of one call as it comes, and at last its answer; see [`Troupe::call_stream`](super::Troupe::call_stream).
 /// Dropping it cancels the call, and the server is told.
 ///
 /// It holds 256 reports and log messages that were not read; of what comes beyond them, and of more than a
-/// thousand in a second, [`CallNews::Missed`] says how many were lost, at the place where they were; only of a call that ends
+/// thousand in a second, [`CallUpdate::Lagged`] says how many were lost, at the place where they were; only of a call that ends
 /// without its server's answer the last of these counts may be lacking. The answer waits however long it takes to be read.
 #[must_use = "a call that is not awaited is cancelled"]
 pub struct CallStream {
-    news: mpsc::Receiver<CallNews>,
+    news: mpsc::Receiver<CallUpdate>,
     call: Call,
 }
 
@@ -32,12 +32,12 @@ enum Call {
 
 impl CallStream {
     /// Of a call whose news come out at `news`. Nothing is done before it is polled.
-    pub(super) fn new(call: CallFuture, news: mpsc::Receiver<CallNews>) -> Self {
+    pub(super) fn new(call: CallFuture, news: mpsc::Receiver<CallUpdate>) -> Self {
         Self { news, call: Call::Open(call) }
     }
 
     /// What is told next; `None` after the answer. May be dropped at any time without losing anything.
-    pub async fn next(&mut self) -> Option<CallNews> {
+    pub async fn next(&mut self) -> Option<CallUpdate> {
         std::future::poll_fn(|poller| self.poll(poller)).await
     }
 
@@ -51,14 +51,14 @@ impl CallStream {
     pub async fn answer(mut self) -> Result<Reply, CallError> {
         loop {
             match self.next().await {
-                Some(CallNews::Answer(answer)) => return answer,
-                Some(CallNews::Progress(_) | CallNews::Log(_) | CallNews::Missed(_)) => {}
+                Some(CallUpdate::Answer(answer)) => return answer,
+                Some(CallUpdate::Progress(_) | CallUpdate::Log(_) | CallUpdate::Lagged(_)) => {}
                 None => panic!("a call was asked for its answer after that"),
             }
         }
     }
 
-    fn poll(&mut self, poller: &mut Poller<'_>) -> Poll<Option<CallNews>> {
+    fn poll(&mut self, poller: &mut Poller<'_>) -> Poll<Option<CallUpdate>> {
         if let Call::Open(call) = &mut self.call
             && let Poll::Ready(answer) = Pin::new(call).poll(poller)
         {
@@ -77,16 +77,16 @@ impl CallStream {
             return Poll::Ready(Some(news));
         }
         match std::mem::replace(&mut self.call, Call::Over) {
-            Call::Answered(answer) => Poll::Ready(Some(CallNews::Answer(answer))),
+            Call::Answered(answer) => Poll::Ready(Some(CallUpdate::Answer(answer))),
             Call::Open(_) | Call::Over => Poll::Ready(None),
         }
     }
 }
 
 impl Stream for CallStream {
-    type Item = CallNews;
+    type Item = CallUpdate;
 
-    fn poll_next(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Option<CallNews>> {
+    fn poll_next(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Option<CallUpdate>> {
         self.poll(poller)
     }
 }

@@ -79,7 +79,7 @@ async fn fault_e8_nothing_outlives_a_change_of_its_tool_or_its_server() {
     // Another tool is none of its business.
     server.remove_tool("write");
     server.announce_tools();
-    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
     assert_eq!(version(&troupe).await, 1);
     server.mirror("read", "Path", "path");
     server.announce_tools();
@@ -88,7 +88,7 @@ async fn fault_e8_nothing_outlives_a_change_of_its_tool_or_its_server() {
     troupe.replace(Server::websocket("s", other.url())).await.unwrap();
     event(&mut events, cleared).await;
     // The next life serves the tools it knows until it has listed its own.
-    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
     while troupe.stats().await.cache.entries == 0 {
         version(&troupe).await;
     }

@@ -36,7 +36,7 @@ async fn fault_e5_a_hit_is_a_reply_of_its_own_and_never_reaches_the_server() {
     for name in ["read", "g/read", "g__read"] {
         let call = Call::tool(name).raw_args(r#" { "path" : "\u0061" } "#);
         let hit = troupe.call(call).await.unwrap();
-        assert!(hit.cached && hit.attempts == 0 && hit.lost_on.is_empty());
+        assert!(hit.cached && hit.attempts == 0 && hit.earlier_servers.is_empty());
         assert_ne!(hit.request_id, first.request_id);
         assert_eq!(hit.result, first.result);
         assert_eq!(

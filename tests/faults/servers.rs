@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcp_troupe::event::ServerStatus;
 use mcp_troupe::testkit::{Fault, FaultProxy, Script, ScriptedServer, Target, inject};
-use mcp_troupe::{Call, CallErrorKind, Delivery, Event, Readiness, Server, Settings, Troupe};
+use mcp_troupe::{Call, CallErrorKind, Effect, Event, Readiness, Server, Settings, Troupe};
 use tokio::task::JoinSet;
 
 use super::common::{echo, end, event, ready};
@@ -26,7 +26,7 @@ async fn calls_in_flight_get_their_error_when_the_socket_ends_and_not_at_their_d
     for answer in calls.join_all().await {
         let error = answer.unwrap_err();
         assert!(matches!(error.kind(), CallErrorKind::ConnectionLost { sent: true, .. }), "{error}");
-        assert_eq!(error.outcome(), Delivery::Unknown);
+        assert_eq!(error.effect(), Effect::Unknown);
     }
     end(troupe).await;
 }
@@ -36,7 +36,7 @@ async fn a_lost_call_says_that_its_outcome_is_unknown_and_a_safe_one_is_answered
     let a = ScriptedServer::builder().tool("t", Script::Cut).start().await;
     let troupe = ready([Server::websocket("a", a.url()).group("g")]).await;
     let lost = troupe.call(Call::tool("t")).await.unwrap_err();
-    assert_eq!(lost.outcome(), Delivery::Unknown);
+    assert_eq!(lost.effect(), Effect::Unknown);
     let b = ScriptedServer::builder().tool("t", Script::Echo).start().await;
     troupe.register(Server::websocket("b", b.url()).group("g")).await.unwrap();
     troupe.ready(Readiness::All).await.unwrap();

@@ -269,7 +269,7 @@ async fn a_call_that_is_refused_for_its_headers_again_is_rejected_and_may_be_cal
     let troupe = ready([server.server()]).await;
     let error = troupe.call(Call::tool("t")).await.unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::Rpc(rpc) if rpc.code == -32020), "{error}");
-    assert_eq!(error.outcome(), mcp_troupe::Delivery::Rejected);
+    assert_eq!(error.effect(), mcp_troupe::Effect::Rejected);
     let asked = server.asked();
     let times = |what: &str| asked.iter().filter(|asked| *asked == what).count();
     assert_eq!((times("POST tools/call"), times("POST tools/list")), (2, 2));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
-use mcp_troupe::{Call, CallErrorKind, Delivery, Event, Server};
+use mcp_troupe::{Call, CallErrorKind, Effect, Event, Server};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -145,7 +145,7 @@ async fn a_stream_that_is_resumed_again_and_again_without_a_message_is_asked_for
     .await;
     let troupe = ready([server.server()]).await;
     let error = troupe.call(Call::tool("t").timeout(Duration::from_secs(4))).await.unwrap_err();
-    assert_eq!(error.outcome(), Delivery::Unknown);
+    assert_eq!(error.effect(), Effect::Unknown);
     let asked = server.asked().iter().filter(|asked| *asked == "GET").count();
     assert!((5..20).contains(&asked), "{asked} times");
     end(troupe).await;
@@ -213,11 +213,7 @@ async fn a_call_that_has_less_time_than_a_server_asks_for_ends_at_once_and_is_no
     let error = call().await.unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::Refused(_)), "{error}");
     let error = call().await.unwrap_err();
-    assert_eq!(
-        (error.outcome(), error.attempts(), error.retryable()),
-        (Delivery::NotSent, 0, true),
-        "{error}"
-    );
+    assert_eq!((error.effect(), error.attempts(), error.retryable()), (Effect::NotSent, 0, true), "{error}");
     assert!(error.to_string().contains("no more requests for now"), "{error}");
     assert!(error.retry_after().is_some_and(|after| after > Duration::from_secs(90)), "{error}");
     assert_eq!(server.asked().iter().filter(|asked| *asked == "POST tools/call").count(), 1);
@@ -234,7 +230,7 @@ async fn a_server_that_never_has_capacity_is_asked_as_often_as_a_call_may_be_mad
     let troupe = ready([server.server()]).await;
     let error = troupe.call(Call::tool("t")).await.unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::Refused(_)), "{error}");
-    assert_eq!(error.outcome(), Delivery::Rejected);
+    assert_eq!(error.effect(), Effect::Rejected);
     assert_eq!(server.asked().iter().filter(|asked| *asked == "POST tools/call").count(), 3);
     end(troupe).await;
 }
@@ -319,7 +315,7 @@ async fn a_server_that_is_slow_by_itself_keeps_its_stream() {
     let mut events = troupe.events();
     server.set_script("new", Script::Echo);
     server.announce_tools();
-    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
     assert_eq!(server.observed().listeners, 1);
     end(troupe).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcp_troupe::event::{BreakerState, ServerStatus};
 use mcp_troupe::testkit::{FaultProxy, Script, ScriptedEra, ScriptedServer};
 use mcp_troupe::{
-    Call, CallError, CallErrorKind, Delivery, Event, Readiness, RefusalKind, Server, Settings, Troupe,
+    Call, CallError, CallErrorKind, Effect, Event, Readiness, RefusalKind, Server, Settings, Troupe,
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -41,9 +41,9 @@ async fn ended(script: impl Fn(u64) -> Do + Send + Sync + 'static) -> CallError 
 
 #[tokio::test]
 async fn each_status_is_a_typed_outcome() {
-    use Delivery::{Rejected, Unknown};
+    use Effect::{Rejected, Unknown};
     use RefusalKind::{Failed, Overloaded, Unauthorized, WrongAddress};
-    type Case = (&'static str, &'static [&'static str], RefusalKind, Delivery, Option<u64>);
+    type Case = (&'static str, &'static [&'static str], RefusalKind, Effect, Option<u64>);
     let cases: &[Case] = &[
         ("401 Unauthorized", &["www-authenticate: Bearer"], Unauthorized, Rejected, None),
         ("403 Forbidden", &[], Unauthorized, Rejected, None),
@@ -68,7 +68,7 @@ async fn each_status_is_a_typed_outcome() {
     for &(status, headers, meaning, delivery, retry_after) in cases {
         let error = ended(move |_| Do::Send(answer(status, headers, "<html>"))).await;
         let CallErrorKind::Refused(refusal) = error.kind() else { panic!("{status}: {error}") };
-        assert_eq!((refusal.kind, error.outcome()), (meaning, delivery), "{status}");
+        assert_eq!((refusal.kind, error.effect()), (meaning, delivery), "{status}");
         assert_eq!(error.retry_after().map(|after| after.as_secs()), retry_after, "{status}");
         assert!(error.to_string().contains(&status[..3]), "{error}");
         assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
@@ -101,7 +101,7 @@ async fn a_refusal_that_carries_an_error_of_the_protocol_is_that_error() {
         })
         .await;
         let CallErrorKind::Rpc(rpc) = error.kind() else { panic!("{status}: {error}") };
-        assert_eq!((rpc.code, error.outcome()), (-32602, Delivery::Rejected), "{status}");
+        assert_eq!((rpc.code, error.effect()), (-32602, Effect::Rejected), "{status}");
     }
 }
 
@@ -122,7 +122,7 @@ async fn an_answer_that_is_no_message_is_an_invalid_response() {
         let error = ended(move |_| Do::Send(answer(status, headers, body))).await;
         let CallErrorKind::InvalidResponse { reason } = error.kind() else { panic!("{body}: {error}") };
         assert!(reason.contains(words), "{body}: {reason}");
-        assert_eq!(error.outcome(), Delivery::Unknown);
+        assert_eq!(error.effect(), Effect::Unknown);
     }
 }
 
@@ -146,7 +146,7 @@ async fn an_answer_that_breaks_off_is_a_lost_connection_of_unknown_outcome() {
         let sent = bytes.clone();
         let error = ended(move |_| Do::Send(sent.clone())).await;
         let lost = matches!(error.kind(), CallErrorKind::ConnectionLost { sent: true, .. });
-        assert!(lost && error.outcome() == Delivery::Unknown, "{bytes:?}: {error}");
+        assert!(lost && error.effect() == Effect::Unknown, "{bytes:?}: {error}");
     }
 }
 
@@ -372,7 +372,7 @@ async fn a_call_that_one_replica_refuses_unread_is_answered_by_another() {
         }
         b.refuse_with(status, &[("retry-after", "5")]);
         let error = troupe.call(echo()).await.unwrap_err();
-        assert_eq!(error.outcome(), Delivery::Rejected, "{error}");
+        assert_eq!(error.effect(), Effect::Rejected, "{error}");
         end(troupe).await;
     }
 }

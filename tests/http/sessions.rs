@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer};
-use mcp_troupe::{Call, CallErrorKind, Delivery, Event, Server};
+use mcp_troupe::{Call, CallErrorKind, Effect, Event, Server};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -173,7 +173,7 @@ async fn what_a_server_says_unasked_comes_by_a_stream_of_its_own() {
     let mut events = troupe.events();
     server.set_script("new", Script::Echo);
     server.announce_tools();
-    event(&mut events, |event| matches!(event, Event::OfferChanged { .. })).await;
+    event(&mut events, |event| matches!(event, Event::CatalogueChanged { .. })).await;
     assert!(troupe.call(Call::tool("new")).await.is_ok());
     end(troupe).await;
 }
@@ -245,7 +245,7 @@ async fn a_call_whose_server_has_died_ends_when_nobody_listens_there_any_more() 
     let error = call.await.unwrap().unwrap_err();
     let CallErrorKind::ConnectionLost { reason, sent: true } = error.kind() else { panic!("{error}") };
     assert!(reason.contains("refused"), "{reason}");
-    assert_eq!(error.outcome(), Delivery::Unknown);
+    assert_eq!(error.effect(), Effect::Unknown);
     end(troupe).await;
 }
 
@@ -262,7 +262,7 @@ async fn an_answer_that_cannot_be_fetched_is_lost_with_an_unknown_outcome() {
         .await;
         let troupe = ready([server.server()]).await;
         let error = troupe.call(Call::tool("t")).await.unwrap_err();
-        assert_eq!(error.outcome(), Delivery::Unknown, "{refusal}: {error}");
+        assert_eq!(error.effect(), Effect::Unknown, "{refusal}: {error}");
         assert!(matches!(error.kind(), CallErrorKind::ConnectionLost { sent: true, .. }), "{error}");
         end(troupe).await;
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcp_troupe::question::Root;
-use mcp_troupe::{Call, Elicited, Event, Readiness, Reply, Server, Settings, Troupe};
+use mcp_troupe::{Call, ElicitResult, Event, Readiness, Reply, Server, Settings, Troupe};
 use serde_json::{Value, json};
 
 use super::common::{end, event};
@@ -15,7 +15,7 @@ async fn host(servers: impl IntoIterator<Item = Server>) -> Troupe {
     settings.pool.handshake_timeout = Some(PATIENCE);
     let builder = Troupe::builder()
         .settings(settings)
-        .on_elicitation(|question| async move { Ok(Elicited::Accept(Some(question.defaults()))) })
+        .on_elicitation(|question| async move { Ok(ElicitResult::Accept(Some(question.defaults()))) })
         .on_sampling(|_| async {
             Ok(json!({"role": "assistant", "model": "m", "content": {"type": "text", "text": "sampled"}}))
         })

@@ -24,7 +24,7 @@ mod websocket;
 
 use std::time::Duration;
 
-use mcp_troupe::{Call, CallNews, Readiness, Reply, ReplyError, Server, Troupe};
+use mcp_troupe::{Call, CallUpdate, Readiness, Reply, ReplyError, Server, Troupe};
 use serde_json::{Value, json};
 
 /// How long a server may take to start. An interpreter on a busy machine takes seconds.
@@ -63,8 +63,8 @@ async fn long_operation_holds(troupe: &Troupe) {
     let mut told = Vec::new();
     let answer = loop {
         match stream.next().await.unwrap() {
-            CallNews::Progress(progress) => told.push((progress.progress, progress.total)),
-            CallNews::Answer(answer) => break answer.unwrap(),
+            CallUpdate::Progress(progress) => told.push((progress.progress, progress.total)),
+            CallUpdate::Answer(answer) => break answer.unwrap(),
             other => panic!("{other:?}"),
         }
     };

@@ -1,7 +1,7 @@
 //! W3C's trace context in the `_meta` of requests.
 
 use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
-use mcp_troupe::{Call, CallErrorKind, Delivery, Dialect, Server};
+use mcp_troupe::{Call, CallErrorKind, Dialect, Effect, Server};
 use serde_json::{Value, json};
 
 use super::common::{end, ready};
@@ -50,7 +50,7 @@ async fn a_wrong_trace_context_is_one_typed_error_and_nothing_is_sent() {
     ] {
         let error = troupe.call(call).await.unwrap_err();
         let CallErrorKind::InvalidTraceContext { entry, .. } = error.kind() else { panic!("{error}") };
-        assert_eq!((*entry, error.outcome()), (wrong, Delivery::NotSent));
+        assert_eq!((*entry, error.effect()), (wrong, Effect::NotSent));
     }
     assert_eq!(server.observed().calls.get("meta"), None);
     end(troupe).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use mcp_troupe::config::Dialect;
 use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer};
-use mcp_troupe::{Call, CallErrorKind, Delivery, Readiness, Server, Settings, Troupe};
+use mcp_troupe::{Call, CallErrorKind, Effect, Readiness, Server, Settings, Troupe};
 use serde_json::json;
 
 use super::common::{end, ready, start_with};
@@ -80,20 +80,20 @@ fn call() -> Call {
 async fn an_error_of_the_protocol_rejects_a_call_and_any_other_fails_it_over_every_transport() {
     for way in WAYS {
         for (code, outcome) in [
-            (-32700, Delivery::Rejected),
-            (-32600, Delivery::Rejected),
-            (-32601, Delivery::Rejected),
-            (-32602, Delivery::Rejected),
-            (-32603, Delivery::Failed),
-            (-32000, Delivery::Failed),
-            (-32001, Delivery::Failed),
-            (7, Delivery::Failed),
+            (-32700, Effect::Rejected),
+            (-32600, Effect::Rejected),
+            (-32601, Effect::Rejected),
+            (-32602, Effect::Rejected),
+            (-32603, Effect::Failed),
+            (-32000, Effect::Failed),
+            (-32001, Effect::Failed),
+            (7, Effect::Failed),
         ] {
             let message = "the session not found, or something like it".to_owned();
             let (server, troupe) = way.to(Script::Error { code, message }).await;
             let error = troupe.call(call()).await.unwrap_err();
             assert!(matches!(error.kind(), CallErrorKind::Rpc(rpc) if rpc.code == code), "{way:?}: {error}");
-            assert_eq!((error.outcome(), error.attempts()), (outcome, 1), "{way:?} {code}");
+            assert_eq!((error.effect(), error.attempts()), (outcome, 1), "{way:?} {code}");
             assert_eq!(server.calls("t"), 1, "{way:?} {code}");
             end(troupe).await;
         }
@@ -130,7 +130,7 @@ async fn whatever_else_a_server_does_with_a_call_is_unknown_and_repeats_nothing_
     join_all(pairs.filter(|(way, script)| breaks(*way, script)).map(|(way, script)| odd(way, script))).await;
 }
 
-/// A server that does this with a call leaves its outcome unknown, and gets it once.
+/// A server that does this with a call leaves its effect unknown, and gets it once.
 async fn odd(way: Way, script: Script) {
     let (server, troupe) = way.to(script.clone()).await;
     let error = troupe.call(call()).await.unwrap_err();
@@ -146,7 +146,7 @@ async fn odd(way: Way, script: Script) {
         _ => false,
     };
     assert!(expected, "{way:?} {script:?}: {error}");
-    assert_eq!((error.outcome(), error.attempts()), (Delivery::Unknown, 1), "{way:?} {script:?}");
+    assert_eq!((error.effect(), error.attempts()), (Effect::Unknown, 1), "{way:?} {script:?}");
     assert!(!error.retryable(), "{way:?} {script:?}");
     assert_eq!(server.calls("t"), 1, "{way:?} {script:?}: it was repeated");
     end(troupe).await;
@@ -167,7 +167,7 @@ async fn a_request_over_the_limit_never_arrives_over_any_transport() {
         let large = Call::tool(tool).args(json!({"x": "y".repeat(70_000)}));
         let error = troupe.call(large).await.unwrap_err();
         assert!(matches!(error.kind(), CallErrorKind::TooLarge { .. }), "{error}");
-        assert_eq!((error.outcome(), error.attempts()), (Delivery::NotSent, 0));
+        assert_eq!((error.effect(), error.attempts()), (Effect::NotSent, 0));
         assert!(troupe.call(Call::tool(tool)).await.is_ok(), "the link is none the worse for it");
         end(troupe).await;
     }
@@ -189,7 +189,7 @@ async fn an_answer_over_the_limit_is_unknown_over_every_transport() {
         let troupe = start_with(small, [description]).await;
         troupe.ready(Readiness::All).await.unwrap();
         let error = troupe.call(Call::tool("t").timeout(Duration::from_secs(20))).await.unwrap_err();
-        assert_eq!((error.outcome(), error.attempts()), (Delivery::Unknown, 1), "{error}");
+        assert_eq!((error.effect(), error.attempts()), (Effect::Unknown, 1), "{error}");
         assert_eq!(server.calls("t"), 1);
         end(troupe).await;
     }

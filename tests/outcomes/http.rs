@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_troupe::{Call, CallErrorKind, Delivery, Event, Server, Troupe};
+use mcp_troupe::{Call, CallErrorKind, Effect, Event, Server, Troupe};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -35,7 +35,7 @@ async fn server(call: impl Fn(&Asked) -> Do + Send + Sync + 'static) -> RawServe
 async fn between_replicas(
     status: &'static str,
     headers: &'static [&'static str],
-) -> (usize, u64, u64, Vec<Delivery>) {
+) -> (usize, u64, u64, Vec<Effect>) {
     let counts = [Executions::default(), Executions::default()];
     let [bad, good] = counts.clone();
     let a = server(move |_| {
@@ -54,7 +54,7 @@ async fn between_replicas(
     for _ in 0..4 {
         match troupe.call(Call::tool("t")).await {
             Ok(_) => answered += 1,
-            Err(error) => told.push(error.outcome()),
+            Err(error) => told.push(error.effect()),
         }
     }
     end(troupe).await;
@@ -77,7 +77,7 @@ async fn a_status_that_may_follow_an_execution_is_unknown_and_moves_no_call_to_a
     ] {
         let (answered, bad, good, told) = between_replicas(status, &["location: https://h/elsewhere"]).await;
         assert_eq!((answered, bad, good), (2, 2, 2), "{status}");
-        assert_eq!(told, [Delivery::Unknown; 2], "{status}");
+        assert_eq!(told, [Effect::Unknown; 2], "{status}");
     }
 }
 
@@ -93,7 +93,7 @@ async fn a_status_that_is_about_the_request_rejects_it_and_moves_no_call() {
     ] {
         let (answered, _, good, told) = between_replicas(status, &[]).await;
         assert_eq!((answered, good), (2, 2), "{status}");
-        assert_eq!(told, [Delivery::Rejected; 2], "{status}");
+        assert_eq!(told, [Effect::Rejected; 2], "{status}");
     }
 }
 
@@ -132,10 +132,10 @@ async fn a_rejection_that_names_no_request_says_nothing_where_the_status_may_fol
         let troupe = ready([server.server()]).await;
         let unnamed = troupe.call(Call::tool("t")).await.unwrap_err();
         assert!(matches!(unnamed.kind(), CallErrorKind::Refused(_)), "{status}: {unnamed}");
-        assert_eq!(unnamed.outcome(), Delivery::Unknown, "{status}");
+        assert_eq!(unnamed.effect(), Effect::Unknown, "{status}");
         let named = troupe.call(Call::tool("t").args(json!({"say": "named"}))).await.unwrap_err();
         assert!(matches!(named.kind(), CallErrorKind::Rpc(_)), "{status}: {named}");
-        assert_eq!(named.outcome(), Delivery::Rejected, "{status}");
+        assert_eq!(named.effect(), Effect::Rejected, "{status}");
         assert_eq!(executions.count(), 2, "{status}: nothing was repeated");
         end(troupe).await;
     }
@@ -166,7 +166,7 @@ async fn an_error_that_names_its_call_is_the_answer_with_any_status() {
             ready([("a", &a), ("b", &b)].map(|(id, server)| Server::http(id, server.url()).group("g"))).await;
         let error = troupe.call(Call::tool("t")).await.unwrap_err();
         assert!(matches!(error.kind(), CallErrorKind::Rpc(_)), "{status}: {error}");
-        assert_eq!((executions.count(), error.outcome()), (1, Delivery::Failed), "{status}");
+        assert_eq!((executions.count(), error.effect()), (1, Effect::Failed), "{status}");
         end(troupe).await;
     }
 }
@@ -225,7 +225,7 @@ async fn an_http_answer_that_names_another_request_answers_no_other_request() {
         let one = tokio::spawn(troupe.call(saying("one")));
         server.wait_for("POST tools/call", 1).await;
         let two = troupe.call(saying("two")).await.unwrap_err();
-        assert_eq!(two.outcome(), Delivery::Unknown, "{two}");
+        assert_eq!(two.effect(), Effect::Unknown, "{two}");
         match two.kind() {
             CallErrorKind::InvalidResponse { reason } => {
                 assert!(!events && reason.contains("this request"), "{two}")
@@ -288,7 +288,7 @@ async fn what_a_server_tells_all_its_clients_answers_no_call() {
 async fn broken(
     safe: bool,
     script: impl Fn(&Asked) -> Do + Send + Sync + 'static,
-) -> (CallErrorKind, Delivery, u64) {
+) -> (CallErrorKind, Effect, u64) {
     let arrivals = Executions::default();
     let count = arrivals.clone();
     let server = server(move |asked| {
@@ -300,7 +300,7 @@ async fn broken(
     let call = Call::tool("t").timeout(Duration::from_secs(20));
     let error = troupe.call(if safe { call.idempotent() } else { call }).await.unwrap_err();
     end(troupe).await;
-    (error.kind().clone(), error.outcome(), arrivals.count())
+    (error.kind().clone(), error.effect(), arrivals.count())
 }
 
 #[tokio::test]
@@ -316,9 +316,9 @@ async fn an_exchange_that_breaks_after_the_request_was_written_is_unknown_and_re
         let sent = bytes.clone();
         let (kind, outcome, arrived) = broken(false, move |_| Do::Send(sent.clone())).await;
         assert!(matches!(kind, CallErrorKind::ConnectionLost { sent: true, .. }), "{bytes:?}: {kind}");
-        assert_eq!((outcome, arrived), (Delivery::Unknown, 1), "{bytes:?}");
+        assert_eq!((outcome, arrived), (Effect::Unknown, 1), "{bytes:?}");
         let (_, outcome, arrived) = broken(true, move |_| Do::Send(bytes.clone())).await;
-        assert_eq!((outcome, arrived), (Delivery::Unknown, 3));
+        assert_eq!((outcome, arrived), (Effect::Unknown, 3));
     }
 }
 
@@ -345,7 +345,7 @@ async fn a_request_that_meets_a_close_is_carried_out_once_or_told_as_lost() {
         match troupe.call(Call::tool("t")).await {
             Ok(_) => done += 1,
             Err(error) => {
-                assert_eq!(error.outcome(), Delivery::Unknown, "{error}");
+                assert_eq!(error.effect(), Effect::Unknown, "{error}");
                 unknown += 1;
             }
         }
@@ -369,11 +369,7 @@ async fn a_call_that_finds_nobody_listening_never_arrived() {
         tokio::task::yield_now().await;
     }
     let error = troupe.call(Call::tool("t").timeout(Duration::from_millis(300))).await.unwrap_err();
-    assert_eq!(
-        (error.outcome(), error.attempts(), error.retryable()),
-        (Delivery::NotSent, 0, true),
-        "{error}"
-    );
+    assert_eq!((error.effect(), error.attempts(), error.retryable()), (Effect::NotSent, 0, true), "{error}");
     event(&mut told, |event| matches!(event, Event::ConnectionLost { .. })).await;
     end(troupe).await;
 }
@@ -383,7 +379,7 @@ async fn an_answer_over_the_limit_is_unknown() {
     let length = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99999999\r\n\r\n";
     let (kind, outcome, arrived) = broken(false, |_| Do::Stay(length.to_owned())).await;
     assert!(matches!(kind, CallErrorKind::InvalidResponse { .. }), "{kind}");
-    assert_eq!((outcome, arrived), (Delivery::Unknown, 1));
+    assert_eq!((outcome, arrived), (Effect::Unknown, 1));
 }
 
 #[tokio::test]
@@ -394,7 +390,7 @@ async fn a_deadline_that_passes_while_the_server_works_is_unknown() {
     let (answer, ()) = tokio::join!(call, server.wait_for("POST tools/call", 1));
     let error = kind(answer);
     assert!(matches!(error, CallErrorKind::DeadlineExceeded { sent: true, .. }), "{error}");
-    assert_eq!(error.delivery(), Delivery::Unknown);
+    assert_eq!(error.effect(), Effect::Unknown);
     end(troupe).await;
 }
 
@@ -502,8 +498,8 @@ async fn an_answer_that_comes_with_a_status_about_the_server_and_is_not_read_who
             let error =
                 troupe.call(Call::tool("t").timeout(std::time::Duration::from_secs(3))).await.unwrap_err();
             end(troupe).await;
-            let told = error.outcome();
-            if executions.count() != 1 || matches!(told, Delivery::Rejected | Delivery::NotSent) {
+            let told = error.effect();
+            if executions.count() != 1 || matches!(told, Effect::Rejected | Effect::NotSent) {
                 wrong.push(format!(
                     "{status}, {what}: carried out {} times, told as {told:?}",
                     executions.count()

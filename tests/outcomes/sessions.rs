@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_troupe::{Call, CallError, CallErrorKind, Delivery, Reply};
+use mcp_troupe::{Call, CallError, CallErrorKind, Effect, Reply};
 use serde_json::json;
 
 use super::Executions;
@@ -57,7 +57,7 @@ async fn an_error_about_some_session_is_the_answer_and_repeats_no_call() {
             let error = call(&server, Call::tool("t")).await.unwrap_err();
             assert!(matches!(error.kind(), CallErrorKind::Rpc(rpc) if rpc.code == code), "{status}: {error}");
             assert_eq!((executions.count(), error.attempts()), (1, 1), "{status} {code}");
-            assert_ne!(error.outcome(), Delivery::NotSent, "{status} {code}");
+            assert_ne!(error.effect(), Effect::NotSent, "{status} {code}");
             assert_eq!(times(&server, "POST initialize"), 1, "{status} {code}: it cost everybody's session");
         }
     }
@@ -129,11 +129,11 @@ async fn a_call_whose_session_is_lost_twice_ends_as_unknown_and_moves_no_more() 
     let server = server(|_| Do::Send(answer("404 Not Found", &[], ""))).await;
     let error = call(&server, Call::tool("t")).await.unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::ConnectionLost { sent: true, .. }), "{error}");
-    assert_eq!((error.outcome(), error.attempts(), error.retryable()), (Delivery::Unknown, 1, false));
+    assert_eq!((error.effect(), error.attempts(), error.retryable()), (Effect::Unknown, 1, false));
     assert_eq!(times(&server, "POST tools/call"), 2, "it moved once");
     // Who declared it safe has the attempts that the settings grant beside that.
     let error = call(&server, Call::tool("t").idempotent()).await.unwrap_err();
-    assert_eq!(error.outcome(), Delivery::Unknown, "{error}");
+    assert_eq!(error.effect(), Effect::Unknown, "{error}");
     assert_eq!(times(&server, "POST tools/call"), 2 + 1 + 3);
 }
 
@@ -157,7 +157,7 @@ async fn a_server_without_an_address_for_its_stream_keeps_its_sessions() {
 }
 
 /// How a call ends, and how often it was carried out, where each answer is this text with a status of lost sessions.
-async fn carried_out(said: impl Fn(&Asked) -> String + Send + Sync + 'static) -> (u64, Option<Delivery>) {
+async fn carried_out(said: impl Fn(&Asked) -> String + Send + Sync + 'static) -> (u64, Option<Effect>) {
     let executions = Executions::default();
     let count = executions.clone();
     let server = server(move |asked| {
@@ -166,7 +166,7 @@ async fn carried_out(said: impl Fn(&Asked) -> String + Send + Sync + 'static) ->
     })
     .await;
     let told = call(&server, Call::tool("t")).await;
-    (executions.count(), told.err().map(|error| error.outcome()))
+    (executions.count(), told.err().map(|error| error.effect()))
 }
 
 fn charged(asked: &Asked, more: usize) -> String {
@@ -180,7 +180,7 @@ async fn an_answer_with_a_status_of_lost_sessions_that_is_too_large_to_be_read_r
     let (executions, told) =
         carried_out(|asked| answer("404 Not Found", &[JSON], &charged(asked, 100_000))).await;
     assert_eq!(executions, 1, "{told:?}");
-    assert_ne!(told, Some(Delivery::NotSent));
+    assert_ne!(told, Some(Effect::NotSent));
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn an_answer_with_a_status_of_lost_sessions_that_is_cut_off_repeats_no_cal
     })
     .await;
     assert_eq!(executions, 1, "{told:?}");
-    assert_ne!(told, Some(Delivery::NotSent));
+    assert_ne!(told, Some(Effect::NotSent));
 }
 
 #[tokio::test]
@@ -205,7 +205,7 @@ async fn an_answer_as_an_event_with_a_status_of_lost_sessions_repeats_no_call() 
     })
     .await;
     assert_eq!(executions, 1, "{told:?}");
-    assert_ne!(told, Some(Delivery::NotSent));
+    assert_ne!(told, Some(Effect::NotSent));
 }
 
 #[tokio::test]
@@ -214,6 +214,6 @@ async fn an_answer_of_another_content_type_with_a_status_of_lost_sessions_repeat
         let (executions, told) =
             carried_out(move |asked| answer("404 Not Found", &[header], &charged(asked, 10))).await;
         assert_eq!(executions, 1, "{header} {told:?}");
-        assert_ne!(told, Some(Delivery::NotSent), "{header}");
+        assert_ne!(told, Some(Effect::NotSent), "{header}");
     }
 }

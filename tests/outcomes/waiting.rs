@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcp_troupe::testkit::{Fault, MemoryPeer, Script, ScriptedServer, Target, inject, pair};
-use mcp_troupe::{Call, CallErrorKind, Delivery, Event, Readiness, Server, Settings, Troupe};
+use mcp_troupe::{Call, CallErrorKind, Effect, Event, Readiness, Server, Settings, Troupe};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -44,7 +44,7 @@ async fn a_deadline_that_passes_in_a_queue_finds_the_call_unsent() {
     let (server, troupe, held) = busy(|_| ()).await;
     let error = troupe.call(Call::tool("t").timeout(Duration::from_millis(50))).await.unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::DeadlineExceeded { sent: false, .. }), "{error}");
-    assert_eq!((error.outcome(), error.attempts(), error.retryable()), (Delivery::NotSent, 0, true));
+    assert_eq!((error.effect(), error.attempts(), error.retryable()), (Effect::NotSent, 0, true));
     server.release();
     assert!(held.await.unwrap().is_ok());
     assert_eq!(server.calls("t"), 0);
@@ -58,7 +58,7 @@ async fn a_call_that_finds_a_full_queue_never_leaves() {
     waiting(&troupe, 1).await;
     let error = troupe.call(Call::tool("t")).await.unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::Overloaded { .. }), "{error}");
-    assert_eq!((error.outcome(), error.attempts(), error.retryable()), (Delivery::NotSent, 0, true));
+    assert_eq!((error.effect(), error.attempts(), error.retryable()), (Effect::NotSent, 0, true));
     server.release();
     assert!(held.await.unwrap().is_ok() && first.await.unwrap().is_ok());
     assert_eq!(server.calls("t"), 1);
@@ -77,7 +77,7 @@ async fn a_deadline_that_passes_in_the_cache_finds_the_call_unsent() {
     server.wait_for(|seen| seen.calls.contains_key("read")).await;
     let error = troupe.call(Call::tool("read").timeout(Duration::from_secs(1))).await.unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::DeadlineExceeded { sent: false, .. }), "{error}");
-    assert_eq!((error.outcome(), error.attempts(), error.retryable()), (Delivery::NotSent, 0, true));
+    assert_eq!((error.effect(), error.attempts(), error.retryable()), (Effect::NotSent, 0, true));
     server.release();
     assert!(leads.await.unwrap().is_ok());
     assert_eq!(server.calls("read"), 1);
@@ -93,7 +93,7 @@ async fn the_end_of_the_router_moves_what_waits_and_leaves_what_was_sent_unknown
         inject(&troupe, Target::Router, fault).await.unwrap();
         let error = held.await.unwrap().unwrap_err();
         assert!(matches!(error.kind(), CallErrorKind::Interrupted), "{fault:?}: {error}");
-        assert_eq!(error.outcome(), Delivery::Unknown, "{fault:?}");
+        assert_eq!(error.effect(), Effect::Unknown, "{fault:?}");
         assert_eq!(waits.await.unwrap().unwrap().attempts, 1, "{fault:?}");
         assert_eq!((server.calls("hold"), server.calls("t")), (1, 1), "{fault:?}");
         end(troupe).await;
@@ -113,7 +113,7 @@ async fn the_end_of_a_servers_actor_moves_what_waits_and_leaves_what_was_sent_un
             CallErrorKind::ServerDown { sent: true, .. } | CallErrorKind::ConnectionLost { sent: true, .. }
         );
         assert!(down, "{fault:?}: {error}");
-        assert_eq!(error.outcome(), Delivery::Unknown, "{fault:?}");
+        assert_eq!(error.effect(), Effect::Unknown, "{fault:?}");
         assert_eq!(waits.await.unwrap().unwrap().attempts, 1, "{fault:?}");
         assert_eq!((server.calls("hold"), server.calls("t")), (1, 1), "{fault:?}");
         end(troupe).await;
@@ -142,11 +142,7 @@ async fn a_drain_that_ends_first_leaves_what_was_sent_unknown_and_what_waits_uns
     waiting(&troupe, 1).await;
     troupe.drain("s", Duration::from_millis(20)).await.unwrap();
     let (sent, unsent) = (held.await.unwrap().unwrap_err(), waits.await.unwrap().unwrap_err());
-    assert_eq!(
-        (sent.outcome(), unsent.outcome()),
-        (Delivery::Unknown, Delivery::NotSent),
-        "{sent}; {unsent}"
-    );
+    assert_eq!((sent.effect(), unsent.effect()), (Effect::Unknown, Effect::NotSent), "{sent}; {unsent}");
     assert_eq!((server.calls("hold"), server.calls("t")), (1, 0));
     end(troupe).await;
 }
@@ -159,13 +155,9 @@ async fn a_shutdown_leaves_what_was_sent_unknown_and_what_waits_unsent() {
     let later = troupe.clone();
     end(troupe).await;
     let (sent, unsent) = (held.await.unwrap().unwrap_err(), waits.await.unwrap().unwrap_err());
-    assert_eq!(
-        (sent.outcome(), unsent.outcome()),
-        (Delivery::Unknown, Delivery::NotSent),
-        "{sent}; {unsent}"
-    );
+    assert_eq!((sent.effect(), unsent.effect()), (Effect::Unknown, Effect::NotSent), "{sent}; {unsent}");
     let after = later.call(Call::tool("t")).await.unwrap_err();
-    assert_eq!(after.outcome(), Delivery::NotSent, "{after}");
+    assert_eq!(after.effect(), Effect::NotSent, "{after}");
     assert_eq!((server.calls("hold"), server.calls("t")), (1, 0));
 }
 
@@ -177,7 +169,7 @@ async fn a_lost_connection_leaves_what_it_had_unknown_and_what_waits_is_carried_
     waiting(&troupe, 1).await;
     server.cut_all();
     event(&mut told, |event| matches!(event, Event::ConnectionLost { .. })).await;
-    assert_eq!(held.await.unwrap().unwrap_err().outcome(), Delivery::Unknown);
+    assert_eq!(held.await.unwrap().unwrap_err().effect(), Effect::Unknown);
     assert_eq!(waits.await.unwrap().unwrap().attempts, 1);
     assert_eq!((server.calls("hold"), server.calls("t")), (1, 1));
     end(troupe).await;
@@ -191,11 +183,7 @@ async fn a_server_that_cannot_be_reached_gets_nothing() {
     server.stop_listening().await;
     event(&mut told, |event| matches!(event, Event::ConnectionLost { .. })).await;
     let error = troupe.call(Call::tool("t").timeout(Duration::from_millis(300))).await.unwrap_err();
-    assert_eq!(
-        (error.outcome(), error.attempts(), error.retryable()),
-        (Delivery::NotSent, 0, true),
-        "{error}"
-    );
+    assert_eq!((error.effect(), error.attempts(), error.retryable()), (Effect::NotSent, 0, true), "{error}");
     assert_eq!(server.calls("t"), 0);
     end(troupe).await;
 }
@@ -274,7 +262,7 @@ async fn of_calls_to_a_peer_that_reads_no_more_those_that_were_never_written_mov
                 moved += 1;
             }
             Err(error) => {
-                assert_eq!(error.outcome(), Delivery::Unknown, "call {n}: {error}");
+                assert_eq!(error.effect(), Effect::Unknown, "call {n}: {error}");
                 assert!(arrived[n as usize] <= 1, "call {n} came twice");
                 unknown += 1;
             }
@@ -300,7 +288,7 @@ exec sleep 1000
 async fn a_call_that_cannot_be_written_to_a_process_is_never_told_as_carried_out() {
     let troupe = ready([Server::stdio("s", "sh", ["-c", DEAF])]).await;
     let error = troupe.call(Call::tool("t").timeout(Duration::from_secs(2))).await.unwrap_err();
-    assert!(matches!(error.outcome(), Delivery::Unknown | Delivery::NotSent), "{error}");
+    assert!(matches!(error.effect(), Effect::Unknown | Effect::NotSent), "{error}");
     assert!(!matches!(error.kind(), CallErrorKind::Rpc(_) | CallErrorKind::Refused(_)), "{error}");
     end(troupe).await;
 }
@@ -313,7 +301,7 @@ async fn a_child_that_ends_over_a_call_leaves_it_unknown_and_its_successor_carri
     let waits = tokio::spawn(troupe.call(Call::tool("echo")));
     let error = dies.await.unwrap().unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::ConnectionLost { sent: true, .. }), "{error}");
-    assert_eq!((error.outcome(), error.attempts()), (Delivery::Unknown, 1));
+    assert_eq!((error.effect(), error.attempts()), (Effect::Unknown, 1));
     assert_eq!(waits.await.unwrap().unwrap().attempts, 1);
     end(troupe).await;
 }

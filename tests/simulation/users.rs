@@ -54,7 +54,7 @@ pub async fn caller(seed: u64, checker: AnswerChecker, leased: Leased, trace: Tr
                 trace.note(format_args!("call {number}: {} after {}", reply.server, reply.attempts));
             }
             Err(error) => {
-                trace.note(format_args!("call {number}: {} ({:?})", error.kind().name(), error.outcome()));
+                trace.note(format_args!("call {number}: {} ({:?})", error.kind().name(), error.effect()));
             }
         }
     }
@@ -66,7 +66,7 @@ pub async fn patient_caller(checker: AnswerChecker, trace: Trace) {
         let number = checker.calls();
         let call = Call::tool("long").group("replicas").timeout(LONG + PATIENCE);
         let answer = checker.call(call).await;
-        let told = answer.map(|reply| reply.server).map_err(|error| (error.kind().name(), error.outcome()));
+        let told = answer.map(|reply| reply.server).map_err(|error| (error.kind().name(), error.effect()));
         trace.note(format_args!("long call {number}: {told:?}"));
         tokio::time::sleep(MS(50)).await;
     }

@@ -2,7 +2,7 @@
 
 use mcp_troupe::config::PoolSettings;
 use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedServer, Step};
-use mcp_troupe::{Call, CallNews, Server, Troupe};
+use mcp_troupe::{Call, CallUpdate, Server, Troupe};
 
 use super::common::{echo, end, ready};
 use super::{account, heard, telling};
@@ -47,7 +47,7 @@ async fn a_stream_that_is_read_late_says_how_much_it_missed_and_has_its_answer()
         tokio::task::yield_now().await;
     }
     let (mut told, missed) = account(&heard(stream).await.0);
-    told += u64::from(matches!(first, Some(CallNews::Progress(_))));
+    told += u64::from(matches!(first, Some(CallUpdate::Progress(_))));
     assert_eq!(told + missed, 2_000);
     assert!(told <= 258, "{told} waited to be read");
     end(troupe).await;
@@ -58,7 +58,7 @@ async fn a_flood_without_end_starves_nobody_and_ends_with_its_call() {
     for builder in carriers() {
         let (server, troupe) = narrow(builder.tool("flood", telling([Step::Flood(u64::MAX)]))).await;
         let mut stream = troupe.call_stream(Call::tool("flood"));
-        assert!(matches!(stream.next().await, Some(CallNews::Progress(_))));
+        assert!(matches!(stream.next().await, Some(CallUpdate::Progress(_))));
         // Over a WebSocket each answer comes behind all of the flood that the sockets hold.
         for _ in 0..3 {
             assert!(troupe.call(echo()).await.is_ok());

@@ -11,7 +11,7 @@ mod logs;
 mod progress;
 
 use mcp_troupe::testkit::{Script, Step};
-use mcp_troupe::{CallError, CallNews, CallStream, Reply};
+use mcp_troupe::{CallError, CallStream, CallUpdate, Reply};
 
 /// A tool that does these, then echoes.
 fn telling(steps: impl Into<Vec<Step>>) -> Script {
@@ -23,7 +23,7 @@ async fn heard(mut stream: CallStream) -> (Vec<String>, Result<Reply, CallError>
     let mut news = Vec::new();
     loop {
         match stream.next().await.expect("the answer comes before the end") {
-            CallNews::Answer(answer) => {
+            CallUpdate::Answer(answer) => {
                 assert!(stream.next().await.is_none(), "something came after the answer");
                 return (news, answer);
             }
@@ -32,11 +32,11 @@ async fn heard(mut stream: CallStream) -> (Vec<String>, Result<Reply, CallError>
     }
 }
 
-fn text(news: &CallNews) -> String {
+fn text(news: &CallUpdate) -> String {
     match news {
-        CallNews::Progress(progress) => format!("{}/{} {progress}", progress.server, progress.attempt),
-        CallNews::Log(log) => format!("{}/{} {} {}", log.server, log.attempt, log.level, log.data),
-        CallNews::Missed(missed) => format!("{missed} missed"),
+        CallUpdate::Progress(progress) => format!("{}/{} {progress}", progress.server, progress.attempt),
+        CallUpdate::Log(log) => format!("{}/{} {} {}", log.server, log.attempt, log.level, log.data),
+        CallUpdate::Lagged(missed) => format!("{missed} missed"),
         other => panic!("{other:?} is no news"),
     }
 }

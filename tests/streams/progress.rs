@@ -7,7 +7,7 @@ use mcp_troupe::config::PoolSettings;
 use mcp_troupe::testkit::{
     Fault, Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Step, Target, inject,
 };
-use mcp_troupe::{Call, CallErrorKind, CallNews, Dialect, Elicited, Event, Readiness, Server, Troupe};
+use mcp_troupe::{Call, CallErrorKind, CallUpdate, Dialect, ElicitResult, Event, Readiness, Server, Troupe};
 use serde_json::{Value, json};
 
 use super::common::{child, end, event, kind, ready};
@@ -69,11 +69,11 @@ async fn each_report_is_told_when_it_comes() {
         let troupe = ready([at("s", &server)]).await;
         let mut stream = troupe.call_stream(Call::tool("t"));
         for expected in [1.0, 2.0] {
-            let Some(CallNews::Progress(told)) = StreamExt::next(&mut stream).await else { panic!() };
+            let Some(CallUpdate::Progress(told)) = StreamExt::next(&mut stream).await else { panic!() };
             assert_eq!(told.progress, expected);
             server.release();
         }
-        assert!(matches!(stream.next().await, Some(CallNews::Answer(Ok(_)))));
+        assert!(matches!(stream.next().await, Some(CallUpdate::Answer(Ok(_)))));
         end(troupe).await;
     }
 }
@@ -134,7 +134,7 @@ async fn a_stream_that_is_dropped_cancels_its_call_and_the_server_is_told() {
         let server = builder.tool("t", telling([Step::progress(1.0), Step::Hold])).start().await;
         let troupe = ready([at("s", &server)]).await;
         let mut stream = troupe.call_stream(Call::tool("t"));
-        assert!(matches!(stream.next().await, Some(CallNews::Progress(_))));
+        assert!(matches!(stream.next().await, Some(CallUpdate::Progress(_))));
         drop(stream);
         server.wait_for(|seen| !seen.cancelled.is_empty()).await;
         assert_eq!(troupe.stats().await.router.open_calls, 0);
@@ -248,7 +248,7 @@ async fn a_call_that_is_made_again_with_answers_tells_the_progress_of_each_round
     let script = Script::Tell { steps: vec![Step::progress(1.0)], next: asks.into() };
     let server = builder().tool("t", script).start().await;
     let troupe =
-        Troupe::builder().server(at("s", &server)).on_elicitation(|_| async { Ok(Elicited::Decline) });
+        Troupe::builder().server(at("s", &server)).on_elicitation(|_| async { Ok(ElicitResult::Decline) });
     let troupe = troupe.start().await.unwrap();
     troupe.ready(Readiness::All).await.unwrap();
     let (news, answer) = heard(troupe.call_stream(Call::tool("t"))).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use mcp_troupe::{Call, CallError, CallErrorKind, Delivery, Readiness, ReplyError, Troupe};
+use mcp_troupe::{Call, CallError, CallErrorKind, Effect, Readiness, ReplyError, Troupe};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -186,7 +186,7 @@ fn never_succeeds(kind: &CallErrorKind) -> bool {
 fn pause_after(error: &CallError) -> Duration {
     match error.retry_after() {
         Some(after) if error.retryable() => after,
-        _ if error.outcome() == Delivery::NotSent => PAUSE_UNSENT,
+        _ if error.effect() == Effect::NotSent => PAUSE_UNSENT,
         _ => Duration::ZERO,
     }
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use futures_util::FutureExt;
 use mcp_troupe::{
-    Call, CallError, CallNews, CallStream, ConfigFile, ConfigWatch, Event, EventStream, LogLevel, Priority,
+    Call, CallError, CallStream, CallUpdate, ConfigFile, ConfigWatch, Event, EventStream, LogLevel, Priority,
     Reply, ServerInfo, Tool, Troupe,
 };
 use serde_json::json;
@@ -686,19 +686,19 @@ async fn told(
             news = stream.next() => news,
         };
         match news {
-            Some(CallNews::Answer(answer)) => {
+            Some(CallUpdate::Answer(answer)) => {
                 while let Some(Some(event)) = events.next().now_or_never() {
                     log(&event);
                 }
                 return answer;
             }
-            Some(CallNews::Progress(progress)) => {
+            Some(CallUpdate::Progress(progress)) => {
                 note_while_waiting(format_args!("{}: {progress}", progress.server))
             }
-            Some(CallNews::Log(log)) => {
+            Some(CallUpdate::Log(log)) => {
                 note_while_waiting(format_args!("{}: {}: {}", log.server, log.level, log.data))
             }
-            Some(CallNews::Missed(missed)) => {
+            Some(CallUpdate::Lagged(missed)) => {
                 note_while_waiting(format_args!("({missed} reports were missed)"))
             }
             Some(_) => {}

@@ -11,7 +11,7 @@ use crate::call::OutcomeClass;
 use crate::error::RpcError;
 use crate::id::AttemptId;
 use crate::json::RawJson;
-use crate::offer::{Kinds, OfferKind};
+use crate::offer::{EntryKind, Kinds};
 use crate::policy::breaker::Permit;
 use crate::policy::routing::{CancelReason, Completion, Dispatch};
 use crate::protocol::Mirrors;
@@ -30,7 +30,7 @@ pub(crate) enum PumpMsg {
     /// Ask a legacy server to tell of changes of a resource, or no longer.
     Subscribe { uri: String, wanted: bool },
     /// Fetch one page of a list.
-    List { kind: OfferKind, cursor: Option<String>, port: ListPort },
+    List { kind: EntryKind, cursor: Option<String>, port: ListPort },
     /// End when the calls that are under way have ended; they can still be called off.
     Close,
 }

@@ -19,8 +19,8 @@ use crate::duration::later;
 use crate::event::Event;
 use crate::id::ConnectionId;
 use crate::news;
+use crate::offer::EntryKind;
 use crate::offer::Kinds;
-use crate::offer::OfferKind;
 use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::updates::{Updated, Updates};
 use crate::protocol::Era;
@@ -389,7 +389,7 @@ impl ServerState {
             return self.listening.settled = true;
         }
         if known.era == Era::Modern {
-            let told = OfferKind::ALL.into_iter().filter(|kind| known.declared.tells(*kind));
+            let told = EntryKind::ALL.into_iter().filter(|kind| known.declared.tells(*kind));
             told.for_each(|kind| wanted.changes.insert(kind));
         }
         let over = match &self.listening.told {

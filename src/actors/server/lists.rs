@@ -29,7 +29,7 @@ use crate::config::{BackoffSettings, shown};
 use crate::duration::later;
 use crate::event::Event;
 use crate::id::ConnectionId;
-use crate::offer::{Kinds, OfferKind};
+use crate::offer::{EntryKind, Kinds};
 use crate::policy::backoff::Backoff;
 use crate::policy::catalogue::{Definition, Offer, differences};
 use crate::policy::pins::Differences;
@@ -72,14 +72,14 @@ pub(super) struct ListsState {
     under_way: Option<UnderWay>,
     /// The number of the last listing, so that the result of a former one is recognised.
     begun: u64,
-    plans: [Plan; OfferKind::ALL.len()],
+    plans: [Plan; EntryKind::ALL.len()],
     changes: Allowance,
     /// A link was lost since the server was reached last: who answers next may be another process.
     lost_link: bool,
     /// The registry was told in this life what is listed.
     told: bool,
     /// Hashes of what each list left out when it was fetched last, which is not told again.
-    skipped: [HashSet<u64>; OfferKind::ALL.len()],
+    skipped: [HashSet<u64>; EntryKind::ALL.len()],
     hasher: RandomState,
 }
 
@@ -157,7 +157,7 @@ impl ListsState {
         Self {
             under_way: None,
             begun: 0,
-            plans: OfferKind::ALL.map(|_| Plan::new(retry.clone())),
+            plans: EntryKind::ALL.map(|_| Plan::new(retry.clone())),
             changes: Allowance::new(CHANGES, now),
             lost_link: false,
             told: false,
@@ -171,8 +171,8 @@ impl ListsState {
         if self.under_way.is_some() {
             return None;
         }
-        let kinds = OfferKind::ALL.into_iter();
-        let kinds = kinds.filter(|kind| tools_are_known || *kind == OfferKind::Tool);
+        let kinds = EntryKind::ALL.into_iter();
+        let kinds = kinds.filter(|kind| tools_are_known || *kind == EntryKind::Tool);
         kinds.filter_map(|kind| self.plans[kind as usize].due_at()).min()
     }
 
@@ -193,7 +193,7 @@ impl ListsState {
     }
 
     /// How long the last list of a kind stays fresh. One that does not say so is no fresher than the others.
-    fn fresh_for(&self, kind: OfferKind) -> Option<Duration> {
+    fn fresh_for(&self, kind: EntryKind) -> Option<Duration> {
         let said = self.plans[kind as usize].fresh_for;
         said.or_else(|| self.plans.iter().filter_map(|plan| plan.fresh_for).min())
     }
@@ -214,7 +214,7 @@ impl ListsState {
     }
 
     /// Of what was left out of a list, what was not when it was fetched last.
-    fn newly_skipped(&mut self, kind: OfferKind, skipped: Vec<SkippedEntry>) -> Vec<SkippedEntry> {
+    fn newly_skipped(&mut self, kind: EntryKind, skipped: Vec<SkippedEntry>) -> Vec<SkippedEntry> {
         let hashes =
             skipped.iter().map(|SkippedEntry { entry, reason }| self.hasher.hash_one((entry, reason)));
         let hashes: Vec<u64> = hashes.collect();
@@ -256,7 +256,7 @@ impl ServerState {
     /// Calls wait for a new list of the tools: it is fetched whatever rest it has. Each call waits once, so that it is their
     /// callers who bound how often.
     pub(super) fn list_tools_at_once(&mut self, now: Instant) {
-        let plan = &mut self.lists.plans[OfferKind::Tool as usize];
+        let plan = &mut self.lists.plans[EntryKind::Tool as usize];
         (plan.at, plan.at_once) = (Some(now), true);
     }
 
@@ -281,10 +281,10 @@ impl ServerState {
         let absent = due.only(|kind| !declared.offers(kind));
         let listings = kinds.iter().map(|kind| {
             let listing = Listing::new(kind, limits.tools_max, limits.pages_max);
-            if mirrors && kind == OfferKind::Tool { listing.mirrored() } else { listing }
+            if mirrors && kind == EntryKind::Tool { listing.mirrored() } else { listing }
         });
         let fetch = listing::fetch(queue, listings.collect(), self.spec.pool.list_timeout);
-        if kinds.has(OfferKind::Tool) {
+        if kinds.has(EntryKind::Tool) {
             self.mirroring.listing();
         }
         self.lists.begun += 1;
@@ -343,7 +343,7 @@ impl ServerState {
                         differing = differing.with(kind);
                     }
                 }
-                Err(reason) if kind == OfferKind::Tool => failed = Some(reason),
+                Err(reason) if kind == EntryKind::Tool => failed = Some(reason),
                 // What is known of them stays.
                 Err(reason) => {
                     let reason = self.connector.redact(reason);
@@ -378,7 +378,7 @@ impl ServerState {
             self.take_list(kind, Listed::default(), &mut offer);
         }
         self.real_names = real_names(&offer.tools);
-        if first || differing.has(OfferKind::Tool) {
+        if first || differing.has(EntryKind::Tool) {
             self.tell_of_names_without_a_tool(&offer);
         }
         if self.connector.mirrors() {
@@ -411,7 +411,7 @@ impl ServerState {
     }
 
     /// Takes what one list held, and tells how it differs from before. Says whether it does.
-    fn take_list(&mut self, kind: OfferKind, listed: Listed, offer: &mut Offer) -> bool {
+    fn take_list(&mut self, kind: EntryKind, listed: Listed, offer: &mut Offer) -> bool {
         let server = self.spec.id.clone();
         let skipped = self.lists.newly_skipped(kind, listed.skipped);
         let mut differs = !skipped.is_empty();
@@ -426,8 +426,8 @@ impl ServerState {
         let entries = listed.entries.into_iter();
         let entries = entries.map(|ListedEntry { name, definition }| Definition { name, definition });
         let (blocked, new): (Vec<_>, Vec<_>) = entries
-            .partition(|entry| kind == OfferKind::Tool && self.pins.blocks(&self.context, &entry.name));
-        if kind == OfferKind::Tool {
+            .partition(|entry| kind == EntryKind::Tool && self.pins.blocks(&self.context, &entry.name));
+        if kind == EntryKind::Tool {
             offer.blocked = blocked.into();
         }
         let new: Arc<[Definition]> = new.into();
@@ -441,7 +441,7 @@ impl ServerState {
             let mut names = ToldNames { room: NAMES_BYTES_MAX, more: 0 };
             let (added, removed, changed) = (names.tell(added), names.tell(removed), names.tell(changed));
             let more = names.more;
-            self.context.emit(Event::OfferChanged { server, kind, added, removed, changed, more });
+            self.context.emit(Event::CatalogueChanged { server, kind, added, removed, changed, more });
         }
         differs
     }
@@ -539,15 +539,15 @@ mod tests {
     fn a_kind_that_rests_delays_no_other_and_none_comes_before_the_first_tools() {
         let (now, rest) = (Instant::now(), Duration::from_secs(4));
         let mut lists = ListsState::new(BackoffSettings::default(), now);
-        for kind in [OfferKind::Tool, OfferKind::Prompt] {
+        for kind in [EntryKind::Tool, EntryKind::Prompt] {
             lists.plans[kind as usize].at = Some(now);
         }
-        lists.plans[OfferKind::Tool as usize].rests_until = Some(now + rest);
+        lists.plans[EntryKind::Tool as usize].rests_until = Some(now + rest);
         assert_eq!((lists.due_at(true), lists.due_at(false)), (Some(now), Some(now + rest)));
-        assert_eq!(lists.due(now), Kinds::default().with(OfferKind::Prompt));
+        assert_eq!(lists.due(now), Kinds::default().with(EntryKind::Prompt));
         lists.begin(lists.due(now));
         assert_eq!(lists.due_at(true), Some(now + rest));
-        lists.plans[OfferKind::Tool as usize].at_once = true;
+        lists.plans[EntryKind::Tool as usize].at_once = true;
         assert_eq!(lists.due_at(true), Some(now), "calls wait for it");
     }
 
@@ -566,8 +566,8 @@ mod tests {
         assert_eq!(rest(false, false), None, "nobody has told anything");
         assert_eq!([rest(true, true), rest(true, false)], [None, Some(1)]);
         let mut lists = ListsState::new(BackoffSettings::default(), now);
-        lists.plans[OfferKind::Tool as usize].announced = true;
-        assert_eq!(lists.begin(Kinds::all()), Kinds::default().with(OfferKind::Tool));
+        lists.plans[EntryKind::Tool as usize].announced = true;
+        assert_eq!(lists.begin(Kinds::all()), Kinds::default().with(EntryKind::Tool));
         assert_eq!(lists.begin(Kinds::all()), Kinds::default());
     }
 
@@ -576,13 +576,13 @@ mod tests {
         let mut lists = ListsState::new(BackoffSettings::default(), Instant::now());
         let entry = |n: u32| SkippedEntry { entry: format!("a b{n}"), reason: "its name".into() };
         let mut told = |numbers: &[u32]| {
-            let new = lists.newly_skipped(OfferKind::Tool, numbers.iter().map(|n| entry(*n)).collect());
+            let new = lists.newly_skipped(EntryKind::Tool, numbers.iter().map(|n| entry(*n)).collect());
             new.len()
         };
         assert_eq!(told(&[1, 2, 3]), 3);
         assert_eq!(told(&[1, 2, 3]), 0);
         assert_eq!(told(&[2, 3, 4]), 1);
         assert_eq!(told(&[1]), 1, "it was gone");
-        assert_eq!(lists.newly_skipped(OfferKind::Prompt, vec![entry(1)]).len(), 1, "each list by itself");
+        assert_eq!(lists.newly_skipped(EntryKind::Prompt, vec![entry(1)]).len(), 1, "each list by itself");
     }
 }

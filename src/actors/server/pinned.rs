@@ -8,7 +8,7 @@ use crate::actors::listing::Found;
 use crate::config::OnChange;
 use crate::event::Event;
 use crate::id::ServerId;
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::policy::pins::{Differences, Pinning};
 
 /// Compares the tools that were listed with their pins, if there are any. Beside the actors, since each is hashed.
@@ -21,7 +21,7 @@ pub(super) async fn compare(
     let compared = tokio::task::spawn_blocking(move || {
         let tools = found
             .iter()
-            .find(|(kind, _)| *kind == OfferKind::Tool)
+            .find(|(kind, _)| *kind == EntryKind::Tool)
             .and_then(|(_, listed)| listed.as_ref().ok());
         let differences = tools.map(|listed| {
             let entries = listed.entries.iter().map(|entry| (entry.name.as_str(), &entry.definition));
@@ -31,7 +31,7 @@ pub(super) async fn compare(
     });
     compared.await.unwrap_or_else(|error| {
         let reason = format!("its tools could not be compared with their pins: {error}");
-        (vec![(OfferKind::Tool, Err(reason))], None)
+        (vec![(EntryKind::Tool, Err(reason))], None)
     })
 }
 

@@ -97,7 +97,7 @@ impl House {
             judge: Judge::Standard,
             desk: Desk {
                 handlers: Arc::new(Handlers::default()),
-                questions_max: 1,
+                server_requests_max: 1,
                 timeout: Duration::from_secs(1),
             },
             tasks: tasks.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::shelf::{Entry, Merged};
 use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 
 /// One tool of one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub struct Prompt {
 macro_rules! entry {
     ($kind:ident, $name:ident $(, $exposed:ident)?) => {
         impl Entry for $kind {
-            const KIND: OfferKind = OfferKind::$kind;
+            const KIND: EntryKind = EntryKind::$kind;
 
             fn of(merged: Merged) -> Self {
                 Self {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::config::{Collisions, ToolChoice};
 use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::policy::names::Prefixes;
 use crate::protocol::listing::real_name;
 
@@ -60,12 +60,12 @@ pub struct Offer {
 
 impl Offer {
     /// The things of one kind.
-    pub fn of(&self, kind: OfferKind) -> &Arc<[Definition]> {
+    pub fn of(&self, kind: EntryKind) -> &Arc<[Definition]> {
         match kind {
-            OfferKind::Tool => &self.tools,
-            OfferKind::Resource => &self.resources,
-            OfferKind::ResourceTemplate => &self.templates,
-            OfferKind::Prompt => &self.prompts,
+            EntryKind::Tool => &self.tools,
+            EntryKind::Resource => &self.resources,
+            EntryKind::ResourceTemplate => &self.templates,
+            EntryKind::Prompt => &self.prompts,
         }
     }
 
@@ -85,12 +85,12 @@ impl Offer {
     }
 
     /// The same, to be changed.
-    pub fn of_mut(&mut self, kind: OfferKind) -> &mut Arc<[Definition]> {
+    pub fn of_mut(&mut self, kind: EntryKind) -> &mut Arc<[Definition]> {
         match kind {
-            OfferKind::Tool => &mut self.tools,
-            OfferKind::Resource => &mut self.resources,
-            OfferKind::ResourceTemplate => &mut self.templates,
-            OfferKind::Prompt => &mut self.prompts,
+            EntryKind::Tool => &mut self.tools,
+            EntryKind::Resource => &mut self.resources,
+            EntryKind::ResourceTemplate => &mut self.templates,
+            EntryKind::Prompt => &mut self.prompts,
         }
     }
 }
@@ -241,12 +241,12 @@ impl Catalogue {
     }
 
     /// The servers that offer the thing at a place.
-    pub(crate) fn servers_of(&self, kind: OfferKind, index: usize) -> &[ServerId] {
+    pub(crate) fn servers_of(&self, kind: EntryKind, index: usize) -> &[ServerId] {
         match kind {
-            OfferKind::Tool => self.tools.servers_of(index),
-            OfferKind::Resource => self.resources.servers_of(index),
-            OfferKind::ResourceTemplate => self.templates.servers_of(index),
-            OfferKind::Prompt => self.prompts.servers_of(index),
+            EntryKind::Tool => self.tools.servers_of(index),
+            EntryKind::Resource => self.resources.servers_of(index),
+            EntryKind::ResourceTemplate => self.templates.servers_of(index),
+            EntryKind::Prompt => self.prompts.servers_of(index),
         }
     }
 
@@ -291,11 +291,11 @@ impl Catalogue {
 
     /// Names that look like one that nobody knows, best first; none for what goes by its URI. Takes some tens of
     /// microseconds: no actor asks that for a call.
-    pub(crate) fn near(&self, kind: OfferKind, name: &str) -> Vec<String> {
+    pub(crate) fn near(&self, kind: EntryKind, name: &str) -> Vec<String> {
         match kind {
-            OfferKind::Tool => self.tools.near(name),
-            OfferKind::Prompt => self.prompts.near(name),
-            OfferKind::Resource | OfferKind::ResourceTemplate => Vec::new(),
+            EntryKind::Tool => self.tools.near(name),
+            EntryKind::Prompt => self.prompts.near(name),
+            EntryKind::Resource | EntryKind::ResourceTemplate => Vec::new(),
         }
     }
 
@@ -482,7 +482,7 @@ mod tests {
         let catalogue = merged(Collisions::Error);
         let near = |name: &str| {
             assert_eq!(catalogue.resolve(name, None, |_| true), Resolution::Unknown);
-            catalogue.near(OfferKind::Tool, name)
+            catalogue.near(EntryKind::Tool, name)
         };
         assert_eq!(near("wirte"), ["write"]);
         assert_eq!(near("raed"), ["alpha/read", "beta/read"]);
@@ -594,7 +594,7 @@ mod tests {
         let longest = "tool_of_many_".repeat(15);
         for (asked, found) in [("costumer.serach", Some("customer.search")), (&longest[..193], None)] {
             let before = compared();
-            assert_eq!(catalogue.near(OfferKind::Tool, asked).first().map(String::as_str), found);
+            assert_eq!(catalogue.near(EntryKind::Tool, asked).first().map(String::as_str), found);
             assert!(compared() - before <= 32, "{} names were compared", compared() - before);
         }
         // Long ones are compared with even fewer.
@@ -602,7 +602,7 @@ mod tests {
         let long: Vec<&str> = long.iter().map(String::as_str).collect();
         let catalogue = Catalogue::merge(1, [offer("s", "g", 0, &long)], Collisions::Error);
         let before = compared();
-        assert!(!catalogue.near(OfferKind::Tool, &format!("1_{}x", "tool_of_many_".repeat(9))).is_empty());
+        assert!(!catalogue.near(EntryKind::Tool, &format!("1_{}x", "tool_of_many_".repeat(9))).is_empty());
         assert!(compared() - before <= 4, "{} names were compared", compared() - before);
     }
 

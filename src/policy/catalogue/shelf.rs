@@ -8,7 +8,7 @@ use super::{Resolution, ServerOffer};
 use crate::config::Collisions;
 use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::policy::names::{self, Prefixes};
 
 /// One thing of one group.
@@ -24,7 +24,7 @@ pub struct Merged {
 
 /// A thing as hosts see it.
 pub trait Entry: Sized {
-    const KIND: OfferKind;
+    const KIND: EntryKind;
 
     fn of(merged: Merged) -> Self;
     fn group(&self) -> &GroupId;

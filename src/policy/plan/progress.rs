@@ -175,7 +175,7 @@ mod tests {
             result: RawJson::from_value(result).unwrap(),
             duration: Duration::ZERO,
             attempts: 1,
-            lost_on: Vec::new(),
+            earlier_servers: Vec::new(),
             cached: false,
             lease: None,
         })

@@ -8,7 +8,7 @@ use super::clearing::Sweep;
 use super::key::CachedKind;
 use crate::config::{CacheRule, CacheScope, CacheSettings, ToolName};
 use crate::id::GroupId;
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::policy::catalogue::{Catalogue, Effect, Tool};
 
 /// How long an answer is kept, and what follows.
@@ -156,7 +156,7 @@ impl Rules {
             let group = name.group.as_ref().map(GroupId::as_str);
             // By their own names, as rules are applied.
             (!catalogue.offers(&name.tool, group)).then(|| {
-                let near = catalogue.near(OfferKind::Tool, &name.tool);
+                let near = catalogue.near(EntryKind::Tool, &name.tool);
                 UnknownRule { tool: name.to_string(), near }
             })
         });

@@ -10,7 +10,7 @@ use crate::duration::later;
 use crate::error::{CallError, CallErrorKind, Deadline, UnavailableServer};
 use crate::event::ServerStatus;
 use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::policy::breaker::Admission;
 use crate::policy::calls::{Flight, OpenCall, Phase};
 use crate::policy::catalogue::Resolution;
@@ -191,7 +191,7 @@ impl<P, S> Routing<P, S> {
             result,
             duration,
             attempts: call.attempts,
-            lost_on: call.lost_on,
+            earlier_servers: call.earlier_servers,
             cached: false,
             lease: None,
         };
@@ -247,14 +247,14 @@ impl<P, S> Routing<P, S> {
             _ => false,
         };
         let sought = match call.call.request {
-            Request::Tool => OfferKind::Tool,
-            Request::Prompt | Request::Completion(Completes::Prompt) => OfferKind::Prompt,
-            Request::Resource => OfferKind::Resource,
-            Request::Completion(Completes::Template) => OfferKind::ResourceTemplate,
+            Request::Tool => EntryKind::Tool,
+            Request::Prompt | Request::Completion(Completes::Prompt) => EntryKind::Prompt,
+            Request::Resource => EntryKind::Resource,
+            Request::Completion(Completes::Template) => EntryKind::ResourceTemplate,
         };
         let tool = call.call.into_tool();
         let error = CallError::new(kind, call.request_id, tool, call.server, call.attempts);
-        let error = error.of_group(group).lost_on(call.lost_on).after_waiting_for(awaited);
+        let error = error.of_group(group).after_servers(call.earlier_servers).after_waiting_for(awaited);
         if unknown {
             out.unknown(call.port, error, sought, &self.catalogue);
         } else {

@@ -6,7 +6,7 @@ use super::{CancelReason, Outlet, Routing};
 use crate::call::{Call, Errand};
 use crate::error::{CallErrorKind, Deadline};
 use crate::id::{AttemptId, Incarnation, ServerId};
-use crate::news::{CallNews, LogMessage, Progress};
+use crate::news::{CallUpdate, LogMessage, Progress};
 use crate::policy::calls::{Flight, IdleClock, OpenCall};
 use crate::protocol::notes::{LogNote, ProgressNote};
 
@@ -47,15 +47,15 @@ pub enum Told {
 
 impl Told {
     /// As the caller hears it.
-    fn of(self, server: ServerId, attempt: u32) -> CallNews {
+    fn of(self, server: ServerId, attempt: u32) -> CallUpdate {
         match self {
             Self::Progress(ProgressNote { token: _, progress, total, message }) => {
-                CallNews::Progress(Progress { server, attempt, progress, total, message })
+                CallUpdate::Progress(Progress { server, attempt, progress, total, message })
             }
             Self::Log(LogNote { level, logger, data }) => {
-                CallNews::Log(LogMessage { server, attempt, level, logger, data })
+                CallUpdate::Log(LogMessage { server, attempt, level, logger, data })
             }
-            Self::Missed(missed) => CallNews::Missed(missed),
+            Self::Missed(missed) => CallUpdate::Lagged(missed),
         }
     }
 }

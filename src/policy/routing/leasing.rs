@@ -144,7 +144,7 @@ impl<P, S> Routing<P, S> {
                     result: RawJson::null(),
                     duration,
                     attempts: call.attempts,
-                    lost_on: call.lost_on,
+                    earlier_servers: call.earlier_servers,
                     cached: false,
                     lease: Some(Arc::new(lease)),
                 };

@@ -34,9 +34,9 @@ use crate::call::{Call, Reply, Request, Selector};
 use crate::config::{RetrySettings, ServerSpec, Settings};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{AttemptId, CallId, ConnectionId, GroupId, Incarnation, RequestId, ServerId};
-use crate::news::CallNews;
+use crate::news::CallUpdate;
 use crate::number_map::NumberMap;
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::policy::affinity::AffinityTable;
 use crate::policy::calls::{Calls, OpenCall, Phase};
 use crate::policy::catalogue::Catalogue;
@@ -111,7 +111,7 @@ pub trait Outlet<P, S> {
     fn answer(&mut self, port: P, answer: Answer);
     /// Gives a call the answer that nobody who is up offers what it names. Names of this kind that look alike are in this
     /// catalogue; whoever called looks for them, since to compare names takes time that the calls of others would wait for.
-    fn unknown(&mut self, port: P, error: CallError, kind: OfferKind, catalogue: &Arc<Catalogue>);
+    fn unknown(&mut self, port: P, error: CallError, kind: EntryKind, catalogue: &Arc<Catalogue>);
     /// Whether whoever waits for an answer has left.
     fn left(&self, port: &P) -> bool;
     /// Gives a call back that no server has seen, to be placed elsewhere.
@@ -121,7 +121,7 @@ pub trait Outlet<P, S> {
     /// Tells a server that is idle that calls wait for it.
     fn need(&mut self, server: &S);
     /// Tells a call that is open what a server says of it.
-    fn tell(&mut self, port: &mut P, news: CallNews);
+    fn tell(&mut self, port: &mut P, news: CallUpdate);
     /// Calls an attempt off.
     fn cancel(&mut self, server: &S, attempt: AttemptId, reason: CancelReason);
 
@@ -196,7 +196,7 @@ struct RouteKey {
 
 impl RouteKey {
     /// The one thing that it leads to the servers of, if that is all that it says.
-    fn thing(&self) -> Option<(OfferKind, usize)> {
+    fn thing(&self) -> Option<(EntryKind, usize)> {
         match self.sought {
             Sought::One(kind, place) if self.selector == Selector::default() => Some((kind, place)),
             Sought::One(..) | Sought::Server | Sought::Any(..) | Sought::Reader => None,
@@ -210,9 +210,9 @@ enum Sought {
     /// A lease, whatever it offers.
     Server,
     /// This thing.
-    One(OfferKind, usize),
+    One(EntryKind, usize),
     /// One of these: equal names that are balanced over groups.
-    Any(OfferKind, Vec<usize>),
+    Any(EntryKind, Vec<usize>),
     /// A server that has resources: it may have this one, though it does not list it.
     Reader,
 }
@@ -245,7 +245,7 @@ pub struct Routing<P, S> {
     /// By key, of calls that say more than which thing they want; callers choose the keys.
     route_of: HashMap<RouteKey, usize>,
     /// By thing, of all others.
-    route_of_thing: NumberMap<(OfferKind, usize), usize>,
+    route_of_thing: NumberMap<(EntryKind, usize), usize>,
     /// By the servers.
     route_of_set: HashMap<Vec<usize>, usize>,
     /// With so many routes those in which nothing waits are forgotten.
@@ -335,7 +335,7 @@ impl<P, S> Routing<P, S> {
             hedge: None,
             wake_at: None,
             idle,
-            lost_on: Vec::new(),
+            earlier_servers: Vec::new(),
             call,
         });
         let full = self.calls.len() >= self.settings.limits.open_calls_max;

@@ -9,7 +9,7 @@ use super::{Dispatch, Hears, Outlet, Over, Route, RouteCandidates, RouteKey, Rou
 use crate::call::{Errand, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::{AttemptId, CallId, ServerId};
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::policy::calls::{Flight, Phase};
 use crate::policy::mailbox::{Mailbox, Pushed};
 use crate::policy::strategy::{Pick, hash_key};
@@ -211,7 +211,7 @@ impl<P, S> Routing<P, S> {
         if let Some(route) = known {
             return Ok(*route);
         }
-        let offering = |kind: OfferKind, things: &[usize]| -> Vec<usize> {
+        let offering = |kind: EntryKind, things: &[usize]| -> Vec<usize> {
             let servers = things.iter().flat_map(|thing| self.catalogue.servers_of(kind, *thing));
             servers.filter_map(|server| self.places.get(server).copied()).collect()
         };

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Outlet, Over, Route, RouteCandidates, Routing, View};
 use crate::call::{Errand, OutcomeClass};
 use crate::duration::later;
-use crate::error::{CallErrorKind, Delivery};
+use crate::error::{CallErrorKind, Effect};
 use crate::event::ExitCause;
 use crate::id::{AttemptId, CallId, ServerId};
 use crate::policy::backoff;
@@ -34,7 +34,7 @@ impl<P, S> Routing<P, S> {
         call.avoid = Some(place);
         let lease = call.call.errand == Errand::Lease;
         let tries = call.tries;
-        if kind.delivery() == Delivery::NotSent {
+        if kind.effect() == Effect::NotSent {
             self.unsent(id);
             // A server that is ready and yet opens no connection for a lease would be asked again and again.
             let hopeless =
@@ -164,7 +164,7 @@ impl<P, S> Routing<P, S> {
 
     fn note_loss(&mut self, id: CallId, server: Option<ServerId>) {
         if let Some(call) = self.calls.get_mut(id) {
-            call.lost_on.extend(server);
+            call.earlier_servers.extend(server);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::call::{Call, Completes, Errand, Request, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::event::ServerStatus;
 use crate::id::{CallId, GroupId, ServerId};
-use crate::offer::OfferKind;
+use crate::offer::EntryKind;
 use crate::policy::catalogue::{Resolution, Resource, ResourceTemplate};
 use crate::policy::names;
 
@@ -68,10 +68,10 @@ impl<P, S> Routing<P, S> {
                     {
                         Err(NoRoute::NotYet(Lacking::Tool))
                     }
-                    Resolution::Found(tool) => one(OfferKind::Tool, tool.index, &tool.name),
+                    Resolution::Found(tool) => one(EntryKind::Tool, tool.index, &tool.name),
                     Resolution::Several(tools) => {
                         let places = tools.iter().map(|tool| tool.index).collect();
-                        Ok((Sought::Any(OfferKind::Tool, places), tools[0].name.clone()))
+                        Ok((Sought::Any(EntryKind::Tool, places), tools[0].name.clone()))
                     }
                     Resolution::Ambiguous(candidates) => {
                         Err(NoRoute::Never(CallErrorKind::AmbiguousTool { candidates }))
@@ -90,10 +90,10 @@ impl<P, S> Routing<P, S> {
                     {
                         Err(NoRoute::NotYet(Lacking::Prompt))
                     }
-                    Resolution::Found(prompt) => one(OfferKind::Prompt, prompt.index, &prompt.name),
+                    Resolution::Found(prompt) => one(EntryKind::Prompt, prompt.index, &prompt.name),
                     Resolution::Several(prompts) => {
                         let places = prompts.iter().map(|prompt| prompt.index).collect();
-                        Ok((Sought::Any(OfferKind::Prompt, places), prompts[0].name.clone()))
+                        Ok((Sought::Any(EntryKind::Prompt, places), prompts[0].name.clone()))
                     }
                     Resolution::Ambiguous(candidates) => {
                         Err(NoRoute::Never(CallErrorKind::AmbiguousPrompt { candidates }))
@@ -203,10 +203,10 @@ impl<P, S> Routing<P, S> {
             Resolution::Found(resource) if self.may_be_shared(call, &resource.group, &resource.servers) => {
                 Err(NoRoute::NotYet(Lacking::Resource))
             }
-            Resolution::Found(resource) => one(OfferKind::Resource, resource.index, &resource.uri),
+            Resolution::Found(resource) => one(EntryKind::Resource, resource.index, &resource.uri),
             Resolution::Several(resources) => {
                 let places = resources.iter().map(|resource| resource.index).collect();
-                Ok((Sought::Any(OfferKind::Resource, places), uri.into()))
+                Ok((Sought::Any(EntryKind::Resource, places), uri.into()))
             }
             Resolution::Ambiguous(groups) => Err(NoRoute::Never(CallErrorKind::AmbiguousResource { groups })),
             Resolution::Unknown if *selector != Selector::default() => Ok((Sought::Reader, uri.into())),
@@ -220,11 +220,11 @@ impl<P, S> Routing<P, S> {
     fn template(&self, name: &str, found: Resolution<'_, ResourceTemplate>) -> Resolved {
         match found {
             Resolution::Found(template) => {
-                Ok((Sought::One(OfferKind::ResourceTemplate, template.index), name.into()))
+                Ok((Sought::One(EntryKind::ResourceTemplate, template.index), name.into()))
             }
             Resolution::Several(templates) => {
                 let places = templates.iter().map(|template| template.index).collect();
-                Ok((Sought::Any(OfferKind::ResourceTemplate, places), name.into()))
+                Ok((Sought::Any(EntryKind::ResourceTemplate, places), name.into()))
             }
             Resolution::Ambiguous(groups) => Err(NoRoute::Never(CallErrorKind::AmbiguousResource { groups })),
             Resolution::Unknown => Err(NoRoute::NotYet(Lacking::Resource)),
@@ -243,6 +243,6 @@ fn is_full(name: &str, exposed: &str) -> bool {
     name.contains('/') || name == exposed
 }
 
-fn one(kind: OfferKind, index: usize, name: &Arc<str>) -> Resolved {
+fn one(kind: EntryKind, index: usize, name: &Arc<str>) -> Resolved {
     Ok((Sought::One(kind, index), name.clone()))
 }

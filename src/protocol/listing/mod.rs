@@ -16,7 +16,7 @@ pub(crate) use self::legal::real_name;
 use super::mirror::Mirrors;
 use crate::json::RawJson;
 use crate::news::{beginning, reason};
-use crate::offer::{NAME_BYTES_MAX, OfferKind, URI_BYTES_MAX};
+use crate::offer::{EntryKind, NAME_BYTES_MAX, URI_BYTES_MAX};
 
 /// The largest entry, in bytes: no honest schema or description comes near it, and ten thousand of them still fit into memory.
 const ENTRY_BYTES_MAX: usize = 256 << 10;
@@ -164,7 +164,7 @@ struct Entry<'a> {
 /// A listing under way.
 #[derive(Debug)]
 pub struct Listing {
-    kind: OfferKind,
+    kind: EntryKind,
     entries_max: usize,
     pages_max: usize,
     /// Tools that cannot be mirrored as they want are left out.
@@ -183,7 +183,7 @@ pub struct Listing {
 
 impl Listing {
     /// A listing of at most `entries_max` entries on at most `pages_max` pages.
-    pub fn new(kind: OfferKind, entries_max: usize, pages_max: usize) -> Self {
+    pub fn new(kind: EntryKind, entries_max: usize, pages_max: usize) -> Self {
         Self {
             kind,
             entries_max,
@@ -206,7 +206,7 @@ impl Listing {
     }
 
     /// What is listed.
-    pub fn kind(&self) -> OfferKind {
+    pub fn kind(&self) -> EntryKind {
         self.kind
     }
 
@@ -286,10 +286,10 @@ impl Listing {
         }
         let page: WrittenPage<'_> = result.parse_borrowed().map_err(unreadable)?;
         let (member, entries) = match self.kind {
-            OfferKind::Tool => ("tools", page.tools),
-            OfferKind::Resource => ("resources", page.resources),
-            OfferKind::ResourceTemplate => ("resourceTemplates", page.resource_templates),
-            OfferKind::Prompt => ("prompts", page.prompts),
+            EntryKind::Tool => ("tools", page.tools),
+            EntryKind::Resource => ("resources", page.resources),
+            EntryKind::ResourceTemplate => ("resourceTemplates", page.resource_templates),
+            EntryKind::Prompt => ("prompts", page.prompts),
         };
         let entries = entries.ok_or_else(|| ListingError::Unreadable(format!("it has no {member}")))?;
         Ok(ReadPage { entries, next_cursor: page.next_cursor, ttl_ms: page.ttl_ms })
@@ -329,9 +329,9 @@ impl Listing {
             let entry: Entry<'_> =
                 serde_json::from_str(definition).map_err(|_| unnamed("it is no object"))?;
             let name = match self.kind {
-                OfferKind::Tool | OfferKind::Prompt => entry.name,
-                OfferKind::Resource => entry.uri,
-                OfferKind::ResourceTemplate => entry.uri_template,
+                EntryKind::Tool | EntryKind::Prompt => entry.name,
+                EntryKind::Resource => entry.uri,
+                EntryKind::ResourceTemplate => entry.uri_template,
             };
             (name, entry.input_schema)
         };
@@ -359,25 +359,25 @@ impl Listing {
     /// What is wrong with a name.
     fn wrong_name(&self, name: &str) -> Option<&'static str> {
         match self.kind {
-            OfferKind::Tool if name.is_empty() || name.len() > REAL_NAME_BYTES_MAX => {
+            EntryKind::Tool if name.is_empty() || name.len() > REAL_NAME_BYTES_MAX => {
                 Some("its name is empty or longer than 1 KiB")
             }
-            OfferKind::Tool if name.chars().any(char::is_control) => Some("its name has a control character"),
-            OfferKind::Prompt if name.is_empty() || name.len() > NAME_BYTES_MAX => {
+            EntryKind::Tool if name.chars().any(char::is_control) => Some("its name has a control character"),
+            EntryKind::Prompt if name.is_empty() || name.len() > NAME_BYTES_MAX => {
                 Some("its name is empty or longer than 128 characters")
             }
-            OfferKind::Prompt if name.chars().any(|c| c.is_control() || c == '/') => {
+            EntryKind::Prompt if name.chars().any(|c| c.is_control() || c == '/') => {
                 Some("its name has a slash or a control character")
             }
-            OfferKind::Resource | OfferKind::ResourceTemplate
+            EntryKind::Resource | EntryKind::ResourceTemplate
                 if name.is_empty() || name.len() > URI_BYTES_MAX =>
             {
                 Some("its URI is empty or longer than 8 KiB")
             }
-            OfferKind::Resource | OfferKind::ResourceTemplate if name.chars().any(char::is_control) => {
+            EntryKind::Resource | EntryKind::ResourceTemplate if name.chars().any(char::is_control) => {
                 Some("its URI has a control character")
             }
-            OfferKind::Tool | OfferKind::Prompt | OfferKind::Resource | OfferKind::ResourceTemplate => None,
+            EntryKind::Tool | EntryKind::Prompt | EntryKind::Resource | EntryKind::ResourceTemplate => None,
         }
     }
 
@@ -394,7 +394,7 @@ impl Listing {
 
     /// What was listed. Tools whose names have other letters than the protocol allows go by legal ones.
     pub fn finish(mut self) -> Listed {
-        if self.kind == OfferKind::Tool {
+        if self.kind == EntryKind::Tool {
             let names = self.listed.entries.iter().map(|entry| entry.name.as_str());
             let legal = legal::names(names);
             for (entry, name) in self.listed.entries.iter_mut().zip(legal) {
@@ -416,7 +416,7 @@ mod tests {
     }
 
     fn list(pages: &[Value]) -> Listed {
-        let mut listing = Listing::new(OfferKind::Tool, 100, 10);
+        let mut listing = Listing::new(EntryKind::Tool, 100, 10);
         for value in pages {
             listing.page(&page(value)).unwrap();
         }
@@ -449,7 +449,7 @@ mod tests {
         let tools = json!({"tools": [
             {"name": "good", "inputSchema": annotated("A")}, {"name": "bad", "inputSchema": annotated("a b")}]});
         assert_eq!(names(&list(std::slice::from_ref(&tools))), ["good", "bad"]);
-        let mut listing = Listing::new(OfferKind::Tool, 100, 10).mirrored();
+        let mut listing = Listing::new(EntryKind::Tool, 100, 10).mirrored();
         listing.page(&page(&tools)).unwrap();
         let listed = listing.finish();
         assert_eq!(names(&listed), ["good"]);
@@ -464,19 +464,19 @@ mod tests {
             listing.finish()
         };
         let listed = read(
-            OfferKind::Resource,
+            EntryKind::Resource,
             json!({"resources": [{"uri": "file:///a b", "name": "a"}, {"name": "none"}, {"uri": "x\u{1}"}]}),
         );
         assert_eq!((names(&listed), listed.skipped.len()), (vec!["file:///a b"], 2));
         let listed = read(
-            OfferKind::ResourceTemplate,
+            EntryKind::ResourceTemplate,
             json!({"resourceTemplates": [{"uriTemplate": "db:///{table}", "name": "rows"}]}),
         );
         assert_eq!(names(&listed), ["db:///{table}"]);
-        let listed = read(OfferKind::Prompt, json!({"prompts": [{"name": "Review: code"}, {"name": "a/b"}]}));
+        let listed = read(EntryKind::Prompt, json!({"prompts": [{"name": "Review: code"}, {"name": "a/b"}]}));
         assert_eq!((names(&listed), listed.skipped.len()), (vec!["Review: code"], 1));
         let of_tools = page(&json!({"tools": []}));
-        assert!(Listing::new(OfferKind::Prompt, 1, 1).page(&of_tools).is_err());
+        assert!(Listing::new(EntryKind::Prompt, 1, 1).page(&of_tools).is_err());
     }
 
     #[test]
@@ -488,7 +488,7 @@ mod tests {
 
     #[test]
     fn only_an_absent_or_null_cursor_ends_a_list() {
-        let mut listing = Listing::new(OfferKind::Tool, 100, 10);
+        let mut listing = Listing::new(EntryKind::Tool, 100, 10);
         let more = |cursor: Value| page(&json!({"tools": [], "nextCursor": cursor}));
         assert_eq!(listing.page(&more(json!(""))).unwrap(), Page::More(String::new()));
         assert_eq!(listing.page(&more(Value::Null)).unwrap(), Page::Done);
@@ -496,7 +496,7 @@ mod tests {
 
     /// What a list holds whose pages each have a tool of the same name and lead on to these cursors; and what is told of it.
     fn led_on(cursors: &[&str], pages_max: usize) -> (usize, Vec<String>) {
-        let mut listing = Listing::new(OfferKind::Tool, 100, pages_max);
+        let mut listing = Listing::new(EntryKind::Tool, 100, pages_max);
         for cursor in cursors {
             let said = page(&json!({"tools": [{"name": "a"}], "nextCursor": cursor}));
             if listing.page(&said).unwrap() == Page::Done {
@@ -535,7 +535,7 @@ mod tests {
     #[test]
     fn a_list_is_whole_without_a_page_at_an_empty_cursor_and_no_other() {
         for (cursor, whole) in [("", true), ("x", false)] {
-            let mut listing = Listing::new(OfferKind::Tool, 100, 10);
+            let mut listing = Listing::new(EntryKind::Tool, 100, 10);
             let said = page(&json!({"tools": [{"name": "a"}], "nextCursor": cursor}));
             assert_eq!(listing.page(&said), Ok(Page::More(cursor.to_owned())));
             assert_eq!(listing.ends_without(), whole, "{cursor:?}");
@@ -549,7 +549,7 @@ mod tests {
         let of = |n: usize| {
             page(&json!({"tools": [{"name": format!("t{n}")}], "nextCursor": n.to_string(), "_meta": pad}))
         };
-        let mut listing = Listing::new(OfferKind::Tool, 100, 1000);
+        let mut listing = Listing::new(EntryKind::Tool, 100, 1000);
         for n in 0..4 {
             let page = of(n);
             listing.page(&page).unwrap();
@@ -572,7 +572,7 @@ mod tests {
     #[test]
     fn a_first_page_beyond_the_bound_of_a_list_is_an_error_that_names_the_limit_of_messages() {
         let page = page(&json!({"tools": [], "_meta": "x".repeat(LIST_BYTES_MAX)}));
-        let error = Listing::new(OfferKind::Tool, 100, 10).page(&page).unwrap_err();
+        let error = Listing::new(EntryKind::Tool, 100, 10).page(&page).unwrap_err();
         assert_eq!(error, ListingError::TooLarge);
         assert!(error.to_string().contains("limits.messageBytesMax"), "{error}");
     }
@@ -582,7 +582,7 @@ mod tests {
         let mut many = "7,".repeat(PAGE_ENTRIES_MAX);
         many.push_str(r#"{"name": "beyond"}"#);
         for text in [format!(r#"{{"tools": [{many}], "nextCursor": "x"}}"#), format!("[{many}]")] {
-            let mut listing = Listing::new(OfferKind::Tool, 2 * PAGE_ENTRIES_MAX, 10);
+            let mut listing = Listing::new(EntryKind::Tool, 2 * PAGE_ENTRIES_MAX, 10);
             listing.page(&RawJson::from_text(text).unwrap()).unwrap();
             let listed = listing.finish();
             assert_eq!((listed.entries.len(), listed.skipped.len()), (0, PAGE_ENTRIES_MAX + 1));
@@ -592,7 +592,7 @@ mod tests {
 
     #[test]
     fn a_bad_cursor_begins_the_list_again_once() {
-        let mut listing = Listing::new(OfferKind::Tool, 100, 10);
+        let mut listing = Listing::new(EntryKind::Tool, 100, 10);
         listing.page(&page(&json!({"tools": [{"name": "a"}], "nextCursor": "x"}))).unwrap();
         assert!(listing.restart());
         listing.page(&page(&json!({"tools": [{"name": "a"}]}))).unwrap();
@@ -603,7 +603,7 @@ mod tests {
 
     #[test]
     fn tools_beyond_the_limit_are_left_out_and_told() {
-        let mut listing = Listing::new(OfferKind::Tool, 2, 10);
+        let mut listing = Listing::new(EntryKind::Tool, 2, 10);
         let tools: Vec<Value> = (0..5).map(|n| json!({"name": format!("t{n}")})).collect();
         listing.page(&page(&json!({"tools": tools}))).unwrap();
         let listed = listing.finish();
@@ -624,6 +624,6 @@ mod tests {
     fn the_bare_list_of_the_tool_execute_dialect_is_read_too() {
         let listed = list(&[json!([{"name": "file.read", "parameters": []}, "file.write"])]);
         assert_eq!(names(&listed), ["file.read", "file.write"]);
-        assert!(Listing::new(OfferKind::Tool, 1, 1).page(&page(&json!({"oops": 1}))).is_err());
+        assert!(Listing::new(EntryKind::Tool, 1, 1).page(&page(&json!({"oops": 1}))).is_err());
     }
 }

@@ -22,7 +22,7 @@ use crate::error::RpcError;
 use crate::json::RawJson;
 use crate::json::members::{each_member, members, string};
 use crate::news::LogLevel;
-use crate::offer::{Kinds, OfferKind};
+use crate::offer::{EntryKind, Kinds};
 
 /// How the keys of `_meta` begin that belong to the protocol. In the modern era this client speaks for itself there: a
 /// host's entry would promise the server a version or a capability that nobody here keeps.
@@ -155,13 +155,13 @@ impl Session {
     }
 
     /// The method of a request for a page of a list.
-    pub fn list_method(&self, kind: OfferKind) -> &'static str {
+    pub fn list_method(&self, kind: EntryKind) -> &'static str {
         match (kind, self.0.dialect) {
-            (OfferKind::Tool, Dialect::Mcp) => "tools/list",
-            (OfferKind::Tool, Dialect::ToolExecute) => "tool.list",
-            (OfferKind::Resource, _) => "resources/list",
-            (OfferKind::ResourceTemplate, _) => "resources/templates/list",
-            (OfferKind::Prompt, _) => "prompts/list",
+            (EntryKind::Tool, Dialect::Mcp) => "tools/list",
+            (EntryKind::Tool, Dialect::ToolExecute) => "tool.list",
+            (EntryKind::Resource, _) => "resources/list",
+            (EntryKind::ResourceTemplate, _) => "resources/templates/list",
+            (EntryKind::Prompt, _) => "prompts/list",
         }
     }
 
@@ -216,7 +216,7 @@ impl Session {
     }
 
     /// A request for a page of a list.
-    pub fn encode_list(&self, id: u64, kind: OfferKind, cursor: Option<&str>) -> Bytes {
+    pub fn encode_list(&self, id: u64, kind: EntryKind, cursor: Option<&str>) -> Bytes {
         let method = self.list_method(kind);
         match self.0.dialect {
             Dialect::ToolExecute => Writer::request(id, method, 0).finish(),
@@ -248,11 +248,11 @@ impl Session {
         let mut separator = "";
         for kind in changes.iter() {
             let member = match kind {
-                OfferKind::Tool => "toolsListChanged",
-                OfferKind::Resource => "resourcesListChanged",
-                OfferKind::Prompt => "promptsListChanged",
+                EntryKind::Tool => "toolsListChanged",
+                EntryKind::Resource => "resourcesListChanged",
+                EntryKind::Prompt => "promptsListChanged",
                 // They are told of with the resources.
-                OfferKind::ResourceTemplate => continue,
+                EntryKind::ResourceTemplate => continue,
             };
             writer.raw(separator).string(member).raw(":true");
             separator = ",";
@@ -370,7 +370,7 @@ pub(super) fn early_answer(id: &RawJson, method: &str) -> Bytes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// A list changed: of resources, that of their templates may have changed as well.
-    ListChanged(OfferKind),
+    ListChanged(EntryKind),
     /// A resource changed.
     ResourceUpdated,
     /// A subscription stands.
@@ -389,9 +389,9 @@ impl Notice {
     /// The meaning of `method`.
     pub fn of(method: &str) -> Self {
         match method {
-            "notifications/tools/list_changed" => Self::ListChanged(OfferKind::Tool),
-            "notifications/resources/list_changed" => Self::ListChanged(OfferKind::Resource),
-            "notifications/prompts/list_changed" => Self::ListChanged(OfferKind::Prompt),
+            "notifications/tools/list_changed" => Self::ListChanged(EntryKind::Tool),
+            "notifications/resources/list_changed" => Self::ListChanged(EntryKind::Resource),
+            "notifications/prompts/list_changed" => Self::ListChanged(EntryKind::Prompt),
             "notifications/resources/updated" => Self::ResourceUpdated,
             "notifications/subscriptions/acknowledged" => Self::Acknowledged,
             "notifications/cancelled" => Self::Cancelled,

@@ -125,14 +125,14 @@ fn no_progress_token_but_ours_is_ever_written() {
 fn lists_and_cancellations_are_whole_messages_in_both_eras() {
     for era in [Era::Modern, Era::Legacy] {
         let session = session(Dialect::Mcp, Some(era));
-        let list = value(&session.encode_list(3, OfferKind::Tool, Some("a\"b")));
+        let list = value(&session.encode_list(3, EntryKind::Tool, Some("a\"b")));
         assert_eq!(
             (list["method"].as_str(), list["params"]["cursor"].as_str()),
             (Some("tools/list"), Some("a\"b"))
         );
         assert_eq!(list["params"].get("_meta").is_some(), era == Era::Modern);
-        assert_eq!(value(&session.encode_list(3, OfferKind::Tool, Some("")))["params"]["cursor"], "");
-        assert_eq!(value(&session.encode_list(3, OfferKind::Tool, None))["params"].get("cursor"), None);
+        assert_eq!(value(&session.encode_list(3, EntryKind::Tool, Some("")))["params"]["cursor"], "");
+        assert_eq!(value(&session.encode_list(3, EntryKind::Tool, None))["params"].get("cursor"), None);
         let cancel = value(&session.encode_cancel(3, "why").unwrap());
         assert_eq!(cancel["method"], "notifications/cancelled");
         assert_eq!((cancel["params"]["requestId"].as_u64(), cancel.get("id")), (Some(3), None));
@@ -149,7 +149,7 @@ fn the_tool_execute_dialect_has_its_own_words() {
         call
     );
     assert_eq!(
-        value(&session.encode_list(1, OfferKind::Tool, None)),
+        value(&session.encode_list(1, EntryKind::Tool, None)),
         json!({"jsonrpc":"2.0","id":1,"method":"tool.list"})
     );
     assert!(session.encode_cancel(1, "").is_none());
@@ -201,7 +201,7 @@ fn a_servers_ping_is_answered_and_nothing_else_is_known() {
 
 #[test]
 fn only_what_is_acted_on_is_news() {
-    assert_eq!(Notice::of("notifications/tools/list_changed"), Notice::ListChanged(OfferKind::Tool));
+    assert_eq!(Notice::of("notifications/tools/list_changed"), Notice::ListChanged(EntryKind::Tool));
     assert_eq!(Notice::of("notifications/progress"), Notice::Progress);
     assert_eq!(Notice::of("notifications/message"), Notice::Log);
     for other in ["notifications/initialized", "notifications/tools/list", ""] {
@@ -272,7 +272,7 @@ proptest! {
     #[test]
     fn lists_and_cancellations_are_read_back(id in any::<u64>(), text in ".*") {
         for session in every_session() {
-            for frame in [Some(session.encode_list(id, OfferKind::Tool, Some(&text))), session.encode_cancel(id, &text)] {
+            for frame in [Some(session.encode_list(id, EntryKind::Tool, Some(&text))), session.encode_cancel(id, &text)] {
                 let Some(frame) = frame else { continue };
                 let mut seen = 0;
                 decode(frame, |_| seen += 1).unwrap();

@@ -34,7 +34,7 @@ use super::headers::{EVENTS, IDENTITY, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_
 use super::refused::{REFUSAL_BYTES_MAX, Said};
 use super::sse::{Event, Events, Kind, TooLarge};
 use crate::config::BackoffSettings;
-use crate::error::Delivery;
+use crate::error::Effect;
 use crate::policy::backoff;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::transport::{Failure, LinkError};
@@ -461,7 +461,7 @@ impl Running {
             Errand::Request { .. } if self.resumes() => return self.broke_off(&refusal.to_string()),
             Errand::Notice | Errand::Request { .. } | Errand::Check { .. } => {}
         }
-        if said == Said::Unread && self.call().is_some() && refusal.delivery() != Delivery::Unknown {
+        if said == Said::Unread && self.call().is_some() && refusal.effect() != Effect::Unknown {
             // By its status the call was not carried out; by what may be its answer it was.
             if refusal.kind == RefusalKind::Overloaded && refusal.retry_after.is_some() {
                 // Others are told when to come again all the same.
@@ -475,7 +475,7 @@ impl Running {
                 // It names the request: who wrote it has read it.
                 _ if to == asked => true,
                 // What a gateway says for a server that it lost does not tell what that server did.
-                Some(error) => refusal.delivery() != Delivery::Unknown || !error.is_rejection(),
+                Some(error) => refusal.effect() != Effect::Unknown || !error.is_rejection(),
                 None => false,
             };
             if certain {

@@ -62,7 +62,7 @@ fn news_reach_their_own_call_until_it_is_answered() {
         .told
         .iter()
         .map(|(port, news)| match news {
-            CallNews::Missed(n) => (*port, *n),
+            CallUpdate::Lagged(n) => (*port, *n),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -88,7 +88,7 @@ fn progress_says_which_server_and_which_of_the_attempts_it_is_of() {
         .told
         .iter()
         .map(|(_, news)| match news {
-            CallNews::Progress(told) => (told.server.as_str(), told.attempt),
+            CallUpdate::Progress(told) => (told.server.as_str(), told.attempt),
             other => panic!("{other:?}"),
         })
         .collect();

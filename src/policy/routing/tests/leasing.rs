@@ -97,7 +97,7 @@ fn a_lease_that_ended_says_why_and_that_nothing_was_sent() {
     let (server, attempt) = house.last();
     house.news(&server, attempt, LeaseNews::Ended { reason: "it was unused for 1m".into() });
     let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
-    assert_eq!((error.outcome(), error.attempts()), (Delivery::NotSent, 0));
+    assert_eq!((error.effect(), error.attempts()), (Effect::NotSent, 0));
     assert!(error.to_string().contains("unused for 1m"), "{error}");
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::call::{AttemptEnd, Granted, LeaseKey, OutcomeClass, Priority};
 use crate::config::{Collisions, Server, Settings};
-use crate::error::{Delivery, RpcError};
+use crate::error::{Effect, RpcError};
 use crate::event::{ExitCause, ServerStatus};
 use crate::json::RawJson;
 use crate::policy::breaker::Admission;
@@ -30,7 +30,7 @@ struct Script {
     handed_back: Vec<(u64, Arc<Call>)>,
     dispatched: Vec<(String, Dispatch)>,
     cancelled: Vec<(String, AttemptId, CancelReason)>,
-    told: Vec<(u64, CallNews)>,
+    told: Vec<(u64, CallUpdate)>,
     /// Idle servers that were told that calls wait for them.
     needed: Vec<String>,
     released: watch::Sender<Vec<LeaseKey>>,
@@ -49,7 +49,7 @@ impl Outlet<u64, String> for Script {
         self.answers.push((port, answer));
     }
 
-    fn unknown(&mut self, port: u64, error: CallError, _: OfferKind, _: &Arc<Catalogue>) {
+    fn unknown(&mut self, port: u64, error: CallError, _: EntryKind, _: &Arc<Catalogue>) {
         self.looked_for_near.push(port);
         self.answers.push((port, Err(error)));
     }
@@ -74,7 +74,7 @@ impl Outlet<u64, String> for Script {
         self.handed_back.push((port, call));
     }
 
-    fn tell(&mut self, port: &mut u64, news: CallNews) {
+    fn tell(&mut self, port: &mut u64, news: CallUpdate) {
         self.told.push((*port, news));
     }
 
@@ -360,7 +360,7 @@ fn a_deadline_that_has_passed_sends_nothing() {
     let call = house.call(Call::tool("t").timeout(Duration::ZERO));
     let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::DeadlineExceeded { sent: false, .. }), "{error}");
-    assert_eq!((error.outcome(), error.attempts()), (Delivery::NotSent, 0));
+    assert_eq!((error.effect(), error.attempts()), (Effect::NotSent, 0));
     assert!(house.out.dispatched.is_empty());
     // Nor does one that passes in a queue, where room is made before the clock is looked at.
     house.call(Call::tool("t"));

@@ -54,7 +54,7 @@ fn a_call_whose_deadline_comes_before_ends_at_once_with_the_time_that_is_left() 
     assert!(matches!(error.kind(), CallErrorKind::Refused(_)), "{error}");
     let late = house.call(short());
     let error = house.answer_of(late).unwrap().as_ref().unwrap_err();
-    assert_eq!((error.outcome(), error.retry_after()), (Delivery::NotSent, Some(Duration::from_secs(1))));
+    assert_eq!((error.effect(), error.retry_after()), (Effect::NotSent, Some(Duration::from_secs(1))));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_server_that_says_so_again_and_again_is_asked_as_often_as_a_call_may_be_made
     }
     let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::Refused(_)), "{error}");
-    assert_eq!(error.outcome(), Delivery::Rejected);
+    assert_eq!(error.effect(), Effect::Rejected);
 }
 
 #[test]

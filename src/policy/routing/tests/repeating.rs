@@ -21,7 +21,7 @@ fn a_sent_call_is_retried_only_if_it_was_declared_safe() {
     let (server, attempt) = house.last();
     house.end(&server, attempt, lost(true));
     let error = house.answer_of(plain).unwrap().as_ref().unwrap_err();
-    assert_eq!((error.outcome(), error.attempts()), (Delivery::Unknown, 1));
+    assert_eq!((error.effect(), error.attempts()), (Effect::Unknown, 1));
 
     let safe = house.call(Call::tool("t").idempotent());
     let (first, attempt) = house.last();
@@ -41,7 +41,7 @@ fn a_sent_call_that_finds_no_second_server_does_not_end_as_unsent() {
     house.end(&server, attempt, lost(true));
     let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::Unavailable { .. }), "{error}");
-    assert_eq!((error.outcome(), error.attempts()), (Delivery::Unknown, 1));
+    assert_eq!((error.effect(), error.attempts()), (Effect::Unknown, 1));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_safe_call_that_one_server_fails_is_answered_by_another() {
     let second = house.succeed_last();
     let reply = house.answer_of(call).unwrap().as_ref().unwrap();
     assert_eq!((reply.server.as_str(), reply.attempts), (second.as_str(), 2));
-    assert_eq!(reply.lost_on, [id(&first)]);
+    assert_eq!(reply.earlier_servers, [id(&first)]);
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn a_lost_session_moves_its_call_once_and_from_then_on_counts_as_an_attempt() {
     assert_eq!(house.out.dispatched.len(), 2, "a server that says so again may have carried it out");
     let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::ConnectionLost { sent: true, .. }), "{error}");
-    assert_eq!((error.outcome(), error.attempts(), error.retryable()), (Delivery::Unknown, 1, false));
+    assert_eq!((error.effect(), error.attempts(), error.retryable()), (Effect::Unknown, 1, false));
 }
 
 #[test]
@@ -304,5 +304,5 @@ fn a_safe_call_whose_sessions_are_lost_again_and_again_has_its_attempts_and_no_m
     }
     // The free one, and `attemptsMax`.
     assert_eq!(house.out.dispatched.len(), 4);
-    assert_eq!(house.answer_of(call).unwrap().as_ref().unwrap_err().outcome(), Delivery::Unknown);
+    assert_eq!(house.answer_of(call).unwrap().as_ref().unwrap_err().effect(), Effect::Unknown);
 }

@@ -96,7 +96,7 @@ fn subject(event: &Event) -> Option<&ServerId> {
         | Event::ConnectionOpened { server, .. }
         | Event::ConnectionLost { server, .. }
         | Event::BreakerChanged { server, .. }
-        | Event::OfferChanged { server, .. }
+        | Event::CatalogueChanged { server, .. }
         | Event::EntrySkipped { server, .. }
         | Event::ResourceUpdated { server, .. }
         | Event::SubscriptionFailed { server, .. }
