@@ -161,7 +161,7 @@ pub(crate) fn reason(told: impl fmt::Display) -> String {
 }
 
 /// Marks a text that goes on.
-const ELLIPSIS: &str = "…";
+pub(crate) const ELLIPSIS: &str = "…";
 
 /// Takes the first `bytes` of what is written, and fails when there is more.
 struct Beginning {

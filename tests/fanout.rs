@@ -176,3 +176,14 @@ async fn it_may_be_asked_before_any_server_is_ready() {
     assert!(answers.values().all(Result::is_ok));
     end(troupe).await;
 }
+
+#[tokio::test]
+async fn what_a_tool_says_in_a_sentence_steers_no_terminal() {
+    let says = Script::ToolError("\u{1b}[2Jgone\r\nERROR: forged line".into());
+    let server = ScriptedServer::builder().tool("t", says).start().await;
+    let troupe = common::ready([Server::websocket("s", server.url())]).await;
+    let error = troupe.call_any(Call::tool("t")).await.unwrap_err();
+    let told = error.to_string();
+    assert!(!told.contains(char::is_control), "{told:?}");
+    common::end(troupe).await;
+}

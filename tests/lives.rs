@@ -694,3 +694,19 @@ async fn a_life_that_shows_no_sign_of_itself_is_ended_as_a_failure_and_followed_
     troupe.call(echo()).await.unwrap();
     end(troupe).await;
 }
+
+#[tokio::test]
+async fn a_server_that_was_drained_after_its_end_for_good_rests_when_it_is_replaced() {
+    let server = scripted().await;
+    let temporary = |settings: &mut mcp_troupe::Settings| settings.restart.kind = RestartKind::Temporary;
+    let troupe = start_with(temporary, [at(&server)]).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    inject(&troupe, Target::server("s"), Fault::Kill).await.unwrap();
+    until(&troupe, |info| info.status == ServerStatus::Stopped).await;
+    troupe.drain("s", LONG).await.unwrap();
+    troupe.replace(anew(&server)).await.unwrap();
+    assert_eq!(info(&troupe).unwrap().status, ServerStatus::Stopped, "it was drained and not resumed");
+    troupe.resume("s").await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    end(troupe).await;
+}

@@ -239,8 +239,12 @@ impl DiscoveryState {
             }
         };
         skipped.into_iter().for_each(|skipped| skip(skipped.record, skipped.reason));
+        // Those that are known come first: what is new and has no room takes it from nobody.
+        let is_known =
+            |found: &Found| ServerId::new(found.server.id()).is_ok_and(|id| self.last.contains_key(&id));
+        let (known, new): (Vec<Found>, Vec<Found>) = servers.into_iter().partition(is_known);
         let mut former = std::mem::take(&mut self.last);
-        for (index, Found { server, connector }) in servers.into_iter().enumerate() {
+        for (index, Found { server, connector }) in known.into_iter().chain(new).enumerate() {
             let name = server.id().to_owned();
             if index >= limit {
                 skip(

@@ -6,13 +6,13 @@ use std::path::Path;
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
+use crate::news::{ELLIPSIS, OneLine};
 use crate::secret::Secret;
 
 /// Shorter values, such as `true` or `1`, stand in lines that have nothing to do with them, and are no secrets.
 const VALUE_BYTES_MIN: usize = 8;
 
 /// Shorter beginnings of a value tell nothing of it.
-#[cfg(feature = "stdio")]
 const PART_BYTES_MIN: usize = 4;
 
 /// Stands in place of a value.
@@ -29,21 +29,34 @@ impl Mask {
         let is_path = |value: &str| value.starts_with(['/', '\\']) && Path::new(value).exists();
         let secrets = values.into_iter().map(Secret::expose).filter(|value| !is_path(value));
         let lines = secrets.flat_map(|value| value.lines().map(str::trim));
-        let mut values: Vec<&str> = lines.filter(|line| line.len() >= VALUE_BYTES_MIN).collect();
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        let long = lines.filter(|line| line.len() >= VALUE_BYTES_MIN);
+        // Reasons have their control characters written out.
+        let written = long.flat_map(|line| [line.to_owned(), OneLine(line).to_string()]);
+        let mut values: Vec<String> = written.collect();
+        values.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        values.dedup();
         Self(values.into_iter().map(Secret::from).collect())
     }
 
-    /// A text without them. Of one that was cut off at its end, a part of a value may be left there: see [`cut`](Self::cut).
+    /// A text without them. Where it was cut off, as its ellipsis says, it ends with no part of one either.
     pub fn text(&self, text: String) -> String {
         let masked = self.apply(Bytes::from(text));
         // What is left, and what stands in place of the rest, are texts.
-        String::from_utf8_lossy(&masked).into_owned()
+        let text = String::from_utf8_lossy(&masked).into_owned();
+        let Some((cut, last)) = text.rsplit_once(ELLIPSIS) else { return text };
+        let pieces = cut.split(ELLIPSIS).map(|piece| self.cut(Bytes::copy_from_slice(piece.as_bytes())));
+        let pieces: Vec<String> = pieces
+            .map(|piece| String::from_utf8_lossy(&piece).into_owned())
+            .chain([last.to_owned()])
+            .collect();
+        pieces.join(ELLIPSIS)
     }
 
     /// A line that was cut off, without the part of a value that it may end with.
-    #[cfg(feature = "stdio")]
     pub fn cut(&self, line: Bytes) -> Bytes {
+        // The cut may have fallen into a character, of which this is what was left.
+        let whole = line.strip_suffix("\u{fffd}".as_bytes()).map_or(line.len(), <[u8]>::len);
+        let line = line.slice(..whole);
         let part = |value: &Secret| {
             let value = value.expose().as_bytes();
             (PART_BYTES_MIN..value.len()).rev().find(|length| line.ends_with(&value[..*length]))
@@ -60,11 +73,15 @@ impl Mask {
     }
 }
 
-/// What is secret in headers: each word of a value by itself, since a server tells a token without the `Bearer` before it.
+/// What is secret in headers: each word of a value by itself, since a server tells a token without the `Bearer` before it, or what
+/// stands in a cookie without its name.
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(super) fn header_words(headers: &[(String, Secret)]) -> Vec<Secret> {
-    let words = headers.iter().flat_map(|(_, value)| value.expose().split_whitespace());
-    words.map(Secret::from).collect()
+    let parts = |word: &str| -> Vec<Secret> {
+        let parts = word.split([';', ',', '"', '=']);
+        parts.chain([word]).map(Secret::from).collect()
+    };
+    headers.iter().flat_map(|(_, value)| value.expose().split_whitespace()).flat_map(parts).collect()
 }
 
 /// A line without one value. Almost none has it.
@@ -123,6 +140,30 @@ mod tests {
             ("nothing of the kind", "nothing of the kind"),
         ] {
             assert_eq!(mask.cut(Bytes::from(line)), told, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_within_a_character_of_a_value_shows_no_part_of_it() {
+        let mask = Mask::of(&[Secret::from("geheim-pässwörter")]);
+        // As the keeper has it: cut at a byte, then made text.
+        let whole = "no such token: geheim-pä".as_bytes();
+        let shown = String::from_utf8_lossy(&whole[..whole.len() - 1]).into_owned();
+        assert_eq!(mask.cut(Bytes::from(shown)), "no such token: ***");
+    }
+
+    #[cfg(any(feature = "http", feature = "websocket"))]
+    #[test]
+    fn a_value_within_a_header_is_taken_out() {
+        for (name, value) in
+            [("Cookie", "sid=s3cret-session; lang=en"), ("Authorization", "Token token=\"s3cret-session\"")]
+        {
+            let mask = Mask::of(header_words(&[(name.to_owned(), Secret::from(value))]).iter());
+            assert_eq!(
+                mask.apply(Bytes::from("no such session: s3cret-session")),
+                "no such session: ***",
+                "{name}"
+            );
         }
     }
 }

@@ -260,9 +260,7 @@ pub enum Outbound {
 /// What the status of a refused upgrade says of the address. That of a missing or wrong token says nothing of it.
 fn no_websocket(status: u16) -> &'static str {
     match status {
-        200..=299 | 400 | 404..=406 | 426 => {
-            " and opens no WebSocket: does its URL begin with http:// or https://?"
-        }
+        200..=299 | 400 | 404..=406 | 426 => " and opens no WebSocket: write http:// or https:// in its URL",
         _ => "",
     }
 }

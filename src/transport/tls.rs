@@ -277,11 +277,14 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 
 /// What is wrong with a session, in words. Who answers without TLS has no words for that.
 pub(super) fn words(error: &(dyn std::error::Error + 'static)) -> String {
-    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    let session = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
-    match session {
+    // An error of a socket has that of the session in it, and may have been put into another one.
+    let mut inner = error;
+    while let Some(next) = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        inner = next;
+    }
+    match inner.downcast_ref() {
         Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
-            "it does not speak TLS here: does its URL begin with http:// or ws://?".to_owned()
+            "it does not speak TLS here: write http:// or ws:// in its URL".to_owned()
         }
         _ => error.to_string(),
     }

@@ -8,18 +8,22 @@
 //! requests, which are many and come and go, ask it by message. A renewal goes on when those who wait for it leave.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::BoxFuture;
+use super::mask::Mask;
 use crate::config::BEARER;
 use crate::duration::later;
+use crate::secret::Secret;
 use crate::token::{Token, TokenError, TokenNeed, TokenSource};
 
 /// How long before its end a token is renewed: clocks differ, and a request is some time on its way.
@@ -81,14 +85,24 @@ struct Ask {
 
 /// The way to the keeper, which ends when the last of these is gone.
 #[derive(Clone)]
-pub(super) struct Tokens(mpsc::Sender<Ask>);
+pub(super) struct Tokens {
+    asks: mpsc::Sender<Ask>,
+    /// What is taken out of texts: the last tokens, as the keeper has published them.
+    mask: watch::Receiver<Arc<Mask>>,
+}
+
+/// Tokens that are taken out of what a server says: one that was replaced may still be in an answer that is on its way.
+const MASKED_TOKENS: usize = 4;
 
 impl Tokens {
     /// Starts a keeper, in the runtime that this is called in. It holds `alive` until it has ended.
     pub fn start(server: String, source: TokenSource, alive: Box<dyn Any + Send>) -> Self {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let (masking, mask) = watch::channel(Arc::default());
         let keeper = Keeper {
             server,
+            masking,
+            masked: VecDeque::new(),
             source,
             asks: asked,
             held: None,
@@ -102,7 +116,13 @@ impl Tokens {
             keeper.run().await;
             drop(alive);
         });
-        Self(asks)
+        Self { asks, mask }
+    }
+
+    /// A text without the tokens that there were last.
+    pub fn redact(&self, text: String) -> String {
+        let mask = self.mask.borrow().clone();
+        mask.text(text)
     }
 
     /// A token that is good by now.
@@ -121,13 +141,13 @@ impl Tokens {
     pub async fn refuse(&self, lent: &Lent, headers: &HeaderMap) {
         // Nobody waits for the answer. Where the keeper has ended nobody asks any more.
         let (port, _) = oneshot::channel();
-        let _ = self.0.send(Ask { refused: Some(Refused::of(lent, headers)), port }).await;
+        let _ = self.asks.send(Ask { refused: Some(Refused::of(lent, headers)), port }).await;
     }
 
     async fn ask(&self, refused: Option<Refused>) -> Result<Lent, TokenError> {
         let gone = || TokenError::new("whoever keeps it has ended");
         let (port, answer) = oneshot::channel();
-        self.0.send(Ask { refused, port }).await.map_err(|_| gone())?;
+        self.asks.send(Ask { refused, port }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -142,6 +162,9 @@ struct Held {
 /// Owns the token; see the module's page.
 struct Keeper {
     server: String,
+    masking: watch::Sender<Arc<Mask>>,
+    /// The tokens that are masked, the latest last.
+    masked: VecDeque<Secret>,
     source: TokenSource,
     asks: mpsc::Receiver<Ask>,
     held: Option<Held>,
@@ -239,6 +262,11 @@ impl Keeper {
         let mut authorization = HeaderValue::try_from(format!("{BEARER}{}", secret.expose()))
             .map_err(|_| TokenError::new("its provider gave one with characters that no header may have"))?;
         authorization.set_sensitive(true);
+        if self.masked.len() == MASKED_TOKENS {
+            self.masked.pop_front();
+        }
+        self.masked.push_back(secret);
+        self.masking.send_replace(Arc::new(Mask::of(&self.masked)));
         self.lent += 1;
         let lent = Lent { authorization, number: self.lent };
         // A lifetime beyond the clock has no end.
@@ -271,8 +299,6 @@ async fn fetched(
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
-
     use futures_util::future::join_all;
     use tokio::time::advance;
 

@@ -17,6 +17,7 @@ use crate::call::{Call, Reply, Request};
 use crate::duration::later;
 use crate::error::{CallError, CallErrorKind, Deadline, UnavailableServer};
 use crate::id::{RequestId, ServerId};
+use crate::news::OneLine;
 use crate::offer::EntryKind;
 use crate::policy::routing::Answer;
 use crate::policy::selection::{Knowledge, Prospect, pick};
@@ -50,7 +51,8 @@ impl fmt::Display for AnyFailure {
             Self::Call(error) => error.kind().fmt(f),
             Self::Tool(reply) => {
                 let said = reply.text().err().map(|error| error.to_string()).unwrap_or_default();
-                f.write_str(&said.chars().take(SHOWN_MAX).collect::<String>())
+                let beginning: String = said.chars().take(SHOWN_MAX).collect();
+                OneLine(&beginning).fmt(f)
             }
         }
     }

@@ -397,3 +397,53 @@ async fn a_source_with_a_bad_name_or_bad_rules_is_a_clear_error() {
     let error = start(Troupe::builder().source_with("a", source(), rules)).await;
     assert!(error.starts_with("discovery.a.rules.emptyAnswers: "), "{error}");
 }
+
+#[tokio::test]
+async fn a_server_for_which_there_was_no_room_joins_when_the_limit_is_raised() {
+    let (server, directory) = (scripted().await, ScriptedSource::new());
+    let mut settings = prompt();
+    settings.limits.servers_max = 2;
+    let builder = Troupe::builder().settings(settings.clone()).source("directory", directory.clone());
+    let troupe = builder.server(replica("x", &server)).start().await.unwrap();
+    let mut events = troupe.events();
+    directory.answer([replica("a", &server), replica("b", &server)]);
+    event(&mut events, |event| matches!(event, Event::RecordSkipped { .. })).await;
+    plays(&troupe, &["a", "x"]).await;
+    let mut file = ConfigFile::parse("{\"mcpServers\": {}}").unwrap();
+    file.servers = vec![replica("x", &server)];
+    file.settings = settings;
+    file.settings.limits.servers_max = 10;
+    let applied = troupe.apply(file).await.unwrap();
+    assert_eq!(applied.settings, ["troupe.limits.serversMax"]);
+    let answers = directory.answers();
+    directory.answer([replica("a", &server), replica("b", &server)]);
+    while directory.answers() == answers {
+        tokio::task::yield_now().await;
+    }
+    let waited = tokio::time::timeout(Duration::from_secs(10), plays(&troupe, &["a", "b", "x"])).await;
+    assert!(waited.is_ok(), "{:?} play: b has not joined, and the limit is 10", playing(&troupe));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_server_that_plays_and_is_named_stays_when_the_source_names_more_than_there_is_room_for() {
+    let (server, directory) = (scripted().await, ScriptedSource::new());
+    let mut settings = prompt();
+    settings.limits.servers_max = 2;
+    directory.answer([replica("b", &server), replica("c", &server)]);
+    let builder = Troupe::builder().settings(settings).source("directory", directory.clone());
+    let troupe = builder.start().await.unwrap();
+    plays(&troupe, &["b", "c"]).await;
+    let (mut events, mut other_events) = (troupe.events(), troupe.events());
+    directory.answer([replica("a", &server), replica("b", &server), replica("c", &server)]);
+    let told = event(&mut events, |event| {
+        matches!(event, Event::ServerWithdrawn { .. } | Event::ServerDiscovered { .. })
+    });
+    let skipped = event(&mut other_events, |event| matches!(event, Event::RecordSkipped { .. }));
+    tokio::select! { biased;
+        told = told => panic!("{told:?}"),
+        _ = skipped => {}
+    }
+    assert_eq!(playing(&troupe), ["b", "c"]);
+    end(troupe).await;
+}

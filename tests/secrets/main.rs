@@ -178,3 +178,114 @@ async fn a_child_that_tells_its_variables_on_stdout_or_in_its_answers_is_told_wi
         assert!(!output.contains(SECRET) && !output.contains(&handed_on), "{output}");
     }
 }
+
+/// The token of a provider: long enough to be masked.
+const LENT: &str = "lent-s3cr3t-token";
+
+struct Lending;
+
+impl TokenProvider for Lending {
+    fn token(&self, _: TokenNeed) -> BoxFuture<'_, Result<Token, TokenError>> {
+        Box::pin(async { Ok(Token::new(LENT)) })
+    }
+}
+
+/// A server that says the token that it was shown, in place of what it was asked for.
+async fn telling(text: impl Fn(&str) -> String + Send + Sync + 'static) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let text = std::sync::Arc::new(text);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let text = text.clone();
+            tokio::spawn(async move {
+                let mut read = Vec::new();
+                let mut piece = [0; 4096];
+                loop {
+                    let n = stream.read(&mut piece).await.unwrap_or(0);
+                    if n == 0 {
+                        return;
+                    }
+                    read.extend_from_slice(&piece[..n]);
+                    let all = String::from_utf8_lossy(&read).into_owned();
+                    let Some((head, body)) = all.split_once("\r\n\r\n") else { continue };
+                    let value = |name: &str| {
+                        let line = head.lines().find(|line| line.to_lowercase().starts_with(name));
+                        line.and_then(|line| line.split_once(": ")).map(|(_, value)| value.to_owned())
+                    };
+                    let length = value("content-length:").and_then(|n| n.parse().ok()).unwrap_or(0usize);
+                    if body.len() < length {
+                        continue;
+                    }
+                    let shown = value("authorization:").unwrap_or_default();
+                    let asked: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+                    let answer = serde_json::json!({"jsonrpc": "2.0", "id": asked["id"], "error": {
+                        "code": -32000, "message": text(&shown)}});
+                    let answer = answer.to_string();
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
+                        answer.len()
+                    );
+                    let _ = stream.write_all(head.as_bytes()).await;
+                    read.clear();
+                }
+            });
+        }
+    });
+    url
+}
+
+async fn what_is_told(server: Server) -> String {
+    let (log, logged) = mpsc::channel();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || Log(log.clone())).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let id = server.id().to_owned();
+    let troupe = common::start([server]).await;
+    while troupe.servers().iter().all(|info| info.reason.is_none()) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let error = troupe.call(Call::tool(format!("{id}/x"))).await.unwrap_err();
+    let told = format!("{error} {error:?} {:?}", troupe.servers());
+    end(troupe).await;
+    let lines: Vec<u8> = logged.try_iter().flatten().collect();
+    told + &String::from_utf8_lossy(&lines)
+}
+
+#[tokio::test]
+async fn a_server_that_tells_its_fixed_bearer_is_told_without_it() {
+    let url = telling(|shown| format!("no such token: {shown}")).await;
+    let told = what_is_told(Server::http("s", url).bearer(LENT)).await;
+    assert!(told.contains("no such token") && !told.contains(LENT), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_that_tells_a_providers_token_is_told_without_it() {
+    let url = telling(|shown| format!("no such token: {shown}")).await;
+    let told = what_is_told(Server::http("s", url).tokens(Lending)).await;
+    assert!(told.contains("no such token") && !told.contains(LENT), "{told}");
+}
+
+#[tokio::test]
+async fn of_a_refusal_that_is_cut_in_a_long_token_no_part_of_it_is_told() {
+    // As long as tokens of large authorization servers are.
+    let token: String = std::iter::repeat_n("Q7391S3CRET4602Z", 100).collect();
+    let url = telling(|shown| format!("no such token: {shown}")).await;
+    let told = what_is_told(Server::http("s", url).bearer(token)).await;
+    assert!(!told.contains("Q7391S3CRET4602Z"), "{told}");
+}
+
+#[tokio::test]
+async fn of_a_list_that_fails_and_is_cut_in_a_long_token_no_part_of_it_is_told() {
+    let token: String = std::iter::repeat_n("Q7391S3CRET4602Z", 100).collect();
+    let script = r#"while read line; do id=$(echo "$line" | sed 's/.*"id":\([0-9]*\).*/\1/');
+        case "$line" in
+        *initialize\"*) echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{\"tools\":{}},\"serverInfo\":{\"name\":\"x\",\"version\":\"1\"}}}";;
+        *tools/list*) echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"error\":{\"code\":-32000,\"message\":\"no such token: $TOKEN\"}}";;
+        *notifications*) ;;
+        *) echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"error\":{\"code\":-32601,\"message\":\"no\"}}";;
+        esac; done"#;
+    let told = what_is_told(Server::stdio("s", "sh", ["-c", script]).env("TOKEN", token)).await;
+    assert!(told.contains("no such token"), "{told}");
+    assert!(!told.contains("Q7391S3CRET4602Z"), "{told}");
+}

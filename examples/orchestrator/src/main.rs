@@ -330,6 +330,9 @@ const MISUSED: u8 = 2;
 /// The tool answered with an error of its own.
 const TOOL_ERROR: u8 = 3;
 
+/// How long the tasks of a command that was ended may take to be dropped.
+const RUNTIME_END_WAIT: Duration = Duration::from_millis(500);
+
 /// What logs upgrade requests whole, tokens and all, stays below that, whatever the environment asks for.
 const UPGRADE_REQUESTS: &str = "tungstenite::handshake::client=debug";
 
@@ -384,10 +387,12 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_multi_thread()
     };
     match builder.enable_all().build() {
-        Ok(runtime) => match runtime.block_on(run(cli.command.unwrap_or(Command::Tour))) {
-            0 if output::is_lost() => ExitCode::from(FAILED),
-            code => ExitCode::from(code),
-        },
+        Ok(runtime) => {
+            let code = runtime.block_on(run(cli.command.unwrap_or(Command::Tour)));
+            // What is left of the troupe is dropped, which kills its processes; a thread that reads stdin or keys is left alone.
+            runtime.shutdown_timeout(RUNTIME_END_WAIT);
+            ExitCode::from(if code == 0 && output::is_lost() { FAILED } else { code })
+        }
         Err(error) => {
             note!("no runtime: {error}");
             ExitCode::from(FAILED)
@@ -410,6 +415,14 @@ async fn run(command: Command) -> u8 {
         Command::Load(ref args) => Stop::listen(!args.reload),
         _ => Stop::listen(true),
     };
+    // Who asks twice does not want to wait for anything.
+    tokio::select! { biased;
+        code = stop.asked_twice() => code,
+        code = carry_out(command, &stop) => code,
+    }
+}
+
+async fn carry_out(command: Command, stop: &Stop) -> u8 {
     match command {
         Command::Tour => match stop.unless(tour::play()).await {
             Ok(Ok(())) => 0,
@@ -419,17 +432,17 @@ async fn run(command: Command) -> u8 {
             }
             Err(code) => code,
         },
-        Command::Tools(args) => tools(&args, &stop).await,
-        Command::Pin(args) => pin(&args, &stop).await,
+        Command::Tools(args) => tools(&args, stop).await,
+        Command::Pin(args) => pin(&args, stop).await,
         Command::Check(_)
         | Command::Import(_)
         | Command::Schema
         | Command::Completions(_)
         | Command::Man(_) => 0,
-        Command::Call(args) => call(&args, &stop).await,
-        Command::Load(args) => load::run(&args, &stop).await,
-        Command::Watch(args) => watch::run(&args, &stop).await,
-        Command::Announce(args) => announce::run(&args, &stop).await,
+        Command::Call(args) => call(&args, stop).await,
+        Command::Load(args) => load::run(&args, stop).await,
+        Command::Watch(args) => watch::run(&args, stop).await,
+        Command::Announce(args) => announce::run(&args, stop).await,
     }
 }
 

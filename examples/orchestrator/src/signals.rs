@@ -12,35 +12,37 @@ const HUNG_UP: u8 = 129;
 
 /// Tells whether the command was asked to end, and with which exit code it does.
 #[derive(Clone)]
-pub struct Stop(watch::Receiver<Option<u8>>);
+pub struct Stop {
+    asked: watch::Receiver<Option<u8>>,
+    twice: watch::Receiver<Option<u8>>,
+}
 
 impl Stop {
     /// Listens from now on. To be called within the runtime. To some commands a hangup means something else.
     pub fn listen(hangup_ends: bool) -> Self {
-        let (asked, stop) = watch::channel(None);
+        let (asked, once) = watch::channel(None);
+        let (asked_again, twice) = watch::channel(None);
         tokio::spawn(async move {
             let mut signals = Signals::listen(hangup_ends);
             asked.send_replace(Some(signals.next().await));
-            // Who asks twice does not want to wait for anything.
-            let code = signals.next().await;
-            std::process::exit(code.into());
+            asked_again.send_replace(Some(signals.next().await));
         });
-        Self(stop)
+        Self { asked: once, twice }
     }
 
     /// Waits until the command is asked to end. Returns its exit code.
     pub async fn asked(&self) -> u8 {
-        let mut stop = self.0.clone();
-        match stop.wait_for(Option::is_some).await.map(|code| *code) {
-            Ok(Some(code)) => code,
-            // Nobody listens any more: the runtime is ending.
-            Ok(None) | Err(_) => std::future::pending().await,
-        }
+        first(self.asked.clone()).await
+    }
+
+    /// The same where it was asked twice.
+    pub async fn asked_twice(&self) -> u8 {
+        first(self.twice.clone()).await
     }
 
     /// The exit code, if the command was asked to end.
     pub fn code(&self) -> Option<u8> {
-        *self.0.borrow()
+        *self.asked.borrow()
     }
 
     /// Does some work, unless the command is asked to end meanwhile: then the work is dropped.
@@ -49,6 +51,15 @@ impl Stop {
             code = self.asked() => Err(code),
             done = work => Ok(done),
         }
+    }
+}
+
+/// Waits until there is a code.
+async fn first(mut asked: watch::Receiver<Option<u8>>) -> u8 {
+    match asked.wait_for(Option::is_some).await.map(|code| *code) {
+        Ok(Some(code)) => code,
+        // Nobody listens any more: the runtime is ending.
+        Ok(None) | Err(_) => std::future::pending().await,
     }
 }
 

@@ -176,8 +176,14 @@ impl RegistryState {
                 *present = order;
                 return self.rests(server, order);
             }
-            // Nothing of it is left, or the root knows that it leaves.
-            Phase::Ended | Phase::Leaving(_) => return self.rests(server, order),
+            // It does not begin again by another description either, before it is resumed.
+            Phase::Ended => {
+                member.phase = Phase::Paused { actor: None, order };
+                self.offers_changed = true;
+                self.rests(server, order);
+            }
+            // The root knows that it leaves.
+            Phase::Leaving(_) => return self.rests(server, order),
         }
         let Some(member) = self.members.get(server) else { return };
         let status = if member.actor().is_some() { ServerStatus::Draining } else { ServerStatus::Stopped };

@@ -204,6 +204,7 @@ impl RootState {
             return;
         }
         let rules = settings.cache != self.settings.cache;
+        let room = settings.limits.servers_max > self.settings.limits.servers_max;
         let strategy = (settings.strategy != self.settings.strategy).then(|| settings.strategy.clone());
         self.settings = Arc::new(settings);
         self.cast.context.settings = self.settings.clone();
@@ -214,6 +215,9 @@ impl RootState {
         // Deadlines are among what it tells.
         self.caching = Caching::new(&self.settings, self.roster.subscribe());
         self.publish();
+        if room {
+            self.try_unplaced();
+        }
         if rules {
             let _ = self.cast.cache.cast(CacheMsg::Rules);
         }

@@ -331,6 +331,13 @@ impl RootState {
         }
     }
 
+    /// There may be room for each that has found none: of those for whom there is none again, each is told once more.
+    pub(super) fn try_unplaced(&mut self) {
+        for server in std::mem::take(&mut self.sources.unplaced) {
+            self.reconcile(&server);
+        }
+    }
+
     /// Does what has to happen to one server by what the sources say and what plays.
     pub(super) fn reconcile(&mut self, server: &ServerId) {
         let Ending::No = self.ending else { return };

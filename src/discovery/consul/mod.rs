@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use ::http::Method;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use self::http::{Agent, Response, STEP_TIMEOUT};
@@ -171,12 +172,12 @@ impl Watch for ConsulWatch {
             if header(&response, "x-consul-knownleader") == Some("false") {
                 return Err(SourceError::Unavailable("the agent knows no leader".to_owned()));
             }
-            let instances: Vec<Instance> = serde_json::from_slice(&response.body)
+            let written: Vec<&RawValue> = serde_json::from_slice(&response.body)
                 .map_err(|error| SourceError::Unintelligible(shown::words(&error)))?;
-            if instances.is_empty() {
+            if written.is_empty() {
                 self.source.empty_is_true(&agent, &response).await?;
             }
-            let mut answer = self.source.answer(instances);
+            let mut answer = self.source.answer_of(&written);
             if filtered(&response) {
                 answer.partial = true;
                 answer.skipped.push(Skipped {
@@ -209,6 +210,20 @@ fn number(response: &Response, name: &str) -> Option<u64> {
 struct Instance {
     node: Node,
     service: Service,
+}
+
+/// What names an instance of which the rest cannot be read.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Named {
+    node: Node,
+    service: NamedService,
+}
+
+#[derive(Deserialize)]
+struct NamedService {
+    #[serde(rename = "ID")]
+    id: String,
 }
 
 #[derive(Deserialize)]
@@ -272,6 +287,28 @@ impl ConsulSource {
         }
     }
 
+    /// The same of instances as they are written: one that cannot be read costs itself alone.
+    fn answer_of(&self, written: &[&RawValue]) -> Answer {
+        let (mut instances, mut skipped) = (Vec::with_capacity(written.len()), Vec::new());
+        for written in written {
+            match serde_json::from_str::<Instance>(written.get()) {
+                Ok(instance) => instances.push(instance),
+                Err(error) => {
+                    let named = serde_json::from_str::<Named>(written.get()).ok();
+                    let id = named.map(|Named { node, service }| self.id(&service.id, &node.node));
+                    skipped.push(Skipped {
+                        server: id.as_deref().and_then(|id| ServerId::new(id).ok()),
+                        record: id.unwrap_or_else(|| self.service.clone()),
+                        reason: shown::words(&error),
+                    });
+                }
+            }
+        }
+        let mut answer = self.answer(instances);
+        answer.skipped.append(&mut skipped);
+        answer
+    }
+
     fn answer(&self, instances: Vec<Instance>) -> Answer {
         let mut answer = Answer::of(
             Vec::<crate::Server>::new(),
@@ -279,7 +316,7 @@ impl ConsulSource {
         );
         let heaviest = instances.iter().map(|instance| instance.service.passing()).max().unwrap_or(1);
         for instance in instances {
-            let id = self.id(&instance);
+            let id = self.id(&instance.service.id, &instance.node.node);
             let weight = scaled(instance.service.passing(), heaviest);
             let found = record(instance, weight).and_then(|record| {
                 let group = Record { group: Some(fitted_id(&self.service)), ..Record::default() };
@@ -298,9 +335,8 @@ impl ConsulSource {
     }
 
     /// The id of an instance: its own. Where it has none but the service's name, which is so on each node, its node's beside.
-    fn id(&self, instance: &Instance) -> String {
-        let id = &instance.service.id;
-        fitted_id(&if *id == self.service { format!("{id}.{}", instance.node.node) } else { id.clone() })
+    fn id(&self, id: &str, node: &str) -> String {
+        fitted_id(&if *id == self.service { format!("{id}.{node}") } else { id.to_owned() })
     }
 }
 
@@ -408,5 +444,34 @@ mod tests {
         let source = ConsulSource::new("http://h", "a b/c").datacenter("x&y").tag("é");
         assert_eq!(source.question(0), "/v1/health/service/a%20b%2Fc?passing=1&dc=x%26y&tag=%C3%A9");
         assert!(source.question(7).contains("&index=7&wait=60s"));
+    }
+
+    #[tokio::test]
+    async fn one_instance_with_an_odd_port_costs_itself_alone() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let instance = |id: &str, port: i64| {
+            format!(
+                r#"{{"Node":{{"Node":"n","Address":"10.0.0.1"}},"Service":{{"ID":"{id}","Port":{port}}}}}"#
+            )
+        };
+        let body = format!("[{},{}]", instance("good", 3000), instance("odd", 70000));
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut piece = [0; 4096];
+            let _ = stream.read(&mut piece).await;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nx-consul-index: 7\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(head.as_bytes()).await;
+            let _ = stream.read(&mut piece).await;
+        });
+        let mut watch = ConsulSource::new(url, "files").watch();
+        let answer = watch.next().await.map_err(|error| error.to_string());
+        let answer = answer.expect("the good one is told");
+        assert_eq!(answer.servers.iter().map(|found| found.server.id()).collect::<Vec<_>>(), ["good"]);
+        assert_eq!(answer.skipped.len(), 1);
     }
 }

@@ -184,7 +184,11 @@ impl Connector for HttpConnector {
     }
 
     fn redact(&self, text: String) -> String {
-        self.mask.text(text)
+        let text = self.mask.text(text);
+        match &self.clients.tokens {
+            Some(tokens) => tokens.redact(text),
+            None => text,
+        }
     }
 
     fn mirrors(&self) -> bool {

@@ -291,7 +291,11 @@ impl Connector for WebSocketConnector {
     }
 
     fn redact(&self, text: String) -> String {
-        self.mask.text(text)
+        let text = self.mask.text(text);
+        match &self.tokens {
+            Some(tokens) => tokens.redact(text),
+            None => text,
+        }
     }
 
     fn endpoint(&self) -> String {

@@ -133,6 +133,9 @@ impl WatchArgs {
     }
 }
 
+/// How long the screen may take to give the terminal back.
+const SCREEN_END_WAIT: Duration = Duration::from_secs(1);
+
 /// A troupe, and what has been heard of it.
 struct Watched {
     title: String,
@@ -215,7 +218,11 @@ impl Watched {
         drop(newest);
         let left = match left {
             Some(left) => left,
-            None => screen.await,
+            // Where the terminal is gone, what reads its keys may never end.
+            None => match tokio::time::timeout(SCREEN_END_WAIT, &mut screen).await {
+                Ok(left) => left,
+                Err(_) => return Ok(()),
+            },
         };
         match left {
             Ok(shown) => shown.map_err(ScreenError::Unusable),
