@@ -431,10 +431,11 @@ impl WrittenServer {
             (None, Some(url), None) if url.starts_with("ws://") || url.starts_with("wss://") => {
                 Kind::WebSocket
             }
+            (None, Some(url), None) if url.trim() != url => {
+                return Err(ConfigError::new(at("url"), "begins or ends with a blank: take it out"));
+            }
             (None, Some(url), None) if Self::is_of_no_kind(url) => {
-                let reason =
-                    if url.trim() == url { NO_SCHEME } else { "begins or ends with a blank: take it out" };
-                return Err(ConfigError::new(at("url"), reason));
+                return Err(ConfigError::new(at("url"), NO_SCHEME));
             }
             (None, Some(_), None) => Kind::Http,
             (None, None, Some(_)) => Kind::Stdio,

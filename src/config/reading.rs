@@ -593,6 +593,11 @@ impl Reader<'_> {
             }
         }
         if let Some(Value::String(command)) = value.get("command")
+            && command.trim() != command
+        {
+            let error = ConfigError::new("command", "begins or ends with a blank");
+            warnings.push((error, Some("take it out".to_owned())));
+        } else if let Some(Value::String(command)) = value.get("command")
             && command.contains(char::is_whitespace)
             && !std::path::Path::new(command).exists()
         {

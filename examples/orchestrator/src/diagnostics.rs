@@ -8,14 +8,14 @@ use mcp_troupe::{ConfigFile, Diagnostic, Severity};
 use crate::MISUSED;
 use crate::configuration::{is_stream, name, text_of, variables};
 use crate::output::{note, say};
+use crate::waiting;
 
 /// The width of a page where there is no terminal.
 const WIDTH: usize = 80;
 
 /// Tells each of them on stderr.
 pub fn tell<'d>(path: &Path, found: impl IntoIterator<Item = &'d Diagnostic>) {
-    let terminal = std::io::stderr().is_terminal().then(ratatui::crossterm::terminal::size);
-    let width = terminal.and_then(Result::ok).map_or(WIDTH, |(columns, _)| usize::from(columns));
+    let width = if std::io::stderr().is_terminal() { waiting::width() } else { WIDTH };
     for found in found {
         note!("{}", found.render(name(path), width));
     }

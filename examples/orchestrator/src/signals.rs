@@ -25,6 +25,8 @@ impl Stop {
         tokio::spawn(async move {
             let mut signals = Signals::listen(hangup_ends);
             asked.send_replace(Some(signals.next().await));
+            // The end of one terminal is told more than once, by the shell and by the system.
+            signals.hang_up_no_more();
             asked_again.send_replace(Some(signals.next().await));
         });
         Self { asked: once, twice }
@@ -93,8 +95,14 @@ impl Signals {
 
         let [interrupt, terminate] =
             [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
-        let hangup = hangup_ends.then(|| signal(SignalKind::hangup()).ok()).flatten();
+        let hangup =
+            (hangup_ends && !is_hangup_ignored()).then(|| signal(SignalKind::hangup()).ok()).flatten();
         Self { interrupt, terminate, hangup }
+    }
+
+    /// From now on a hangup ends nothing.
+    fn hang_up_no_more(&mut self) {
+        self.hangup = None;
     }
 
     async fn next(&mut self) -> u8 {
@@ -112,6 +120,14 @@ impl Signals {
     }
 }
 
+/// Whether whoever started this program wants it to go on without its terminal, as `nohup` does. Seen where the system tells it.
+#[cfg(unix)]
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
 #[cfg(not(unix))]
 struct Signals;
 
@@ -120,6 +136,8 @@ impl Signals {
     fn listen(_: bool) -> Self {
         Self
     }
+
+    fn hang_up_no_more(&mut self) {}
 
     async fn next(&mut self) -> u8 {
         match tokio::signal::ctrl_c().await {

@@ -123,7 +123,9 @@ impl Drop for Line {
 
 /// The width of the terminal.
 pub fn width() -> usize {
-    ratatui::crossterm::terminal::size().map_or(USUAL_WIDTH, |(columns, _)| columns.into())
+    // One whose size nobody has set says that it has no columns.
+    let size = ratatui::crossterm::terminal::size().ok().filter(|(columns, _)| *columns > 0);
+    size.map_or(USUAL_WIDTH, |(columns, _)| columns.into())
 }
 
 /// Servers that have neither answered nor failed, and what is known of that.

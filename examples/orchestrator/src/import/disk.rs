@@ -74,7 +74,9 @@ pub fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
             return Err(io::Error::other("it is no regular file"));
         }
         Ok(real) if force => real,
-        Ok(_) | Err(_) => path.to_owned(),
+        Ok(_) => path.to_owned(),
+        Err(error) if std::fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink()) => return Err(error),
+        Err(_) => path.to_owned(),
     };
     let path = real.as_path();
     let folder = folder_of(path);

@@ -129,7 +129,8 @@ pub async fn during<T>(troupe: &Troupe, config: &Path, work: impl Future<Output 
 impl WatchArgs {
     fn columns(&self) -> u16 {
         let of_terminal = || std::io::stdout().is_terminal().then(ratatui::crossterm::terminal::size)?.ok();
-        self.width.or_else(|| of_terminal().map(|(columns, _)| columns)).unwrap_or(USUAL_WIDTH)
+        let columns = || of_terminal().map(|(columns, _)| columns).filter(|columns| *columns > 0);
+        self.width.or_else(columns).unwrap_or(USUAL_WIDTH)
     }
 }
 

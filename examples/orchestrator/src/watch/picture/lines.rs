@@ -222,7 +222,7 @@ pub fn keys_of_legend() -> Line<'static> {
 
 /// What the words and figures of the picture mean, and what the keys do.
 pub fn legend() -> Vec<Line<'static>> {
-    const LEGEND: [(&str, &str); 18] = [
+    const LEGEND: [(&str, &str); 17] = [
         ("status", "connecting · ready · disconnected, and tried again by itself"),
         ("", "idle, and started by the next call · restarting · draining · stopped"),
         ("", "quarantined, after many crashes"),
@@ -239,8 +239,7 @@ pub fn legend() -> Vec<Line<'static>> {
         ("bound", "keys of affinity that are tied to a server"),
         ("p50 p99", "half of the answers, and 99 of 100, were at least as fast"),
         ("mean", "what an answer took on average: a few slow ones raise it, and no p50"),
-        ("keys", "q, Ctrl-C: leave · ?, h: this page · arrows, j, k, PgUp, PgDn, space,"),
-        ("", "Home, End: other lines of the tree"),
+        ("keys", "q: leave · ?: this page · arrows, PgUp, PgDn, Home, End: other lines"),
     ];
     let line = |(word, means): (&'static str, &'static str)| {
         Line::from(vec![Span::styled(format!("  {word:<9}"), Style::new().bold()), Span::raw(means)])
