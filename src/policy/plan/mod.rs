@@ -15,9 +15,7 @@ mod references;
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde_json::Value;
-
-use self::references::Reference;
+use self::references::{Reference, Template};
 use crate::call::{Call, Reply};
 use crate::error::CallError;
 
@@ -222,7 +220,7 @@ struct Checked {
     name: String,
     call: Call,
     /// Its arguments, if they hold references.
-    template: Option<Value>,
+    template: Option<Template>,
     /// What it waits for.
     needs: BTreeSet<usize>,
     /// Those of them whose results it reads.
@@ -267,7 +265,7 @@ fn cycle(steps: &[Checked]) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use serde_json::Value;
-
 use super::references::{self, Unfilled};
 use super::{Checked, Plan, PlanError, PlanOutcome, StepOutcome, dependents};
 use crate::call::{Call, Reply};
 use crate::error::CallError;
+use crate::json::RawJson;
 
 /// A step under way.
 struct Step {
@@ -19,7 +18,7 @@ struct Step {
     /// How many that may still be made read its result.
     readers: usize,
     /// What they read.
-    result: Option<Value>,
+    result: Option<RawJson>,
     outcome: Option<StepOutcome>,
 }
 
@@ -102,7 +101,7 @@ impl Progress {
             Ok(reply) => {
                 if self.steps[place].readers > 0 {
                     // One that cannot be read has no values.
-                    self.steps[place].result = reply.raw().ok();
+                    self.steps[place].result = Some(reply.result.clone());
                 }
                 StepOutcome::Done(reply)
             }
@@ -159,7 +158,7 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::error::CallErrorKind;

@@ -1,8 +1,13 @@
 //! References to results inside a step's arguments: how they are written, found and filled in.
 
-use serde_json::{Map, Value};
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use crate::call::Call;
+use crate::json::RawJson;
 
 /// The key of a reference: the step whose result is taken.
 const FROM: &str = "$from";
@@ -12,6 +17,9 @@ const POINTER: &str = "pointer";
 
 /// The key of a value that is taken as it is written.
 const LITERAL: &str = "$literal";
+
+/// How deep arguments with references may nest: as deep as whatever reads them later takes JSON to be.
+const DEPTH_MAX: usize = 127;
 
 /// A value of an earlier result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,40 +44,124 @@ pub enum Unfilled {
     TooLarge,
 }
 
-/// What an object of the arguments is.
-enum Node<'a> {
-    Reference(Reference<'a>),
-    Literal(&'a Value),
-    Object,
+/// Arguments with references. All else is kept as it is written: a number may have more digits than any type here holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Template {
+    /// A value of an earlier result stands here.
+    Reference {
+        /// The step.
+        from: String,
+        /// A JSON Pointer into its result.
+        pointer: String,
+    },
+    /// This text.
+    Raw(String),
+    /// An object: keys as they are written, quotes and all.
+    Object(Vec<(String, Template)>),
+    /// A list.
+    List(Vec<Template>),
 }
 
-fn node(object: &Map<String, Value>) -> Result<Node<'_>, String> {
-    if let Some(from) = object.get(FROM) {
-        if let Some(other) = object.keys().find(|key| *key != FROM && *key != POINTER) {
-            return Err(format!(
-                "{other:?} stands beside {FROM:?}: a reference has only {POINTER:?} beside it; a value that has this key itself is \
-                 written {{{LITERAL:?}: …}}"
-            ));
+/// The entries of an object, in their order, their values unread.
+struct Entries<'j>(Vec<(&'j RawValue, &'j RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Entries<'de>, M::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
         }
-        let from = from.as_str().ok_or_else(|| format!("{FROM:?} must be the name of a step, not {from}"))?;
-        let pointer = match object.get(POINTER) {
-            None => "",
-            Some(Value::String(pointer)) => pointer,
-            Some(other) => return Err(format!("{POINTER:?} must be a JSON Pointer, not {other}")),
-        };
-        if !pointer.is_empty() && !pointer.starts_with('/') {
-            return Err(format!("{pointer:?} is no JSON Pointer: one that is not empty begins with '/'"));
-        }
-        let mut escapes = pointer.split('~').skip(1);
-        if escapes.any(|rest| !rest.starts_with(['0', '1'])) {
-            return Err(format!("{pointer:?} is no JSON Pointer: after '~' stands 0 or 1"));
-        }
-        return Ok(Node::Reference(Reference { from, pointer }));
+        deserializer.deserialize_map(Reader)
     }
-    match object.get(LITERAL) {
-        Some(_) if object.len() > 1 => Err(format!("{LITERAL:?} must stand alone in its object")),
-        Some(literal) => Ok(Node::Literal(literal)),
-        None => Ok(Node::Object),
+}
+
+fn unreadable(error: &serde_json::Error) -> String {
+    format!("the arguments cannot be read: {error}")
+}
+
+fn text_of(raw: &RawValue) -> Option<String> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+impl Template {
+    /// Reads a value, and whether there is a reference or a literal in it.
+    fn read(raw: &RawValue, depth: usize, found: &mut bool) -> Result<Self, String> {
+        let text = raw.get();
+        if depth > DEPTH_MAX {
+            return Err(format!("the arguments nest deeper than {DEPTH_MAX}"));
+        }
+        match text.as_bytes().first() {
+            Some(b'{') => {
+                let Entries(entries) = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
+                Self::of_object(&entries, depth, found)
+            }
+            Some(b'[') => {
+                let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
+                let items = items.into_iter().map(|item| Self::read(item, depth + 1, found));
+                items.collect::<Result<_, _>>().map(Self::List)
+            }
+            _ => Ok(Self::Raw(text.to_owned())),
+        }
+    }
+
+    fn of_object(entries: &[(&RawValue, &RawValue)], depth: usize, found: &mut bool) -> Result<Self, String> {
+        let named = |name: &str| {
+            // Of a key that stands twice the last counts.
+            let mut same =
+                entries.iter().rev().filter(|(key, _)| text_of(key).is_some_and(|key| key == name));
+            same.next().map(|(_, value)| *value)
+        };
+        if let Some(from) = named(FROM) {
+            let other =
+                entries.iter().filter_map(|(key, _)| text_of(key)).find(|key| key != FROM && key != POINTER);
+            if let Some(other) = other {
+                return Err(format!(
+                    "{other:?} stands beside {FROM:?}: a reference has only {POINTER:?} beside it; a value that has this key itself is \
+                     written {{{LITERAL:?}: …}}"
+                ));
+            }
+            let from = text_of(from)
+                .ok_or_else(|| format!("{FROM:?} must be the name of a step, not {}", from.get()))?;
+            let pointer = match named(POINTER) {
+                None => String::new(),
+                Some(pointer) => text_of(pointer)
+                    .ok_or_else(|| format!("{POINTER:?} must be a JSON Pointer, not {}", pointer.get()))?,
+            };
+            if !pointer.is_empty() && !pointer.starts_with('/') {
+                return Err(format!("{pointer:?} is no JSON Pointer: one that is not empty begins with '/'"));
+            }
+            let mut escapes = pointer.split('~').skip(1);
+            if escapes.any(|rest| !rest.starts_with(['0', '1'])) {
+                return Err(format!("{pointer:?} is no JSON Pointer: after '~' stands 0 or 1"));
+            }
+            *found = true;
+            return Ok(Self::Reference { from, pointer });
+        }
+        match named(LITERAL) {
+            Some(_) if entries.len() > 1 => Err(format!("{LITERAL:?} must stand alone in its object")),
+            Some(literal) => {
+                *found = true;
+                Ok(Self::Raw(literal.get().to_owned()))
+            }
+            None => {
+                let read = |(key, value): &(&RawValue, &RawValue)| {
+                    Ok((key.get().to_owned(), Self::read(value, depth + 1, found)?))
+                };
+                entries.iter().map(read).collect::<Result<_, String>>().map(Self::Object)
+            }
+        }
     }
 }
 
@@ -77,48 +169,54 @@ fn node(object: &Map<String, Value>) -> Result<Node<'_>, String> {
 ///
 /// # Errors
 /// What is wrong with them.
-pub fn template(call: &Call) -> Result<Option<Value>, String> {
+pub fn template(call: &Call) -> Result<Option<Template>, String> {
     let Some(args) = call.args.as_ref().map_err(String::clone)? else { return Ok(None) };
     let text = args.as_str();
     // A key may be written with escapes.
     if !text.contains('$') && !text.contains("\\u") {
         return Ok(None);
     }
-    let value: Value = args.parse().map_err(|error| format!("the arguments cannot be read: {error}"))?;
+    let raw: &RawValue = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
     let mut found = false;
-    check(&value, &mut found)?;
-    Ok(found.then_some(value))
+    let template = Template::read(raw, 0, &mut found)?;
+    Ok(found.then_some(template))
 }
 
-/// Looks at every node, and whether there is a reference or a literal.
-fn check(value: &Value, found: &mut bool) -> Result<(), String> {
-    match value {
-        Value::Object(object) => match node(object)? {
-            Node::Reference(_) | Node::Literal(_) => *found = true,
-            Node::Object => object.values().try_for_each(|value| check(value, found))?,
-        },
-        Value::Array(values) => values.iter().try_for_each(|value| check(value, found))?,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-    Ok(())
-}
-
-/// The references in a template that was checked.
-pub fn of(template: &Value) -> Vec<Reference<'_>> {
-    fn gather<'a>(value: &'a Value, found: &mut Vec<Reference<'a>>) {
-        match value {
-            Value::Object(object) => match node(object) {
-                Ok(Node::Reference(reference)) => found.push(reference),
-                Ok(Node::Object) => object.values().for_each(|value| gather(value, found)),
-                Ok(Node::Literal(_)) | Err(_) => {}
-            },
-            Value::Array(values) => values.iter().for_each(|value| gather(value, found)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+/// The references in a template.
+pub fn of(template: &Template) -> Vec<Reference<'_>> {
+    fn gather<'a>(template: &'a Template, found: &mut Vec<Reference<'a>>) {
+        match template {
+            Template::Reference { from, pointer } => found.push(Reference { from, pointer }),
+            Template::Object(entries) => entries.iter().for_each(|(_, template)| gather(template, found)),
+            Template::List(items) => items.iter().for_each(|template| gather(template, found)),
+            Template::Raw(_) => {}
         }
     }
     let mut found = Vec::new();
     gather(template, &mut found);
     found
+}
+
+/// The value at a JSON Pointer (RFC 6901), as it is written.
+fn at<'j>(json: &'j str, pointer: &str) -> Option<&'j str> {
+    let mut value: &RawValue = serde_json::from_str(json).ok()?;
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        value = match value.get().as_bytes().first()? {
+            b'{' => {
+                let Entries(entries) = serde_json::from_str(value.get()).ok()?;
+                entries.into_iter().rev().find(|(key, _)| text_of(key).is_some_and(|key| key == token))?.1
+            }
+            b'[' => {
+                let is_index = token == "0" || !token.starts_with(['0', '+']);
+                let index: usize = token.parse().ok().filter(|_| is_index)?;
+                let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+                items.get(index).copied()?
+            }
+            _ => return None,
+        };
+    }
+    Some(value.get())
 }
 
 /// Writes the arguments with each reference's value in its place, in at most `bytes_max` bytes. `result` gives the result of a
@@ -127,8 +225,8 @@ pub fn of(template: &Value) -> Vec<Reference<'_>> {
 /// # Errors
 /// A value that is not there, or arguments that grow too large.
 pub fn fill<'a>(
-    template: &Value,
-    result: &impl Fn(&str) -> Option<&'a Value>,
+    template: &Template,
+    result: &impl Fn(&str) -> Option<&'a RawJson>,
     bytes_max: usize,
 ) -> Result<String, Unfilled> {
     let mut text = String::new();
@@ -137,44 +235,39 @@ pub fn fill<'a>(
 }
 
 fn write<'a>(
-    value: &Value,
-    result: &impl Fn(&str) -> Option<&'a Value>,
+    template: &Template,
+    result: &impl Fn(&str) -> Option<&'a RawJson>,
     bytes_max: usize,
     text: &mut String,
 ) -> Result<(), Unfilled> {
-    match value {
-        Value::Object(object) => match node(object) {
-            Ok(Node::Reference(Reference { from, pointer })) => {
-                let missing = || Unfilled::Missing { from: from.to_owned(), pointer: pointer.to_owned() };
-                let found = result(from).and_then(|result| result.pointer(pointer)).ok_or_else(missing)?;
-                text.push_str(&found.to_string());
-            }
-            Ok(Node::Literal(literal)) => text.push_str(&literal.to_string()),
-            Ok(Node::Object) | Err(_) => {
-                text.push('{');
-                for (index, (key, value)) in object.iter().enumerate() {
-                    if index > 0 {
-                        text.push(',');
-                    }
-                    text.push_str(&Value::from(key.as_str()).to_string());
-                    text.push(':');
-                    write(value, result, bytes_max, text)?;
-                }
-                text.push('}');
-            }
-        },
-        Value::Array(values) => {
-            text.push('[');
-            for (index, value) in values.iter().enumerate() {
+    match template {
+        Template::Reference { from, pointer } => {
+            let missing = || Unfilled::Missing { from: from.clone(), pointer: pointer.clone() };
+            let found = result(from).and_then(|result| at(result.as_str(), pointer)).ok_or_else(missing)?;
+            text.push_str(found);
+        }
+        Template::Raw(raw) => text.push_str(raw),
+        Template::Object(entries) => {
+            text.push('{');
+            for (index, (key, template)) in entries.iter().enumerate() {
                 if index > 0 {
                     text.push(',');
                 }
-                write(value, result, bytes_max, text)?;
+                text.push_str(key);
+                text.push(':');
+                write(template, result, bytes_max, text)?;
+            }
+            text.push('}');
+        }
+        Template::List(items) => {
+            text.push('[');
+            for (index, template) in items.iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                write(template, result, bytes_max, text)?;
             }
             text.push(']');
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            text.push_str(&value.to_string());
         }
     }
     if text.len() > bytes_max { Err(Unfilled::TooLarge) } else { Ok(()) }
@@ -182,13 +275,14 @@ fn write<'a>(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn filled(args: Value, result: &Value) -> Result<Value, Unfilled> {
         let template = template(&Call::tool("t").args(args)).unwrap().unwrap();
-        let text = fill(&template, &|step| (step == "s").then_some(result), 1000)?;
+        let result = RawJson::from_value(result).unwrap();
+        let text = fill(&template, &|step| (step == "s").then_some(&result), 1000)?;
         Ok(serde_json::from_str(&text).unwrap())
     }
 
@@ -201,6 +295,45 @@ mod tests {
         let wanted = json!({
             "text": "x\"y", "null": null, "in": [{"deep": 18446744073709551615u64}], "all": result, "plain\n": 1});
         assert_eq!(filled(args, &result), Ok(wanted));
+    }
+
+    #[test]
+    fn numbers_arrive_as_they_were_written() {
+        let account = "123456789012345678901234567890";
+        let call = Call::tool("t")
+            .raw_args(format!(r#"{{"account": {account}, "to": {{"$from": "s", "pointer": "/ids/1"}}}}"#));
+        let template = template(&call).unwrap().unwrap();
+        let result = RawJson::from_text(format!(r#"{{"ids": [1, {account}.50]}}"#)).unwrap();
+        let text = fill(&template, &|_| Some(&result), 1000).unwrap();
+        assert_eq!(text, format!(r#"{{"account":{account},"to":{account}.50}}"#));
+    }
+
+    #[test]
+    fn arguments_that_nest_without_end_are_refused() {
+        let deep = |levels: usize| {
+            format!(r#"{{"x": {}{{"$from": "s"}}{}}}"#, "[".repeat(levels), "]".repeat(levels))
+        };
+        assert!(template(&Call::tool("t").raw_args(deep(DEPTH_MAX - 1))).unwrap().is_some());
+        assert!(template(&Call::tool("t").raw_args(deep(1 << 20))).unwrap_err().contains("deeper"));
+    }
+
+    #[test]
+    fn a_pointer_leads_where_rfc_6901_says() {
+        let json = r#"{"": 0, "a/b": 1, "m~n": 2, "l": [{"x": 3}, 4], "k": 5, "k": 6}"#;
+        for (pointer, value) in [
+            ("/", "0"),
+            ("/a~1b", "1"),
+            ("/m~0n", "2"),
+            ("/l/0/x", "3"),
+            ("/l/1", "4"),
+            ("/k", "6"),
+            ("", json),
+        ] {
+            assert_eq!(at(json, pointer), Some(value), "{pointer}");
+        }
+        for pointer in ["/l/01", "/l/+1", "/l/-", "/l/2", "/k/x", "/none", "/l/0/x/y"] {
+            assert_eq!(at(json, pointer), None, "{pointer}");
+        }
     }
 
     #[test]
