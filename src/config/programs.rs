@@ -34,6 +34,9 @@ pub(super) fn missing(server: &Server) -> Option<(ConfigError, Option<String>)> 
             format!("{name} cannot be executed"),
             "make it executable (chmod +x), or name what runs it as the command",
         ),
+        false if candidates.iter().any(|path| path.is_dir()) => {
+            (format!("{name} is a folder"), "name the program in it")
+        }
         false => (format!("there is no file {name}"), "build or install it, or write its whole path"),
     };
     Some((ConfigError::new("command", reason), Some(advice.to_owned())))

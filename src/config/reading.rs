@@ -51,6 +51,18 @@ const APART: [&str; 4] = [SCHEMA, INPUTS, DISCOVERY, TROUPE];
 const FORMER_KEYS: [(&str, &str); 2] =
     [("questionTimeout", "serverRequestTimeout"), ("limits.questionsMax", "limits.serverRequestsMax")];
 
+/// Puts what stands under a former key of the settings under the present one, unless something stands there.
+fn renamed(value: &mut Value, former: &str, now: &str) {
+    let (folder, former) = former.rsplit_once('.').unwrap_or(("", former));
+    let now = now.rsplit_once('.').map_or(now, |(_, key)| key);
+    let holder = if folder.is_empty() { Some(value) } else { value.get_mut(folder) };
+    if let Some(holder) = holder.and_then(Value::as_object_mut)
+        && let Some(said) = holder.remove(former)
+    {
+        holder.entry(now).or_insert(said);
+    }
+}
+
 /// The largest number that is told of a `timeout`: a day in milliseconds. What is larger is none.
 const TIMEOUT_TOLD_MAX: u64 = 100_000_000;
 
@@ -431,6 +443,7 @@ impl Reader<'_> {
                 let advice = Some(format!("write `{now}`: the former name holds for one more version"));
                 let span = root.find(&error.key, true);
                 self.find(Severity::Warning, span, None, error, advice);
+                renamed(&mut value, former, now);
             }
         }
         // Whether one mistake refuses the whole does not hang on another.

@@ -71,7 +71,7 @@ pub struct Settings {
     pub shutdown_drain: Duration,
     /// How long the host's handler may take for a question of a server's: 5 min, as somebody may have to be asked. The call
     /// that it belongs to has a deadline of its own.
-    #[serde(with = "duration::Text", alias = "questionTimeout")]
+    #[serde(with = "duration::Text")]
     pub server_request_timeout: Duration,
     /// Events that one subscriber may leave unread before it loses some and is told how many: 1,024.
     pub events_capacity: usize,
@@ -422,7 +422,6 @@ pub struct LimitSettings {
     /// Calls open at once, waiting and in flight: 100,000.
     pub open_calls_max: usize,
     /// Questions of servers that the host works on at once, for each connection: 16. More are refused.
-    #[serde(alias = "questionsMax")]
     pub server_requests_max: usize,
     /// How often one call may be made again with answers to what its result asks: 8. A thousand at most.
     pub rounds_max: u32,

@@ -173,6 +173,9 @@ fn unreadable(text: &str, error: &ParseError) -> Unreadable {
 fn no_value(found: &str) -> &'static str {
     let word = found.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     match word {
+        _ if found.starts_with(['“', '”', '„', '«', '»']) => {
+            "is no JSON: write straight quotes, as on a keyboard"
+        }
         _ if found.starts_with('#') => "is no JSON: comments begin with // here",
         _ if found.starts_with(';') => "is no JSON: a comma is expected in place of this ;",
         _ if word.eq_ignore_ascii_case("true") => "is no JSON: write true in small letters",
@@ -391,7 +394,7 @@ mod tests {
             ("{\"a\": False}", 6, "write false"),
             ("{\"a\": None}", 6, "write null"),
             ("{\"a\": [1; 2]}", 8, "in place of this ;"),
-            ("{\"a\": \"C:\\Users\"}", 6, "write \\\\ for each"),
+            ("{\"a\": \"C:\\Users\"}", 9, "write \\\\ for each"),
             ("{\"a\": 1, # s3cret\n}", 9, "begin with //"),
         ] {
             let Unreadable { span, reason } = read(text).unwrap_err();

@@ -47,7 +47,7 @@ impl Absent {
         );
         let named = chosen
             .or_else(|| tool.split_once('/').or_else(|| tool.split_once("__")).map(|(group, _)| group))?;
-        if !unknown {
+        if !unknown || named.is_empty() {
             return None;
         }
         if let Some(reason) = self.left_out.get(named) {

@@ -109,7 +109,7 @@ pub fn text_of(path: &Path) -> Result<String, String> {
     let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     String::from_utf8(bytes).map_err(|_| match utf16 {
         true => format!("{shown}: it is written in UTF-16: save it as UTF-8"),
-        false => format!("{shown}: it is no text in UTF-8"),
+        false => format!("{shown}: it is no text in UTF-8: save it as UTF-8"),
     })
 }
 

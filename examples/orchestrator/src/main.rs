@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use futures_util::FutureExt;
 use mcp_troupe::{
@@ -309,18 +310,17 @@ struct CallArgs {
     #[arg(long)]
     progress: bool,
     /// Ask the server to log about the call from this level on; the same as --progress besides.
-    #[arg(long, value_parser = level)]
+    #[arg(long, value_parser = levels())]
     log_level: Option<LogLevel>,
     /// Exit with 0 also where the tool reports an error of its own (isError).
     #[arg(long)]
     allow_tool_error: bool,
 }
 
-fn level(name: &str) -> Result<LogLevel, String> {
-    LogLevel::named(name).ok_or_else(|| {
-        let names = LogLevel::ALL.map(LogLevel::name);
-        format!("no such level: name one of {}", names.join(", "))
-    })
+/// The levels by their names, which are told and completed.
+fn levels() -> impl TypedValueParser<Value = LogLevel> {
+    let names = PossibleValuesParser::new(LogLevel::ALL.map(LogLevel::name));
+    names.try_map(|name| LogLevel::named(&name).ok_or("no such level"))
 }
 
 /// Calls did not succeed.
@@ -604,6 +604,9 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
     let settled = stop.unless(while_waiting(&troupe, troupe.settled_within(args.wait.wait))).await;
     let code = match settled {
         Ok(missing) if missing.is_empty() => {
+            if troupe.tools().is_empty() {
+                note!("{}: no server offers a tool", configuration::name(path).display());
+            }
             output::json(&troupe.pins().await);
             0
         }

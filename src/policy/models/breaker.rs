@@ -189,11 +189,12 @@ impl Record {
         }
     }
 
-    fn failed(&mut self) {
+    /// A failure; of a link that was lost, or of a call.
+    fn failed(&mut self, link: bool) {
         self.outcomes.push(Outcome { at: self.now, failed: true, slow: false });
         match self.state {
             Now::Closed { .. } => self.judge(),
-            Now::HalfOpen => self.trip(self.only_links()),
+            Now::HalfOpen => self.trip(link && self.only_links()),
             Now::Open { .. } | Now::Forced => {}
         }
     }
@@ -246,9 +247,9 @@ impl Record {
             OutcomeClass::Success => self.succeeded(slow),
             OutcomeClass::Failure => {
                 self.row.push(false);
-                self.failed();
+                self.failed(false);
             }
-            OutcomeClass::Overload => self.failed(),
+            OutcomeClass::Overload => self.failed(false),
             OutcomeClass::Ignored => {}
         }
     }
@@ -324,7 +325,7 @@ impl ReferenceStateMachine for Record {
             Step::Record { permit, class, slow } => record.record(permit, class, slow),
             Step::LinkLost if matches!(record.state, Now::Closed { .. } | Now::HalfOpen) => {
                 record.row.push(true);
-                record.failed();
+                record.failed(true);
             }
             Step::LinkLost => {}
             Step::Reconnected => {

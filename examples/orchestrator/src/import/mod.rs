@@ -65,6 +65,9 @@ pub fn run(args: &ImportArgs) -> u8 {
     };
     let output = args.output.as_deref().filter(|output| *output != Path::new("-"));
     if let Some(output) = output.filter(|_| !args.dry_run) {
+        if output.as_os_str().to_string_lossy().ends_with(std::path::is_separator) {
+            return misused(output, "it names no file");
+        }
         if !disk::folder_of(output).is_dir() {
             return misused(output, "the folder that it is to be in is not there");
         }
