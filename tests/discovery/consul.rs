@@ -356,10 +356,10 @@ async fn what_is_no_answer_of_consul_is_told() {
 }
 
 /// What an agent by hand is asked, and how it answers.
-type ServerRequest = (String, oneshot::Sender<&'static str>);
+type Question = (String, oneshot::Sender<&'static str>);
 
 /// An agent by hand: what it is asked goes to the test, which answers.
-async fn by_hand() -> (String, mpsc::Receiver<ServerRequest>) {
+async fn by_hand() -> (String, mpsc::Receiver<Question>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (asked, questions) = mpsc::channel(1);
@@ -382,7 +382,7 @@ async fn by_hand() -> (String, mpsc::Receiver<ServerRequest>) {
 }
 
 /// The next question. There is one, or the test has failed.
-async fn asked(questions: &mut mpsc::Receiver<ServerRequest>) -> ServerRequest {
+async fn asked(questions: &mut mpsc::Receiver<Question>) -> Question {
     let waited = tokio::time::timeout(Duration::from_secs(60), questions.recv()).await;
     waited.expect("the agent is asked nothing more").expect("it listens")
 }

@@ -177,7 +177,7 @@ impl Watch for ConsulWatch {
             if written.is_empty() {
                 self.source.empty_is_true(&agent, &response).await?;
             }
-            let mut answer = self.source.answer_of(&written);
+            let mut answer = self.source.answer_of(&written)?;
             if filtered(&response) {
                 answer.partial = true;
                 answer.skipped.push(Skipped {
@@ -287,26 +287,26 @@ impl ConsulSource {
         }
     }
 
-    /// The same of instances as they are written: one that cannot be read costs itself alone.
-    fn answer_of(&self, written: &[&RawValue]) -> Answer {
+    /// The same of instances as they are written: one that cannot be read costs itself alone. Of one that does not even say which it
+    /// is, nobody knows what it takes away.
+    fn answer_of(&self, written: &[&RawValue]) -> Result<Answer, SourceError> {
         let (mut instances, mut skipped) = (Vec::with_capacity(written.len()), Vec::new());
         for written in written {
             match serde_json::from_str::<Instance>(written.get()) {
                 Ok(instance) => instances.push(instance),
                 Err(error) => {
-                    let named = serde_json::from_str::<Named>(written.get()).ok();
-                    let id = named.map(|Named { node, service }| self.id(&service.id, &node.node));
-                    skipped.push(Skipped {
-                        server: id.as_deref().and_then(|id| ServerId::new(id).ok()),
-                        record: id.unwrap_or_else(|| self.service.clone()),
-                        reason: shown::words(&error),
-                    });
+                    let reason = shown::words(&error);
+                    let Ok(Named { node, service }) = serde_json::from_str(written.get()) else {
+                        return Err(SourceError::Unintelligible(reason));
+                    };
+                    let id = self.id(&service.id, &node.node);
+                    skipped.push(Skipped { server: ServerId::new(&id).ok(), record: id, reason });
                 }
             }
         }
         let mut answer = self.answer(instances);
         answer.skipped.append(&mut skipped);
-        answer
+        Ok(answer)
     }
 
     fn answer(&self, instances: Vec<Instance>) -> Answer {
