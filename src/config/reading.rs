@@ -607,11 +607,12 @@ impl Reader<'_> {
         }
         if let Some(Value::String(command)) = value.get("command")
             && command.trim() != command
+            && !command.trim().contains(char::is_whitespace)
         {
             let error = ConfigError::new("command", "begins or ends with a blank");
             warnings.push((error, Some("take it out".to_owned())));
         } else if let Some(Value::String(command)) = value.get("command")
-            && command.contains(char::is_whitespace)
+            && command.trim().contains(char::is_whitespace)
             && !std::path::Path::new(command).exists()
         {
             let error = ConfigError::new("command", "has blanks in it, and no shell reads it");

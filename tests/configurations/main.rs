@@ -34,10 +34,9 @@ fn read(name: &str) -> (String, Result<ConfigFile, mcp_troupe::ConfigError>, Vec
     let text = std::fs::read_to_string(folder().join(name)).unwrap();
     let file = ConfigFile::parse_with(&text, &variables());
     let mut found = ConfigFile::diagnose(&text, &variables());
-    // Their programs are on their writers' machines.
-    found.retain(|found| {
-        found.severity == Severity::Error || !found.error.reason.starts_with("there is no program")
-    });
+    // Their programs and folders are on their writers' machines.
+    let is_elsewhere = |reason: &str| reason.starts_with("there is no ") || reason.ends_with("is no folder");
+    found.retain(|found| found.severity == Severity::Error || !is_elsewhere(&found.error.reason));
     (text, file, found)
 }
 
@@ -101,7 +100,7 @@ const IN_PART: &[InPart<'_>] = &[
     ("cline-timeout.json", &[], "long", "write \"60s\": 60 is probably"),
     ("gemini-timeout.json", &["small"], "big", "write \"600s\": 600000 is probably"),
     ("names-that-meet.json", &["a-b"], "a-b", "becomes the id a-b"),
-    ("port-beyond.json", &["near"], "far", "its port is no number up to 65535"),
+    ("port-beyond.json", &["near"], "far", "its port is larger than 65535"),
     ("typo-in-one.json", &["good"], "typo", "did you mean `command`?"),
     ("bare-typo-in-one.json", &["good", "web"], "typo", "did you mean `command`?"),
     ("bare-empty-one.json", &["good"], "empty", "by url or command"),
