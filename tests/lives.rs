@@ -615,14 +615,20 @@ async fn an_open_breaker_stays_open_when_the_pool_is_described_anew() {
     end(troupe).await;
 }
 
-#[tokio::test]
-async fn a_server_that_has_ended_for_good_is_drained_at_once() {
-    let server = scripted().await;
+/// A troupe whose server was killed, and is not started again by itself.
+async fn ended_for_good(server: &ScriptedServer) -> Troupe {
     let temporary = |settings: &mut mcp_troupe::Settings| settings.restart.kind = RestartKind::Temporary;
-    let troupe = start_with(temporary, [at(&server)]).await;
+    let troupe = start_with(temporary, [at(server)]).await;
     troupe.ready(Readiness::All).await.unwrap();
     inject(&troupe, Target::server("s"), Fault::Kill).await.unwrap();
     until(&troupe, |info| info.status == ServerStatus::Stopped).await;
+    troupe
+}
+
+#[tokio::test]
+async fn a_server_that_has_ended_for_good_is_drained_at_once() {
+    let server = scripted().await;
+    let troupe = ended_for_good(&server).await;
     troupe.drain("s", LONG).await.unwrap();
     troupe.unregister("s").await.unwrap();
     end(troupe).await;
@@ -698,11 +704,7 @@ async fn a_life_that_shows_no_sign_of_itself_is_ended_as_a_failure_and_followed_
 #[tokio::test]
 async fn a_server_that_was_drained_after_its_end_for_good_rests_when_it_is_replaced() {
     let server = scripted().await;
-    let temporary = |settings: &mut mcp_troupe::Settings| settings.restart.kind = RestartKind::Temporary;
-    let troupe = start_with(temporary, [at(&server)]).await;
-    troupe.ready(Readiness::All).await.unwrap();
-    inject(&troupe, Target::server("s"), Fault::Kill).await.unwrap();
-    until(&troupe, |info| info.status == ServerStatus::Stopped).await;
+    let troupe = ended_for_good(&server).await;
     troupe.drain("s", LONG).await.unwrap();
     troupe.replace(anew(&server)).await.unwrap();
     assert_eq!(info(&troupe).unwrap().status, ServerStatus::Stopped, "it was drained and not resumed");

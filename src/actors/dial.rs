@@ -489,6 +489,14 @@ fn finality(failure: &Failure) -> Finality {
 #[cfg(all(test, feature = "testkit"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_a_start_that_failed_and_a_refused_dial_is_none() {
+        let source = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let program = DialError::Start { command: "x".to_owned(), source: source() };
+        assert!(OpenError::Dial(program).start_failure().is_some_and(|failure| !failure.timed_out));
+        assert!(OpenError::Dial(DialError::Io(source())).start_failure().is_none());
+    }
     use crate::actors::Tasks;
     use crate::testkit::{MemoryPeer, pair};
 

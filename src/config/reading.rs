@@ -51,18 +51,6 @@ const APART: [&str; 4] = [SCHEMA, INPUTS, DISCOVERY, TROUPE];
 const FORMER_KEYS: [(&str, &str); 2] =
     [("questionTimeout", "serverRequestTimeout"), ("limits.questionsMax", "limits.serverRequestsMax")];
 
-/// Puts what stands under a former key of the settings under the present one, unless something stands there.
-fn renamed(value: &mut Value, former: &str, now: &str) {
-    let (folder, former) = former.rsplit_once('.').unwrap_or(("", former));
-    let now = now.rsplit_once('.').map_or(now, |(_, key)| key);
-    let holder = if folder.is_empty() { Some(value) } else { value.get_mut(folder) };
-    if let Some(holder) = holder.and_then(Value::as_object_mut)
-        && let Some(said) = holder.remove(former)
-    {
-        holder.entry(now).or_insert(said);
-    }
-}
-
 /// The largest number that is told of a `timeout`: a day in milliseconds. What is larger is none.
 const TIMEOUT_TOLD_MAX: u64 = 100_000_000;
 
@@ -172,6 +160,18 @@ pub(crate) struct Reading {
     pub file: Result<ConfigFile, ConfigError>,
     /// In the order of the text.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Puts what stands under a former key of the settings under the present one, unless something stands there.
+fn renamed(value: &mut Value, former: &str, now: &str) {
+    let (folder, former) = former.rsplit_once('.').unwrap_or(("", former));
+    let now = now.rsplit_once('.').map_or(now, |(_, key)| key);
+    let holder = if folder.is_empty() { Some(value) } else { value.get_mut(folder) };
+    if let Some(holder) = holder.and_then(Value::as_object_mut)
+        && let Some(said) = holder.remove(former)
+    {
+        holder.entry(now).or_insert(said);
+    }
 }
 
 /// Reads a text in the dialect of a `servers.json`, whatever it says. Of a key that stands twice the last counts.

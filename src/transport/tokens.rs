@@ -372,6 +372,19 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_last_tokens_are_taken_out_of_what_a_server_says() {
+        let (tokens, mut provider) = tokens();
+        let (lent, _) = tokio::join!(tokens.lend(), provider.give(hour("former-token")));
+        let (renewed, _) = tokio::join!(
+            tokens.renew(&lent.unwrap(), &HeaderMap::new()),
+            provider.give(hour("present-token"))
+        );
+        renewed.unwrap();
+        let said = "neither former-token nor present-token, and present-to…";
+        assert_eq!(tokens.redact(said.to_owned()), "neither *** nor ***, and ***…");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_token_is_renewed_before_it_expires_and_one_that_has_expired_is_not_lent() {
         let (tokens, mut provider) = tokens();
         let (lent, _) = tokio::join!(tokens.lend(), provider.give(hour("1")));

@@ -415,13 +415,8 @@ async fn a_server_for_which_there_was_no_room_joins_when_the_limit_is_raised() {
     file.settings.limits.servers_max = 10;
     let applied = troupe.apply(file).await.unwrap();
     assert_eq!(applied.settings, ["troupe.limits.serversMax"]);
-    let answers = directory.answers();
-    directory.answer([replica("a", &server), replica("b", &server)]);
-    while directory.answers() == answers {
-        tokio::task::yield_now().await;
-    }
-    let waited = tokio::time::timeout(Duration::from_secs(10), plays(&troupe, &["a", "b", "x"])).await;
-    assert!(waited.is_ok(), "{:?} play: b has not joined, and the limit is 10", playing(&troupe));
+    // By itself: the source has nothing new to say.
+    plays(&troupe, &["a", "b", "x"]).await;
     end(troupe).await;
 }
 

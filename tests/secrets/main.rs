@@ -242,9 +242,7 @@ async fn what_is_told(server: Server) -> String {
     let _logging = tracing::subscriber::set_default(subscriber);
     let id = server.id().to_owned();
     let troupe = common::start([server]).await;
-    while troupe.servers().iter().all(|info| info.reason.is_none()) {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    troupe.settled().await;
     let error = troupe.call(Call::tool(format!("{id}/x"))).await.unwrap_err();
     let told = format!("{error} {error:?} {:?}", troupe.servers());
     end(troupe).await;

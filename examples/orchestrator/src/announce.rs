@@ -38,9 +38,16 @@ pub async fn run(args: &AnnounceArgs, _: &Stop) -> u8 {
 pub async fn run(args: &AnnounceArgs, stop: &Stop) -> u8 {
     use mcp_troupe::discovery::{Announcement, AnnouncementNews};
 
+    use crate::configuration::text_of;
     use crate::output::say;
+    use crate::signals::aside;
 
-    let announcement: Announcement = match announcement(args) {
+    let config = args.config.config.clone();
+    let text = match aside(stop, move || text_of(&config)).await {
+        Ok(text) => text,
+        Err(code) => return code,
+    };
+    let announcement: Announcement = match text.and_then(|text| announcement(args, &text)) {
         Ok(announcement) => announcement,
         Err(mistake) => {
             note!("{mistake}");
@@ -70,13 +77,12 @@ pub async fn run(args: &AnnounceArgs, stop: &Stop) -> u8 {
 }
 
 #[cfg(any(feature = "consul", feature = "etcd"))]
-fn announcement(args: &AnnounceArgs) -> Result<mcp_troupe::discovery::Announcement, String> {
+fn announcement(args: &AnnounceArgs, text: &str) -> Result<mcp_troupe::discovery::Announcement, String> {
     use mcp_troupe::ConfigFile;
     use mcp_troupe::discovery::{Announcement, Record};
 
     let path = crate::configuration::name(&args.config.config).display();
-    let text = crate::configuration::text_of(&args.config.config)?;
-    let file = ConfigFile::parse(&text).map_err(|error| format!("{path}: {error}"))?;
+    let file = ConfigFile::parse(text).map_err(|error| format!("{path}: {error}"))?;
     let named = |source: &&mcp_troupe::config::SourceConfig| {
         args.source.as_ref().is_none_or(|name| source.name == *name)
     };

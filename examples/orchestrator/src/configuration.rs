@@ -129,7 +129,7 @@ pub fn tell_mistakes(path: &Path, file: &mut ConfigFile) {
     found.truncate(if more > 0 { MISTAKES_TOLD - 1 } else { MISTAKES_TOLD });
     tell(path, &found);
     if more > 0 {
-        note!("hint: `mcp-troupe check {}` shows {} more mistakes", name(path).display(), more + 1);
+        note!("hint: `mcp-troupe check {}` shows {} more mistakes", path.display(), more + 1);
     }
 }
 

@@ -1,6 +1,8 @@
 //! What asks a command to end: Ctrl-C (SIGINT), SIGTERM, and the end of its terminal (SIGHUP). The first of them lets it end in
 //! order, with the servers that it has started; the second ends it at once.
 
+use std::time::Duration;
+
 use tokio::sync::{oneshot, watch};
 
 /// What a shell expects of a program that ended by SIGINT, by SIGTERM, and by SIGHUP: 128 and the signal's number.
@@ -9,6 +11,9 @@ const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
 #[cfg(unix)]
 const HUNG_UP: u8 = 129;
+
+/// How long a command that was asked twice may take to drop what it has.
+const FORCED_AFTER: Duration = Duration::from_secs(2);
 
 /// Tells whether the command was asked to end, and with which exit code it does.
 #[derive(Clone)]
@@ -27,7 +32,11 @@ impl Stop {
             asked.send_replace(Some(signals.next().await));
             // The end of one terminal is told more than once, by the shell and by the system.
             signals.hang_up_no_more();
-            asked_again.send_replace(Some(signals.next().await));
+            let code = signals.next().await;
+            asked_again.send_replace(Some(code));
+            // What is held up where it cannot be dropped, as by a reader who takes nothing, holds up no longer.
+            tokio::time::sleep(FORCED_AFTER).await;
+            std::process::exit(code.into());
         });
         Self { asked: once, twice }
     }

@@ -35,7 +35,9 @@ impl Write for BetweenLines {
         let cleared = if output::for_people() { CLEARED } else { "" };
         let mut stderr = io::stderr().lock();
         stderr.write_all(cleared.as_bytes())?;
-        stderr.write(log)
+        // Whole: what is left over would come back, and be cleared itself.
+        stderr.write_all(log)?;
+        Ok(log.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
