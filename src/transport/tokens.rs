@@ -375,10 +375,8 @@ pub(super) mod tests {
     async fn the_last_tokens_are_taken_out_of_what_a_server_says() {
         let (tokens, mut provider) = tokens();
         let (lent, _) = tokio::join!(tokens.lend(), provider.give(hour("former-token")));
-        let (renewed, _) = tokio::join!(
-            tokens.renew(&lent.unwrap(), &HeaderMap::new()),
-            provider.give(hour("present-token"))
-        );
+        let (lent, headers) = (lent.unwrap(), HeaderMap::new());
+        let (renewed, _) = tokio::join!(tokens.renew(&lent, &headers), provider.give(hour("present-token")));
         renewed.unwrap();
         let said = "neither former-token nor present-token, and present-to…";
         assert_eq!(tokens.redact(said.to_owned()), "neither *** nor ***, and ***…");
