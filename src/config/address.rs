@@ -29,6 +29,12 @@ pub(crate) enum AddressError {
     )]
     WrongHost,
     /// It may be a password: none of it is told.
+    #[error(
+        "the URL is invalid: what stands behind the colon after its host is no port, a number up to 65535; put credentials into \
+         headers"
+    )]
+    WrongPort,
+    /// It may be a password: none of it is told.
     #[error("the URL is invalid: its port is larger than 65535")]
     LargePort,
     /// It may be the end of user info that has a `/`, `?` or `#` in it.
@@ -72,7 +78,7 @@ impl<'u> Address<'u> {
             return Err(AddressError::NoHost);
         }
         if !is_host(host) {
-            return Err(if has_large_port(host) { AddressError::LargePort } else { AddressError::WrongHost });
+            return Err(wrong_host(host));
         }
         let path = &behind[..behind.find(['?', '#']).unwrap_or(behind.len())];
         if behind.match_indices('@').any(|(at, _)| !is_scope(host, path, at)) {
@@ -106,11 +112,21 @@ fn is_host(text: &str) -> bool {
     !name.is_empty() && name.bytes().all(plain) && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
-/// Whether all that is wrong with this host is a number too large for a port.
-fn has_large_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && is_host(&format!("{host}:0"))
-    })
+/// Whether this would be a URL with a scheme before it: it begins with a host that nobody takes for anything else.
+pub(super) fn begins_with_host(text: &str) -> bool {
+    let host = text.split(['/', '?', '#']).next().unwrap_or_default();
+    is_host(host) && (host.contains(['.', ':']) || host == "localhost")
+}
+
+/// What is wrong with something that is no host.
+fn wrong_host(text: &str) -> AddressError {
+    match text.rsplit_once(':').filter(|(host, _)| is_host(&format!("{host}:0"))) {
+        None => AddressError::WrongHost,
+        Some((_, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            AddressError::LargePort
+        }
+        Some(_) => AddressError::WrongPort,
+    }
 }
 
 /// The same URL, of whose path nothing is shown.
@@ -219,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_url_that_can_be_read_in_two_ways_is_refused_and_not_shown() {
-        use AddressError::{Ambiguous, Empty, NoHost, NoScheme, WrongHost};
+        use AddressError::{Ambiguous, Empty, LargePort, NoHost, NoScheme, WrongHost, WrongPort};
         for (url, reason) in [
             ("", Empty),
             ("alice:s3cret@host/mcp", NoScheme),
@@ -233,10 +249,16 @@ mod tests {
             ("//alice:s3cret@host/mcp", NoScheme),
             ("https://", NoHost),
             ("https://alice:s3cret@/mcp", NoHost),
-            ("https://alice:s3/cret@host/mcp", WrongHost),
-            ("https://alice:s3?cret@host/mcp", WrongHost),
-            ("https://alice:s3#cret@host/mcp", WrongHost),
+            ("https://alice:s3/cret@host/mcp", WrongPort),
+            ("https://alice:s3?cret@host/mcp", WrongPort),
+            ("https://alice:s3#cret@host/mcp", WrongPort),
             (r"https://alice:s3\cret@host\mcp", WrongHost),
+            ("https://host:s3cret/mcp", WrongPort),
+            ("https://host:/mcp", WrongPort),
+            ("https://[::1]:s3cret/mcp", WrongPort),
+            ("https://host:-1/s3cret", WrongPort),
+            ("https://host:s3cret:443/mcp", WrongHost),
+            ("https://host:65536/s3cret", LargePort),
             ("https://h ost/s3cret", WrongHost),
             ("https://alice:12/34@host/mcp", Ambiguous),
             ("https://s3/cret@host/mcp", Ambiguous),

@@ -173,6 +173,9 @@ enum Kind {
 
 /// What is wrong with a URL that no kind of server has.
 const NO_SCHEME: &str = "the URL does not begin with http://, https://, ws:// or wss://";
+const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
+const BARE_HOST: &str = "the URL begins with its host: write http:// or https:// before it";
+const LARGE_LETTERS: &str = "the URL's scheme is written in small letters, as https://";
 
 /// One server: where it is, and what differs from the troupe's settings.
 #[derive(Deserialize)]
@@ -435,7 +438,14 @@ impl WrittenServer {
                 return Err(ConfigError::new(at("url"), "begins or ends with a blank: take it out"));
             }
             (None, Some(url), None) if Self::is_of_no_kind(url) => {
-                return Err(ConfigError::new(at("url"), NO_SCHEME));
+                let reason = match url.split_once("://") {
+                    Some((scheme, _)) if SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)) => {
+                        LARGE_LETTERS
+                    }
+                    None if address::begins_with_host(url) => BARE_HOST,
+                    Some(_) | None => NO_SCHEME,
+                };
+                return Err(ConfigError::new(at("url"), reason));
             }
             (None, Some(_), None) => Kind::Http,
             (None, None, Some(_)) => Kind::Stdio,
@@ -517,7 +527,7 @@ impl WrittenServer {
     /// Whether a URL says by itself that nothing reaches it. What it says instead may be secret.
     fn is_of_no_kind(url: &str) -> bool {
         match address::Address::read(url) {
-            Ok(address) => !matches!(address.scheme, "http" | "https" | "ws" | "wss"),
+            Ok(address) => !SCHEMES.contains(&address.scheme),
             Err(error) => matches!(error, address::AddressError::NoScheme),
         }
     }

@@ -16,7 +16,7 @@ pub struct AnnounceArgs {
     #[arg(long)]
     source: Option<String>,
     /// How long the directory keeps the server when it is no longer heard of.
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "10s")]
+    #[arg(long, value_parser = crate::some_time, default_value = "10s")]
     ttl: Duration,
     /// The server's id.
     server: String,

@@ -10,6 +10,10 @@ use serde_json::value::RawValue;
 /// Bytes that are read of a file or of stdin: the default limit of a message.
 const READ_MAX: u64 = 16 << 20;
 
+/// What is expected in a file or on stdin, and in a shell.
+const WHOLE: &str = r#"give a JSON object, such as {"message":"hi"}"#;
+const QUOTED: &str = r#"in a shell quote the whole object: '{"message":"hi"}'; or write message=hi"#;
+
 /// What is wrong with the arguments, and what would be right.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -32,7 +36,9 @@ impl fmt::Display for Mistake {
 pub fn read(given: &[String]) -> Result<String, Mistake> {
     match given {
         [] => Ok("{}".to_owned()),
-        [one] if one == "-" || one == "@-" => object(&text_of("stdin", std::io::stdin().lock())?, "stdin is"),
+        [one] if one == "-" || one == "@-" => {
+            object(&text_of("stdin", std::io::stdin().lock())?, "stdin is", WHOLE)
+        }
         [one] if one == "@" => Err(no_file("@ names no file".to_owned())),
         [one] if one.starts_with('@') => {
             let path = Path::new(&one[1..]);
@@ -41,9 +47,9 @@ pub fn read(given: &[String]) -> Result<String, Mistake> {
             if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
                 return Err(no_file(format!("{}: it is a folder", path.display())));
             }
-            object(&text_of(&one[1..], file)?, &format!("{} is", &one[1..]))
+            object(&text_of(&one[1..], file)?, &format!("{} is", &one[1..]), WHOLE)
         }
-        [one] if is_json(one) => object(one, "the arguments are"),
+        [one] if is_json(one) => object(one, "the arguments are", QUOTED),
         several => pairs(several),
     }
 }
@@ -76,11 +82,8 @@ fn text_of(name: &str, reader: impl Read) -> Result<String, Mistake> {
     Ok(text)
 }
 
-fn object(text: &str, subject: &str) -> Result<String, Mistake> {
-    let quote = || {
-        let hint = r#"in a shell quote the whole object: '{"message":"hi"}'; or write message=hi"#;
-        hint.to_owned()
-    };
+fn object(text: &str, subject: &str, hint: &str) -> Result<String, Mistake> {
+    let quote = || hint.to_owned();
     match serde_json::from_str::<&RawValue>(text) {
         Ok(raw) if raw.get().starts_with('{') => Ok(text.to_owned()),
         _ if text.trim().is_empty() => Err(Mistake {
@@ -88,8 +91,30 @@ fn object(text: &str, subject: &str) -> Result<String, Mistake> {
             hint: "give a JSON object, {} for none".to_owned(),
         }),
         Ok(_) => Err(Mistake { what: format!("{subject} no JSON object"), hint: quote() }),
-        Err(error) => Err(Mistake { what: format!("{subject} no JSON: {error}"), hint: quote() }),
+        Err(error) => Err(Mistake { what: format!("{subject} no JSON: {}", why(&error)), hint: quote() }),
     }
+}
+
+/// What is wrong with a text that should be JSON, in words for whoever wrote it, and where.
+fn why(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "a bracket or a quote is not closed".to_owned();
+    }
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let said = error.to_string();
+    let said = said.strip_suffix(&place).unwrap_or(&said);
+    let plain = match said {
+        "expected value" => "a value is expected",
+        "trailing characters" => "something stands behind its end",
+        "trailing comma" => "nothing follows this comma",
+        "key must be a string" => "a key in \"double quotes\" is expected",
+        "expected `:`" => "a : is expected",
+        "expected `,` or `}`" => "a , or } is expected",
+        "expected `,` or `]`" => "a , or ] is expected",
+        "invalid escape" => "this text has a \\ that means nothing; write \\\\ for each",
+        other => other,
+    };
+    format!("line {}, column {}: {plain}", error.line(), error.column())
 }
 
 /// `key=value` each. A value that is JSON is taken as that, so that numbers are numbers; any other is a text.

@@ -1,6 +1,5 @@
 //! Tells what is wrong with a configuration, as compilers tell theirs.
 
-use std::io::IsTerminal;
 use std::path::Path;
 
 use mcp_troupe::{ConfigFile, Diagnostic, Severity};
@@ -8,17 +7,44 @@ use mcp_troupe::{ConfigFile, Diagnostic, Severity};
 use crate::MISUSED;
 use crate::configuration::{is_stream, name, text_of, variables};
 use crate::output::{note, say};
-use crate::waiting;
+use crate::{output, waiting};
+
+/// What a terminal is told for colours, and for the end of one.
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[1;33m";
+const BLUE: &str = "\x1b[34m";
+const PLAIN: &str = "\x1b[0m";
 
 /// The width of a page where there is no terminal.
 const WIDTH: usize = 80;
 
 /// Tells each of them on stderr.
 pub fn tell<'d>(path: &Path, found: impl IntoIterator<Item = &'d Diagnostic>) {
-    let width = if std::io::stderr().is_terminal() { waiting::width() } else { WIDTH };
+    let width = if output::for_people() { waiting::width() } else { WIDTH };
     for found in found {
-        note!("{}", found.render(name(path), width));
+        let text = found.render(name(path), width);
+        match output::colours() {
+            true => output::draw(format_args!("{}\n", painted(&output::harmless(&text), found.severity))),
+            false => note!("{text}"),
+        }
     }
+}
+
+/// The same in colours, as compilers use them: the kind of what was found and its mark in one, what surrounds them in another.
+fn painted(text: &str, severity: Severity) -> String {
+    let colour = if severity == Severity::Error { RED } else { YELLOW };
+    let kind = format!(": {severity}: ");
+    let lines = text.lines().enumerate().map(|(n, line)| match line.split_once(" | ") {
+        Some((gutter, mark)) if mark.trim_start().starts_with('^') => {
+            format!("{BLUE}{gutter} |{PLAIN} {colour}{mark}{PLAIN}")
+        }
+        Some((gutter, excerpt)) if gutter.bytes().all(|b| b == b' ' || b.is_ascii_digit()) => {
+            format!("{BLUE}{gutter} |{PLAIN} {excerpt}")
+        }
+        _ if n == 0 => line.replacen(&kind, &format!(": {colour}{severity}{PLAIN}: "), 1),
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Tells all that is wrong with the configuration at `path`, and on stdout what it comes to.
@@ -38,8 +64,12 @@ pub fn check(path: &Path) -> u8 {
     let on_disk = file.as_ref().ok().filter(|_| !is_stream(path));
     let loose = on_disk.map(|file| file.loose_permissions(path)).unwrap_or_default();
     loose.iter().for_each(|loose| note!("warning: {loose}"));
-    if path.extension().is_some_and(|extension| extension == "toml") {
-        note!("hint: `mcp-troupe import --from codex` reads the TOML of Codex");
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => note!("hint: `mcp-troupe import --from codex` reads the TOML of Codex"),
+        Some("yaml" | "yml") => {
+            note!("hint: YAML is not read: write the same as JSON, with or without comments")
+        }
+        _ => {}
     }
     let of = |severity| found.iter().filter(|found| found.severity == severity).count();
     let mistakes = of(Severity::Error);

@@ -46,7 +46,7 @@ pub struct LoadArgs {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     concurrency: u32,
     /// How long new calls are made, such as 10s.
-    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = crate::some_time)]
     duration: Duration,
     /// Make this many calls instead, however long they take.
     #[arg(long)]
@@ -73,6 +73,8 @@ struct Account {
     /// Calls that were open when the command was interrupted: they were cancelled at their servers.
     cancelled: u64,
     answered: u64,
+    /// Calls of which a server may know.
+    sent: u64,
     ok: u64,
     errors: BTreeMap<&'static str, u64>,
     /// Of each kind of error, what its first one said.
@@ -89,6 +91,7 @@ impl Account {
             calls: 0,
             cancelled: 0,
             answered: 0,
+            sent: 0,
             ok: 0,
             errors: BTreeMap::new(),
             first_errors: BTreeMap::new(),
@@ -101,6 +104,7 @@ impl Account {
         self.calls += other.calls;
         self.cancelled += other.cancelled;
         self.answered += other.answered;
+        self.sent += other.sent;
         self.ok += other.ok;
         for (kind, count) in &other.errors {
             *self.errors.entry(kind).or_default() += count;
@@ -130,8 +134,9 @@ struct Report {
     #[serde(skip_serializing_if = "is_zero")]
     cancelled: u64,
     per_server: BTreeMap<String, u64>,
-    /// None without an answer.
+    /// Of calls of which a server may know; none without any.
     latency_us: Option<Latency>,
+    /// Of the same calls.
     calls_per_s: f64,
     duration_s: f64,
     /// Configurations that were taken, where they are.
@@ -339,9 +344,13 @@ async fn one_caller(
         };
         account.answered += 1;
         seen.fetch_add(1, Ordering::Relaxed);
-        let latency = Instant::now().saturating_duration_since(now);
-        // A histogram that resizes by itself takes every value.
-        let _ = account.latency_us.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        // What no server has seen says nothing of how fast they are.
+        if answer.as_ref().map_or_else(|error| error.effect() != Effect::NotSent, |_| true) {
+            account.sent += 1;
+            let latency = Instant::now().saturating_duration_since(now);
+            // A histogram that resizes by itself takes every value.
+            let _ = account.latency_us.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        }
         match answer {
             Ok(reply) if reply.is_error() => {
                 *account.errors.entry(TOOL_ERROR).or_default() += 1;
@@ -421,14 +430,14 @@ fn report(total: &Account, elapsed: f64) -> Report {
         lost: total.calls - total.answered - total.cancelled,
         cancelled: total.cancelled,
         per_server: total.per_server.clone(),
-        latency_us: (total.answered > 0).then(|| Latency {
+        latency_us: (total.sent > 0).then(|| Latency {
             p50: at(0.5),
             p90: at(0.9),
             p99: at(0.99),
             p999: at(0.999),
             max: total.latency_us.max(),
         }),
-        calls_per_s: if total.answered == 0 { 0.0 } else { total.answered as f64 / elapsed },
+        calls_per_s: if total.sent == 0 { 0.0 } else { total.sent as f64 / elapsed },
         duration_s: elapsed,
         reloads: None,
     }

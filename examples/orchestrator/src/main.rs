@@ -165,7 +165,7 @@ impl File {
 #[derive(Args, Clone, Copy)]
 struct Wait {
     /// How long to wait for servers that have neither answered nor failed.
-    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "60s", value_parser = duration)]
     wait: Duration,
 }
 
@@ -214,10 +214,10 @@ struct Target {
     #[arg(long)]
     affinity: Option<String>,
     /// The deadline, such as 5s.
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = some_time)]
     timeout: Option<Duration>,
     /// How long the server may tell nothing of the call while it works on it, such as 20s.
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = some_time)]
     idle_timeout: Option<Duration>,
     /// The call may be repeated without harm.
     #[arg(long)]
@@ -315,6 +315,20 @@ struct CallArgs {
     /// Exit with 0 also where the tool reports an error of its own (isError).
     #[arg(long)]
     allow_tool_error: bool,
+}
+
+/// A time as people write it.
+fn duration(text: &str) -> Result<Duration, String> {
+    const HOW: &str = "write a number with its unit, such as 300ms, 5s or 2m";
+    humantime::parse_duration(text).map_err(|_| HOW.to_owned())
+}
+
+/// The same where no time at all would leave nothing to do.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it must be more than nothing".to_owned()),
+        some => Ok(some),
+    }
 }
 
 /// The levels by their names, which are told and completed.
@@ -488,7 +502,7 @@ hint: `mcp-troupe schema` prints what a configuration may say, for editors"#
 /// Says which servers are missing and why, a line each.
 fn tell_missing(missing: &[ServerInfo]) {
     for server in missing {
-        note!("{server}");
+        output::account(&server.to_string());
     }
 }
 
@@ -515,7 +529,7 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     tell_missing(&missing);
     for source in &troupe.stats().await.sources {
         if let Some(reason) = &source.reason {
-            note!("source {} is {}: {reason}", source.id, source.status);
+            output::account(&format!("source {} is {}: {reason}", source.id, source.status));
         }
         if source.skipped > 0 {
             note!(
@@ -656,8 +670,8 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
                 None => absent::longer(&error).or(absent::failing_source(&troupe, &error).await),
             };
             if output::for_people() {
-                note!("{}", absent::by_lines(&error));
-                hint.iter().for_each(|hint| note!("hint: {hint}"));
+                output::account(&absent::by_lines(&error));
+                hint.iter().for_each(|hint| output::account(&format!("hint: {hint}")));
             } else {
                 output::json_line_to_stderr(&Failed { error: &error, hint });
             }

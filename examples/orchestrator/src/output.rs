@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+use crate::waiting;
+
 /// A line on stdout.
 macro_rules! say {
     () => { $crate::output::stdout(format_args!("\n")) };
@@ -63,7 +65,23 @@ pub fn stderr(words: Arguments<'_>) {
     draw(format_args!("{}", harmless(&words.to_string())));
 }
 
-/// The same for what steers the terminal on purpose.
+/// Lines on stderr that may be long, such as what becomes of a server: a terminal has them broken between words, and what goes on
+/// is indented.
+pub fn account(text: &str) {
+    if !for_people() {
+        return stderr(format_args!("{text}\n"));
+    }
+    for line in text.lines() {
+        let inner = line.len() - line.trim_start().len();
+        let indent = " ".repeat(inner + 2);
+        let options = textwrap::Options::new(waiting::width())
+            .subsequent_indent(&indent)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        stderr(format_args!("{}\n", textwrap::fill(line, options)));
+    }
+}
+
+/// Prints to stderr what steers the terminal on purpose.
 pub fn draw(words: Arguments<'_>) {
     // As above.
     let _ = io::stderr().lock().write_fmt(words);

@@ -151,7 +151,13 @@ async fn arguments_that_are_none_are_exit_2_with_a_hint_before_anything_starts()
     let servers = json!({"mcpServers": {"s": {"url": server.url()}}}).to_string();
     for (arguments, what, hint) in [
         (vec!["[1]"], "no JSON object", r#"'{"message":"hi"}'"#),
-        (vec!["{message:hi}"], "key must be a string", r#"'{"message":"hi"}'"#),
+        (
+            vec!["{message:hi}"],
+            r#"line 1, column 2: a key in "double quotes" is expected"#,
+            r#"'{"message":"hi"}'"#,
+        ),
+        (vec![r#"{"a":}"#], "line 1, column 6: a value is expected", r#"'{"message":"hi"}'"#),
+        (vec![r#"{"a":"b""#], "a bracket or a quote is not closed", r#"'{"message":"hi"}'"#),
         (vec!["{message:", "hi}"], "several are given", r#"'{"message":"hi"}'"#),
         (vec!["hi"], "neither JSON nor key=value", "message=hi"),
         (vec!["=hi"], "neither JSON nor key=value", "message=hi"),
@@ -260,6 +266,22 @@ async fn a_load_of_a_tool_that_nobody_offers_ends_at_once_and_says_why() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let first = report["first_errors"]["unknown-tool"].as_str().unwrap();
     assert!(first.contains("did you mean echo?") && report["errors"]["unknown-tool"] == 4, "{report}");
+    // No server has seen them: they are no measure of one.
+    assert_eq!((&report["latency_us"], &report["calls_per_s"]), (&Value::Null, &json!(0.0)), "{report}");
+}
+
+#[tokio::test]
+async fn a_time_without_a_unit_or_of_nothing_is_refused_with_what_to_write() {
+    for (arguments, told) in [
+        (["call", "echo", "--timeout", "5"], "write a number with its unit, such as 300ms, 5s or 2m"),
+        (["call", "echo", "--timeout", "0s"], "it must be more than nothing"),
+        (["call", "echo", "--idle-timeout", "soon"], "write a number with its unit"),
+        (["load", "echo", "--duration", "0s"], "it must be more than nothing"),
+    ] {
+        let output = orchestrator().args(arguments).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains(told), "{}", text(&output.stderr));
+    }
 }
 
 #[tokio::test]
