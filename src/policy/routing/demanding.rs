@@ -15,6 +15,9 @@ impl<P, S> Routing<P, S> {
     /// Calls wait in a route: a server of it is started, unless one is on its way. Those of a higher priority number are left
     /// alone while one of a lower is up, as they get no calls then.
     pub(super) fn start_for_queued(&mut self, route: usize, now: Instant, out: &mut impl Outlet<P, S>) {
+        if self.rare.idle == 0 {
+            return;
+        }
         let idle = |place: &usize| self.views[*place].as_ref().is_some_and(View::is_to_be_started);
         if !self.routes[route].servers.iter().any(idle) {
             return;

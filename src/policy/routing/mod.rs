@@ -51,7 +51,7 @@ pub use ending::{Abandoned, Completion};
 pub use hearing::{Hears, News, Told};
 pub use leasing::LeaseNews;
 pub use roster::Standing;
-use roster::{RouteCandidates, View};
+use roster::{Kind, Rare, RouteCandidates, View};
 
 /// The answer to a call.
 pub type Answer = Result<Reply, CallError>;
@@ -235,6 +235,8 @@ pub struct Routing<P, S> {
     views: Vec<Option<View<S>>>,
     places: HashMap<ServerId, usize>,
     /// Lives that were replaced and finish what they have.
+    /// How many of them are held back, or do not run: while none is, nobody looks through them all for one.
+    rare: Rare,
     retiring: HashMap<(ServerId, Incarnation), usize>,
     catalogue: Arc<Catalogue>,
     /// Whether the registry has told which servers there are.
@@ -280,6 +282,7 @@ impl<P, S> Routing<P, S> {
             views: Vec::new(),
             places: HashMap::new(),
             retiring: HashMap::new(),
+            rare: Rare::default(),
             catalogue: Arc::new(Catalogue::empty()),
             introduced: false,
             began: None,
@@ -405,7 +408,7 @@ impl<P, S> Routing<P, S> {
         // Those that the registry tells at first are there from the beginning, whichever it tells first.
         let began = *self.began.get_or_insert(now);
         view.added = if self.introduced { now } else { began };
-        if let Some(former) = self.views[place].take() {
+        if let Some(former) = self.put(place, None) {
             self.naming.remove(&(former.names_until(), place));
             view.added = former.added;
             view.listed_before |= former.listed_before;
@@ -420,7 +423,23 @@ impl<P, S> Routing<P, S> {
         if view.may_share_names() && view.names_until() > now {
             self.naming.insert((view.names_until(), place));
         }
-        self.views[place] = Some(view);
+        self.put(place, Some(view));
+    }
+
+    /// Puts a server in a place, or takes it out. Returns what was there.
+    fn put(&mut self, place: usize, view: Option<View<S>>) -> Option<View<S>> {
+        let former = std::mem::replace(&mut self.views[place], view);
+        let standing = |view: &Option<View<S>>| view.as_ref().map(|view| Kind::of(&view.standing));
+        self.rare.change(standing(&former), standing(&self.views[place]));
+        former
+    }
+
+    /// Takes a report of a server.
+    fn report(&mut self, place: usize, standing: Standing, now: Instant) {
+        if let Some(view) = &mut self.views[place] {
+            self.rare.change(Some(Kind::of(&view.standing)), Some(Kind::of(&standing)));
+            view.report(standing, now);
+        }
     }
 
     /// A place that no server has.
@@ -464,7 +483,7 @@ impl<P, S> Routing<P, S> {
         let mut view = View::new(spec, incarnation, Some(handle), Standing::beginning(), now);
         view.leaving = true;
         let place = self.free_place();
-        self.views[place] = Some(view);
+        self.put(place, Some(view));
         self.retiring.insert(of, place);
     }
 
@@ -488,7 +507,7 @@ impl<P, S> Routing<P, S> {
     ) {
         if let Some(place) = self.retiring.remove(&(server.clone(), incarnation)) {
             self.lose_all(place, &crate::event::ExitCause::Requested, now, out);
-            self.views[place] = None;
+            self.put(place, None);
         }
     }
 
@@ -502,11 +521,11 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(place) = self.place_of(server, incarnation) else { return };
-        let Some(view) = &mut self.views[place] else { return };
+        let Some(view) = &self.views[place] else { return };
         let newly_listed = standing.listed && !view.standing.listed;
         let promised = view.promises();
-        view.report(standing, now);
-        let given_up = promised && !view.promises();
+        self.report(place, standing, now);
+        let given_up = promised && self.views[place].as_ref().is_some_and(|view| !view.promises());
         let named = self.names_settled(place);
         self.serve(place, now, out);
         if newly_listed || given_up || named {
@@ -526,9 +545,7 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(place) = self.place_of(server, incarnation) else { return };
-        if let Some(view) = &mut self.views[place] {
-            view.report(standing, now);
-        }
+        self.report(place, standing, now);
         self.names_settled(place);
         self.lose_all(place, cause, now, out);
         self.serve(place, now, out);
@@ -551,7 +568,7 @@ impl<P, S> Routing<P, S> {
     pub fn left(&mut self, server: &ServerId, now: Instant, out: &mut impl Outlet<P, S>) {
         let Some(place) = self.places.remove(server) else { return };
         self.lose_all(place, &crate::event::ExitCause::Requested, now, out);
-        if let Some(view) = self.views[place].take() {
+        if let Some(view) = self.put(place, None) {
             self.naming.remove(&(view.names_until(), place));
         }
         self.affinity.forget_server(server);

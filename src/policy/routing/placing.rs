@@ -475,6 +475,10 @@ impl<P, S> Routing<P, S> {
     /// The ejected server that fails least, where more are ejected than may be.
     fn least_bad(&self, route: usize, now: Instant) -> Option<usize> {
         let servers = &self.routes[route].servers;
+        // Nearly always too few are ejected, and then this is asked for each call that waits.
+        if self.rare.ejected as f64 <= self.settings.ejection_max * servers.len() as f64 {
+            return None;
+        }
         let views = || servers.iter().filter_map(|place| Some((*place, self.views[*place].as_ref()?)));
         let ejected = views().filter(|(_, view)| view.ejected()).count();
         if ejected as f64 <= self.settings.ejection_max * servers.len() as f64 {

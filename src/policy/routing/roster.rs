@@ -103,6 +103,53 @@ pub struct View<S> {
     pub listed_since: Option<Instant>,
 }
 
+/// What a server's standing is, where few are so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Its breaker alone holds calls back, and not by order of the host.
+    Ejected,
+    /// It does not run, and may be started.
+    Idle,
+    Usual,
+}
+
+impl Kind {
+    pub fn of(standing: &Standing) -> Self {
+        match (standing.status, &standing.admission) {
+            (ServerStatus::Ready, Admission::Rejecting { retry_after: Some(_) }) => Self::Ejected,
+            (ServerStatus::Idle, _) => Self::Idle,
+            _ => Self::Usual,
+        }
+    }
+}
+
+/// How many servers are of each rare kind.
+#[derive(Debug, Default)]
+pub struct Rare {
+    pub ejected: usize,
+    pub idle: usize,
+}
+
+impl Rare {
+    /// A server was of one kind, if it was there, and is of another.
+    pub fn change(&mut self, former: Option<Kind>, now: Option<Kind>) {
+        if let Some(count) = former.and_then(|kind| self.count(kind)) {
+            *count -= 1;
+        }
+        if let Some(count) = now.and_then(|kind| self.count(kind)) {
+            *count += 1;
+        }
+    }
+
+    fn count(&mut self, kind: Kind) -> Option<&mut usize> {
+        match kind {
+            Kind::Ejected => Some(&mut self.ejected),
+            Kind::Idle => Some(&mut self.idle),
+            Kind::Usual => None,
+        }
+    }
+}
+
 impl<S> View<S> {
     pub fn new(
         spec: Arc<ServerSpec>,
@@ -156,8 +203,7 @@ impl<S> View<S> {
 
     /// Whether its breaker alone holds calls back, and not by order of the host.
     pub fn ejected(&self) -> bool {
-        self.standing.status == ServerStatus::Ready
-            && matches!(self.standing.admission, Admission::Rejecting { retry_after: Some(_) })
+        Kind::of(&self.standing) == Kind::Ejected
     }
 
     /// Whether an ejected server could take a call, if its breaker were not asked.
