@@ -2,8 +2,8 @@
 //!
 //! A server may ask for input of the user's (elicitation), for a completion by the host's model (sampling) and for the
 //! folders it may look at (roots). Legacy servers ask by requests of their own while they work on a call; modern ones end the
-//! call with a result that asks, and it is made once more with the answers. Both lead to the same handlers, which the host
-//! gives to its builder. What has no handler is not declared to servers.
+//! call with a result that asks, and it is made once more with the answers. Both lead to the same handlers: those that the host
+//! gave to the call, and else those that it gave to its builder. What has no handler is not declared to servers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::RpcError;
-use crate::id::ServerId;
+use crate::id::{RequestId, ServerId};
 use crate::json::RawJson;
 
 /// What a server wants.
@@ -65,11 +65,17 @@ pub struct ServerRequest {
     pub kind: ServerRequestKind,
     /// The params of its request, unread; an empty object where it sent none.
     pub params: RawJson,
+    /// The call on whose behalf it asks, as its reply or error names it; none where that is not certain.
+    ///
+    /// It is certain where a result asks back, where the request comes on the HTTP stream of the call's answer, and on a leased
+    /// connection while one call is open on it. Other requests over stdio, WebSocket, and the stream of what an HTTP server tells
+    /// unasked name no call: they go to the builder's handlers.
+    pub call: Option<RequestId>,
 }
 
 impl ServerRequest {
     pub(crate) fn new(server: ServerId, kind: ServerRequestKind, params: RawJson) -> Self {
-        Self { server, kind, params }
+        Self { server, kind, params, call: None }
     }
 
     /// What the user is to be shown, where it is an elicitation with a message.
@@ -148,6 +154,15 @@ fn told(answer: &impl Serialize) -> Result<RawJson, RpcError> {
 /// Answers one kind of questions.
 type Handler = Arc<dyn Fn(ServerRequest) -> BoxFuture<'static, Result<RawJson, RpcError>> + Send + Sync>;
 
+/// A call on whose behalf a server may ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    /// Its public id.
+    pub call: RequestId,
+    /// Who answers for it, before those who answer for all calls.
+    pub handlers: Option<Arc<Handlers>>,
+}
+
 /// Who answers the servers' questions.
 #[derive(Clone, Default)]
 pub(crate) struct Handlers {
@@ -205,6 +220,32 @@ impl Handlers {
             let answer = handle(question);
             Box::pin(async move { told(&Roots { roots: answer.await? }) })
         }));
+    }
+
+    /// Questions of every kind are answered by `handle`, with the result that the protocol wants for that kind.
+    pub fn every<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<RawJson, RpcError>> + Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |question| Box::pin(handle(question)));
+        *self = Self {
+            elicitation: Some(handler.clone()),
+            url_elicitation: Some(handler.clone()),
+            sampling: Some(handler.clone()),
+            roots: Some(handler),
+        };
+    }
+
+    /// Those of either, these first.
+    pub fn or(&self, other: &Self) -> Self {
+        let either =
+            |one: &Option<Handler>, other: &Option<Handler>| one.as_ref().or(other.as_ref()).cloned();
+        Self {
+            elicitation: either(&self.elicitation, &other.elicitation),
+            url_elicitation: either(&self.url_elicitation, &other.url_elicitation),
+            sampling: either(&self.sampling, &other.sampling),
+            roots: either(&self.roots, &other.roots),
+        }
     }
 
     /// Nobody answers anything.

@@ -335,3 +335,144 @@ async fn a_call_whose_server_dies_between_two_rounds_is_not_told_as_never_sent()
     assert_eq!(calls, 1);
     assert_eq!(error.effect(), mcp_troupe::Effect::Unknown, "{told}");
 }
+
+/// Answers a form with the name of a user, and tells whom it was asked.
+fn user(
+    name: &'static str,
+    asked: &mpsc::Sender<(&'static str, ServerRequest)>,
+) -> impl Fn(ServerRequest) -> std::future::Ready<Result<ElicitResult, RpcError>> + Send + Sync + 'static {
+    let asked = asked.clone();
+    move |request| {
+        asked.try_send((name, request)).unwrap();
+        let content = json!({"name": name}).as_object().cloned();
+        std::future::ready(Ok(ElicitResult::Accept(content)))
+    }
+}
+
+#[tokio::test]
+async fn over_http_each_user_is_asked_what_the_server_wants_for_their_own_call() {
+    let script = legacy().tool("form", asking("elicitation/create", FORM));
+    let server = script.http_events().sessions().start().await;
+    let (asked, mut told) = mpsc::channel(8);
+    let builder = Troupe::builder().on_elicitation(user("nobody's", &asked));
+    let troupe = playing(builder, [Server::http("s", server.url())]).await;
+    let call = |name| troupe.call(Call::tool("form").on_elicitation(user(name, &asked)));
+    let answers = futures_util::future::join_all(["ada", "bob", "cyd"].map(call)).await;
+    let mut expected: Vec<(String, String)> = Vec::new();
+    for (name, answer) in ["ada", "bob", "cyd"].into_iter().zip(answers) {
+        let reply = answer.unwrap();
+        let said: Value = reply.structured().unwrap();
+        assert_eq!(said["result"]["content"], json!({"name": name}));
+        expected.push((name.to_owned(), reply.request_id.to_string()));
+    }
+    let mut seen = Vec::new();
+    while let Ok((name, request)) = told.try_recv() {
+        seen.push((name.to_owned(), request.call.expect("its call is certain").to_string()));
+    }
+    seen.sort();
+    assert_eq!(seen, expected);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn over_a_shared_socket_nobody_guesses_whose_call_it_is() {
+    let server = legacy().tool("form", asking("elicitation/create", FORM)).start().await;
+    let (asked, mut told) = mpsc::channel(8);
+    let builder = Troupe::builder().on_elicitation(user("everybody's", &asked));
+    let troupe = playing(builder, [Server::websocket("s", server.url())]).await;
+    let said = answered(&troupe, Call::tool("form").on_elicitation(user("ada", &asked))).await;
+    assert_eq!(said["result"]["content"], json!({"name": "everybody's"}));
+    assert!(told.recv().await.unwrap().1.call.is_none());
+
+    // A leased connection has no other user.
+    let lease = troupe.lease("s").await.unwrap();
+    let reply = lease.call(Call::tool("form").on_elicitation(user("ada", &asked))).await.unwrap();
+    let said: Value = reply.structured().unwrap();
+    assert_eq!(said["result"]["content"], json!({"name": "ada"}));
+    let (name, request) = told.recv().await.unwrap();
+    assert_eq!((name, request.call), ("ada", Some(reply.request_id)));
+    drop(lease);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn all_rounds_of_a_modern_call_ask_its_own_user_under_one_id() {
+    let ask = Script::AskBack {
+        requests: format!(r#"{{"who":{{"method":"elicitation/create","params":{FORM}}}}}"#),
+        state: None,
+    };
+    let script = || ScriptedServer::builder().tool("ask", ask.clone());
+    let (socket, http) = (script().start().await, script().http().start().await);
+    let servers = [Server::websocket("socket", socket.url()), Server::http("http", http.url())];
+    let (asked, mut told) = mpsc::channel(8);
+    // Nobody answers for all calls.
+    let troupe = playing(Troupe::builder(), servers).await;
+    for server in ["socket", "http"] {
+        let call = Call::tool(format!("{server}/ask")).on_elicitation(user("ada", &asked));
+        let reply = troupe.call(call).await.unwrap();
+        let said: Value = reply.structured().unwrap();
+        assert_eq!(said["responses"]["who"]["content"], json!({"name": "ada"}));
+        assert_eq!(told.recv().await.unwrap().1.call, Some(reply.request_id));
+        // Without a handler it is the caller's to answer.
+        let raw = troupe.call(Call::tool(format!("{server}/ask"))).await.unwrap();
+        assert!(raw.input_required().is_some());
+    }
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn a_modern_server_is_told_with_each_call_what_its_caller_can() {
+    let server = ScriptedServer::builder().tool("meta", Script::Meta).start().await;
+    let builder = Troupe::builder().on_roots(|_| async { Ok(Vec::new()) });
+    let troupe = playing(builder, [Server::websocket("s", server.url())]).await;
+    let declared = async |call: Call| {
+        answered(&troupe, call).await["io.modelcontextprotocol/clientCapabilities"].clone()
+    };
+    assert_eq!(declared(Call::tool("meta")).await, json!({"roots": {}}));
+    let own = Call::tool("meta").on_elicitation(accept);
+    assert_eq!(declared(own.clone()).await, json!({"elicitation": {"form": {}}, "roots": {}}));
+    let said = json!({"sampling": {"tools": {}}, "extensions": {"x.y/z": {}}});
+    assert_eq!(declared(own.capabilities(&said)).await, said);
+    // The next caller's are not touched by that.
+    assert_eq!(declared(Call::tool("meta")).await, json!({"roots": {}}));
+
+    // Keys of extensions are the host's; those that this client writes are written once.
+    let meta =
+        json!({"io.modelcontextprotocol/ui": 1, "io.modelcontextprotocol/clientCapabilities": {"all": {}}});
+    let seen = answered(&troupe, Call::tool("meta").meta(meta)).await;
+    assert_eq!(seen["io.modelcontextprotocol/ui"], 1);
+    assert_eq!(seen["io.modelcontextprotocol/clientCapabilities"], json!({"roots": {}}));
+
+    let wrong = kind(troupe.call(Call::tool("meta").capabilities([1])).await);
+    let CallErrorKind::InvalidArguments { reason } = wrong else { panic!("{wrong:?}") };
+    assert_eq!(reason, "the capabilities must be a JSON object, not [1]");
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn when_a_call_is_dropped_nobody_works_on_what_its_own_handler_was_asked() {
+    let script = legacy().tool("form", asking("elicitation/create", FORM));
+    let server = script.http_events().sessions().start().await;
+    let builder = Troupe::builder().on_elicitation(accept);
+    let troupe = playing(builder, [Server::http("s", server.url())]).await;
+    let (begun, mut began) = mpsc::channel(8);
+    let (gone, mut left) = mpsc::channel::<()>(1);
+    let never = Arc::new(Notify::new());
+    let call = troupe.call(Call::tool("form").on_elicitation(move |_| {
+        let (begun, gone, never) = (begun.clone(), gone.clone(), never.clone());
+        async move {
+            let _dropped_with_the_task = gone;
+            begun.try_send(()).unwrap();
+            never.notified().await;
+            Ok(ElicitResult::Cancel)
+        }
+    }));
+    let mut call = Box::pin(call);
+    tokio::select! {
+        answer = &mut call => panic!("{answer:?}"),
+        begun = began.recv() => begun.unwrap(),
+    }
+    drop(call);
+    assert_eq!(left.recv().await, None, "the handler is gone with its call");
+    end(troupe).await;
+}

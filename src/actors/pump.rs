@@ -61,7 +61,7 @@ use crate::news::{TEXT_BYTES_MAX, cut, reason};
 use crate::number_map::NumberMap;
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Judge;
-use crate::policy::routing::{CancelReason, Completion, Dispatch};
+use crate::policy::routing::{CancelReason, Completion, Dispatch, Over};
 use crate::protocol::envelope::{
     FrameMemory, Incoming, Malformed, Response, answered_by_ends, answered_by_unreadable, decode,
     decode_answer,
@@ -69,6 +69,7 @@ use crate::protocol::envelope::{
 use crate::protocol::{
     LISTEN_METHOD, Notice, Session, cancelled_id, encode_answer, own_request, subscribe_method, updated_uri,
 };
+use crate::question::Asker;
 use crate::transport::{Connector, Failure, Head, Inbound, Link, LinkError, Outbound};
 
 /// Frames that are read before written ones get their turn again: neither side can starve the other.
@@ -99,6 +100,10 @@ enum Flight {
         spare: Option<Box<Dispatch>>,
         /// What is heard of it beside its answer, if that is wanted.
         hearing: Option<Box<Hearing>>,
+        /// On whose behalf the peer asks while it works on it, if anybody answers.
+        asker: Option<Box<Asker>>,
+        /// Nobody else's calls go over this link.
+        leased: bool,
     },
     List {
         port: ListPort,
@@ -403,7 +408,7 @@ impl<R: FnMut(Report)> Pump<R> {
         match message {
             PumpMsg::Call { dispatch, permit, mirroring } => {
                 let hearing = Hearing::of(&dispatch, now);
-                let Dispatch { attempt, tool, call, bypass: _, over: _, hears: _ } = dispatch;
+                let Dispatch { attempt, tool, call, bypass: _, over, hears: _, request_id } = dispatch;
                 if let Some(reason) = &self.leaving {
                     let end = AttemptEnd::ConnectionLost { reason: reason.clone(), sent: false };
                     self.finish(attempt, permit, end, Duration::ZERO);
@@ -428,7 +433,10 @@ impl<R: FnMut(Report)> Pump<R> {
                         mirrors.map(|mirrors| mirrors.headers(call.right_args())).unwrap_or_default();
                     spare = again.map(Box::new);
                 }
-                self.in_flight.insert(id, Flight::Call { attempt, permit, sent_at: now, spare, hearing });
+                let asker = self.questions.asker(&request_id, call.options().handlers.as_ref());
+                let leased = matches!(over, Over::Leased(_));
+                let flight = Flight::Call { attempt, permit, sent_at: now, spare, hearing, asker, leased };
+                self.in_flight.insert(id, flight);
                 Some(Outbound::Request { id, head, frame })
             }
             PumpMsg::Close => {
@@ -654,7 +662,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 Incoming::Request { id, method, params } => {
                     more = true;
                     asked += 1;
-                    self.asked(asked, id, &method, params);
+                    self.asked(asked, id, &method, params, on);
                 }
                 Incoming::Notification { method, params } => {
                     more = true;
@@ -710,8 +718,27 @@ impl<R: FnMut(Report)> Pump<R> {
         }
     }
 
-    /// The peer asks, in its frame as the `nth`.
-    fn asked(&mut self, nth: usize, id: RawJson, method: &str, params: Option<RawJson>) {
+    /// The call on whose behalf the peer asks: that on whose exchange it does, and on a leased connection the only one that is
+    /// open. Anywhere else it may be any call's, also one that is over.
+    fn asker(&self, on: Option<u64>) -> Option<&Asker> {
+        if let Some(id) = on {
+            return match self.in_flight.get(&id)? {
+                Flight::Call { asker, .. } => asker.as_deref(),
+                Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. } => None,
+            };
+        }
+        let mut open = self.in_flight.values().filter_map(|flight| match flight {
+            Flight::Call { asker, leased, .. } => Some((asker.as_deref(), *leased)),
+            Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. } => None,
+        });
+        match (open.next(), open.next()) {
+            (Some((asker, true)), None) => asker,
+            _ => None,
+        }
+    }
+
+    /// The peer asks, in its frame as the `nth`, on the exchange of the request `on` or on none.
+    fn asked(&mut self, nth: usize, id: RawJson, method: &str, params: Option<RawJson>, on: Option<u64>) {
         if nth > ASKED_PER_FRAME_MAX {
             let words =
                 || format!("more than {ASKED_PER_FRAME_MAX} requests in one frame: they are not answered");
@@ -723,7 +750,8 @@ impl<R: FnMut(Report)> Pump<R> {
             return self.report.violations.note(words);
         }
         let room = !self.notices.hold_many_answers();
-        if let Some((id, answered)) = self.questions.ask(id, method, params, room) {
+        let asker = self.asker(on).cloned();
+        if let Some((id, answered)) = self.questions.ask(id, method, params, asker.as_ref(), room) {
             self.notices.push(Cause::Peer, answer_of(&id, &answered));
         }
     }
@@ -789,7 +817,7 @@ impl<R: FnMut(Report)> Pump<R> {
         }
         match landed {
             None => self.answered_nothing(id),
-            Some(Flight::Call { attempt, permit, sent_at, spare, hearing: _ }) => {
+            Some(Flight::Call { attempt, permit, sent_at, spare, hearing: _, asker: _, leased: _ }) => {
                 self.link.answered(id);
                 let end = match (response.outcome, spare) {
                     // A tool's own error may have that code too, after it has done something.

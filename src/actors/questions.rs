@@ -13,12 +13,15 @@ use tokio::time::timeout;
 use super::tasks::Alive;
 use crate::duration::rounded;
 use crate::error::RpcError;
-use crate::id::ServerId;
+use crate::id::{RequestId, ServerId};
 use crate::json::RawJson;
-use crate::question::{Handlers, ServerRequest, ServerRequestKind};
+use crate::question::{Asker, Handlers, ServerRequest, ServerRequestKind};
 
 /// Tasks for each question that may be asked at once, those included that are ending.
 const TASKS_PER_QUESTION_MAX: usize = 4;
+
+/// Questions on behalf of one call that may be asked at once: one that asks without end leaves room for others.
+const ASKED_PER_CALL_MAX: usize = 4;
 
 /// What the host says to a question.
 pub(crate) type Answered = Result<RawJson, RpcError>;
@@ -34,9 +37,10 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// The host's answer to a question, whatever its handler does.
-    pub async fn answer(&self, question: ServerRequest) -> Answered {
-        let Some(handler) = self.handlers.of(question.kind).cloned() else {
+    /// The host's answer to a question, whatever its handler does. Those of the call it is asked for come before the others.
+    pub async fn answer(&self, question: ServerRequest, own: Option<&Handlers>) -> Answered {
+        let handler = own.and_then(|own| own.of(question.kind)).or_else(|| self.handlers.of(question.kind));
+        let Some(handler) = handler.cloned() else {
             return Err(refusal(RpcError::METHOD_NOT_FOUND, "this client answers no such question"));
         };
         let work = AssertUnwindSafe(async move { handler(question).await }).catch_unwind();
@@ -59,11 +63,14 @@ impl Desk {
         server: &ServerId,
         method: &str,
         params: Option<RawJson>,
+        asker: Option<&Asker>,
     ) -> Result<ServerRequest, RpcError> {
         let params = params.unwrap_or_else(RawJson::empty_object);
+        let own = |kind| asker.and_then(|asker| asker.handlers.as_ref()?.of(kind));
         match ServerRequestKind::of(method, &params) {
-            Some(kind) if self.handlers.of(kind).is_some() => {
-                Ok(ServerRequest::new(server.clone(), kind, params))
+            Some(kind) if own(kind).or_else(|| self.handlers.of(kind)).is_some() => {
+                let call = asker.map(|asker| asker.call.clone());
+                Ok(ServerRequest { call, ..ServerRequest::new(server.clone(), kind, params) })
             }
             // The name is not said back: it is as long as the server likes.
             Some(_) | None => Err(refusal(RpcError::METHOD_NOT_FOUND, "this client has no such method")),
@@ -82,8 +89,18 @@ pub(super) struct Questions {
     /// Counts the tasks among the troupe's.
     alive: Alive,
     running: JoinSet<(RawJson, Answered)>,
-    /// By the peer's id, so that it can take a question back.
-    asked: Vec<(RawJson, AbortHandle)>,
+    asked: Vec<Asked>,
+}
+
+/// A question that the host has yet to answer.
+struct Asked {
+    /// As the peer names it, so that it can take it back.
+    id: RawJson,
+    task: AbortHandle,
+    /// The call that it is asked for, where that is known.
+    call: Option<RequestId>,
+    /// That call's own handlers answer it: it ends with the call.
+    own: bool,
 }
 
 impl Questions {
@@ -91,25 +108,37 @@ impl Questions {
         Self { server, desk, alive, running: JoinSet::new(), asked: Vec::new() }
     }
 
-    /// The peer asks. What is answered at once is returned; the rest comes out of [`poll`](Self::poll). Without `room` for
-    /// more of the host's answers the host is not asked.
+    /// Who is asked on behalf of a call; nobody where neither the call nor the host has handlers.
+    pub fn asker(&self, call: &RequestId, own: Option<&Arc<Handlers>>) -> Option<Box<Asker>> {
+        let somebody = own.is_some() || !self.desk.handlers.is_empty();
+        somebody.then(|| Box::new(Asker { call: call.clone(), handlers: own.cloned() }))
+    }
+
+    /// The peer asks, on behalf of `asker` where that is known. What is answered at once is returned; the rest comes out of
+    /// [`poll`](Self::poll). Without `room` for more of the host's answers the host is not asked.
     pub fn ask(
         &mut self,
         id: RawJson,
         method: &str,
         params: Option<RawJson>,
+        asker: Option<&Asker>,
         room: bool,
     ) -> Option<(RawJson, Answered)> {
         if method == "ping" {
             return Some((id, Ok(RawJson::empty_object())));
         }
-        let question = match self.desk.question(&self.server, method, params) {
+        let question = match self.desk.question(&self.server, method, params, asker) {
             Ok(question) => question,
             Err(refusal) => return Some((id, Err(refusal))),
         };
         // One that was taken back still has its task for a moment: who asks and takes back in a row gathers those.
         let tasks_max = TASKS_PER_QUESTION_MAX.saturating_mul(self.desk.server_requests_max);
-        if !room || self.asked.len() >= self.desk.server_requests_max || self.running.len() >= tasks_max {
+        let of_call = question
+            .call
+            .as_ref()
+            .map_or(0, |call| self.asked.iter().filter(|asked| asked.call.as_ref() == Some(call)).count());
+        let many = self.asked.len() >= self.desk.server_requests_max || of_call >= ASKED_PER_CALL_MAX;
+        if !room || many || self.running.len() >= tasks_max {
             let words = "this client is busy with other questions of this server";
             return Some((id, Err(refusal(RpcError::INTERNAL_ERROR, words))));
         }
@@ -118,20 +147,35 @@ impl Questions {
         // The same of what it asks: the host may think for minutes.
         let question = ServerRequest { params: question.params.detached(), ..question };
         let (desk, alive, asked_as) = (self.desk.clone(), self.alive.clone(), id.clone());
+        let call = question.call.clone();
+        let own = asker.and_then(|asker| asker.handlers.clone());
+        let own = own.filter(|own| own.of(question.kind).is_some());
+        let is_own = own.is_some();
         let task = self.running.spawn(async move {
-            let answered = desk.answer(question).await;
+            let answered = desk.answer(question, own.as_deref()).await;
             drop(alive);
             (id, answered)
         });
-        self.asked.push((asked_as, task));
+        self.asked.push(Asked { id: asked_as, task, call, own: is_own });
         None
     }
 
     /// The peer takes a question back: nobody answers it.
     pub fn take_back(&mut self, id: &str) {
-        if let Some(at) = self.asked.iter().position(|(asked, _)| asked.as_str() == id) {
-            self.asked.swap_remove(at).1.abort();
+        if let Some(at) = self.asked.iter().position(|asked| asked.id.as_str() == id) {
+            self.asked.swap_remove(at).task.abort();
         }
+    }
+
+    /// A call is over. What its own handlers still work on is called off; the peer is told of each that it asked in vain.
+    pub fn call_ended(&mut self, call: &RequestId) -> Vec<(RawJson, Answered)> {
+        let over = self.asked.extract_if(.., |asked| asked.own && asked.call.as_ref() == Some(call));
+        let refused = over.map(|asked| {
+            asked.task.abort();
+            let words = "the call that this was asked for is over";
+            (asked.id, Err(refusal(RpcError::INTERNAL_ERROR, words)))
+        });
+        refused.collect()
     }
 
     /// Whether the host has yet to answer any.
@@ -149,7 +193,7 @@ impl Questions {
             match self.running.poll_join_next(poller) {
                 Poll::Ready(Some(Ok((id, answered)))) => {
                     // One that was taken back when it was just done is not told.
-                    if let Some(at) = self.asked.iter().position(|(asked, _)| *asked == id) {
+                    if let Some(at) = self.asked.iter().position(|asked| asked.id == id) {
                         self.asked.swap_remove(at);
                         return Some((id, answered));
                     }
@@ -196,10 +240,10 @@ mod tests {
     #[tokio::test]
     async fn a_ping_is_answered_and_what_is_unknown_refused_at_once() {
         let (mut questions, _tasks) = questions(Handlers::default());
-        let (_, pong) = questions.ask(id(1), "ping", None, true).expect("at once");
+        let (_, pong) = questions.ask(id(1), "ping", None, None, true).expect("at once");
         assert_eq!(pong.expect("no error").as_str(), "{}");
-        assert_eq!(code(questions.ask(id(2), "elicitation/create", params(), true)), -32601);
-        assert_eq!(code(questions.ask(id(3), "tools/list", None, true)), -32601);
+        assert_eq!(code(questions.ask(id(2), "elicitation/create", params(), None, true)), -32601);
+        assert_eq!(code(questions.ask(id(3), "tools/list", None, None, true)), -32601);
     }
 
     #[tokio::test(start_paused = true)]
@@ -208,8 +252,8 @@ mod tests {
         handlers.elicitation(|_| async { panic!("the host's fault") });
         handlers.sampling(|_| std::future::pending::<Result<(), RpcError>>());
         let (mut questions, _tasks) = questions(handlers);
-        assert!(questions.ask(id(1), "elicitation/create", params(), true).is_none());
-        assert!(questions.ask(id(2), "sampling/createMessage", params(), true).is_none());
+        assert!(questions.ask(id(1), "elicitation/create", params(), None, true).is_none());
+        assert!(questions.ask(id(2), "sampling/createMessage", params(), None, true).is_none());
         let (first, answered) = next(&mut questions).await;
         assert_eq!((first, answered.expect_err("it panicked").code), (id(1), -32603));
         let (second, answered) = next(&mut questions).await;
@@ -224,7 +268,7 @@ mod tests {
         let (mut questions, _tasks) = questions(handlers);
         let frame = bytes::Bytes::from(format!(r#"[7,{{"message":"?"}},"{}"]"#, "x".repeat(1 << 20)));
         let part = |range: std::ops::Range<usize>| RawJson::trusted(frame.slice(range));
-        assert!(questions.ask(part(1..2), "elicitation/create", Some(part(3..18)), true).is_none());
+        assert!(questions.ask(part(1..2), "elicitation/create", Some(part(3..18)), None, true).is_none());
         assert!(frame.is_unique());
     }
 
@@ -234,12 +278,44 @@ mod tests {
         handlers.elicitation(|_| std::future::pending::<Result<ElicitResult, RpcError>>());
         let (mut questions, tasks) = questions(handlers);
         for number in 1..=2 {
-            assert!(questions.ask(id(number), "elicitation/create", params(), true).is_none());
+            assert!(questions.ask(id(number), "elicitation/create", params(), None, true).is_none());
         }
-        assert_eq!(code(questions.ask(id(3), "elicitation/create", params(), true)), -32603);
+        assert_eq!(code(questions.ask(id(3), "elicitation/create", params(), None, true)), -32603);
         questions.take_back("1");
-        assert_eq!(code(questions.ask(id(3), "elicitation/create", params(), false)), -32603, "no room");
-        assert!(questions.ask(id(4), "elicitation/create", params(), true).is_none());
+        assert_eq!(
+            code(questions.ask(id(3), "elicitation/create", params(), None, false)),
+            -32603,
+            "no room"
+        );
+        assert!(questions.ask(id(4), "elicitation/create", params(), None, true).is_none());
+        drop(questions);
+        tasks.ended().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_call_that_asks_without_end_leaves_room_and_its_questions_end_with_it() {
+        let mut handlers = Handlers::default();
+        handlers.elicitation(|_| std::future::pending::<Result<ElicitResult, RpcError>>());
+        let handlers = Arc::new(handlers);
+        let (mut questions, tasks) = questions(Handlers::default());
+        questions.desk.server_requests_max = 16;
+        let asker = |own| Asker { call: RequestId::random(), handlers: own };
+        let (one, two) = (asker(Some(handlers.clone())), asker(Some(handlers)));
+        let mut ask = |number: usize, of: &Asker| {
+            questions.ask(id(number as u64), "elicitation/create", params(), Some(of), true)
+        };
+        for number in 1..=ASKED_PER_CALL_MAX {
+            assert!(ask(number, &one).is_none());
+        }
+        assert_eq!(code(ask(10, &one)), -32603);
+        assert!(ask(11, &two).is_none(), "there is room for others");
+        // Who has no handler of that kind is not asked.
+        assert_eq!(code(ask(12, &asker(None))), -32601);
+        let ended: Vec<RawJson> = questions.call_ended(&one.call).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(ended, [1, 2, 3, 4].map(id));
+        assert!(questions.are_open());
+        questions.take_back("11");
+        assert!(!questions.are_open());
         drop(questions);
         tasks.ended().await;
     }

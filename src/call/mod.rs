@@ -18,9 +18,11 @@ pub use content::{Content, ResourceBody};
 pub(crate) use options::{Affinity, CacheUse, Input, Options, Selector};
 pub use reply::{InputRequired, Reply, ReplyError};
 
-use crate::id::{ConnectionId, Incarnation, ServerId};
+use crate::error::RpcError;
+use crate::id::{ConnectionId, Incarnation, RequestId, ServerId};
 use crate::json::RawJson;
 use crate::news::LogLevel;
+use crate::question::{ElicitResult, Handlers, Root, ServerRequest};
 use crate::spans::SharedSpan;
 use crate::trace_context::InvalidTraceContext;
 
@@ -391,8 +393,117 @@ impl Call {
         self
     }
 
-    /// The call as it is made: with everything that goes into its `_meta`.
-    pub(crate) fn sealed(mut self) -> Self {
+    /// Answers what the server asks on behalf of this call by a form, before the builder's handler
+    /// ([`TroupeBuilder::on_elicitation`](crate::TroupeBuilder::on_elicitation)); see [`on_server_request`](Self::on_server_request)
+    /// for what that means.
+    pub fn on_elicitation<F>(mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<ElicitResult, RpcError>> + Send + 'static,
+    {
+        self.handlers_mut().elicitation(handle);
+        self
+    }
+
+    /// The same for a page that the user is to visit.
+    pub fn on_url_elicitation<F>(
+        mut self,
+        handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<ElicitResult, RpcError>> + Send + 'static,
+    {
+        self.handlers_mut().url_elicitation(handle);
+        self
+    }
+
+    /// The same for a completion by the host's model.
+    pub fn on_sampling<F, A>(mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<A, RpcError>> + Send + 'static,
+        A: Serialize + 'static,
+    {
+        self.handlers_mut().sampling(handle);
+        self
+    }
+
+    /// The same for the folders that the server may look at.
+    pub fn on_roots<F>(mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Vec<Root>, RpcError>> + Send + 'static,
+    {
+        self.handlers_mut().roots(handle);
+        self
+    }
+
+    /// Answers whatever the server asks on behalf of this call, before the builder's handlers: for hosts that serve several
+    /// users, whose requests must not be mixed up. `handle` gives the result that the protocol wants for that kind.
+    ///
+    /// A modern server is told with the call what its handlers answer, unless [`capabilities`](Self::capabilities) says it. A legacy
+    /// one was told when its connection was opened what the builder's handlers answer, and asks nothing else. Which call a
+    /// request belongs to is not always certain, see [`ServerRequest::call`]: what is not goes to the builder's handlers alone.
+    ///
+    /// When the call ends, what its handlers still work on is dropped. At most 4 requests of one call are open at once. The
+    /// result may hold a user's answer: it is neither kept by the cache nor shared with equal calls, and the call is not hedged.
+    ///
+    /// ```
+    /// use mcp_troupe::error::RpcError;
+    /// use mcp_troupe::json::RawJson;
+    /// use mcp_troupe::{Call, ServerRequestKind};
+    ///
+    /// let call = Call::tool("book").on_server_request(|request| async move {
+    ///     match request.kind {
+    ///         ServerRequestKind::Elicitation => Ok(RawJson::from_text(r#"{"action":"decline"}"#).expect("it is JSON")),
+    ///         _ => Err(RpcError { code: RpcError::METHOD_NOT_FOUND, message: "not here".into(), data: None }),
+    ///     }
+    /// });
+    /// # drop(call);
+    /// ```
+    pub fn on_server_request<F>(mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<RawJson, RpcError>> + Send + 'static,
+    {
+        self.handlers_mut().every(handle);
+        self
+    }
+
+    /// What the caller of this call can, a JSON object as `clientCapabilities` has it, such as `{"elicitation": {}}`: told to modern
+    /// servers in place of what follows from the handlers. For hosts that pass on what their own client said. A result that
+    /// asks for what nobody here answers comes back as it is, see [`Reply::input_required`].
+    pub fn capabilities(mut self, capabilities: impl Serialize) -> Self {
+        self.options_mut().capabilities = object("the capabilities", RawJson::from_value(&capabilities));
+        self
+    }
+
+    /// The same call, under the public id that an earlier round of it had.
+    pub(crate) fn named(mut self, request_id: RequestId) -> Self {
+        self.options_mut().request_id = Some(request_id);
+        self
+    }
+
+    fn handlers_mut(&mut self) -> &mut Handlers {
+        Arc::make_mut(self.options_mut().handlers.get_or_insert_default())
+    }
+
+    /// Whether it is its caller's alone: another one's answer may be in its result, or another result be right for them.
+    pub(crate) fn is_personal(&self) -> bool {
+        let Options { handlers, capabilities, .. } = self.options();
+        handlers.is_some() || !matches!(capabilities, Ok(None))
+    }
+
+    /// The call as it is made, where `handlers` answer for all calls: with everything that goes into its `_meta`.
+    pub(crate) fn sealed(mut self, handlers: &Handlers) -> Self {
+        if self.is_personal() {
+            let Options { handlers: own, capabilities, .. } = self.options();
+            let declared = match (capabilities, own) {
+                (Ok(Some(capabilities)), _) => capabilities.as_str().into(),
+                (_, Some(own)) => own.or(handlers).capabilities().into(),
+                (_, None) => handlers.capabilities().into(),
+            };
+            let options = self.options_mut();
+            options.declared = Some(declared);
+            options.cache = CacheUse::Bypass;
+            self.hedged = false;
+        }
         let Options { trace, meta, .. } = self.options();
         if let (Some(trace), Ok(meta)) = (trace, meta)
             && trace.mistake().is_none()
@@ -447,5 +558,20 @@ mod tests {
         assert_eq!(told, "the arguments must be a JSON object, not [1,2]");
         assert!(Call::tool("t").raw_args("{oops").args.is_err());
         assert!(Call::tool("t").raw_args(" {\"a\":1}").args.is_ok());
+    }
+
+    #[test]
+    fn a_call_with_a_user_of_its_own_is_neither_hedged_nor_kept() {
+        let plain = Call::tool("t").hedged().sealed(&Handlers::default());
+        assert!(
+            plain.hedged && plain.options().cache == CacheUse::Usual && plain.options().declared.is_none()
+        );
+        for call in [
+            Call::tool("t").on_elicitation(|_| async { Ok(ElicitResult::Cancel) }),
+            Call::tool("t").capabilities(serde_json::json!({})),
+        ] {
+            let sealed = call.hedged().sealed(&Handlers::default());
+            assert!(!sealed.hedged && sealed.options().cache == CacheUse::Bypass);
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! What a call says beside what it asks for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{GroupId, ServerId};
+use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
 use crate::news::LogLevel;
+use crate::question::Handlers;
 use crate::trace_context::TraceContext;
 
 /// What most calls leave as it is.
@@ -22,6 +24,14 @@ pub(crate) struct Options {
     pub input: Option<Input>,
     /// Joins `meta` when the call is made.
     pub trace: Option<TraceContext>,
+    /// Who answers what its server asks on its behalf, before those who answer for all calls.
+    pub handlers: Option<Arc<Handlers>>,
+    /// What its caller can, a JSON object, in place of what follows from the handlers; or what is wrong with it.
+    pub capabilities: Result<Option<RawJson>, String>,
+    /// What a modern server is told of that; `None` where it is what is told for all calls.
+    pub declared: Option<Arc<str>>,
+    /// Its public id, where it goes on with an earlier round.
+    pub request_id: Option<RequestId>,
 }
 
 impl Options {
@@ -36,7 +46,16 @@ impl Options {
         meta: Ok(None),
         input: None,
         trace: None,
+        handlers: None,
+        capabilities: Ok(None),
+        declared: None,
+        request_id: None,
     };
+
+    /// What is wrong with what the host gave as JSON.
+    pub fn mistake(&self) -> Option<&String> {
+        self.meta.as_ref().err().or(self.capabilities.as_ref().err())
+    }
 }
 
 /// Keeps calls with one key on one server of a group.

@@ -54,7 +54,7 @@ pub use calling::CallFuture;
 pub use fanout::{Answers, AnyFailure, CallAnyError};
 pub use following::{ConfigFileError, ConfigWatch};
 pub use lease::Lease;
-pub use offers::Subscription;
+pub use offers::{CatalogueChanges, Subscription, SubscriptionEnded};
 pub use stream::EventStream;
 pub use telling::CallStream;
 
@@ -331,10 +331,11 @@ impl Troupe {
     }
 
     fn begin(&self, call: Call, news: NewsSender) -> CallFuture {
-        let mut call = call.sealed();
+        let handlers = &self.0.desk.handlers;
+        let mut call = call.sealed(handlers);
         let span = CallSpan::begin(&mut call);
         let call = Arc::new(call);
-        if self.0.desk.handlers.is_empty() {
+        if handlers.is_empty() && call.options().handlers.is_none() {
             return self.call_once(call, news).under(span);
         }
         let rounds = Rounds::new(self, call.clone(), news.clone());

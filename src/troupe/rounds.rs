@@ -14,9 +14,10 @@ use super::calling::NewsSender;
 use super::{Inner, Troupe};
 use crate::call::{Call, InputRequired, Reply};
 use crate::error::{CallError, CallErrorKind, RpcError};
+use crate::id::RequestId;
 use crate::json::RawJson;
 use crate::policy::routing::Answer;
-use crate::question::ServerRequest;
+use crate::question::{Asker, ServerRequest};
 
 /// What a call keeps that may be asked back.
 pub(super) struct Rounds {
@@ -33,11 +34,17 @@ impl Rounds {
         Self { troupe: Arc::downgrade(&troupe.0), call, news }
     }
 
+    /// On whose behalf it is asked: all rounds are one call.
+    fn asker(&self, request_id: &RequestId) -> Asker {
+        Asker { call: request_id.clone(), handlers: self.call.options().handlers.clone() }
+    }
+
     /// What a reply asks, if the host's handlers can answer all of it.
     pub fn asked(&self, reply: &Reply) -> Option<InputRequired> {
         let asked = reply.input_required()?;
         let troupe = self.troupe.upgrade()?;
-        let known = |request: &RawJson| question(&troupe, reply, request).is_ok();
+        let asker = self.asker(&reply.request_id);
+        let known = |request: &RawJson| question(&troupe, reply, request, &asker).is_ok();
         // In bytes of its own: the host may think for minutes, and a small question would keep its whole frame that long.
         asked.requests.values().all(known).then(|| InputRequired {
             requests: asked.requests.iter().map(|(key, request)| (key.clone(), request.detached())).collect(),
@@ -82,6 +89,7 @@ impl Rounds {
         reply: &Reply,
         asked: InputRequired,
     ) -> Result<Call, CallError> {
+        let asker = self.asker(&reply.request_id);
         let mut responses = String::from("{");
         for (key, request) in &asked.requests {
             let Some(troupe) = self.troupe.upgrade() else {
@@ -89,11 +97,11 @@ impl Rounds {
             };
             let unanswered =
                 |error: RpcError| failed(reply, CallErrorKind::Unanswered { reason: error.message });
-            let question = question(&troupe, reply, request).map_err(unanswered)?;
+            let question = question(&troupe, reply, request, &asker).map_err(unanswered)?;
             let desk = troupe.desk.clone();
             // While somebody thinks about it the troupe may end.
             drop(troupe);
-            let answer = desk.answer(question).await.map_err(unanswered)?;
+            let answer = desk.answer(question, asker.handlers.as_deref()).await.map_err(unanswered)?;
             if responses.len() > 1 {
                 responses.push(',');
             }
@@ -106,6 +114,7 @@ impl Rounds {
         responses.push('}');
         let mut call = (*self.call).clone();
         call = call.server(reply.server.as_str()).answering(RawJson::trusted(responses.into()), asked.state);
+        call = call.named(reply.request_id.clone());
         if let Some(timeout) = call.timeout {
             call.timeout = Some(timeout.saturating_sub(Instant::now().saturating_duration_since(started)));
         }
@@ -114,7 +123,12 @@ impl Rounds {
 }
 
 /// The question that an input request of a reply is.
-fn question(troupe: &Inner, reply: &Reply, request: &RawJson) -> Result<ServerRequest, RpcError> {
+fn question(
+    troupe: &Inner,
+    reply: &Reply,
+    request: &RawJson,
+    asker: &Asker,
+) -> Result<ServerRequest, RpcError> {
     #[derive(serde::Deserialize)]
     struct Written<'a> {
         method: String,
@@ -128,7 +142,7 @@ fn question(troupe: &Inner, reply: &Reply, request: &RawJson) -> Result<ServerRe
     };
     let Written { method, params } = request.parse_borrowed().map_err(unreadable)?;
     let params = params.map(|params| RawJson::from_text(params.get())).transpose().map_err(unreadable)?;
-    troupe.desk.question(&reply.server, &method, params)
+    troupe.desk.question(&reply.server, &method, params, Some(asker))
 }
 
 fn failed(reply: &Reply, kind: CallErrorKind) -> CallError {

@@ -7,7 +7,8 @@
 
 use tokio::time::Instant;
 
-use super::{Flight, Pump, Report};
+use super::notices::Cause;
+use super::{Flight, Pump, Report, answer_of};
 use crate::id::AttemptId;
 use crate::json::RawJson;
 use crate::news::LogLevel;
@@ -186,6 +187,13 @@ impl<R: FnMut(Report)> Pump<R> {
             self.subscribing = self.subscribing.saturating_sub(1);
         }
         self.tell_missed(&mut flight);
+        if let Flight::Call { asker: Some(asker), .. } = &flight
+            && asker.handlers.is_some()
+        {
+            for (id, answered) in self.questions.call_ended(&asker.call) {
+                self.notices.push(Cause::Host, answer_of(&id, &answered));
+            }
+        }
         Some(flight)
     }
 

@@ -19,7 +19,7 @@ use crate::actors::{Stage, Tasks, ask};
 use crate::call::{Call, Granted};
 use crate::config::{Server, Settings};
 use crate::event::{BreakerState, Origin, ServerStatus};
-use crate::id::CallId;
+use crate::id::{CallId, RequestId};
 use crate::policy::breaker::Admission;
 use crate::policy::classify::Judge;
 use crate::policy::demand::Begins;
@@ -155,6 +155,7 @@ impl House {
             bypass: false,
             over: Over::NewLease,
             hears: Hears::Answer,
+            request_id: RequestId::random(),
         };
         self.tell(ServerMsg::Dispatch { router: RouterLife(router), batch: vec![dispatch] });
     }
@@ -184,6 +185,7 @@ impl House {
             bypass: false,
             over: Over::Leased(over),
             hears: Hears::Answer,
+            request_id: RequestId::random(),
         };
         self.tell(ServerMsg::Dispatch { router: RouterLife(1), batch: vec![dispatch] });
         loop {

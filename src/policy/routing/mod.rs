@@ -71,6 +71,8 @@ pub struct Dispatch {
     pub over: Over,
     /// What is wanted of the server beside the answer.
     pub hears: Hears,
+    /// The public id of the call, for what the server asks on its behalf.
+    pub request_id: RequestId,
 }
 
 /// The connection that an attempt goes over.
@@ -233,10 +235,10 @@ pub struct Routing<P, S> {
     settings: Arc<Settings>,
     calls: Calls<P>,
     views: Vec<Option<View<S>>>,
-    places: HashMap<ServerId, usize>,
-    /// Lives that were replaced and finish what they have.
     /// How many of them are held back, or do not run: while none is, nobody looks through them all for one.
     rare: Rare,
+    places: HashMap<ServerId, usize>,
+    /// Lives that were replaced and finish what they have.
     retiring: HashMap<(ServerId, Incarnation), usize>,
     catalogue: Arc<Catalogue>,
     /// Whether the registry has told which servers there are.
@@ -280,9 +282,9 @@ impl<P, S> Routing<P, S> {
         Self {
             calls: Calls::new(),
             views: Vec::new(),
+            rare: Rare::default(),
             places: HashMap::new(),
             retiring: HashMap::new(),
-            rare: Rare::default(),
             catalogue: Arc::new(Catalogue::empty()),
             introduced: false,
             began: None,
@@ -325,7 +327,7 @@ impl<P, S> Routing<P, S> {
         let open = Box::new(OpenCall {
             port,
             tool: self.unresolved.clone(),
-            request_id: RequestId::random(),
+            request_id: call.options().request_id.clone().unwrap_or_else(RequestId::random),
             started,
             timeout,
             phase: Phase::New,
@@ -349,7 +351,7 @@ impl<P, S> Routing<P, S> {
             Some(CallErrorKind::Overloaded { waiting: self.calls.len(), limit, retry_after: None })
         } else {
             let too_long = open.call.too_long();
-            let wrong = open.call.args.as_ref().err().or(open.call.options().meta.as_ref().err());
+            let wrong = open.call.args.as_ref().err().or_else(|| open.call.options().mistake());
             let wrong = wrong.map(|reason| CallErrorKind::InvalidArguments { reason: reason.clone() });
             too_long.or(wrong).or_else(|| wrong_trace(&open.call)).or_else(|| self.wrong_options(&open.call))
         };

@@ -423,8 +423,8 @@ impl<P, S> Routing<P, S> {
         call.group = Some(view.spec.group.clone());
         let attempt = AttemptId { call: id, number: call.tries };
         let hears = Hears::of(call);
-        let (tool, request) = (call.tool.clone(), call.call.clone());
-        let dispatch = Dispatch { attempt, tool, call: request, bypass, over, hears };
+        let (tool, request, request_id) = (call.tool.clone(), call.call.clone(), call.request_id.clone());
+        let dispatch = Dispatch { attempt, tool, call: request, bypass, over, hears, request_id };
         let shared = over == Over::Shared;
         view.dispatched(shared);
         let taken = view.handle.as_ref().is_some_and(|handle| out.dispatch(handle, dispatch));
@@ -474,6 +474,7 @@ impl<P, S> Routing<P, S> {
 
     /// The ejected server that fails least, where more are ejected than may be.
     fn least_bad(&self, route: usize, now: Instant) -> Option<usize> {
+        debug_assert!(self.rare.is_of(self.views.iter().flatten().map(|view| &view.standing)));
         let servers = &self.routes[route].servers;
         // Nearly always too few are ejected, and then this is asked for each call that waits.
         if self.rare.ejected as f64 <= self.settings.ejection_max * servers.len() as f64 {

@@ -185,7 +185,9 @@ impl<P, S> Routing<P, S> {
 
     /// Whether a slow attempt of the call gets a second one beside it.
     pub(super) fn is_hedged(&self, call: &OpenCall<P>) -> bool {
-        call.call.hedged || Self::declared(&self.settings.retry.hedged_tools, call)
+        let wanted = call.call.hedged || Self::declared(&self.settings.retry.hedged_tools, call);
+        // Two attempts would ask its user twice.
+        wanted && !call.call.is_personal()
     }
 
     /// Whether the operator's list names the call's tool, bare or with its group.

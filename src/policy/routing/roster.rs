@@ -124,7 +124,7 @@ impl Kind {
 }
 
 /// How many servers are of each rare kind.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Rare {
     pub ejected: usize,
     pub idle: usize,
@@ -139,6 +139,13 @@ impl Rare {
         if let Some(count) = now.and_then(|kind| self.count(kind)) {
             *count += 1;
         }
+    }
+
+    /// Whether it counts these.
+    pub fn is_of<'s>(&self, standings: impl Iterator<Item = &'s Standing>) -> bool {
+        let mut counted = Self::default();
+        standings.for_each(|standing| counted.change(None, Some(Kind::of(standing))));
+        *self == counted
     }
 
     fn count(&mut self, kind: Kind) -> Option<&mut usize> {

@@ -23,10 +23,16 @@ use crate::json::RawJson;
 use crate::json::members::{each_member, members, string};
 use crate::news::LogLevel;
 use crate::offer::{EntryKind, Kinds};
+use crate::stats::ServerDetails;
 
-/// How the keys of `_meta` begin that belong to the protocol. In the modern era this client speaks for itself there: a
-/// host's entry would promise the server a version or a capability that nobody here keeps.
-const RESERVED_META: &str = "io.modelcontextprotocol/";
+/// The keys of `_meta` that this client writes itself in the modern era: a host's entry would promise the server a version or a
+/// capability that nobody here keeps. Other keys of the protocol's, such as those of extensions, are the host's.
+const RESERVED_META: [&str; 4] = [
+    "io.modelcontextprotocol/protocolVersion",
+    "io.modelcontextprotocol/clientCapabilities",
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/logLevel",
+];
 
 /// The entry of `_meta` that asks for progress.
 const PROGRESS_TOKEN: &str = "progressToken";
@@ -40,6 +46,8 @@ struct RequestMeta<'a> {
     progress_token: Option<u64>,
     /// Asks for log messages from this level on. Only the modern era has a word for it.
     log_level: Option<LogLevel>,
+    /// What the caller can, where that is not what is told for all calls. Only the modern era has a place for it.
+    capabilities: Option<&'a str>,
 }
 
 /// The era of MCP that a server speaks.
@@ -98,8 +106,8 @@ struct Agreed {
     /// None in the tool-execute dialect.
     era: Option<Era>,
     version: String,
-    /// What the server calls itself: for display only.
-    server_name: Option<String>,
+    /// What the server says of itself: for display only. None where it was not asked.
+    details: Option<Arc<ServerDetails>>,
     /// What the server says that it has.
     declared: Declared,
     /// The constant entries of `_meta`, written once; empty where the dialect and the era ask for none.
@@ -111,7 +119,7 @@ impl Session {
         dialect: Dialect,
         era: Option<Era>,
         version: String,
-        server_name: Option<String>,
+        details: Option<ServerDetails>,
         declared: Declared,
         capabilities: &str,
     ) -> Self {
@@ -119,7 +127,15 @@ impl Session {
             Some(Era::Modern) => modern_meta(capabilities),
             Some(Era::Legacy) | None => String::new(),
         };
-        Self(Arc::new(Agreed { dialect, era, version, server_name, declared, meta }))
+        Self(Arc::new(Agreed { dialect, era, version, details: details.map(Arc::new), declared, meta }))
+    }
+
+    /// The same, of whose details `redact` makes others.
+    pub fn redacted(&self, redact: impl Fn(String) -> String) -> Self {
+        let Agreed { dialect, era, version, details, declared, meta } = &*self.0;
+        let (version, meta) = (version.clone(), meta.clone());
+        let details = details.as_ref().map(|details| Arc::new(details.redacted(redact)));
+        Self(Arc::new(Agreed { dialect: *dialect, era: *era, version, details, declared: *declared, meta }))
     }
 
     /// The era; none in the tool-execute dialect.
@@ -135,7 +151,12 @@ impl Session {
 
     /// What the server calls itself: for display only.
     pub fn server_name(&self) -> Option<&str> {
-        self.0.server_name.as_deref()
+        self.0.details.as_ref()?.name.as_deref()
+    }
+
+    /// What the server says of itself, where it was asked.
+    pub fn details(&self) -> Option<&Arc<ServerDetails>> {
+        self.0.details.as_ref()
     }
 
     /// What later links of this server need not ask again; nothing in the tool-execute dialect.
@@ -178,9 +199,11 @@ impl Session {
         let method = self.call_method(call.request);
         let (args, input) = (call.right_args(), call.options().input.as_ref());
         let (host, log_level) = (call.right_meta(), call.options().log_level);
-        let meta = RequestMeta { host, progress_token: progress, log_level };
+        let capabilities = call.options().declared.as_deref();
+        let meta = RequestMeta { host, progress_token: progress, log_level, capabilities };
         let args = args.map_or("{}", RawJson::as_str);
-        let host = host.map_or(0, RawJson::len) + input.map_or(0, Input::len);
+        let host =
+            host.map_or(0, RawJson::len) + input.map_or(0, Input::len) + capabilities.map_or(0, str::len);
         let room = name.len() + args.len() + host + self.0.meta.len() + 64;
         memory.frame(Writer::request_bytes(method, room), |writer| {
             writer.begin_request(id, method);
@@ -298,7 +321,11 @@ impl Session {
         if ours.is_empty() && token.is_none() && meta.host.is_none() {
             return;
         }
-        writer.raw(r#","_meta":{"#).raw(ours);
+        writer.raw(r#","_meta":{"#);
+        match meta.capabilities.filter(|_| *era == Some(Era::Modern)) {
+            Some(capabilities) => writer.raw(&modern_meta(capabilities)),
+            None => writer.raw(ours),
+        };
         let mut separator = if ours.is_empty() { "" } else { "," };
         if let Some(token) = token {
             writer.raw(separator).raw(r#""progressToken":"#).number(token);
@@ -309,7 +336,7 @@ impl Session {
             separator = ",";
         }
         if let Some(host) = meta.host {
-            let reserved = |key: &str| *era == Some(Era::Modern) && key.starts_with(RESERVED_META);
+            let reserved = |key: &str| *era == Some(Era::Modern) && RESERVED_META.contains(&key);
             let written = each_member(host.as_str(), |key, value| {
                 if !reserved(key) && key != PROGRESS_TOKEN {
                     writer.raw(separator).string(key).raw(":").raw(value);
