@@ -116,12 +116,13 @@ pub use policy::search::ToolMatch;
 pub use question::{ElicitResult, ServerRequest};
 pub use refusal::{Refusal, RefusalKind};
 pub use secret::Secret;
-pub use stats::{ServerInfo, Stats};
+pub use stats::{ServerDetails, ServerInfo, Stats};
 pub use token::TokenProvider;
 pub use troupe::{
     Answers, AnyFailure, BreakerControl, CacheControl, CacheError, Cached, CallAnyError, CallFuture,
-    CallStream, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease, NotReady, Readiness,
-    ReplaceError, StartError, Subscription, Troupe, TroupeBuilder, UnknownCachedTool, UnknownServer,
+    CallStream, CatalogueChanges, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease, NotReady,
+    Readiness, ReplaceError, StartError, Subscription, SubscriptionEnded, Troupe, TroupeBuilder,
+    UnknownCachedTool, UnknownServer,
 };
 
 /// Former names, for one more version.

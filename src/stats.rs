@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use crate::duration::{micros, optional_ms, rounded};
 use crate::event::{BreakerState, Origin, ServerStatus, SourceStatus};
 use crate::id::{GroupId, Incarnation, ServerId, SourceId};
+use crate::json::RawJson;
 
 /// How often each kind of end occurred, by its stable name: `ok`, or the name of a
 /// [`CallErrorKind`](crate::error::CallErrorKind).
@@ -62,6 +64,43 @@ pub struct ServerInfo {
     pub restarts: u64,
     /// Tools it offers; those of its last run until it has listed them, where that is known.
     pub tools: usize,
+    /// What it last said of itself, once it has answered a handshake; in the tool-execute dialect it says nothing.
+    pub details: Option<Arc<ServerDetails>>,
+}
+
+/// What a server says of itself in the handshake: untrusted text, without the secrets of its description.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ServerDetails {
+    /// The version of MCP that is spoken with it.
+    pub protocol_version: String,
+    /// What it calls itself, 256 bytes at most.
+    pub name: Option<String>,
+    /// Its name for people, 256 bytes at most.
+    pub title: Option<String>,
+    /// Its own version, 256 bytes at most.
+    pub version: Option<String>,
+    /// How it wants to be used: a text for the model, 16 KiB at most.
+    pub instructions: Option<String>,
+    /// What it declares, such as `tools`, `logging`, `completions` and extensions: a JSON object, empty where it is larger than
+    /// 16 KiB.
+    pub capabilities: RawJson,
+}
+
+impl ServerDetails {
+    /// The same, of whose texts `redact` makes others.
+    pub(crate) fn redacted(&self, redact: impl Fn(String) -> String) -> Self {
+        let redacted = |text: &Option<String>| text.clone().map(&redact);
+        let capabilities = redact(self.capabilities.as_str().to_owned());
+        Self {
+            protocol_version: redact(self.protocol_version.clone()),
+            name: redacted(&self.name),
+            title: redacted(&self.title),
+            version: redacted(&self.version),
+            instructions: redacted(&self.instructions),
+            capabilities: RawJson::from_text(capabilities).unwrap_or_else(|_| RawJson::empty_object()),
+        }
+    }
 }
 
 /// How far the start of a server's process is.
@@ -144,6 +183,7 @@ impl fmt::Debug for ServerInfo {
             incarnation,
             restarts,
             tools,
+            details,
         } = self;
         let left = retry_at.map(|at| rounded(at.saturating_duration_since(Instant::now())));
         let left = left.map_or_else(|| "None".to_owned(), |left| format!("in {left}"));
@@ -161,6 +201,7 @@ impl fmt::Debug for ServerInfo {
             .field("incarnation", incarnation)
             .field("restarts", restarts)
             .field("tools", tools)
+            .field("details", details)
             .finish()
     }
 }
@@ -486,6 +527,7 @@ mod tests {
             incarnation: Incarnation::FIRST,
             restarts: 0,
             tools: 0,
+            details: None,
         };
         tokio::time::advance(Duration::from_secs(12)).await;
         let shown = format!("{info:?}");

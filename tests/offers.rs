@@ -9,11 +9,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::{end, event, kind, ready, start};
+use futures_util::FutureExt;
 use mcp_troupe::offer::EntryKind;
 use mcp_troupe::testkit::{
     Fault, MemoryListener, Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Target, inject, pair,
 };
-use mcp_troupe::{Call, CallErrorKind, Event, Readiness, Reply, Server, SubscribeError, Troupe};
+use mcp_troupe::{
+    Call, CallErrorKind, Event, Readiness, Reply, Server, SubscribeError, SubscriptionEnded, Troupe,
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -346,4 +349,76 @@ async fn subscriptions_that_are_refused_are_told_once_for_each_connection() {
     }
     end(troupe).await;
     playing.abort();
+}
+
+#[tokio::test]
+async fn no_change_of_a_subscribed_resource_is_lost_and_many_are_one() {
+    for era in [ScriptedEra::Modern, ScriptedEra::Legacy] {
+        let server = library().era(era).tells_changes().start().await;
+        let troupe = ready([Server::websocket("s", server.url())]).await;
+        let mut subscription = troupe.subscribe("file:///a.txt").await.unwrap();
+        // The server takes the subscription: what was read before may be old.
+        subscription.changed().await.unwrap();
+        for round in 0..3 {
+            (0..5).for_each(|n| server.update_resource("file:///a.txt", format!("{round}.{n}")));
+            // Whenever it is waited for, what is read after the last change is the last text.
+            while text(&troupe, Call::resource("file:///a.txt").refresh()).await != format!("{round}.4") {
+                subscription.changed().await.unwrap();
+            }
+        }
+        // A connection that is lost may have swallowed one.
+        server.cut_all();
+        while subscription.changed().now_or_never().is_some() {}
+        subscription.changed().await.unwrap();
+        // It ends with its server.
+        troupe.unregister("s").await.unwrap();
+        while subscription.changed().await.is_ok() {}
+        assert_eq!(subscription.changed().await, Err(SubscriptionEnded));
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn changes_of_the_catalogue_are_told_one_by_one_or_together_and_none_is_lost() {
+    let script = ScriptedServer::builder().tool("echo", Script::Echo).tool("other", Script::Echo);
+    let server = script.tells_changes().start().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let mut changes = troupe.catalogue_changes();
+    let before = troupe.catalogue().version();
+    assert!(changes.next().now_or_never().is_none(), "what is there now is no change");
+    server.wait_for(|observed| observed.requests.contains_key("subscriptions/listen")).await;
+    server.remove_tool("other");
+    server.announce_tools();
+    let mut last = changes.next().await.unwrap();
+    while last.tools().count() > 1 {
+        last = changes.next().await.unwrap();
+    }
+    assert!(last.version() > before);
+    troupe.shutdown().await;
+    drop(troupe);
+    while changes.next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_itself_is_shown_without_secrets_and_cut() {
+    let long = "x".repeat(20 << 10);
+    for era in [ScriptedEra::Modern, ScriptedEra::Legacy] {
+        let said = format!("Use it well, s3cret-token. {long}");
+        let server = library().era(era).instructions(said).start().await;
+        let described = Server::websocket("s", server.url()).header("Authorization", "Bearer s3cret-token");
+        let troupe = ready([described]).await;
+        let details = troupe.servers()[0].details.clone().expect("it has said something");
+        let instructions = details.instructions.as_deref().unwrap();
+        assert!(
+            instructions.starts_with("Use it well, ") && !instructions.contains("s3cret"),
+            "{instructions}"
+        );
+        assert!(instructions.len() <= 16 << 10);
+        let version = if era == ScriptedEra::Modern { "2026-07-28" } else { "2025-11-25" };
+        assert_eq!(details.protocol_version, version);
+        assert!(details.name.is_some() && details.version.is_some());
+        let capabilities: serde_json::Value = details.capabilities.parse().unwrap();
+        assert!(capabilities.get("resources").is_some(), "{capabilities}");
+        end(troupe).await;
+    }
 }

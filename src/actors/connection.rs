@@ -186,7 +186,8 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         }
     };
     let (queue, requests) = mpsc::channel(room(spec.pool.in_flight_max));
-    let session = opened.session.clone();
+    // What it says of itself is shown.
+    let session = opened.session.redacted(|text| redacts.redact(text));
     if server.cast(ServerMsg::Opened { connection, session, queue }).is_err() {
         return Ending::new("its server actor has ended");
     }

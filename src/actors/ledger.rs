@@ -10,11 +10,11 @@
 //! life that was replaced and still finishes something leaves what it counts after that in the same way.
 
 use std::collections::BTreeMap;
-use std::sync::Weak;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use ractor::{ActorRef, MessagingErr};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::registry::{Registration, RegistryMsg, Way};
@@ -35,10 +35,9 @@ const EWMA_ALPHA: f64 = 0.3;
 /// Latencies above this are counted as this: no call lasts longer than an hour.
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
 
-/// What the handle of a subscription holds. Its end is seen wherever somebody looks: an order to end it could come to a life
-/// that is over.
-#[derive(Debug)]
-pub(crate) struct Held;
+/// A subscription as the server's lives have it: they count its changes, and see whether its handle still holds it. Its end is seen
+/// wherever somebody looks: an order to end it could come to a life that is over. The handle in turn sees the end of the last life.
+pub(crate) type Changes = watch::Sender<u64>;
 
 /// Handed from one life of a server actor to the next, by way of the registry, so that neither a crash loop nor another
 /// description resets anything. It is no `Clone`: figures that were in two places would be counted twice.
@@ -56,7 +55,7 @@ pub(crate) struct Ledger {
     /// How it is greeted where that is not known.
     pub greeting: Greeting,
     /// Resources that hosts subscribed to, with the handles that hold them.
-    pub subscriptions: BTreeMap<String, Vec<Weak<Held>>>,
+    pub subscriptions: BTreeMap<String, Vec<Changes>>,
 }
 
 impl Ledger {
@@ -133,7 +132,7 @@ impl Ledger {
         for (uri, handles) in subscriptions {
             let held = self.subscriptions.entry(uri).or_default();
             for handle in handles {
-                if held.iter().all(|known| !known.ptr_eq(&handle)) {
+                if held.iter().all(|known| !known.same_channel(&handle)) {
                     held.push(handle);
                 }
             }
@@ -152,17 +151,24 @@ impl Ledger {
 
     /// Whether a handle holds a subscription.
     pub fn has_subscriptions(&self) -> bool {
-        self.subscriptions.values().flatten().any(|handle| handle.strong_count() > 0)
+        self.subscriptions.values().flatten().any(|handle| !handle.is_closed())
     }
 
     /// Forgets subscriptions that no handle holds. Says whether there were any.
     pub fn forget_ended_subscriptions(&mut self) -> bool {
         let before = self.subscriptions.len();
         self.subscriptions.retain(|_, handles| {
-            handles.retain(|handle| handle.strong_count() > 0);
+            handles.retain(|handle| !handle.is_closed());
             !handles.is_empty()
         });
         self.subscriptions.len() < before
+    }
+
+    /// A resource has changed, or may have: its subscriptions learn of it.
+    pub fn note_change(&self, uri: &str) {
+        for handle in self.subscriptions.get(uri).into_iter().flatten() {
+            handle.send_modify(|changes| *changes = changes.wrapping_add(1));
+        }
     }
 
     /// Counts the end of an attempt.
@@ -347,8 +353,8 @@ mod tests {
     #[test]
     fn figures_are_in_one_place_and_subscriptions_are_held_once() {
         let mut one = Ledger::new(&registration(Server::websocket("s", "ws://h")), &Settings::default());
-        let held = std::sync::Arc::new(Held);
-        one.subscriptions.insert("a".to_owned(), vec![std::sync::Arc::downgrade(&held)]);
+        let (changes, _held) = watch::channel(0);
+        one.subscriptions.insert("a".to_owned(), vec![changes]);
         one.count("ok");
         let mut two = one.passed_on();
         assert!(one.outcomes.is_empty());

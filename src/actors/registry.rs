@@ -59,6 +59,7 @@ use crate::policy::known_lists::Fingerprint;
 use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::routing::Standing;
 use crate::policy::search::SearchIndex;
+use crate::stats::ServerDetails;
 
 /// How long the registry waits for a dead life's ledger. It comes when the state is dropped, within microseconds; a
 /// state that is never dropped must not keep its server down.
@@ -92,6 +93,8 @@ pub(crate) enum RegistryMsg {
     Report { server: ServerId, incarnation: Incarnation, standing: Standing },
     /// By a server actor: what it offers. The first of each life comes also where it is what is known already.
     Offer { server: ServerId, incarnation: Incarnation, offer: Offer },
+    /// By a server actor: what the server says of itself.
+    Details { server: ServerId, incarnation: Incarnation, details: Arc<ServerDetails> },
     /// By the root: this actor keeps what servers list for the next run.
     KnownListsUp(ActorRef<KnownListsMsg>),
     /// By the actor of the known lists: this is what a server of this description listed at its last run, if that is known.
@@ -234,6 +237,14 @@ impl Actor for RegistryActor {
             }
             RegistryMsg::Offer { server, incarnation, offer } => {
                 state.offers(server, incarnation, offer);
+            }
+            RegistryMsg::Details { server, incarnation, details } => {
+                if let Some(member) = state.current(&server, incarnation)
+                    && member.details.as_ref() != Some(&details)
+                {
+                    member.details = Some(details);
+                    state.changed.insert(server);
+                }
             }
             RegistryMsg::KnownListsUp(actor) => {
                 state.known_lists = Some(actor);

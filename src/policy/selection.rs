@@ -109,6 +109,7 @@ mod tests {
             incarnation: Incarnation::FIRST,
             restarts: 0,
             tools: tools.map_or(0, <[_]>::len),
+            details: None,
         }
     }
 

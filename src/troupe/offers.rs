@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::{CallFuture, Troupe};
 use crate::actors::ask;
-use crate::actors::ledger::Held;
+use crate::actors::registry::Roster;
 use crate::actors::server::{ServerMsg, SubscribeError};
 use crate::call::Call;
 use crate::duration::later;
@@ -21,6 +22,23 @@ impl Troupe {
     /// server offered last stays listed while it is down, see [`is_available`](Self::is_available).
     pub fn catalogue(&self) -> Arc<Catalogue> {
         self.0.roster.borrow().catalogue.clone()
+    }
+
+    /// Tells when the [`catalogue`](Self::catalogue) changes, from now on. Nothing is lost: several changes that nobody has waited for
+    /// are one, and what is given is the catalogue of that moment.
+    ///
+    /// ```no_run
+    /// # async fn follow(troupe: mcp_troupe::Troupe) {
+    /// let mut changes = troupe.catalogue_changes();
+    /// while let Some(catalogue) = changes.next().await {
+    ///     println!("{} tools", catalogue.tools().count());
+    /// }
+    /// # }
+    /// ```
+    pub fn catalogue_changes(&self) -> CatalogueChanges {
+        let roster = self.0.roster.clone();
+        let seen = roster.borrow().catalogue.clone();
+        CatalogueChanges { roster, seen }
     }
 
     /// The merged resources that servers list, by group and URI.
@@ -66,7 +84,7 @@ impl Troupe {
     }
 
     /// Subscribes to a resource: while the subscription is held, each change of it is an
-    /// [`Event::ResourceUpdated`](crate::Event::ResourceUpdated). It outlives connections and lives of its server, and ends
+    /// [`Event::ResourceUpdated`](crate::Event::ResourceUpdated), and ends the wait of [`Subscription::changed`]. It outlives connections and lives of its server, and ends
     /// with the registration of that. Changes while the server could not be reached may go untold.
     ///
     /// Of several servers that have the resource the first ready one is asked, by id; where none is ready, one that is idle is
@@ -113,9 +131,9 @@ impl Troupe {
                 let order = |port| ServerMsg::Subscribe { uri: uri.clone(), port };
                 // An actor that ends at this moment is followed by another one.
                 if let Ok(subscribed) = ask(&actor, order).await {
-                    return subscribed.map(|held| {
-                        let held = Some(held);
-                        Subscription { troupe: self.clone(), server, uri, held }
+                    return subscribed.map(|changed| {
+                        let changed = Some(changed);
+                        Subscription { troupe: self.clone(), server, uri, changed }
                     });
                 }
             }
@@ -150,14 +168,46 @@ impl Troupe {
     }
 }
 
+/// What changes of the catalogue come to; see [`Troupe::catalogue_changes`].
+pub struct CatalogueChanges {
+    roster: watch::Receiver<Arc<Roster>>,
+    /// The catalogue that was given last.
+    seen: Arc<Catalogue>,
+}
+
+impl CatalogueChanges {
+    /// Waits until there is another catalogue than was given last, and gives it; none when the troupe has ended. May be dropped
+    /// at any time.
+    pub async fn next(&mut self) -> Option<Arc<Catalogue>> {
+        let seen = &self.seen;
+        let roster = self.roster.wait_for(|roster| !Arc::ptr_eq(&roster.catalogue, seen)).await.ok()?;
+        let catalogue = roster.catalogue.clone();
+        drop(roster);
+        self.seen = catalogue.clone();
+        Some(catalogue)
+    }
+}
+
+impl fmt::Debug for CatalogueChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CatalogueChanges(after {})", self.seen.version())
+    }
+}
+
 /// A subscription to a resource; see [`Troupe::subscribe`]. It ends when it is dropped.
 #[must_use = "a subscription ends when it is dropped"]
 pub struct Subscription {
     troupe: Troupe,
     server: ServerId,
     uri: String,
-    held: Option<Arc<Held>>,
+    /// None once it ends.
+    changed: Option<watch::Receiver<u64>>,
 }
+
+/// A subscription has ended: its server was unregistered, or the troupe has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the subscription has ended with its server")]
+pub struct SubscriptionEnded;
 
 impl Subscription {
     /// The server that tells.
@@ -168,6 +218,29 @@ impl Subscription {
     /// The resource.
     pub fn uri(&self) -> &str {
         &self.uri
+    }
+
+    /// Waits until the resource has changed, or may have, since this was last waited for. May be dropped at any time.
+    ///
+    /// No change is lost, unlike with [`events`](Troupe::events), whose readers may lag: several changes that nobody has waited for
+    /// are one. It counts as a change when the server takes the subscription, at first and again after a connection was lost,
+    /// since nobody was told of what changed before. So a loop that waits and then reads has what the resource says now.
+    ///
+    /// ```no_run
+    /// # async fn follow(troupe: mcp_troupe::Troupe) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut subscription = troupe.subscribe("file:///etc/hosts").await?;
+    /// while subscription.changed().await.is_ok() {
+    ///     println!("{}", troupe.read_resource(subscription.uri()).await?.result);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubscriptionEnded`] when its server is unregistered or the troupe ends.
+    pub async fn changed(&mut self) -> Result<(), SubscriptionEnded> {
+        let changed = self.changed.as_mut().ok_or(SubscriptionEnded)?;
+        changed.changed().await.map_err(|_| SubscriptionEnded)
     }
 }
 
@@ -180,7 +253,7 @@ impl fmt::Debug for Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         // First, so that whoever looks sees it.
-        self.held = None;
+        self.changed = None;
         if let Some(actor) = self.troupe.server_actor(self.server.as_str()) {
             // A life that is over is followed by one that looks by itself.
             let _ = actor.cast(ServerMsg::Unsubscribe);

@@ -17,7 +17,7 @@ use crate::policy::catalogue::Offer;
 use crate::policy::known_lists::Fingerprint;
 use crate::policy::restart::RestartPolicy;
 use crate::policy::routing::Standing;
-use crate::stats::ServerInfo;
+use crate::stats::{ServerDetails, ServerInfo};
 
 /// Where a member stands with its supervisor.
 pub(super) enum Phase {
@@ -60,6 +60,8 @@ pub(super) struct Member {
     pub known: Option<Offer>,
     /// Whether that is known has yet to be said.
     pub looking: bool,
+    /// What it last said of itself, as it is described now.
+    pub details: Option<Arc<ServerDetails>>,
     /// How it was described when it listed what it offers.
     pub listed_as: Option<Fingerprint>,
     /// Whether it has listed since it was described as it is now. What it offered before stands until then.
@@ -138,6 +140,7 @@ impl Member {
             incarnation: self.incarnation,
             restarts: self.restart.total(),
             tools: self.shown().map_or(0, |offer| offer.tools.len()),
+            details: self.details.clone(),
         }
     }
 }

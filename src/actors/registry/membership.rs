@@ -39,6 +39,7 @@ impl RegistryState {
             offer: None,
             known: None,
             looking: settings.known_lists.is_some(),
+            details: None,
             listed_as: None,
             listed: false,
             ledger: Ledger::new(&registration, settings),
@@ -77,7 +78,9 @@ impl RegistryState {
         let former = std::mem::replace(&mut member.registration, registration);
         (member.ordered, member.listed) = (true, false);
         self.offers_changed |= !self.catalogue.knows_group(&member.registration.spec.group);
-        if member.offer.is_none() && member.fingerprint() != described {
+        let another = member.fingerprint() != described;
+        member.details.take_if(|_| another);
+        if member.offer.is_none() && another {
             // What one of another description listed says nothing of it.
             self.offers_changed |= member.known.take().is_some();
             member.looking = self.context.settings.known_lists.is_some();

@@ -77,6 +77,7 @@ impl RosterEntry {
             incarnation: Incarnation::FIRST,
             restarts: 0,
             tools: 0,
+            details: None,
         };
         Self { info, actor: None, offer: None, listed: false, leaving: false, settled: true, timeout: None }
     }

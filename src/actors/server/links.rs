@@ -10,6 +10,7 @@ use super::{Connection, ServerMsg, ServerState, hope_after_loss};
 use crate::actors::connection::{ConnectionActor, ConnectionArguments, Ending, EndingParts};
 use crate::actors::dial::StartFailure;
 use crate::actors::pump::PumpMsg;
+use crate::actors::registry::RegistryMsg;
 use crate::call::AttemptEnd;
 use crate::duration::later;
 use crate::event::{Event, ServerStatus};
@@ -90,6 +91,12 @@ impl ServerState {
             version: session.version().to_owned(),
             name: session.server_name().map(str::to_owned),
         });
+        if let Some(details) = session.details() {
+            let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
+            // Without a registry this life is ending.
+            let _ =
+                self.registry.cast(RegistryMsg::Details { server, incarnation, details: details.clone() });
+        }
         if leased {
             return self.lease_opened(myself, connection, now);
         }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::ServerState;
 use crate::actors::cache::CacheMsg;
-use crate::actors::ledger::Held;
 use crate::actors::pump::{Listened, PumpMsg};
 use crate::duration::later;
 use crate::event::Event;
@@ -187,7 +187,7 @@ impl ListeningState {
 
 impl ServerState {
     /// A host subscribes to a resource, for as long as it holds what it gets.
-    pub(super) fn subscribe(&mut self, uri: String) -> Result<Arc<Held>, SubscribeError> {
+    pub(super) fn subscribe(&mut self, uri: String) -> Result<watch::Receiver<u64>, SubscribeError> {
         let declared = self.ledger().known.map(|known| known.declared).unwrap_or_default();
         if !declared.subscribe {
             return Err(SubscribeError::Unsupported(self.spec.id.to_string()));
@@ -196,10 +196,10 @@ impl ServerState {
         if subscriptions.len() >= SUBSCRIPTIONS_MAX && !subscriptions.contains_key(&uri) {
             return Err(SubscribeError::TooMany(SUBSCRIPTIONS_MAX));
         }
-        let held = Arc::new(Held);
-        subscriptions.entry(uri).or_default().push(Arc::downgrade(&held));
+        let (changes, changed) = watch::channel(0);
+        subscriptions.entry(uri).or_default().push(changes);
         self.listening.reconsider();
-        Ok(held)
+        Ok(changed)
     }
 
     /// A host may hold a subscription no longer.
@@ -253,13 +253,27 @@ impl ServerState {
         self.tell_cache_updated(&updated);
         // Some may have ended meanwhile.
         self.unsubscribe();
-        let Updated { subscribed, swept, others: _, all: _ } = updated;
+        let Updated { subscribed, swept, others: _, all } = updated;
+        if all {
+            // Those that were not named may be among them.
+            self.note_changes(None);
+        }
         // The life that was given the subscriptions tells of them; each change is told once.
         let tells = self.speaks_for_the_server();
         for uri in subscribed.into_iter().chain(swept).filter(|_| tells) {
             if self.ledger().subscriptions.contains_key(&uri) {
+                self.ledger().note_change(&uri);
                 self.context.emit(Event::ResourceUpdated { server: self.spec.id.clone(), uri });
             }
+        }
+    }
+
+    /// A resource may have changed, or each that is subscribed to.
+    fn note_changes(&mut self, of: Option<&str>) {
+        let ledger = self.ledger();
+        match of {
+            Some(uri) => ledger.note_change(uri),
+            None => ledger.subscriptions.keys().for_each(|uri| ledger.note_change(uri)),
         }
     }
 
@@ -285,6 +299,8 @@ impl ServerState {
         match news {
             Listened::Acknowledged => {
                 self.listening.tells_since = Some(now);
+                // What changed before nobody was told of.
+                self.note_changes(None);
                 self.listening.awaited.acknowledgement = false;
                 self.listening.awaited.settle();
             }
@@ -304,6 +320,7 @@ impl ServerState {
                 self.list_by_time(now);
             }
             Listened::Subscribed { uri } => {
+                self.note_changes(Some(&uri));
                 self.listening.awaited.subscriptions.remove(&uri);
                 self.listening.awaited.settle();
                 if self.listening.awaited.until.is_none() {

@@ -38,7 +38,7 @@ use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use self::listening::ListeningState;
@@ -51,7 +51,7 @@ use self::starting::StartsState;
 use super::Context;
 use super::alarm::Alarm;
 use super::connection::{ConnectionMsg, Ending};
-use super::ledger::{Bequest, Held, Ledger, Legacy, Tenure};
+use super::ledger::{Bequest, Ledger, Legacy, Tenure};
 use super::listing::Found;
 use super::meters::ServerMeters;
 use super::numbers::Numbers;
@@ -137,7 +137,7 @@ pub(crate) enum ServerMsg {
     /// By the listing task: what the server offers, or why that is not known.
     Listed { number: u64, connection: ConnectionId, found: Found, unlike_pins: Option<Differences> },
     /// By a handle: a host subscribes to a resource.
-    Subscribe { uri: String, port: oneshot::Sender<Result<Arc<Held>, SubscribeError>> },
+    Subscribe { uri: String, port: oneshot::Sender<Result<watch::Receiver<u64>, SubscribeError>> },
     /// By a handle: a host's subscription ended.
     Unsubscribe,
     /// By whoever was the last to have a lease of this life in hand: it ends.

@@ -32,9 +32,14 @@ use crate::config::{Dialect, EraChoice};
 use crate::error::RpcError;
 use crate::json::RawJson;
 use crate::news::{cut, reason};
+use crate::stats::ServerDetails;
 
 /// The longest name of a server, in bytes: it is for display.
 const NAME_BYTES_MAX: usize = 256;
+
+/// The longest instructions of a server, and the longest text of its capabilities, in bytes: some pages for a model, and more than any
+/// declares.
+const DETAILS_BYTES_MAX: usize = 16 << 10;
 
 /// The longest protocol version, in bytes: those that there are have ten.
 const VERSION_BYTES_MAX: usize = 64;
@@ -208,6 +213,8 @@ struct DiscoverResult<'a> {
     supported_versions: Vec<String>,
     #[serde(borrow, default)]
     capabilities: Option<&'a RawValue>,
+    #[serde(default)]
+    instructions: Option<String>,
     #[serde(rename = "_meta", default)]
     meta: Option<DiscoverMeta>,
 }
@@ -225,14 +232,41 @@ struct InitializeResult<'a> {
     #[serde(borrow, default)]
     capabilities: Option<&'a RawValue>,
     #[serde(default)]
+    instructions: Option<String>,
+    #[serde(default)]
     server_info: Option<ServerInfo>,
 }
 
 /// Self-reported: for display only, so nothing depends on its shape.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct ServerInfo {
     #[serde(default)]
     name: Option<String>,
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    version: Option<String>,
+}
+
+/// What a server says of itself, as far as it is kept: it is shown, and stays for as long as the server is registered.
+fn details(
+    protocol_version: &str,
+    info: Option<ServerInfo>,
+    instructions: Option<String>,
+    capabilities: Option<&RawValue>,
+) -> ServerDetails {
+    let ServerInfo { name, title, version } = info.unwrap_or_default();
+    let named = |text: Option<String>| text.map(|text| cut(text, NAME_BYTES_MAX));
+    let small = |raw: &&RawValue| raw.get().starts_with('{') && raw.get().len() <= DETAILS_BYTES_MAX;
+    let capabilities = capabilities.filter(small).and_then(|raw| RawJson::from_text(raw.get()).ok());
+    ServerDetails {
+        protocol_version: cut(protocol_version.to_owned(), VERSION_BYTES_MAX),
+        name: named(name),
+        title: named(title),
+        version: named(version),
+        instructions: instructions.map(|text| cut(text, DETAILS_BYTES_MAX)),
+        capabilities: capabilities.unwrap_or_else(RawJson::empty_object),
+    }
 }
 
 #[derive(Deserialize)]
@@ -420,7 +454,8 @@ impl Handshake {
             Ok(result) => match result.parse_borrowed::<DiscoverResult<'_>>() {
                 Ok(found) if found.supported_versions.iter().any(|version| version == MODERN_VERSION) => {
                     let info = found.meta.and_then(|meta| meta.server_info);
-                    self.modern(info.and_then(|info| info.name), declared(found.capabilities))
+                    let details = details(MODERN_VERSION, info, found.instructions, found.capabilities);
+                    self.modern(Some(details), declared(found.capabilities))
                 }
                 Ok(found) => self.initialize_with(found.supported_versions),
                 // Some legacy servers answer what they do not know with an empty result.
@@ -512,32 +547,32 @@ impl Handshake {
         match result.parse_borrowed::<InitializeResult<'_>>() {
             Ok(found) if LEGACY_VERSIONS.contains(&found.protocol_version.as_str()) => {
                 let farewell = Writer::notification("notifications/initialized").finish();
-                let name = found.server_info.and_then(|info| info.name);
-                let declared = declared(found.capabilities);
-                self.done(Some(Era::Legacy), found.protocol_version, name, declared, Some(farewell))
+                let InitializeResult { protocol_version, capabilities, instructions, server_info } = found;
+                let details = details(&protocol_version, server_info, instructions, capabilities);
+                let declared = declared(capabilities);
+                self.done(Some(Era::Legacy), protocol_version, Some(details), declared, Some(farewell))
             }
             Ok(found) => self.decline(HandshakeError::unsupported(vec![found.protocol_version])),
             Err(error) => self.decline(HandshakeError::invalid("initialize", &error)),
         }
     }
 
-    fn modern(&mut self, server_name: Option<String>, declared: Declared) -> Step {
-        self.done(Some(Era::Modern), MODERN_VERSION.to_owned(), server_name, declared, None)
+    fn modern(&mut self, details: Option<ServerDetails>, declared: Declared) -> Step {
+        self.done(Some(Era::Modern), MODERN_VERSION.to_owned(), details, declared, None)
     }
 
     fn done(
         &mut self,
         era: Option<Era>,
         version: String,
-        server_name: Option<String>,
+        details: Option<ServerDetails>,
         declared: Declared,
         farewell: Option<Bytes>,
     ) -> Step {
         self.state = State::Over;
         // The server's own words, which are told with every connection.
         let version = cut(version, VERSION_BYTES_MAX);
-        let server_name = server_name.map(|name| cut(name, NAME_BYTES_MAX));
-        let session = Session::new(self.dialect, era, version, server_name, declared, &self.capabilities);
+        let session = Session::new(self.dialect, era, version, details, declared, &self.capabilities);
         Step::Done { session, farewell, next_id: self.last_id + 1 }
     }
 

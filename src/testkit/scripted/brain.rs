@@ -235,18 +235,18 @@ pub(super) fn answer(
     match (now.dialect, now.era, method.as_str()) {
         (Dialect::Mcp, ScriptedEra::Modern, "server/discover") => {
             shake_hands(observed, method);
-            say(
-                id,
-                json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": capabilities(&now)}),
-            )
+            let mut result = introduction(&now);
+            result["resultType"] = "complete".into();
+            result["supportedVersions"] = json!(["2026-07-28"]);
+            result["_meta"] = json!({"io.modelcontextprotocol/serverInfo": server_info()});
+            say(id, result)
         }
         (Dialect::Mcp, ScriptedEra::Legacy, "initialize") => {
             shake_hands(observed, method);
-            let info = json!({"name": "scripted", "version": "1"});
-            say(
-                id,
-                json!({"protocolVersion": "2025-11-25", "capabilities": capabilities(&now), "serverInfo": info}),
-            )
+            let mut result = introduction(&now);
+            result["protocolVersion"] = "2025-11-25".into();
+            result["serverInfo"] = server_info();
+            say(id, result)
         }
         (Dialect::Mcp, ScriptedEra::Legacy, "ping") => {
             observed.send_modify(|observed| observed.pings += 1);
@@ -370,6 +370,20 @@ fn error(id: &str, code: i64, message: &str) -> String {
 
 fn note_request(observed: &watch::Sender<Observed>, method: &str) {
     observed.send_modify(|observed| *observed.requests.entry(method.to_owned()).or_default() += 1);
+}
+
+/// What it calls itself.
+fn server_info() -> Value {
+    json!({"name": "scripted", "version": "1"})
+}
+
+/// What it says of itself in both eras.
+fn introduction(plan: &Plan) -> Value {
+    let mut said = json!({"capabilities": capabilities(plan)});
+    if let Some(instructions) = &plan.instructions {
+        said["instructions"] = instructions.as_str().into();
+    }
+    said
 }
 
 /// What it declares.

@@ -57,6 +57,8 @@ struct Plan {
     templates: Vec<String>,
     /// Texts by name.
     prompts: BTreeMap<String, String>,
+    /// How it wants to be used.
+    instructions: Option<String>,
     /// Tells of changes, and takes subscriptions.
     tells: bool,
     /// How long its lists and resources stay fresh, where it says so.
@@ -238,6 +240,12 @@ impl ScriptedBuilder {
     /// Declares that it tells when its tools change and takes subscriptions, and does.
     pub fn tells_changes(mut self) -> Self {
         self.plan.tells = true;
+        self
+    }
+
+    /// Says in the handshake how it wants to be used.
+    pub fn instructions(mut self, text: impl Into<String>) -> Self {
+        self.plan.instructions = Some(text.into());
         self
     }
 
@@ -453,6 +461,7 @@ impl ScriptedServer {
                 resources: BTreeMap::new(),
                 templates: Vec::new(),
                 prompts: BTreeMap::new(),
+                instructions: None,
                 tells: false,
                 ttl_ms: None,
                 updates: Vec::new(),
