@@ -229,6 +229,12 @@ pub enum CallErrorKind {
         /// How.
         reason: String,
     },
+    /// The host's hook ([`TroupeBuilder::before_call`](crate::TroupeBuilder::before_call)) did not let it be made.
+    #[error("denied by the host: {reason}")]
+    Denied {
+        /// Why.
+        reason: String,
+    },
     /// A name, URI, selector or key of the call is longer than any that could be meant: it was not looked up.
     #[error("too long: {length} {what}, the limit is {limit}; {remedy}")]
     TooLong {
@@ -391,6 +397,7 @@ impl CallErrorKind {
         match self {
             Self::InvalidArguments { .. } => "invalid-arguments",
             Self::InvalidOptions { .. } => "invalid-options",
+            Self::Denied { .. } => "denied",
             Self::TooLong { .. } => "too-long",
             Self::InvalidTraceContext { .. } => "invalid-trace-context",
             Self::UnknownTool { .. } => "unknown-tool",
@@ -423,6 +430,7 @@ impl CallErrorKind {
         match self {
             Self::InvalidArguments { .. }
             | Self::InvalidOptions { .. }
+            | Self::Denied { .. }
             | Self::TooLong { .. }
             | Self::InvalidTraceContext { .. }
             | Self::UnknownTool { .. }
@@ -624,6 +632,7 @@ impl CallError {
             }
             CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
+            | CallErrorKind::Denied { .. }
             | CallErrorKind::TooLong { .. }
             | CallErrorKind::InvalidTraceContext { .. }
             | CallErrorKind::UnknownTool { .. }
@@ -725,6 +734,7 @@ impl Serialize for CallError {
             CallErrorKind::UnknownResource
             | CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
+            | CallErrorKind::Denied { .. }
             | CallErrorKind::TooLong { .. }
             | CallErrorKind::InvalidTraceContext { .. }
             | CallErrorKind::NoMatch { .. }
@@ -783,6 +793,7 @@ mod tests {
         let mut kinds = vec![
             CallErrorKind::InvalidArguments { reason: String::new() },
             CallErrorKind::InvalidOptions { reason: String::new() },
+            CallErrorKind::Denied { reason: String::new() },
             CallErrorKind::TooLong { what: "bytes", length: 2, limit: 1, remedy: "shorten it" },
             CallErrorKind::InvalidTraceContext { entry: "baggage", reason: "no" },
             CallErrorKind::UnknownTool { near: vec![], blocked: vec![] },

@@ -120,9 +120,9 @@ pub use stats::{ServerDetails, ServerInfo, Stats};
 pub use token::TokenProvider;
 pub use troupe::{
     Answers, AnyFailure, BreakerControl, CacheControl, CacheError, Cached, CallAnyError, CallFuture,
-    CallStream, CatalogueChanges, ConfigFileError, ConfigWatch, DrainError, EventStream, Lease, NotReady,
-    Readiness, ReplaceError, StartError, Subscription, SubscriptionEnded, Troupe, TroupeBuilder,
-    UnknownCachedTool, UnknownServer,
+    CallStream, CatalogueChanges, ConfigFileError, ConfigWatch, Denied, DrainError, EventStream, Lease,
+    NotReady, ProposedCall, Readiness, ReplaceError, StartError, Subscription, SubscriptionEnded, Troupe,
+    TroupeBuilder, UnknownCachedTool, UnknownServer,
 };
 
 /// Former names, for one more version.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use common::{echo, end, event, kind, ready, start};
 use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
 use mcp_troupe::{
-    Call, CallErrorKind, Dialect, Effect, EraChoice, Event, Readiness, RegisterError, Server, Troupe,
+    Call, CallErrorKind, Denied, Dialect, Effect, EraChoice, Event, Hint, ProposedCall, Readiness,
+    RegisterError, Server, Troupe,
 };
 use serde_json::{Value, json};
 
@@ -298,4 +299,80 @@ async fn two_troupes_in_one_process_do_not_meet() {
     end(one).await;
     assert!(two.call(echo()).await.is_ok());
     end(two).await;
+}
+
+#[tokio::test]
+async fn the_host_sees_each_call_of_a_tool_before_it_is_made_and_may_change_or_deny_it() {
+    let script = ScriptedServer::builder().tool("echo", Script::Echo).tool("look", Script::Echo);
+    let script =
+        script.says("look", json!({"annotations": {"readOnlyHint": true}})).resource("file:///a", "alpha");
+    let server = script.start().await;
+    let troupe = Troupe::builder()
+        .before_call(|proposed: ProposedCall| async move {
+            let tool = proposed.tool().cloned();
+            match proposed.name() {
+                "panic" => panic!("the hook's own fault"),
+                _ if tool.as_ref().is_none() => Err(Denied::new("nobody knows what it does")),
+                _ if tool.is_some_and(|tool| tool.says(Hint::ReadOnly)) => Ok(proposed.into_call()),
+                _ => {
+                    let seen = json!({
+                        "name": proposed.name(), "server": proposed.server(), "user": proposed.identity(),
+                        "arguments": proposed.arguments().map(|arguments| arguments.as_str().to_owned()),
+                    });
+                    Ok(proposed.into_call().args(seen))
+                }
+            }
+        })
+        .server(Server::websocket("s", server.url()))
+        .start()
+        .await
+        .unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let said = async |call: Call| troupe.call(call).await.unwrap().structured::<Value>().unwrap();
+    let seen = said(Call::tool("s/echo").args(json!({"a": 1})).server("s").identity("ada")).await;
+    assert_eq!(seen, json!({"name": "s/echo", "server": "s", "user": "ada", "arguments": r#"{"a":1}"#}));
+    assert_eq!(said(Call::tool("look").args(json!({"a": 1}))).await, json!({"a": 1}));
+    let lease = troupe.lease("s").await.unwrap();
+    let reply = lease.call(echo()).await.unwrap();
+    assert_eq!(reply.structured::<Value>().unwrap()["server"], "s");
+    drop(lease);
+    // What is no tool is not shown.
+    assert!(troupe.read_resource("file:///a").await.is_ok());
+    let calls = server.observed().calls.values().sum::<u64>();
+    for (tool, reason) in [("other", "nobody knows what it does"), ("panic", "the host's hook panicked")] {
+        let error = troupe.call(Call::tool(tool)).await.unwrap_err();
+        assert_eq!(error.kind(), &CallErrorKind::Denied { reason: reason.into() });
+        assert_eq!((error.effect(), error.retryable()), (Effect::NotSent, false));
+    }
+    let streamed = troupe.call_stream(Call::tool("other")).answer().await.unwrap_err();
+    assert_eq!(streamed.kind().name(), "denied");
+    assert_eq!(server.observed().calls.values().sum::<u64>(), calls);
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_the_host_takes_to_agree_is_not_the_calls_and_ends_with_its_future() {
+    let (_server, connector) = ScriptedServer::builder().tool("echo", Script::Echo).start_in_memory();
+    let (gone, mut left) = tokio::sync::mpsc::channel::<()>(1);
+    let troupe = Troupe::builder()
+        .before_call(move |proposed: ProposedCall| {
+            let gone = gone.clone();
+            async move {
+                let _dropped_with_the_future = gone;
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                Ok(proposed.into_call())
+            }
+        })
+        .server_via(Server::custom("s"), connector)
+        .start()
+        .await
+        .unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let reply = troupe.call(echo().timeout(Duration::from_secs(1))).await.unwrap();
+    assert!(reply.duration < Duration::from_secs(1), "{:?}", reply.duration);
+    let mut call = Box::pin(troupe.call(echo()));
+    assert!(futures_util::poll!(&mut call).is_pending());
+    drop(call);
+    end(troupe).await;
+    assert_eq!(left.recv().await, None);
 }

@@ -9,11 +9,13 @@ use rand::Rng;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::proposing::{BeforeCall, Denied, ProposedCall};
 use super::{Inner, Troupe, pinning};
 use crate::actors::questions::Desk;
 use crate::actors::registry::{Registration, Roster, wrong_files};
 use crate::actors::root::{RegisterError, RegisteredSource, RootActor, RootArguments, StrategiesFactory};
 use crate::actors::{Stage, Tasks, meters};
+use crate::call::Call;
 use crate::config::{
     ConfigError, ConfigFile, DiscoverySettings, LoosePermissions, OnChange, Server, Settings, SourceConfig,
 };
@@ -69,6 +71,7 @@ pub struct TroupeBuilder {
     extra: Vec<Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>>,
     judge: Judge,
     handlers: Handlers,
+    before_call: BeforeCall,
     sources: Vec<GivenSource>,
     /// The sources that a configuration describes.
     described: Vec<SourceConfig>,
@@ -89,6 +92,7 @@ impl TroupeBuilder {
             extra: Vec::new(),
             judge: Judge::Standard,
             handlers: Handlers::default(),
+            before_call: BeforeCall::default(),
             sources: Vec::new(),
             described: Vec::new(),
             loose: Vec::new(),
@@ -231,6 +235,34 @@ impl TroupeBuilder {
         self
     }
 
+    /// Shows each call of a tool to `hook` before it is made: `hook` gives the call back, as it is or changed, or denies it. For
+    /// approval by a user, rules by a tool's hints, arguments that the model must not choose, an audit of what was asked for.
+    ///
+    /// The call's deadline begins when the hook has answered, so a user may take their time; dropping the call drops the hook's
+    /// future. A hook that panics denies. Calls of [`Plan`](crate::Plan)s, of [`call_any`](Troupe::call_any) and
+    /// [`call_all`](Troupe::call_all) are shown one by one; resources, prompts, completions and leases are not. A call that is
+    /// made once more by the troupe is the same call, and not shown again.
+    ///
+    /// ```
+    /// use mcp_troupe::{Denied, Hint, Troupe};
+    ///
+    /// let builder = Troupe::builder().before_call(|proposed| async move {
+    ///     match proposed.tool() {
+    ///         Some(tool) if tool.says(Hint::ReadOnly) => Ok(proposed.into_call()),
+    ///         // What a tool says of itself is its server's word: ask somebody about all others.
+    ///         _ => Err(Denied::new("only tools that change nothing are used here")),
+    ///     }
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn before_call<F>(mut self, hook: impl Fn(ProposedCall) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Call, Denied>> + Send + 'static,
+    {
+        self.before_call = BeforeCall::new(hook);
+        self
+    }
+
     /// Compares what servers say of their tools with what they said when these pins were made; see [`Troupe::pins`]. In place of
     /// those that the settings name.
     pub fn pins(mut self, pins: Pins, on_change: OnChange) -> Self {
@@ -270,6 +302,7 @@ impl TroupeBuilder {
             extra,
             judge,
             handlers,
+            before_call,
             sources,
             described,
             loose,
@@ -352,6 +385,7 @@ impl TroupeBuilder {
             settings: settings_seen,
             tasks,
             desk,
+            before_call,
             next_call: AtomicU64::new(0),
             next_order: AtomicU64::new(REGISTERED_ORDER),
         })))

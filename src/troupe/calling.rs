@@ -51,8 +51,19 @@ pub struct CallFuture {
 pub(super) type NewsSender = Option<mpsc::Sender<CallUpdate>>;
 
 enum Progress {
-    Made { id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, news: NewsSender },
-    Placed { word: oneshot::Receiver<Word>, guard: CancelOnDrop, trip: Trip },
+    /// The host is asked whether it is to be made.
+    Proposed(Pin<Box<dyn Future<Output = Result<CallFuture, CallError>> + Send>>),
+    Made {
+        id: CallId,
+        call: Arc<Call>,
+        stage: watch::Receiver<Stage>,
+        news: NewsSender,
+    },
+    Placed {
+        word: oneshot::Receiver<Word>,
+        guard: CancelOnDrop,
+        trip: Trip,
+    },
     InTurn(Pin<Box<dyn Future<Output = Answer> + Send>>),
     Over,
 }
@@ -69,6 +80,12 @@ impl CallFuture {
     /// Nothing is done before it is polled; its time begins then.
     pub(super) fn new(id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, news: NewsSender) -> Self {
         let progress = Progress::Made { id, call, stage, news };
+        Self { progress, rounds: None, started: None, span: CallSpan::none() }
+    }
+
+    /// The call that `proposal` gives. Its time begins when that has given it.
+    pub(super) fn after(proposal: impl Future<Output = Result<Self, CallError>> + Send + 'static) -> Self {
+        let progress = Progress::Proposed(Box::pin(proposal));
         Self { progress, rounds: None, started: None, span: CallSpan::none() }
     }
 
@@ -106,6 +123,18 @@ impl CallFuture {
     fn poll_answer(&mut self, poller: &mut Poller<'_>) -> Poll<Answer> {
         loop {
             let answer = match std::mem::replace(&mut self.progress, Progress::Over) {
+                Progress::Proposed(mut proposal) => match proposal.as_mut().poll(poller) {
+                    Poll::Pending => {
+                        self.progress = Progress::Proposed(proposal);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Ok(call)) => {
+                        let started = self.started.or(call.started);
+                        *self = Self { started, ..call };
+                        continue;
+                    }
+                    Poll::Ready(Err(denied)) => Err(denied),
+                },
                 Progress::Made { id, call, stage, news } => {
                     let started = *self.started.get_or_insert_with(Instant::now);
                     self.progress = Trip { id, started, stage, news }.begin(call);
@@ -298,7 +327,7 @@ pub(super) async fn with_near_names(
 }
 
 /// An error of a call that no router has answered.
-fn unplaced(kind: CallErrorKind, tool: &str) -> CallError {
+pub(super) fn unplaced(kind: CallErrorKind, tool: &str) -> CallError {
     CallError::new(kind, RequestId::random(), tool, None, 0)
 }
 

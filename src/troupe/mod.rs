@@ -10,6 +10,7 @@ mod lease;
 mod offers;
 mod pinning;
 mod planning;
+mod proposing;
 mod rounds;
 mod searching;
 mod stream;
@@ -55,6 +56,8 @@ pub use fanout::{Answers, AnyFailure, CallAnyError};
 pub use following::{ConfigFileError, ConfigWatch};
 pub use lease::Lease;
 pub use offers::{CatalogueChanges, Subscription, SubscriptionEnded};
+use proposing::BeforeCall;
+pub use proposing::{Denied, ProposedCall};
 pub use stream::EventStream;
 pub use telling::CallStream;
 
@@ -186,6 +189,8 @@ struct Inner {
     settings: watch::Receiver<Arc<Settings>>,
     tasks: Tasks,
     desk: Desk,
+    /// Whom calls of tools are shown to before they are made.
+    before_call: BeforeCall,
     /// Numbers calls over all lives of the router.
     next_call: AtomicU64,
     /// Numbers registrations.
@@ -293,7 +298,7 @@ impl Troupe {
     /// A [`CallError`] says what happened, whether the call may have been carried out, and whether and when to try
     /// again. A tool that reports an error of its own is a [`Reply`](crate::Reply), see [`is_error`](crate::Reply::is_error).
     pub fn call(&self, call: Call) -> CallFuture {
-        self.begin(call, None)
+        self.propose(call, None)
     }
 
     /// Calls a tool, and tells what its server tells of the call before it answers: progress, and log messages
@@ -327,7 +332,7 @@ impl Troupe {
     pub fn call_stream(&self, mut call: Call) -> CallStream {
         call.streamed = true;
         let (sender, news) = listener::channel();
-        CallStream::new(self.begin(call, Some(sender)), news)
+        CallStream::new(self.propose(call, Some(sender)), news)
     }
 
     fn begin(&self, call: Call, news: NewsSender) -> CallFuture {

@@ -180,6 +180,7 @@ fn never_succeeds(kind: &CallErrorKind) -> bool {
         kind,
         CallErrorKind::InvalidArguments { .. }
             | CallErrorKind::InvalidOptions { .. }
+            | CallErrorKind::Denied { .. }
             | CallErrorKind::TooLong { .. }
             | CallErrorKind::UnknownTool { .. }
             | CallErrorKind::AmbiguousTool { .. }

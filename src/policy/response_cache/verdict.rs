@@ -82,6 +82,7 @@ pub fn is_own(kind: &CallErrorKind) -> bool {
     match kind {
         CallErrorKind::InvalidArguments { .. }
         | CallErrorKind::InvalidOptions { .. }
+        | CallErrorKind::Denied { .. }
         | CallErrorKind::TooLong { .. }
         | CallErrorKind::InvalidTraceContext { .. }
         | CallErrorKind::DeadlineExceeded { .. }
@@ -129,6 +130,7 @@ pub fn excuses(kind: &CallErrorKind) -> bool {
         },
         CallErrorKind::InvalidArguments { .. }
         | CallErrorKind::InvalidOptions { .. }
+        | CallErrorKind::Denied { .. }
         | CallErrorKind::TooLong { .. }
         | CallErrorKind::InvalidTraceContext { .. }
         | CallErrorKind::UnknownTool { .. }
