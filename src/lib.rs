@@ -48,7 +48,7 @@
 // docs.rs says of each item which feature it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
-#![deny(missing_docs)]
+#![deny(missing_docs, unreachable_pub)]
 // A sum of times panics where no clock holds it: `duration::later` and the saturating methods do not. Tests add as they like.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 

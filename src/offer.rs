@@ -44,12 +44,12 @@ pub(crate) struct Kinds([bool; EntryKind::ALL.len()]);
 
 impl Kinds {
     /// All of them.
-    pub fn all() -> Self {
+    pub(crate) fn all() -> Self {
         Self([true; EntryKind::ALL.len()])
     }
 
     /// Adds one. Templates have no notification of their own: they may have changed whenever resources did.
-    pub fn insert(&mut self, kind: EntryKind) {
+    pub(crate) fn insert(&mut self, kind: EntryKind) {
         self.0[kind as usize] = true;
         if kind == EntryKind::Resource {
             self.0[EntryKind::ResourceTemplate as usize] = true;
@@ -57,34 +57,34 @@ impl Kinds {
     }
 
     /// With this one, and nothing that goes with it.
-    pub fn with(mut self, kind: EntryKind) -> Self {
+    pub(crate) fn with(mut self, kind: EntryKind) -> Self {
         self.0[kind as usize] = true;
         self
     }
 
     /// Takes one out.
-    pub fn remove(&mut self, kind: EntryKind) {
+    pub(crate) fn remove(&mut self, kind: EntryKind) {
         self.0[kind as usize] = false;
     }
 
     /// Those of it for which this holds, and no others.
-    pub fn only(mut self, holds: impl Fn(EntryKind) -> bool) -> Self {
+    pub(crate) fn only(mut self, holds: impl Fn(EntryKind) -> bool) -> Self {
         EntryKind::ALL.into_iter().filter(|kind| !holds(*kind)).for_each(|kind| self.remove(kind));
         self
     }
 
     /// Whether it has one.
-    pub fn has(self, kind: EntryKind) -> bool {
+    pub(crate) fn has(self, kind: EntryKind) -> bool {
         self.0[kind as usize]
     }
 
     /// Whether it has none.
-    pub fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self == Self::default()
     }
 
     /// Those that it has, tools first.
-    pub fn iter(self) -> impl Iterator<Item = EntryKind> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = EntryKind> {
         EntryKind::ALL.into_iter().filter(move |kind| self.0[*kind as usize])
     }
 }

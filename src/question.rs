@@ -180,7 +180,7 @@ impl fmt::Debug for Handlers {
 
 impl Handlers {
     /// Forms are answered by `handle`.
-    pub fn elicitation<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
+    pub(crate) fn elicitation<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<ElicitResult, RpcError>> + Send + 'static,
     {
@@ -188,7 +188,7 @@ impl Handlers {
     }
 
     /// Pages to visit are answered by `handle`.
-    pub fn url_elicitation<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
+    pub(crate) fn url_elicitation<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<ElicitResult, RpcError>> + Send + 'static,
     {
@@ -196,7 +196,7 @@ impl Handlers {
     }
 
     /// Completions are answered by `handle`.
-    pub fn sampling<F, A>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
+    pub(crate) fn sampling<F, A>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<A, RpcError>> + Send + 'static,
         A: Serialize + 'static,
@@ -208,7 +208,7 @@ impl Handlers {
     }
 
     /// Folders are named by `handle`.
-    pub fn roots<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
+    pub(crate) fn roots<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<Vec<Root>, RpcError>> + Send + 'static,
     {
@@ -223,7 +223,7 @@ impl Handlers {
     }
 
     /// Questions of every kind are answered by `handle`, with the result that the protocol wants for that kind.
-    pub fn every<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
+    pub(crate) fn every<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<RawJson, RpcError>> + Send + 'static,
     {
@@ -237,7 +237,7 @@ impl Handlers {
     }
 
     /// Those of either, these first.
-    pub fn or(&self, other: &Self) -> Self {
+    pub(crate) fn or(&self, other: &Self) -> Self {
         let either =
             |one: &Option<Handler>, other: &Option<Handler>| one.as_ref().or(other.as_ref()).cloned();
         Self {
@@ -249,7 +249,7 @@ impl Handlers {
     }
 
     /// Nobody answers anything.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.elicitation.is_none()
             && self.url_elicitation.is_none()
             && self.sampling.is_none()
@@ -257,7 +257,7 @@ impl Handlers {
     }
 
     /// Who answers questions of a kind.
-    pub fn of(&self, kind: ServerRequestKind) -> Option<&Handler> {
+    pub(crate) fn of(&self, kind: ServerRequestKind) -> Option<&Handler> {
         match kind {
             ServerRequestKind::Elicitation => self.elicitation.as_ref(),
             ServerRequestKind::UrlElicitation => self.url_elicitation.as_ref(),
@@ -267,7 +267,7 @@ impl Handlers {
     }
 
     /// What is declared to servers: the JSON object of this client's capabilities.
-    pub fn capabilities(&self) -> String {
+    pub(crate) fn capabilities(&self) -> String {
         let mut declared = Vec::new();
         let modes: Vec<&str> = [
             self.elicitation.as_ref().map(|_| r#""form":{}"#),

@@ -31,12 +31,12 @@ pub(crate) struct CallSpan(Option<SharedSpan>);
 
 impl CallSpan {
     /// No span.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self(None)
     }
 
     /// Begins the span of a call, and gives the call its share of it. A request for a lease has none.
-    pub fn begin(call: &mut Call) -> Self {
+    pub(crate) fn begin(call: &mut Call) -> Self {
         match call.errand {
             Errand::Tool | Errand::Leased(_) => {}
             Errand::Lease => return Self(None),
@@ -62,7 +62,7 @@ impl CallSpan {
     }
 
     /// Notes the answer, and ends the span as far as the caller is concerned.
-    pub fn end(&mut self, answer: &Result<Reply, CallError>) {
+    pub(crate) fn end(&mut self, answer: &Result<Reply, CallError>) {
         let Some(span) = self.0.take() else { return };
         match answer {
             Ok(reply) => {

@@ -42,17 +42,17 @@ pub(crate) struct InvalidTraceContext {
 }
 
 impl TraceContext {
-    pub fn set_traceparent(&mut self, value: String) {
+    pub(crate) fn set_traceparent(&mut self, value: String) {
         self.judge("traceparent", traceparent(&value));
         self.traceparent = Some(value);
     }
 
-    pub fn set_tracestate(&mut self, value: String) {
+    pub(crate) fn set_tracestate(&mut self, value: String) {
         self.judge("tracestate", tracestate(&value));
         self.tracestate = Some(value);
     }
 
-    pub fn set_baggage(&mut self, value: String) {
+    pub(crate) fn set_baggage(&mut self, value: String) {
         self.judge("baggage", baggage(&value));
         self.baggage = Some(value);
     }
@@ -64,7 +64,7 @@ impl TraceContext {
     }
 
     /// What is wrong with it, if anything is.
-    pub fn mistake(&self) -> Option<InvalidTraceContext> {
+    pub(crate) fn mistake(&self) -> Option<InvalidTraceContext> {
         let orphan = self.tracestate.is_some() && self.traceparent.is_none();
         let orphan = orphan.then_some(InvalidTraceContext {
             entry: "tracestate",
@@ -75,7 +75,7 @@ impl TraceContext {
 
     /// The entries for `_meta`: those of the host, which keep their order and their text, then these. A key that both
     /// name has the value that stands here.
-    pub fn joined(&self, meta: Option<&RawJson>) -> Result<RawJson, serde_json::Error> {
+    pub(crate) fn joined(&self, meta: Option<&RawJson>) -> Result<RawJson, serde_json::Error> {
         let ours = [
             ("traceparent", &self.traceparent),
             ("tracestate", &self.tracestate),

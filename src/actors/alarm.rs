@@ -54,12 +54,12 @@ impl Repeats {
 
 impl Alarm {
     /// A timer without an appointment.
-    pub fn new(tasks: Tasks) -> Self {
+    pub(super) fn new(tasks: Tasks) -> Self {
         Self { tasks, armed: None, repeats: Repeats::default() }
     }
 
     /// Makes sure that `message` reaches `owner` at `at` or earlier.
-    pub fn set<M: Message>(
+    pub(super) fn set<M: Message>(
         &mut self,
         at: Option<Instant>,
         owner: &ActorRef<M>,
@@ -88,7 +88,7 @@ impl Alarm {
     }
 
     /// The alarm has rung; the next appointment arms it anew.
-    pub fn rang(&mut self) {
+    pub(super) fn rang(&mut self) {
         if let Some((at, _)) = self.armed.take() {
             self.repeats.rang(at);
         }

@@ -42,7 +42,7 @@ pub(crate) struct Caching {
 
 impl Caching {
     /// None if nothing is kept.
-    pub fn new(settings: &Arc<Settings>, roster: watch::Receiver<Arc<Roster>>) -> Option<Arc<Self>> {
+    pub(crate) fn new(settings: &Arc<Settings>, roster: watch::Receiver<Arc<Roster>>) -> Option<Arc<Self>> {
         let rules = Rules::new(&settings.cache);
         let keeps = settings.cache.declared || !rules.is_empty();
         keeps.then(|| Arc::new(Self { rules, settings: settings.clone(), roster }))
@@ -78,7 +78,7 @@ impl Lead {
     }
 
     /// The request has its answer.
-    pub fn report(mut self, caching: &Caching, terms: &Terms, answer: &Answer) {
+    pub(crate) fn report(mut self, caching: &Caching, terms: &Terms, answer: &Answer) {
         let Some(fetched) = caching.fetched(terms, answer) else { return };
         if let Some(flight) = self.flight.take() {
             // A cache that has ended has nobody waiting.

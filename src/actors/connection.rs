@@ -118,7 +118,7 @@ pub(super) struct EndingParts {
 
 impl Ending {
     /// For this reason. It may be in the server's own words, of any length: its beginning is kept.
-    pub fn new(why: impl Display) -> Self {
+    pub(crate) fn new(why: impl Display) -> Self {
         Self { reason: reason(why), retry_after: None, start_failure: None, probed: false }
     }
 

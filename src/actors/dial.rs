@@ -125,7 +125,7 @@ fn said(last_line: Option<&str>) -> String {
 
 impl OpenError {
     /// Whether the process that was started is of no use, where this is how its start ended.
-    pub fn start_failure(&self) -> Option<StartFailure> {
+    pub(super) fn start_failure(&self) -> Option<StartFailure> {
         match self {
             // A program that is not there is not there a moment later either.
             Self::Dial(DialError::Start { .. }) => Some(StartFailure { timed_out: false }),
@@ -138,7 +138,7 @@ impl OpenError {
     }
 
     /// When the server wants to be asked again, if it said so.
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded(refusal) => refusal.retry_after,
             Self::Dial(_)
@@ -215,7 +215,7 @@ impl<E: Into<OpenError>> From<E> for NotOpened {
 impl Dial {
     /// Opens the link: a process when it is its turn, anything else with a place at the gate for as long as its connector
     /// says.
-    pub async fn open(mut self) -> Result<Opened, NotOpened> {
+    pub(super) async fn open(mut self) -> Result<Opened, NotOpened> {
         if self.connector.starts_process() {
             let since = Instant::now();
             let Self { stage, attempt, tell, .. } = &mut self;

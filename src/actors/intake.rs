@@ -57,17 +57,17 @@ pub(crate) struct CancelOnDrop {
 
 impl CancelOnDrop {
     /// For a call that the router was handed.
-    pub fn new(router: ActorRef<RouterMsg>, id: CallId) -> Self {
+    pub(crate) fn new(router: ActorRef<RouterMsg>, id: CallId) -> Self {
         Self { router, id: Some(id) }
     }
 
     /// The router.
-    pub fn router(&self) -> &ActorRef<RouterMsg> {
+    pub(crate) fn router(&self) -> &ActorRef<RouterMsg> {
         &self.router
     }
 
     /// The answer came.
-    pub fn disarm(&mut self) {
+    pub(crate) fn disarm(&mut self) {
         self.id = None;
     }
 }
@@ -96,7 +96,7 @@ impl Intake {
     ///
     /// # Errors
     /// The call, if the queue is full: then [`submit_in_turn`](Self::submit_in_turn).
-    pub fn submit(&self, router: &ActorRef<RouterMsg>, arrival: Arrival) -> Result<(), Arrival> {
+    pub(crate) fn submit(&self, router: &ActorRef<RouterMsg>, arrival: Arrival) -> Result<(), Arrival> {
         match self.queue.try_send(arrival) {
             Ok(()) => announce(&self.announced, router),
             Err(TrySendError::Full(arrival)) => return Err(arrival),
@@ -106,7 +106,7 @@ impl Intake {
     }
 
     /// Hands a call to the router when there is room.
-    pub async fn submit_in_turn(&self, router: &ActorRef<RouterMsg>, arrival: Arrival) {
+    pub(crate) async fn submit_in_turn(&self, router: &ActorRef<RouterMsg>, arrival: Arrival) {
         if self.queue.send(arrival).await.is_ok() {
             announce(&self.announced, router);
         }
@@ -115,12 +115,12 @@ impl Intake {
 
 impl Arrivals {
     /// How many calls wait.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
     }
 
     /// Takes out what waits, in its order.
-    pub fn take(&mut self, router: &ActorRef<RouterMsg>, mut each: impl FnMut(Arrival)) {
+    pub(crate) fn take(&mut self, router: &ActorRef<RouterMsg>, mut each: impl FnMut(Arrival)) {
         // Before the queue is looked at: a call that comes after the look is announced anew. A swap and no store: it acquires
         // what a handle released that found its call announced already, so that the look sees that call.
         self.announced.swap(false, Ordering::SeqCst);

@@ -60,7 +60,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// The ledger of a server that is new.
-    pub fn new(of: &Registration, settings: &Settings) -> Self {
+    pub(crate) fn new(of: &Registration, settings: &Settings) -> Self {
         Self {
             breaker: Breaker::new(of.spec.breaker.clone()),
             reconnect: Backoff::new(settings.reconnect.clone()),
@@ -77,7 +77,7 @@ impl Ledger {
     /// The same for a server that is described so from now on: what was learned of one at another address is not so of this
     /// one. What the host ordered, figures and subscriptions are the server's, wherever it is; at the same address breaker and
     /// backoff are as well, over whichever connections it is reached.
-    pub fn described(&mut self, now: &Registration, settings: &Settings) {
+    pub(crate) fn described(&mut self, now: &Registration, settings: &Settings) {
         if self.of.is_as_good_as(&now.way()) {
             return;
         }
@@ -98,7 +98,7 @@ impl Ledger {
     }
 
     /// What is passed on: the figures are moved, all else is as good in two places.
-    pub fn passed_on(&mut self) -> Self {
+    pub(crate) fn passed_on(&mut self) -> Self {
         Self {
             of: self.of.clone(),
             breaker: self.breaker.clone(),
@@ -113,7 +113,7 @@ impl Ledger {
     }
 
     /// Adds the figures and the subscriptions that another life left.
-    pub fn add(&mut self, left: Self) {
+    pub(crate) fn add(&mut self, left: Self) {
         let Self {
             of: _,
             breaker: _,
@@ -140,7 +140,7 @@ impl Ledger {
     }
 
     /// Takes all that another life left, in place of what it has itself of breaker, backoff and peer.
-    pub fn succeed(&mut self, left: Self) {
+    pub(crate) fn succeed(&mut self, left: Self) {
         self.of = left.of.clone();
         self.breaker = left.breaker.clone();
         self.reconnect = left.reconnect.clone();
@@ -150,12 +150,12 @@ impl Ledger {
     }
 
     /// Whether a handle holds a subscription.
-    pub fn has_subscriptions(&self) -> bool {
+    pub(crate) fn has_subscriptions(&self) -> bool {
         self.subscriptions.values().flatten().any(|handle| !handle.is_closed())
     }
 
     /// Forgets subscriptions that no handle holds. Says whether there were any.
-    pub fn forget_ended_subscriptions(&mut self) -> bool {
+    pub(crate) fn forget_ended_subscriptions(&mut self) -> bool {
         let before = self.subscriptions.len();
         self.subscriptions.retain(|_, handles| {
             handles.retain(|handle| !handle.is_closed());
@@ -165,14 +165,14 @@ impl Ledger {
     }
 
     /// A resource has changed, or may have: its subscriptions learn of it.
-    pub fn note_change(&self, uri: &str) {
+    pub(crate) fn note_change(&self, uri: &str) {
         for handle in self.subscriptions.get(uri).into_iter().flatten() {
             handle.send_modify(|changes| *changes = changes.wrapping_add(1));
         }
     }
 
     /// Counts the end of an attempt.
-    pub fn count(&mut self, outcome: &'static str) {
+    pub(crate) fn count(&mut self, outcome: &'static str) {
         *self.outcomes.entry(outcome).or_default() += 1;
     }
 }
@@ -196,17 +196,17 @@ pub(crate) struct Bequest {
 }
 
 impl Bequest {
-    pub fn new(legacy: Legacy, root: &ActorRef<RootMsg>) -> Self {
+    pub(crate) fn new(legacy: Legacy, root: &ActorRef<RootMsg>) -> Self {
         Self { legacy: Some(Box::new(legacy)), root: root.clone() }
     }
 
     /// What it carries.
-    pub fn open(mut self) -> Legacy {
+    pub(crate) fn open(mut self) -> Legacy {
         *self.legacy.take().expect("it is taken out here alone, and by its drop")
     }
 
     /// Hands it to a registry. Given back if that has ended.
-    pub fn deliver(self, registry: &ActorRef<RegistryMsg>) -> Option<Self> {
+    pub(crate) fn deliver(self, registry: &ActorRef<RegistryMsg>) -> Option<Self> {
         match registry.cast(RegistryMsg::Handover(self)) {
             Err(MessagingErr::SendErr(RegistryMsg::Handover(back))) => Some(back),
             Ok(()) | Err(_) => None,
@@ -257,7 +257,7 @@ impl Latencies {
     }
 
     /// Takes a sample.
-    pub fn record(&mut self, latency: Duration) {
+    pub(crate) fn record(&mut self, latency: Duration) {
         let us = u64::try_from(latency.min(LATENCY_MAX).as_micros()).unwrap_or(u64::MAX);
         // A histogram that resizes by itself takes every value.
         let _ = self.histogram.record(us.max(1));
@@ -266,7 +266,7 @@ impl Latencies {
     }
 
     /// What half of the answers took at most. None where there was none.
-    pub fn usual(&self) -> Option<Duration> {
+    pub(crate) fn usual(&self) -> Option<Duration> {
         let median = Duration::from_micros(self.histogram.value_at_quantile(0.5));
         (!self.histogram.is_empty()).then_some(median)
     }
@@ -283,7 +283,7 @@ impl Latencies {
     }
 
     /// The figures of this moment.
-    pub fn stats(&self) -> LatencyStats {
+    pub(crate) fn stats(&self) -> LatencyStats {
         let quantile = |q: f64| Duration::from_micros(self.histogram.value_at_quantile(q));
         LatencyStats {
             samples: self.histogram.len(),

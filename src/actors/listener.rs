@@ -22,12 +22,12 @@ pub(crate) fn channel() -> (mpsc::Sender<CallUpdate>, mpsc::Receiver<CallUpdate>
 
 impl Listener {
     /// Of a queue into which nobody else puts anything.
-    pub fn new(news: mpsc::Sender<CallUpdate>) -> Self {
+    pub(crate) fn new(news: mpsc::Sender<CallUpdate>) -> Self {
         Self { news, missed: 0 }
     }
 
     /// Puts news into the queue, or counts them where it has no room.
-    pub fn tell(&mut self, news: CallUpdate) {
+    pub(crate) fn tell(&mut self, news: CallUpdate) {
         if self.missed > 0 && self.has_room() {
             self.tell_missed();
         }

@@ -103,13 +103,16 @@ impl Stage {
     ///
     /// # Errors
     /// The call, if there is none now, or no room.
-    pub fn submit(&self, arrival: intake::Arrival) -> Result<ActorRef<router::RouterMsg>, intake::Arrival> {
+    pub(crate) fn submit(
+        &self,
+        arrival: intake::Arrival,
+    ) -> Result<ActorRef<router::RouterMsg>, intake::Arrival> {
         let Self { router: Some(router), intake: Some(intake), .. } = self else { return Err(arrival) };
         intake.submit(router, arrival).map(|()| router.clone())
     }
 
     /// Tells the cache. One that has ended keeps nothing that would have to be cleared.
-    pub fn tell_cache(&self, message: cache::CacheMsg) {
+    pub(crate) fn tell_cache(&self, message: cache::CacheMsg) {
         if let Some(cache) = &self.cache {
             let _ = cache.cast(message);
         }
@@ -118,13 +121,13 @@ impl Stage {
 
 impl Context {
     /// Tells the host's subscribers.
-    pub fn emit(&self, event: Event) {
+    pub(crate) fn emit(&self, event: Event) {
         // No events actor means that the troupe is ending; nobody is left to be told.
         let _ = self.events.cast(events::EventsMsg::Emit(event));
     }
 
     /// Sends to the current router. A message that meets none is about calls which that router's end has answered.
-    pub fn to_router(&self, message: router::RouterMsg) {
+    pub(crate) fn to_router(&self, message: router::RouterMsg) {
         if let Some(router) = &self.stage.borrow().router {
             let _ = router.cast(message);
         }

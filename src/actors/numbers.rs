@@ -49,44 +49,44 @@ impl Numbers {
     }
 
     /// The number of a new life.
-    pub fn life(&self) -> Incarnation {
+    pub(crate) fn life(&self) -> Incarnation {
         // Nothing but the number itself is agreed on by it.
         Incarnation(self.0.lives.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The number of a new connection.
-    pub fn connection(&self) -> ConnectionId {
+    pub(crate) fn connection(&self) -> ConnectionId {
         ConnectionId(self.0.connections.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The host has ordered that the breaker is held open, or that it is not.
-    pub fn hold_open(&self, held_open: bool) {
+    pub(crate) fn hold_open(&self, held_open: bool) {
         // Nothing else is agreed on by it: each life looks when it takes over, and when it is handed what another one left.
         self.0.held_open.store(held_open, Ordering::Relaxed);
     }
 
     /// Whether the host holds the breaker open, whichever life was told.
-    pub fn held_open(&self) -> bool {
+    pub(crate) fn held_open(&self) -> bool {
         self.0.held_open.load(Ordering::Relaxed)
     }
 
     /// Whether a life is, or was, one of this registration.
-    pub fn has(&self, life: Incarnation) -> bool {
+    pub(crate) fn has(&self, life: Incarnation) -> bool {
         life.0 > self.0.before.life
     }
 
     /// Whether this registration has had a life.
-    pub fn have_begun(&self) -> bool {
+    pub(crate) fn have_begun(&self) -> bool {
         self.given().life > self.0.before.life
     }
 
     /// The life that was begun last, of this registration or of one before it.
-    pub fn last_life(&self) -> Incarnation {
+    pub(crate) fn last_life(&self) -> Incarnation {
         Incarnation(self.given().life)
     }
 
     /// Names the registration among all of its server id.
-    pub fn registration(&self) -> RegistrationId {
+    pub(crate) fn registration(&self) -> RegistrationId {
         RegistrationId(self.0.before.life)
     }
 
@@ -114,7 +114,7 @@ pub(crate) struct PastNumbers {
 
 impl PastNumbers {
     /// The numbers of a server that joins, beyond those of all that had its id.
-    pub fn joins(&mut self, server: &ServerId) -> Numbers {
+    pub(super) fn joins(&mut self, server: &ServerId) -> Numbers {
         let before = match self.remembered.remove(server) {
             Some(given) => {
                 self.order.retain(|other| other != server);
@@ -126,7 +126,7 @@ impl PastNumbers {
     }
 
     /// A server has left.
-    pub fn left(&mut self, server: ServerId, numbers: &Numbers) {
+    pub(super) fn left(&mut self, server: ServerId, numbers: &Numbers) {
         // Where a life has just begun it is not known yet: so it is the registration that counts.
         let given = numbers.given();
         let given = Given { life: given.life.max(numbers.0.before.life + 1), ..given };

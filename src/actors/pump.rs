@@ -231,7 +231,7 @@ fn words_of(error: LinkError) -> String {
 }
 
 impl<R: FnMut(Report)> Pump<R> {
-    pub fn new(
+    pub(super) fn new(
         opened: Opened,
         queue: mpsc::Receiver<PumpMsg>,
         judge: Judge,
@@ -286,7 +286,7 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     /// Runs until the link ends, and says how it ended. Everything it was given is reported by then.
-    pub async fn run(mut self) -> String {
+    pub(super) async fn run(mut self) -> String {
         // It is copied for each call that is lost, and may be in the peer's words.
         let ending = std::future::poll_fn(|poller| self.poll(poller)).await;
         let ending = reason(self.redacts.redact(ending));

@@ -38,7 +38,7 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// The host's answer to a question, whatever its handler does. Those of the call it is asked for come before the others.
-    pub async fn answer(&self, question: ServerRequest, own: Option<&Handlers>) -> Answered {
+    pub(crate) async fn answer(&self, question: ServerRequest, own: Option<&Handlers>) -> Answered {
         let handler = own.and_then(|own| own.of(question.kind)).or_else(|| self.handlers.of(question.kind));
         let Some(handler) = handler.cloned() else {
             return Err(refusal(RpcError::METHOD_NOT_FOUND, "this client answers no such question"));
@@ -58,7 +58,7 @@ impl Desk {
     ///
     /// # Errors
     /// What it is answered with if it is no question, or one that nobody answers here.
-    pub fn question(
+    pub(crate) fn question(
         &self,
         server: &ServerId,
         method: &str,
@@ -104,19 +104,19 @@ struct Asked {
 }
 
 impl Questions {
-    pub fn new(server: ServerId, desk: Desk, alive: Alive) -> Self {
+    pub(super) fn new(server: ServerId, desk: Desk, alive: Alive) -> Self {
         Self { server, desk, alive, running: JoinSet::new(), asked: Vec::new() }
     }
 
     /// Who is asked on behalf of a call; nobody where neither the call nor the host has handlers.
-    pub fn asker(&self, call: &RequestId, own: Option<&Arc<Handlers>>) -> Option<Box<Asker>> {
+    pub(super) fn asker(&self, call: &RequestId, own: Option<&Arc<Handlers>>) -> Option<Box<Asker>> {
         let somebody = own.is_some() || !self.desk.handlers.is_empty();
         somebody.then(|| Box::new(Asker { call: call.clone(), handlers: own.cloned() }))
     }
 
     /// The peer asks, on behalf of `asker` where that is known. What is answered at once is returned; the rest comes out of
     /// [`poll`](Self::poll). Without `room` for more of the host's answers the host is not asked.
-    pub fn ask(
+    pub(super) fn ask(
         &mut self,
         id: RawJson,
         method: &str,
@@ -161,14 +161,14 @@ impl Questions {
     }
 
     /// The peer takes a question back: nobody answers it.
-    pub fn take_back(&mut self, id: &str) {
+    pub(super) fn take_back(&mut self, id: &str) {
         if let Some(at) = self.asked.iter().position(|asked| asked.id.as_str() == id) {
             self.asked.swap_remove(at).task.abort();
         }
     }
 
     /// A call is over. What its own handlers still work on is called off; the peer is told of each that it asked in vain.
-    pub fn call_ended(&mut self, call: &RequestId) -> Vec<(RawJson, Answered)> {
+    pub(super) fn call_ended(&mut self, call: &RequestId) -> Vec<(RawJson, Answered)> {
         let over = self.asked.extract_if(.., |asked| asked.own && asked.call.as_ref() == Some(call));
         let refused = over.map(|asked| {
             asked.task.abort();
@@ -179,12 +179,12 @@ impl Questions {
     }
 
     /// Whether the host has yet to answer any.
-    pub fn are_open(&self) -> bool {
+    pub(super) fn are_open(&self) -> bool {
         !self.asked.is_empty()
     }
 
     /// The next answer that is ready.
-    pub fn poll(&mut self, poller: &mut Poller<'_>) -> Option<(RawJson, Answered)> {
+    pub(super) fn poll(&mut self, poller: &mut Poller<'_>) -> Option<(RawJson, Answered)> {
         // Most servers ask nothing, and links turn often.
         if self.running.is_empty() {
             return None;

@@ -68,17 +68,17 @@ pub(crate) struct Submission {
 }
 
 impl Submission {
-    pub fn new(call: Arc<Call>, port: Port) -> Self {
+    pub(crate) fn new(call: Arc<Call>, port: Port) -> Self {
         Self { call: Some((call, port)) }
     }
 
     /// Of a call whose news nobody wants to hear.
-    pub fn unheard(call: Arc<Call>, word: oneshot::Sender<Word>) -> Self {
+    pub(crate) fn unheard(call: Arc<Call>, word: oneshot::Sender<Word>) -> Self {
         Self::new(call, Port { word, listener: None })
     }
 
     /// Takes back a call that was not handed over.
-    pub fn withdraw(mut self) -> Arc<Call> {
+    pub(crate) fn withdraw(mut self) -> Arc<Call> {
         self.call.take().expect("only the router takes the call out, and then drops the submission").0
     }
 }

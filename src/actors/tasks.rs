@@ -19,30 +19,30 @@ pub(crate) struct Alive {
 
 impl Tasks {
     /// None yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(watch::Sender::new(())))
     }
 
     /// Counts something until it is dropped.
-    pub fn alive(&self) -> Alive {
+    pub(crate) fn alive(&self) -> Alive {
         Alive { _counted: self.0.subscribe() }
     }
 
     /// Starts `future`.
-    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> OwnedTask {
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> OwnedTask {
         let alive = self.alive();
         // Not a block that awaits it, which would have room for it twice.
         OwnedTask(tokio::spawn(future.map(move |()| drop(alive))))
     }
 
     /// Waits until none is left.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.0.closed().await;
     }
 
     /// How many there are.
     #[cfg(feature = "testkit")]
-    pub fn living(&self) -> usize {
+    pub(crate) fn living(&self) -> usize {
         self.0.receiver_count()
     }
 }

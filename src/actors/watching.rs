@@ -23,14 +23,14 @@ pub(super) struct AttemptSpans(NumberMap<AttemptId, Span>);
 
 impl AttemptSpans {
     /// A server has an attempt of a call.
-    pub fn began(&mut self, attempt: AttemptId, call: &Call, server: &ServerId) {
+    pub(super) fn began(&mut self, attempt: AttemptId, call: &Call, server: &ServerId) {
         if let Some(span) = spans::attempt(call, server, attempt.number) {
             self.0.insert(attempt, span);
         }
     }
 
     /// An attempt is over.
-    pub fn ended(&mut self, attempt: AttemptId, outcome: &'static str, latency: Duration) {
+    pub(super) fn ended(&mut self, attempt: AttemptId, outcome: &'static str, latency: Duration) {
         if !self.0.is_empty()
             && let Some(span) = self.0.remove(&attempt)
         {
@@ -49,12 +49,12 @@ pub(super) struct ShedCalls {
 }
 
 impl ShedCalls {
-    pub fn new(context: Context) -> Self {
+    pub(super) fn new(context: Context) -> Self {
         Self { context, tally: Tally::new() }
     }
 
     /// Counts one.
-    pub fn count(&mut self, Settled { group, tool, .. }: &Settled<'_>, limit: usize, now: Instant) {
+    pub(super) fn count(&mut self, Settled { group, tool, .. }: &Settled<'_>, limit: usize, now: Instant) {
         let resolved = group.filter(|_| !tool.is_empty()).map(|group| (group.clone(), Arc::clone(tool)));
         let key = Some((resolved, limit)).filter(|key| self.tally.knows(key)).unwrap_or((None, limit));
         if self.tally.count(key.clone(), 1, now) {
@@ -63,14 +63,14 @@ impl ShedCalls {
     }
 
     /// Tells what is due.
-    pub fn tell_due(&mut self, now: Instant) {
+    pub(super) fn tell_due(&mut self, now: Instant) {
         for (key, calls) in self.tally.due(now) {
             self.tell(key, calls);
         }
     }
 
     /// When there is something to tell, at the earliest.
-    pub fn due_at(&self) -> Option<Instant> {
+    pub(super) fn due_at(&self) -> Option<Instant> {
         self.tally.due_at()
     }
 
@@ -96,26 +96,26 @@ pub(super) struct LateAnswers {
 }
 
 impl LateAnswers {
-    pub fn new(context: Context) -> Self {
+    pub(super) fn new(context: Context) -> Self {
         Self { context, tally: Tally::new() }
     }
 
     /// Counts some of a server's.
-    pub fn count(&mut self, server: &ServerId, answers: u64, now: Instant) {
+    pub(super) fn count(&mut self, server: &ServerId, answers: u64, now: Instant) {
         if self.tally.count(server.clone(), answers, now) {
             self.tell(server.clone(), answers);
         }
     }
 
     /// Tells what is due.
-    pub fn tell_due(&mut self, now: Instant) {
+    pub(super) fn tell_due(&mut self, now: Instant) {
         for (server, answers) in self.tally.due(now) {
             self.tell(server, answers);
         }
     }
 
     /// When there is something to tell, at the earliest.
-    pub fn due_at(&self) -> Option<Instant> {
+    pub(super) fn due_at(&self) -> Option<Instant> {
         self.tally.due_at()
     }
 
@@ -143,12 +143,12 @@ pub(super) struct ToldViolations {
 }
 
 impl ToldViolations {
-    pub fn new(context: Context, server: ServerId) -> Self {
+    pub(super) fn new(context: Context, server: ServerId) -> Self {
         Self { context, server, tally: Tally::new(), first: None }
     }
 
     /// Counts what came over a connection.
-    pub fn count(&mut self, connection: ConnectionId, violations: Violations, now: Instant) {
+    pub(super) fn count(&mut self, connection: ConnectionId, violations: Violations, now: Instant) {
         let Violations { count, first } = violations;
         self.first.get_or_insert((connection, first));
         if self.tally.count((), count, now) {
@@ -157,14 +157,14 @@ impl ToldViolations {
     }
 
     /// Tells what is due.
-    pub fn tell_due(&mut self, now: Instant) {
+    pub(super) fn tell_due(&mut self, now: Instant) {
         for ((), violations) in self.tally.due(now) {
             self.tell(violations);
         }
     }
 
     /// When there is something to tell, at the earliest.
-    pub fn due_at(&self) -> Option<Instant> {
+    pub(super) fn due_at(&self) -> Option<Instant> {
         self.tally.due_at()
     }
 

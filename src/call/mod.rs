@@ -63,12 +63,12 @@ pub(crate) struct Granted {
 
 impl Granted {
     /// A lease that `end` ends, at the life that gave it.
-    pub fn new(key: LeaseKey, end: impl Fn(LeaseKey) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(key: LeaseKey, end: impl Fn(LeaseKey) + Send + Sync + 'static) -> Self {
         Self { key: Some(key), end: Box::new(end) }
     }
 
     /// How it is named.
-    pub fn key(&self) -> &LeaseKey {
+    pub(crate) fn key(&self) -> &LeaseKey {
         self.key.as_ref().expect("it is taken out by the drop alone")
     }
 }

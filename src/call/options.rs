@@ -36,7 +36,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// Nothing is said.
-    pub const USUAL: Self = Self {
+    pub(crate) const USUAL: Self = Self {
         selector: Selector { server: None, group: None, tags: Vec::new() },
         affinity: None,
         idle_timeout: None,
@@ -53,7 +53,7 @@ impl Options {
     };
 
     /// What is wrong with what the host gave as JSON.
-    pub fn mistake(&self) -> Option<&String> {
+    pub(crate) fn mistake(&self) -> Option<&String> {
         self.meta.as_ref().err().or(self.capabilities.as_ref().err())
     }
 }
@@ -67,7 +67,7 @@ pub(crate) struct Affinity {
 
 impl Affinity {
     /// The size of its key in bytes.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.key.len()
     }
 }
@@ -132,7 +132,7 @@ pub(crate) struct Input {
 
 impl Input {
     /// The size of its text in bytes.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.responses.len() + self.state.as_ref().map_or(0, RawJson::len)
     }
 }

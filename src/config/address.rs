@@ -62,7 +62,7 @@ pub(crate) struct Address<'u> {
 
 impl<'u> Address<'u> {
     /// Finds the parts of a URL.
-    pub fn read(url: &'u str) -> Result<Self, AddressError> {
+    pub(crate) fn read(url: &'u str) -> Result<Self, AddressError> {
         if url.is_empty() {
             return Err(AddressError::Empty);
         }

@@ -107,7 +107,7 @@ pub(crate) struct ToolName {
 
 impl ToolName {
     /// Reads `tool` or `group/tool`; says what is wrong with anything else.
-    pub fn parse(name: &str) -> Result<Self, String> {
+    pub(crate) fn parse(name: &str) -> Result<Self, String> {
         let (group, tool) = match name.split_once('/') {
             Some((group, tool)) => (Some(GroupId::new(group).map_err(|error| error.to_string())?), tool),
             None => (None, name),

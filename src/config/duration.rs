@@ -21,13 +21,13 @@ pub(super) const PATTERN: &str = concat!(
 );
 
 /// A duration, written as text.
-pub struct Text;
+pub(super) struct Text;
 
 /// The same for a duration that may be absent or null.
-pub struct OptionalText;
+pub(super) struct OptionalText;
 
 /// The same for durations by name.
-pub struct TextByName;
+pub(super) struct TextByName;
 
 /// A duration that was written as text.
 #[derive(Deserialize)]
@@ -36,7 +36,7 @@ struct Written(#[serde(with = "Text")] Duration);
 
 impl Text {
     /// Reads `30s` and refuses bare numbers, whose unit nobody could tell.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Given {
@@ -53,26 +53,31 @@ impl Text {
     }
 
     /// Writes `30s`.
-    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_duration(*duration))
     }
 }
 
 impl OptionalText {
     /// Reads what may be absent.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<Written>::deserialize(deserializer)?.map(|written| written.0))
     }
 
     /// Writes it, or null.
-    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         duration.map(|duration| humantime::format_duration(duration).to_string()).serialize(serializer)
     }
 }
 
 impl TextByName {
     /// Reads an object of durations.
-    pub fn deserialize<'de, D: Deserializer<'de>>(
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<BTreeMap<String, Duration>, D::Error> {
         let written = BTreeMap::<String, Written>::deserialize(deserializer)?;
@@ -80,7 +85,7 @@ impl TextByName {
     }
 
     /// Writes it.
-    pub fn serialize<S: Serializer>(
+    pub(super) fn serialize<S: Serializer>(
         durations: &BTreeMap<String, Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {

@@ -94,7 +94,7 @@ pub(super) fn excerpt(text: &str, span: Span, read: bool) -> Excerpt {
 
 impl Excerpt {
     /// The same in at most so many characters, with what is marked in it.
-    pub fn within(&self, width: usize) -> Self {
+    pub(super) fn within(&self, width: usize) -> Self {
         let length = self.line.chars().count();
         let end = length.max(self.start.saturating_add(1));
         if end <= width {

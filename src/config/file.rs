@@ -355,7 +355,7 @@ fn noted(value: &Value) -> Option<String> {
 
 impl WrittenServer {
     /// More processes than one only where the file says so.
-    pub fn with_processes(mut self, written: &Map<String, Value>) -> Self {
+    pub(super) fn with_processes(mut self, written: &Map<String, Value>) -> Self {
         let names_max = written.get("pool").is_some_and(|pool| pool.get("max").is_some());
         if let Some(pool) = self.pool.as_mut().filter(|_| self.command.is_some() && !names_max) {
             pool.max = pool.min;
@@ -417,7 +417,7 @@ impl WrittenServer {
     }
 
     /// The server that is described. `looked_up` says that its URL has parts which may be secrets wherever they are.
-    pub fn into_server(self, id: String, looked_up: bool) -> Result<Server, ConfigError> {
+    pub(super) fn into_server(self, id: String, looked_up: bool) -> Result<Server, ConfigError> {
         let at = |key: &str| format!("{id}.{key}");
         let mut this = self.in_one_spelling().map_err(|error| error.under(&id))?;
         this.url = this.url.map(|url| if looked_up { address::without_path(url) } else { url });

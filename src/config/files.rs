@@ -132,7 +132,7 @@ pub(crate) struct Gate(Arc<Semaphore>);
 
 impl Gate {
     /// A gate with nobody in it.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }
 
@@ -140,7 +140,10 @@ impl Gate {
     ///
     /// # Errors
     /// As for [`aside`].
-    pub async fn aside<T: Send + 'static>(&self, ask: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
         let place = self.0.clone().acquire_owned().await.map_err(io::Error::other)?;
         aside(move || {
             let answer = ask();

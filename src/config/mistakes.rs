@@ -134,7 +134,7 @@ pub(super) struct Finding {
 
 impl Finding {
     /// The key, what is wrong, and what to do.
-    pub fn joined(&self) -> ConfigError {
+    pub(super) fn joined(&self) -> ConfigError {
         joined(&self.error, self.advice.as_deref()).shown()
     }
 }

@@ -129,16 +129,16 @@ mod system {
     const OTHERS: u32 = 0o077;
 
     /// A folder that was opened, and is its owner's alone.
-    pub struct Folder(OwnedFd);
+    pub(super) struct Folder(OwnedFd);
 
     /// Makes a folder, and those that it is in.
-    pub fn make(folder: &Path) -> io::Result<()> {
+    pub(super) fn make(folder: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }
 
     impl Folder {
         /// Opens it, if there is one.
-        pub fn open(folder: &Path) -> Result<Option<Self>, PrivateError> {
+        pub(super) fn open(folder: &Path) -> Result<Option<Self>, PrivateError> {
             let unreadable =
                 |errno: Errno| PrivateError::Unreadable { path: folder.to_owned(), source: errno.into() };
             let other = || PrivateError::OfAnotherKind { path: folder.to_owned(), kind: "folder" };
@@ -155,7 +155,7 @@ mod system {
         }
 
         /// Opens a file for reading, if there is one. A pipe is not waited for.
-        pub fn read(&self, name: &OsStr, path: &Path) -> Result<Option<File>, PrivateError> {
+        pub(super) fn read(&self, name: &OsStr, path: &Path) -> Result<Option<File>, PrivateError> {
             let unreadable =
                 |errno: Errno| PrivateError::Unreadable { path: path.to_owned(), source: errno.into() };
             let other = || PrivateError::OfAnotherKind { path: path.to_owned(), kind: "regular file" };
@@ -184,16 +184,16 @@ mod system {
         }
 
         /// Makes a file that is not there yet.
-        pub fn create(&self, name: &str) -> io::Result<File> {
+        pub(super) fn create(&self, name: &str) -> io::Result<File> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             Ok(File::from(openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?))
         }
 
-        pub fn rename(&self, from: &str, to: &OsStr) -> io::Result<()> {
+        pub(super) fn rename(&self, from: &str, to: &OsStr) -> io::Result<()> {
             Ok(renameat(&self.0, from, &self.0, to)?)
         }
 
-        pub fn remove(&self, name: &str) {
+        pub(super) fn remove(&self, name: &str) {
             // It may not have been made.
             let _ = unlinkat(&self.0, name, AtFlags::empty());
         }

@@ -141,7 +141,7 @@ pub(super) mod tests {
     use crate::config::file::Written;
     use crate::config::{Diagnostic, Severity, Variables, duration};
 
-    pub fn validator() -> Validator {
+    pub(crate) fn validator() -> Validator {
         jsonschema::validator_for(&ConfigFile::schema()).unwrap()
     }
 
@@ -168,7 +168,7 @@ pub(super) mod tests {
     }
 
     /// What the parser takes the schema takes; a key or a type that the parser refuses the schema refuses as well.
-    pub fn agrees(schema: &Validator, text: &str) {
+    pub(crate) fn agrees(schema: &Validator, text: &str) {
         let Ok(file) = serde_json::from_str::<Value>(text) else { return };
         let valid = schema.is_valid(&file);
         let found = ConfigFile::read(text, &Variables::new()).diagnostics;

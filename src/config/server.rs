@@ -605,17 +605,17 @@ pub(crate) struct ServerSpec {
 
 impl ServerSpec {
     /// Whether it is reached through a connector of the host's own.
-    pub fn is_custom(&self) -> bool {
+    pub(crate) fn is_custom(&self) -> bool {
         self.endpoint == Endpoint::Custom
     }
 
     /// Whether both descriptions name the same server, reached as the same client.
-    pub fn is_at_the_same_address(&self, other: &Self) -> bool {
+    pub(crate) fn is_at_the_same_address(&self, other: &Self) -> bool {
         (&self.endpoint, &self.tls, &self.tokens) == (&other.endpoint, &other.tls, &other.tokens)
     }
 
     /// Whether the same connections serve both descriptions. Each field is named, so that a new one is given its place here.
-    pub fn reaches_alike(&self, other: &Self) -> bool {
+    pub(crate) fn reaches_alike(&self, other: &Self) -> bool {
         let Self {
             id,
             endpoint,

@@ -261,7 +261,7 @@ fn keys_of_their_kind(schema: &mut schemars::Schema) {
 }
 
 impl WrittenSource {
-    pub fn into_source(self) -> Result<SourceConfig, ConfigError> {
+    pub(super) fn into_source(self) -> Result<SourceConfig, ConfigError> {
         self.refuse_strangers()?;
         let missing = |key: &str| {
             ConfigError::new(key, format!("is missing: a source of type {} needs it", self.kind.name()))

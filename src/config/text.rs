@@ -225,7 +225,7 @@ fn behind_first<'t>(rest: &'t [u8], bytes: &[u8]) -> &'t [u8] {
 
 impl Node {
     /// The entries, if it is an object.
-    pub fn entries(&self) -> Option<&[Entry]> {
+    pub(super) fn entries(&self) -> Option<&[Entry]> {
         match &self.content {
             Content::Object(entries) => Some(entries),
             Content::List(_) | Content::Scalar(_) => None,
@@ -233,12 +233,12 @@ impl Node {
     }
 
     /// What stands under a key; the last where it stands more than once.
-    pub fn get(&self, key: &str) -> Option<&Self> {
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
         self.entries()?.iter().rev().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
     /// The text at the end of a path, if there is one.
-    pub fn text_at(&self, path: &str) -> Option<&str> {
+    pub(super) fn text_at(&self, path: &str) -> Option<&str> {
         let (mut node, mut rest) = (self, path);
         while !rest.is_empty() {
             (node, rest) = match &node.content {
@@ -261,7 +261,7 @@ impl Node {
     }
 
     /// The value without positions. Of a key that stands twice the last counts.
-    pub fn value(&self) -> Value {
+    pub(super) fn value(&self) -> Value {
         match &self.content {
             Content::Scalar(value) => value.clone(),
             Content::List(items) => items.iter().map(Self::value).collect(),
@@ -273,7 +273,7 @@ impl Node {
     }
 
     /// The paths of keys that stand more than once in one object, here or anywhere below.
-    pub fn repeated(&self) -> Vec<(String, Span)> {
+    pub(super) fn repeated(&self) -> Vec<(String, Span)> {
         let mut found = Vec::new();
         self.search_repeated("", &mut found);
         found
@@ -301,13 +301,13 @@ impl Node {
     }
 
     /// Whether there is something at the end of this path of keys.
-    pub fn has(&self, path: &str) -> bool {
+    pub(super) fn has(&self, path: &str) -> bool {
         path.split('.').try_fold(self, |node, key| node.get(key)).is_some()
     }
 
     /// Where the text, number or word at the end of a path is; of an object, a list, and where the key itself is the mistake,
     /// where the key is. Of a path that leads nowhere, the last thing on the way.
-    pub fn find(&self, path: &str, of_key: bool) -> Span {
+    pub(super) fn find(&self, path: &str, of_key: bool) -> Span {
         let (mut node, mut rest, mut found) = (self, path, self.span);
         // What is wrong with a whole object is shown where it begins.
         if matches!(self.content, Content::Object(_) | Content::List(_)) {

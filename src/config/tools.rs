@@ -15,7 +15,7 @@ pub(crate) struct ToolChoice {
 
 impl ToolChoice {
     /// Only those of the one list, if there is one, and none of the other. `*` is all of them.
-    pub fn new(only: Option<Vec<String>>, without: Vec<String>) -> Self {
+    pub(crate) fn new(only: Option<Vec<String>>, without: Vec<String>) -> Self {
         // Some clients let arguments follow a name, which choose commands of a shell.
         let name =
             |name: String| name.split('(').next().map(|name| name.trim().to_owned()).unwrap_or_default();
@@ -27,35 +27,35 @@ impl ToolChoice {
     }
 
     /// Whether all are offered.
-    pub fn is_all(&self) -> bool {
+    pub(crate) fn is_all(&self) -> bool {
         self.only.is_none() && self.without.is_empty()
     }
 
     /// Whether this tool is offered.
-    pub fn offers(&self, tool: &str) -> bool {
+    pub(crate) fn offers(&self, tool: &str) -> bool {
         self.offers_either(tool, tool)
     }
 
     /// The same of a tool that has two names: it is meant by each of them.
-    pub fn offers_either(&self, one: &str, other: &str) -> bool {
+    pub(crate) fn offers_either(&self, one: &str, other: &str) -> bool {
         let is_in = |names: &BTreeSet<String>| names.contains(one) || names.contains(other);
         let without = is_in(&self.without) || self.without.contains(ALL);
         !without && self.only.as_ref().is_none_or(is_in)
     }
 
     /// The names that the lists have, as people wrote them.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let names = self.only.iter().flatten().chain(&self.without);
         names.map(String::as_str).filter(|name| *name != ALL)
     }
 
     /// Adds to the only tools that are offered.
-    pub fn add_only(&mut self, tools: impl IntoIterator<Item = String>) {
+    pub(crate) fn add_only(&mut self, tools: impl IntoIterator<Item = String>) {
         self.only.get_or_insert_default().extend(tools);
     }
 
     /// Adds to the tools that are not offered.
-    pub fn add_without(&mut self, tools: impl IntoIterator<Item = String>) {
+    pub(crate) fn add_without(&mut self, tools: impl IntoIterator<Item = String>) {
         self.without.extend(tools);
     }
 }

@@ -42,13 +42,13 @@ pub(crate) struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     /// Begins at the first byte of `text`.
-    pub fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
     /// Passes white space, and this byte if it follows.
     #[inline]
-    pub fn take(&mut self, wanted: u8) -> bool {
+    pub(crate) fn take(&mut self, wanted: u8) -> bool {
         self.at = behind_space(self.text.as_bytes(), self.at);
         let found = self.text.as_bytes().get(self.at) == Some(&wanted);
         self.at += usize::from(found);
@@ -57,19 +57,19 @@ impl<'a> Scan<'a> {
 
     /// Passes white space and this byte.
     #[inline]
-    pub fn expect(&mut self, wanted: u8) -> Result<(), Fault> {
+    pub(crate) fn expect(&mut self, wanted: u8) -> Result<(), Fault> {
         if self.take(wanted) { Ok(()) } else { Err(self.fault()) }
     }
 
     /// Makes sure that nothing but white space is left.
-    pub fn end(&mut self) -> Result<(), Fault> {
+    pub(crate) fn end(&mut self) -> Result<(), Fault> {
         self.at = behind_space(self.text.as_bytes(), self.at);
         if self.at == self.text.len() { Ok(()) } else { Err(self.fault()) }
     }
 
     /// Passes a string: its text between the quotes, as it is written.
     #[inline]
-    pub fn string(&mut self) -> Result<&'a str, Fault> {
+    pub(crate) fn string(&mut self) -> Result<&'a str, Fault> {
         self.expect(b'"')?;
         let from = self.at;
         self.at = self.reached(behind_string(self.text.as_bytes(), from))?;
@@ -78,14 +78,14 @@ impl<'a> Scan<'a> {
 
     /// Passes a value: its text, without the white space around it.
     #[inline]
-    pub fn value(&mut self) -> Result<&'a str, Fault> {
+    pub(crate) fn value(&mut self) -> Result<&'a str, Fault> {
         let from = behind_space(self.text.as_bytes(), self.at);
         self.at = self.reached(behind_value(self.text.as_bytes(), from))?;
         Ok(&self.text[from..self.at])
     }
 
     /// The fault that is here.
-    pub fn fault(&self) -> Fault {
+    pub(crate) fn fault(&self) -> Fault {
         if self.at < self.text.len() { Fault::Syntax { at: self.at } } else { Fault::End { at: self.at } }
     }
 

@@ -19,7 +19,7 @@ use crate::id::{GroupId, ServerId};
 /// Bindings of affinity keys to servers. All operations take at most logarithmic time; forgetting a server takes that for
 /// each of its bindings.
 #[derive(Debug)]
-pub struct AffinityTable {
+pub(crate) struct AffinityTable {
     ttl: Duration,
     capacity: usize,
     /// By group first, so that a lookup needs no copy of the key.
@@ -49,7 +49,7 @@ struct Binding {
 
 impl AffinityTable {
     /// A table without bindings.
-    pub fn new(settings: &AffinitySettings) -> Self {
+    pub(crate) fn new(settings: &AffinitySettings) -> Self {
         Self {
             ttl: settings.ttl,
             capacity: settings.capacity,
@@ -61,7 +61,7 @@ impl AffinityTable {
     }
 
     /// The server that a key is bound to in a group. Being asked for is a use: the binding's time begins anew.
-    pub fn bound(&mut self, key: &str, group: &GroupId, now: Instant) -> Option<ServerId> {
+    pub(crate) fn bound(&mut self, key: &str, group: &GroupId, now: Instant) -> Option<ServerId> {
         self.expire(now);
         let binding = self.bindings.get_mut(group)?.get_mut(key)?;
         let used = std::mem::replace(&mut binding.used, self.uses);
@@ -74,7 +74,7 @@ impl AffinityTable {
     }
 
     /// Binds a key in a group to a server, in place of the one before.
-    pub fn bind(&mut self, key: &str, group: &GroupId, server: &ServerId, now: Instant) {
+    pub(crate) fn bind(&mut self, key: &str, group: &GroupId, server: &ServerId, now: Instant) {
         if self.bound(key, group, now).as_ref() == Some(server) {
             return;
         }
@@ -91,14 +91,14 @@ impl AffinityTable {
     }
 
     /// Forgets every binding to a server.
-    pub fn forget_server(&mut self, server: &ServerId) {
+    pub(crate) fn forget_server(&mut self, server: &ServerId) {
         for Place { group, key } in self.by_server.remove(server).unwrap_or_default() {
             self.remove(&key, &group);
         }
     }
 
     /// How many bindings there are.
-    pub fn len(&mut self, now: Instant) -> usize {
+    pub(crate) fn len(&mut self, now: Instant) -> usize {
         self.expire(now);
         self.by_use.len()
     }

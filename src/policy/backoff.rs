@@ -11,7 +11,7 @@ use crate::id::ConnectionId;
 /// Delays between attempts that fail. They shrink back only after a good stretch: a link that opens and dies at once
 /// has not recovered.
 #[derive(Debug, Clone)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     settings: BackoffSettings,
     attempts: u32,
     good_since: Option<Instant>,
@@ -19,12 +19,12 @@ pub struct Backoff {
 
 impl Backoff {
     /// A backoff without failures.
-    pub fn new(settings: BackoffSettings) -> Self {
+    pub(crate) fn new(settings: BackoffSettings) -> Self {
         Self { settings, attempts: 0, good_since: None }
     }
 
     /// The delay after another failure.
-    pub fn next(&mut self, now: Instant, rng: &mut dyn Rng) -> Duration {
+    pub(crate) fn next(&mut self, now: Instant, rng: &mut dyn Rng) -> Duration {
         if self
             .good_since
             .take()
@@ -38,19 +38,19 @@ impl Backoff {
     }
 
     /// A good stretch begins, if none is under way.
-    pub fn good(&mut self, now: Instant) {
+    pub(crate) fn good(&mut self, now: Instant) {
         self.good_since.get_or_insert(now);
     }
 
     /// Failures since the last good stretch.
-    pub fn attempts(&self) -> u32 {
+    pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 }
 
 /// Which failures are one failure: a pool dials several connections at once, and all of them fail by the same cause.
 #[derive(Debug, Default)]
-pub struct Rounds {
+pub(crate) struct Rounds {
     /// The latest that was dialled.
     dialled: Option<ConnectionId>,
     /// The latest that had been dialled when a failure was counted.
@@ -59,12 +59,12 @@ pub struct Rounds {
 
 impl Rounds {
     /// A connection is dialled. Their ids grow.
-    pub fn dialled(&mut self, connection: ConnectionId) {
+    pub(crate) fn dialled(&mut self, connection: ConnectionId) {
         self.dialled = self.dialled.max(Some(connection));
     }
 
     /// A connection failed, or was lost. Whether that counts: once for all that had been dialled by then.
-    pub fn failed(&mut self, connection: ConnectionId) -> bool {
+    pub(crate) fn failed(&mut self, connection: ConnectionId) -> bool {
         let counts = self.counted < Some(connection);
         if counts {
             self.counted = self.dialled.max(Some(connection));
@@ -74,7 +74,7 @@ impl Rounds {
 }
 
 /// The delay after `before` earlier ones.
-pub fn delay(settings: &BackoffSettings, before: u32, rng: &mut dyn Rng) -> Duration {
+pub(crate) fn delay(settings: &BackoffSettings, before: u32, rng: &mut dyn Rng) -> Duration {
     let exponent = i32::try_from(before).unwrap_or(i32::MAX);
     let (min, max) = (settings.min.as_secs_f64(), settings.max.as_secs_f64());
     // An overflow is infinite, and so the longest delay.

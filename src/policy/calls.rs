@@ -24,7 +24,7 @@ use super::mailbox::Ticket;
 const DEAD_TIMES_MAX: usize = 1024;
 
 /// A call without an answer.
-pub struct OpenCall<P> {
+pub(crate) struct OpenCall<P> {
     /// Where the answer goes.
     pub port: P,
     /// What the host asked for. Its attempts read it too.
@@ -63,7 +63,7 @@ pub struct OpenCall<P> {
 
 /// The clock of a call that ends when nothing is heard of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdleClock {
+pub(crate) struct IdleClock {
     /// How long nothing may be heard.
     pub timeout: Duration,
     /// When that is over; `None` before the first attempt.
@@ -74,14 +74,14 @@ pub struct IdleClock {
 
 impl IdleClock {
     /// One that does not run yet.
-    pub fn new(timeout: Duration) -> Self {
+    pub(crate) fn new(timeout: Duration) -> Self {
         Self { timeout, until: None, listed: false }
     }
 }
 
 /// An attempt that a server works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flight {
+pub(crate) struct Flight {
     /// The server's place in the roster.
     pub server: usize,
     /// The number of the try.
@@ -96,7 +96,7 @@ pub struct Flight {
 
 /// Where an open call stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Just entered.
     New,
     /// Waits until servers whose tools are not known yet have told them.
@@ -116,12 +116,12 @@ pub enum Phase {
 
 impl<P> OpenCall<P> {
     /// When it must have ended.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         later(self.started, self.timeout)
     }
 
     /// The attempts that servers work on.
-    pub fn flights(&self) -> impl Iterator<Item = Flight> + use<P> {
+    pub(crate) fn flights(&self) -> impl Iterator<Item = Flight> + use<P> {
         let main = match self.phase {
             Phase::InFlight(flight) => Some(flight),
             Phase::New | Phase::Parked(_) | Phase::Queued { .. } | Phase::Delayed => None,
@@ -131,7 +131,7 @@ impl<P> OpenCall<P> {
 
     /// The attempt `number` on the server at `place` is over; another one takes its place in `phase`, if there is one.
     /// `None` if no such attempt is in flight.
-    pub fn land(&mut self, place: usize, number: u32) -> Option<Flight> {
+    pub(crate) fn land(&mut self, place: usize, number: u32) -> Option<Flight> {
         let is_it = |flight: &Flight| (flight.server, flight.number) == (place, number);
         if let Some(hedge) = self.hedge.take_if(|hedge| is_it(hedge)) {
             return Some(hedge);
@@ -144,13 +144,13 @@ impl<P> OpenCall<P> {
     }
 
     /// Whether a server may have received it.
-    pub fn may_have_been_sent(&self) -> bool {
+    pub(crate) fn may_have_been_sent(&self) -> bool {
         self.attempts > 0
     }
 }
 
 /// The open calls, by id.
-pub struct Calls<P> {
+pub(crate) struct Calls<P> {
     /// Boxed: the entries are large, and the table moves them when it grows.
     open: NumberMap<CallId, Box<OpenCall<P>>>,
     deadlines: Times,
@@ -163,13 +163,13 @@ type Times = BinaryHeap<Reverse<(Instant, CallId)>>;
 
 impl<P> Calls<P> {
     /// An empty table.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let [deadlines, wakes, idles] = [const { Times::new() }; 3];
         Self { open: NumberMap::default(), deadlines, wakes, idles }
     }
 
     /// Enters a call.
-    pub fn open(&mut self, id: CallId, call: Box<OpenCall<P>>) {
+    pub(crate) fn open(&mut self, id: CallId, call: Box<OpenCall<P>>) {
         self.deadlines.push(Reverse((call.deadline(), id)));
         self.open.insert(id, call);
         self.sweep();
@@ -193,22 +193,22 @@ impl<P> Calls<P> {
 
     /// Takes a call out to be answered. `None` if it was answered before: the one place where that is decided.
     #[must_use = "the call that is taken out must be answered"]
-    pub fn settle(&mut self, id: CallId) -> Option<Box<OpenCall<P>>> {
+    pub(crate) fn settle(&mut self, id: CallId) -> Option<Box<OpenCall<P>>> {
         self.open.remove(&id)
     }
 
     /// The call, if it is open.
-    pub fn get(&self, id: CallId) -> Option<&OpenCall<P>> {
+    pub(crate) fn get(&self, id: CallId) -> Option<&OpenCall<P>> {
         self.open.get(&id).map(Box::as_ref)
     }
 
     /// The call, if it is open.
-    pub fn get_mut(&mut self, id: CallId) -> Option<&mut OpenCall<P>> {
+    pub(crate) fn get_mut(&mut self, id: CallId) -> Option<&mut OpenCall<P>> {
         self.open.get_mut(&id).map(Box::as_mut)
     }
 
     /// Gives a call another deadline.
-    pub fn set_timeout(&mut self, id: CallId, timeout: Duration) {
+    pub(crate) fn set_timeout(&mut self, id: CallId, timeout: Duration) {
         if let Some(call) = self.open.get_mut(&id) {
             call.timeout = timeout;
             self.deadlines.push(Reverse((call.deadline(), id)));
@@ -217,7 +217,7 @@ impl<P> Calls<P> {
     }
 
     /// The next call whose deadline has passed.
-    pub fn expired(&mut self, now: Instant) -> Option<CallId> {
+    pub(crate) fn expired(&mut self, now: Instant) -> Option<CallId> {
         while let Some(Reverse((at, id))) = self.deadlines.peek().copied() {
             if at > now {
                 return None;
@@ -231,7 +231,7 @@ impl<P> Calls<P> {
     }
 
     /// Has [`woken`](Self::woken) name the call at `at`, instead of any time that was set before.
-    pub fn wake(&mut self, id: CallId, at: Instant) {
+    pub(crate) fn wake(&mut self, id: CallId, at: Instant) {
         if let Some(call) = self.open.get_mut(&id) {
             call.wake_at = Some(at);
             self.wakes.push(Reverse((at, id)));
@@ -240,7 +240,7 @@ impl<P> Calls<P> {
     }
 
     /// The next call whose time has come.
-    pub fn woken(&mut self, now: Instant) -> Option<CallId> {
+    pub(crate) fn woken(&mut self, now: Instant) -> Option<CallId> {
         while let Some(Reverse((at, id))) = self.wakes.peek().copied() {
             if at > now {
                 return None;
@@ -255,7 +255,7 @@ impl<P> Calls<P> {
     }
 
     /// A server works on the call from now on, or was heard of it: its time without a word begins anew.
-    pub fn stir(&mut self, id: CallId, now: Instant) {
+    pub(crate) fn stir(&mut self, id: CallId, now: Instant) {
         let Some(idle) = self.open.get_mut(&id).and_then(|call| call.idle.as_mut()) else { return };
         // A time beyond all clocks does not end.
         idle.until = now.checked_add(idle.timeout);
@@ -266,7 +266,7 @@ impl<P> Calls<P> {
     }
 
     /// The next call that servers work on and of which nothing was heard for too long.
-    pub fn idle(&mut self, now: Instant) -> Option<CallId> {
+    pub(crate) fn idle(&mut self, now: Instant) -> Option<CallId> {
         while let Some(Reverse((at, id))) = self.idles.peek().copied() {
             if at > now {
                 return None;
@@ -291,7 +291,7 @@ impl<P> Calls<P> {
 
     /// When a deadline passes, a call wakes or may have been silent for too long, at the earliest; may name a call which
     /// ended, or was heard of, meanwhile.
-    pub fn next_time(&self) -> Option<Instant> {
+    pub(crate) fn next_time(&self) -> Option<Instant> {
         [&self.deadlines, &self.wakes, &self.idles]
             .into_iter()
             .filter_map(|times| times.peek())
@@ -300,20 +300,20 @@ impl<P> Calls<P> {
     }
 
     /// How many calls are open.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.open.len()
     }
 
     /// The ids of all open calls, those that no server works on first: ended in this order, none of them is dispatched
     /// into the place that another one leaves.
-    pub fn idle_first(&self) -> Vec<CallId> {
+    pub(crate) fn idle_first(&self) -> Vec<CallId> {
         let mut ids: Vec<CallId> = self.open.keys().copied().collect();
         ids.sort_unstable_by_key(|id| (self.open[id].flights().next().is_some(), *id));
         ids
     }
 
     /// Every open call.
-    pub fn iter(&self) -> impl Iterator<Item = (CallId, &OpenCall<P>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (CallId, &OpenCall<P>)> {
         self.open.iter().map(|(id, call)| (*id, call.as_ref()))
     }
 }

@@ -8,11 +8,11 @@ use crate::error::RpcError;
 use crate::refusal::RefusalKind;
 
 /// Judges how the end of an attempt counts for its server. A host may replace [`classify`] by its own judgement.
-pub type Classifier = Arc<dyn Fn(&AttemptEnd) -> OutcomeClass + Send + Sync>;
+pub(crate) type Classifier = Arc<dyn Fn(&AttemptEnd) -> OutcomeClass + Send + Sync>;
 
 /// Who judges how the end of an attempt counts for its server.
 #[derive(Clone)]
-pub enum Judge {
+pub(crate) enum Judge {
     /// [`classify`], and [`counted`] where the caller had no patience.
     Standard,
     /// The host, whose word stands.
@@ -21,7 +21,7 @@ pub enum Judge {
 
 impl Judge {
     /// How an end counts.
-    pub fn class(&self, end: &AttemptEnd) -> OutcomeClass {
+    pub(crate) fn class(&self, end: &AttemptEnd) -> OutcomeClass {
         match self {
             Self::Standard => classify(end),
             Self::Host(judge) => judge(end),
@@ -29,7 +29,7 @@ impl Judge {
     }
 
     /// The same where the attempt took so long, at a server that is asked by `usual` how long it usually takes.
-    pub fn counted(
+    pub(crate) fn counted(
         &self,
         end: &AttemptEnd,
         class: OutcomeClass,

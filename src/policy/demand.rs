@@ -21,7 +21,7 @@ use crate::duration::later;
 
 /// Whether one server runs; see the module's page.
 #[derive(Debug, Clone)]
-pub struct Demand {
+pub(crate) struct Demand {
     start: Start,
     idle_timeout: Duration,
     state: State,
@@ -43,7 +43,7 @@ enum State {
 
 /// How a life of a server's actor begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begins {
+pub(crate) enum Begins {
     /// By starting it.
     Running,
     /// Without it.
@@ -54,7 +54,7 @@ pub enum Begins {
 
 impl Begins {
     /// Of a server whose lists are known (`listed`) or looked for (`looking`), and which ran in the life before.
-    pub fn of(start: Start, listed: bool, looking: bool, ran: bool) -> Self {
+    pub(crate) fn of(start: Start, listed: bool, looking: bool, ran: bool) -> Self {
         match start {
             Start::AtOnce => Self::Running,
             Start::OnDemand if listed && ran => Self::Running,
@@ -68,7 +68,7 @@ impl Begins {
 
 /// What goes on with a server at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Activity {
+pub(crate) struct Activity {
     /// Somebody uses it: it has calls, leases, subscriptions, or questions that the host has yet to answer.
     pub in_use: bool,
     /// It is being started, or its lists are being fetched.
@@ -79,7 +79,7 @@ pub struct Activity {
 
 /// What follows for the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// It is started.
     Starts,
     /// It is stopped.
@@ -88,7 +88,7 @@ pub enum Change {
 
 impl Demand {
     /// As a life begins.
-    pub fn new(start: Start, idle_timeout: Duration, begins: Begins) -> Self {
+    pub(crate) fn new(start: Start, idle_timeout: Duration, begins: Begins) -> Self {
         let state = match begins {
             // Whoever is to be listed is awaited by nobody, and yet has its time when it is ready.
             Begins::Running => State::Running { unused_since: None, awaited: true },
@@ -99,7 +99,7 @@ impl Demand {
     }
 
     /// It is described anew.
-    pub fn described(&mut self, start: Start, idle_timeout: Duration) {
+    pub(crate) fn described(&mut self, start: Start, idle_timeout: Duration) {
         let former = std::mem::replace(&mut self.start, start);
         self.idle_timeout = idle_timeout;
         if let State::Running { unused_since, .. } = &mut self.state
@@ -110,12 +110,12 @@ impl Demand {
     }
 
     /// Whether it does not run, and nothing needs it.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.state == State::Idle
     }
 
     /// Whether it is to be connected.
-    pub fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         match self.state {
             State::Running { .. } => true,
             State::Asking | State::Idle => false,
@@ -123,7 +123,7 @@ impl Demand {
     }
 
     /// What it listed at its last run is known, or not.
-    pub fn answered(&mut self, known: bool) -> Option<Change> {
+    pub(crate) fn answered(&mut self, known: bool) -> Option<Change> {
         match self.state {
             State::Asking if known => {
                 self.state = State::Idle;
@@ -135,7 +135,7 @@ impl Demand {
     }
 
     /// Somebody needs it. While it is asked what it listed nobody can know that they do.
-    pub fn needed(&mut self) -> Option<Change> {
+    pub(crate) fn needed(&mut self) -> Option<Change> {
         match &mut self.state {
             State::Idle => Some(self.run()),
             State::Running { unused_since, awaited } => {
@@ -147,7 +147,7 @@ impl Demand {
     }
 
     /// To be asked after all that happens, and when [`due_at`](Self::due_at) comes.
-    pub fn observe(&mut self, activity: Activity, now: Instant) -> Option<Change> {
+    pub(crate) fn observe(&mut self, activity: Activity, now: Instant) -> Option<Change> {
         let wanted = self.start == Start::AtOnce || activity.in_use;
         match &mut self.state {
             State::Asking | State::Idle if wanted => Some(self.run()),
@@ -170,7 +170,7 @@ impl Demand {
     }
 
     /// When it is to be looked at again, if nothing happens until then.
-    pub fn due_at(&self, activity: Activity) -> Option<Instant> {
+    pub(crate) fn due_at(&self, activity: Activity) -> Option<Instant> {
         match self.state {
             State::Running { unused_since, .. } if !activity.in_use && !activity.under_way => {
                 unused_since.map(|since| later(since, self.idle_timeout))

@@ -14,11 +14,11 @@ use crate::json::RawJson;
 const PARAMETERS_MAX: usize = 32;
 
 /// A name, and its description if there is one.
-pub type NamedText<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
+pub(super) type NamedText<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
 
 /// What a definition says.
 #[derive(Debug, Default, PartialEq)]
-pub struct Described<'a> {
+pub(super) struct Described<'a> {
     /// The title, for people.
     pub title: Option<Cow<'a, str>>,
     /// The description, for models.
@@ -32,7 +32,7 @@ pub struct Described<'a> {
 /// What a tool says of its effects; MCP's tool annotations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Annotations {
+pub(super) struct Annotations {
     read_only_hint: Option<bool>,
     destructive_hint: Option<bool>,
     idempotent_hint: Option<bool>,
@@ -41,22 +41,22 @@ pub struct Annotations {
 
 impl Annotations {
     /// It changes nothing. Unsaid, it may.
-    pub fn read_only(self) -> bool {
+    pub(super) fn read_only(self) -> bool {
         self.read_only_hint.unwrap_or(false)
     }
 
     /// It may destroy something. Unsaid, it may, unless it changes nothing.
-    pub fn destructive(self) -> bool {
+    pub(super) fn destructive(self) -> bool {
         !self.read_only() && self.destructive_hint.unwrap_or(true)
     }
 
     /// Repeating it changes nothing more. Unsaid, it may, unless it changes nothing at all.
-    pub fn idempotent(self) -> bool {
+    pub(super) fn idempotent(self) -> bool {
         self.read_only() || self.idempotent_hint.unwrap_or(false)
     }
 
     /// It reaches beyond its server, as into the web. Unsaid, it may.
-    pub fn open_world(self) -> bool {
+    pub(super) fn open_world(self) -> bool {
         self.open_world_hint.unwrap_or(true)
     }
 }
@@ -80,7 +80,7 @@ struct Members<'a> {
 
 impl<'a> Described<'a> {
     /// Reads a definition. What has another shape is passed over.
-    pub fn read(definition: &'a RawJson) -> Self {
+    pub(super) fn read(definition: &'a RawJson) -> Self {
         let Ok(members) = definition.parse_borrowed::<Members<'_>>() else { return Self::default() };
         let parameters = members.input_schema.and_then(of_schema);
         Self {

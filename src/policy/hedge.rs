@@ -30,7 +30,7 @@ const LATENCY_MAX_US: u64 = 3_600_000_000;
 
 /// The latencies of hedged tools.
 #[derive(Debug)]
-pub struct HedgeDelays {
+pub(crate) struct HedgeDelays {
     percentile: f64,
     tools: HashMap<(GroupId, Arc<str>), Latencies>,
 }
@@ -45,12 +45,12 @@ struct Latencies {
 
 impl HedgeDelays {
     /// Nothing is known yet. `percentile` is a share, 0 to 1.
-    pub fn new(percentile: f64) -> Self {
+    pub(crate) fn new(percentile: f64) -> Self {
         Self { percentile, tools: HashMap::new() }
     }
 
     /// A call of the tool was answered after `latency`.
-    pub fn observe(&mut self, group: &GroupId, tool: &Arc<str>, latency: Duration, now: Instant) {
+    pub(crate) fn observe(&mut self, group: &GroupId, tool: &Arc<str>, latency: Duration, now: Instant) {
         let key = (group.clone(), tool.clone());
         if self.tools.len() >= TOOLS_MAX && !self.tools.contains_key(&key) {
             return;
@@ -63,7 +63,7 @@ impl HedgeDelays {
     }
 
     /// How long the first attempt is given before a second server is asked. `None` while too little is known.
-    pub fn delay(&mut self, group: &GroupId, tool: &Arc<str>, now: Instant) -> Option<Duration> {
+    pub(crate) fn delay(&mut self, group: &GroupId, tool: &Arc<str>, now: Instant) -> Option<Duration> {
         let latencies = self.tools.get_mut(&(group.clone(), tool.clone()))?;
         latencies.turn(now);
         let enough = |half: &&Histogram<u32>| half.len() >= SAMPLES_MIN;

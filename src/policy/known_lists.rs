@@ -30,14 +30,14 @@ const BEGINNING: &str = "{\"format\":\"mcp-troupe known lists\",";
 const VERSION: u64 = 1;
 
 /// The largest file: it is read at once at the start, and a thousand usual servers have a tenth of it.
-pub const FILE_BYTES_MAX: usize = 16 << 20;
+pub(crate) const FILE_BYTES_MAX: usize = 16 << 20;
 
 /// The most bytes of one server's lists: ten times what the largest usual servers have, and no more than a sixteenth of the
 /// file, so that one server does not take the place of all others.
 const SERVER_BYTES_MAX: usize = 1 << 20;
 
 /// The most servers of one file.
-pub const SERVERS_MAX: usize = 1_000;
+pub(crate) const SERVERS_MAX: usize = 1_000;
 
 /// A server that has not listed for this long is forgotten, in seconds: 30 days.
 const AGE_MAX: u64 = 30 * DAY;
@@ -47,11 +47,11 @@ const DAY: u64 = 24 * 3600;
 
 /// The hash of what a server is started with, or where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint([u8; 32]);
+pub(crate) struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// Of a description. `endpoint` is what a connector of the host's says of itself.
-    pub fn of(spec: &ServerSpec, endpoint: &str) -> Self {
+    pub(crate) fn of(spec: &ServerSpec, endpoint: &str) -> Self {
         let mut hash = Fields(Sha256::new());
         hash.text(spec.id.as_str());
         let without_secrets = |text: &str| {
@@ -109,7 +109,7 @@ impl Fields {
 
 /// Why a file was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotKnown {
+pub(crate) enum NotKnown {
     /// It is another program's, or a person's.
     #[error("it is no file of known lists: name another path, or remove it")]
     Foreign,
@@ -123,7 +123,7 @@ pub enum NotKnown {
 
 impl NotKnown {
     /// Whether another file may take its place.
-    pub fn may_be_replaced(&self) -> bool {
+    pub(crate) fn may_be_replaced(&self) -> bool {
         match self {
             Self::Broken(_) => true,
             Self::Foreign | Self::Newer(_) => false,
@@ -133,7 +133,7 @@ impl NotKnown {
 
 /// What servers listed at their last run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownLists {
+pub(crate) struct KnownLists {
     /// What this file hashes descriptions with.
     salt: [u8; 32],
     servers: BTreeMap<String, Entry>,
@@ -211,7 +211,7 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 
 impl KnownLists {
     /// None; `salt` is a random number.
-    pub fn none(salt: [u8; 32]) -> Self {
+    pub(crate) fn none(salt: [u8; 32]) -> Self {
         Self { salt, servers: BTreeMap::new() }
     }
 
@@ -219,7 +219,7 @@ impl KnownLists {
     ///
     /// # Errors
     /// [`NotKnown`]; nothing of such a file is used.
-    pub fn read(file: &[u8], now: u64) -> Result<Self, NotKnown> {
+    pub(crate) fn read(file: &[u8], now: u64) -> Result<Self, NotKnown> {
         if !file.starts_with(BEGINNING.as_bytes()) {
             return Err(NotKnown::Foreign);
         }
@@ -244,7 +244,7 @@ impl KnownLists {
     }
 
     /// The file.
-    pub fn written(&self) -> Vec<u8> {
+    pub(crate) fn written(&self) -> Vec<u8> {
         let servers: BTreeMap<&String, WrittenEntry<'_>> = self
             .servers
             .iter()
@@ -261,7 +261,7 @@ impl KnownLists {
 
     /// What a server listed at its last run, as far as it passes the checks of what servers send. A tool that is not what its pin
     /// says is left out. `mirrored` where arguments of its tools go into headers.
-    pub fn offer(
+    pub(crate) fn offer(
         &self,
         fingerprint: &Fingerprint,
         server: &ServerId,
@@ -299,7 +299,7 @@ impl KnownLists {
     }
 
     /// Takes what servers list now. Says whether that makes another file.
-    pub fn keep<'a>(
+    pub(crate) fn keep<'a>(
         &mut self,
         listed: impl IntoIterator<Item = (&'a Fingerprint, &'a Offer)>,
         now: u64,

@@ -21,7 +21,7 @@ const ENDS_MAX: usize = 64;
 
 /// Why work on a lease was not begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Denied {
+pub(crate) enum Denied {
     /// The lease has ended, for this reason.
     Over(String),
     /// Its connection has as many requests in flight as it may.
@@ -30,7 +30,7 @@ pub enum Denied {
 
 /// The leases of one server. `W` names a piece of work.
 #[derive(Debug)]
-pub struct Leases<W> {
+pub(crate) struct Leases<W> {
     max: usize,
     idle_timeout: Duration,
     in_flight_max: usize,
@@ -60,13 +60,13 @@ enum Lease<W> {
 
 impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     /// No leases yet; at most `max` at once, each with at most `in_flight_max` requests, and ended by `idle_timeout`.
-    pub fn new(max: usize, idle_timeout: Duration, in_flight_max: usize) -> Self {
+    pub(crate) fn new(max: usize, idle_timeout: Duration, in_flight_max: usize) -> Self {
         Self { max, idle_timeout, in_flight_max, held: BTreeMap::new(), ends: VecDeque::new() }
     }
 
     /// Begins a lease on a connection that is about to be opened. `false` if there are as many as there may be.
     #[must_use]
-    pub fn open(&mut self, connection: ConnectionId, by: W) -> bool {
+    pub(crate) fn open(&mut self, connection: ConnectionId, by: W) -> bool {
         let leaving = self.held.values().filter(|lease| matches!(lease, Lease::Leaving { .. })).count();
         // Of a server whose links leave as soon as they have work there are never more than as many again.
         let room = self.held.len() - leaving < self.max && leaving <= self.max;
@@ -77,7 +77,7 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     }
 
     /// The connection is usable. Gives back the work that asked for it; `None` if it is no lease that is being opened.
-    pub fn opened(&mut self, connection: ConnectionId, now: Instant) -> Option<W> {
+    pub(crate) fn opened(&mut self, connection: ConnectionId, now: Instant) -> Option<W> {
         let lease = self.held.get_mut(&connection)?;
         let Lease::Opening { by } = *lease else { return None };
         *lease = Lease::Held { idle_since: now, work: HashSet::new() };
@@ -85,7 +85,7 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     }
 
     /// Begins a piece of work on a lease.
-    pub fn begin(&mut self, connection: ConnectionId, new: W) -> Result<(), Denied> {
+    pub(crate) fn begin(&mut self, connection: ConnectionId, new: W) -> Result<(), Denied> {
         match self.held.get_mut(&connection) {
             Some(Lease::Held { work, .. }) if work.len() >= self.in_flight_max => {
                 Err(Denied::Full(self.in_flight_max))
@@ -101,7 +101,7 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     }
 
     /// A piece of work is done. `false` if the lease has no such work.
-    pub fn finish(&mut self, connection: ConnectionId, done: W, now: Instant) -> bool {
+    pub(crate) fn finish(&mut self, connection: ConnectionId, done: W, now: Instant) -> bool {
         match self.held.get_mut(&connection) {
             Some(Lease::Held { idle_since, work }) => {
                 *idle_since = now;
@@ -113,7 +113,7 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     }
 
     /// A lease takes no new work from now on. `false` if it had ended before.
-    pub fn close(&mut self, connection: ConnectionId, reason: &str) -> bool {
+    pub(crate) fn close(&mut self, connection: ConnectionId, reason: &str) -> bool {
         let Some(work) = self.work_of_open(connection) else { return false };
         self.held.insert(connection, Lease::Closing { work });
         self.remember(connection, reason);
@@ -121,7 +121,7 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     }
 
     /// The link of a lease is lost to new work, while what it has comes to its own end.
-    pub fn leave(&mut self, connection: ConnectionId, reason: &str) {
+    pub(crate) fn leave(&mut self, connection: ConnectionId, reason: &str) {
         let Some(work) = self.work_of_open(connection) else { return };
         self.held.insert(connection, Lease::Leaving { work });
         self.remember(connection, reason);
@@ -138,7 +138,7 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
 
     /// The connection is gone. Gives back the work that was on it, oldest first, and what asked for it if it never opened.
     #[must_use = "the work still has to be settled"]
-    pub fn end(&mut self, connection: ConnectionId, reason: &str) -> (Vec<W>, Option<W>) {
+    pub(crate) fn end(&mut self, connection: ConnectionId, reason: &str) -> (Vec<W>, Option<W>) {
         let (work, by) = match self.held.remove(&connection) {
             Some(Lease::Opening { by }) => (HashSet::new(), Some(by)),
             Some(Lease::Held { work, .. }) => {
@@ -166,7 +166,7 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     }
 
     /// The connection that a piece of work is on, or that it asked for.
-    pub fn holder(&self, wanted: W) -> Option<ConnectionId> {
+    pub(crate) fn holder(&self, wanted: W) -> Option<ConnectionId> {
         let holds = |lease: &Lease<W>| match lease {
             Lease::Opening { by } => *by == wanted,
             Lease::Held { work, .. } | Lease::Closing { work } | Lease::Leaving { work } => {
@@ -177,19 +177,19 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     }
 
     /// Leases that are still being opened.
-    pub fn opening(&self) -> Vec<ConnectionId> {
+    pub(crate) fn opening(&self) -> Vec<ConnectionId> {
         let opening = self.held.iter().filter(|(_, lease)| matches!(lease, Lease::Opening { .. }));
         opening.map(|(connection, _)| *connection).collect()
     }
 
     /// Leases that were unused for too long.
-    pub fn expired(&self, now: Instant) -> Vec<ConnectionId> {
+    pub(crate) fn expired(&self, now: Instant) -> Vec<ConnectionId> {
         let over = |since: Instant| now.saturating_duration_since(since) >= self.idle_timeout;
         self.idle().filter(|(_, since)| over(*since)).map(|(connection, _)| connection).collect()
     }
 
     /// When [`expired`](Self::expired) will next have something, if nothing else happens.
-    pub fn idle_check_at(&self) -> Option<Instant> {
+    pub(crate) fn idle_check_at(&self) -> Option<Instant> {
         self.idle().filter_map(|(_, since)| since.checked_add(self.idle_timeout)).min()
     }
 
@@ -203,12 +203,12 @@ impl<W: Copy + Eq + Hash + Ord> Leases<W> {
     }
 
     /// Leases that have not ended, those that are being opened or closed included.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.held.len()
     }
 
     /// The most leases at once.
-    pub fn max(&self) -> usize {
+    pub(crate) fn max(&self) -> usize {
         self.max
     }
 }

@@ -21,7 +21,7 @@ use crate::stats::QueuedStats;
 
 /// The place of a waiting item in the mailbox that gave it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     priority: Priority,
     sequence: u64,
 }
@@ -29,7 +29,7 @@ pub struct Ticket {
 /// What became of a pushed item.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a shed or refused item still has to be answered"]
-pub enum Pushed<T> {
+pub(crate) enum Pushed<T> {
     /// It waits.
     Queued(Ticket),
     /// It waits, and a less urgent item was dropped for it.
@@ -45,7 +45,7 @@ pub enum Pushed<T> {
 
 /// A bounded queue with three priorities.
 #[derive(Debug)]
-pub struct Mailbox<T> {
+pub(crate) struct Mailbox<T> {
     /// By priority, most urgent first.
     classes: [Class<T>; 3],
     capacity: usize,
@@ -74,7 +74,7 @@ fn place(priority: Priority) -> usize {
 
 impl<T> Mailbox<T> {
     /// An empty mailbox.
-    pub fn new(settings: &MailboxSettings) -> Self {
+    pub(crate) fn new(settings: &MailboxSettings) -> Self {
         Self {
             classes: std::array::from_fn(|_| Class { items: BTreeMap::new(), overtakes: 0 }),
             capacity: settings.capacity,
@@ -84,7 +84,7 @@ impl<T> Mailbox<T> {
     }
 
     /// Takes an item in, if need be in place of a less urgent one.
-    pub fn push(&mut self, priority: Priority, item: T) -> Pushed<T> {
+    pub(crate) fn push(&mut self, priority: Priority, item: T) -> Pushed<T> {
         let shed = if self.len() < self.capacity {
             None
         } else {
@@ -107,13 +107,13 @@ impl<T> Mailbox<T> {
     }
 
     /// The item that [`pop`](Self::pop) would give.
-    pub fn peek(&self) -> Option<&T> {
+    pub(crate) fn peek(&self) -> Option<&T> {
         let class = &self.classes[self.next()?];
         class.items.first_key_value().map(|(_, item)| item)
     }
 
     /// Takes out the item whose turn it is.
-    pub fn pop(&mut self) -> Option<T> {
+    pub(crate) fn pop(&mut self) -> Option<T> {
         let served = self.next()?;
         let (_, item) = self.classes[served].items.pop_first()?;
         self.classes[served].overtakes = 0;
@@ -124,38 +124,38 @@ impl<T> Mailbox<T> {
     }
 
     /// Takes out the item of a ticket; `None` if it no longer waits.
-    pub fn remove(&mut self, ticket: Ticket) -> Option<T> {
+    pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {
         self.classes[place(ticket.priority)].items.remove(&ticket.sequence)
     }
 
     /// How many items wait.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.classes.iter().map(|class| class.items.len()).sum()
     }
 
     /// Whether no item waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.classes.iter().all(|class| class.items.is_empty())
     }
 
     /// How many items may wait.
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
 
     /// How many items of each priority wait.
-    pub fn waiting(&self) -> QueuedStats {
+    pub(crate) fn waiting(&self) -> QueuedStats {
         let [high, normal, low] = &self.classes;
         QueuedStats { high: high.items.len(), normal: normal.items.len(), low: low.items.len() }
     }
 
     /// Every item that waits: by priority, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.classes.iter().flat_map(|class| class.items.values())
     }
 
     /// Takes out all items at once: by priority, oldest first.
-    pub fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.classes
             .each_mut()
             .map(|class| std::mem::take(&mut class.items))

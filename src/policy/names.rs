@@ -22,7 +22,7 @@ const SEPARATOR: &str = "__";
 
 /// The exposed name of a tool. Other characters become `_`; a name that was cut, or that is `ambiguous` because
 /// another original gives the same, ends in a hash of its original.
-pub fn exposed(group: &str, tool: &str, ambiguous: bool) -> String {
+pub(super) fn exposed(group: &str, tool: &str, ambiguous: bool) -> String {
     let original = format!("{group}{SEPARATOR}{tool}");
     let plain: String = original.chars().map(legal).collect();
     if plain.len() <= EXPOSED_CHARS_MAX && !ambiguous {
@@ -34,7 +34,7 @@ pub fn exposed(group: &str, tool: &str, ambiguous: bool) -> String {
 }
 
 /// Whether an exposed name begins with this group, so that it may be that of a tool of it.
-pub fn is_of_group(exposed: &str, group: &str) -> bool {
+pub(super) fn is_of_group(exposed: &str, group: &str) -> bool {
     let mut rest = exposed.chars();
     (group.chars().all(|c| rest.next() == Some(legal(c))) && rest.as_str().starts_with(SEPARATOR))
         || cut_of(group).is_some_and(|cut| is_cut_after(exposed, &cut))
@@ -53,7 +53,7 @@ fn is_cut_after(exposed: &str, cut: &str) -> bool {
 
 /// The groups that are registered, by what their exposed names begin with.
 #[derive(Debug, Clone, Default)]
-pub struct Prefixes {
+pub(super) struct Prefixes {
     /// How many groups there are that are written so: other characters than the legal ones are told apart by nobody.
     whole: HashMap<String, usize>,
     /// The same of groups that have no room in their names.
@@ -62,7 +62,7 @@ pub struct Prefixes {
 
 impl Prefixes {
     /// The prefixes of these groups, each of which is given once.
-    pub fn of<'a>(groups: impl IntoIterator<Item = &'a GroupId>) -> Self {
+    pub(super) fn of<'a>(groups: impl IntoIterator<Item = &'a GroupId>) -> Self {
         let mut prefixes = Self::default();
         for group in groups {
             let group = group.as_str();
@@ -75,7 +75,7 @@ impl Prefixes {
     }
 
     /// How many groups an exposed name begins with. Its length bounds the work.
-    pub fn claims(&self, exposed: &str) -> usize {
+    pub(super) fn claims(&self, exposed: &str) -> usize {
         let ends =
             exposed.char_indices().map(|(at, _)| at).filter(|at| exposed[*at..].starts_with(SEPARATOR));
         let whole: usize = ends.filter_map(|at| self.whole.get(&exposed[..at])).sum();

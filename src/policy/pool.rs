@@ -26,7 +26,7 @@ use crate::stats::PoolStats;
 
 /// The connections of one server. `W` names a piece of work.
 #[derive(Debug)]
-pub struct Pool<W: OwnNumber> {
+pub(crate) struct Pool<W: OwnNumber> {
     settings: PoolSettings,
     connections: BTreeMap<ConnectionId, Connection>,
     work: NumberMap<W, Held>,
@@ -99,17 +99,17 @@ impl Connection {
 
 impl<W: OwnNumber> Pool<W> {
     /// A pool without connections.
-    pub fn new(settings: PoolSettings) -> Self {
+    pub(crate) fn new(settings: PoolSettings) -> Self {
         Self { settings, connections: BTreeMap::new(), work: NumberMap::default(), granted: 0 }
     }
 
     /// A connection is being opened; it counts from now on.
-    pub fn opening(&mut self, connection: ConnectionId) {
+    pub(crate) fn opening(&mut self, connection: ConnectionId) {
         self.connections.entry(connection).or_insert(Connection { phase: Phase::Opening, in_flight: 0 });
     }
 
     /// A connection that was being opened is usable. One that was closed in the meantime stays so.
-    pub fn opened(&mut self, connection: ConnectionId, now: Instant) {
+    pub(crate) fn opened(&mut self, connection: ConnectionId, now: Instant) {
         if let Some(opened) = self.connections.get_mut(&connection)
             && opened.phase == Phase::Opening
         {
@@ -118,7 +118,7 @@ impl<W: OwnNumber> Pool<W> {
     }
 
     /// A connection takes no new work from now on; it still counts until it is closed, unless it is leaving already.
-    pub fn closing(&mut self, connection: ConnectionId) {
+    pub(crate) fn closing(&mut self, connection: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(&connection)
             && connection.phase != Phase::Leaving
         {
@@ -127,7 +127,7 @@ impl<W: OwnNumber> Pool<W> {
     }
 
     /// A connection is lost to new work, while what it has comes to its own end.
-    pub fn leaving(&mut self, connection: ConnectionId) {
+    pub(crate) fn leaving(&mut self, connection: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(&connection) {
             connection.phase = Phase::Leaving;
         }
@@ -135,7 +135,7 @@ impl<W: OwnNumber> Pool<W> {
 
     /// A connection is gone. Gives back the work that was on it, oldest first.
     #[must_use = "the work still has to be settled"]
-    pub fn close(&mut self, connection: ConnectionId) -> Vec<W> {
+    pub(crate) fn close(&mut self, connection: ConnectionId) -> Vec<W> {
         if self.connections.remove(&connection).is_none() {
             return Vec::new();
         }
@@ -148,7 +148,7 @@ impl<W: OwnNumber> Pool<W> {
     /// Grants a place on the least loaded ready connection; `None` if none has room, or if `work` has a place already.
     ///
     /// Of equally loaded ones the oldest is taken, so that those beyond need fall idle and can be closed.
-    pub fn reserve(&mut self, work: W) -> Option<ConnectionId> {
+    pub(crate) fn reserve(&mut self, work: W) -> Option<ConnectionId> {
         if self.work.contains_key(&work) {
             return None;
         }
@@ -164,7 +164,7 @@ impl<W: OwnNumber> Pool<W> {
     }
 
     /// Gives a place back. `false` if `work` has none on this connection: it was released before, or went with it.
-    pub fn release(&mut self, connection: ConnectionId, work: W, now: Instant) -> bool {
+    pub(crate) fn release(&mut self, connection: ConnectionId, work: W, now: Instant) -> bool {
         if self.holder(work) != Some(connection) {
             return false;
         }
@@ -179,7 +179,7 @@ impl<W: OwnNumber> Pool<W> {
     }
 
     /// How many connections to open now: what is missing to the minimum; else one, if all are busy and none is on its way.
-    pub fn wanted(&self) -> usize {
+    pub(crate) fn wanted(&self) -> usize {
         let missing = self.below_min();
         let busy = |connection: &Connection| match connection.phase {
             Phase::Ready { .. } => {
@@ -201,13 +201,13 @@ impl<W: OwnNumber> Pool<W> {
     }
 
     /// How many connections are missing to the minimum, those on their way counted as there.
-    pub fn below_min(&self) -> usize {
+    pub(crate) fn below_min(&self) -> usize {
         let staying = self.connections.values().filter(|connection| connection.stays()).count();
         self.settings.min.saturating_sub(staying)
     }
 
     /// Connections to close since they were idle for too long, the longest idle first. Leaves the minimum of ready ones.
-    pub fn surplus(&self, now: Instant) -> Vec<ConnectionId> {
+    pub(crate) fn surplus(&self, now: Instant) -> Vec<ConnectionId> {
         let beyond_min = self.ready().saturating_sub(self.settings.min);
         if beyond_min == 0 {
             return Vec::new();
@@ -223,7 +223,7 @@ impl<W: OwnNumber> Pool<W> {
     }
 
     /// When [`surplus`](Self::surplus) will next have something, if nothing else happens.
-    pub fn idle_check_at(&self) -> Option<Instant> {
+    pub(crate) fn idle_check_at(&self) -> Option<Instant> {
         if self.ready() <= self.settings.min {
             return None;
         }
@@ -232,7 +232,7 @@ impl<W: OwnNumber> Pool<W> {
     }
 
     /// Work that can be out at once: what the ready connections can hold, and what the others still have.
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         // In one walk: this is asked after each message.
         self.connections.values().fold(0_usize, |slots, connection| {
             let more = if connection.is_ready() { self.settings.in_flight_max } else { connection.in_flight };
@@ -241,22 +241,22 @@ impl<W: OwnNumber> Pool<W> {
     }
 
     /// Whether any connection is ready.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.connections.values().any(Connection::is_ready)
     }
 
     /// How many connections are ready.
-    pub fn ready(&self) -> usize {
+    pub(crate) fn ready(&self) -> usize {
         self.connections.values().filter(|connection| connection.is_ready()).count()
     }
 
     /// Work on all connections, closing ones included.
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.work.len()
     }
 
     /// The figures of this moment.
-    pub fn stats(&self) -> PoolStats {
+    pub(crate) fn stats(&self) -> PoolStats {
         PoolStats {
             total: self.connections.len(),
             ready: self.ready(),
@@ -268,7 +268,7 @@ impl<W: OwnNumber> Pool<W> {
     }
 
     /// The connection that a piece of work is on.
-    pub fn holder(&self, work: W) -> Option<ConnectionId> {
+    pub(crate) fn holder(&self, work: W) -> Option<ConnectionId> {
         self.work.get(&work).map(|held| held.connection)
     }
 }

@@ -8,7 +8,7 @@ use crate::duration::later;
 
 /// A rate, with some room for bursts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// The time between two of a steady flow.
     pub interval: Duration,
     /// As many may come at once.
@@ -17,7 +17,7 @@ pub struct Rate {
 
 impl Rate {
     /// So many a second, and `burst` at once. Neither is 0.
-    pub const fn per_second(times: u32, burst: u32) -> Self {
+    pub(crate) const fn per_second(times: u32, burst: u32) -> Self {
         Self { interval: Duration::from_nanos(1_000_000_000 / times as u64), burst }
     }
 
@@ -29,25 +29,25 @@ impl Rate {
 
 /// What is left of a [`Rate`]. It remembers one time: when all of the burst is there again.
 #[derive(Debug, Clone, Copy)]
-pub struct Allowance {
+pub(crate) struct Allowance {
     rate: Rate,
     full_at: Instant,
 }
 
 impl Allowance {
     /// A full one.
-    pub fn new(rate: Rate, now: Instant) -> Self {
+    pub(crate) fn new(rate: Rate, now: Instant) -> Self {
         Self { rate, full_at: now }
     }
 
     /// When another one may happen, at the earliest.
-    pub fn next_at(&self, now: Instant) -> Instant {
+    pub(crate) fn next_at(&self, now: Instant) -> Instant {
         let spent = self.full_at.saturating_duration_since(now);
         later(now, spent.saturating_sub(self.rate.span()))
     }
 
     /// Whether another one may happen now; if so it is counted.
-    pub fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let full_at = self.full_at.max(now);
         let may = full_at.saturating_duration_since(now) <= self.rate.span();
         if may {

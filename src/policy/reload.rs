@@ -6,7 +6,7 @@ use crate::id::ServerId;
 
 /// What has to happen so that the servers of the configuration are those that it describes.
 #[derive(Debug, Default, PartialEq)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Nobody of that id plays.
     pub added: Vec<ServerSpec>,
     /// The configuration brought it and does not name it any more.
@@ -24,7 +24,7 @@ pub struct Changes {
 /// Compares the servers that play with those that a configuration describes, no id twice. Those that are leaving do not
 /// play. A server that is no business of a configuration ([`ServerSpec::endpoint`] is the host's own connector, or the host
 /// registered it) is left alone.
-pub fn changes<'a>(
+pub(crate) fn changes<'a>(
     playing: impl Iterator<Item = (&'a ServerSpec, &'a Origin)> + Clone,
     wanted: Vec<ServerSpec>,
 ) -> Changes {

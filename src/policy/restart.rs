@@ -16,7 +16,7 @@ use super::backoff::Backoff;
 
 /// What follows an actor's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// It is started again.
     Restart {
         /// After this time.
@@ -33,7 +33,7 @@ pub enum Decision {
 
 /// The restarts of one server actor.
 #[derive(Debug, Clone)]
-pub struct RestartPolicy {
+pub(crate) struct RestartPolicy {
     settings: RestartSettings,
     backoff: Backoff,
     /// When restarts were granted; never more than the window may hold.
@@ -43,14 +43,14 @@ pub struct RestartPolicy {
 
 impl RestartPolicy {
     /// A policy that has granted nothing yet.
-    pub fn new(settings: RestartSettings) -> Self {
+    pub(crate) fn new(settings: RestartSettings) -> Self {
         Self { backoff: Backoff::new(settings.backoff.clone()), settings, granted: VecDeque::new(), total: 0 }
     }
 
     /// Decides what follows an end.
     ///
     /// The start that ends a quarantine does not count against the window: it is what the quarantine grants.
-    pub fn decide(&mut self, cause: &ExitCause, now: Instant, rng: &mut dyn Rng) -> Decision {
+    pub(crate) fn decide(&mut self, cause: &ExitCause, now: Instant, rng: &mut dyn Rng) -> Decision {
         let restarts = match (cause, self.settings.kind) {
             (ExitCause::Requested, _) | (_, RestartKind::Temporary) => false,
             (ExitCause::Normal, kind) => kind == RestartKind::Permanent,
@@ -72,17 +72,17 @@ impl RestartPolicy {
     }
 
     /// The server became ready.
-    pub fn ready(&mut self, now: Instant) {
+    pub(crate) fn ready(&mut self, now: Instant) {
         self.backoff.good(now);
     }
 
     /// Restarts ever.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
     /// Restarts within the window.
-    pub fn in_window(&mut self, now: Instant) -> u32 {
+    pub(crate) fn in_window(&mut self, now: Instant) -> u32 {
         self.forget_old(now);
         u32::try_from(self.granted.len()).unwrap_or(u32::MAX)
     }

@@ -24,7 +24,7 @@ struct Slot {
 
 /// The budget of the whole troupe.
 #[derive(Debug, Clone)]
-pub struct RetryBudget {
+pub(crate) struct RetryBudget {
     ratio: f64,
     reserve: f64,
     window: Duration,
@@ -33,7 +33,7 @@ pub struct RetryBudget {
 
 impl RetryBudget {
     /// A budget in which nothing has happened yet.
-    pub fn new(settings: &RetrySettings) -> Self {
+    pub(crate) fn new(settings: &RetrySettings) -> Self {
         Self {
             ratio: settings.budget_ratio,
             reserve: f64::from(settings.budget_min_per_second) * settings.budget_window.as_secs_f64(),
@@ -43,13 +43,13 @@ impl RetryBudget {
     }
 
     /// A call was made.
-    pub fn deposit(&mut self, now: Instant) {
+    pub(crate) fn deposit(&mut self, now: Instant) {
         self.slot(now).calls += 1;
     }
 
     /// Asks for a retry.
     #[must_use]
-    pub fn withdraw(&mut self, now: Instant) -> bool {
+    pub(crate) fn withdraw(&mut self, now: Instant) -> bool {
         let granted = self.balance(now) >= 1.0;
         if granted {
             self.slot(now).retries += 1;
@@ -58,13 +58,13 @@ impl RetryBudget {
     }
 
     /// A retry that was granted at this moment was not made.
-    pub fn give_back(&mut self, now: Instant) {
+    pub(crate) fn give_back(&mut self, now: Instant) {
         let slot = self.slot(now);
         slot.retries = slot.retries.saturating_sub(1);
     }
 
     /// Retries that are left.
-    pub fn balance(&mut self, now: Instant) -> f64 {
+    pub(crate) fn balance(&mut self, now: Instant) -> f64 {
         self.forget_old(now);
         let (calls, retries) = self
             .slots

@@ -12,7 +12,7 @@ use crate::stats::ServerInfo;
 
 /// What is known of a server's tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Knowledge {
+pub(crate) enum Knowledge {
     /// They are listed.
     Listed,
     /// It could not be reached yet.
@@ -21,7 +21,7 @@ pub enum Knowledge {
 
 /// What a picked server is to the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prospect {
+pub(crate) enum Prospect {
     /// It offers the tool.
     Offers,
     /// Its tools are not known yet.
@@ -34,7 +34,7 @@ pub enum Prospect {
 /// # Errors
 /// [`CallErrorKind::NoMatch`] where the selector picks nobody who offers the tool, [`CallErrorKind::UnknownTool`] where nobody
 /// offers it at all; the names that look like it are left to whoever says so to the caller.
-pub fn pick<'a>(
+pub(crate) fn pick<'a>(
     catalogue: &Catalogue,
     servers: impl Iterator<Item = (&'a ServerInfo, Knowledge)>,
     tool: &str,

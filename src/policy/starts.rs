@@ -31,13 +31,13 @@ const DOUBLED_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Names one start, from the moment it is asked for. None is given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StartId(pub u64);
+pub(crate) struct StartId(pub u64);
 
 impl OwnNumber for StartId {}
 
 /// Whether the last start of the same server's process failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
+pub(crate) enum Attempt {
     /// It did not, or there was none.
     First,
     /// It did.
@@ -46,7 +46,7 @@ pub enum Attempt {
 
 /// Which starts run, and which wait for their turn; see the module's page.
 #[derive(Debug)]
-pub struct Starts {
+pub(crate) struct Starts {
     limit: usize,
     last: u64,
     running: NumberMap<StartId, Attempt>,
@@ -61,7 +61,7 @@ pub struct Starts {
 
 impl Starts {
     /// Nothing runs yet; `limit` starts may, one at least.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit: limit.max(1),
             last: 0,
@@ -74,7 +74,7 @@ impl Starts {
     }
 
     /// Someone wants to start a process, and waits from now on.
-    pub fn ask(&mut self, attempt: Attempt) -> StartId {
+    pub(crate) fn ask(&mut self, attempt: Attempt) -> StartId {
         self.last = self.last.saturating_add(1);
         let id = StartId(self.last);
         match attempt {
@@ -85,7 +85,7 @@ impl Starts {
     }
 
     /// The next that may start, which runs from now on. To be asked until there is none.
-    pub fn next(&mut self) -> Option<StartId> {
+    pub(crate) fn next(&mut self) -> Option<StartId> {
         if self.running.len() >= self.limit {
             return None;
         }
@@ -112,7 +112,7 @@ impl Starts {
     }
 
     /// A start is over, or is not wanted any more. One that is not known is over already.
-    pub fn over(&mut self, id: StartId) {
+    pub(crate) fn over(&mut self, id: StartId) {
         if self.running.remove(&id) == Some(Attempt::Again) {
             self.again_running = self.again_running.saturating_sub(1);
         }
@@ -121,20 +121,20 @@ impl Starts {
     }
 
     /// Those that wait, in about the order in which they will start.
-    pub fn waiting(&self) -> impl Iterator<Item = StartId> {
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = StartId> {
         self.first.iter().chain(&self.again).copied()
     }
 
     /// How many run.
     #[cfg(test)]
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.running.len()
     }
 }
 
 /// How the starts of one server's process went.
 #[derive(Debug, Clone)]
-pub struct StartRecord {
+pub(crate) struct StartRecord {
     backoff: Backoff,
     /// Since one last succeeded.
     failed: bool,
@@ -144,35 +144,35 @@ pub struct StartRecord {
 
 impl StartRecord {
     /// Nothing was started yet.
-    pub fn new(backoff: BackoffSettings) -> Self {
+    pub(crate) fn new(backoff: BackoffSettings) -> Self {
         Self { backoff: Backoff::new(backoff), failed: false, timeouts: 0 }
     }
 
     /// What the next attempt is.
-    pub fn attempt(&self) -> Attempt {
+    pub(crate) fn attempt(&self) -> Attempt {
         if self.failed { Attempt::Again } else { Attempt::First }
     }
 
     /// How long the next attempt may take, where `limit` is the time of a first one.
-    pub fn limit(&self, limit: Duration) -> Duration {
+    pub(crate) fn limit(&self, limit: Duration) -> Duration {
         let doubled = limit.saturating_mul(1u32.checked_shl(self.timeouts).unwrap_or(u32::MAX));
         doubled.min(DOUBLED_MAX.max(limit))
     }
 
     /// A process was started and did not answer the handshake. Gives the delay before the next attempt.
-    pub fn failed(&mut self, timed_out: bool, now: Instant, rng: &mut dyn Rng) -> Duration {
+    pub(crate) fn failed(&mut self, timed_out: bool, now: Instant, rng: &mut dyn Rng) -> Duration {
         self.failed = true;
         self.timeouts = self.timeouts.saturating_add(u32::from(timed_out));
         self.backoff.next(now, rng)
     }
 
     /// Starts since one last succeeded that failed.
-    pub fn attempts(&self) -> u32 {
+    pub(crate) fn attempts(&self) -> u32 {
         self.backoff.attempts()
     }
 
     /// A process answered the handshake.
-    pub fn succeeded(&mut self, now: Instant) {
+    pub(crate) fn succeeded(&mut self, now: Instant) {
         self.failed = false;
         self.timeouts = 0;
         self.backoff.good(now);

@@ -17,7 +17,7 @@ const KEYS_MAX: usize = 256;
 
 /// Counts by key, told at most once a second for each.
 #[derive(Debug)]
-pub struct Tally<K> {
+pub(crate) struct Tally<K> {
     rows: HashMap<K, Row>,
     /// When a row has something to tell, or is over; at the earliest.
     due_at: Option<Instant>,
@@ -32,18 +32,18 @@ struct Row {
 
 impl<K: Hash + Eq + Clone + Ord> Tally<K> {
     /// Nothing happened yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { rows: HashMap::new(), due_at: None }
     }
 
     /// Whether `key` is counted by itself, or could be.
-    pub fn knows(&self, key: &K) -> bool {
+    pub(crate) fn knows(&self, key: &K) -> bool {
         self.rows.len() < KEYS_MAX || self.rows.contains_key(key)
     }
 
     /// Counts `n`. True if they are to be told at once; if not they are told when they are [`due`](Self::due).
     #[must_use = "what is not told now must be told later"]
-    pub fn count(&mut self, key: K, n: u64, now: Instant) -> bool {
+    pub(crate) fn count(&mut self, key: K, n: u64, now: Instant) -> bool {
         if let Some(row) = self.rows.get_mut(&key) {
             row.gathered += n;
             return false;
@@ -54,14 +54,14 @@ impl<K: Hash + Eq + Clone + Ord> Tally<K> {
     }
 
     /// When [`due`](Self::due) has something to do, at the earliest.
-    pub fn due_at(&self) -> Option<Instant> {
+    pub(crate) fn due_at(&self) -> Option<Instant> {
         self.due_at
     }
 
     /// What was gathered and is to be told now. A key that was quiet meanwhile is forgotten, and told at once the next
     /// time.
     #[inline]
-    pub fn due(&mut self, now: Instant) -> Vec<(K, u64)> {
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<(K, u64)> {
         if self.due_at.is_none_or(|at| at > now) { Vec::new() } else { self.tell(now) }
     }
 
@@ -84,7 +84,7 @@ impl<K: Hash + Eq + Clone + Ord> Tally<K> {
     }
 
     /// All that was gathered, before its time: nothing is counted after it.
-    pub fn take(&mut self) -> Vec<(K, u64)> {
+    pub(crate) fn take(&mut self) -> Vec<(K, u64)> {
         let rows = std::mem::take(&mut self.rows).into_iter().map(|(key, row)| (key, row.gathered));
         let mut gathered: Vec<(K, u64)> = rows.filter(|(_, count)| *count > 0).collect();
         gathered.sort_unstable();

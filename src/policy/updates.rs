@@ -32,7 +32,7 @@ const URI_BYTES_MAX: usize = 8 << 10;
 
 /// What changed since it was told last.
 #[derive(Debug)]
-pub struct Updates {
+pub(crate) struct Updates {
     gathered: Updated,
     tellings: Allowance,
     /// Nothing is told before this.
@@ -41,7 +41,7 @@ pub struct Updates {
 
 /// Resources that changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Updated {
+pub(crate) struct Updated {
     /// Those that somebody subscribed to.
     pub subscribed: BTreeSet<String>,
     /// Those of the others that are told apart.
@@ -65,12 +65,12 @@ impl Updated {
 
 impl Updates {
     /// Nothing changed yet.
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { gathered: Updated::default(), tellings: Allowance::new(TELLINGS, now), next_at: None }
     }
 
     /// A resource changed. The number of those that are subscribed to is the host's to bound.
-    pub fn note(&mut self, uri: String, subscribed: bool) {
+    pub(crate) fn note(&mut self, uri: String, subscribed: bool) {
         let Updated { subscribed: wanted, others, all, swept } = &mut self.gathered;
         if subscribed {
             // It changed again: the cache has to learn of that too, and hosts still once.
@@ -86,13 +86,13 @@ impl Updates {
     }
 
     /// Resources changed that nobody names.
-    pub fn note_all(&mut self) {
+    pub(crate) fn note_all(&mut self) {
         self.gathered.all = true;
         self.gathered.others.clear();
     }
 
     /// What is to be told now.
-    pub fn take(&mut self, now: Instant) -> Option<Updated> {
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Updated> {
         if self.gathered.is_empty() || self.next_at.is_some_and(|at| at > now) {
             return None;
         }
@@ -109,7 +109,7 @@ impl Updates {
 
     /// What the cache has to learn before an answer is passed on. Hosts are told of it when it is time. Beyond a few names
     /// it is all resources: a call must not cost a sweep for each name that a server can think of.
-    pub fn sweep(&mut self) -> Option<Updated> {
+    pub(crate) fn sweep(&mut self) -> Option<Updated> {
         if self.gathered.is_swept() {
             return None;
         }
@@ -124,12 +124,12 @@ impl Updates {
     }
 
     /// What was still to be told, where nothing follows.
-    pub fn rest(&mut self) -> Option<Updated> {
+    pub(crate) fn rest(&mut self) -> Option<Updated> {
         Some(std::mem::take(&mut self.gathered)).filter(|updated| !updated.is_empty())
     }
 
     /// When [`take`](Self::take) next has something, if nothing else happens.
-    pub fn due_at(&self) -> Option<Instant> {
+    pub(crate) fn due_at(&self) -> Option<Instant> {
         self.next_at.filter(|_| !self.gathered.is_empty())
     }
 }

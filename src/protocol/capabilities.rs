@@ -7,7 +7,7 @@ use crate::offer::EntryKind;
 
 /// What a server declared. It need not be true: what is missing answers with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Declared {
+pub(crate) struct Declared {
     /// It has resources, and their templates.
     pub resources: bool,
     /// It has prompts.
@@ -24,7 +24,7 @@ pub struct Declared {
 
 impl Declared {
     /// Whether this is to be listed. Tools always: servers that forget to declare them are not rare.
-    pub fn offers(&self, kind: EntryKind) -> bool {
+    pub(crate) fn offers(&self, kind: EntryKind) -> bool {
         match kind {
             EntryKind::Tool => true,
             EntryKind::Resource | EntryKind::ResourceTemplate => self.resources,
@@ -33,7 +33,7 @@ impl Declared {
     }
 
     /// Whether it tells when this changes.
-    pub fn tells(&self, kind: EntryKind) -> bool {
+    pub(crate) fn tells(&self, kind: EntryKind) -> bool {
         match kind {
             EntryKind::Tool => self.tools_changed,
             EntryKind::Resource | EntryKind::ResourceTemplate => self.resources_changed,
@@ -63,7 +63,7 @@ struct Written {
 }
 
 impl WrittenCapabilities<'_> {
-    pub fn declared(self) -> Declared {
+    pub(super) fn declared(self) -> Declared {
         let written = |raw: Option<&RawValue>| {
             raw.filter(|raw| raw.get().starts_with('{'))
                 .map(|raw| serde_json::from_str::<Written>(raw.get()).unwrap_or_default())

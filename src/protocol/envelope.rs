@@ -32,7 +32,7 @@ const EXACT_BELOW: f64 = (1_u64 << 53) as f64;
 
 /// What a frame says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Incoming {
+pub(crate) enum Incoming {
     /// An answer to a request of ours.
     Response(Response),
     /// An answer to an id that we never give: a text, a fraction, an object.
@@ -67,7 +67,7 @@ pub enum Incoming {
 
 impl Incoming {
     /// The request that it answers, where it is an answer that names one.
-    pub fn answered(&self) -> Option<u64> {
+    pub(crate) fn answered(&self) -> Option<u64> {
         match self {
             Self::Response(response) => response.id,
             Self::Hollow { id } => Some(*id),
@@ -78,7 +78,7 @@ impl Incoming {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Response {
+pub(crate) struct Response {
     /// The id of our request; none where it is null or missing.
     pub id: Option<u64>,
     /// The result, a slice of the frame; or the error. Where a peer sends both, the error counts.
@@ -88,7 +88,7 @@ pub struct Response {
 /// A frame that is no JSON-RPC message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no JSON-RPC message: {reason}")]
-pub struct Malformed {
+pub(crate) struct Malformed {
     /// What is wrong, without the frame's content.
     pub reason: String,
 }
@@ -98,7 +98,7 @@ pub struct Malformed {
 ///
 /// # Errors
 /// [`Malformed`] if the frame, or an element of it, is no JSON-RPC message; of several bad elements, the first.
-pub fn decode(frame: Bytes, mut each: impl FnMut(Incoming)) -> Result<(), Malformed> {
+pub(crate) fn decode(frame: Bytes, mut each: impl FnMut(Incoming)) -> Result<(), Malformed> {
     // Once for the whole frame; the parser need not check its slices again.
     let text = std::str::from_utf8(&frame)
         .map_err(|error| Malformed { reason: format!("no UTF-8 at byte {}", error.valid_up_to()) })?;
@@ -127,7 +127,7 @@ pub fn decode(frame: Bytes, mut each: impl FnMut(Incoming)) -> Result<(), Malfor
 ///
 /// # Errors
 /// As [`decode`].
-pub fn decode_answer(frame: Bytes, to: u64, mut each: impl FnMut(Incoming)) -> Result<(), Malformed> {
+pub(crate) fn decode_answer(frame: Bytes, to: u64, mut each: impl FnMut(Incoming)) -> Result<(), Malformed> {
     decode(frame, |incoming| {
         each(match incoming {
             Incoming::Response(Response { id: None, outcome: Err(error) })
@@ -176,13 +176,13 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
 /// The request of ours whose answer a frame is that cannot be read: one that is no UTF-8, is no JSON from some point on, or
 /// of which the rest is missing. Its id counts where it stands beside a result or an error, outside of both, so that nothing
 /// within them is taken for it.
-pub fn answered_by_unreadable(frame: &[u8]) -> Option<u64> {
+pub(crate) fn answered_by_unreadable(frame: &[u8]) -> Option<u64> {
     beginning_of_answer(frame).flatten()
 }
 
 /// The same of a frame of which both ends are there. The id at its end counts where the beginning is that of an answer: a
 /// request of the peer's has an id too, which may be the number of one of ours.
-pub fn answered_by_ends(beginning: &[u8], end: &[u8]) -> Option<u64> {
+pub(crate) fn answered_by_ends(beginning: &[u8], end: &[u8]) -> Option<u64> {
     beginning_of_answer(beginning)?.or_else(|| id_at_end(end))
 }
 
@@ -287,7 +287,7 @@ impl FrameMemory {
     const FRAME_BYTES_MAX: usize = Self::BYTES / 4;
 
     /// A frame of about `bytes`, as `write` writes it.
-    pub fn frame(&mut self, bytes: usize, write: impl FnOnce(&mut Writer)) -> Bytes {
+    pub(crate) fn frame(&mut self, bytes: usize, write: impl FnOnce(&mut Writer)) -> Bytes {
         let small = bytes <= Self::FRAME_BYTES_MAX;
         if small && self.0.capacity() < bytes && !self.0.try_reclaim(bytes) {
             self.0 = BytesMut::with_capacity(Self::BYTES);
@@ -308,59 +308,59 @@ pub(crate) struct Writer(BytesMut);
 
 impl Writer {
     /// A request, as far as its method; `room` is for what follows.
-    pub fn request(id: u64, method: &'static str, room: usize) -> Self {
+    pub(crate) fn request(id: u64, method: &'static str, room: usize) -> Self {
         let mut writer = Self(BytesMut::with_capacity(Self::request_bytes(method, room)));
         writer.begin_request(id, method);
         writer
     }
 
     /// About the size of a request with so much behind its method.
-    pub fn request_bytes(method: &str, room: usize) -> usize {
+    pub(crate) fn request_bytes(method: &str, room: usize) -> usize {
         64 + method.len() + room
     }
 
     /// Begins a request.
-    pub fn begin_request(&mut self, id: u64, method: &'static str) -> &mut Self {
+    pub(crate) fn begin_request(&mut self, id: u64, method: &'static str) -> &mut Self {
         // Methods of ours have nothing in them that is escaped.
         self.raw(r#"{"jsonrpc":"2.0","id":"#).number(id).raw(r#","method":""#).raw(method).raw("\"")
     }
 
     /// Begins a notification.
-    pub fn notification(method: &str) -> Self {
+    pub(crate) fn notification(method: &str) -> Self {
         let mut writer = Self(BytesMut::with_capacity(128));
         writer.raw(r#"{"jsonrpc":"2.0","method":"#).string(method);
         writer
     }
 
     /// Begins an answer.
-    pub fn answer(id: &RawJson) -> Self {
+    pub(crate) fn answer(id: &RawJson) -> Self {
         let mut writer = Self(BytesMut::with_capacity(128));
         writer.raw(r#"{"jsonrpc":"2.0","id":"#).raw(id.as_str());
         writer
     }
 
     /// Text that is JSON already.
-    pub fn raw(&mut self, json: &str) -> &mut Self {
+    pub(crate) fn raw(&mut self, json: &str) -> &mut Self {
         self.0.extend_from_slice(json.as_bytes());
         self
     }
 
     /// A whole number.
-    pub fn number(&mut self, number: u64) -> &mut Self {
+    pub(crate) fn number(&mut self, number: u64) -> &mut Self {
         serde_json::to_writer((&mut self.0).writer(), &number)
             .expect("a number is JSON, and a buffer takes every write");
         self
     }
 
     /// A string, escaped.
-    pub fn string(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn string(&mut self, text: &str) -> &mut Self {
         serde_json::to_writer((&mut self.0).writer(), text)
             .expect("a string is JSON, and a buffer takes every write");
         self
     }
 
     /// Ends the message.
-    pub fn finish(&mut self) -> Bytes {
+    pub(crate) fn finish(&mut self) -> Bytes {
         self.0.extend_from_slice(b"}");
         self.0.split().freeze()
     }

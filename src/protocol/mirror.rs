@@ -45,7 +45,7 @@ impl Mirrors {
     ///
     /// # Errors
     /// What is wrong with them, in words.
-    pub fn of(definition: &str) -> Result<Option<Self>, String> {
+    pub(crate) fn of(definition: &str) -> Result<Option<Self>, String> {
         // Nearly no tool has any.
         if !definition.contains(ANNOTATION) {
             return Ok(None);
@@ -57,7 +57,7 @@ impl Mirrors {
     }
 
     /// The headers of a call with these arguments, each with its value. What is missing or null has none.
-    pub fn headers(&self, args: Option<&RawJson>) -> Vec<(Arc<str>, String)> {
+    pub(crate) fn headers(&self, args: Option<&RawJson>) -> Vec<(Arc<str>, String)> {
         let Some(args) = args else { return Vec::new() };
         let value = |mirror: &Mirror| Some((mirror.header.clone(), argument(args.as_str(), &mirror.path)?));
         self.0.iter().filter_map(value).collect()

@@ -4,18 +4,19 @@
 //! and errors, and the few fields of a handshake or a tool list that it acts on.
 
 mod capabilities;
-pub mod envelope;
+pub(crate) mod envelope;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(not(fuzzing), expect(unreachable_pub, reason = "it is public where it is fuzzed"))]
 pub mod fuzzing;
-pub mod handshake;
-pub mod listing;
+pub(crate) mod handshake;
+pub(crate) mod listing;
 mod mirror;
-pub mod notes;
+pub(crate) mod notes;
 mod session;
 
-pub use capabilities::Declared;
+pub(crate) use capabilities::Declared;
 pub(crate) use mirror::Mirrors;
-pub use session::{Era, Known, Notice, Session};
+pub(crate) use session::{Era, Known, Notice, Session};
 pub(crate) use session::{
     LISTEN_METHOD, cancelled_id, encode_answer, own_request, subscribe_method, updated_uri,
 };

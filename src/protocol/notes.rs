@@ -10,7 +10,7 @@ const LOGGER_BYTES_MAX: usize = 256;
 
 /// A report of progress.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ProgressNote {
+pub(crate) struct ProgressNote {
     /// The token that its request gave; none where it is of a kind that we never give.
     pub token: Option<u64>,
     /// How far the server has come.
@@ -24,7 +24,7 @@ pub struct ProgressNote {
 impl ProgressNote {
     /// Reads the params of `notifications/progress`. `None` if they tell no progress. A total or a message of another type
     /// is passed over.
-    pub fn read(params: &RawJson) -> Option<Self> {
+    pub(crate) fn read(params: &RawJson) -> Option<Self> {
         let names = ["progressToken", "progress", "total", "message"];
         let [token, progress, total, message] = members(params.as_str(), names).ok()?;
         Some(Self {
@@ -38,7 +38,7 @@ impl ProgressNote {
 
 /// A message of a server's log.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LogNote {
+pub(crate) struct LogNote {
     /// How grave it is; a level that nobody knows counts as `info`.
     pub level: LogLevel,
     /// Which part of the server says it.
@@ -49,7 +49,7 @@ pub struct LogNote {
 
 impl LogNote {
     /// Reads the params of `notifications/message`. `None` if they say nothing.
-    pub fn read(params: &RawJson) -> Option<Self> {
+    pub(crate) fn read(params: &RawJson) -> Option<Self> {
         let [level, logger, data] = members(params.as_str(), ["level", "logger", "data"]).ok()?;
         let level = given(level).and_then(string).and_then(|name| LogLevel::named(&name));
         Some(Self {
@@ -60,7 +60,7 @@ impl LogNote {
     }
 
     /// What it says as text: where it is a string, that.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let raw = self.data.as_str();
         cut(string(raw).unwrap_or_else(|| raw.to_owned()), TEXT_BYTES_MAX)
     }

@@ -25,7 +25,7 @@ pub(super) struct Mask(Vec<Secret>);
 impl Mask {
     /// Takes out these values; of one with several lines, each of them. The path of a file or folder that there is stays: what a
     /// program says of its files would tell nothing without it.
-    pub fn of<'v>(values: impl IntoIterator<Item = &'v Secret>) -> Self {
+    pub(super) fn of<'v>(values: impl IntoIterator<Item = &'v Secret>) -> Self {
         let is_path = |value: &str| value.starts_with(['/', '\\']) && Path::new(value).exists();
         let secrets = values.into_iter().map(Secret::expose).filter(|value| !is_path(value));
         let lines = secrets.flat_map(|value| value.lines().map(str::trim));
@@ -39,7 +39,7 @@ impl Mask {
     }
 
     /// A text without them. Where it was cut off, as its ellipsis says, it ends with no part of one either.
-    pub fn text(&self, text: String) -> String {
+    pub(super) fn text(&self, text: String) -> String {
         let masked = self.apply(Bytes::from(text));
         // What is left, and what stands in place of the rest, are texts.
         let text = String::from_utf8_lossy(&masked).into_owned();
@@ -53,7 +53,7 @@ impl Mask {
     }
 
     /// A line that was cut off, without the part of a value that it may end with.
-    pub fn cut(&self, line: Bytes) -> Bytes {
+    pub(super) fn cut(&self, line: Bytes) -> Bytes {
         // The cut may have fallen into a character, of which this is what was left.
         let whole = line.strip_suffix("\u{fffd}".as_bytes()).map_or(line.len(), <[u8]>::len);
         let line = line.slice(..whole);
@@ -68,7 +68,7 @@ impl Mask {
     }
 
     /// The line without them.
-    pub fn apply(&self, line: Bytes) -> Bytes {
+    pub(super) fn apply(&self, line: Bytes) -> Bytes {
         self.0.iter().fold(line, |line, value| without(line, value.expose().as_bytes()))
     }
 }

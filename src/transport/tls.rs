@@ -72,7 +72,7 @@ impl Tls {
     ///
     /// # Errors
     /// [`DialError::Tls`] where it needs no file and cannot be set up.
-    pub fn new(options: TlsOptions) -> Result<Self, DialError> {
+    pub(super) fn new(options: TlsOptions) -> Result<Self, DialError> {
         let config = match options.is_default() {
             true => Some(Arc::new(config(&options)?)),
             false => None,
@@ -85,7 +85,7 @@ impl Tls {
     ///
     /// # Errors
     /// [`DialError::TlsFile`] for a file that cannot be read or does not hold what it should, while none was right before.
-    pub async fn config(&self) -> Result<Arc<ClientConfig>, DialError> {
+    pub(super) async fn config(&self) -> Result<Arc<ClientConfig>, DialError> {
         let Self(shared) = self;
         if shared.options.is_default() {
             return shared.said();
@@ -337,7 +337,7 @@ pub(super) mod tests {
     }
 
     impl Authority {
-        pub fn new(name: &str) -> Self {
+        pub(crate) fn new(name: &str) -> Self {
             let mut params = CertificateParams::new(Vec::new()).expect("no names");
             params.distinguished_name.push(DnType::CommonName, name);
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -356,7 +356,7 @@ pub(super) mod tests {
             path
         }
 
-        pub fn file(&self) -> PathBuf {
+        pub(crate) fn file(&self) -> PathBuf {
             self.write("ca.pem", &pem("CERTIFICATE", self.der()))
         }
 
@@ -368,14 +368,14 @@ pub(super) mod tests {
         }
 
         /// The files of a client's certificate and its key.
-        pub fn client(&self) -> (PathBuf, PathBuf) {
+        pub(crate) fn client(&self) -> (PathBuf, PathBuf) {
             let (certificate, key) = self.issue("client", ExtendedKeyUsagePurpose::ClientAuth);
             let cert_file = self.write("client.pem", &pem("CERTIFICATE", certificate.der()));
             (cert_file, self.write("client.key", &pem("PRIVATE KEY", &key.serialize_der())))
         }
 
         /// The server `localhost`, speaking these protocols.
-        pub fn acceptor(&self, clients: Clients, protocols: &[&[u8]]) -> TlsAcceptor {
+        pub(crate) fn acceptor(&self, clients: Clients, protocols: &[&[u8]]) -> TlsAcceptor {
             let (certificate, key) = self.issue("localhost", ExtendedKeyUsagePurpose::ServerAuth);
             let provider = Arc::new(rustls::crypto::ring::default_provider());
             let mut roots = RootCertStore::empty();

@@ -59,7 +59,7 @@ pub(super) struct Lent {
 
 impl Lent {
     /// Puts it among the headers of a request.
-    pub fn put(&self, headers: &mut HeaderMap) {
+    pub(super) fn put(&self, headers: &mut HeaderMap) {
         headers.insert(AUTHORIZATION, self.authorization.clone());
     }
 }
@@ -96,7 +96,7 @@ const MASKED_TOKENS: usize = 4;
 
 impl Tokens {
     /// Starts a keeper, in the runtime that this is called in. It holds `alive` until it has ended.
-    pub fn start(server: String, source: TokenSource, alive: Box<dyn Any + Send>) -> Self {
+    pub(super) fn start(server: String, source: TokenSource, alive: Box<dyn Any + Send>) -> Self {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (masking, mask) = watch::channel(Arc::default());
         let keeper = Keeper {
@@ -120,25 +120,25 @@ impl Tokens {
     }
 
     /// A text without the tokens that there were last.
-    pub fn redact(&self, text: String) -> String {
+    pub(super) fn redact(&self, text: String) -> String {
         let mask = self.mask.borrow().clone();
         mask.text(text)
     }
 
     /// A token that is good by now.
-    pub async fn lend(&self) -> Result<Lent, TokenError> {
+    pub(super) async fn lend(&self) -> Result<Lent, TokenError> {
         self.ask(None).await
     }
 
     /// Another token than `lent`, which the server refused with these headers. An error if there is none, or if that one was
     /// new itself.
-    pub async fn renew(&self, lent: &Lent, headers: &HeaderMap) -> Result<Lent, TokenError> {
+    pub(super) async fn renew(&self, lent: &Lent, headers: &HeaderMap) -> Result<Lent, TokenError> {
         self.ask(Some(Refused::of(lent, headers))).await
     }
 
     /// Has `lent`, which the server refused with these headers, replaced for those who ask next.
     #[cfg(feature = "http")]
-    pub async fn refuse(&self, lent: &Lent, headers: &HeaderMap) {
+    pub(super) async fn refuse(&self, lent: &Lent, headers: &HeaderMap) {
         // Nobody waits for the answer. Where the keeper has ended nobody asks any more.
         let (port, _) = oneshot::channel();
         let _ = self.asks.send(Ask { refused: Some(Refused::of(lent, headers)), port }).await;
@@ -330,13 +330,13 @@ pub(super) mod tests {
         }
 
         /// Gives `token` for the next question, and says what the need was.
-        pub async fn give(&mut self, token: Token) -> TokenNeed {
+        pub(crate) async fn give(&mut self, token: Token) -> TokenNeed {
             let (need, port) = self.asked().await;
             port.send(Ok(token)).expect("it is waited for");
             need
         }
 
-        pub fn idle(&mut self) -> bool {
+        pub(crate) fn idle(&mut self) -> bool {
             self.0.try_recv().is_err()
         }
     }

@@ -55,7 +55,7 @@ pub(super) enum Clears {
 
 impl Detour {
     /// None for a call that the cache has nothing to do with, which is found out without an allocation.
-    pub fn of(call: &Call, caching: &Arc<Caching>, stage: &Stage) -> Option<Self> {
+    pub(super) fn of(call: &Call, caching: &Arc<Caching>, stage: &Stage) -> Option<Self> {
         match (&call.errand, call.request) {
             (Errand::Tool | Errand::Leased(_), Request::Tool) if caching.rules.is_empty() => return None,
             (Errand::Tool | Errand::Leased(_), Request::Tool) => {}
@@ -141,7 +141,7 @@ impl Detour {
     }
 
     /// The call's way to its answer.
-    pub async fn perform(self, trip: Trip, call: Arc<Call>) -> Answer {
+    pub(super) async fn perform(self, trip: Trip, call: Arc<Call>) -> Answer {
         match self {
             Self::Read { wanted, timeout, caching } => read(*wanted, timeout, caching, trip, call).await,
             Self::Write { clears, caching } => write(clears, caching, trip, call).await,

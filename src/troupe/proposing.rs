@@ -78,7 +78,7 @@ pub(super) struct BeforeCall(Option<Arc<Hook>>);
 
 impl BeforeCall {
     /// This one.
-    pub fn new<F>(hook: impl Fn(ProposedCall) -> F + Send + Sync + 'static) -> Self
+    pub(super) fn new<F>(hook: impl Fn(ProposedCall) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Call, Denied>> + Send + 'static,
     {

@@ -30,7 +30,7 @@ pub(super) struct Rounds {
 
 impl Rounds {
     /// Of this call.
-    pub fn new(troupe: &Troupe, call: Arc<Call>, news: NewsSender) -> Self {
+    pub(super) fn new(troupe: &Troupe, call: Arc<Call>, news: NewsSender) -> Self {
         Self { troupe: Arc::downgrade(&troupe.0), call, news }
     }
 
@@ -40,7 +40,7 @@ impl Rounds {
     }
 
     /// What a reply asks, if the host's handlers can answer all of it.
-    pub fn asked(&self, reply: &Reply) -> Option<InputRequired> {
+    pub(super) fn asked(&self, reply: &Reply) -> Option<InputRequired> {
         let asked = reply.input_required()?;
         let troupe = self.troupe.upgrade()?;
         let asker = self.asker(&reply.request_id);
@@ -53,7 +53,7 @@ impl Rounds {
     }
 
     /// Makes the call again with the handlers' answers, until a reply asks nothing more that they can answer.
-    pub async fn go_on(self, started: Instant, mut reply: Reply, mut asked: InputRequired) -> Answer {
+    pub(super) async fn go_on(self, started: Instant, mut reply: Reply, mut asked: InputRequired) -> Answer {
         let Some(limit) = self.troupe.upgrade().map(|troupe| troupe.settings.borrow().limits.rounds_max)
         else {
             return Err(failed(&reply, CallErrorKind::Closed));

@@ -2,25 +2,25 @@
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-pub const CALLS: &str = "mcp_troupe_calls_total";
-pub const CALL_DURATION: &str = "mcp_troupe_call_duration_seconds";
-pub const SHED_CALLS: &str = "mcp_troupe_shed_calls_total";
-pub const ATTEMPTS: &str = "mcp_troupe_attempts_total";
-pub const ATTEMPT_DURATION: &str = "mcp_troupe_attempt_duration_seconds";
-pub const RETRIES: &str = "mcp_troupe_retries_total";
-pub const HEDGES: &str = "mcp_troupe_hedges_total";
-pub const HEDGES_WON: &str = "mcp_troupe_hedges_won_total";
-pub const RETRIES_REFUSED: &str = "mcp_troupe_retries_refused_total";
-pub const LATE_ANSWERS: &str = "mcp_troupe_late_answers_total";
-pub const OPEN_CALLS: &str = "mcp_troupe_open_calls";
-pub const QUEUED_CALLS: &str = "mcp_troupe_queued_calls";
-pub const SERVER_UP: &str = "mcp_troupe_server_up";
-pub const SERVER_STATUS: &str = "mcp_troupe_server_status";
-pub const SERVER_RESTARTS: &str = "mcp_troupe_server_restarts_total";
-pub const CONNECTIONS: &str = "mcp_troupe_connections";
-pub const BREAKER_STATE: &str = "mcp_troupe_breaker_state";
-pub const BREAKER_TRANSITIONS: &str = "mcp_troupe_breaker_transitions_total";
-pub const ROUTER_RESTARTS: &str = "mcp_troupe_router_restarts_total";
+pub(super) const CALLS: &str = "mcp_troupe_calls_total";
+pub(super) const CALL_DURATION: &str = "mcp_troupe_call_duration_seconds";
+pub(super) const SHED_CALLS: &str = "mcp_troupe_shed_calls_total";
+pub(super) const ATTEMPTS: &str = "mcp_troupe_attempts_total";
+pub(super) const ATTEMPT_DURATION: &str = "mcp_troupe_attempt_duration_seconds";
+pub(super) const RETRIES: &str = "mcp_troupe_retries_total";
+pub(super) const HEDGES: &str = "mcp_troupe_hedges_total";
+pub(super) const HEDGES_WON: &str = "mcp_troupe_hedges_won_total";
+pub(super) const RETRIES_REFUSED: &str = "mcp_troupe_retries_refused_total";
+pub(super) const LATE_ANSWERS: &str = "mcp_troupe_late_answers_total";
+pub(super) const OPEN_CALLS: &str = "mcp_troupe_open_calls";
+pub(super) const QUEUED_CALLS: &str = "mcp_troupe_queued_calls";
+pub(super) const SERVER_UP: &str = "mcp_troupe_server_up";
+pub(super) const SERVER_STATUS: &str = "mcp_troupe_server_status";
+pub(super) const SERVER_RESTARTS: &str = "mcp_troupe_server_restarts_total";
+pub(super) const CONNECTIONS: &str = "mcp_troupe_connections";
+pub(super) const BREAKER_STATE: &str = "mcp_troupe_breaker_state";
+pub(super) const BREAKER_TRANSITIONS: &str = "mcp_troupe_breaker_transitions_total";
+pub(super) const ROUTER_RESTARTS: &str = "mcp_troupe_router_restarts_total";
 
 const COUNTERS: [(&str, &str); 11] = [
     (CALLS, "Calls that ended."),

@@ -15,19 +15,19 @@ pub(crate) fn router_restarted() {}
 pub(crate) struct RouterMeters;
 
 impl RouterMeters {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self
     }
 
-    pub fn settled(&mut self, _: &Settled<'_>) {}
+    pub(crate) fn settled(&mut self, _: &Settled<'_>) {}
 
-    pub fn shed(&mut self, _: &Settled<'_>) {}
+    pub(crate) fn shed(&mut self, _: &Settled<'_>) {}
 
-    pub fn late(&mut self, _: &ServerId, _: u64) {}
+    pub(crate) fn late(&mut self, _: &ServerId, _: u64) {}
 
-    pub fn turned(&mut self, _: Instant, _: impl FnOnce() -> Figures) {}
+    pub(crate) fn turned(&mut self, _: Instant, _: impl FnOnce() -> Figures) {}
 
-    pub fn due_at(&self) -> Option<Instant> {
+    pub(crate) fn due_at(&self) -> Option<Instant> {
         None
     }
 }
@@ -35,27 +35,27 @@ impl RouterMeters {
 pub(crate) struct ServerMeters;
 
 impl ServerMeters {
-    pub fn new(_: &ServerId, _: BreakerState) -> Self {
+    pub(crate) fn new(_: &ServerId, _: BreakerState) -> Self {
         Self
     }
 
-    pub fn attempted(&mut self, _: &'static str, _: Option<Duration>) {}
+    pub(crate) fn attempted(&mut self, _: &'static str, _: Option<Duration>) {}
 
-    pub fn late(&self, _: u64) {}
+    pub(crate) fn late(&self, _: u64) {}
 
-    pub fn connected(&mut self, _: impl FnOnce() -> usize) {}
+    pub(crate) fn connected(&mut self, _: impl FnOnce() -> usize) {}
 
-    pub fn shows(&self, _: BreakerState) {}
+    pub(crate) fn shows(&self, _: BreakerState) {}
 
-    pub fn transition(&self, _: &BreakerTransition, _: BreakerState) {}
+    pub(crate) fn transition(&self, _: &BreakerTransition, _: BreakerState) {}
 }
 
 pub(crate) struct RegistryMeters;
 
 impl RegistryMeters {
-    pub fn stands(_: &ServerId, _: ServerStatus) {}
+    pub(crate) fn stands(_: &ServerId, _: ServerStatus) {}
 
-    pub fn restarted(_: &ServerId) {}
+    pub(crate) fn restarted(_: &ServerId) {}
 
-    pub fn left(_: &ServerId) {}
+    pub(crate) fn left(_: &ServerId) {}
 }

@@ -17,17 +17,17 @@ pub(crate) struct RegistryMeters;
 
 impl RegistryMeters {
     /// A server stands there.
-    pub fn stands(server: &ServerId, status: ServerStatus) {
+    pub(crate) fn stands(server: &ServerId, status: ServerStatus) {
         show(server, Some(status));
     }
 
     /// A server's actor ended, and is restarted.
-    pub fn restarted(server: &ServerId) {
+    pub(crate) fn restarted(server: &ServerId) {
         counter!(names::SERVER_RESTARTS, "server" => server.to_string()).increment(1);
     }
 
     /// A server is gone.
-    pub fn left(server: &ServerId) {
+    pub(crate) fn left(server: &ServerId) {
         show(server, None);
         show_breaker(server, None);
     }

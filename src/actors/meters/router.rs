@@ -112,7 +112,7 @@ impl ToolMeters {
 }
 
 impl RouterMeters {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let queued = |priority: &'static str| gauge!(names::QUEUED_CALLS, "priority" => priority);
         Self {
             tools: Vec::new(),
@@ -134,17 +134,17 @@ impl RouterMeters {
     }
 
     /// A call is over.
-    pub fn settled(&mut self, settled: &Settled<'_>) {
+    pub(crate) fn settled(&mut self, settled: &Settled<'_>) {
         self.tool(settled).ended(settled.outcome, settled.duration);
     }
 
     /// A call was refused since too many wait.
-    pub fn shed(&mut self, settled: &Settled<'_>) {
+    pub(crate) fn shed(&mut self, settled: &Settled<'_>) {
         self.tool(settled).shed();
     }
 
     /// Answers of a server came when nobody waited for them.
-    pub fn late(&mut self, server: &ServerId, answers: u64) {
+    pub(crate) fn late(&mut self, server: &ServerId, answers: u64) {
         if let Some(counter) = self.late.get(server) {
             return counter.increment(answers);
         }
@@ -158,7 +158,7 @@ impl RouterMeters {
     }
 
     /// The router has done what it had to do.
-    pub fn turned(&mut self, now: Instant, figures: impl FnOnce() -> Figures) {
+    pub(crate) fn turned(&mut self, now: Instant, figures: impl FnOnce() -> Figures) {
         self.stale = now < self.next;
         if self.stale {
             return;
@@ -177,7 +177,7 @@ impl RouterMeters {
     }
 
     /// When the figures are to be written, if they are not what they were.
-    pub fn due_at(&self) -> Option<Instant> {
+    pub(crate) fn due_at(&self) -> Option<Instant> {
         self.stale.then_some(self.next)
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct ServerMeters {
 }
 
 impl ServerMeters {
-    pub fn new(server: &ServerId, breaker: BreakerState) -> Self {
+    pub(crate) fn new(server: &ServerId, breaker: BreakerState) -> Self {
         show_breaker(server, Some(breaker));
         Self {
             duration: histogram!(names::ATTEMPT_DURATION, "server" => server.to_string()),
@@ -34,7 +34,7 @@ impl ServerMeters {
     }
 
     /// An attempt ended, so long after it was sent if it was.
-    pub fn attempted(&mut self, outcome: &'static str, latency: Option<Duration>) {
+    pub(crate) fn attempted(&mut self, outcome: &'static str, latency: Option<Duration>) {
         if let Some(latency) = latency {
             self.duration.record(latency);
         }
@@ -51,12 +51,12 @@ impl ServerMeters {
     }
 
     /// Answers came when nobody waited for them.
-    pub fn late(&self, answers: u64) {
+    pub(crate) fn late(&self, answers: u64) {
         self.late.increment(answers);
     }
 
     /// There are so many usable connections.
-    pub fn connected(&mut self, connections: impl FnOnce() -> usize) {
+    pub(crate) fn connected(&mut self, connections: impl FnOnce() -> usize) {
         let connections = connections();
         if connections != self.connected {
             self.connections.increment(connections as f64 - self.connected as f64);
@@ -65,12 +65,12 @@ impl ServerMeters {
     }
 
     /// The breaker is in this state, and has changed for nobody.
-    pub fn shows(&self, state: BreakerState) {
+    pub(crate) fn shows(&self, state: BreakerState) {
         show_breaker(&self.server, Some(state));
     }
 
     /// The breaker changed its state, and shows this one.
-    pub fn transition(&self, transition: &BreakerTransition, state: BreakerState) {
+    pub(crate) fn transition(&self, transition: &BreakerTransition, state: BreakerState) {
         show_breaker(&self.server, Some(state));
         counter!(
             names::BREAKER_TRANSITIONS,

@@ -39,7 +39,7 @@ pub(super) struct Hearing {
 
 impl Hearing {
     /// Of an attempt, if it wants any.
-    pub fn of(dispatch: &Dispatch, now: Instant) -> Option<Box<Self>> {
+    pub(super) fn of(dispatch: &Dispatch, now: Instant) -> Option<Box<Self>> {
         (dispatch.hears != Hears::Answer).then(|| {
             Box::new(Self {
                 hears: dispatch.hears,
@@ -111,12 +111,12 @@ pub(super) struct Unpassed {
 }
 
 impl Unpassed {
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { strays: 0, logs: 0, logs_allowed: Allowance::new(LOGS, now) }
     }
 
     /// Adds the strays to a report.
-    pub fn add_to(&mut self, report: &mut Report) {
+    pub(super) fn add_to(&mut self, report: &mut Report) {
         if self.strays > 0 {
             report.asides.get_or_insert_default().strays += std::mem::take(&mut self.strays);
         }

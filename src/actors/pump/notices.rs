@@ -53,21 +53,21 @@ fn bytes_of(notice: &Outbound) -> usize {
 }
 
 impl Notices {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// Whether so many wait that nothing more is read which could add to them.
-    pub fn are_many(&self) -> bool {
+    pub(super) fn are_many(&self) -> bool {
         self.replies >= REPLIES_MAX
     }
 
     /// Whether so many answers of the host wait that no question may add to them.
-    pub fn hold_many_answers(&self) -> bool {
+    pub(super) fn hold_many_answers(&self) -> bool {
         self.answers >= ANSWERS_MAX || self.answer_bytes >= ANSWER_BYTES_MAX
     }
 
-    pub fn push(&mut self, cause: Cause, notice: Outbound) {
+    pub(super) fn push(&mut self, cause: Cause, notice: Outbound) {
         match cause {
             Cause::Own => {}
             Cause::Peer => self.replies += 1,
@@ -79,7 +79,7 @@ impl Notices {
         self.queue.push_back((cause, notice));
     }
 
-    pub fn pop(&mut self) -> Option<Outbound> {
+    pub(super) fn pop(&mut self) -> Option<Outbound> {
         let (cause, notice) = self.queue.pop_front()?;
         match cause {
             Cause::Own => {}

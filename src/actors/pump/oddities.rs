@@ -30,7 +30,7 @@ pub(crate) struct Violations {
 
 impl Violations {
     /// Counts one. Words are made for the first alone.
-    pub fn note(&mut self, words: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, words: impl FnOnce() -> String) {
         if self.count == 0 {
             self.first = cut(words(), TEXT_BYTES_MAX);
         }
@@ -63,12 +63,12 @@ pub(super) struct Noise {
 }
 
 impl Noise {
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { allowance: Allowance::new(NOISE, now), in_a_row: 0 }
     }
 
     /// A message came: the peer speaks our language.
-    pub fn message_came(&mut self) {
+    pub(super) fn message_came(&mut self) {
         self.in_a_row = 0;
     }
 
@@ -76,7 +76,7 @@ impl Noise {
     ///
     /// # Errors
     /// Why the peer is given up.
-    pub fn hear(&mut self, now: Instant) -> Result<(), String> {
+    pub(super) fn hear(&mut self, now: Instant) -> Result<(), String> {
         self.in_a_row += 1;
         if !self.allowance.take(now) {
             return Err(format!("it sent more than {} frames at once that were no messages", NOISE.burst));

@@ -29,12 +29,12 @@ pub(super) enum Reading {
 
 impl Stall {
     /// All was taken.
-    pub fn over(&mut self) {
+    pub(super) fn over(&mut self) {
         self.0 = None;
     }
 
     /// Something still waits; `taken` grows with what is taken. The task is woken when `limit` is over.
-    pub fn watch(&mut self, taken: u64, limit: Duration, poller: &mut Poller<'_>) -> Reading {
+    pub(super) fn watch(&mut self, taken: u64, limit: Duration, poller: &mut Poller<'_>) -> Reading {
         let waiting = self.0.get_or_insert_with(|| Waiting { taken, until: Box::pin(sleep(limit)) });
         let moved = std::mem::replace(&mut waiting.taken, taken) != taken;
         if moved {

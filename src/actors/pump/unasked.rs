@@ -31,12 +31,12 @@ pub(super) struct Unasked {
 }
 
 impl Unasked {
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { allowance: Allowance::new(UNASKED, now), held: None }
     }
 
     /// Whether a report of nothing else may be sent now; if not, the task is woken when it may.
-    pub fn may_pass(&mut self, poller: &mut Poller<'_>) -> bool {
+    pub(super) fn may_pass(&mut self, poller: &mut Poller<'_>) -> bool {
         if let Some(held) = &mut self.held {
             if held.as_mut().poll(poller).is_pending() {
                 return false;

@@ -81,7 +81,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub fn actor(&self) -> Option<&ActorRef<ServerMsg>> {
+    pub(super) fn actor(&self) -> Option<&ActorRef<ServerMsg>> {
         match &self.phase {
             Phase::Alive(actor) | Phase::Leaving(Some(actor)) | Phase::Paused { actor: Some(actor), .. } => {
                 Some(actor)
@@ -94,12 +94,12 @@ impl Member {
     }
 
     /// Whether what it offers is known as far as a call needs it.
-    pub fn lists_are_known(&self) -> bool {
+    pub(super) fn lists_are_known(&self) -> bool {
         self.listed || self.standing.status == ServerStatus::Idle && self.shown().is_some()
     }
 
     /// Whether a call can find it without its running: what it listed as it is described now is known.
-    pub fn may_be_idle(&self) -> bool {
+    pub(super) fn may_be_idle(&self) -> bool {
         match &self.offer {
             Some(_) => self.listed_as == Some(self.fingerprint()),
             None => self.known.is_some(),
@@ -107,24 +107,24 @@ impl Member {
     }
 
     /// What it offers, or offered at its last run.
-    pub fn shown(&self) -> Option<&Offer> {
+    pub(super) fn shown(&self) -> Option<&Offer> {
         self.offer.as_ref().or(self.known.as_ref())
     }
 
     /// The hash of its description.
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub(super) fn fingerprint(&self) -> Fingerprint {
         let Registration { spec, connector, .. } = &self.registration;
         Fingerprint::of(spec, &connector.endpoint())
     }
 
-    pub fn alive(&self) -> Option<&ActorRef<ServerMsg>> {
+    pub(super) fn alive(&self) -> Option<&ActorRef<ServerMsg>> {
         match &self.phase {
             Phase::Alive(actor) => Some(actor),
             Phase::Waiting { .. } | Phase::Paused { .. } | Phase::Ended | Phase::Leaving(_) => None,
         }
     }
 
-    pub fn info(&self) -> ServerInfo {
+    pub(super) fn info(&self) -> ServerInfo {
         let spec = &self.registration.spec;
         ServerInfo {
             id: spec.id.clone(),

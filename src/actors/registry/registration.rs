@@ -60,7 +60,7 @@ pub(crate) struct Enrolment {
 impl Registration {
     /// Checks a server and finds the way to it, unless the host gives one. It reads no file: what is wrong with those is asked
     /// before, by [`wrong_files`]. A task that the way has of its own counts as `alive`.
-    pub fn of(
+    pub(crate) fn of(
         server: Server,
         connector: Option<Arc<dyn Connector>>,
         settings: &Settings,
@@ -76,7 +76,7 @@ impl Registration {
     }
 
     /// Finds the way to a server. A task that the way has of its own counts as `alive`.
-    pub fn reached(
+    pub(crate) fn reached(
         spec: ServerSpec,
         settings: &Settings,
         origin: Origin,
@@ -89,19 +89,19 @@ impl Registration {
     }
 
     /// How it is reached.
-    pub fn way(&self) -> Way {
+    pub(crate) fn way(&self) -> Way {
         Way { spec: self.spec.clone(), connector: Arc::downgrade(&self.connector) }
     }
 
     /// Whether connections that were opened for the one serve the other.
-    pub fn reaches_alike(&self, other: &Self) -> bool {
+    pub(crate) fn reaches_alike(&self, other: &Self) -> bool {
         self.way().is_as_good_as(&other.way())
     }
 }
 
 impl Way {
     /// Whether both lead to the same server, whatever connections of what kind it is reached over.
-    pub fn leads_to_the_same(&self, other: &Self) -> bool {
+    pub(crate) fn leads_to_the_same(&self, other: &Self) -> bool {
         let same = match (&self.spec.endpoint, &other.spec.endpoint) {
             (Endpoint::Custom, Endpoint::Custom) => Weak::ptr_eq(&self.connector, &other.connector),
             (one, another) => one == another,
@@ -110,7 +110,7 @@ impl Way {
     }
 
     /// Whether connections that were opened by the one serve the other.
-    pub fn is_as_good_as(&self, other: &Self) -> bool {
+    pub(crate) fn is_as_good_as(&self, other: &Self) -> bool {
         self.leads_to_the_same(other) && self.spec.reaches_alike(&other.spec)
     }
 }

@@ -53,7 +53,7 @@ pub(crate) struct RosterEntry {
 
 impl RosterEntry {
     /// The server as it is told at this moment.
-    pub fn info_at(&self, now: Instant) -> ServerInfo {
+    pub(crate) fn info_at(&self, now: Instant) -> ServerInfo {
         let mut info = self.info.clone();
         if let Some(starting) = &info.starting {
             info.reason = Some(starting.after(info.reason.as_deref(), now));
@@ -62,7 +62,7 @@ impl RosterEntry {
     }
 
     /// A server that the configuration has switched off.
-    pub fn disabled(server: &ServerId) -> Self {
+    pub(crate) fn disabled(server: &ServerId) -> Self {
         let info = ServerInfo {
             id: server.clone(),
             group: GroupId::from(server),
@@ -86,7 +86,7 @@ impl RosterEntry {
 impl Roster {
     /// Whether the catalogue has everything that there is: there are servers, and of each in service the tools are known, from
     /// what it has listed or, where it is idle, from its last run.
-    pub fn all_listed(&self) -> bool {
+    pub(crate) fn all_listed(&self) -> bool {
         let resting = |entry: &RosterEntry| {
             matches!(
                 entry.info.status,
@@ -98,7 +98,7 @@ impl Roster {
     }
 
     /// The server of this id.
-    pub fn entry(&self, server: &ServerId) -> Option<&RosterEntry> {
+    pub(crate) fn entry(&self, server: &ServerId) -> Option<&RosterEntry> {
         let place = self.entries.binary_search_by(|entry| entry.info.id.cmp(server)).ok()?;
         self.entries.get(place)
     }

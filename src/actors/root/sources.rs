@@ -74,7 +74,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub fn new(sources: Vec<RegisteredSource>, settings: &Settings, seed: u64, tasks: Tasks) -> Self {
+    pub(super) fn new(sources: Vec<RegisteredSource>, settings: &Settings, seed: u64, tasks: Tasks) -> Self {
         let membership = Membership::new(sources.iter().map(|registered| {
             (registered.id.clone(), registered.rules.clone(), registered.source.removal_grace())
         }));
@@ -108,28 +108,28 @@ impl Sources {
     }
 
     /// Whether this was told of the last answer of one of them.
-    pub fn have_told(&self, loose: &LoosePermissions) -> bool {
+    pub(super) fn have_told(&self, loose: &LoosePermissions) -> bool {
         self.seats.iter().any(|seat| seat.loose.contains(loose))
     }
 
     /// Whether each has answered, or failed, at least once.
-    pub fn complete(&self) -> bool {
+    pub(super) fn complete(&self) -> bool {
         self.seats.iter().all(|seat| seat.spoken)
     }
 
     /// The actor of a source.
     #[cfg(feature = "testkit")]
-    pub fn actor(&self, source: &SourceId) -> Option<ActorRef<DiscoveryMsg>> {
+    pub(super) fn actor(&self, source: &SourceId) -> Option<ActorRef<DiscoveryMsg>> {
         self.seats.iter().find(|seat| seat.registered.id == *source)?.actor.clone()
     }
 
     /// The host took a server away that a source found.
-    pub fn dismiss(&mut self, server: &ServerId) {
+    pub(super) fn dismiss(&mut self, server: &ServerId) {
         self.membership.dismiss(server.clone());
     }
 
     /// What servers leave to the troupe has changed.
-    pub fn settings(&self, settings: &Arc<Settings>) {
+    pub(super) fn settings(&self, settings: &Arc<Settings>) {
         for actor in self.actors() {
             // One that has just ended is restarted with them.
             let _ = actor.cast(DiscoveryMsg::Settings(settings.clone()));
@@ -137,12 +137,12 @@ impl Sources {
     }
 
     /// Asks all of them to end.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.actors().for_each(|actor| actor.stop(Some("stop".to_owned())));
     }
 
     /// Ends all of them.
-    pub async fn end(&self) {
+    pub(super) async fn end(&self) {
         join_all(self.actors().map(|actor| stop_or_kill(actor.get_cell(), STOP_GRACE))).await;
     }
 
@@ -155,7 +155,7 @@ impl Sources {
     }
 
     /// The figures of this moment.
-    pub fn stats(&self, now: Instant) -> Vec<SourceStats> {
+    pub(super) fn stats(&self, now: Instant) -> Vec<SourceStats> {
         let stats = self.seats.iter().map(|seat| SourceStats {
             id: seat.registered.id.clone(),
             place: seat.registered.place.clone(),

@@ -134,7 +134,7 @@ pub(super) struct ListeningState {
 
 impl ListeningState {
     /// Nothing was asked for.
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             told: None,
             settled: false,
@@ -149,17 +149,17 @@ impl ListeningState {
     }
 
     /// When it is asked again, or what it was asked counts as unanswered.
-    pub fn wake_at(&self) -> Option<Instant> {
+    pub(super) fn wake_at(&self) -> Option<Instant> {
         [self.again_at, self.awaited.until].into_iter().flatten().min()
     }
 
     /// When hosts and the cache are told of resources that changed.
-    pub fn tells_at(&self) -> Option<Instant> {
+    pub(super) fn tells_at(&self) -> Option<Instant> {
         self.updates.due_at()
     }
 
     /// Another process may answer from now on, which may take what the former one did not.
-    pub fn reached_anew(&mut self) {
+    pub(super) fn reached_anew(&mut self) {
         if std::mem::take(&mut self.deaf) {
             self.again_at = None;
         }
@@ -167,12 +167,12 @@ impl ListeningState {
     }
 
     /// Whether nothing is heard of it though it declares to tell.
-    pub fn is_deaf(&self) -> bool {
+    pub(super) fn is_deaf(&self) -> bool {
         self.deaf
     }
 
     /// A connection takes no more requests, or is over.
-    pub fn lost(&mut self, connection: ConnectionId) {
+    pub(super) fn lost(&mut self, connection: ConnectionId) {
         if self.told.take_if(|(over, _)| *over == connection).is_some() {
             self.awaited = Awaited::default();
         }
@@ -180,7 +180,7 @@ impl ListeningState {
     }
 
     /// What is wanted may have changed.
-    pub fn reconsider(&mut self) {
+    pub(super) fn reconsider(&mut self) {
         self.settled = false;
     }
 }

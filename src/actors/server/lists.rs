@@ -153,7 +153,7 @@ struct UnderWay {
 }
 
 impl ListsState {
-    pub fn new(retry: BackoffSettings, now: Instant) -> Self {
+    pub(super) fn new(retry: BackoffSettings, now: Instant) -> Self {
         Self {
             under_way: None,
             begun: 0,
@@ -167,7 +167,7 @@ impl ListsState {
     }
 
     /// When the next listing begins, unless one is under way. Until the tools are known nothing is listed without them.
-    pub fn due_at(&self, tools_are_known: bool) -> Option<Instant> {
+    pub(super) fn due_at(&self, tools_are_known: bool) -> Option<Instant> {
         if self.under_way.is_some() {
             return None;
         }
@@ -199,17 +199,17 @@ impl ListsState {
     }
 
     /// Nobody waits any more for what is being listed.
-    pub fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self) {
         self.under_way = None;
     }
 
     /// Whether a listing is under way: its connection would end in the middle of it.
-    pub fn are_under_way(&self) -> bool {
+    pub(super) fn are_under_way(&self) -> bool {
         self.under_way.is_some()
     }
 
     /// A link was lost.
-    pub fn lost_link(&mut self) {
+    pub(super) fn lost_link(&mut self) {
         self.lost_link = true;
     }
 

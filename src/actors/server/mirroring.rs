@@ -36,19 +36,19 @@ pub(super) struct MirroringState {
 
 impl MirroringState {
     /// Of these tools.
-    pub fn new(tools: &[Definition]) -> Self {
+    pub(super) fn new(tools: &[Definition]) -> Self {
         let mut state = Self { mirrors: HashMap::new(), stale: Vec::new(), covered: Vec::new() };
         state.listed(tools);
         state
     }
 
     /// The tools are being listed from now on.
-    pub fn listing(&mut self) {
+    pub(super) fn listing(&mut self) {
         self.covered.append(&mut self.stale);
     }
 
     /// The tools were listed.
-    pub fn listed(&mut self, tools: &[Definition]) {
+    pub(super) fn listed(&mut self, tools: &[Definition]) {
         let mirrors = tools.iter().filter_map(|tool| {
             let mirrors = Mirrors::of(tool.definition.as_str()).ok().flatten()?;
             Some((tool.name.clone(), mirrors))
@@ -57,19 +57,19 @@ impl MirroringState {
     }
 
     /// Nothing waits for a new list.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.stale.is_empty() && self.covered.is_empty()
     }
 
     /// Nobody waits for an attempt any more.
-    pub fn forget(&mut self, attempt: AttemptId) {
+    pub(super) fn forget(&mut self, attempt: AttemptId) {
         for waiting in [&mut self.stale, &mut self.covered] {
             waiting.retain(|(dispatch, _)| dispatch.attempt != attempt);
         }
     }
 
     /// Nobody waits for any attempt any more.
-    pub fn forget_all(&mut self) {
+    pub(super) fn forget_all(&mut self) {
         self.stale.clear();
         self.covered.clear();
     }

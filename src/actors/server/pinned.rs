@@ -41,7 +41,7 @@ pub(super) struct ToldOfPins(Differences);
 
 impl ToldOfPins {
     /// Tells what is new.
-    pub fn told(&mut self, context: &Context, server: &ServerId, differences: Differences) {
+    pub(super) fn told(&mut self, context: &Context, server: &ServerId, differences: Differences) {
         let Some(pinning) = &context.pinning else { return };
         let on_change = pinning.on_change;
         let Differences { broken, unpinned, missing } = differences.beyond(&self.0);
@@ -69,7 +69,7 @@ impl ToldOfPins {
     }
 
     /// Whether a tool is left out.
-    pub fn blocks(&self, context: &Context, tool: &str) -> bool {
+    pub(super) fn blocks(&self, context: &Context, tool: &str) -> bool {
         context.pinning.as_ref().is_some_and(|pinning| pinning.blocks()) && self.0.broken.contains_key(tool)
     }
 }

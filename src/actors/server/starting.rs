@@ -24,7 +24,7 @@ pub(super) struct StartsState {
 
 impl StartsState {
     /// The start of a connection's process is over, however it ended.
-    pub fn over(&mut self, connection: ConnectionId) {
+    pub(super) fn over(&mut self, connection: ConnectionId) {
         if self.present.take_if(|(present, _)| *present == connection).is_some() {
             self.hope_left = None;
             self.tells_at = None;
@@ -32,12 +32,12 @@ impl StartsState {
     }
 
     /// How far it is.
-    pub fn shown(&self) -> Option<Starting> {
+    pub(super) fn shown(&self) -> Option<Starting> {
         self.present.as_ref().map(|(_, starting)| starting.clone())
     }
 
     /// Whether hosts are told: when it begins to wait, when it starts, and at times how that goes on.
-    pub fn may_tell(&mut self, next: &Starting, now: Instant) -> bool {
+    pub(super) fn may_tell(&mut self, next: &Starting, now: Instant) -> bool {
         let begins = match (self.present.as_ref().map(|(_, present)| present), next) {
             (None | Some(Starting::Waiting { .. }), Starting::Running { .. })
             | (None, Starting::Waiting { .. }) => true,

@@ -21,13 +21,13 @@ use crate::discovery::{SourceError, Tls};
 use crate::transport;
 
 /// How long a step with Consul may take that does not wait for a change. An agent without a leader says so after 7 s.
-pub const STEP_TIMEOUT: Duration = Duration::from_secs(9);
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// The largest answer, in bytes: ten thousand instances with checks.
 const BODY_BYTES_MAX: usize = 32 << 20;
 
 /// What Consul answers.
-pub struct Response {
+pub(super) struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -35,14 +35,14 @@ pub struct Response {
 
 impl Response {
     /// Its words, where it is an error.
-    pub fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let words: String = text.trim().chars().take(200).collect();
         if words.is_empty() { self.status.to_string() } else { words }
     }
 
     /// What an answer other than a success means.
-    pub fn success(self) -> Result<Self, SourceError> {
+    pub(super) fn success(self) -> Result<Self, SourceError> {
         match self.status {
             status if status.is_success() => Ok(self),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(SourceError::Refused(self.words())),
@@ -55,7 +55,7 @@ impl Response {
 
 /// Asks one agent.
 #[derive(Clone)]
-pub struct Agent {
+pub(super) struct Agent {
     base: Uri,
     token: Option<HeaderValue>,
     connector: HttpsConnector<HttpConnector>,
@@ -63,7 +63,7 @@ pub struct Agent {
 
 impl Agent {
     /// The agent of a source. Files of certificates are read now.
-    pub async fn of(source: &ConsulSource) -> Result<Self, SourceError> {
+    pub(super) async fn of(source: &ConsulSource) -> Result<Self, SourceError> {
         let wrong = |reason: String| SourceError::NotFound(format!("{}: {reason}", source.shown()));
         let other = || wrong("is no http:// or https:// address".to_owned());
         let address = Address::read(&source.url).map_err(|error| match error {
@@ -103,7 +103,7 @@ impl Agent {
     }
 
     /// Asks, and waits for the answer `within` that time.
-    pub async fn ask(
+    pub(super) async fn ask(
         &self,
         method: Method,
         path: &str,

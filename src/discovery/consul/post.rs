@@ -13,19 +13,19 @@ use crate::discovery::{Record, SourceError};
 const DEREGISTER_AFTER_MIN: Duration = Duration::from_secs(60);
 
 /// An instance that is passing for as long as its check is confirmed.
-pub struct ConsulPost {
+pub(crate) struct ConsulPost {
     agent: Agent,
     id: String,
 }
 
 impl ConsulPost {
     /// The way to the source's agent.
-    pub async fn open(source: &ConsulSource, id: &str) -> Result<Self, SourceError> {
+    pub(crate) async fn open(source: &ConsulSource, id: &str) -> Result<Self, SourceError> {
         Ok(Self { agent: Agent::of(source).await?, id: id.to_owned() })
     }
 
     /// Registers a server as an instance of the source's service.
-    pub async fn put(
+    pub(crate) async fn put(
         &mut self,
         source: &ConsulSource,
         record: &Record,
@@ -38,14 +38,14 @@ impl ConsulPost {
     }
 
     /// Confirms its check.
-    pub async fn beat(&mut self) -> Result<(), SourceError> {
+    pub(crate) async fn beat(&mut self) -> Result<(), SourceError> {
         let path = format!("/v1/agent/check/pass/service:{}", encoded(&self.id));
         self.agent.ask(Method::PUT, &path, String::new(), STEP_TIMEOUT).await?.success()?;
         Ok(())
     }
 
     /// Takes it away.
-    pub async fn withdraw(&mut self) -> Result<(), SourceError> {
+    pub(crate) async fn withdraw(&mut self) -> Result<(), SourceError> {
         let path = format!("/v1/agent/service/deregister/{}", encoded(&self.id));
         match self.agent.ask(Method::PUT, &path, String::new(), STEP_TIMEOUT).await?.success() {
             // It was taken away already, or never there.

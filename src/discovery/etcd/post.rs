@@ -8,7 +8,7 @@ use super::EtcdSource;
 use crate::discovery::SourceError;
 
 /// A key that etcd removes unless its lease is kept alive.
-pub struct EtcdPost {
+pub(crate) struct EtcdPost {
     source: EtcdSource,
     client: Client,
     lease: i64,
@@ -18,13 +18,13 @@ pub struct EtcdPost {
 impl EtcdPost {
     /// Opens the way to etcd. The lease will be this one: who knows it before etcd does can take away what etcd has, whether
     /// etcd's answer came or not.
-    pub async fn open(source: &EtcdSource, lease: i64) -> Result<Self, SourceError> {
+    pub(crate) async fn open(source: &EtcdSource, lease: i64) -> Result<Self, SourceError> {
         let client = source.connect().await?;
         Ok(Self { source: source.clone(), client, lease, kept: None })
     }
 
     /// Puts `record` under the source's prefix and `id`, with a lease of `ttl`.
-    pub async fn put(&mut self, id: &str, record: String, ttl: Duration) -> Result<(), SourceError> {
+    pub(crate) async fn put(&mut self, id: &str, record: String, ttl: Duration) -> Result<(), SourceError> {
         let Self { source, client, lease, kept } = self;
         // Whole seconds are what etcd knows.
         let seconds = i64::try_from(ttl.as_secs().max(1)).unwrap_or(i64::MAX);
@@ -44,7 +44,7 @@ impl EtcdPost {
     }
 
     /// Keeps the lease alive.
-    pub async fn beat(&mut self) -> Result<(), SourceError> {
+    pub(crate) async fn beat(&mut self) -> Result<(), SourceError> {
         let gone = || SourceError::Unreachable("the lease is no longer kept alive".to_owned());
         let (keeper, answers) = self.kept.as_mut().ok_or_else(gone)?;
         let beat = async {
@@ -59,7 +59,7 @@ impl EtcdPost {
     }
 
     /// Takes the key away.
-    pub async fn withdraw(&mut self) -> Result<(), SourceError> {
+    pub(crate) async fn withdraw(&mut self) -> Result<(), SourceError> {
         let Self { source, client, lease, .. } = self;
         let revoked = async {
             match client.lease_revoke(*lease).await {

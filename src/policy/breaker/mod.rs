@@ -42,7 +42,7 @@ use window::{Counts, Window};
 /// the server, and a place that it held is free again.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a permit that is dropped tells the breaker nothing of its call"]
-pub struct Permit(Kind);
+pub(crate) struct Permit(Kind);
 
 /// What a permit was given for.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ struct Probe {
 
 /// What a selector may assume of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// Calls pass.
     Free,
     /// So many more calls pass.
@@ -84,7 +84,7 @@ pub enum Admission {
 
 /// A call was not let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rejected {
+pub(crate) struct Rejected {
     /// When a call may pass again, if that is known.
     pub retry_after: Option<Duration>,
 }
@@ -113,7 +113,7 @@ fn out(probes: &[Weak<Probe>]) -> u32 {
 
 /// The breaker. Plain data: a server's next life is given its last one's.
 #[derive(Debug, Clone)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     settings: BreakerSettings,
     /// None until the first call: a breaker needs no clock to be made.
     state: Option<State>,
@@ -134,7 +134,7 @@ pub struct Breaker {
 
 impl Breaker {
     /// A closed breaker.
-    pub fn new(settings: BreakerSettings) -> Self {
+    pub(crate) fn new(settings: BreakerSettings) -> Self {
         Self {
             window: Window::new(settings.monitoring_period),
             settings,
@@ -151,7 +151,7 @@ impl Breaker {
 
     /// Goes by other settings from now on. What it has seen of the server stays, and the state that it is in; one that acts now
     /// and did not, or the reverse, begins anew, unless the host holds it open.
-    pub fn set(&mut self, settings: BreakerSettings) {
+    pub(crate) fn set(&mut self, settings: BreakerSettings) {
         if settings.mode != self.settings.mode && !self.is_forced_open() {
             *self = Self::new(settings);
             return;
@@ -163,7 +163,7 @@ impl Breaker {
     }
 
     /// Its state, as it is shown.
-    pub fn state(&self) -> BreakerState {
+    pub(crate) fn state(&self) -> BreakerState {
         match self.settings.mode {
             BreakerMode::Disabled if !self.is_forced_open() => BreakerState::Disabled,
             BreakerMode::MetricsOnly if !self.is_forced_open() => BreakerState::MetricsOnly,
@@ -194,7 +194,7 @@ impl Breaker {
     }
 
     /// What a selector may assume at `now`.
-    pub fn admission(&self, now: Instant) -> Admission {
+    pub(crate) fn admission(&self, now: Instant) -> Admission {
         match &self.state {
             Some(State::ForcedOpen) => Admission::Rejecting { retry_after: None },
             _ if !self.acts() => Admission::Free,
@@ -209,7 +209,7 @@ impl Breaker {
     }
 
     /// When [`tick`](Self::tick) next has something to do.
-    pub fn wake_at(&self) -> Option<Instant> {
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
         match &self.state {
             Some(State::Open { until, .. }) => Some(*until),
             Some(State::HalfOpen { probes }) => {
@@ -222,7 +222,7 @@ impl Breaker {
     }
 
     /// Does what time alone brings: ends an opening, gives up on probes that do not come back.
-    pub fn tick(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
+    pub(crate) fn tick(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
         if self.wake_at().is_none_or(|at| at > now) {
             return None;
         }
@@ -239,7 +239,7 @@ impl Breaker {
     ///
     /// # Errors
     /// [`Rejected`] if no call passes now.
-    pub fn admit(&mut self, now: Instant) -> Result<Permit, Rejected> {
+    pub(crate) fn admit(&mut self, now: Instant) -> Result<Permit, Rejected> {
         match self.admission(now) {
             Admission::Rejecting { retry_after } => return Err(Rejected { retry_after }),
             Admission::Probing { permits: 0 } => return Err(Rejected { retry_after: None }),
@@ -265,12 +265,12 @@ impl Breaker {
 
     /// Leave to make a call although the breaker is open: it is a lease's, or the router decided that holding back every server
     /// is worse.
-    pub fn bypass(&self) -> Permit {
+    pub(crate) fn bypass(&self) -> Permit {
         Permit(Kind::Bypass { generation: self.generation })
     }
 
     /// Takes the outcome of a call that was let through.
-    pub fn record(
+    pub(crate) fn record(
         &mut self,
         permit: Permit,
         class: OutcomeClass,
@@ -311,7 +311,7 @@ impl Breaker {
     }
 
     /// An established link broke: one failure, however many calls were on it.
-    pub fn link_lost(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
+    pub(crate) fn link_lost(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<BreakerTransition> {
         match self.state {
             Some(State::Open { .. } | State::ForcedOpen) => None,
             _ if self.settings.mode == BreakerMode::Disabled => None,
@@ -325,7 +325,7 @@ impl Breaker {
 
     /// The server was reached again after it had no link: proof of life. An opening that lost links alone brought about
     /// ends with it.
-    pub fn reconnected(&mut self, _now: Instant) -> Option<BreakerTransition> {
+    pub(crate) fn reconnected(&mut self, _now: Instant) -> Option<BreakerTransition> {
         match self.state {
             Some(State::Open { by_links: true, .. }) => Some(self.half_open(TransitionReason::Reconnected)),
             None
@@ -336,7 +336,7 @@ impl Breaker {
     }
 
     /// A new life of the server's actor takes over: permits of the last one will never be recorded.
-    pub fn inherit(&mut self, _now: Instant) {
+    pub(crate) fn inherit(&mut self, _now: Instant) {
         self.generation += 1;
         // What was proven stays so.
         self.row += 1;
@@ -346,7 +346,7 @@ impl Breaker {
     }
 
     /// Lets nothing through until [`reset`](Self::reset) or [`force_close`](Self::force_close).
-    pub fn force_open(&mut self) -> Option<BreakerTransition> {
+    pub(crate) fn force_open(&mut self) -> Option<BreakerTransition> {
         let from = self.state();
         if from == BreakerState::ForcedOpen {
             return None;
@@ -357,20 +357,20 @@ impl Breaker {
     }
 
     /// Closes at once; the memory of earlier trips stays.
-    pub fn force_close(&mut self, now: Instant) -> Option<BreakerTransition> {
+    pub(crate) fn force_close(&mut self, now: Instant) -> Option<BreakerTransition> {
         let from = self.state();
         self.close(now);
         (self.state() != from).then(|| self.transition(from, TransitionReason::Ordered, None))
     }
 
     /// Closes at once and forgets everything but the number of trips.
-    pub fn reset(&mut self, now: Instant) -> Option<BreakerTransition> {
+    pub(crate) fn reset(&mut self, now: Instant) -> Option<BreakerTransition> {
         self.trips_in_row = 0;
         self.force_close(now)
     }
 
     /// Does what the host ordered of an earlier life, or of one that is yet to hand over: holds it open, or holds it open no more.
-    pub fn obey(&mut self, held_open: bool, now: Instant) -> Option<BreakerTransition> {
+    pub(crate) fn obey(&mut self, held_open: bool, now: Instant) -> Option<BreakerTransition> {
         match held_open {
             true => self.force_open(),
             false if self.is_forced_open() => self.force_close(now),
@@ -379,7 +379,7 @@ impl Breaker {
     }
 
     /// The figures at `now`.
-    pub fn stats(&self, now: Instant) -> BreakerStats {
+    pub(crate) fn stats(&self, now: Instant) -> BreakerStats {
         let Counts { calls, failures, slow } = self.window.sum(now);
         let next_attempt_in = match self.state {
             Some(State::Open { until, .. }) if self.acts() => Some(until.saturating_duration_since(now)),

@@ -9,7 +9,7 @@ const BUCKETS: usize = 10;
 
 /// How often each thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub(super) struct Counts {
     /// Calls that count.
     pub calls: u64,
     /// Those that failed, overload included.
@@ -20,7 +20,7 @@ pub struct Counts {
 
 /// The window. What is older than its length counts no more.
 #[derive(Debug, Clone)]
-pub struct Window {
+pub(super) struct Window {
     width: Duration,
     buckets: [Counts; BUCKETS],
     /// The bucket that is being filled, and when it began.
@@ -30,13 +30,13 @@ pub struct Window {
 
 impl Window {
     /// A window of this length.
-    pub fn new(length: Duration) -> Self {
+    pub(super) fn new(length: Duration) -> Self {
         let width = (length / BUCKETS as u32).max(Duration::from_nanos(1));
         Self { width, buckets: [Counts::default(); BUCKETS], current: 0, began: None }
     }
 
     /// Adds to the present bucket.
-    pub fn add(&mut self, counts: Counts, now: Instant) {
+    pub(super) fn add(&mut self, counts: Counts, now: Instant) {
         self.turn(now);
         let bucket = &mut self.buckets[self.current];
         bucket.calls += counts.calls;
@@ -45,7 +45,7 @@ impl Window {
     }
 
     /// Sums up what the window holds at `now`.
-    pub fn sum(&self, now: Instant) -> Counts {
+    pub(super) fn sum(&self, now: Instant) -> Counts {
         let passed = self.began.map_or(0, |began| self.buckets_since(began, now));
         let live = BUCKETS.saturating_sub(passed);
         let mut sum = Counts::default();
@@ -59,7 +59,7 @@ impl Window {
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.buckets = [Counts::default(); BUCKETS];
         self.began = None;
     }

@@ -11,7 +11,7 @@ use crate::json::RawJson;
 
 /// What is believed of a tool's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Nothing, and of no other tool of its group either.
     #[default]
     Unsaid,
@@ -22,7 +22,7 @@ pub enum Effect {
 }
 
 /// What is believed of each tool, by its place. Empty where no server is trusted.
-pub fn of(tools: &Shelf<Tool>, servers: &[ServerOffer]) -> Vec<Effect> {
+pub(super) fn of(tools: &Shelf<Tool>, servers: &[ServerOffer]) -> Vec<Effect> {
     if servers.iter().all(|offer| !offer.trusted) {
         return Vec::new();
     }

@@ -21,11 +21,11 @@ use crate::offer::EntryKind;
 use crate::policy::names::Prefixes;
 use crate::protocol::listing::real_name;
 
-pub use effect::Effect;
+pub(crate) use effect::Effect;
 pub use entries::{Prompt, Resource, ResourceTemplate, Tool};
 pub use function::ToolFunction;
 #[cfg(test)]
-pub use near::work::compared;
+pub(crate) use near::work::compared;
 use shelf::Shelf;
 
 /// Bytes of URIs and templates that are compared for one URI in one group: thousands of usual ones, and less than a tenth of a
@@ -34,7 +34,7 @@ const TEMPLATE_BYTES_MAX: usize = 256 << 10;
 
 /// One thing as one server describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Definition {
+pub(crate) struct Definition {
     /// Its name, URI or template.
     pub name: String,
     /// The server's whole entry, unread.
@@ -43,7 +43,7 @@ pub struct Definition {
 
 /// All that one server offers. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Offer {
+pub(crate) struct Offer {
     /// Its tools.
     pub tools: Arc<[Definition]>,
     /// Its resources.
@@ -60,7 +60,7 @@ pub struct Offer {
 
 impl Offer {
     /// The things of one kind.
-    pub fn of(&self, kind: EntryKind) -> &Arc<[Definition]> {
+    pub(crate) fn of(&self, kind: EntryKind) -> &Arc<[Definition]> {
         match kind {
             EntryKind::Tool => &self.tools,
             EntryKind::Resource => &self.resources,
@@ -71,7 +71,7 @@ impl Offer {
 
     /// The same without the tools that its operator does not want. One whose own name is not legal is meant by that, and by
     /// the one that it goes by.
-    pub fn chosen(mut self, choice: &ToolChoice) -> Self {
+    pub(crate) fn chosen(mut self, choice: &ToolChoice) -> Self {
         if !choice.is_all() {
             let offers = |Definition { name, definition }: &&Definition| match real_name(name, definition) {
                 Some(own) => choice.offers_either(&own, name),
@@ -85,7 +85,7 @@ impl Offer {
     }
 
     /// The same, to be changed.
-    pub fn of_mut(&mut self, kind: EntryKind) -> &mut Arc<[Definition]> {
+    pub(crate) fn of_mut(&mut self, kind: EntryKind) -> &mut Arc<[Definition]> {
         match kind {
             EntryKind::Tool => &mut self.tools,
             EntryKind::Resource => &mut self.resources,
@@ -97,7 +97,7 @@ impl Offer {
 
 /// What one server of the troupe offers.
 #[derive(Debug, Clone)]
-pub struct ServerOffer {
+pub(crate) struct ServerOffer {
     /// The server.
     pub server: ServerId,
     /// Its group.
@@ -114,7 +114,7 @@ pub struct ServerOffer {
 
 /// What a name means.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Resolution<'a, E = Tool> {
+pub(crate) enum Resolution<'a, E = Tool> {
     /// One thing.
     Found(&'a E),
     /// The same name in several groups, over which calls are balanced.
@@ -383,7 +383,7 @@ impl Catalogue {
 }
 
 /// Names that are only in `new`, only in `old`, and in both with another definition.
-pub fn differences(old: &[Definition], new: &[Definition]) -> (Vec<String>, Vec<String>, Vec<String>) {
+pub(crate) fn differences(old: &[Definition], new: &[Definition]) -> (Vec<String>, Vec<String>, Vec<String>) {
     let before: BTreeMap<&str, &RawJson> =
         old.iter().map(|entry| (entry.name.as_str(), &entry.definition)).collect();
     let after: BTreeMap<&str, &RawJson> =

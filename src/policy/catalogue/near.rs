@@ -27,7 +27,7 @@ const LIKENESS_MIN: f64 = 0.8;
 
 /// What is seen of a name at a glance.
 #[derive(Debug, Clone, Copy)]
-pub struct Outline {
+pub(super) struct Outline {
     /// A bit for each letter, digit or sign that is in it.
     signs: u64,
     bytes: u8,
@@ -35,7 +35,7 @@ pub struct Outline {
 
 impl Outline {
     /// Of a name without its group.
-    pub fn of(name: &str) -> Self {
+    pub(super) fn of(name: &str) -> Self {
         let name = &name.as_bytes()[..name.len().min(COMPARED_BYTES_MAX)];
         let signs = name.iter().fold(0, |signs, byte| signs | 1 << (byte.to_ascii_lowercase() % 64));
         Self { signs, bytes: name.len() as u8 }
@@ -51,7 +51,7 @@ impl Outline {
 }
 
 /// The names among `entries` that look like `name`, best first; `outlines` are those of the entries' bare names.
-pub fn near<E: Entry>(
+pub(super) fn near<E: Entry>(
     name: &str,
     entries: &[E],
     outlines: &[Outline],
@@ -120,7 +120,7 @@ fn likeness(a: &str, b: &str) -> f64 {
 
 /// How much was compared, for tests that say who does not.
 #[cfg(test)]
-pub mod work {
+pub(super) mod work {
     use std::cell::Cell;
 
     thread_local! {
@@ -128,7 +128,7 @@ pub mod work {
     }
 
     /// Names that this thread has compared so far.
-    pub fn compared() -> u64 {
+    pub(crate) fn compared() -> u64 {
         COMPARED.get()
     }
 }

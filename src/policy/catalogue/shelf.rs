@@ -12,7 +12,7 @@ use crate::offer::EntryKind;
 use crate::policy::names::{self, Prefixes};
 
 /// One thing of one group.
-pub struct Merged {
+pub(super) struct Merged {
     pub index: usize,
     pub group: GroupId,
     pub name: Arc<str>,
@@ -23,7 +23,7 @@ pub struct Merged {
 }
 
 /// A thing as hosts see it.
-pub trait Entry: Sized {
+pub(super) trait Entry: Sized {
     const KIND: EntryKind;
 
     fn of(merged: Merged) -> Self;
@@ -35,7 +35,7 @@ pub trait Entry: Sized {
 }
 
 /// The name of a thing with its group.
-pub fn qualified(entry: &impl Entry) -> String {
+pub(super) fn qualified(entry: &impl Entry) -> String {
     match entry.exposed() {
         Some(_) => format!("{}/{}", entry.group(), entry.name()),
         None => entry.group().to_string(),
@@ -44,7 +44,7 @@ pub fn qualified(entry: &impl Entry) -> String {
 
 /// The things of one kind.
 #[derive(Debug, Clone)]
-pub struct Shelf<E> {
+pub(super) struct Shelf<E> {
     entries: Vec<E>,
     /// Of the names, in the same order; none where entries go by their URIs.
     outlines: Vec<Outline>,
@@ -77,7 +77,7 @@ impl<E> Default for Shelf<E> {
 impl<E: Entry> Shelf<E> {
     /// Merges what the servers offer, which stand in the order of their registrations. An exposed name that begins with more
     /// than one of the groups that are registered belongs to nobody: the tools of that name get another one.
-    pub fn merge(servers: &[ServerOffer], prefixes: &Arc<Prefixes>) -> Self {
+    pub(super) fn merge(servers: &[ServerOffer], prefixes: &Arc<Prefixes>) -> Self {
         let mut merged: BTreeMap<(GroupId, Arc<str>), Merged> = BTreeMap::new();
         let mut group_order: HashMap<GroupId, usize> = HashMap::new();
         for (order, offer) in servers.iter().enumerate() {
@@ -139,22 +139,22 @@ impl<E: Entry> Shelf<E> {
     }
 
     /// All of them, by group and name.
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = &E> {
+    pub(super) fn entries(&self) -> impl ExactSizeIterator<Item = &E> {
         self.entries.iter()
     }
 
     /// The one at a place.
-    pub fn at(&self, index: usize) -> &E {
+    pub(super) fn at(&self, index: usize) -> &E {
         &self.entries[index]
     }
 
     /// The servers of the one at a place.
-    pub fn servers_of(&self, index: usize) -> &[ServerId] {
+    pub(super) fn servers_of(&self, index: usize) -> &[ServerId] {
         self.entries[index].servers()
     }
 
     /// What `name` means, see [`Catalogue::resolve`](super::Catalogue::resolve).
-    pub fn resolve(
+    pub(super) fn resolve(
         &self,
         name: &str,
         group: Option<&str>,
@@ -183,7 +183,7 @@ impl<E: Entry> Shelf<E> {
     }
 
     /// What those mean that `wanted` picks, of `group` if that is given.
-    pub fn resolve_those(
+    pub(super) fn resolve_those(
         &self,
         mut wanted: impl FnMut(&E) -> bool,
         group: Option<&str>,
@@ -204,7 +204,7 @@ impl<E: Entry> Shelf<E> {
 
     /// Everything that `name` may mean, one for each group that offers it, see
     /// [`Catalogue::meanings`](super::Catalogue::meanings).
-    pub fn meanings(&self, name: &str, group: Option<&str>) -> Vec<&E> {
+    pub(super) fn meanings(&self, name: &str, group: Option<&str>) -> Vec<&E> {
         let (bare, group) = match name.split_once('/').filter(|_| E::KIND.is_named()) {
             Some((within, bare)) if group.is_none_or(|group| group == within) => (bare, Some(within)),
             Some(_) => return Vec::new(),
@@ -231,7 +231,7 @@ impl<E: Entry> Shelf<E> {
     }
 
     /// Whether there is one whose own name this is, in `group` if that is given.
-    pub fn offers(&self, name: &str, group: Option<&str>) -> bool {
+    pub(super) fn offers(&self, name: &str, group: Option<&str>) -> bool {
         match group {
             Some(group) => self.by_group.get(group).is_some_and(|entries| entries.contains_key(name)),
             None => self.by_name.contains_key(name),
@@ -239,7 +239,7 @@ impl<E: Entry> Shelf<E> {
     }
 
     /// Whether a name begins as the exposed names of a registered group do.
-    pub fn claims(&self, name: &str) -> bool {
+    pub(super) fn claims(&self, name: &str) -> bool {
         self.prefixes.claims(name) > 0
     }
 
@@ -251,7 +251,7 @@ impl<E: Entry> Shelf<E> {
     }
 
     /// Names that look like one that nobody knows, best first.
-    pub fn near(&self, name: &str) -> Vec<String> {
+    pub(super) fn near(&self, name: &str) -> Vec<String> {
         let shared = |entry: &E| self.by_name.get(entry.name()).is_some_and(|places| places.len() > 1);
         near(name, &self.entries, &self.outlines, shared)
     }

@@ -5,7 +5,7 @@
 const EXPRESSIONS_MAX: usize = 32;
 
 /// How many bytes of `uri` are those with which `template` begins; none where that is another beginning.
-pub fn shared_beginning(uri: &str, template: &str) -> Option<usize> {
+pub(super) fn shared_beginning(uri: &str, template: &str) -> Option<usize> {
     let (uri, template) = (uri.as_bytes(), template.as_bytes());
     let alike = uri.iter().zip(template).take_while(|(a, b)| a == b && **b != b'{').count();
     template.get(alike).is_none_or(|next| *next == b'{').then_some(alike)
@@ -13,7 +13,7 @@ pub fn shared_beginning(uri: &str, template: &str) -> Option<usize> {
 
 /// Whether `uri` may be an expansion of `template`. An expression stands for at least one character, and for no slash
 /// unless its operator gives some (`{+x}`, `{/x}`, `{#x}`, `{?x}`, `{&x}`) or all is exploded (`{x*}`).
-pub fn follows(uri: &str, template: &str) -> bool {
+pub(super) fn follows(uri: &str, template: &str) -> bool {
     let Some(parts) = parts(template) else { return false };
     let Some((Part::Literal(first), rest)) = parts.split_first() else { return matches(uri, &parts) };
     uri.strip_prefix(first).is_some_and(|uri| matches(uri, rest))

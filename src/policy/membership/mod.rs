@@ -22,12 +22,12 @@ use crate::config::DiscoverySettings;
 use crate::event::Origin;
 use crate::id::{ServerId, SourceId};
 
-pub use source::Believed;
+pub(crate) use source::Believed;
 use source::SourceView;
 
 /// What plays under an id. `D` is the description of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Present<'a, D> {
+pub(crate) enum Present<'a, D> {
     /// Nothing.
     Nobody,
     /// A server that was removed and finishes what it has.
@@ -40,7 +40,7 @@ pub enum Present<'a, D> {
 
 /// What has to happen to a server.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step<'a, D> {
+pub(crate) enum Step<'a, D> {
     /// Nothing, or nothing yet.
     Nothing,
     /// It joins.
@@ -53,7 +53,7 @@ pub enum Step<'a, D> {
 
 /// A server that a source names and that belongs to somebody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conflict {
+pub(crate) struct Conflict {
     /// The server.
     pub server: ServerId,
     /// The source whose server is passed over.
@@ -64,7 +64,7 @@ pub struct Conflict {
 
 /// The servers that sources name, and whose they are.
 #[derive(Debug)]
-pub struct Membership<D> {
+pub(crate) struct Membership<D> {
     /// In the configured order.
     sources: Vec<(SourceId, SourceView<D>)>,
     /// Servers that the host sent away; they stay away until no source names them any more.
@@ -76,13 +76,13 @@ pub struct Membership<D> {
 impl<D: Clone + PartialEq> Membership<D> {
     /// Nothing is known yet. The sources stand in the order that settles their conflicts, each with its rules and how long
     /// it advises to keep a server that is missing.
-    pub fn new(sources: impl IntoIterator<Item = (SourceId, DiscoverySettings, Duration)>) -> Self {
+    pub(crate) fn new(sources: impl IntoIterator<Item = (SourceId, DiscoverySettings, Duration)>) -> Self {
         let sources = sources.into_iter().map(|(id, rules, advised)| (id, SourceView::new(rules, advised)));
         Self { sources: sources.collect(), dismissed: BTreeSet::new(), told: BTreeMap::new() }
     }
 
     /// A source answered: these are all its servers; of those in `unread` it spoke, but not so that it could be understood.
-    pub fn answered(
+    pub(crate) fn answered(
         &mut self,
         source: &SourceId,
         servers: BTreeMap<ServerId, D>,
@@ -96,27 +96,27 @@ impl<D: Clone + PartialEq> Membership<D> {
     }
 
     /// The servers that stand by a source's word.
-    pub fn standing(&self, source: &SourceId) -> impl Iterator<Item = &ServerId> {
+    pub(crate) fn standing(&self, source: &SourceId) -> impl Iterator<Item = &ServerId> {
         let of = self.sources.iter().filter(move |(id, _)| id == source);
         of.flat_map(|(_, view)| view.standing().map(|(server, _)| server))
     }
 
     /// A source failed to answer: it changes nothing, and an answer without servers is no longer the last one.
-    pub fn failed(&mut self, source: &SourceId) {
+    pub(crate) fn failed(&mut self, source: &SourceId) {
         if let Some(view) = self.view(source) {
             view.failed();
         }
     }
 
     /// The host took a server away that a source found.
-    pub fn dismiss(&mut self, server: ServerId) {
+    pub(crate) fn dismiss(&mut self, server: ServerId) {
         if self.claims(&server).next().is_some() {
             self.dismissed.insert(server);
         }
     }
 
     /// The servers for which there may be something to do: time passed, or answers came. Each is told once.
-    pub fn touched(&mut self, now: Instant) -> BTreeSet<ServerId> {
+    pub(crate) fn touched(&mut self, now: Instant) -> BTreeSet<ServerId> {
         let touched: BTreeSet<ServerId> =
             self.sources.iter_mut().flat_map(|(_, view)| view.touched(now)).collect();
         for server in &touched {
@@ -128,12 +128,12 @@ impl<D: Clone + PartialEq> Membership<D> {
     }
 
     /// When time alone may change something.
-    pub fn next_time(&self) -> Option<Instant> {
+    pub(crate) fn next_time(&self) -> Option<Instant> {
         self.sources.iter().filter_map(|(_, view)| view.next_time()).min()
     }
 
     /// What has to happen to a server, of which `present` plays.
-    pub fn step<'a>(&'a self, server: &ServerId, present: &Present<'_, D>) -> Step<'a, D> {
+    pub(crate) fn step<'a>(&'a self, server: &ServerId, present: &Present<'_, D>) -> Step<'a, D> {
         let wanted = match self.dismissed.contains(server) {
             true => None,
             false => self.claims(server).next(),
@@ -154,7 +154,7 @@ impl<D: Clone + PartialEq> Membership<D> {
     }
 
     /// The conflicts over a server that were not told yet, now that it belongs to `holder`.
-    pub fn conflicts(&mut self, server: &ServerId, holder: Option<&Origin>) -> Vec<Conflict> {
+    pub(crate) fn conflicts(&mut self, server: &ServerId, holder: Option<&Origin>) -> Vec<Conflict> {
         let refused: BTreeMap<(ServerId, SourceId), Origin> = match holder {
             Some(holder) => self
                 .claims(server)
@@ -176,7 +176,7 @@ impl<D: Clone + PartialEq> Membership<D> {
     }
 
     /// How many servers a source is believed to have.
-    pub fn known(&self, source: &SourceId) -> usize {
+    pub(crate) fn known(&self, source: &SourceId) -> usize {
         self.sources.iter().find(|(id, _)| id == source).map_or(0, |(_, view)| view.standing().count())
     }
 

@@ -24,7 +24,7 @@ const GONE_MAX: usize = 10_000;
 
 /// Whether an answer was believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Believed {
+pub(crate) enum Believed {
     /// It was, and each server's rules apply.
     Yes,
     /// It names no server, and some were known: it has to be repeated.
@@ -62,7 +62,7 @@ struct Pending<D> {
 
 /// What one source says, and what stands of it.
 #[derive(Debug)]
-pub struct SourceView<D> {
+pub(super) struct SourceView<D> {
     rules: DiscoverySettings,
     grace: Duration,
     servers: BTreeMap<ServerId, Known<D>>,
@@ -73,13 +73,13 @@ pub struct SourceView<D> {
 
 impl<D: Clone + PartialEq> SourceView<D> {
     /// Nothing was said yet. The grace for missing servers is `advised` unless the rules say another.
-    pub fn new(rules: DiscoverySettings, advised: Duration) -> Self {
+    pub(super) fn new(rules: DiscoverySettings, advised: Duration) -> Self {
         let grace = rules.removal_grace.unwrap_or(advised);
         Self { rules, grace, servers: BTreeMap::new(), doubt: None, touched: BTreeSet::new() }
     }
 
     /// Takes an answer.
-    pub fn answered(
+    pub(super) fn answered(
         &mut self,
         servers: BTreeMap<ServerId, D>,
         unread: &BTreeSet<ServerId>,
@@ -115,7 +115,7 @@ impl<D: Clone + PartialEq> SourceView<D> {
     }
 
     /// The source failed: answers without servers no longer stand in a row.
-    pub fn failed(&mut self) {
+    pub(super) fn failed(&mut self) {
         self.doubt = None;
     }
 
@@ -166,23 +166,23 @@ impl<D: Clone + PartialEq> SourceView<D> {
     }
 
     /// The servers for which something else stands than when it was last asked.
-    pub fn touched(&mut self, now: Instant) -> BTreeSet<ServerId> {
+    pub(super) fn touched(&mut self, now: Instant) -> BTreeSet<ServerId> {
         self.pass(now);
         std::mem::take(&mut self.touched)
     }
 
     /// When time alone changes what stands.
-    pub fn next_time(&self) -> Option<Instant> {
+    pub(super) fn next_time(&self) -> Option<Instant> {
         self.servers.values().filter_map(|known| Some(known.pending.as_ref()?.due)).min()
     }
 
     /// What stands of a server.
-    pub fn stands(&self, server: &ServerId) -> Option<&D> {
+    pub(super) fn stands(&self, server: &ServerId) -> Option<&D> {
         self.servers.get(server)?.stands.as_ref()
     }
 
     /// All that stands.
-    pub fn standing(&self) -> impl Iterator<Item = (&ServerId, &D)> {
+    pub(super) fn standing(&self) -> impl Iterator<Item = (&ServerId, &D)> {
         self.servers.iter().filter_map(|(server, known)| Some((server, known.stands.as_ref()?)))
     }
 }

@@ -10,7 +10,7 @@ const PINNED: [&str; 5] = ["annotations", "description", "inputSchema", "name", 
 /// The text that stands for a definition: the canonical one of what a pin is about, where members without a value are as those
 /// that are not there. What readers may understand differently (a key that stands twice) has no canonical text: it stands for
 /// itself, letter by letter.
-pub fn canonical_definition(definition: &RawJson) -> String {
+pub(super) fn canonical_definition(definition: &RawJson) -> String {
     let as_written = || definition.as_str().to_owned();
     let Ok(whole) = canonical(definition) else { return as_written() };
     let Ok(found) = members(&whole, PINNED) else { return as_written() };

@@ -92,14 +92,14 @@ impl Pins {
 
 /// Pins, and what follows where a tool is not what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pinning {
+pub(crate) struct Pinning {
     pub pins: Pins,
     pub on_change: OnChange,
 }
 
 /// Where the tools of a server differ from their pins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Differences {
+pub(crate) struct Differences {
     /// Tools whose definition is another one: their names, the pin and what it would be now.
     pub broken: BTreeMap<String, (Pin, Pin)>,
     /// Tools that have no pin.
@@ -111,7 +111,7 @@ pub struct Differences {
 impl Differences {
     /// Those that `former` did not have.
     #[must_use]
-    pub fn beyond(&self, former: &Self) -> Self {
+    pub(crate) fn beyond(&self, former: &Self) -> Self {
         let broken = self.broken.iter().filter(|(tool, pins)| former.broken.get(*tool) != Some(pins));
         Self {
             broken: broken.map(|(tool, pins)| (tool.clone(), *pins)).collect(),
@@ -123,7 +123,7 @@ impl Differences {
 
 impl Pinning {
     /// Compares what a server offers with its pins. A server that has none differs in nothing.
-    pub fn check<'a>(
+    pub(crate) fn check<'a>(
         &self,
         server: &ServerId,
         tools: impl Iterator<Item = (&'a str, &'a RawJson)>,
@@ -149,7 +149,7 @@ impl Pinning {
     }
 
     /// Whether tools whose pin is broken leave the catalogue.
-    pub fn blocks(&self) -> bool {
+    pub(crate) fn blocks(&self) -> bool {
         match self.on_change {
             OnChange::Block => true,
             OnChange::Warn | OnChange::Allow => false,

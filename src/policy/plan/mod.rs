@@ -19,7 +19,7 @@ use self::references::{Reference, Template};
 use crate::call::{Call, Reply};
 use crate::error::CallError;
 
-pub use progress::Progress;
+pub(crate) use progress::Progress;
 
 crate::error::debug_as_display!(PlanError);
 

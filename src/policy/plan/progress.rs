@@ -23,7 +23,7 @@ struct Step {
 }
 
 /// A plan under way.
-pub struct Progress {
+pub(crate) struct Progress {
     steps: Vec<Step>,
     ready: VecDeque<usize>,
     /// The most bytes of a step's arguments.
@@ -35,7 +35,7 @@ impl Progress {
     ///
     /// # Errors
     /// [`PlanError`] if the plan is none.
-    pub fn of(plan: Plan, bytes_max: usize) -> Result<Self, PlanError> {
+    pub(crate) fn of(plan: Plan, bytes_max: usize) -> Result<Self, PlanError> {
         let checked = plan.check()?;
         let dependents = dependents(&checked);
         let mut readers = vec![0; checked.len()];
@@ -56,7 +56,7 @@ impl Progress {
     }
 
     /// The next step that can be made, with its call; none while all others wait for steps that are open.
-    pub fn next(&mut self) -> Option<(usize, Call)> {
+    pub(crate) fn next(&mut self) -> Option<(usize, Call)> {
         loop {
             let place = self.ready.pop_front()?;
             match self.filled(place) {
@@ -95,7 +95,7 @@ impl Progress {
     }
 
     /// A step that was made has its answer.
-    pub fn settle(&mut self, place: usize, answer: Result<Reply, CallError>) {
+    pub(crate) fn settle(&mut self, place: usize, answer: Result<Reply, CallError>) {
         let outcome = match answer {
             Ok(reply) if reply.is_error() => StepOutcome::ToolFailed(reply),
             Ok(reply) => {
@@ -143,7 +143,7 @@ impl Progress {
 
     /// How every step ended, when none is open and none is ready. A step without an end would be a fault of ours; it shows as
     /// skipped because of itself.
-    pub fn finish(self) -> PlanOutcome {
+    pub(crate) fn finish(self) -> PlanOutcome {
         let steps = self.steps.into_iter().map(|step| {
             let name = step.checked.name;
             let outcome = step.outcome.unwrap_or_else(|| StepOutcome::Skipped { because_of: name.clone() });

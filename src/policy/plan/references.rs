@@ -23,7 +23,7 @@ const DEPTH_MAX: usize = 127;
 
 /// A value of an earlier result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reference<'a> {
+pub(super) struct Reference<'a> {
     /// The step.
     pub from: &'a str,
     /// A JSON Pointer into its result.
@@ -32,7 +32,7 @@ pub struct Reference<'a> {
 
 /// Why a step's arguments could not be filled in.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Unfilled {
+pub(super) enum Unfilled {
     /// There is no such value.
     Missing {
         /// The step whose result it is.
@@ -46,7 +46,7 @@ pub enum Unfilled {
 
 /// Arguments with references. All else is kept as it is written: a number may have more digits than any type here holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Template {
+pub(super) enum Template {
     /// A value of an earlier result stands here.
     Reference {
         /// The step.
@@ -169,7 +169,7 @@ impl Template {
 ///
 /// # Errors
 /// What is wrong with them.
-pub fn template(call: &Call) -> Result<Option<Template>, String> {
+pub(super) fn template(call: &Call) -> Result<Option<Template>, String> {
     let Some(args) = call.args.as_ref().map_err(String::clone)? else { return Ok(None) };
     let text = args.as_str();
     // A key may be written with escapes.
@@ -183,7 +183,7 @@ pub fn template(call: &Call) -> Result<Option<Template>, String> {
 }
 
 /// The references in a template.
-pub fn of(template: &Template) -> Vec<Reference<'_>> {
+pub(super) fn of(template: &Template) -> Vec<Reference<'_>> {
     fn gather<'a>(template: &'a Template, found: &mut Vec<Reference<'a>>) {
         match template {
             Template::Reference { from, pointer } => found.push(Reference { from, pointer }),
@@ -224,7 +224,7 @@ fn at<'j>(json: &'j str, pointer: &str) -> Option<&'j str> {
 ///
 /// # Errors
 /// A value that is not there, or arguments that grow too large.
-pub fn fill<'a>(
+pub(super) fn fill<'a>(
     template: &Template,
     result: &impl Fn(&str) -> Option<&'a RawJson>,
     bytes_max: usize,

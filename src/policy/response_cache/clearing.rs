@@ -26,11 +26,11 @@ const GROUP_NAMES_MAX: usize = 1_000;
 
 /// The number of a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Moment(u64);
+pub(super) struct Moment(u64);
 
 /// What is cleared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sweep {
+pub(crate) enum Sweep {
     Everything,
     Kind(CachedKind),
     Group(GroupId),
@@ -61,7 +61,7 @@ impl fmt::Display for Sweep {
 
 /// The clearings so far.
 #[derive(Debug, Default)]
-pub struct Clearings {
+pub(super) struct Clearings {
     now: Moment,
     everything: Moment,
     kinds: HashMap<CachedKind, Moment>,
@@ -111,13 +111,13 @@ impl InGroup {
 
 impl Clearings {
     /// A new moment, after all others.
-    pub fn next(&mut self) -> Moment {
+    pub(super) fn next(&mut self) -> Moment {
         self.now.0 += 1;
         self.now
     }
 
     /// Notes a clearing. It costs the same whatever was noted before.
-    pub fn note(&mut self, sweep: &Sweep) {
+    pub(super) fn note(&mut self, sweep: &Sweep) {
         let at = self.next();
         match sweep {
             Sweep::Everything => *self = Self { now: at, everything: at, ..Self::default() },
@@ -174,7 +174,7 @@ impl Clearings {
     }
 
     /// Whether an answer still counts whose request began then.
-    pub fn spare(&self, question: &Question, terms: &Terms, begun: Moment) -> bool {
+    pub(super) fn spare(&self, question: &Question, terms: &Terms, begun: Moment) -> bool {
         let Question { kind, group, name, .. } = question;
         let tool = match kind {
             CachedKind::Tool => self.tools.get(&**name),

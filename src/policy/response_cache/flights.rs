@@ -13,7 +13,7 @@ use crate::call::Priority;
 
 /// One request under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FlightId(u64);
+pub(crate) struct FlightId(u64);
 
 /// A call that waits.
 struct Follower<P> {
@@ -22,7 +22,7 @@ struct Follower<P> {
 }
 
 /// What is known of a request under way.
-pub struct Flight<P> {
+pub(super) struct Flight<P> {
     pub place: Place,
     pub terms: Terms,
     /// When it began.
@@ -35,13 +35,13 @@ pub struct Flight<P> {
 
 impl<P> Flight<P> {
     /// Those who wait for its answer.
-    pub fn into_followers(self) -> impl Iterator<Item = P> {
+    pub(super) fn into_followers(self) -> impl Iterator<Item = P> {
         self.followers.into_iter().map(|follower| follower.port)
     }
 }
 
 /// All requests under way.
-pub struct Flights<P> {
+pub(super) struct Flights<P> {
     flights: HashMap<FlightId, Flight<P>>,
     /// The flight that can be joined, by the place of what it fetches.
     joinable: HashMap<Place, FlightId>,
@@ -53,12 +53,18 @@ pub struct Flights<P> {
 
 impl<P: Port> Flights<P> {
     /// None yet. So many calls may wait, all together.
-    pub fn new(followers_max: usize) -> Self {
+    pub(super) fn new(followers_max: usize) -> Self {
         Self { flights: HashMap::new(), joinable: HashMap::new(), followers: 0, followers_max, begun: 0 }
     }
 
     /// Begins a flight, which takes the place of another one.
-    pub fn begin(&mut self, place: Place, terms: Terms, begun: Moment, priority: Priority) -> FlightId {
+    pub(super) fn begin(
+        &mut self,
+        place: Place,
+        terms: Terms,
+        begun: Moment,
+        priority: Priority,
+    ) -> FlightId {
         self.begun += 1;
         let id = FlightId(self.begun);
         self.joinable.insert(place.clone(), id);
@@ -67,7 +73,7 @@ impl<P: Port> Flights<P> {
     }
 
     /// The flight that a call may join: a less urgent one might wait long for its turn.
-    pub fn joinable(&self, place: &Place, priority: Priority) -> Option<(FlightId, &Flight<P>)> {
+    pub(super) fn joinable(&self, place: &Place, priority: Priority) -> Option<(FlightId, &Flight<P>)> {
         let id = self.joinable.get(place)?;
         self.flights.get(id).filter(|flight| flight.priority <= priority).map(|flight| (*id, flight))
     }
@@ -76,7 +82,7 @@ impl<P: Port> Flights<P> {
     ///
     /// # Errors
     /// Its port, if too many wait, or there is no such flight.
-    pub fn join(&mut self, id: FlightId, port: P, priority: Priority) -> Result<(), P> {
+    pub(super) fn join(&mut self, id: FlightId, port: P, priority: Priority) -> Result<(), P> {
         let Some(flight) = self.flights.get_mut(&id) else { return Err(port) };
         if flight.followers.len() == flight.followers.capacity() {
             // Before it grows: those who left make room.
@@ -93,7 +99,7 @@ impl<P: Port> Flights<P> {
     }
 
     /// A flight has its answer.
-    pub fn land(&mut self, id: FlightId) -> Option<Flight<P>> {
+    pub(super) fn land(&mut self, id: FlightId) -> Option<Flight<P>> {
         let flight = self.flights.remove(&id)?;
         self.followers -= flight.followers.len();
         if self.joinable.get(&flight.place) == Some(&id) {
@@ -103,7 +109,7 @@ impl<P: Port> Flights<P> {
     }
 
     /// Who leads has left: the most urgent of those who wait leads from `now` on, if one does. Without one the flight is over.
-    pub fn promote(&mut self, id: FlightId, now: Moment) -> Option<P> {
+    pub(super) fn promote(&mut self, id: FlightId, now: Moment) -> Option<P> {
         let flight = self.flights.get_mut(&id)?;
         let before = flight.followers.len();
         flight.followers.retain(|follower| !follower.port.is_closed());
@@ -122,7 +128,7 @@ impl<P: Port> Flights<P> {
 
     /// Requests under way.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.flights.len()
     }
 }

@@ -36,7 +36,7 @@ impl fmt::Display for CachedKind {
 
 /// What is asked, of whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Question {
+pub(crate) struct Question {
     pub kind: CachedKind,
     /// Servers of one group answer alike.
     pub group: GroupId,
@@ -49,7 +49,7 @@ pub struct Question {
 
 /// Who shares the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Whose {
+pub(crate) enum Whose {
     /// Everyone.
     Everyone,
     /// Calls with this affinity key.
@@ -60,19 +60,19 @@ pub enum Whose {
 
 /// Where an answer is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
+pub(crate) struct Place {
     pub question: Arc<Question>,
     pub whose: Whose,
 }
 
 impl Place {
     /// The place of the same answer where everyone shares it.
-    pub fn of_everyone(&self) -> Self {
+    pub(crate) fn of_everyone(&self) -> Self {
         Self { question: self.question.clone(), whose: Whose::Everyone }
     }
 
     /// How many bytes it takes to keep `result` here.
-    pub fn bytes_with(&self, result: &RawJson) -> usize {
+    pub(crate) fn bytes_with(&self, result: &RawJson) -> usize {
         let Question { kind: _, group: _, name, selector, arguments } = &*self.question;
         let whose = match &self.whose {
             Whose::Everyone | Whose::Identity(None) => 0,
@@ -85,7 +85,7 @@ impl Place {
 
 /// An answer that can be given to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub(crate) struct Kept {
     pub server: ServerId,
     pub group: GroupId,
     /// The tool's name on the server.

@@ -24,11 +24,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use clearing::Sweep;
-pub use flights::FlightId;
-pub use key::{CachedKind, Kept, Place, Question, Whose};
-pub use rules::{Rules, Terms, UnknownRule};
-pub use verdict::{Verdict, excuses, is_own, judge};
+pub(crate) use clearing::Sweep;
+pub(crate) use flights::FlightId;
+pub use key::CachedKind;
+pub(crate) use key::{Kept, Place, Question, Whose};
+pub(crate) use rules::{Rules, Terms, UnknownRule};
+pub(crate) use verdict::{Verdict, excuses, is_own, judge};
 
 use crate::call::Priority;
 use crate::config::CacheSettings;
@@ -43,7 +44,7 @@ use store::{Age, Entry, Store};
 
 /// How often entries are looked through for those whose time is over. They are given to nobody before that; it only frees
 /// their memory.
-pub const SWEEP_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How often changes that are told have entries looked through for them at once. It costs a look at each, and those who tell
 /// are others. What is cleared is given to nobody before that either.
@@ -51,7 +52,7 @@ const DROPS: Rate = Rate::per_second(1, 16);
 
 /// Entries that were dropped since something was cleared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dropped {
+pub(crate) struct Dropped {
     /// What was cleared, in words.
     pub what: String,
     pub entries: usize,
@@ -83,14 +84,14 @@ impl Undropped {
 }
 
 /// Where the word for a call goes.
-pub trait Port {
+pub(crate) trait Port {
     /// Whether nobody waits for it any more.
     fn is_closed(&self) -> bool;
 }
 
 /// Whether a kept answer will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Demand {
+pub(crate) enum Demand {
     /// It will.
     #[default]
     Usual,
@@ -100,7 +101,7 @@ pub enum Demand {
 
 /// What a call wants.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     pub place: Place,
     pub terms: Terms,
     pub priority: Priority,
@@ -109,7 +110,7 @@ pub struct Wanted {
 
 /// What becomes of a call that asks.
 #[derive(Debug)]
-pub enum Asked<P> {
+pub(crate) enum Asked<P> {
     /// It has its answer.
     Hit(P, Kept),
     /// It has its answer, which is stale: one request is to be made in the background.
@@ -124,7 +125,7 @@ pub enum Asked<P> {
 
 /// What a flight brought.
 #[derive(Debug)]
-pub enum Fetched {
+pub(crate) enum Fetched {
     /// An answer, and what may be done with it.
     Answer(Kept, Verdict),
     /// An error that concerns all who asked the same.
@@ -133,7 +134,7 @@ pub enum Fetched {
 
 /// What those who followed a flight are given.
 #[derive(Debug, Clone)]
-pub enum Shared {
+pub(crate) enum Shared {
     /// The answer.
     Answer(Kept),
     /// Its error.
@@ -143,7 +144,7 @@ pub enum Shared {
 }
 
 /// The response cache's state and judgement.
-pub struct ResponseCache<P> {
+pub(crate) struct ResponseCache<P> {
     store: Store,
     flights: Flights<P>,
     clearings: Clearings,
@@ -158,7 +159,7 @@ pub struct ResponseCache<P> {
 
 impl<P: Port> ResponseCache<P> {
     /// Nothing kept and nobody waiting. At most `followers_max` calls wait for requests of others.
-    pub fn new(settings: &CacheSettings, followers_max: usize, now: Instant) -> Self {
+    pub(crate) fn new(settings: &CacheSettings, followers_max: usize, now: Instant) -> Self {
         Self {
             store: Store::new(settings.entries_max, settings.bytes_max),
             flights: Flights::new(followers_max),
@@ -172,7 +173,7 @@ impl<P: Port> ResponseCache<P> {
     }
 
     /// A call asks.
-    pub fn ask(&mut self, wanted: Wanted, port: P, now: Instant) -> Asked<P> {
+    pub(crate) fn ask(&mut self, wanted: Wanted, port: P, now: Instant) -> Asked<P> {
         let Wanted { place, terms, priority, demand } = wanted;
         let mut stale = None;
         match demand {
@@ -232,7 +233,7 @@ impl<P: Port> ResponseCache<P> {
 
     /// A flight has its answer: who followed it is given that. An answer is kept if nothing was cleared since its request
     /// began.
-    pub fn finished(&mut self, id: FlightId, fetched: Fetched, now: Instant) -> (Vec<P>, Shared) {
+    pub(crate) fn finished(&mut self, id: FlightId, fetched: Fetched, now: Instant) -> (Vec<P>, Shared) {
         let Some(flight) = self.flights.land(id) else { return (Vec::new(), Shared::Nothing) };
         let (place, terms, begun) = (flight.place.clone(), flight.terms, flight.begun);
         let followers: Vec<P> = flight.into_followers().collect();
@@ -268,13 +269,19 @@ impl<P: Port> ResponseCache<P> {
     }
 
     /// Who led a flight has left. The next of those who wait is to lead it, if one does.
-    pub fn abandoned(&mut self, id: FlightId) -> Option<P> {
+    pub(crate) fn abandoned(&mut self, id: FlightId) -> Option<P> {
         let now = self.clearings.next();
         self.flights.promote(id, now)
     }
 
     /// A stale answer for a call that would end in this error, where there is one that may be used so.
-    pub fn excused(&mut self, place: &Place, terms: &Terms, error: &CallError, now: Instant) -> Option<Kept> {
+    pub(crate) fn excused(
+        &mut self,
+        place: &Place,
+        terms: &Terms,
+        error: &CallError,
+        now: Instant,
+    ) -> Option<Kept> {
         let kept = self.excuse(place, terms, error, now)?;
         self.counted.stale_served += 1;
         Some(kept)
@@ -287,13 +294,13 @@ impl<P: Port> ResponseCache<P> {
     }
 
     /// Clears: what is kept is given to nobody any more, and what is under way is not kept.
-    pub fn clear(&mut self, sweep: &Sweep) {
+    pub(crate) fn clear(&mut self, sweep: &Sweep) {
         self.counted.invalidations += 1;
         self.clearings.note(sweep);
     }
 
     /// The same, and drops what is cleared at once. Says how many entries that were.
-    pub fn clear_out(&mut self, sweep: &Sweep, now: Instant) -> usize {
+    pub(crate) fn clear_out(&mut self, sweep: &Sweep, now: Instant) -> usize {
         self.store.sweep(&self.clearings, now);
         self.clear(sweep);
         self.store.sweep(&self.clearings, now)
@@ -301,7 +308,7 @@ impl<P: Port> ResponseCache<P> {
 
     /// Others tell of changes, as often as they like: clears, and drops what is cleared now or, where that was done often,
     /// with the next [`tick`](Self::tick).
-    pub fn changed(&mut self, sweeps: Vec<Sweep>, now: Instant) -> Option<Dropped> {
+    pub(crate) fn changed(&mut self, sweeps: Vec<Sweep>, now: Instant) -> Option<Dropped> {
         let at_once = self.drop_at.is_none() && !sweeps.is_empty() && self.drops.take(now);
         if at_once {
             // What was cleared before is none of these changes'.
@@ -328,12 +335,12 @@ impl<P: Port> ResponseCache<P> {
     }
 
     /// When [`tick`](Self::tick) next has something to do.
-    pub fn next_time(&self) -> Option<Instant> {
+    pub(crate) fn next_time(&self) -> Option<Instant> {
         [self.sweep_at, self.drop_at].into_iter().flatten().min()
     }
 
     /// Drops what is given to nobody any more, when it is time.
-    pub fn tick(&mut self, now: Instant) -> Option<Dropped> {
+    pub(crate) fn tick(&mut self, now: Instant) -> Option<Dropped> {
         let dropped = if self.drop_at.is_some_and(|at| at <= now) { self.drop_cleared(now) } else { None };
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.store.sweep(&self.clearings, now);
@@ -343,7 +350,7 @@ impl<P: Port> ResponseCache<P> {
     }
 
     /// The figures of this moment.
-    pub fn stats(&self) -> CacheStats {
+    pub(crate) fn stats(&self) -> CacheStats {
         CacheStats {
             evictions: self.store.evictions(),
             entries: self.store.len(),

@@ -13,7 +13,7 @@ use crate::policy::catalogue::{Catalogue, Effect, Tool};
 
 /// How long an answer is kept, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lifetime {
+pub(crate) struct Lifetime {
     /// It is fresh for so long.
     pub ttl: Duration,
     /// For so long after that it is given out while it is fetched anew.
@@ -24,7 +24,7 @@ pub struct Lifetime {
 
 /// By whose word an answer is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Terms {
+pub(crate) enum Terms {
     /// The operator's rule for its tool.
     Ruled(Lifetime),
     /// The hint of a trusted server.
@@ -35,7 +35,7 @@ pub enum Terms {
 
 impl Terms {
     /// By whose word answers of a kind are kept: those of tools by a rule or a hint, if there is one; others say it themselves.
-    pub fn of(kind: CachedKind, reading: Option<Reading>) -> Option<Self> {
+    pub(crate) fn of(kind: CachedKind, reading: Option<Reading>) -> Option<Self> {
         match kind {
             CachedKind::Tool => reading.map(|reading| reading.terms),
             CachedKind::Resource | CachedKind::Prompt => Some(Self::Declared),
@@ -45,14 +45,14 @@ impl Terms {
 
 /// A tool whose results are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reading {
+pub(crate) struct Reading {
     pub terms: Terms,
     pub scope: CacheScope,
 }
 
 /// A rule for a tool that no server offers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnknownRule {
+pub(crate) struct UnknownRule {
     /// The tool as the rule names it.
     pub tool: String,
     /// Names that look alike, best first.
@@ -64,7 +64,7 @@ type OfName<T> = Vec<(Option<GroupId>, T)>;
 
 /// The cache settings of tools.
 #[derive(Debug, Default)]
-pub struct Rules {
+pub(crate) struct Rules {
     readers: HashMap<String, OfName<Reading>>,
     writers: HashMap<String, OfName<Sweep>>,
     hinted: Option<Reading>,
@@ -83,7 +83,7 @@ fn lifetime(rule: &CacheRule) -> Lifetime {
 
 impl Rules {
     /// The rules of settings that were checked.
-    pub fn new(settings: &CacheSettings) -> Self {
+    pub(crate) fn new(settings: &CacheSettings) -> Self {
         let mut rules = Self::default();
         for (name, rule) in &settings.tools {
             // Names were checked; one that is none can match no tool.
@@ -109,12 +109,12 @@ impl Rules {
     }
 
     /// Whether no tool's results are kept.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.readers.is_empty() && self.hinted.is_none()
     }
 
     /// Whether, and how, the results of a tool are kept. A rule for its group goes before one for all, and both before hints.
-    pub fn reading(&self, tool: &Tool, effect: Effect) -> Option<Reading> {
+    pub(crate) fn reading(&self, tool: &Tool, effect: Effect) -> Option<Reading> {
         let readings = self.readers.get(&*tool.name).map(Vec::as_slice).unwrap_or_default();
         let of = |wanted: Option<&GroupId>| {
             readings.iter().find(|(group, _)| group.as_ref() == wanted).map(|(_, reading)| *reading)
@@ -124,7 +124,7 @@ impl Rules {
     }
 
     /// What a call of a tool clears.
-    pub fn sweeps(&self, tool: &Tool, effect: Effect) -> Vec<Sweep> {
+    pub(crate) fn sweeps(&self, tool: &Tool, effect: Effect) -> Vec<Sweep> {
         if self.reading(tool, effect).is_some() {
             return Vec::new();
         }
@@ -136,7 +136,7 @@ impl Rules {
     }
 
     /// What a call clears of which only the name is known, and the group, if the call named it.
-    pub fn sweeps_of_name(&self, tool: &str, group: Option<&GroupId>) -> Vec<Sweep> {
+    pub(crate) fn sweeps_of_name(&self, tool: &str, group: Option<&GroupId>) -> Vec<Sweep> {
         let writers = self.writers.get(tool).map(Vec::as_slice).unwrap_or_default();
         let meant = writers.iter().filter(|(of, _)| {
             let (Some(of), Some(group)) = (of, group) else { return true };
@@ -146,12 +146,12 @@ impl Rules {
     }
 
     /// Every tool that a rule names, as it names it.
-    pub fn named(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn named(&self) -> impl Iterator<Item = String> {
         self.named.iter().map(ToolName::to_string)
     }
 
     /// The rules for tools that nobody offers.
-    pub fn unknown(&self, catalogue: &Catalogue) -> Vec<UnknownRule> {
+    pub(crate) fn unknown(&self, catalogue: &Catalogue) -> Vec<UnknownRule> {
         let unknown = self.named.iter().filter_map(|name| {
             let group = name.group.as_ref().map(GroupId::as_str);
             // By their own names, as rules are applied.

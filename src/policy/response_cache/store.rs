@@ -19,7 +19,7 @@ use super::rules::{Lifetime, Terms};
 const AGE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A kept answer.
-pub struct Entry {
+pub(super) struct Entry {
     pub kept: Kept,
     pub terms: Terms,
     /// When its request began.
@@ -32,7 +32,7 @@ pub struct Entry {
 
 impl Entry {
     /// An answer that came now.
-    pub fn new(
+    pub(super) fn new(
         kept: Kept,
         terms: Terms,
         begun: Moment,
@@ -53,7 +53,7 @@ impl Entry {
     }
 
     /// How old it is, in terms of what it may be used for.
-    pub fn age(&self, now: Instant) -> Age {
+    pub(super) fn age(&self, now: Instant) -> Age {
         if now < self.fresh_until {
             Age::Fresh
         } else if now < self.revalidate_until {
@@ -66,7 +66,7 @@ impl Entry {
     }
 
     /// Whether it may be given out where no server can answer.
-    pub fn is_excused(&self, now: Instant) -> bool {
+    pub(super) fn is_excused(&self, now: Instant) -> bool {
         now < self.fresh_until.max(self.excused_until)
     }
 }
@@ -77,7 +77,7 @@ fn later(at: Instant, by: Duration) -> Instant {
 
 /// What an entry may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Age {
+pub(super) enum Age {
     /// For every call.
     Fresh,
     /// For every call, while it is fetched anew.
@@ -102,7 +102,7 @@ impl Weighter<Place, Entry> for Weight {
 }
 
 /// The kept answers. Arguments are text that others choose, hence a hasher with a random key.
-pub struct Store {
+pub(super) struct Store {
     cache: Cache<Place, Entry, Weight, RandomState, DefaultLifecycle<Place, Entry>>,
     bytes_max: usize,
     evictions: u64,
@@ -110,7 +110,7 @@ pub struct Store {
 
 impl Store {
     /// Nothing. At most so many entries, and so many bytes.
-    pub fn new(entries_max: usize, bytes_max: usize) -> Self {
+    pub(super) fn new(entries_max: usize, bytes_max: usize) -> Self {
         let bytes_min = (bytes_max as u64).div_ceil(entries_max.max(1) as u64);
         let options = OptionsBuilder::new()
             .estimated_items_capacity(entries_max)
@@ -123,13 +123,13 @@ impl Store {
     }
 
     /// What is kept there, if it still counts. Being asked for is a use.
-    pub fn get(&self, place: &Place, clearings: &Clearings) -> Option<&Entry> {
+    pub(super) fn get(&self, place: &Place, clearings: &Clearings) -> Option<&Entry> {
         self.cache.get(place).filter(|entry| clearings.spare(&place.question, &entry.terms, entry.begun))
     }
 
     /// Keeps an answer, unless one is there whose request began later, or it is larger than all entries may be together.
     /// Whether it is kept.
-    pub fn keep(&mut self, place: Place, entry: Entry) -> bool {
+    pub(super) fn keep(&mut self, place: Place, entry: Entry) -> bool {
         let former = self.cache.peek(&place);
         if entry.bytes > self.bytes_max || former.is_some_and(|former| former.begun > entry.begun) {
             return false;
@@ -141,7 +141,7 @@ impl Store {
     }
 
     /// Drops what no longer counts. Says how much of it was cleared, and not merely old.
-    pub fn sweep(&mut self, clearings: &Clearings, now: Instant) -> usize {
+    pub(super) fn sweep(&mut self, clearings: &Clearings, now: Instant) -> usize {
         let cleared = Cell::new(0);
         self.cache.retain(|place, entry| {
             if entry.age(now) == Age::Over {
@@ -154,17 +154,17 @@ impl Store {
         cleared.get()
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.cache.len()
     }
 
     /// The bytes of all entries.
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.cache.iter().map(|(_, entry)| entry.bytes).sum()
     }
 
     /// Entries that had to go for want of room, ever.
-    pub fn evictions(&self) -> u64 {
+    pub(super) fn evictions(&self) -> u64 {
         self.evictions
     }
 }

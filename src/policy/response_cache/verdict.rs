@@ -15,7 +15,7 @@ const DECLARED_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What may be done with a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It is kept, and given to all who ask the same meanwhile.
     Keep(Lifetime),
     /// It is kept for everyone, though those who asked are told apart.
@@ -41,7 +41,7 @@ struct Said<'a> {
 }
 
 /// Judges a result. One that is no object (of the tool-execute dialect: null, false, 0 and "" among them) is as good as any.
-pub fn judge(terms: &Terms, result: &RawJson) -> Verdict {
+pub(crate) fn judge(terms: &Terms, result: &RawJson) -> Verdict {
     let said: Said<'_> = if result.is_object() {
         match result.parse_borrowed() {
             Ok(said) => said,
@@ -78,7 +78,7 @@ pub fn judge(terms: &Terms, result: &RawJson) -> Verdict {
 /// Whether an error is about the call that met it and not about what it asked: who asked the same may fare better. Where and when a
 /// call may go hangs on what is in no key of the cache: the server that it is bound to, its deadline, its priority, its metadata,
 /// and whether it may be repeated.
-pub fn is_own(kind: &CallErrorKind) -> bool {
+pub(crate) fn is_own(kind: &CallErrorKind) -> bool {
     match kind {
         CallErrorKind::InvalidArguments { .. }
         | CallErrorKind::InvalidOptions { .. }
@@ -111,7 +111,7 @@ pub fn is_own(kind: &CallErrorKind) -> bool {
 
 /// Whether no server could answer, so that a stale result is better than none. Not where a server answered, unless
 /// that it failed itself: what it refuses must not be read from the cache.
-pub fn excuses(kind: &CallErrorKind) -> bool {
+pub(crate) fn excuses(kind: &CallErrorKind) -> bool {
     match kind {
         CallErrorKind::Unavailable { .. }
         | CallErrorKind::Overloaded { .. }

@@ -26,7 +26,7 @@ const AWAITED_MAX: usize = 32;
 
 /// The end of one attempt, as the connection reports it.
 #[derive(Debug)]
-pub struct Completion {
+pub(crate) struct Completion {
     /// Which attempt.
     pub attempt: AttemptId,
     /// How it ended.
@@ -39,7 +39,7 @@ pub struct Completion {
 
 /// What became of the calls of a routing that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Abandoned {
+pub(crate) struct Abandoned {
     /// Calls that were answered with `Interrupted`.
     pub interrupted: usize,
     /// Calls that no server has seen, and that the next routing gets.
@@ -48,7 +48,7 @@ pub struct Abandoned {
 
 impl<P, S> Routing<P, S> {
     /// Attempts of a server ended.
-    pub fn completed(
+    pub(crate) fn completed(
         &mut self,
         server: &ServerId,
         incarnation: Incarnation,
@@ -128,7 +128,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// A server would not take a dispatch; nothing was sent, so the call is placed again at once.
-    pub fn refused(
+    pub(crate) fn refused(
         &mut self,
         server: &ServerId,
         incarnation: Incarnation,
@@ -294,7 +294,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// The caller left: the call is taken out, and the peer told.
-    pub fn cancel(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub(crate) fn cancel(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
         if let Some(call) = self.settle(id, CancelReason::CallerLeft, now, out) {
             let group = self.group_of(&call);
             *self.counters.outcomes.entry("cancelled").or_default() += 1;
@@ -304,7 +304,7 @@ impl<P, S> Routing<P, S> {
 
     /// Does what has become due: ends every call whose deadline has passed, and goes on with those that waited for their
     /// time.
-    pub fn tick(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub(crate) fn tick(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
         while let Some(id) = self.calls.expired(now) {
             self.expire(id, now, out);
         }
@@ -353,7 +353,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Ends every open call: the troupe shuts down. Returns how many there were.
-    pub fn end_all(&mut self, now: Instant, out: &mut impl Outlet<P, S>) -> usize {
+    pub(crate) fn end_all(&mut self, now: Instant, out: &mut impl Outlet<P, S>) -> usize {
         self.draining = true;
         let open = self.calls.idle_first();
         for id in &open {
@@ -366,7 +366,7 @@ impl<P, S> Routing<P, S> {
 
     /// This routing ends and another one takes its place: calls that no server has seen are handed back, the others are
     /// interrupted. Returns how many there were of either.
-    pub fn abandon(&mut self, now: Instant, out: &mut impl Outlet<P, S>) -> Abandoned {
+    pub(crate) fn abandon(&mut self, now: Instant, out: &mut impl Outlet<P, S>) -> Abandoned {
         self.draining = true;
         let mut abandoned = Abandoned::default();
         for id in self.calls.idle_first() {

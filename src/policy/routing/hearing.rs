@@ -12,7 +12,7 @@ use crate::protocol::notes::{LogNote, ProgressNote};
 
 /// What is wanted of a server beside its answer. What is not wanted is not asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hears {
+pub(crate) enum Hears {
     /// Nothing.
     Answer,
     /// Signs that it works on the call, whatever they say.
@@ -36,7 +36,7 @@ impl Hears {
 
 /// What a server tells of a call.
 #[derive(Debug)]
-pub enum Told {
+pub(crate) enum Told {
     /// How far it has come.
     Progress(ProgressNote),
     /// What it logs.
@@ -62,7 +62,7 @@ impl Told {
 
 /// Something that was heard of an attempt.
 #[derive(Debug)]
-pub struct News {
+pub(crate) struct News {
     /// Which attempt.
     pub attempt: AttemptId,
     /// What is told to the caller, if it listens.
@@ -73,7 +73,7 @@ pub struct News {
 
 impl<P, S> Routing<P, S> {
     /// Something was heard of attempts of a server. What is about one that is over is passed over.
-    pub fn heard(
+    pub(crate) fn heard(
         &mut self,
         server: &ServerId,
         incarnation: Incarnation,

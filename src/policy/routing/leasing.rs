@@ -17,7 +17,7 @@ use crate::policy::calls::Phase;
 
 /// What a server actor tells of a lease.
 #[derive(Debug)]
-pub enum LeaseNews {
+pub(crate) enum LeaseNews {
     /// The connection that was asked for is open. It ends where this is dropped, also in the mailbox of a router that has ended.
     Granted(Granted),
     /// The lease, or the server, has as much as it may have; nothing was sent.
@@ -111,7 +111,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// A server actor tells of a lease.
-    pub fn leasing(
+    pub(crate) fn leasing(
         &mut self,
         server: &ServerId,
         incarnation: Incarnation,

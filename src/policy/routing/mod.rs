@@ -47,18 +47,18 @@ use crate::policy::strategy::{Strategies, UnknownStrategy};
 use crate::stats::{Outcomes, QueuedStats, RouterStats};
 use crate::trace_context::InvalidTraceContext;
 
-pub use ending::{Abandoned, Completion};
-pub use hearing::{Hears, News, Told};
-pub use leasing::LeaseNews;
-pub use roster::Standing;
+pub(crate) use ending::{Abandoned, Completion};
+pub(crate) use hearing::{Hears, News, Told};
+pub(crate) use leasing::LeaseNews;
+pub(crate) use roster::Standing;
 use roster::{Kind, Rare, RouteCandidates, View};
 
 /// The answer to a call.
-pub type Answer = Result<Reply, CallError>;
+pub(crate) type Answer = Result<Reply, CallError>;
 
 /// What a server is asked to do for one attempt.
 #[derive(Debug, Clone)]
-pub struct Dispatch {
+pub(crate) struct Dispatch {
     /// Which attempt of which call.
     pub attempt: AttemptId,
     /// The tool's name on the server.
@@ -77,7 +77,7 @@ pub struct Dispatch {
 
 /// The connection that an attempt goes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
+pub(crate) enum Over {
     /// The pool's choice.
     Shared,
     /// This leased one.
@@ -88,7 +88,7 @@ pub enum Over {
 
 /// Why an attempt is called off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CancelReason {
+pub(crate) enum CancelReason {
     /// The caller left, or the troupe shuts down.
     CallerLeft,
     /// The deadline passed.
@@ -108,7 +108,7 @@ impl CancelReason {
 }
 
 /// Carries out what the routing decides. `P` is where an answer goes, `S` how a server is reached.
-pub trait Outlet<P, S> {
+pub(crate) trait Outlet<P, S> {
     /// Gives a call its one answer.
     fn answer(&mut self, port: P, answer: Answer);
     /// Gives a call the answer that nobody who is up offers what it names. Names of this kind that look alike are in this
@@ -144,7 +144,7 @@ pub trait Outlet<P, S> {
 /// A call that is over, as those who watch see it.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "metrics alone read all of it"))]
-pub struct Settled<'a> {
+pub(crate) struct Settled<'a> {
     /// What it asks of a server.
     pub request: Request,
     /// The group of its tool, if it was found.
@@ -160,7 +160,7 @@ pub struct Settled<'a> {
 
 /// The figures that change from call to call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Calls without an answer.
     pub open: usize,
     /// Those of them that wait for a server.
@@ -231,7 +231,7 @@ struct Counters {
 }
 
 /// The router's state and judgement.
-pub struct Routing<P, S> {
+pub(crate) struct Routing<P, S> {
     settings: Arc<Settings>,
     calls: Calls<P>,
     views: Vec<Option<View<S>>>,
@@ -278,7 +278,7 @@ pub struct Routing<P, S> {
 
 impl<P, S> Routing<P, S> {
     /// Without servers and calls. `seed` makes its choices repeatable.
-    pub fn new(settings: Arc<Settings>, strategies: Strategies, seed: u64) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, strategies: Strategies, seed: u64) -> Self {
         Self {
             calls: Calls::new(),
             views: Vec::new(),
@@ -313,7 +313,7 @@ impl<P, S> Routing<P, S> {
     // === calls ===
 
     /// A new call. It is answered through `out`, now or later, once.
-    pub fn submit(
+    pub(crate) fn submit(
         &mut self,
         id: CallId,
         call: Arc<Call>,
@@ -384,13 +384,13 @@ impl<P, S> Routing<P, S> {
     // === servers ===
 
     /// The registry has told everything it knows: from now on an unknown tool is an error.
-    pub fn introduced(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub(crate) fn introduced(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
         self.introduced = true;
         self.reconsider(now, out);
     }
 
     /// A server's actor began a life, or waits for its next one and has no handle yet.
-    pub fn joined(
+    pub(crate) fn joined(
         &mut self,
         spec: Arc<ServerSpec>,
         incarnation: Incarnation,
@@ -454,7 +454,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// A server's description changed: its present life finishes what it has, and another one takes what is new.
-    pub fn replaced(
+    pub(crate) fn replaced(
         &mut self,
         spec: Arc<ServerSpec>,
         incarnation: Incarnation,
@@ -475,7 +475,13 @@ impl<P, S> Routing<P, S> {
     }
 
     /// This routing is new: a life that was replaced before finishes what it has, and its leases go on.
-    pub fn retiring(&mut self, spec: Arc<ServerSpec>, incarnation: Incarnation, handle: S, now: Instant) {
+    pub(crate) fn retiring(
+        &mut self,
+        spec: Arc<ServerSpec>,
+        incarnation: Incarnation,
+        handle: S,
+        now: Instant,
+    ) {
         let of = (spec.id.clone(), incarnation);
         if self.place_of(&of.0, incarnation).is_some() {
             // It was replaced after this routing had begun, and is known.
@@ -490,7 +496,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// A server's description changed so that its present life serves it as well.
-    pub fn amended(&mut self, spec: Arc<ServerSpec>, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub(crate) fn amended(&mut self, spec: Arc<ServerSpec>, now: Instant, out: &mut impl Outlet<P, S>) {
         if let Some(place) = self.places.get(&spec.id).copied()
             && let Some(view) = &mut self.views[place]
         {
@@ -500,7 +506,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// A life that was replaced is over.
-    pub fn retired(
+    pub(crate) fn retired(
         &mut self,
         server: &ServerId,
         incarnation: Incarnation,
@@ -514,7 +520,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// A server reports where it stands.
-    pub fn standing(
+    pub(crate) fn standing(
         &mut self,
         server: &ServerId,
         incarnation: Incarnation,
@@ -537,7 +543,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// A server's actor ended: its attempts are lost, and `standing` says what follows.
-    pub fn server_down(
+    pub(crate) fn server_down(
         &mut self,
         server: &ServerId,
         incarnation: Incarnation,
@@ -555,7 +561,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// A server was unregistered: it gets no new calls and may finish what it has.
-    pub fn leaving(&mut self, server: &ServerId, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub(crate) fn leaving(&mut self, server: &ServerId, now: Instant, out: &mut impl Outlet<P, S>) {
         if let Some(place) = self.places.get(server).copied() {
             if let Some(view) = &mut self.views[place] {
                 view.leaving = true;
@@ -567,7 +573,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// A server is gone for good.
-    pub fn left(&mut self, server: &ServerId, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub(crate) fn left(&mut self, server: &ServerId, now: Instant, out: &mut impl Outlet<P, S>) {
         let Some(place) = self.places.remove(server) else { return };
         self.lose_all(place, &crate::event::ExitCause::Requested, now, out);
         if let Some(view) = self.put(place, None) {
@@ -595,7 +601,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// The tools changed.
-    pub fn catalogue(&mut self, catalogue: Arc<Catalogue>, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub(crate) fn catalogue(&mut self, catalogue: Arc<Catalogue>, now: Instant, out: &mut impl Outlet<P, S>) {
         self.catalogue = catalogue;
         self.reconsider(now, out);
     }
@@ -615,13 +621,13 @@ impl<P, S> Routing<P, S> {
     // === control ===
 
     /// Changes the strategy. In-flight counts and latencies stay: they belong to the servers.
-    pub fn set_strategy(&mut self, name: &str) -> Result<(), UnknownStrategy> {
+    pub(crate) fn set_strategy(&mut self, name: &str) -> Result<(), UnknownStrategy> {
         self.strategies.select(name)
     }
 
     /// Changes the settings, for calls from now on. The sizes of tables that exist stay as they are, and what the tables
     /// hold; a budget whose rules change starts anew.
-    pub fn change_settings(&mut self, settings: Arc<Settings>) {
+    pub(crate) fn change_settings(&mut self, settings: Arc<Settings>) {
         if settings.strategy != self.strategies.active_name() {
             // The root has asked whether there is one of that name; without one the present one goes on.
             let _ = self.set_strategy(&settings.strategy);
@@ -639,17 +645,17 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Takes no new calls from now on.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         self.draining = true;
     }
 
     /// How many calls have no answer yet.
-    pub fn open_calls(&self) -> usize {
+    pub(crate) fn open_calls(&self) -> usize {
         self.calls.len()
     }
 
     /// When [`tick`](Self::tick) next has something to do, at the earliest.
-    pub fn next_time(&self) -> Option<Instant> {
+    pub(crate) fn next_time(&self) -> Option<Instant> {
         let pause = self.pauses.first().map(|(until, _)| *until);
         // Nobody waits for names where no call is parked.
         let naming = self.naming.first().filter(|_| !self.parked.is_empty()).map(|(until, _)| *until);
@@ -657,7 +663,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Those of the figures that change from call to call.
-    pub fn figures(&self) -> Figures {
+    pub(crate) fn figures(&self) -> Figures {
         let mut queued = self.parked.waiting();
         for route in self.waiting.iter().map(|route| &self.routes[*route]) {
             let QueuedStats { high, normal, low } = route.waiting.waiting();
@@ -670,7 +676,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// The figures of this moment.
-    pub fn stats(&mut self, now: Instant) -> RouterStats {
+    pub(crate) fn stats(&mut self, now: Instant) -> RouterStats {
         let Figures { open, queued, retries, hedges, hedges_won, retries_refused } = self.figures();
         RouterStats {
             strategy: self.strategies.active_name().to_owned(),

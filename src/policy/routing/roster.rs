@@ -22,7 +22,7 @@ const NAMES_SETTLE: Duration = Duration::from_secs(3);
 
 /// Where a server stands, as its actor or its supervisor reports it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Standing {
+pub(crate) struct Standing {
     /// Its status.
     pub status: ServerStatus,
     /// Whether it may become ready within moments, so that waiting for it beats failing. Of one that is idle: whether it may be
@@ -47,7 +47,7 @@ pub struct Standing {
 
 impl Standing {
     /// A server that was just added: everything may come yet.
-    pub fn beginning() -> Self {
+    pub(crate) fn beginning() -> Self {
         Self {
             status: ServerStatus::Connecting,
             hopeful: true,
@@ -62,12 +62,12 @@ impl Standing {
     }
 
     /// A server that is started by the first call that needs it.
-    pub fn idle() -> Self {
+    pub(crate) fn idle() -> Self {
         Self { status: ServerStatus::Idle, listed: true, ..Self::beginning() }
     }
 
     /// Why it is not ready, as it is told at this moment.
-    pub fn reason_at(&self, now: Instant) -> Option<String> {
+    pub(crate) fn reason_at(&self, now: Instant) -> Option<String> {
         match &self.starting {
             Some(starting) => Some(starting.after(self.reason.as_deref(), now)),
             None => self.reason.clone(),
@@ -76,7 +76,7 @@ impl Standing {
 }
 
 /// One server as the router sees it. `S` is how the server is reached.
-pub struct View<S> {
+pub(super) struct View<S> {
     pub spec: Arc<ServerSpec>,
     pub incarnation: Incarnation,
     /// None while its actor waits for its next life.
@@ -105,7 +105,7 @@ pub struct View<S> {
 
 /// What a server's standing is, where few are so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Its breaker alone holds calls back, and not by order of the host.
     Ejected,
     /// It does not run, and may be started.
@@ -114,7 +114,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub fn of(standing: &Standing) -> Self {
+    pub(super) fn of(standing: &Standing) -> Self {
         match (standing.status, &standing.admission) {
             (ServerStatus::Ready, Admission::Rejecting { retry_after: Some(_) }) => Self::Ejected,
             (ServerStatus::Idle, _) => Self::Idle,
@@ -125,14 +125,14 @@ impl Kind {
 
 /// How many servers are of each rare kind.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Rare {
+pub(super) struct Rare {
     pub ejected: usize,
     pub idle: usize,
 }
 
 impl Rare {
     /// A server was of one kind, if it was there, and is of another.
-    pub fn change(&mut self, former: Option<Kind>, now: Option<Kind>) {
+    pub(super) fn change(&mut self, former: Option<Kind>, now: Option<Kind>) {
         if let Some(count) = former.and_then(|kind| self.count(kind)) {
             *count -= 1;
         }
@@ -142,7 +142,7 @@ impl Rare {
     }
 
     /// Whether it counts these.
-    pub fn is_of<'s>(&self, standings: impl Iterator<Item = &'s Standing>) -> bool {
+    pub(super) fn is_of<'s>(&self, standings: impl Iterator<Item = &'s Standing>) -> bool {
         let mut counted = Self::default();
         standings.for_each(|standing| counted.change(None, Some(Kind::of(standing))));
         *self == counted
@@ -158,7 +158,7 @@ impl Rare {
 }
 
 impl<S> View<S> {
-    pub fn new(
+    pub(super) fn new(
         spec: Arc<ServerSpec>,
         incarnation: Incarnation,
         handle: Option<S>,
@@ -184,23 +184,23 @@ impl<S> View<S> {
     }
 
     /// Whether it had listed its tools when another server was added: then its names are settled.
-    pub fn had_listed(&self, added: Instant) -> bool {
+    pub(super) fn had_listed(&self, added: Instant) -> bool {
         self.listed_before || self.listed_since.is_some_and(|since| since < added)
     }
 
     /// Until when bare names wait for what it lists first.
-    pub fn names_until(&self) -> Instant {
+    pub(super) fn names_until(&self) -> Instant {
         later(self.added, NAMES_SETTLE)
     }
 
     /// Whether a bare name may turn out to be its as well: it has listed nothing yet, and its first attempt goes on.
-    pub fn may_share_names(&self) -> bool {
+    pub(super) fn may_share_names(&self) -> bool {
         let Standing { listed, attempts, .. } = self.standing;
         !listed && attempts == 0 && self.promises()
     }
 
     /// Takes a new report; what was held against the old one is forgotten.
-    pub fn report(&mut self, standing: Standing, now: Instant) {
+    pub(super) fn report(&mut self, standing: Standing, now: Instant) {
         self.listed_since = self.listed_since.or(standing.listed.then_some(now));
         self.standing = standing;
         self.probes = 0;
@@ -209,12 +209,12 @@ impl<S> View<S> {
     }
 
     /// Whether its breaker alone holds calls back, and not by order of the host.
-    pub fn ejected(&self) -> bool {
+    pub(super) fn ejected(&self) -> bool {
         Kind::of(&self.standing) == Kind::Ejected
     }
 
     /// Whether an ejected server could take a call, if its breaker were not asked.
-    pub fn admits_bypass(&self) -> bool {
+    pub(super) fn admits_bypass(&self) -> bool {
         self.ejected()
             && self.handle.is_some()
             && !self.refused
@@ -224,7 +224,7 @@ impl<S> View<S> {
     }
 
     /// Whether a call may be dispatched to it now.
-    pub fn admits(&self) -> bool {
+    pub(super) fn admits(&self) -> bool {
         let gate = match self.standing.admission {
             Admission::Free => true,
             Admission::Probing { permits } => self.probes < permits as usize,
@@ -240,7 +240,7 @@ impl<S> View<S> {
 
     /// Whether it is up, so that servers of a higher priority number are left alone: it admits, or is merely busy. One that is
     /// half-open and has all its probes is not, nor one that asked to be left alone.
-    pub fn stands(&self) -> bool {
+    pub(super) fn stands(&self) -> bool {
         self.admits()
             || self.standing.status == ServerStatus::Ready
                 && matches!(self.standing.admission, Admission::Free)
@@ -259,12 +259,12 @@ impl<S> View<S> {
     }
 
     /// Whether a call that waits has to have it started.
-    pub fn is_to_be_started(&self) -> bool {
+    pub(super) fn is_to_be_started(&self) -> bool {
         self.would_start() && !self.needed && self.handle.is_some() && self.paused_until.is_none()
     }
 
     /// Whether it is on its way: being started, or about to be.
-    pub fn is_starting(&self) -> bool {
+    pub(super) fn is_starting(&self) -> bool {
         match self.standing.status {
             ServerStatus::Ready => false,
             ServerStatus::Idle => self.needed && self.would_start(),
@@ -279,12 +279,12 @@ impl<S> View<S> {
     }
 
     /// It was told that it is needed.
-    pub fn told_needed(&mut self) {
+    pub(super) fn told_needed(&mut self) {
         self.needed = true;
     }
 
     /// Whether a call should rather wait for it than fail.
-    pub fn promises(&self) -> bool {
+    pub(super) fn promises(&self) -> bool {
         if self.leaving {
             return false;
         }
@@ -305,23 +305,23 @@ impl<S> View<S> {
     }
 
     /// Counts a dispatch.
-    pub fn dispatched(&mut self, shared: bool) {
+    pub(super) fn dispatched(&mut self, shared: bool) {
         self.in_flight += usize::from(shared);
         self.probes += usize::from(shared);
     }
 
     /// Counts the end of an attempt.
-    pub fn released(&mut self, shared: bool) {
+    pub(super) fn released(&mut self, shared: bool) {
         self.in_flight = self.in_flight.saturating_sub(usize::from(shared));
     }
 
     /// The server would not take what was dispatched.
-    pub fn refused(&mut self) {
+    pub(super) fn refused(&mut self) {
         self.refused = true;
     }
 
     /// Why it takes no calls, in words, and when it may.
-    pub fn unavailable(&self, now: Instant) -> UnavailableServer {
+    pub(super) fn unavailable(&self, now: Instant) -> UnavailableServer {
         let Standing { status, admission, retry_at, .. } = &self.standing;
         let wait = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now));
         let (reason, next_attempt) = match (admission, status) {
@@ -340,7 +340,7 @@ impl<S> View<S> {
 }
 
 /// The servers of one route, as a strategy sees them.
-pub struct RouteCandidates<'a, S> {
+pub(super) struct RouteCandidates<'a, S> {
     pub servers: &'a [usize],
     pub views: &'a [Option<View<S>>],
     /// A server that is passed over.
@@ -351,7 +351,7 @@ pub struct RouteCandidates<'a, S> {
 
 impl<'a, S> RouteCandidates<'a, S> {
     /// The servers of a route, but for one.
-    pub fn of(route: &'a Route, views: &'a [Option<View<S>>], avoid: Option<usize>) -> Self {
+    pub(super) fn of(route: &'a Route, views: &'a [Option<View<S>>], avoid: Option<usize>) -> Self {
         let mut candidates = Self { servers: &route.servers, views, avoid, tier: u16::MAX };
         if route.tiered {
             let up = candidates.servers.iter().filter(|place| avoid != Some(**place));

@@ -61,7 +61,7 @@ struct Posting {
 }
 
 /// The index over one catalogue. It never changes; another catalogue has another one.
-pub struct SearchIndex {
+pub(crate) struct SearchIndex {
     /// How many tools there are.
     tools: usize,
     /// Places in `postings`, by stem.
@@ -123,7 +123,7 @@ impl Counting {
 
 impl SearchIndex {
     /// Reads every tool of a catalogue. Takes some twenty microseconds for each.
-    pub fn of(catalogue: &Catalogue) -> Self {
+    pub(crate) fn of(catalogue: &Catalogue) -> Self {
         let tools = catalogue.tools().len();
         let mut counting = Counting {
             stems: Stems::new(),
@@ -160,7 +160,7 @@ impl SearchIndex {
 
     /// The places in the catalogue of the tools that a question may mean, with their scores: the best first, equals in the
     /// catalogue's order.
-    pub fn search(&self, query: &str) -> Vec<(usize, f32)> {
+    pub(crate) fn search(&self, query: &str) -> Vec<(usize, f32)> {
         let mut scores = vec![0.0_f32; self.tools];
         for term in self.query_terms(query) {
             let postings = &self.postings[term];

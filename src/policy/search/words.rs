@@ -13,20 +13,20 @@ const STOP_WORDS: [&str; 44] = [
 ];
 
 /// Whether a word, in small letters, says nothing.
-pub fn is_stop_word(word: &str) -> bool {
+pub(super) fn is_stop_word(word: &str) -> bool {
     STOP_WORDS.binary_search(&word).is_ok()
 }
 
 /// Cuts English endings off.
-pub struct Stems(Stemmer);
+pub(super) struct Stems(Stemmer);
 
 impl Stems {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Stemmer::create(Algorithm::English))
     }
 
     /// The stem of a word in small letters. Words with other letters than English ones have none but themselves.
-    pub fn stem(&self, word: &str) -> String {
+    pub(super) fn stem(&self, word: &str) -> String {
         if word.bytes().all(|byte| byte.is_ascii_lowercase()) {
             self.0.stem(word).into_owned()
         } else {
@@ -37,7 +37,7 @@ impl Stems {
 
 /// What a word is to its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(super) enum Form {
     /// A word of it.
     Plain,
     /// The words before it once more, as one.
@@ -46,7 +46,7 @@ pub enum Form {
 
 /// Tells every word of the first `chars_max` characters of a text, in small letters. `readCsv` and `read_csv` are two words each;
 /// what is written together and split only by its capitals is told as one word too, so that `GitHub` is found as `github`.
-pub fn each_word(text: &str, chars_max: usize, mut tell: impl FnMut(&str, Form)) {
+pub(super) fn each_word(text: &str, chars_max: usize, mut tell: impl FnMut(&str, Form)) {
     let mut run = Vec::with_capacity(WORD_CHARS_MAX);
     let (mut part, mut whole) = (String::new(), String::new());
     let mut characters = text.chars().take(chars_max);

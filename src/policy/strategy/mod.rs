@@ -30,7 +30,8 @@ use crate::id::ServerId;
 pub use least_connections::LeastConnections;
 pub use load::Load;
 pub use peak_ewma::PeakEwma;
-pub use rendezvous::{Rendezvous, hash_key};
+pub use rendezvous::Rendezvous;
+pub(crate) use rendezvous::hash_key;
 pub use round_robin::RoundRobin;
 pub use weighted::Weighted;
 
@@ -110,7 +111,7 @@ pub trait Strategy: Send + 'static {
 
 /// The strategies of a troupe, by name, and the one that is active. There is always one: the set begins with the
 /// built-in ones and only grows.
-pub struct Strategies {
+pub(crate) struct Strategies {
     entries: Vec<Entry>,
     /// Index of the active entry; entries are only added at the end.
     active: usize,
@@ -149,7 +150,7 @@ impl dyn Candidates + '_ {
 
 impl Strategies {
     /// The built-in strategies, with `peak-ewma` active.
-    pub fn with_builtin() -> Self {
+    pub(crate) fn with_builtin() -> Self {
         let builtin: [Box<dyn Strategy>; 5] = [
             Box::new(PeakEwma),
             Box::new(RoundRobin::default()),
@@ -163,7 +164,7 @@ impl Strategies {
     }
 
     /// Adds a strategy under its name; fails if the name is taken.
-    pub fn insert(&mut self, strategy: Box<dyn Strategy>) -> Result<(), DuplicateStrategy> {
+    pub(crate) fn insert(&mut self, strategy: Box<dyn Strategy>) -> Result<(), DuplicateStrategy> {
         let name = strategy.name().to_owned();
         if self.contains(&name) {
             return Err(DuplicateStrategy { name });
@@ -173,31 +174,31 @@ impl Strategies {
     }
 
     /// Whether a strategy has this name.
-    pub fn contains(&self, name: &str) -> bool {
+    pub(crate) fn contains(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| entry.name == name)
     }
 
     /// All names, sorted.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.entries.iter().map(|entry| entry.name.clone()).collect();
         names.sort_unstable();
         names
     }
 
     /// Makes the strategy with this name the active one; fails, and changes nothing, if there is none.
-    pub fn select(&mut self, name: &str) -> Result<(), UnknownStrategy> {
+    pub(crate) fn select(&mut self, name: &str) -> Result<(), UnknownStrategy> {
         let found = self.entries.iter().position(|entry| entry.name == name);
         self.active = found.ok_or_else(|| UnknownStrategy { name: name.to_owned(), known: self.names() })?;
         Ok(())
     }
 
     /// The active strategy.
-    pub fn active(&mut self) -> &mut dyn Strategy {
+    pub(crate) fn active(&mut self) -> &mut dyn Strategy {
         self.entries[self.active].strategy.as_mut()
     }
 
     /// The name of the active strategy.
-    pub fn active_name(&self) -> &str {
+    pub(crate) fn active_name(&self) -> &str {
         &self.entries[self.active].name
     }
 }

@@ -17,7 +17,7 @@ pub struct Rendezvous;
 
 /// The hash of an affinity key for [`Pick::key`]: FNV-1a, then mixed. The same in every process, on every machine and in every
 /// version, which the standard library's hashers do not promise.
-pub fn hash_key(key: &str) -> u64 {
+pub(crate) fn hash_key(key: &str) -> u64 {
     mix(fnv1a(key.as_bytes()))
 }
 

@@ -15,7 +15,7 @@ use crate::call::OutcomeClass;
 use crate::id::ServerId;
 
 /// A set of servers.
-pub struct Servers {
+pub(super) struct Servers {
     ids: Vec<ServerId>,
     pub start: Instant,
     pub weights: Vec<u32>,
@@ -28,7 +28,7 @@ pub struct Servers {
 
 impl Servers {
     /// New servers of weight 100 that all admit.
-    pub fn fresh(count: usize) -> Self {
+    pub(super) fn fresh(count: usize) -> Self {
         Self {
             ids: (0..count).map(|n| ServerId::new(format!("server-{n:04}")).unwrap()).collect(),
             start: Instant::now(),
@@ -40,7 +40,7 @@ impl Servers {
         }
     }
 
-    pub fn observe(&mut self, index: usize, latency: Duration, class: OutcomeClass) {
+    pub(super) fn observe(&mut self, index: usize, latency: Duration, class: OutcomeClass) {
         self.loads[index].observe(latency, class, self.start);
     }
 }
@@ -61,16 +61,21 @@ impl Candidates for Servers {
     }
 }
 
-pub fn rng(seed: u64) -> SmallRng {
+pub(super) fn rng(seed: u64) -> SmallRng {
     SmallRng::seed_from_u64(seed)
 }
 
 /// How often each server is picked when nothing changes in between.
-pub fn tally(strategy: &mut dyn Strategy, servers: &Servers, picks: usize) -> Vec<usize> {
+pub(super) fn tally(strategy: &mut dyn Strategy, servers: &Servers, picks: usize) -> Vec<usize> {
     tally_at(strategy, servers, picks, servers.start)
 }
 
-pub fn tally_at(strategy: &mut dyn Strategy, servers: &Servers, picks: usize, now: Instant) -> Vec<usize> {
+pub(super) fn tally_at(
+    strategy: &mut dyn Strategy,
+    servers: &Servers,
+    picks: usize,
+    now: Instant,
+) -> Vec<usize> {
     let mut rng = rng(7);
     let mut counts = vec![0; servers.len()];
     for _ in 0..picks {
@@ -81,17 +86,22 @@ pub fn tally_at(strategy: &mut dyn Strategy, servers: &Servers, picks: usize, no
 
 /// How a simulated server answers every call.
 #[derive(Clone, Copy)]
-pub struct Behaviour {
+pub(super) struct Behaviour {
     pub latency: Duration,
     pub class: OutcomeClass,
 }
 
 /// Sends `calls` calls, one each `pause`, to new servers, and gives the share of each.
-pub fn run(strategy: &mut dyn Strategy, behaviours: &[Behaviour], pause: Duration, calls: u32) -> Vec<f64> {
+pub(super) fn run(
+    strategy: &mut dyn Strategy,
+    behaviours: &[Behaviour],
+    pause: Duration,
+    calls: u32,
+) -> Vec<f64> {
     run_on(strategy, &mut Servers::fresh(behaviours.len()), behaviours, pause, calls)
 }
 
-pub fn run_on(
+pub(super) fn run_on(
     strategy: &mut dyn Strategy,
     servers: &mut Servers,
     behaviours: &[Behaviour],

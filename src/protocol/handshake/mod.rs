@@ -53,7 +53,7 @@ const MODERN_ERRORS: [i64; 3] = [-32020, -32021, -32022];
 /// What the driver does next.
 #[derive(Debug)]
 #[must_use]
-pub enum Step {
+pub(crate) enum Step {
     /// Send this, then wait.
     Send {
         /// The request.
@@ -86,7 +86,7 @@ pub enum Step {
 
 /// How a server whose era is not known is greeted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Greeting {
+pub(crate) enum Greeting {
     /// With the probe; if its link ends over that, at once again with `initialize` over another one.
     #[default]
     ProbeFirst,
@@ -98,7 +98,7 @@ pub enum Greeting {
 
 impl Greeting {
     /// How the server is greeted after an attempt that came to nothing. `probed`: this attempt has sent the probe.
-    pub fn after_failure(self, probed: bool) -> Self {
+    pub(crate) fn after_failure(self, probed: bool) -> Self {
         match self {
             Self::ProbeFirst if !probed => Self::ProbeFirst,
             Self::ProbeFirst | Self::Probe => Self::Initialize,
@@ -109,7 +109,7 @@ impl Greeting {
 
 /// Whether a request that came to nothing tells what the next one would meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finality {
+pub(crate) enum Finality {
     /// Another request may do better.
     ThisRequest,
     /// None would.
@@ -118,7 +118,7 @@ pub enum Finality {
 
 /// How long to wait for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
+pub(crate) enum Wait {
     /// The probe's short time, since there is another way; then [`Handshake::timed_out`] is told.
     Probe,
     /// As long as the whole handshake may take.
@@ -127,7 +127,7 @@ pub enum Wait {
 
 /// Why there is no agreement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HandshakeError {
+pub(crate) enum HandshakeError {
     /// The server refused `initialize`.
     #[error("the server refused the handshake: {0}")]
     Refused(RpcError),
@@ -186,7 +186,7 @@ enum State {
 
 /// The state machine; see the module's page.
 #[derive(Debug)]
-pub struct Handshake {
+pub(crate) struct Handshake {
     dialect: Dialect,
     choice: EraChoice,
     known: Option<Known>,
@@ -308,7 +308,12 @@ fn declared(capabilities: Option<&RawValue>) -> Declared {
 impl Handshake {
     /// A handshake in `dialect`; `known` is what an earlier link of this server found, `capabilities` the JSON
     /// object of what this client answers.
-    pub fn new(dialect: Dialect, choice: EraChoice, known: Option<Known>, capabilities: String) -> Self {
+    pub(crate) fn new(
+        dialect: Dialect,
+        choice: EraChoice,
+        known: Option<Known>,
+        capabilities: String,
+    ) -> Self {
         Self {
             dialect,
             choice,
@@ -325,27 +330,27 @@ impl Handshake {
     }
 
     /// Begins with `initialize` where the era is not known and may be the legacy one.
-    pub fn without_probe(self) -> Self {
+    pub(crate) fn without_probe(self) -> Self {
         Self { skips_probe: self.choice == EraChoice::Auto && self.known.is_none(), ..self }
     }
 
     /// Whether a request of this handshake has this id.
-    pub fn has_asked(&self, id: u64) -> bool {
+    pub(crate) fn has_asked(&self, id: u64) -> bool {
         (1..=self.last_id).contains(&id)
     }
 
     /// Whether the probe was sent, and `initialize` would have been another way.
-    pub fn has_probed(&self) -> bool {
+    pub(crate) fn has_probed(&self) -> bool {
         self.probe_id > 0 && self.choice == EraChoice::Auto
     }
 
     /// Whether the probe is what the server has to answer, and `initialize` would be another way.
-    pub fn is_probing(&self) -> bool {
+    pub(crate) fn is_probing(&self) -> bool {
         self.has_probed() && matches!(self.state, State::Discovering { .. })
     }
 
     /// The first step.
-    pub fn start(&mut self) -> Step {
+    pub(crate) fn start(&mut self) -> Step {
         match (self.dialect, self.choice, self.known.map(|known| known.era)) {
             (Dialect::ToolExecute, _, _) => {
                 self.state = State::Asking;
@@ -367,7 +372,7 @@ impl Handshake {
     }
 
     /// A message came.
-    pub fn receive(&mut self, incoming: Incoming) -> Step {
+    pub(crate) fn receive(&mut self, incoming: Incoming) -> Step {
         match incoming {
             // Clients alone ask that.
             Incoming::Request { method, .. } if matches!(&*method, "initialize" | "server/discover") => {
@@ -380,7 +385,7 @@ impl Handshake {
     }
 
     /// The probe was not answered in time.
-    pub fn timed_out(&mut self) -> Step {
+    pub(crate) fn timed_out(&mut self) -> Step {
         match (self.state, self.choice) {
             (State::Discovering { .. }, EraChoice::Auto | EraChoice::Legacy) => self.initialize(),
             // A server that knows no rpc.discover may know tool.list; the listing will tell.
@@ -391,7 +396,7 @@ impl Handshake {
     }
 
     /// A request came to nothing, and the link goes on.
-    pub fn failed(&mut self, id: u64, reason: String, finality: Finality) -> Step {
+    pub(crate) fn failed(&mut self, id: u64, reason: String, finality: Finality) -> Step {
         match (self.state, self.choice, finality) {
             (State::Fresh | State::Over, _, _) => Step::Wait,
             (State::Initializing, _, Finality::ThisRequest) if self.probing && id == self.probe_id => {

@@ -37,7 +37,7 @@ const PAGE_ENTRIES_MAX: usize = 100_000;
 
 /// One entry as its server describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedEntry {
+pub(crate) struct ListedEntry {
     /// Its name, URI or template; of a tool whose name is not legal, the one that it goes by.
     pub name: String,
     /// The whole entry, unread. The bytes are its own and keep no page.
@@ -46,7 +46,7 @@ pub struct ListedEntry {
 
 /// An entry that was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkippedEntry {
+pub(crate) struct SkippedEntry {
     /// Its name, or its place in the list.
     pub entry: String,
     /// Why.
@@ -55,7 +55,7 @@ pub struct SkippedEntry {
 
 /// What all pages held.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// The entries, in the server's order.
     pub entries: Vec<ListedEntry>,
     /// What was left out.
@@ -68,7 +68,7 @@ pub struct Listed {
 
 /// What follows a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Page {
+pub(crate) enum Page {
     /// Another page, at this cursor.
     More(String),
     /// Nothing.
@@ -77,7 +77,7 @@ pub enum Page {
 
 /// A list that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ListingError {
+pub(crate) enum ListingError {
     /// A page is no list.
     #[error("the list cannot be read: {0}")]
     Unreadable(String),
@@ -163,7 +163,7 @@ struct Entry<'a> {
 
 /// A listing under way.
 #[derive(Debug)]
-pub struct Listing {
+pub(crate) struct Listing {
     kind: EntryKind,
     entries_max: usize,
     pages_max: usize,
@@ -183,7 +183,7 @@ pub struct Listing {
 
 impl Listing {
     /// A listing of at most `entries_max` entries on at most `pages_max` pages.
-    pub fn new(kind: EntryKind, entries_max: usize, pages_max: usize) -> Self {
+    pub(crate) fn new(kind: EntryKind, entries_max: usize, pages_max: usize) -> Self {
         Self {
             kind,
             entries_max,
@@ -201,12 +201,12 @@ impl Listing {
     }
 
     /// Leaves out tools that break the rules of mirrored arguments: where requests have headers, those cannot be called.
-    pub fn mirrored(self) -> Self {
+    pub(crate) fn mirrored(self) -> Self {
         Self { mirrored: true, ..self }
     }
 
     /// What is listed.
-    pub fn kind(&self) -> EntryKind {
+    pub(crate) fn kind(&self) -> EntryKind {
         self.kind
     }
 
@@ -214,7 +214,7 @@ impl Listing {
     ///
     /// # Errors
     /// [`ListingError`] if the page is none, or the first one is larger than a list may be.
-    pub fn page(&mut self, result: &RawJson) -> Result<Page, ListingError> {
+    pub(crate) fn page(&mut self, result: &RawJson) -> Result<Page, ListingError> {
         self.pages += 1;
         let (skipped, listed) = (self.listed.skipped.len(), self.listed.entries.len());
         self.listed.bytes = self.listed.bytes.saturating_add(result.len());
@@ -271,7 +271,7 @@ impl Listing {
 
     /// The page that was asked for next cannot be had. Whether the list is whole without it: it was at an empty cursor, with
     /// which the server may have meant that there is no more.
-    pub fn ends_without(&mut self) -> bool {
+    pub(crate) fn ends_without(&mut self) -> bool {
         if self.at_empty_cursor {
             self.end_early("the page at its empty cursor cannot be had");
         }
@@ -382,7 +382,7 @@ impl Listing {
     }
 
     /// The server no longer knows a cursor: begins again with the first page, once.
-    pub fn restart(&mut self) -> bool {
+    pub(crate) fn restart(&mut self) -> bool {
         if std::mem::replace(&mut self.restarted, true) {
             return false;
         }
@@ -393,7 +393,7 @@ impl Listing {
     }
 
     /// What was listed. Tools whose names have other letters than the protocol allows go by legal ones.
-    pub fn finish(mut self) -> Listed {
+    pub(crate) fn finish(mut self) -> Listed {
         if self.kind == EntryKind::Tool {
             let names = self.listed.entries.iter().map(|entry| entry.name.as_str());
             let legal = legal::names(names);

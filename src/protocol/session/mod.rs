@@ -52,7 +52,7 @@ struct RequestMeta<'a> {
 
 /// The era of MCP that a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Era {
+pub(crate) enum Era {
     /// 2026-07-28: every request carries version and capabilities; there is no handshake.
     Modern,
     /// 2025-11-25 and before: `initialize` first.
@@ -89,7 +89,7 @@ pub(crate) fn subscribe_method(wanted: bool) -> &'static str {
 
 /// What a link of a server needs not ask, since an earlier one has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
+pub(crate) struct Known {
     /// The era that it speaks.
     pub era: Era,
     /// What it said that it has.
@@ -98,7 +98,7 @@ pub struct Known {
 
 /// What was agreed with one server. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Session(Arc<Agreed>);
+pub(crate) struct Session(Arc<Agreed>);
 
 #[derive(Debug)]
 struct Agreed {
@@ -131,7 +131,7 @@ impl Session {
     }
 
     /// The same, of whose details `redact` makes others.
-    pub fn redacted(&self, redact: impl Fn(String) -> String) -> Self {
+    pub(crate) fn redacted(&self, redact: impl Fn(String) -> String) -> Self {
         let Agreed { dialect, era, version, details, declared, meta } = &*self.0;
         let (version, meta) = (version.clone(), meta.clone());
         let details = details.as_ref().map(|details| Arc::new(details.redacted(redact)));
@@ -140,32 +140,32 @@ impl Session {
 
     /// The era; none in the tool-execute dialect.
     #[cfg(test)]
-    pub fn era(&self) -> Option<Era> {
+    pub(crate) fn era(&self) -> Option<Era> {
         self.0.era
     }
 
     /// The protocol version.
-    pub fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         &self.0.version
     }
 
     /// What the server calls itself: for display only.
-    pub fn server_name(&self) -> Option<&str> {
+    pub(crate) fn server_name(&self) -> Option<&str> {
         self.0.details.as_ref()?.name.as_deref()
     }
 
     /// What the server says of itself, where it was asked.
-    pub fn details(&self) -> Option<&Arc<ServerDetails>> {
+    pub(crate) fn details(&self) -> Option<&Arc<ServerDetails>> {
         self.0.details.as_ref()
     }
 
     /// What later links of this server need not ask again; nothing in the tool-execute dialect.
-    pub fn known(&self) -> Option<Known> {
+    pub(crate) fn known(&self) -> Option<Known> {
         Some(Known { era: self.0.era?, declared: self.0.declared })
     }
 
     /// The method of a call.
-    pub fn call_method(&self, request: Request) -> &'static str {
+    pub(crate) fn call_method(&self, request: Request) -> &'static str {
         match (request, self.0.dialect) {
             (Request::Tool, Dialect::Mcp) => "tools/call",
             (Request::Tool, Dialect::ToolExecute) => "tool.execute",
@@ -176,7 +176,7 @@ impl Session {
     }
 
     /// The method of a request for a page of a list.
-    pub fn list_method(&self, kind: EntryKind) -> &'static str {
+    pub(crate) fn list_method(&self, kind: EntryKind) -> &'static str {
         match (kind, self.0.dialect) {
             (EntryKind::Tool, Dialect::Mcp) => "tools/list",
             (EntryKind::Tool, Dialect::ToolExecute) => "tool.list",
@@ -188,7 +188,7 @@ impl Session {
 
     /// A call of something that the server calls `name`. Progress is asked for under `progress`, where the dialect has a
     /// word for it.
-    pub fn encode_call(
+    pub(crate) fn encode_call(
         &self,
         memory: &mut FrameMemory,
         id: u64,
@@ -239,7 +239,7 @@ impl Session {
     }
 
     /// A request for a page of a list.
-    pub fn encode_list(&self, id: u64, kind: EntryKind, cursor: Option<&str>) -> Bytes {
+    pub(crate) fn encode_list(&self, id: u64, kind: EntryKind, cursor: Option<&str>) -> Bytes {
         let method = self.list_method(kind);
         match self.0.dialect {
             Dialect::ToolExecute => Writer::request(id, method, 0).finish(),
@@ -260,7 +260,7 @@ impl Session {
     }
 
     /// Asks a modern server to tell of changes: of these lists, and of these resources.
-    pub fn encode_listen<'a>(
+    pub(crate) fn encode_listen<'a>(
         &self,
         id: u64,
         changes: Kinds,
@@ -294,13 +294,13 @@ impl Session {
     }
 
     /// Asks a legacy server to tell of changes of a resource, or no longer.
-    pub fn encode_subscribe(&self, id: u64, uri: &str, wanted: bool) -> Bytes {
+    pub(crate) fn encode_subscribe(&self, id: u64, uri: &str, wanted: bool) -> Bytes {
         let mut writer = Writer::request(id, subscribe_method(wanted), uri.len() + 64);
         writer.raw(r#","params":{"uri":"#).string(uri).raw("}").finish()
     }
 
     /// Calls a request off; the tool-execute dialect has no word for it.
-    pub fn encode_cancel(&self, id: u64, reason: &str) -> Option<Bytes> {
+    pub(crate) fn encode_cancel(&self, id: u64, reason: &str) -> Option<Bytes> {
         match self.0.dialect {
             Dialect::ToolExecute => None,
             Dialect::Mcp => {
@@ -350,7 +350,7 @@ impl Session {
 
     /// The result of a call: in the tool-execute dialect without its envelope, taken off once. A result that has none
     /// passes as it is.
-    pub fn unwrap_result(&self, result: RawJson) -> RawJson {
+    pub(crate) fn unwrap_result(&self, result: RawJson) -> RawJson {
         match self.0.dialect {
             Dialect::Mcp => result,
             Dialect::ToolExecute => {
@@ -395,7 +395,7 @@ pub(super) fn early_answer(id: &RawJson, method: &str) -> Bytes {
 
 /// What a notification means to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Notice {
+pub(crate) enum Notice {
     /// A list changed: of resources, that of their templates may have changed as well.
     ListChanged(EntryKind),
     /// A resource changed.
@@ -414,7 +414,7 @@ pub enum Notice {
 
 impl Notice {
     /// The meaning of `method`.
-    pub fn of(method: &str) -> Self {
+    pub(crate) fn of(method: &str) -> Self {
         match method {
             "notifications/tools/list_changed" => Self::ListChanged(EntryKind::Tool),
             "notifications/resources/list_changed" => Self::ListChanged(EntryKind::Resource),

@@ -42,18 +42,18 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let latencies = Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("constant, valid bounds");
         Self { latencies, errors: 0, in_time: 0, in_flight_max: 0 }
     }
 
     /// Notes a call that succeeded.
-    pub fn succeeded(&mut self, latency: Duration) {
+    pub(super) fn succeeded(&mut self, latency: Duration) {
         self.latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// The figures, where calls arrived for `time` and each server got so many calls for what it can do.
-    pub fn close(self, time: Duration, shares: &[f64]) -> Figures {
+    pub(super) fn close(self, time: Duration, shares: &[f64]) -> Figures {
         let within = |quantile| Duration::from_micros(self.latencies.value_at_quantile(quantile));
         Figures {
             calls: self.latencies.len() + self.errors,

@@ -73,13 +73,13 @@ impl Server {
     }
 
     /// What it does at this time.
-    pub fn behaviour(&self, time: Duration) -> Behaviour {
+    pub(super) fn behaviour(&self, time: Duration) -> Behaviour {
         let begun = self.phases.iter().rev().find(|(from, _)| *from <= time);
         begun.map_or(Behaviour::Works(1.0), |(_, behaviour)| *behaviour)
     }
 
     /// Its mean speed over the span. While it fails it counts as usual: it is asked in the belief that it works.
-    pub fn mean_speed(&self) -> f64 {
+    pub(super) fn mean_speed(&self) -> f64 {
         let ends = self.phases.iter().skip(1).map(|(from, _)| *from).chain([SPAN]);
         let worked = self.phases.iter().zip(ends).map(|((from, behaviour), end)| {
             let present = end.saturating_sub(self.joins.max(*from));

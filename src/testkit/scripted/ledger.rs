@@ -19,7 +19,7 @@ impl Ledger {
     ///
     /// # Panics
     /// If the file cannot be written.
-    pub fn open(file: &Path) -> Self {
+    pub(super) fn open(file: &Path) -> Self {
         let file = File::options().append(true).create(true).open(file);
         Self(Arc::new(file.expect("the ledger of a scripted server can be written")))
     }
@@ -28,7 +28,7 @@ impl Ledger {
     ///
     /// # Panics
     /// If that fails: an account with gaps would accuse others.
-    pub fn note(&self, number: u64) {
+    pub(super) fn note(&self, number: u64) {
         let written = (&*self.0).write_all(&number.to_le_bytes());
         written.expect("the ledger of a scripted server can be written");
     }

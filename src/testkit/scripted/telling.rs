@@ -20,17 +20,17 @@ pub(super) struct Telling {
 
 impl Telling {
     /// From now on.
-    pub fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan) -> Self {
         Self { announced: plan.announcements, updates: plan.updates.len(), ..Self::default() }
     }
 
     /// The same, and of every resource.
-    pub fn everything(plan: &Plan) -> Self {
+    pub(super) fn everything(plan: &Plan) -> Self {
         Self { everything: true, ..Self::new(plan) }
     }
 
     /// A legacy client wants to be told of a resource, or no longer.
-    pub fn subscribe(&mut self, uri: String, wanted: bool) {
+    pub(super) fn subscribe(&mut self, uri: String, wanted: bool) {
         if wanted {
             self.resources.insert(uri);
         } else {
@@ -39,14 +39,14 @@ impl Telling {
     }
 
     /// A modern client opens the request `id`. Returns its acknowledgement.
-    pub fn listen(&mut self, id: Value, resources: BTreeSet<String>) -> String {
+    pub(super) fn listen(&mut self, id: Value, resources: BTreeSet<String>) -> String {
         self.resources = resources;
         self.request = Some(id);
         self.notification("notifications/subscriptions/acknowledged", json!({"notifications": {}}))
     }
 
     /// What has changed since the last look.
-    pub fn news(&mut self, plan: &Plan) -> Vec<String> {
+    pub(super) fn news(&mut self, plan: &Plan) -> Vec<String> {
         let mut told = Vec::new();
         if std::mem::replace(&mut self.announced, plan.announcements) != plan.announcements
             && (plan.era == ScriptedEra::Legacy || self.request.is_some() || !plan.tells)

@@ -20,7 +20,7 @@ pub(super) struct Wire<S> {
 
 impl<S> Wire<S> {
     /// Passes everything on; without pongs if so said; and only a part once `broken` is set.
-    pub fn new(stream: S, pongs: bool, broken: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(stream: S, pongs: bool, broken: Arc<AtomicBool>) -> Self {
         Self { stream, pongs, broken }
     }
 }

@@ -105,19 +105,19 @@ impl Default for Beside {
 
 impl Beside {
     /// The stream was asked for, after all requests up to `newest`: their ids grow.
-    pub fn opened(&mut self, newest: u64) {
+    pub(super) fn opened(&mut self, newest: u64) {
         self.state = State::Unproven(None);
         self.newest = newest;
         self.openings = self.openings.saturating_add(1);
     }
 
     /// There is no stream, and none is waited for.
-    pub fn ended(&mut self) {
+    pub(super) fn ended(&mut self) {
         self.state = State::Proven;
     }
 
     /// What time makes of it; `waits`: requests are under way.
-    pub fn poll(&mut self, waits: bool, poller: &mut Context<'_>) -> Option<Next> {
+    pub(super) fn poll(&mut self, waits: bool, poller: &mut Context<'_>) -> Option<Next> {
         loop {
             let timer = match &mut self.state {
                 State::Unproven(None) if waits => {
@@ -152,7 +152,7 @@ impl Beside {
     }
 
     /// The server has answered something.
-    pub fn answered(&mut self, what: Answered) -> Option<Next> {
+    pub(super) fn answered(&mut self, what: Answered) -> Option<Next> {
         let proves = match what {
             Answered::Request(id) => id > self.newest,
             Answered::Ping(opening) => opening == self.openings,

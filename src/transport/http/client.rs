@@ -171,7 +171,7 @@ impl Used {
 impl Client {
     /// Sends a request and waits for the head of its answer. Where it is a `call`, an answer that names it is never a refusal.
     /// One that is `harmless` may be sent twice.
-    pub async fn request(
+    pub(super) async fn request(
         &self,
         request: Request<Body>,
         call: Option<u64>,
@@ -351,7 +351,7 @@ impl Clients {
     ///
     /// # Errors
     /// [`DialError::InvalidEndpoint`] if `proxies` name a proxy of a kind that is not known.
-    pub fn new(
+    pub(super) fn new(
         uri: &Uri,
         options: &HttpOptions,
         tls: Tls,
@@ -398,7 +398,7 @@ impl Clients {
     }
 
     /// A client whose tasks end with `tasks`.
-    pub fn make(&self, tasks: &ClientTasks) -> Client {
+    pub(super) fn make(&self, tasks: &ClientTasks) -> Client {
         let mut builder = HyperClient::builder(Spawner(tasks.0.subscribe()));
         builder
             .timer(TokioTimer::new())
@@ -416,12 +416,12 @@ impl Clients {
 pub(super) struct ClientTasks(watch::Sender<()>);
 
 impl ClientTasks {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(watch::Sender::new(()))
     }
 
     /// Ends all tasks, and waits for their end. The client must be gone by then: it could begin new ones.
-    pub async fn end(self) {
+    pub(super) async fn end(self) {
         self.0.send_replace(());
         self.0.closed().await;
     }

@@ -78,18 +78,18 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub fn new(uri: Uri, headers: HeaderMap, options: &HttpOptions) -> Self {
+    pub(super) fn new(uri: Uri, headers: HeaderMap, options: &HttpOptions) -> Self {
         let streams = AtomicBool::new(options.stream);
         Self { uri, headers, message_bytes_max: options.message_bytes_max, streams }
     }
 
     /// Whether a stream of what the server says unasked is asked for.
-    pub fn streams(&self) -> bool {
+    pub(super) fn streams(&self) -> bool {
         self.streams.load(Ordering::Relaxed)
     }
 
     /// An open stream was seen to hold up all requests: it is asked for no more.
-    pub fn streams_no_more(&self) {
+    pub(super) fn streams_no_more(&self) {
         self.streams.store(false, Ordering::Relaxed);
     }
 }
@@ -175,7 +175,7 @@ enum Stage {
 
 impl Exchange {
     /// Begins. It is called off when the other end of `release`, if there is one, is dropped.
-    pub fn run(
+    pub(super) fn run(
         self,
         request: Request<Body>,
         release: Option<oneshot::Receiver<Answered>>,
@@ -195,7 +195,7 @@ impl Exchange {
     }
 
     /// Asks for the stream, from `last_id` on.
-    pub fn stream_request(&self, last_id: Option<&HeaderValue>) -> Request<Body> {
+    pub(super) fn stream_request(&self, last_id: Option<&HeaderValue>) -> Request<Body> {
         let mut request = self.bare(Method::GET);
         request.headers_mut().insert(ACCEPT, EVENTS);
         if let Some(id) = last_id {
@@ -205,7 +205,7 @@ impl Exchange {
     }
 
     /// A request without a body, with what every request of the link carries.
-    pub fn bare(&self, method: Method) -> Request<Body> {
+    pub(super) fn bare(&self, method: Method) -> Request<Body> {
         let mut request = Request::new(Body::default());
         *request.method_mut() = method;
         *request.uri_mut() = self.site.uri.clone();

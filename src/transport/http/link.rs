@@ -113,7 +113,7 @@ pub(super) struct HttpLink {
 
 impl HttpLink {
     /// A link that has sent nothing yet.
-    pub fn new(client: Client, tasks: ClientTasks, site: Arc<Site>) -> Self {
+    pub(super) fn new(client: Client, tasks: ClientTasks, site: Arc<Site>) -> Self {
         Self {
             client: Some((client, tasks)),
             site,

@@ -114,7 +114,7 @@ struct Body {
 
 impl Said {
     /// Reads a body, as much of it as there is room and time for.
-    pub async fn read(headers: &HeaderMap, body: Incoming) -> Self {
+    pub(super) async fn read(headers: &HeaderMap, body: Incoming) -> Self {
         let mut gathered = BytesMut::new();
         let whole = timeout(REFUSAL_WAIT, beginning(body, REFUSAL_BYTES_MAX, &mut gathered)).await;
         let body = Body {
@@ -210,7 +210,7 @@ impl Said {
     }
 
     /// Whether it is the answer to this request, whose writer has read that; or may be.
-    pub fn may_answer(&self, request: u64) -> bool {
+    pub(super) fn may_answer(&self, request: u64) -> bool {
         match self {
             Self::Answer { to, .. } => *to == Some(request),
             Self::Unread => true,
@@ -220,7 +220,7 @@ impl Said {
 
     /// Whether a server that says so with `status` did not carry out a request, since it does not know its `session`. `asks`:
     /// the request was a message, and not the wish for the rest of a stream, for which the server may have no address.
-    pub fn knows_no_session(&self, status: StatusCode, session: &HeaderValue, asks: bool) -> bool {
+    pub(super) fn knows_no_session(&self, status: StatusCode, session: &HeaderValue, asks: bool) -> bool {
         // By the protocol it is 404; some say that what is over is gone.
         let gone = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
         let refused = matches!(status.as_u16(), 400 | 409 | 412 | 422 | 428 | 440);

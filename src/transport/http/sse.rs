@@ -98,7 +98,7 @@ impl Data {
 
 impl Events {
     /// Of at most `bytes_max` bytes of data each.
-    pub fn new(bytes_max: usize) -> Self {
+    pub(super) fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
             rest: BytesMut::new(),
@@ -114,12 +114,12 @@ impl Events {
     }
 
     /// Takes a piece of the body.
-    pub fn feed(&mut self, piece: &[u8]) {
+    pub(super) fn feed(&mut self, piece: &[u8]) {
         self.rest.extend_from_slice(piece);
     }
 
     /// The next event that has come whole.
-    pub fn next(&mut self) -> Result<Option<Event>, TooLarge> {
+    pub(super) fn next(&mut self) -> Result<Option<Event>, TooLarge> {
         while let Some(line) = self.line()? {
             if line.is_empty() {
                 if let Some(event) = self.dispatch() {
@@ -134,12 +134,12 @@ impl Events {
 
     /// The id of the last event that came whole and had one. It is empty where it cannot be sent back: so a server says that what it
     /// has said cannot be gone on with.
-    pub fn id(&self) -> Option<&Bytes> {
+    pub(super) fn id(&self) -> Option<&Bytes> {
         self.id.as_ref()
     }
 
     /// How long the server asks to wait before the stream is asked for again.
-    pub fn retry(&self) -> Option<Duration> {
+    pub(super) fn retry(&self) -> Option<Duration> {
         self.retry
     }
 

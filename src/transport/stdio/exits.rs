@@ -22,7 +22,7 @@ pub(super) enum Exits {
 
 impl Exits {
     /// What tells it of the child `leader`. Who looks at once, and then waits for it, misses nothing.
-    pub fn of(leader: Option<Pid>) -> std::io::Result<Self> {
+    pub(super) fn of(leader: Option<Pid>) -> std::io::Result<Self> {
         #[cfg(target_os = "linux")]
         if let Some(descriptor) = leader.and_then(|leader| pidfd_open(leader, PidfdFlags::NONBLOCK).ok()) {
             return own(descriptor);
@@ -33,7 +33,7 @@ impl Exits {
     }
 
     /// Waits until it is time to look. May be dropped and asked again.
-    pub async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         let tells = match self {
             #[cfg(target_os = "linux")]
             // It stays readable: whoever looks too early looks again.

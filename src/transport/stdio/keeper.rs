@@ -63,7 +63,7 @@ pub(super) struct Exit {
 
 impl Exit {
     /// The end of the link that it brings about.
-    pub fn error(&mut self) -> LinkError {
+    pub(super) fn error(&mut self) -> LinkError {
         #[cfg(unix)]
         let signal = self.status.and_then(|status| std::os::unix::process::ExitStatusExt::signal(&status));
         #[cfg(not(unix))]
@@ -91,7 +91,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub fn new(
+    pub(super) fn new(
         process: Process,
         (stderr, said): (ChildStderr, watch::Sender<Option<String>>),
         mask: Arc<Mask>,
@@ -105,7 +105,7 @@ impl Keeper {
     }
 
     /// Runs until the process is reaped.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let held = self.keep().await;
         drop(self);
         drop(held);

@@ -33,7 +33,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// Lines of at most `limit` bytes.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { limit, searched: 0, passing: None }
     }
 

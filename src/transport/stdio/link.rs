@@ -59,7 +59,7 @@ pub(super) struct StdioLink {
 }
 
 impl StdioLink {
-    pub fn new(
+    pub(super) fn new(
         (stdin, stdout): (ChildStdin, ChildStdout),
         message_bytes_max: usize,
         orders: mpsc::Sender<Order>,

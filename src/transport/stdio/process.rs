@@ -53,7 +53,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `command` as the leader of a group of its own.
-    pub fn start(mut command: Command) -> io::Result<(Self, Pipes)> {
+    pub(super) fn start(mut command: Command) -> io::Result<(Self, Pipes)> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         #[cfg(unix)]
         command.process_group(0);
@@ -80,7 +80,7 @@ impl Process {
     ///
     /// # Errors
     /// Somebody else has reaped it, so that nobody can tell how it ended.
-    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+    pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
         #[cfg(unix)]
         {
             self.over().await;
@@ -106,7 +106,7 @@ impl Process {
     }
 
     /// After its end: waits until what was killed with it is gone too.
-    pub async fn group_gone(&self) {
+    pub(super) async fn group_gone(&self) {
         #[cfg(unix)]
         if let Some(group) = self.killed {
             let gone = async {
@@ -120,7 +120,7 @@ impl Process {
     }
 
     /// Asks it and its group to end. Says whether this system knows such a request.
-    pub fn terminate(&self) -> bool {
+    pub(super) fn terminate(&self) -> bool {
         #[cfg(unix)]
         {
             self.signal(Signal::TERM);
@@ -131,7 +131,7 @@ impl Process {
     }
 
     /// Kills it and its group.
-    pub fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         #[cfg(unix)]
         self.signal(Signal::KILL);
         // Where there is no group it is the child alone. One that has ended is no error.

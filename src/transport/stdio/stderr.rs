@@ -120,13 +120,13 @@ pub(super) struct Noted {
 }
 
 impl StderrLog {
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         let (first, last) = (Vec::with_capacity(FIRST_LINES), VecDeque::with_capacity(LAST_LINES));
         Self { first, last, left_out: false, window: now, in_window: 0, dropped: 0, told: None }
     }
 
     /// Takes note of a line.
-    pub fn note(&mut self, line: &[u8], now: Instant) -> Noted {
+    pub(super) fn note(&mut self, line: &[u8], now: Instant) -> Noted {
         // A slice of the line would hold the whole buffer that it was read into.
         let kept = Bytes::copy_from_slice(&line[..line.len().min(KEPT_LINE_BYTES)]);
         if self.first.len() < FIRST_LINES {
@@ -155,12 +155,12 @@ impl StderrLog {
     }
 
     /// Lines that were not logged, since this was last told.
-    pub fn dropped(&mut self) -> u64 {
+    pub(super) fn dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }
 
     /// The first and the last lines, if there were any.
-    pub fn last_words(&self) -> Option<String> {
+    pub(super) fn last_words(&self) -> Option<String> {
         let left_out = self.left_out.then(|| LEFT_OUT.to_owned());
         let words: Vec<String> = (self.first.iter().map(|line| readable(line)))
             .chain(left_out)

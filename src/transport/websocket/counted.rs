@@ -21,12 +21,12 @@ struct Moved {
 
 impl Count {
     /// Bytes that were written.
-    pub fn written(&self) -> u64 {
+    pub(super) fn written(&self) -> u64 {
         self.0.written.load(Ordering::Relaxed)
     }
 
     /// Bytes that were read.
-    pub fn read(&self) -> u64 {
+    pub(super) fn read(&self) -> u64 {
         self.0.read.load(Ordering::Relaxed)
     }
 }
@@ -39,7 +39,7 @@ pub(super) struct Counted<S> {
 }
 
 impl<S> Counted<S> {
-    pub fn new(stream: S) -> (Self, Count) {
+    pub(super) fn new(stream: S) -> (Self, Count) {
         let moved = Arc::<Moved>::default();
         (Self { stream, moved: moved.clone() }, Count(moved))
     }

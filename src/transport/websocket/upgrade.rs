@@ -26,7 +26,7 @@ pub(super) struct Upgrading<S> {
 }
 
 impl<S> Upgrading<S> {
-    pub fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S) -> Self {
         Self { stream, head: Some(Vec::new()), held: Bytes::new() }
     }
 }
