@@ -68,8 +68,9 @@ pub struct ServerRequest {
     /// The call on whose behalf it asks, as its reply or error names it; none where that is not certain.
     ///
     /// It is certain where a result asks back, where the request comes on the HTTP stream of the call's answer, and on a leased
-    /// connection while one call is open on it. Other requests over stdio, WebSocket, and the stream of what an HTTP server tells
-    /// unasked name no call: they go to the builder's handlers.
+    /// connection while one call is open on it and none before it was given up. Other requests over stdio, WebSocket, and the
+    /// stream of what an HTTP server tells unasked name no call: they go to the builder's handlers. What a server asks on the
+    /// stream of a call that is over is refused.
     pub call: Option<RequestId>,
 }
 

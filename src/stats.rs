@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::duration::{micros, optional_ms, rounded};
@@ -91,15 +92,29 @@ impl ServerDetails {
     /// The same, of whose texts `redact` makes others.
     pub(crate) fn redacted(&self, redact: impl Fn(String) -> String) -> Self {
         let redacted = |text: &Option<String>| text.clone().map(&redact);
-        let capabilities = redact(self.capabilities.as_str().to_owned());
+        // Text by text: in JSON a secret may be written in many ways.
+        let capabilities = self.capabilities.parse::<Value>().map(|said| redacted_json(said, &redact));
+        let capabilities = capabilities.and_then(|shown| RawJson::from_value(&shown));
         Self {
             protocol_version: redact(self.protocol_version.clone()),
             name: redacted(&self.name),
             title: redacted(&self.title),
             version: redacted(&self.version),
             instructions: redacted(&self.instructions),
-            capabilities: RawJson::from_text(capabilities).unwrap_or_else(|_| RawJson::empty_object()),
+            capabilities: capabilities.unwrap_or_else(|_| RawJson::empty_object()),
         }
+    }
+}
+
+/// A value, of whose texts and keys `redact` makes others.
+fn redacted_json(value: Value, redact: &impl Fn(String) -> String) -> Value {
+    match value {
+        Value::String(text) => Value::String(redact(text)),
+        Value::Array(items) => items.into_iter().map(|item| redacted_json(item, redact)).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(key, value)| (redact(key), redacted_json(value, redact))).collect()
+        }
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
     }
 }
 
@@ -539,5 +554,21 @@ mod tests {
         let running = Starting::Running { since: now, limit, last_line: None };
         assert_eq!(format!("{running:?}"), "Running { since: 12s ago, limit: 60s, last_line: None }");
         assert!(format!("{:?}", ServerInfo { retry_at: None, ..info }).contains("retry_at: None"));
+    }
+
+    #[test]
+    fn secrets_are_found_in_capabilities_however_they_are_escaped() {
+        let capabilities =
+            RawJson::from_text(r#"{"experimental":{"key":"abc\/def\u002bghi"},"n":1}"#).unwrap();
+        let said = ServerDetails {
+            protocol_version: String::new(),
+            name: None,
+            title: None,
+            version: None,
+            instructions: None,
+            capabilities,
+        };
+        let shown = said.redacted(|text| text.replace("abc/def+ghi", "…"));
+        assert_eq!(shown.capabilities.as_str(), r#"{"experimental":{"key":"…"},"n":1}"#);
     }
 }

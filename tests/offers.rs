@@ -422,3 +422,72 @@ async fn what_a_server_says_of_itself_is_shown_without_secrets_and_cut() {
         end(troupe).await;
     }
 }
+
+#[tokio::test]
+async fn each_subscription_to_one_resource_begins_with_a_change() {
+    for era in [ScriptedEra::Modern, ScriptedEra::Legacy] {
+        let server = library().era(era).tells_changes().start().await;
+        let troupe = ready([Server::websocket("s", server.url())]).await;
+        let mut one = troupe.subscribe("file:///a.txt").await.unwrap();
+        one.changed().await.unwrap();
+        let mut two = troupe.subscribe("file:///a.txt").await.unwrap();
+        two.changed().await.unwrap();
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn who_reads_when_a_subscription_is_taken_is_not_given_what_was_kept_before() {
+    for era in [ScriptedEra::Modern, ScriptedEra::Legacy] {
+        let script = library().era(era).tells_changes().fresh_for(Duration::from_secs(3600));
+        let server = script.start().await;
+        let troupe = ready([Server::websocket("s", server.url())]).await;
+        assert_eq!(text(&troupe, Call::resource("file:///a.txt")).await, "alpha");
+        // Nobody has subscribed, so nobody is told.
+        server.update_resource("file:///a.txt", "omega");
+        let mut subscription = troupe.subscribe("file:///a.txt").await.unwrap();
+        subscription.changed().await.unwrap();
+        assert_eq!(text(&troupe, Call::resource("file:///a.txt")).await, "omega");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_lies_across_the_cut_leaves_no_part_of_it() {
+    for era in [ScriptedEra::Modern, ScriptedEra::Legacy] {
+        for before in 1..12 {
+            let said = format!("{}s3cret-token and more", "x".repeat((16 << 10) - before));
+            let server = library().era(era).instructions(said).start().await;
+            let described =
+                Server::websocket("s", server.url()).header("Authorization", "Bearer s3cret-token");
+            let troupe = ready([described]).await;
+            let details = troupe.servers()[0].details.clone().unwrap();
+            let shown = details.instructions.as_deref().unwrap();
+            // So few letters may begin any word.
+            assert!(!shown.contains("s3cr"), "{before}: {}", shown.trim_start_matches('x'));
+            end(troupe).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_death_of_the_registry_takes_nothing_out_of_the_catalogue_and_of_what_servers_said() {
+    let server = library().instructions("Use it well.").start().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let before = troupe.catalogue();
+    let mut changes = troupe.catalogue_changes();
+    let mut events = troupe.events();
+    inject(&troupe, Target::Registry, Fault::Kill).await.unwrap();
+    event(&mut events, |event| matches!(event, Event::ConnectionOpened { .. })).await;
+    troupe.ready(Readiness::All).await.unwrap();
+    let mut version = before.version();
+    while let Some(Some(catalogue)) = changes.next().now_or_never() {
+        assert_eq!(catalogue.tools().count(), 1, "version {}", catalogue.version());
+        assert!(catalogue.version() > version);
+        version = catalogue.version();
+    }
+    assert_eq!(troupe.catalogue().tools().count(), 1);
+    let details = troupe.servers()[0].details.clone().expect("it has said something");
+    assert_eq!(details.instructions.as_deref(), Some("Use it well."));
+    end(troupe).await;
+}

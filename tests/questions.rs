@@ -11,9 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{echo, end, kind, ready};
 use mcp_troupe::question::Root;
-use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer, pair};
+use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer, Step, pair};
 use mcp_troupe::{
-    Call, CallErrorKind, ElicitResult, Readiness, RpcError, Server, ServerRequest, Troupe, TroupeBuilder,
+    Call, CallErrorKind, ElicitResult, EraChoice, Readiness, RpcError, Server, ServerRequest, Troupe,
+    TroupeBuilder,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
@@ -475,4 +476,109 @@ async fn when_a_call_is_dropped_nobody_works_on_what_its_own_handler_was_asked()
     drop(call);
     assert_eq!(left.recv().await, None, "the handler is gone with its call");
     end(troupe).await;
+}
+
+#[tokio::test]
+async fn over_a_lease_a_late_form_of_a_call_that_was_given_up_is_not_shown_for_the_next_one() {
+    let late = Script::Tell { steps: vec![Step::Hold], next: Box::new(asking("elicitation/create", FORM)) };
+    let server = legacy().tool("late", late).tool("hold", Script::Silence).start().await;
+    let (asked, mut told) = mpsc::channel(8);
+    let builder = Troupe::builder().on_elicitation(user("everybody's", &asked));
+    let troupe = playing(builder, [Server::websocket("s", server.url())]).await;
+    let lease = troupe.lease("s").await.unwrap();
+    let mut ada = Box::pin(lease.call(Call::tool("late").on_elicitation(user("ada", &asked))));
+    tokio::select! {
+        answer = &mut ada => panic!("{answer:?}"),
+        _ = server.wait_for(|seen| seen.calls.contains_key("late")) => {}
+    }
+    drop(ada);
+    let mut bob = Box::pin(lease.call(Call::tool("hold").on_elicitation(user("bob", &asked))));
+    tokio::select! {
+        answer = &mut bob => panic!("{answer:?}"),
+        _ = server.wait_for(|seen| seen.calls.contains_key("hold")) => {}
+    }
+    server.release();
+    let (name, request) = tokio::select! {
+        answer = &mut bob => panic!("{answer:?}"),
+        told = told.recv() => told.unwrap(),
+    };
+    assert_eq!((name, request.call), ("everybody's", None), "it was asked for ada's call");
+    drop(bob);
+    drop(lease);
+    end(troupe).await;
+}
+
+/// A legacy server that answers each call with its result and a form in one batch, and gives the answers that it gets to `answers`.
+async fn asks_when_it_is_over(listener: tokio::net::TcpListener, answers: mpsc::Sender<Value>) {
+    use tokio::io::AsyncWriteExt;
+    while let Ok((mut socket, _)) = listener.accept().await {
+        let Some(asked) = request_of(&mut socket).await else { continue };
+        let (id, none) = (&asked["id"], asked.is_null());
+        let result = |result: Value| json!({"jsonrpc": "2.0", "id": id, "result": result});
+        let said = match asked["method"].as_str() {
+            Some("initialize") => {
+                result(json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}}))
+            }
+            Some("tools/list") => result(json!({"tools": [{"name": "form"}]})),
+            Some("tools/call") => {
+                let params: Value = serde_json::from_str(FORM).unwrap();
+                let form =
+                    json!({"jsonrpc": "2.0", "id": "late", "method": "elicitation/create", "params": params});
+                json!([result(json!({"content": []})), form])
+            }
+            Some(_) if !id.is_null() => {
+                json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no"}})
+            }
+            None if !id.is_null() => {
+                answers.send(asked.clone()).await.unwrap();
+                Value::Null
+            }
+            Some(_) | None => Value::Null,
+        };
+        let (status, body) = match (none, said) {
+            (true, _) => ("405 Method Not Allowed", String::new()),
+            (false, Value::Null) => ("202 Accepted", String::new()),
+            (false, said) => ("200 OK", said.to_string()),
+        };
+        let bytes = body.len();
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n"
+        );
+        let _ = socket.write_all((head + &body).as_bytes()).await;
+    }
+}
+
+/// The JSON of an HTTP request; null where it has none. None if the peer leaves before.
+async fn request_of(socket: &mut tokio::net::TcpStream) -> Option<Value> {
+    use tokio::io::AsyncReadExt;
+    let mut seen = Vec::new();
+    loop {
+        let mut piece = [0; 4096];
+        let read = socket.read(&mut piece).await.ok().filter(|read| *read > 0)?;
+        seen.extend_from_slice(&piece[..read]);
+        let text = String::from_utf8_lossy(&seen);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let head = head.to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+        if body.len() >= length.unwrap_or(0) {
+            return Some(serde_json::from_str(body).unwrap_or_default());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_on_the_stream_of_a_call_that_is_over_is_shown_to_nobody() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (answers, mut answer) = mpsc::channel(8);
+    let server = tokio::spawn(asks_when_it_is_over(listener, answers));
+    let (asked, mut told) = mpsc::channel(8);
+    let builder = Troupe::builder().on_elicitation(user("everybody's", &asked));
+    let troupe = playing(builder, [Server::http("s", url).era(EraChoice::Legacy)]).await;
+    troupe.call(Call::tool("form").on_elicitation(user("ada", &asked))).await.unwrap();
+    let answer = answer.recv().await.unwrap();
+    assert_eq!(answer["error"]["message"], "the call that this was asked for is over", "{answer}");
+    assert!(told.try_recv().is_err(), "her call is over: nobody sees her form");
+    end(troupe).await;
+    server.abort();
 }

@@ -10,6 +10,7 @@
 //! life that was replaced and still finishes something leaves what it counts after that in the same way.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -27,7 +28,7 @@ use crate::policy::breaker::Breaker;
 use crate::policy::starts::StartRecord;
 use crate::protocol::Known;
 use crate::protocol::handshake::Greeting;
-use crate::stats::{LatencyStats, Outcomes};
+use crate::stats::{LatencyStats, Outcomes, ServerDetails};
 
 /// The weight of a new sample in the average latency.
 const EWMA_ALPHA: f64 = 0.3;
@@ -52,6 +53,8 @@ pub(crate) struct Ledger {
     pub latency: Latencies,
     /// Found by the first handshake; later ones need not ask.
     pub known: Option<Known>,
+    /// What the server said of itself then.
+    pub(crate) details: Option<Arc<ServerDetails>>,
     /// How it is greeted where that is not known.
     pub greeting: Greeting,
     /// Resources that hosts subscribed to, with the handles that hold them.
@@ -68,6 +71,7 @@ impl Ledger {
             outcomes: Outcomes::new(),
             latency: Latencies::new(),
             known: None,
+            details: None,
             greeting: Greeting::default(),
             subscriptions: BTreeMap::new(),
             of: of.way(),
@@ -86,6 +90,7 @@ impl Ledger {
             self.breaker.set(now.spec.breaker.clone());
             // It was found out in another era, or dialect.
             self.known = None;
+            self.details = None;
             self.greeting = Greeting::default();
             return;
         }
@@ -99,6 +104,7 @@ impl Ledger {
 
     /// What is passed on: the figures are moved, all else is as good in two places.
     pub(crate) fn passed_on(&mut self) -> Self {
+        self.forget_ended_subscriptions();
         Self {
             of: self.of.clone(),
             breaker: self.breaker.clone(),
@@ -107,6 +113,7 @@ impl Ledger {
             outcomes: std::mem::take(&mut self.outcomes),
             latency: std::mem::replace(&mut self.latency, Latencies::new()),
             known: self.known,
+            details: self.details.clone(),
             greeting: self.greeting,
             subscriptions: self.subscriptions.clone(),
         }
@@ -122,6 +129,7 @@ impl Ledger {
             outcomes,
             latency,
             known: _,
+            details: _,
             greeting: _,
             subscriptions,
         } = left;
@@ -133,10 +141,13 @@ impl Ledger {
             let held = self.subscriptions.entry(uri).or_default();
             for handle in handles {
                 if held.iter().all(|known| !known.same_channel(&handle)) {
+                    // What changed between two lives nobody was told of.
+                    handle.send_modify(|changes| *changes = changes.wrapping_add(1));
                     held.push(handle);
                 }
             }
         }
+        self.forget_ended_subscriptions();
     }
 
     /// Takes all that another life left, in place of what it has itself of breaker, backoff and peer.
@@ -146,6 +157,7 @@ impl Ledger {
         self.reconnect = left.reconnect.clone();
         self.starts = left.starts.clone();
         (self.known, self.greeting) = (left.known, left.greeting);
+        self.details = left.details.clone();
         self.add(left);
     }
 
@@ -168,6 +180,17 @@ impl Ledger {
     pub(crate) fn note_change(&self, uri: &str) {
         for handle in self.subscriptions.get(uri).into_iter().flatten() {
             handle.send_modify(|changes| *changes = changes.wrapping_add(1));
+        }
+    }
+
+    /// The same of a resource that nobody has subscribed to: it may be a part of one that somebody has, whose URI it begins with.
+    pub(crate) fn note_change_of_part(&self, uri: &str) {
+        if self.subscriptions.is_empty() {
+            return;
+        }
+        for (end, _) in uri.match_indices(['/', '?', '#']) {
+            self.note_change(&uri[..end]);
+            self.note_change(&uri[..=end]);
         }
     }
 
@@ -380,5 +403,36 @@ mod tests {
         ledger.breaker.force_open();
         ledger.described(&here, &settings);
         assert_eq!(ledger.breaker.state(), BreakerState::ForcedOpen);
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn what_is_passed_on_and_taken_in_has_no_subscription_that_nobody_holds() {
+        let new = || Ledger::new(&registration(Server::websocket("s", "ws://h")), &Settings::default());
+        let (mut registry, mut life) = (new(), new());
+        for n in 0..3 {
+            let (changes, held) = watch::channel(0);
+            life.subscriptions.insert(format!("r:/{n}"), vec![changes]);
+            registry.add(life.passed_on());
+            drop(held);
+        }
+        assert!(registry.passed_on().subscriptions.is_empty());
+        registry.add(life.passed_on());
+        assert!(registry.subscriptions.is_empty());
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn a_part_of_a_resource_that_changes_is_a_change_of_it() {
+        let mut ledger = Ledger::new(&registration(Server::websocket("s", "ws://h")), &Settings::default());
+        let mut held = Vec::new();
+        for uri in ["file:///a", "file:///a/", "file:///ab", "file:///a/b.txt"] {
+            let (changes, changed) = watch::channel(0);
+            ledger.subscriptions.insert(uri.to_owned(), vec![changes]);
+            held.push(changed);
+        }
+        ledger.note_change_of_part("file:///a/b.txt#L1");
+        let changed = held.iter().map(|held| held.has_changed().unwrap()).collect::<Vec<_>>();
+        assert_eq!(changed, [true, true, false, true]);
     }
 }

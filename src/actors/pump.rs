@@ -49,7 +49,7 @@ use self::unasked::Unasked;
 use self::words::Updated;
 pub(crate) use self::words::{Finished, ListFailure, ListPort, Listened, Mirroring, PumpMsg, Report, Stale};
 use super::dial::Opened;
-use super::questions::{Answered, Questions};
+use super::questions::{self, Answered, Questions};
 use super::server::SUBSCRIPTIONS_MAX;
 use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::config::LivenessSettings;
@@ -199,6 +199,8 @@ pub(super) struct Pump<R> {
     noticed: u64,
     /// The latest request that was answered.
     answered: Option<u64>,
+    /// The peer may still work on a call that has ended here without its answer, and ask on its behalf.
+    leaves_work: bool,
     /// Something was written since the last flush.
     dirty: bool,
     /// The link had nothing more when it was asked last, and wakes the task when it has.
@@ -270,6 +272,7 @@ impl<R: FnMut(Report)> Pump<R> {
             // The end of a handshake is told without an answer.
             noticed: opened.next_id,
             answered: None,
+            leaves_work: false,
             dirty: false,
             link_waits: false,
             written: 0,
@@ -553,6 +556,7 @@ impl<R: FnMut(Report)> Pump<R> {
             CancelReason::DeadlineExceeded => (AttemptEnd::DeadlineExceeded, "deadline exceeded"),
         };
         if let Some(Flight::Call { attempt, permit, sent_at, .. }) = self.land(id) {
+            self.leaves_work = true;
             self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
         }
         Outbound::Cancel { id, frame: self.session.encode_cancel(id, words) }
@@ -662,7 +666,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 Incoming::Request { id, method, params } => {
                     more = true;
                     asked += 1;
-                    self.asked(asked, id, &method, params, on);
+                    self.asked(asked, id, &method, params, place);
                 }
                 Incoming::Notification { method, params } => {
                     more = true;
@@ -719,26 +723,34 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     /// The call on whose behalf the peer asks: that on whose exchange it does, and on a leased connection the only one that is
-    /// open. Anywhere else it may be any call's, also one that is over.
-    fn asker(&self, on: Option<u64>) -> Option<&Asker> {
-        if let Some(id) = on {
-            return match self.in_flight.get(&id)? {
-                Flight::Call { asker, .. } => asker.as_deref(),
-                Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. } => None,
-            };
-        }
-        let mut open = self.in_flight.values().filter_map(|flight| match flight {
-            Flight::Call { asker, leased, .. } => Some((asker.as_deref(), *leased)),
-            Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. } => None,
-        });
-        match (open.next(), open.next()) {
-            (Some((asker, true)), None) => asker,
-            _ => None,
+    /// open, unless the peer may still work on one that was given up. Anywhere else it may be any call's.
+    ///
+    /// # Errors
+    /// What it is answered with where it asks on behalf of a call that is over: nobody is left who could be asked.
+    fn asker(&self, place: Place) -> Result<Option<&Asker>, RpcError> {
+        match place {
+            Place::StreamOf(id) | Place::AnswerTo(id) | Place::RefusalOf(id) => match self.in_flight.get(&id)
+            {
+                Some(Flight::Call { asker, .. }) => Ok(asker.as_deref()),
+                Some(Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. }) => Ok(None),
+                None => Err(questions::over()),
+            },
+            Place::Unasked => Ok(None),
+            Place::Shared => {
+                let mut open = self.in_flight.values().filter_map(|flight| match flight {
+                    Flight::Call { asker, leased, .. } => Some((asker.as_deref(), *leased)),
+                    Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. } => None,
+                });
+                match (open.next(), open.next()) {
+                    (Some((asker, true)), None) if !self.leaves_work => Ok(asker),
+                    _ => Ok(None),
+                }
+            }
         }
     }
 
-    /// The peer asks, in its frame as the `nth`, on the exchange of the request `on` or on none.
-    fn asked(&mut self, nth: usize, id: RawJson, method: &str, params: Option<RawJson>, on: Option<u64>) {
+    /// The peer asks, in its frame as the `nth`, at this place.
+    fn asked(&mut self, nth: usize, id: RawJson, method: &str, params: Option<RawJson>, place: Place) {
         if nth > ASKED_PER_FRAME_MAX {
             let words =
                 || format!("more than {ASKED_PER_FRAME_MAX} requests in one frame: they are not answered");
@@ -750,7 +762,13 @@ impl<R: FnMut(Report)> Pump<R> {
             return self.report.violations.note(words);
         }
         let room = !self.notices.hold_many_answers();
-        let asker = self.asker(on).cloned();
+        let asker = match self.asker(place) {
+            Ok(asker) => asker.cloned(),
+            Err(over) if questions::is_question(method) => {
+                return self.notices.push(Cause::Peer, answer_of(&id, &Err(over)));
+            }
+            Err(_) => None,
+        };
         if let Some((id, answered)) = self.questions.ask(id, method, params, asker.as_ref(), room) {
             self.notices.push(Cause::Peer, answer_of(&id, &answered));
         }
@@ -856,7 +874,10 @@ impl<R: FnMut(Report)> Pump<R> {
     fn failed(&mut self, id: u64, failure: Failure, now: Instant) {
         let Some(flight) = self.land(id) else { return };
         let (attempt, permit, sent_at) = match flight {
-            Flight::Call { attempt, permit, sent_at, .. } => (attempt, permit, sent_at),
+            Flight::Call { attempt, permit, sent_at, .. } => {
+                self.leaves_work = true;
+                (attempt, permit, sent_at)
+            }
             Flight::List { port } => {
                 // The listing may have been given up.
                 let _ = port.send(Err(ListFailure::Failed(failure)));
@@ -922,6 +943,7 @@ impl<R: FnMut(Report)> Pump<R> {
         match self.land(id) {
             None => self.answered_nothing(id),
             Some(Flight::Call { attempt, permit, sent_at, .. }) => {
+                self.leaves_work = true;
                 let end = AttemptEnd::InvalidResponse(reason);
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
@@ -1019,6 +1041,8 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Reports everything that was given to this link as lost.
     async fn lose_everything(&mut self, ending: &str) {
         let now = Instant::now();
+        // Nobody can be told any more what is answered.
+        self.questions.end();
         // The link may take its time to close: until then the server actor would offer it calls, which it cannot take.
         if !self.closing && self.leaving.is_none() {
             self.report.leaving = Some(ending.to_owned());

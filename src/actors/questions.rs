@@ -78,6 +78,16 @@ impl Desk {
     }
 }
 
+/// What a peer is told that asks on behalf of a call which has ended.
+pub(super) fn over() -> RpcError {
+    refusal(RpcError::INTERNAL_ERROR, "the call that this was asked for is over")
+}
+
+/// Whether a request with this method may ask the host.
+pub(super) fn is_question(method: &str) -> bool {
+    matches!(method, "elicitation/create" | "sampling/createMessage" | "roots/list")
+}
+
 fn refusal(code: i64, words: &str) -> RpcError {
     RpcError { code, message: words.to_owned(), data: None }
 }
@@ -88,12 +98,16 @@ pub(super) struct Questions {
     desk: Desk,
     /// Counts the tasks among the troupe's.
     alive: Alive,
-    running: JoinSet<(RawJson, Answered)>,
+    running: JoinSet<(u64, Answered)>,
+    /// How many were asked, which numbers them: of the peer's ids several may be the same.
+    count: u64,
     asked: Vec<Asked>,
 }
 
 /// A question that the host has yet to answer.
 struct Asked {
+    /// As it is called here.
+    number: u64,
     /// As the peer names it, so that it can take it back.
     id: RawJson,
     task: AbortHandle,
@@ -105,7 +119,7 @@ struct Asked {
 
 impl Questions {
     pub(super) fn new(server: ServerId, desk: Desk, alive: Alive) -> Self {
-        Self { server, desk, alive, running: JoinSet::new(), asked: Vec::new() }
+        Self { server, desk, alive, running: JoinSet::new(), count: 0, asked: Vec::new() }
     }
 
     /// Who is asked on behalf of a call; nobody where neither the call nor the host has handlers.
@@ -146,7 +160,9 @@ impl Questions {
         let id = id.detached();
         // The same of what it asks: the host may think for minutes.
         let question = ServerRequest { params: question.params.detached(), ..question };
-        let (desk, alive, asked_as) = (self.desk.clone(), self.alive.clone(), id.clone());
+        let (desk, alive) = (self.desk.clone(), self.alive.clone());
+        self.count = self.count.saturating_add(1);
+        let number = self.count;
         let call = question.call.clone();
         let own = asker.and_then(|asker| asker.handlers.clone());
         let own = own.filter(|own| own.of(question.kind).is_some());
@@ -154,9 +170,9 @@ impl Questions {
         let task = self.running.spawn(async move {
             let answered = desk.answer(question, own.as_deref()).await;
             drop(alive);
-            (id, answered)
+            (number, answered)
         });
-        self.asked.push(Asked { id: asked_as, task, call, own: is_own });
+        self.asked.push(Asked { number, id, task, call, own: is_own });
         None
     }
 
@@ -169,13 +185,18 @@ impl Questions {
 
     /// A call is over. What its own handlers still work on is called off; the peer is told of each that it asked in vain.
     pub(super) fn call_ended(&mut self, call: &RequestId) -> Vec<(RawJson, Answered)> {
-        let over = self.asked.extract_if(.., |asked| asked.own && asked.call.as_ref() == Some(call));
-        let refused = over.map(|asked| {
+        let ended = self.asked.extract_if(.., |asked| asked.own && asked.call.as_ref() == Some(call));
+        let refused = ended.map(|asked| {
             asked.task.abort();
-            let words = "the call that this was asked for is over";
-            (asked.id, Err(refusal(RpcError::INTERNAL_ERROR, words)))
+            (asked.id, Err(over()))
         });
         refused.collect()
+    }
+
+    /// Nobody works on any of them any more.
+    pub(super) fn end(&mut self) {
+        self.running.abort_all();
+        self.asked.clear();
     }
 
     /// Whether the host has yet to answer any.
@@ -191,11 +212,10 @@ impl Questions {
         }
         loop {
             match self.running.poll_join_next(poller) {
-                Poll::Ready(Some(Ok((id, answered)))) => {
+                Poll::Ready(Some(Ok((number, answered)))) => {
                     // One that was taken back when it was just done is not told.
-                    if let Some(at) = self.asked.iter().position(|asked| asked.id == id) {
-                        self.asked.swap_remove(at);
-                        return Some((id, answered));
+                    if let Some(at) = self.asked.iter().position(|asked| asked.number == number) {
+                        return Some((self.asked.swap_remove(at).id, answered));
                     }
                 }
                 // It was taken back.
@@ -318,5 +338,29 @@ mod tests {
         assert!(!questions.are_open());
         drop(questions);
         tasks.ended().await;
+    }
+
+    #[tokio::test]
+    async fn questions_of_two_calls_under_one_id_are_kept_apart() {
+        let (gone, mut left) = tokio::sync::mpsc::channel::<()>(1);
+        let (mut ada, mut bob) = (Handlers::default(), Handlers::default());
+        ada.elicitation(move |_| {
+            let gone = gone.clone();
+            async move {
+                let _gone = gone;
+                std::future::pending::<Result<ElicitResult, RpcError>>().await
+            }
+        });
+        bob.elicitation(|_| async { Ok(ElicitResult::Cancel) });
+        let asker = |own| Asker { call: RequestId::random(), handlers: Some(Arc::new(own)) };
+        let (ada, bob) = (asker(ada), asker(bob));
+        let (mut questions, _tasks) = questions(Handlers::default());
+        assert!(questions.ask(id(0), "elicitation/create", params(), Some(&ada), true).is_none());
+        assert!(questions.ask(id(0), "elicitation/create", params(), Some(&bob), true).is_none());
+        assert!(next(&mut questions).await.1.is_ok());
+        assert!(questions.call_ended(&bob.call).is_empty(), "bob's was answered already");
+        assert_eq!(questions.call_ended(&ada.call).len(), 1, "ada's is still open");
+        drop(ada);
+        assert_eq!(left.recv().await, None, "her handler is gone with her call");
     }
 }

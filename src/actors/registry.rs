@@ -139,6 +139,8 @@ pub(crate) struct RegistryState {
     context: Context,
     root: ActorRef<RootMsg>,
     members: BTreeMap<ServerId, Member>,
+    /// What servers offered when the registry before this one ended, of those that have yet to be registered here.
+    former: BTreeMap<ServerId, Offer>,
     /// Lives that were replaced and finish what they have.
     retiring: Vec<Retiring>,
     catalogue: Arc<Catalogue>,
@@ -182,13 +184,20 @@ impl Actor for RegistryActor {
         for enrolment in enrolments {
             myself.cast(RegistryMsg::Register(enrolment))?;
         }
+        let former = roster.borrow().clone();
         let mut seed = DefaultHasher::new();
         (context.seed, "registry").hash(&mut seed);
         Ok(RegistryState {
             next_ping: later(Instant::now(), context.settings.restart.ping_interval),
             members: BTreeMap::new(),
             retiring: Vec::new(),
-            catalogue: Arc::new(Catalogue::empty()),
+            // What the servers offered last stays listed until they say otherwise, whatever became of a registry.
+            catalogue: former.catalogue.clone(),
+            former: former
+                .entries
+                .iter()
+                .filter_map(|entry| Some((entry.info.id.clone(), entry.offer.clone()?)))
+                .collect(),
             index: Arc::default(),
             configuration,
             known_lists: None,
@@ -468,6 +477,8 @@ impl RegistryState {
     /// with tools that nobody knows.
     fn publish(&mut self) {
         self.publishing = false;
+        // Those that are registered again have been: what comes later under such an id is another server.
+        self.former.clear();
         if std::mem::take(&mut self.offers_changed) {
             let version = self.catalogue.version() + 1;
             let listed = self.members.values().filter_map(|member| {

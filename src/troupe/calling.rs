@@ -234,16 +234,17 @@ impl Trip {
             if let Some(former) = &former
                 && !tokio::time::timeout_at(until, another(former, &stage)).await.unwrap_or_default()
             {
-                return Err(unplaced(CallErrorKind::Closed, &call.tool));
+                return Err(unplaced_round(CallErrorKind::Closed, &call));
             }
             let (port, word) = port(&news);
             let arrival = Arrival { id, started, submission: Submission::new(call, port) };
             let Some(router) = submit_in_turn(arrival, stage.clone(), until).await else {
-                let tool = match word.await {
-                    Ok(Word::Back(call)) => call.tool.clone(),
-                    Ok(Word::Answer(_) | Word::Unknown { .. }) | Err(_) => UNNAMED.to_owned(),
-                };
-                return Err(unplaced(CallErrorKind::Closed, &tool));
+                return Err(match word.await {
+                    Ok(Word::Back(call)) => unplaced_round(CallErrorKind::Closed, &call),
+                    Ok(Word::Answer(_) | Word::Unknown { .. }) | Err(_) => {
+                        unplaced(CallErrorKind::Closed, UNNAMED)
+                    }
+                });
             };
             match word_of(&router, id, word).await {
                 Some(Word::Answer(answer)) => return answer,
@@ -324,6 +325,12 @@ pub(super) async fn with_near_names(
     // A runtime that ends compares nothing more.
     let near = compared.await.unwrap_or_default();
     error.with_near(near)
+}
+
+/// The same of a call, which may be a later round of one that has an id already.
+fn unplaced_round(kind: CallErrorKind, call: &Call) -> CallError {
+    let request_id = call.options().request_id.clone().unwrap_or_else(RequestId::random);
+    CallError::new(kind, request_id, &*call.tool, None, 0)
 }
 
 /// An error of a call that no router has answered.

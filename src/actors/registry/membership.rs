@@ -26,7 +26,8 @@ impl RegistryState {
     ) -> Result<(), ActorProcessingErr> {
         let Enrolment { registration, numbers, paused } = enrolment;
         let spec = registration.spec.clone();
-        let settings = &self.context.settings;
+        let settings = self.context.settings.clone();
+        let settings = &settings;
         let member = Member {
             incarnation: numbers.last_life(),
             phase: Phase::Waiting { until: now, ended_at: now, handed_over: true },
@@ -36,7 +37,7 @@ impl RegistryState {
             told: Standing::beginning().status,
             ran: false,
             settled: false,
-            offer: None,
+            offer: self.former.remove(&spec.id),
             known: None,
             looking: settings.known_lists.is_some(),
             details: None,

@@ -92,10 +92,13 @@ impl ServerState {
             name: session.server_name().map(str::to_owned),
         });
         if let Some(details) = session.details() {
+            self.ledger().details = Some(details.clone());
+        }
+        // One whose era is known says nothing of itself again: what it said is told to a registry that may not know it.
+        if let Some(details) = self.ledger().details.clone() {
             let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
             // Without a registry this life is ending.
-            let _ =
-                self.registry.cast(RegistryMsg::Details { server, incarnation, details: details.clone() });
+            let _ = self.registry.cast(RegistryMsg::Details { server, incarnation, details });
         }
         if leased {
             return self.lease_opened(myself, connection, now);

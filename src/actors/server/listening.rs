@@ -35,6 +35,9 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
 /// network may have been to blame.
 const DEAF_FOR: Duration = Duration::from_secs(5 * 60);
 
+/// Resources that the cache is told of one by one where a server begins to tell of them; of more it clears all of that server.
+const SWEPT_APART_MAX: usize = 100;
+
 /// Resources of one server that may be subscribed to at once: each is said again with every connection.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 1_000;
 
@@ -166,6 +169,12 @@ impl ListeningState {
         self.settled = false;
     }
 
+    /// Whether the server has been asked to tell of a resource, and has nothing to answer to that any more.
+    fn is_told_of(&self, uri: &str) -> bool {
+        let asked = self.told.as_ref().is_some_and(|(_, told)| told.resources.contains(uri));
+        asked && !self.awaited.acknowledgement && !self.awaited.subscriptions.contains(uri)
+    }
+
     /// Whether nothing is heard of it though it declares to tell.
     pub(super) fn is_deaf(&self) -> bool {
         self.deaf
@@ -196,8 +205,12 @@ impl ServerState {
         if subscriptions.len() >= SUBSCRIPTIONS_MAX && !subscriptions.contains_key(&uri) {
             return Err(SubscribeError::TooMany(SUBSCRIPTIONS_MAX));
         }
-        let (changes, changed) = watch::channel(0);
-        subscriptions.entry(uri).or_default().push(changes);
+        let (changes, mut changed) = watch::channel(0);
+        subscriptions.entry(uri.clone()).or_default().push(changes);
+        if self.listening.is_told_of(&uri) {
+            // Nothing will be asked, and so nothing answered, for this one.
+            changed.mark_changed();
+        }
         self.listening.reconsider();
         Ok(changed)
     }
@@ -253,11 +266,13 @@ impl ServerState {
         self.tell_cache_updated(&updated);
         // Some may have ended meanwhile.
         self.unsubscribe();
-        let Updated { subscribed, swept, others: _, all } = updated;
+        let Updated { subscribed, swept, others, all } = updated;
         if all {
             // Those that were not named may be among them.
-            self.note_changes(None);
+            self.note_changes();
         }
+        // Hosts may have subscribed to what these are parts of.
+        others.iter().for_each(|uri| self.ledger().note_change_of_part(uri));
         // The life that was given the subscriptions tells of them; each change is told once.
         let tells = self.speaks_for_the_server();
         for uri in subscribed.into_iter().chain(swept).filter(|_| tells) {
@@ -268,13 +283,18 @@ impl ServerState {
         }
     }
 
-    /// A resource may have changed, or each that is subscribed to.
-    fn note_changes(&mut self, of: Option<&str>) {
+    /// Each resource that is subscribed to may have changed.
+    fn note_changes(&mut self) {
         let ledger = self.ledger();
-        match of {
-            Some(uri) => ledger.note_change(uri),
-            None => ledger.subscriptions.keys().for_each(|uri| ledger.note_change(uri)),
-        }
+        ledger.subscriptions.keys().for_each(|uri| ledger.note_change(uri));
+    }
+
+    /// The server tells of these resources from now on. They may have changed before: what is kept of them is no longer right,
+    /// which the cache learns before those who then read.
+    fn taken(&mut self, uris: BTreeSet<String>) {
+        let all = uris.len() > SWEPT_APART_MAX;
+        self.tell_cache_updated(&Updated { subscribed: uris.clone(), all, ..Updated::default() });
+        uris.iter().for_each(|uri| self.ledger().note_change(uri));
     }
 
     fn tell_cache_updated(&self, updated: &Updated) {
@@ -299,8 +319,8 @@ impl ServerState {
         match news {
             Listened::Acknowledged => {
                 self.listening.tells_since = Some(now);
-                // What changed before nobody was told of.
-                self.note_changes(None);
+                let told = self.listening.told.as_ref().map(|(_, told)| (*told.resources).clone());
+                self.taken(told.unwrap_or_default());
                 self.listening.awaited.acknowledgement = false;
                 self.listening.awaited.settle();
             }
@@ -320,8 +340,8 @@ impl ServerState {
                 self.list_by_time(now);
             }
             Listened::Subscribed { uri } => {
-                self.note_changes(Some(&uri));
                 self.listening.awaited.subscriptions.remove(&uri);
+                self.taken(BTreeSet::from([uri]));
                 self.listening.awaited.settle();
                 if self.listening.awaited.until.is_none() {
                     self.listening.failures = 0;

@@ -31,7 +31,8 @@ use super::{Declared, LEGACY_VERSIONS, MODERN_VERSION};
 use crate::config::{Dialect, EraChoice};
 use crate::error::RpcError;
 use crate::json::RawJson;
-use crate::news::{cut, reason};
+use crate::json::members::{members, string};
+use crate::news::{ELLIPSIS, cut, reason};
 use crate::stats::ServerDetails;
 
 /// The longest name of a server, in bytes: it is for display.
@@ -213,17 +214,10 @@ struct DiscoverResult<'a> {
     supported_versions: Vec<String>,
     #[serde(borrow, default)]
     capabilities: Option<&'a RawValue>,
-    #[serde(default)]
-    instructions: Option<String>,
-    #[serde(rename = "_meta", default)]
-    meta: Option<DiscoverMeta>,
 }
 
-#[derive(Deserialize)]
-struct DiscoverMeta {
-    #[serde(rename = "io.modelcontextprotocol/serverInfo", default)]
-    server_info: Option<ServerInfo>,
-}
+/// The member of a modern answer's `_meta` in which the server describes itself.
+const SERVER_INFO_META: &str = "io.modelcontextprotocol/serverInfo";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -231,41 +225,37 @@ struct InitializeResult<'a> {
     protocol_version: String,
     #[serde(borrow, default)]
     capabilities: Option<&'a RawValue>,
-    #[serde(default)]
-    instructions: Option<String>,
-    #[serde(default)]
-    server_info: Option<ServerInfo>,
 }
 
-/// Self-reported: for display only, so nothing depends on its shape.
-#[derive(Deserialize, Default)]
-struct ServerInfo {
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    title: Option<String>,
-    #[serde(default)]
-    version: Option<String>,
-}
-
-/// What a server says of itself, as far as it is kept: it is shown, and stays for as long as the server is registered.
+/// What a server says of itself in its answer `result`, as far as it is kept. It is for display only, so nothing depends on its
+/// shape: what is no text says nothing. `info` is its own description, and its place hangs on the era.
 fn details(
     protocol_version: &str,
-    info: Option<ServerInfo>,
-    instructions: Option<String>,
+    info: Option<&str>,
+    result: &RawJson,
     capabilities: Option<&RawValue>,
 ) -> ServerDetails {
-    let ServerInfo { name, title, version } = info.unwrap_or_default();
-    let named = |text: Option<String>| text.map(|text| cut(text, NAME_BYTES_MAX));
+    let text = |raw: Option<&str>, bytes| raw.and_then(string).map(|text| marked(text, bytes));
+    let [name, title, version] =
+        info.and_then(|info| members(info, ["name", "title", "version"]).ok()).unwrap_or_default();
+    let [instructions] = members(result.as_str(), ["instructions"]).unwrap_or_default();
     let small = |raw: &&RawValue| raw.get().starts_with('{') && raw.get().len() <= DETAILS_BYTES_MAX;
     let capabilities = capabilities.filter(small).and_then(|raw| RawJson::from_text(raw.get()).ok());
     ServerDetails {
         protocol_version: cut(protocol_version.to_owned(), VERSION_BYTES_MAX),
-        name: named(name),
-        title: named(title),
-        version: named(version),
-        instructions: instructions.map(|text| cut(text, DETAILS_BYTES_MAX)),
+        name: text(name, NAME_BYTES_MAX),
+        title: text(title, NAME_BYTES_MAX),
+        version: text(version, NAME_BYTES_MAX),
+        instructions: text(instructions, DETAILS_BYTES_MAX),
         capabilities: capabilities.unwrap_or_else(RawJson::empty_object),
+    }
+}
+
+/// A text of so many bytes at most, which shows where it was cut: whoever looks for secrets in it must know that one may begin there.
+fn marked(text: String, bytes: usize) -> String {
+    match text.len() > bytes {
+        true => cut(text, bytes.saturating_sub(ELLIPSIS.len())) + ELLIPSIS,
+        false => text,
     }
 }
 
@@ -458,8 +448,10 @@ impl Handshake {
         match outcome {
             Ok(result) => match result.parse_borrowed::<DiscoverResult<'_>>() {
                 Ok(found) if found.supported_versions.iter().any(|version| version == MODERN_VERSION) => {
-                    let info = found.meta.and_then(|meta| meta.server_info);
-                    let details = details(MODERN_VERSION, info, found.instructions, found.capabilities);
+                    let [meta] = members(result.as_str(), ["_meta"]).unwrap_or_default();
+                    let info = meta.and_then(|meta| members(meta, [SERVER_INFO_META]).ok());
+                    let [info] = info.unwrap_or_default();
+                    let details = details(MODERN_VERSION, info, &result, found.capabilities);
                     self.modern(Some(details), declared(found.capabilities))
                 }
                 Ok(found) => self.initialize_with(found.supported_versions),
@@ -552,8 +544,9 @@ impl Handshake {
         match result.parse_borrowed::<InitializeResult<'_>>() {
             Ok(found) if LEGACY_VERSIONS.contains(&found.protocol_version.as_str()) => {
                 let farewell = Writer::notification("notifications/initialized").finish();
-                let InitializeResult { protocol_version, capabilities, instructions, server_info } = found;
-                let details = details(&protocol_version, server_info, instructions, capabilities);
+                let InitializeResult { protocol_version, capabilities } = found;
+                let [info] = members(result.as_str(), ["serverInfo"]).unwrap_or_default();
+                let details = details(&protocol_version, info, &result, capabilities);
                 let declared = declared(capabilities);
                 self.done(Some(Era::Legacy), protocol_version, Some(details), declared, Some(farewell))
             }
@@ -617,8 +610,12 @@ mod tests {
     }
 
     fn tell(handshake: &mut Handshake, message: Value) -> Step {
+        tell_text(handshake, &message.to_string())
+    }
+
+    fn tell_text(handshake: &mut Handshake, message: &str) -> Step {
         let mut step = None;
-        decode(message.to_string().into(), |incoming| step = Some(handshake.receive(incoming))).unwrap();
+        decode(message.to_owned().into(), |incoming| step = Some(handshake.receive(incoming))).unwrap();
         step.unwrap()
     }
 
@@ -974,5 +971,31 @@ mod tests {
         let step = tell(&mut ask(), json!({"id": 1, "error": {"code": -32601, "message": ""}}));
         assert_eq!(session(step).0.era(), None);
         let _ = session(ask().timed_out());
+    }
+
+    #[test]
+    fn nothing_depends_on_the_shape_of_what_a_server_says_of_itself() {
+        for said in [
+            r#""serverInfo":{"name":"x","version":1.2}"#,
+            r#""serverInfo":{"name":"x","title":{"en":"X"}}"#,
+            r#""serverInfo":{"name":"y","name":"x"},"instructions":["a","b"]"#,
+            r#""instructions":1,"instructions":"twice","serverInfo":{"name":"x"}"#,
+        ] {
+            let mut handshake = mcp(EraChoice::Legacy);
+            let (_, id) = sent(handshake.start());
+            let text = format!(
+                r#"{{"id":{id},"result":{{"protocolVersion":"2025-11-25","capabilities":{{}},{said}}}}}"#
+            );
+            let (agreed, ..) = session(tell_text(&mut handshake, &text));
+            assert_eq!(agreed.server_name(), Some("x"), "{said}");
+        }
+        let mut handshake = mcp(EraChoice::Legacy);
+        let (_, id) = sent(handshake.start());
+        let (session, ..) = session(tell(
+            &mut handshake,
+            json!({"id": id, "result":
+            {"protocolVersion": "2025-11-25", "capabilities": [], "serverInfo": "x"}}),
+        ));
+        assert_eq!(session.details().map(|details| details.capabilities.as_str()), Some("{}"));
     }
 }
