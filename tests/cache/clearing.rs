@@ -99,6 +99,26 @@ async fn fault_e8_nothing_outlives_a_change_of_its_tool_or_its_server() {
 }
 
 #[tokio::test]
+async fn changes_that_are_told_together_are_looked_through_for_once() {
+    let server = ScriptedServer::builder().tool("a", Script::Echo).tool("b", Script::Echo);
+    let server = server.tool("c", Script::Echo).start().await;
+    let rules = r#"{"tools":{"a":{"ttl":"60s"},"b":{"ttl":"60s"},"c":{"ttl":"60s"}}}"#;
+    let troupe = start(rules, [Server::websocket("s", server.url())]).await;
+    let mut events = troupe.events();
+    for tool in ["a", "b", "c"] {
+        troupe.call(Call::tool(tool).args(json!({"n": 1}))).await.unwrap();
+        server.say(tool, json!({"description": "another one"}));
+    }
+    assert_eq!(troupe.stats().await.cache.entries, 3);
+    server.announce_tools();
+    let told = event(&mut events, |event| matches!(event, Event::CacheCleared { .. })).await;
+    let Event::CacheCleared { what, entries, .. } = told else { panic!("another event") };
+    // Each walk over what is kept would tell of its own.
+    assert_eq!((entries, what.ends_with("and 2 more")), (3, true), "{what}");
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn the_host_clears_what_it_names() {
     let server = versions().start().await;
     let troupe = start(READ, [Server::websocket("s", server.url()).group("g")]).await;
