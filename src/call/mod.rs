@@ -446,9 +446,8 @@ impl Call {
     /// result may hold a user's answer: it is neither kept by the cache nor shared with equal calls, and the call is not hedged.
     ///
     /// ```
-    /// use mcp_troupe::error::RpcError;
-    /// use mcp_troupe::json::RawJson;
-    /// use mcp_troupe::{Call, ServerRequestKind};
+    /// use mcp_troupe::question::ServerRequestKind;
+    /// use mcp_troupe::{Call, RawJson, RpcError};
     ///
     /// let call = Call::tool("book").on_server_request(|request| async move {
     ///     match request.kind {

@@ -390,4 +390,89 @@ pub(super) mod tests {
             assert!(humantime::parse_duration(text).is_err() && !looks_right(text), "{text}");
         }
     }
+
+    /// The settings as a page: each key with its default, what it does, and the values that there are.
+    fn settings_page(schema: &Value) -> String {
+        let mut rows = Vec::new();
+        rows_of(
+            schema,
+            &schema["$defs"]["Settings"],
+            "",
+            &schema["properties"]["troupe"]["default"],
+            &mut rows,
+        );
+        rows.sort();
+        let mut page = SETTINGS_INTRODUCTION.to_owned();
+        for (key, default, about) in rows {
+            page.push_str(&format!("| `{key}` | {default} | {about} |\n"));
+        }
+        page
+    }
+
+    const SETTINGS_INTRODUCTION: &str = "# Settings\n\n\
+        All keys of `troupe` in a `servers.json`, in alphabetical order. Made of the schema (`mcp-troupe schema`), which editors show as well.\n\
+        `pool`, `breaker`, `start` and `idleTimeout` may also stand in a server, and then hold for that server alone.\n\n\
+        | key | default | what it does |\n| --- | --- | --- |\n";
+
+    fn rows_of(
+        schema: &Value,
+        described: &Value,
+        prefix: &str,
+        defaults: &Value,
+        rows: &mut Vec<(String, String, String)>,
+    ) {
+        for (key, property) in described["properties"].as_object().unwrap() {
+            let options = ["anyOf", "allOf", "oneOf"].into_iter().filter_map(|of| property[of].as_array());
+            let mut references = options.flatten().chain([property]).filter_map(|one| one["$ref"].as_str());
+            let meant = references.next().map_or(property, |reference| {
+                schema.pointer(reference.trim_start_matches('#')).expect("it is in the schema")
+            });
+            let (key, default) = (format!("{prefix}{key}"), &defaults[key]);
+            if meant["properties"].is_object() {
+                rows_of(schema, meant, &format!("{key}."), default, rows);
+                continue;
+            }
+            let about =
+                property["description"].as_str().or(meant["description"].as_str()).unwrap_or_default();
+            let values = meant["oneOf"].as_array().into_iter().flatten();
+            let values: Vec<String> =
+                values.filter_map(|one| Some(format!("`{}`", one["const"].as_str()?))).collect();
+            let values =
+                if values.is_empty() { String::new() } else { format!(" One of {}.", values.join(", ")) };
+            rows.push((key, shown_default(default), plain(about) + &values));
+        }
+    }
+
+    fn shown_default(default: &Value) -> String {
+        match default {
+            // None, or one that is found out: the text says which.
+            Value::Null => "–".to_owned(),
+            Value::String(text) => text.clone(),
+            Value::Array(items) if items.is_empty() => "none".to_owned(),
+            Value::Object(members) if members.is_empty() => "none".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// A description in one line of a table, whose links into the code are their texts alone.
+    fn plain(about: &str) -> String {
+        let mut line = about.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+        while let Some(link) = line.find("](crate::") {
+            let begin = line[..link].rfind('[').expect("a link has a text");
+            let end = link + line[link..].find(')').expect("a link has an end");
+            line = format!("{}{}{}", &line[..begin], &line[begin + 1..link], &line[end + 1..]);
+        }
+        line
+    }
+
+    /// `UPDATE_PAGES=1 cargo test --all-features --lib the_page_of_settings` writes it anew.
+    #[test]
+    fn the_page_of_settings_is_that_of_the_schema() {
+        let page = settings_page(&serde_json::to_value(ConfigFile::schema()).unwrap());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/settings.md");
+        if std::env::var_os("UPDATE_PAGES").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), page, "see the comment of this test");
+    }
 }

@@ -299,17 +299,17 @@ pub struct ProcessSettings {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BackoffSettings {
-    /// The first delay: 100 ms.
+    /// The first delay; 100 ms where nothing else is usual.
     #[serde(with = "duration::Text")]
     pub min: Duration,
-    /// The longest delay: 30 s. There is no last attempt.
+    /// The longest delay; 30 s where nothing else is usual. There is no last attempt.
     #[serde(with = "duration::Text")]
     pub max: Duration,
-    /// What each delay is multiplied with: 2.
+    /// What each delay is multiplied with; 2 where nothing else is usual.
     pub factor: f64,
     /// Random share of the delay, 0 to 1: 0.5 means half to all of it.
     pub jitter: f64,
-    /// A good stretch this long starts again at `min`: 10 s.
+    /// A good stretch this long starts again at `min`; 10 s where nothing else is usual.
     #[serde(with = "duration::Text")]
     pub reset_after: Duration,
 }

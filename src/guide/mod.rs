@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | [`getting_started`] | the first call, and tools for a model |
 //! | [`command_line`] | the same from a shell |
-//! | [`configuration`] | `servers.json`, key by key |
+//! | [`configuration`] | `servers.json`: servers, secrets, changes while it plays |
+//! | [`settings`] | each key of `troupe`, with its default and what it does |
 //! | [`client_configurations`] | files of other clients: what is honoured, noted or refused |
 //! | [`calling`] | names, many servers in one call, plans, progress and silence |
 //! | [`errors`] | each kind of error: its effect, whether to try again, what to do |
@@ -45,6 +46,7 @@ macro_rules! pages {
             "[questions]: crate::guide::questions\n",
             "[security]: crate::guide::security\n",
             "[servers]: crate::guide::servers\n",
+            "[settings]: crate::guide::settings\n",
             "[starting]: crate::guide::starting\n",
             "[testing]: crate::guide::testing\n",
             "[transports]: crate::guide::transports\n\n",
@@ -58,6 +60,7 @@ pages!(
     getting_started,
     command_line,
     configuration,
+    settings,
     client_configurations,
     calling,
     errors,

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -647,12 +648,32 @@ impl ScriptedServer {
     }
 
     /// Waits until it has seen what the test waits for.
+    ///
+    /// # Panics
+    /// When that has not come after five minutes of the clock on the wall, paused time or not: so a test of what never happens
+    /// fails by its name, and holds up none that follow.
     pub async fn wait_for(&self, mut seen: impl FnMut(&Observed) -> bool) {
         let mut observed = self.observed.subscribe();
-        // The sender is this server itself.
-        let _ = observed.wait_for(|observed| seen(observed)).await;
+        if seen(&observed.borrow_and_update()) {
+            return;
+        }
+        let (ended, end) = std::sync::mpsc::channel::<()>();
+        let (give_up, given_up) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            if end.recv_timeout(NEVER) == Err(RecvTimeoutError::Timeout) {
+                let _ = give_up.send(());
+            }
+        });
+        tokio::select! {
+            // The sender is this server itself.
+            _ = observed.wait_for(|observed| seen(observed)) => drop(ended),
+            Ok(()) = given_up => panic!("what the test waits for was not seen: {:?}", self.observed()),
+        }
     }
 }
+
+/// How long a test waits for what never happens.
+const NEVER: Duration = Duration::from_secs(300);
 
 fn object(value: Value) -> Map<String, Value> {
     match value {
