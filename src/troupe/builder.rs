@@ -238,8 +238,8 @@ impl TroupeBuilder {
     /// Shows each call of a tool to `hook` before it is made: `hook` gives the call back, as it is or changed, or denies it. For
     /// approval by a user, rules by a tool's hints, arguments that the model must not choose, an audit of what was asked for.
     ///
-    /// The call's deadline begins when the hook has answered, so a user may take their time; dropping the call drops the hook's
-    /// future. A hook that panics denies. Calls of [`Plan`](crate::Plan)s, of [`call_any`](Troupe::call_any) and
+    /// The call's deadline begins when the hook has answered, so a user may take their time; only calls to several servers at once
+    /// share one that began before. Dropping the call drops the hook's future. A hook that panics denies. Calls of [`Plan`](crate::Plan)s, of [`call_any`](Troupe::call_any) and
     /// [`call_all`](Troupe::call_all) are shown one by one; resources, prompts, completions and leases are not. A call that is
     /// made once more by the troupe is the same call, and not shown again.
     ///

@@ -101,6 +101,7 @@ impl Troupe {
         let proposed = self.proposed(call);
         CallFuture::after(async move {
             let (name, errand) = (proposed.name().to_owned(), proposed.call.errand.clone());
+            let streamed = proposed.call.streamed;
             let denied = |reason| unplaced(CallErrorKind::Denied { reason }, &name);
             let verdict = AssertUnwindSafe(async move { hook(proposed).await }).catch_unwind().await;
             let mut call = match verdict {
@@ -109,8 +110,8 @@ impl Troupe {
                 // What nobody has agreed to is not made.
                 Err(_) => return Err(denied("the host's hook panicked".to_owned())),
             };
-            // Over whose connection it goes is no matter of the hook's.
-            call.errand = errand;
+            // Over whose connection it goes, and who listens to its progress, is no matter of the hook's.
+            (call.errand, call.streamed) = (errand, streamed);
             let troupe = troupe.upgrade().map(Troupe);
             let troupe = troupe.ok_or_else(|| unplaced(CallErrorKind::Closed, &name))?;
             Ok::<_, CallError>(troupe.begin(call, news))
