@@ -44,7 +44,7 @@ pub struct Settings {
     /// Deadline of a call that names none, whose tool and server name none: 30 s.
     #[serde(with = "duration::Text")]
     pub call_timeout: Duration,
-    /// Deadlines by tool name (bare or `group/tool`); they go before the server's and `call_timeout`.
+    /// Deadlines by tool name (bare or `group/tool`); they go before the server's and `callTimeout`.
     #[serde(with = "duration::TextByName")]
     pub tool_timeouts: BTreeMap<String, Duration>,
     /// Ends a call sooner whose server works on it and tells nothing of it for so long; progress and log messages of the
@@ -302,7 +302,7 @@ pub struct BackoffSettings {
     /// The first delay; 100 ms where nothing else is usual.
     #[serde(with = "duration::Text")]
     pub min: Duration,
-    /// The longest delay; 30 s where nothing else is usual. There is no last attempt.
+    /// The longest delay; 30 s where nothing else is usual.
     #[serde(with = "duration::Text")]
     pub max: Duration,
     /// What each delay is multiplied with; 2 where nothing else is usual.

@@ -37,7 +37,8 @@ impl RegistryState {
             told: Standing::beginning().status,
             ran: false,
             settled: false,
-            offer: self.former.remove(&spec.id),
+            // Where lists are kept for the next run they come from there, with the description that they belong to.
+            offer: self.former.remove(&spec.id).filter(|_| settings.known_lists.is_none()),
             known: None,
             looking: settings.known_lists.is_some(),
             details: None,
