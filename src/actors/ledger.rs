@@ -183,15 +183,11 @@ impl Ledger {
         }
     }
 
-    /// The same of a resource that nobody has subscribed to: it may be a part of one that somebody has, whose URI it begins with.
-    pub(crate) fn note_change_of_part(&self, uri: &str) {
-        if self.subscriptions.is_empty() {
-            return;
-        }
-        for (end, _) in uri.match_indices(['/', '?', '#']) {
-            self.note_change(&uri[..end]);
-            self.note_change(&uri[..=end]);
-        }
+    /// The resources that somebody has subscribed to and of which this may be a part, as its URI begins with theirs.
+    pub(crate) fn wholes_of(&self, uri: &str) -> Vec<String> {
+        let ends = uri.match_indices(['/', '?', '#']).map(|(end, _)| end);
+        let wholes = ends.flat_map(|end| [&uri[..end], &uri[..=end]]);
+        wholes.filter(|whole| self.subscriptions.contains_key(*whole)).map(str::to_owned).collect()
     }
 
     /// Counts the end of an attempt.
@@ -423,16 +419,12 @@ mod tests {
 
     #[cfg(feature = "websocket")]
     #[test]
-    fn a_part_of_a_resource_that_changes_is_a_change_of_it() {
+    fn what_a_changed_resource_may_be_a_part_of_is_found_by_its_uri() {
         let mut ledger = Ledger::new(&registration(Server::websocket("s", "ws://h")), &Settings::default());
-        let mut held = Vec::new();
         for uri in ["file:///a", "file:///a/", "file:///ab", "file:///a/b.txt"] {
-            let (changes, changed) = watch::channel(0);
-            ledger.subscriptions.insert(uri.to_owned(), vec![changes]);
-            held.push(changed);
+            ledger.subscriptions.insert(uri.to_owned(), vec![watch::channel(0).0]);
         }
-        ledger.note_change_of_part("file:///a/b.txt#L1");
-        let changed = held.iter().map(|held| held.has_changed().unwrap()).collect::<Vec<_>>();
-        assert_eq!(changed, [true, true, false, true]);
+        let wholes = ledger.wholes_of("file:///a/b.txt#L1");
+        assert_eq!(wholes, ["file:///a", "file:///a/", "file:///a/b.txt"]);
     }
 }

@@ -48,13 +48,17 @@ pub(crate) struct Updated {
     pub others: BTreeSet<String>,
     /// Any other one may have changed, too.
     pub all: bool,
+    /// Others that the cache knows of already: they may be parts of what somebody subscribed to.
+    pub(crate) swept_others: BTreeSet<String>,
+    /// Any may have changed, which the cache knows already.
+    pub(crate) swept_all: bool,
     /// Those that somebody subscribed to and the cache knows of already; only hosts are to be told.
     pub swept: BTreeSet<String>,
 }
 
 impl Updated {
     fn is_empty(&self) -> bool {
-        self.is_swept() && self.swept.is_empty()
+        self.is_swept() && self.swept.is_empty() && self.swept_others.is_empty() && !self.swept_all
     }
 
     /// Whether the cache knows of everything.
@@ -71,7 +75,7 @@ impl Updates {
 
     /// A resource changed. The number of those that are subscribed to is the host's to bound.
     pub(crate) fn note(&mut self, uri: String, subscribed: bool) {
-        let Updated { subscribed: wanted, others, all, swept } = &mut self.gathered;
+        let Updated { subscribed: wanted, others, all, swept, .. } = &mut self.gathered;
         if subscribed {
             // It changed again: the cache has to learn of that too, and hosts still once.
             swept.remove(&uri);
@@ -113,10 +117,16 @@ impl Updates {
         if self.gathered.is_swept() {
             return None;
         }
-        let swept = std::mem::take(&mut self.gathered.swept);
         let mut stale = std::mem::take(&mut self.gathered);
-        self.gathered.swept = swept;
+        self.gathered.swept = std::mem::take(&mut stale.swept);
         self.gathered.swept.extend(stale.subscribed.iter().cloned());
+        self.gathered.swept_others = std::mem::take(&mut stale.swept_others);
+        self.gathered.swept_others.extend(stale.others.iter().cloned());
+        self.gathered.swept_all = std::mem::take(&mut stale.swept_all) | stale.all;
+        if self.gathered.swept_others.len() > OTHERS_MAX {
+            self.gathered.swept_others.clear();
+            self.gathered.swept_all = true;
+        }
         if stale.subscribed.len() + stale.others.len() > OTHERS_MAX {
             stale = Updated { all: true, ..Updated::default() };
         }
@@ -212,5 +222,25 @@ mod tests {
             now += Duration::from_millis(10);
         }
         assert!((5_000..=10_000).contains(&told), "{told}");
+    }
+
+    #[test]
+    fn what_the_cache_learned_before_an_answer_is_still_told_to_hosts() {
+        let now = Instant::now();
+        let mut updates = Updates::new(now);
+        updates.note("a/part".into(), false);
+        assert_eq!(updates.sweep().map(|stale| stale.others), Some(uris(["a/part"])));
+        assert!(updates.sweep().is_none(), "the cache knows it");
+        let told = updates.take(now).expect("hosts do not");
+        assert_eq!((told.swept_others, told.swept_all, told.others.len()), (uris(["a/part"]), false, 0));
+        updates.note_all();
+        assert!(updates.sweep().is_some_and(|stale| stale.all));
+        assert!(updates.rest().is_some_and(|told| told.swept_all && !told.all));
+        // However many names there are between two tellings.
+        for n in 0..=OTHERS_MAX {
+            updates.note(n.to_string(), false);
+            updates.sweep();
+        }
+        assert!(updates.rest().is_some_and(|told| told.swept_all && told.swept_others.is_empty()));
     }
 }

@@ -266,13 +266,17 @@ impl ServerState {
         self.tell_cache_updated(&updated);
         // Some may have ended meanwhile.
         self.unsubscribe();
-        let Updated { subscribed, swept, others, all } = updated;
-        if all {
+        let Updated { subscribed, swept, others, all, swept_others, swept_all } = updated;
+        if all || swept_all {
             // Those that were not named may be among them.
             self.note_changes();
         }
-        // Hosts may have subscribed to what these are parts of.
-        others.iter().for_each(|uri| self.ledger().note_change_of_part(uri));
+        // Hosts may have subscribed to what these are parts of: of that, too, what is kept is no longer right.
+        let parts = others.iter().chain(&swept_others);
+        let wholes: BTreeSet<String> = parts.flat_map(|uri| self.ledger().wholes_of(uri)).collect();
+        if !wholes.is_empty() {
+            self.taken(wholes);
+        }
         // The life that was given the subscriptions tells of them; each change is told once.
         let tells = self.speaks_for_the_server();
         for uri in subscribed.into_iter().chain(swept).filter(|_| tells) {
@@ -298,7 +302,7 @@ impl ServerState {
     }
 
     fn tell_cache_updated(&self, updated: &Updated) {
-        let Updated { subscribed, others, all, swept: _ } = updated;
+        let Updated { subscribed, others, all, .. } = updated;
         let stage = self.context.stage.borrow();
         if stage.caching.is_none() {
             return;
