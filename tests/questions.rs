@@ -422,6 +422,25 @@ async fn all_rounds_of_a_modern_call_ask_its_own_user_under_one_id() {
 }
 
 #[tokio::test]
+async fn a_call_whose_question_the_host_thinks_about_ends_with_the_troupe() {
+    let ask = Script::AskBack {
+        requests: format!(r#"{{"who":{{"method":"elicitation/create","params":{FORM}}}}}"#),
+        state: None,
+    };
+    let server = ScriptedServer::builder().tool("ask", ask).start().await;
+    let (asked, mut thinks) = mpsc::channel(1);
+    let troupe = playing(Troupe::builder(), [Server::websocket("s", server.url())]).await;
+    let call = Call::tool("ask").timeout(Duration::from_secs(3600)).on_elicitation(move |_| {
+        let _ = asked.try_send(());
+        std::future::pending::<Result<ElicitResult, RpcError>>()
+    });
+    let call = tokio::spawn(troupe.call(call));
+    thinks.recv().await.unwrap();
+    end(troupe).await;
+    assert_eq!(call.await.unwrap().unwrap_err().kind(), &CallErrorKind::Closed);
+}
+
+#[tokio::test]
 async fn a_modern_server_is_told_with_each_call_what_its_caller_can() {
     let server = ScriptedServer::builder().tool("meta", Script::Meta).start().await;
     let builder = Troupe::builder().on_roots(|_| async { Ok(Vec::new()) });
@@ -504,6 +523,22 @@ async fn over_a_lease_a_late_form_of_a_call_that_was_given_up_is_not_shown_for_t
     };
     assert_eq!((name, request.call), ("everybody's", None), "it was asked for ada's call");
     drop(bob);
+    drop(lease);
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn over_a_lease_an_answer_that_cannot_be_read_leaves_the_next_call_its_own_questions() {
+    let script = legacy().tool("hollow", Script::Hollow).tool("ask", asking("elicitation/create", FORM));
+    let server = script.start().await;
+    let (asked, mut told) = mpsc::channel(8);
+    let builder = Troupe::builder().on_elicitation(user("everybody's", &asked));
+    let troupe = playing(builder, [Server::websocket("s", server.url())]).await;
+    let lease = troupe.lease("s").await.unwrap();
+    let error = lease.call(Call::tool("hollow")).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::InvalidResponse { .. }), "{error}");
+    lease.call(Call::tool("ask").on_elicitation(user("bob", &asked))).await.unwrap();
+    assert_eq!(told.recv().await.unwrap().0, "bob");
     drop(lease);
     end(troupe).await;
 }

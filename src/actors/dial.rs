@@ -422,7 +422,7 @@ async fn next_step(
             Some(Err(error) | Ok(Inbound::Leaving(error))) => return Err(error.into()),
             Some(Ok(Inbound::Alive)) => {}
             // What is told unasked answers nothing that the handshake asks.
-            Some(Ok(Inbound::Unasked(_))) => {}
+            Some(Ok(Inbound::Unasked(_) | Inbound::PutOff { .. })) => {}
             Some(Ok(Inbound::Message(frame))) => {
                 // A frame that is no message cannot move the handshake on; the timeout decides.
                 if let Err(malformed) = decode(frame, receive) {

@@ -25,6 +25,7 @@
 mod hearing;
 mod notices;
 mod oddities;
+mod put_off;
 mod stall;
 mod unasked;
 mod words;
@@ -44,6 +45,7 @@ use self::hearing::{Hearing, Unpassed};
 use self::notices::{Cause, Notices};
 use self::oddities::Noise;
 pub(crate) use self::oddities::Violations;
+use self::put_off::PutOff;
 use self::stall::{Reading, Stall};
 use self::unasked::Unasked;
 use self::words::Updated;
@@ -55,7 +57,7 @@ use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::config::LivenessSettings;
 use crate::duration::{later, rounded};
 use crate::error::RpcError;
-use crate::id::AttemptId;
+use crate::id::{AttemptId, RequestId};
 use crate::json::RawJson;
 use crate::news::{TEXT_BYTES_MAX, cut, reason};
 use crate::number_map::NumberMap;
@@ -216,6 +218,7 @@ pub(super) struct Pump<R> {
     noise: Noise,
     unpassed: Unpassed,
     unasked: Unasked,
+    put_off: PutOff,
     report: Report,
 }
 
@@ -284,6 +287,7 @@ impl<R: FnMut(Report)> Pump<R> {
             noise: Noise::new(now),
             unpassed: Unpassed::new(now),
             unasked: Unasked::new(now),
+            put_off: PutOff::default(),
             report: Report::default(),
         }
     }
@@ -627,6 +631,14 @@ impl<R: FnMut(Report)> Pump<R> {
                             self.failed(id, failure, now);
                             true
                         }
+                        Inbound::PutOff { id } => {
+                            if self.in_flight.contains_key(&id)
+                                && let Some(response) = self.put_off.put_off(id)
+                            {
+                                self.answer(response, Place::Unasked, now);
+                            }
+                            true
+                        }
                         Inbound::Leaving(error) => {
                             self.leave(words_of(error));
                             true
@@ -649,12 +661,20 @@ impl<R: FnMut(Report)> Pump<R> {
             Place::StreamOf(id) => (None, Some(id)),
             Place::AnswerTo(id) | Place::RefusalOf(id) => (Some(id), Some(id)),
         };
+        let bytes = frame.len();
         let mut asked = 0;
         let mut more = false;
         let each = |incoming: Incoming| {
             if let Some(named) = incoming.answered().filter(|named| !place.admits(*named)) {
                 // Its request, if there is one, goes on: its own answer is still to come.
-                return self.report.violations.note(|| misplacement(named, on));
+                self.report.violations.note(|| misplacement(named, on));
+                if let (Incoming::Response(response), Place::Unasked) = (incoming, place)
+                    && self.in_flight.contains_key(&named)
+                    && let Some(response) = self.put_off.answered(named, response, bytes)
+                {
+                    self.answer(response, place, now);
+                }
+                return;
             }
             match incoming {
                 Incoming::Response(response) => self.answer(response, place, now),
@@ -749,6 +769,14 @@ impl<R: FnMut(Report)> Pump<R> {
         }
     }
 
+    /// The call that this request is, if it is one that somebody may be asked for.
+    fn call_of(&self, request: u64) -> Option<&RequestId> {
+        match self.in_flight.get(&request)? {
+            Flight::Call { asker, .. } => asker.as_ref().map(|asker| &asker.call),
+            Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. } => None,
+        }
+    }
+
     /// The peer asks, in its frame as the `nth`, at this place.
     fn asked(&mut self, nth: usize, id: RawJson, method: &str, params: Option<RawJson>, place: Place) {
         if nth > ASKED_PER_FRAME_MAX {
@@ -794,7 +822,8 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             Notice::Cancelled => {
                 if let Some(id) = params.and_then(cancelled_id) {
-                    self.questions.take_back(id);
+                    let call = on.and_then(|on| self.call_of(on)).cloned();
+                    self.questions.take_back(id, call.as_ref());
                     self.given_up(id);
                 }
             }
@@ -822,6 +851,8 @@ impl<R: FnMut(Report)> Pump<R> {
                 // Where each request travels alone, one comes with what it is about.
                 let about = self.only_call().filter(|_| matches!(place, Place::Shared));
                 if let Some(id) = about {
+                    // It may as well be about something else.
+                    self.leaves_work = true;
                     self.link.answered(id);
                     self.invalid(id, &format!("{words}, while no other waits"), now);
                 }
@@ -943,7 +974,6 @@ impl<R: FnMut(Report)> Pump<R> {
         match self.land(id) {
             None => self.answered_nothing(id),
             Some(Flight::Call { attempt, permit, sent_at, .. }) => {
-                self.leaves_work = true;
                 let end = AttemptEnd::InvalidResponse(reason);
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }

@@ -176,9 +176,16 @@ impl Questions {
         None
     }
 
-    /// The peer takes a question back: nobody answers it.
-    pub(super) fn take_back(&mut self, id: &str) {
-        if let Some(at) = self.asked.iter().position(|asked| asked.id.as_str() == id) {
+    /// The peer takes a question back, on the stream of this call's answer or on none: nobody answers it. Where it uses an id
+    /// for several, it means the one of that call; where it says it elsewhere, the only one there is.
+    pub(super) fn take_back(&mut self, id: &str, call: Option<&RequestId>) {
+        let mut named = self.asked.iter().enumerate().filter(|(_, asked)| asked.id.as_str() == id);
+        let own = named.clone().find(|(_, asked)| asked.call.as_ref() == call);
+        let meant = own.or_else(|| match (named.next(), named.next()) {
+            (only, None) => only,
+            _ => None,
+        });
+        if let Some((at, _)) = meant {
             self.asked.swap_remove(at).task.abort();
         }
     }
@@ -301,7 +308,7 @@ mod tests {
             assert!(questions.ask(id(number), "elicitation/create", params(), None, true).is_none());
         }
         assert_eq!(code(questions.ask(id(3), "elicitation/create", params(), None, true)), -32603);
-        questions.take_back("1");
+        questions.take_back("1", None);
         assert_eq!(
             code(questions.ask(id(3), "elicitation/create", params(), None, false)),
             -32603,
@@ -334,10 +341,33 @@ mod tests {
         let ended: Vec<RawJson> = questions.call_ended(&one.call).into_iter().map(|(id, _)| id).collect();
         assert_eq!(ended, [1, 2, 3, 4].map(id));
         assert!(questions.are_open());
-        questions.take_back("11");
+        questions.take_back("11", None);
         assert!(!questions.are_open());
         drop(questions);
         tasks.ended().await;
+    }
+
+    #[tokio::test]
+    async fn a_question_is_taken_back_on_the_stream_of_its_call_also_where_another_has_its_id() {
+        let mut handlers = Handlers::default();
+        handlers.elicitation(|_| std::future::pending::<Result<ElicitResult, RpcError>>());
+        let handlers = Arc::new(handlers);
+        let (mut questions, _tasks) = questions(Handlers::default());
+        let asker = || Asker { call: RequestId::random(), handlers: Some(handlers.clone()) };
+        let (one, two, other) = (asker(), asker(), RequestId::random());
+        for asker in [&one, &two] {
+            assert!(questions.ask(id(0), "elicitation/create", params(), Some(asker), true).is_none());
+        }
+        questions.take_back("0", None);
+        questions.take_back("0", Some(&other));
+        assert_eq!(questions.asked.len(), 2, "which of the two is meant nobody knows");
+        questions.take_back("0", Some(&two.call));
+        assert_eq!(
+            questions.asked.iter().map(|asked| asked.call.as_ref()).collect::<Vec<_>>(),
+            [Some(&one.call)]
+        );
+        questions.take_back("0", Some(&other));
+        assert!(questions.asked.is_empty(), "there is one of that id alone");
     }
 
     #[tokio::test]

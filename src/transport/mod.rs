@@ -143,8 +143,14 @@ pub enum Inbound {
         /// The limit in bytes.
         limit: usize,
     },
-    /// One message on a stream of what the peer says unasked: it answers no request.
+    /// One message on a stream of what the peer says unasked: it answers no request but one that was [put off](Self::PutOff).
     Unasked(Bytes),
+    /// The peer ended the stream of the answer to a request without it, and will give it later. This link's stream of what it
+    /// says unasked is the link's alone.
+    PutOff {
+        /// The request's id on this link.
+        id: u64,
+    },
     /// One message on the stream of the answer to a request: what it tells is about that request, if it names none, and
     /// it answers no other.
     Beside {

@@ -229,6 +229,38 @@ async fn an_answer_whose_stream_ended_early_is_fetched_by_the_last_event_of_it()
 }
 
 #[tokio::test]
+async fn an_answer_that_was_put_off_may_come_on_the_stream_of_what_is_said_unasked() {
+    let streamed = EVENTS.replace("connection: close", "transfer-encoding: chunked");
+    let put_off = "id: a\nretry: 20\ndata:\n\n";
+    let begun = format!("{streamed}{:x}\r\n{put_off}\r\n", put_off.len());
+    for ends_first in [true, false] {
+        let begun = begun.clone();
+        let server = RawServer::start(move |asked| {
+            legacy(asked).unwrap_or_else(|| match (asked.verb.as_str(), asked.header("last-event-id")) {
+                ("GET", None) => {
+                    let answer = |id: u64| format!("data: {{\"id\":{id},\"result\":{{\"content\":[]}}}}\n\n");
+                    Do::Late(EVENTS.replace("connection: close\r\n", ""), (1..20).map(answer).collect())
+                }
+                ("GET", Some(_)) => Do::Stay(EVENTS.to_owned()),
+                _ if ends_first => Do::Send(format!("{begun}0\r\n\r\n")),
+                _ => Do::Late(begun.clone(), "0\r\n\r\n".to_owned()),
+            })
+        })
+        .await;
+        let troupe = ready([server.server()]).await;
+        server.wait_for("GET", 1).await;
+        let call = tokio::spawn(troupe.call(Call::tool("t").timeout(Duration::from_secs(20))));
+        server.wait_for("POST tools/call", 1).await;
+        if ends_first {
+            server.wait_for("GET", 2).await;
+        }
+        server.let_go();
+        assert_eq!(call.await.unwrap().unwrap().attempts, 1, "ends first: {ends_first}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
 async fn a_call_whose_server_has_died_ends_when_nobody_listens_there_any_more() {
     let server = RawServer::start(|asked| {
         legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {

@@ -183,6 +183,7 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Takes a request out of flight. What was missed of it is told before its end.
     pub(super) fn land(&mut self, id: u64) -> Option<Flight> {
         let mut flight = self.in_flight.remove(&id)?;
+        self.put_off.forget(id);
         if let Flight::Subscribe { .. } = flight {
             self.subscribing = self.subscribing.saturating_sub(1);
         }

@@ -129,6 +129,8 @@ pub(super) enum Heard {
     Refused(Bytes),
     /// A notice was taken; or the wish for a stream, of which the server has none.
     Taken,
+    /// The stream of a request was ended without the answer, which the server will give later.
+    PutOff,
     /// The server began a session.
     Session(HeaderValue),
     /// It ended without an answer.
@@ -547,7 +549,11 @@ impl Running {
                 if self.exchange.bearings.resumes && self.last_id.is_some() && before < RESUMES_MAX =>
             {
                 // Whether the server is still there is soon known, and its caller waits for that.
-                let usual = if std::mem::take(&mut self.cut) { RETRY_MIN } else { RESUME_AFTER };
+                let cut = std::mem::take(&mut self.cut);
+                let usual = if cut { RETRY_MIN } else { RESUME_AFTER };
+                if !cut {
+                    self.say(Heard::PutOff);
+                }
                 let asked = self.retry.unwrap_or(usual).clamp(RETRY_MIN, RETRY_MAX);
                 self.stage = Stage::Pause(resume_after(asked, self.barren));
                 self.barren = self.barren.saturating_add(1);

@@ -73,7 +73,11 @@ fn bytes_of(inbound: &Inbound) -> usize {
         | Inbound::Beside { frame, .. }
         | Inbound::Answer { frame, .. }
         | Inbound::Refused { frame, .. } => frame.len(),
-        Inbound::TooLarge { .. } | Inbound::Failed { .. } | Inbound::Leaving(_) | Inbound::Alive => 0,
+        Inbound::TooLarge { .. }
+        | Inbound::Failed { .. }
+        | Inbound::PutOff { .. }
+        | Inbound::Leaving(_)
+        | Inbound::Alive => 0,
     }
 }
 
@@ -253,7 +257,7 @@ impl HttpLink {
         let is_answer = match &heard {
             Heard::Message(_) | Heard::Answer(_) | Heard::Refused(_) | Heard::Taken => true,
             Heard::Failed(failure) => failure.is_an_answer(),
-            Heard::Session(_) | Heard::Over(_) => false,
+            Heard::PutOff | Heard::Session(_) | Heard::Over(_) => false,
         };
         match errand {
             Errand::Request { id, .. } if is_answer => self.has_answered(beside::Answered::Request(id)),
@@ -266,6 +270,10 @@ impl HttpLink {
             }
             (Errand::Notice | Errand::Listen | Errand::Check { .. }, Heard::Message(frame)) => {
                 self.heard.push_back(Inbound::Unasked(frame));
+            }
+            // Without a session the server may say to all its clients what it says unasked.
+            (Errand::Request { id, .. }, Heard::PutOff) if self.bearings.session.is_some() => {
+                self.heard.push_back(Inbound::PutOff { id });
             }
             (_, Heard::Session(session)) => self.bearings.session = Some(session),
             (Errand::Request { id, .. }, Heard::Answer(frame)) => {
@@ -307,7 +315,8 @@ impl HttpLink {
                 Heard::Answer(_) | Heard::Refused(_),
             )
             | (Errand::Listen | Errand::Check { .. }, Heard::Failed(_))
-            | (Errand::Request { .. } | Errand::Check { .. }, Heard::Taken) => {}
+            | (Errand::Request { .. } | Errand::Check { .. }, Heard::Taken)
+            | (_, Heard::PutOff) => {}
         }
     }
 
