@@ -61,6 +61,11 @@ impl CallSpan {
         Self(Some(span))
     }
 
+    /// The span, which another future holds from now on.
+    pub(crate) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
     /// Notes the answer, and ends the span as far as the caller is concerned.
     pub(crate) fn end(&mut self, answer: &Result<Reply, CallError>) {
         let Some(span) = self.0.take() else { return };

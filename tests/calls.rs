@@ -11,7 +11,7 @@ use common::{echo, end, event, kind, ready, start};
 use mcp_troupe::testkit::{Script, ScriptedEra, ScriptedServer};
 use mcp_troupe::{
     Call, CallErrorKind, Denied, Dialect, Effect, EraChoice, Event, Hint, ProposedCall, Readiness,
-    RegisterError, Server, Troupe,
+    RegisterError, Reply, Server, Troupe, TroupeBuilder,
 };
 use serde_json::{Value, json};
 
@@ -375,4 +375,61 @@ async fn the_time_that_the_host_takes_to_agree_is_not_the_calls_and_ends_with_it
     drop(call);
     end(troupe).await;
     assert_eq!(left.recv().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_the_host_thinks_about_ends_with_the_troupe() {
+    for by_its_last_handle in [true, false] {
+        let (_server, connector) = ScriptedServer::builder().tool("echo", Script::Echo).start_in_memory();
+        let (asked, mut thinks) = tokio::sync::mpsc::channel(1);
+        let troupe = Troupe::builder()
+            .before_call(move |_| {
+                let _ = asked.try_send(());
+                std::future::pending::<Result<Call, Denied>>()
+            })
+            .server_via(Server::custom("s"), connector)
+            .start()
+            .await
+            .unwrap();
+        troupe.ready(Readiness::All).await.unwrap();
+        let call = tokio::spawn(troupe.call(echo()));
+        thinks.recv().await.unwrap();
+        if by_its_last_handle {
+            drop(troupe);
+        } else {
+            end(troupe).await;
+        }
+        assert_eq!(call.await.unwrap().unwrap_err().kind(), &CallErrorKind::Closed);
+    }
+}
+
+#[tokio::test]
+async fn a_hook_sees_a_tool_as_the_one_server_describes_it_that_the_call_goes_to() {
+    let script = |words: &str| {
+        ScriptedServer::builder().tool("work", Script::Echo).says("work", json!({"description": words}))
+    };
+    let (a, b) = (script("asks").start().await, script("deletes everything").start().await);
+    let servers = [("a", &a), ("b", &b)].map(|(id, server)| Server::websocket(id, server.url()).group("g"));
+    let hook = |proposed: ProposedCall| async move {
+        let seen = proposed.tool().and_then(|tool| tool.description()).map(String::from);
+        Ok(proposed.into_call().args(json!({"seen": seen})))
+    };
+    let builder = servers.into_iter().fold(Troupe::builder().before_call(hook), TroupeBuilder::server);
+    let troupe = builder.start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let seen = |reply: Reply| reply.structured::<Value>().unwrap()["seen"].clone();
+    let call = || Call::tool("work");
+    assert_eq!(seen(troupe.call(call()).await.unwrap()), "asks", "the first of its group");
+    for (server, words) in [("a", "asks"), ("b", "deletes everything")] {
+        assert_eq!(seen(troupe.call(call().server(server)).await.unwrap()), words);
+        let lease = troupe.lease(server).await.unwrap();
+        assert_eq!(seen(lease.call(call()).await.unwrap()), words, "on a lease");
+    }
+    for (server, answer) in troupe.call_all(call()).await.unwrap() {
+        assert_eq!(seen(answer.unwrap()), if server.as_str() == "a" { "asks" } else { "deletes everything" });
+    }
+    // A server that does not offer it describes it in no way.
+    let error = troupe.call(call().server("nobody")).await.unwrap_err();
+    assert_eq!(error.kind().name(), "no-match");
+    end(troupe).await;
 }

@@ -146,6 +146,22 @@ async fn without_a_success_each_servers_failure_is_told() {
 }
 
 #[tokio::test]
+async fn a_hook_that_gives_another_call_changes_neither_whom_it_goes_to_nor_the_deadline_of_all() {
+    let servers = [scripted("work", Script::Echo).await, scripted("work", Script::Hold).await];
+    let hook = |_| async { Ok(call().timeout(Duration::from_secs(3600)).affinity("everybody")) };
+    let troupe = Troupe::builder().before_call(hook);
+    let troupe = troupe.server(Server::websocket("a", servers[0].url()));
+    let troupe = troupe.server(Server::websocket("b", servers[1].url())).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let answers = troupe.call_all(call().timeout(Duration::from_millis(500))).await.unwrap();
+    assert_eq!(answers["a"].as_ref().unwrap().server.as_str(), "a");
+    let late = answers["b"].as_ref().unwrap_err();
+    assert!(matches!(late.kind(), CallErrorKind::DeadlineExceeded { .. }), "{late}");
+    assert_eq!(servers.each_ref().map(|server| server.calls("work")), [1, 1]);
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn dropping_it_calls_all_off() {
     let (troupe, servers) = three([Script::Silence, Script::Silence, Script::Silence]).await;
     let troupe_of_call = troupe.clone();

@@ -420,6 +420,37 @@ async fn killed_actors_lose_neither_what_is_shown_nor_what_is_kept() {
 }
 
 #[tokio::test]
+async fn the_death_of_the_registry_takes_no_tool_out_of_the_catalogue() {
+    let (lists, weather) = (Lists::new(), Weather::start().await);
+    lists.run(weather.one()).await;
+    for confirmed in [true, false] {
+        if !confirmed {
+            weather.hold();
+        }
+        let troupe = lists.start(weather.one()).await;
+        let mut events = troupe.events();
+        until(&troupe, |troupe| names(troupe) == known(&["forecast", "today"], confirmed)).await;
+        let mut changes = troupe.catalogue_changes();
+        let watched = tokio::spawn(async move {
+            let mut least = 2;
+            while let Some(catalogue) = changes.next().await {
+                least = least.min(catalogue.tools().count());
+            }
+            least
+        });
+        for _ in 0..3 {
+            inject(&troupe, Target::Registry, Fault::Kill).await.unwrap();
+            event(&mut events, |event| matches!(event, Event::ServerRegistered { .. })).await;
+        }
+        if confirmed {
+            troupe.ready(Readiness::All).await.unwrap();
+        }
+        end(troupe).await;
+        assert_eq!(watched.await.unwrap(), 2, "confirmed: {confirmed}");
+    }
+}
+
+#[tokio::test]
 async fn another_description_is_another_server_and_the_same_one_is_known_again() {
     let (lists, one, other) = (Lists::new(), Weather::start().await, Weather::start().await);
     other.server.remove_tool("today");

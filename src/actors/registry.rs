@@ -38,6 +38,7 @@ use tokio::time::Instant;
 use self::lives::Beginning;
 use self::member::{Member, Phase, Retiring};
 pub(crate) use self::registration::{Enrolment, Registration, Way, WrongFiles, wrong_files};
+use self::roster::Former;
 pub(crate) use self::roster::{Roster, RosterEntry};
 use super::Context;
 use super::alarm::Alarm;
@@ -139,8 +140,8 @@ pub(crate) struct RegistryState {
     context: Context,
     root: ActorRef<RootMsg>,
     members: BTreeMap<ServerId, Member>,
-    /// What servers offered when the registry before this one ended, of those that have yet to be registered here.
-    former: BTreeMap<ServerId, Offer>,
+    /// What servers had listed when the registry before this one ended, of those that have yet to be registered here.
+    former: BTreeMap<ServerId, Former>,
     /// Lives that were replaced and finish what they have.
     retiring: Vec<Retiring>,
     catalogue: Arc<Catalogue>,
@@ -193,11 +194,7 @@ impl Actor for RegistryActor {
             retiring: Vec::new(),
             // What the servers offered last stays listed until they say otherwise, whatever became of a registry.
             catalogue: former.catalogue.clone(),
-            former: former
-                .entries
-                .iter()
-                .filter_map(|entry| Some((entry.info.id.clone(), entry.offer.clone()?)))
-                .collect(),
+            former: former.entries.iter().map(RosterEntry::left).collect(),
             index: Arc::default(),
             configuration,
             known_lists: None,
@@ -388,7 +385,7 @@ impl RegistryState {
         let Some(offer) = offer else { return };
         self.known_shown
             .push((server.clone(), offer.clone().chosen(&member.registration.spec.tool_choice).tools.len()));
-        member.known = Some(offer);
+        member.known = Some((offer, fingerprint));
         self.offers_changed = true;
     }
 
@@ -527,7 +524,8 @@ impl RegistryState {
         let entries = self.members.values().map(|member| RosterEntry {
             info: member.info(),
             actor: member.alive().cloned(),
-            offer: member.offer.clone(),
+            offer: member.offer.clone().map(|offer| (offer, member.listed_as)),
+            known: member.known.clone(),
             listed: member.lists_are_known(),
             settled: member.settled && !member.looking,
             leaving: matches!(member.phase, Phase::Ended | Phase::Leaving(_)),

@@ -156,6 +156,8 @@ pub struct Call {
     pub(crate) timeout: Option<Duration>,
     /// Its caller wants to hear what is told of it.
     pub(crate) streamed: bool,
+    /// It is one of the calls that a call to several servers is.
+    pub(crate) one_of_several: bool,
     pub(crate) idempotent: bool,
     pub(crate) hedged: bool,
     /// Behind one pointer, and none where nothing is said: so a call is small where it is moved.
@@ -215,6 +217,7 @@ impl Call {
             priority: Priority::default(),
             timeout: None,
             streamed: false,
+            one_of_several: false,
             idempotent: false,
             hedged: false,
             options: None,
@@ -476,6 +479,12 @@ impl Call {
     /// The same call, under the public id that an earlier round of it had.
     pub(crate) fn named(mut self, request_id: RequestId) -> Self {
         self.options_mut().request_id = Some(request_id);
+        self
+    }
+
+    /// The same call, as one of those that a call to several servers is.
+    pub(crate) fn one_of_several(mut self) -> Self {
+        self.one_of_several = true;
         self
     }
 

@@ -129,8 +129,8 @@ impl CallFuture {
                         return Poll::Pending;
                     }
                     Poll::Ready(Ok(call)) => {
-                        let started = self.started.or(call.started);
-                        *self = Self { started, ..call };
+                        let (started, span) = (self.started.or(call.started), self.span.take());
+                        *self = Self { started, span, ..call };
                         continue;
                     }
                     Poll::Ready(Err(denied)) => Err(denied),
@@ -288,6 +288,12 @@ async fn submit_in_turn(
     };
     intake.submit_in_turn(&router, arrival).await;
     Some(router)
+}
+
+/// Waits until the troupe has ended.
+pub(super) async fn ended(mut stage: watch::Receiver<Stage>) {
+    // It says so by leaving.
+    let _ = stage.wait_for(|_| false).await;
 }
 
 /// Waits until `former` plays no more. False when the troupe has ended.

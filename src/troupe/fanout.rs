@@ -236,7 +236,7 @@ impl<'a> FanOut<'a> {
             };
             return Err(self.error(kind, Some(server.clone())));
         }
-        self.troupe.call(self.call.clone().server(server.as_str())).begun(self.begun).await
+        self.troupe.call(self.call.clone().server(server.as_str()).one_of_several()).begun(self.begun).await
     }
 
     /// The answer of a server whose tools were not known: none where it turned out that it does not offer the tool, and why it

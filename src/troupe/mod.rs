@@ -42,7 +42,6 @@ use crate::event::{BreakerTransition, Origin, ServerStatus};
 use crate::id::{CallId, ServerId};
 use crate::policy::catalogue::Tool;
 use crate::policy::strategy::UnknownStrategy;
-use crate::spans::CallSpan;
 use crate::stats::{ServerInfo, ServerStats, Stats, Totals};
 use crate::transport::Connector;
 
@@ -337,14 +336,12 @@ impl Troupe {
 
     fn begin(&self, call: Call, news: NewsSender) -> CallFuture {
         let handlers = &self.0.desk.handlers;
-        let mut call = call.sealed(handlers);
-        let span = CallSpan::begin(&mut call);
-        let call = Arc::new(call);
+        let call = Arc::new(call.sealed(handlers));
         if handlers.is_empty() && call.options().handlers.is_none() {
-            return self.call_once(call, news).under(span);
+            return self.call_once(call, news);
         }
         let rounds = Rounds::new(self, call.clone(), news.clone());
-        self.call_once(call, news).under(span).with_rounds(rounds)
+        self.call_once(call, news).with_rounds(rounds)
     }
 
     /// A call with a result that asks back as it is.

@@ -17,7 +17,7 @@ impl Troupe {
         let roster = self.0.roster.borrow().clone();
         let of_roster = move || {
             let staying = roster.entries.iter().filter(|entry| !entry.leaving);
-            let listed = staying.filter_map(|entry| Some((&entry.info.id, entry.offer.as_ref()?)));
+            let listed = staying.filter_map(|entry| Some((&entry.info.id, &entry.offer.as_ref()?.0)));
             Pins::of(listed.map(|(server, offer)| (server, offer.tools.iter().chain(offer.blocked.iter()))))
         };
         // Hashed beside the actors. A runtime that is ending starts nothing more.

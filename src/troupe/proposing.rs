@@ -3,18 +3,20 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::Troupe;
-use super::calling::{CallFuture, NewsSender, unplaced};
+use super::calling::{CallFuture, NewsSender, ended, unplaced};
 use crate::call::{Call, Errand, Request};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::ServerId;
 use crate::json::RawJson;
 use crate::news;
 use crate::policy::catalogue::{Resolution, Tool};
+use crate::spans::{CallSpan, SharedSpan};
 
 /// A tool call that is about to be made, as [`TroupeBuilder::before_call`](crate::TroupeBuilder::before_call) sees it.
 #[derive(Debug)]
@@ -31,7 +33,8 @@ impl ProposedCall {
     }
 
     /// The tool as the catalogue has it at this moment: its group, servers, description and hints. None where no server offers it
-    /// yet, or several groups do.
+    /// yet, or several groups do. Where the call may go to [one server](Self::server) alone it is described as that server does,
+    /// else as the first of the group's.
     pub fn tool(&self) -> Option<&Tool> {
         self.tool.as_ref()
     }
@@ -41,8 +44,8 @@ impl ProposedCall {
         self.call.right_args()
     }
 
-    /// The one server that it may go to, by the caller's choice or by a lease. Of several that offer the tool the troupe chooses
-    /// when the call is made.
+    /// The one server that it may go to: by the caller's choice, by a lease, or since it is one of the calls of a
+    /// [`call_all`](crate::Troupe::call_all). Of several that offer the tool the troupe chooses when the call is made.
     pub fn server(&self) -> Option<&str> {
         self.leased.as_ref().map(ServerId::as_str).or(self.call.options().selector.server.as_deref())
     }
@@ -66,6 +69,39 @@ impl Denied {
     /// With this reason, which the caller is told: the first 1 KiB of it.
     pub fn new(reason: impl fmt::Display) -> Self {
         Self(news::reason(reason))
+    }
+}
+
+/// What a hook has no say in, whichever call it gives.
+struct Kept {
+    /// Over whose connection it goes.
+    errand: Errand,
+    /// Somebody listens to its progress.
+    streamed: bool,
+    /// Its place in the tree of spans.
+    span: Option<SharedSpan>,
+    /// The server that its answer is told of, and the deadline that it shares with the others, where it is one of several.
+    one_of: Option<(String, Duration)>,
+}
+
+impl Kept {
+    fn of(call: &Call) -> Self {
+        let server = call.options().selector.server.clone().filter(|_| call.one_of_several);
+        Self {
+            errand: call.errand.clone(),
+            streamed: call.streamed,
+            span: call.span.clone(),
+            one_of: server.zip(call.timeout),
+        }
+    }
+
+    fn put_into(self, call: &mut Call) {
+        (call.errand, call.streamed, call.span) = (self.errand, self.streamed, self.span);
+        if let Some((server, shared)) = self.one_of {
+            call.timeout = Some(call.timeout.map_or(shared, |own| own.min(shared)));
+            let options = call.options_mut();
+            (options.selector.server, options.affinity) = (Some(server), None);
+        }
     }
 }
 
@@ -94,45 +130,52 @@ impl BeforeCall {
 
 impl Troupe {
     /// The call, after the host has agreed to it, where it wants to be asked.
-    pub(super) fn propose(&self, call: Call, news: NewsSender) -> CallFuture {
-        let Some(hook) = self.0.before_call.of(&call) else { return self.begin(call, news) };
+    pub(super) fn propose(&self, mut call: Call, news: NewsSender) -> CallFuture {
+        let span = CallSpan::begin(&mut call);
+        let Some(hook) = self.0.before_call.of(&call) else { return self.begin(call, news).under(span) };
         // The troupe ends with its last handle, also while somebody thinks about it.
-        let troupe = Arc::downgrade(&self.0);
+        let (troupe, stage) = (Arc::downgrade(&self.0), self.0.stage.clone());
+        let kept = Kept::of(&call);
         let proposed = self.proposed(call);
-        CallFuture::after(async move {
-            let (name, errand) = (proposed.name().to_owned(), proposed.call.errand.clone());
-            let streamed = proposed.call.streamed;
+        let proposal = CallFuture::after(async move {
+            let name = proposed.name().to_owned();
             let denied = |reason| unplaced(CallErrorKind::Denied { reason }, &name);
-            let verdict = AssertUnwindSafe(async move { hook(proposed).await }).catch_unwind().await;
+            let verdict = AssertUnwindSafe(async move { hook(proposed).await }).catch_unwind();
+            let verdict = tokio::select! { biased;
+                verdict = verdict => verdict,
+                () = ended(stage) => return Err(unplaced(CallErrorKind::Closed, &name)),
+            };
             let mut call = match verdict {
                 Ok(Ok(call)) => call,
                 Ok(Err(Denied(reason))) => return Err(denied(reason)),
                 // What nobody has agreed to is not made.
                 Err(_) => return Err(denied("the host's hook panicked".to_owned())),
             };
-            // Over whose connection it goes, and who listens to its progress, is no matter of the hook's.
-            (call.errand, call.streamed) = (errand, streamed);
+            kept.put_into(&mut call);
             let troupe = troupe.upgrade().map(Troupe);
             let troupe = troupe.ok_or_else(|| unplaced(CallErrorKind::Closed, &name))?;
             Ok::<_, CallError>(troupe.begin(call, news))
-        })
+        });
+        proposal.under(span)
     }
 
     fn proposed(&self, call: Call) -> ProposedCall {
         let roster = self.0.roster.borrow().clone();
-        let group = call.options().selector.group.as_deref();
-        let tool = match call.too_long() {
-            None => match roster.catalogue.resolve(&call.tool, group, |_| true) {
-                Resolution::Found(tool) => Some(tool.clone()),
-                Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown => None,
-            },
-            // The call fails for it, without having been looked up.
-            Some(_) => None,
-        };
         let leased = match &call.errand {
             Errand::Leased(key) => Some(key.server.clone()),
             Errand::Tool | Errand::Lease => None,
         };
-        ProposedCall { call, tool, leased }
+        let mut proposed = ProposedCall { call, tool: None, leased };
+        // One that is too long fails for it, without having been looked up.
+        if proposed.call.too_long().is_none() {
+            let (group, server) = (proposed.call.options().selector.group.as_deref(), proposed.server());
+            let offers =
+                |tool: &Tool| server.is_none_or(|server| tool.servers.iter().any(|id| id.as_str() == server));
+            proposed.tool = match roster.catalogue.resolve(proposed.name(), group, offers) {
+                Resolution::Found(tool) => offers(tool).then(|| roster.as_described(tool, server)),
+                Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown => None,
+            };
+        }
+        proposed
     }
 }

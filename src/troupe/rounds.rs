@@ -8,10 +8,12 @@
 
 use std::sync::{Arc, Weak};
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::calling::NewsSender;
+use super::calling::{NewsSender, ended};
 use super::{Inner, Troupe};
+use crate::actors::Stage;
 use crate::call::{Call, InputRequired, Reply};
 use crate::error::{CallError, CallErrorKind, RpcError};
 use crate::id::RequestId;
@@ -23,6 +25,7 @@ use crate::question::{Asker, ServerRequest};
 pub(super) struct Rounds {
     /// The troupe ends with its last handle, also where a call is under way.
     troupe: Weak<Inner>,
+    stage: watch::Receiver<Stage>,
     call: Arc<Call>,
     /// Who hears the news of it, in each round.
     news: NewsSender,
@@ -31,7 +34,7 @@ pub(super) struct Rounds {
 impl Rounds {
     /// Of this call.
     pub(super) fn new(troupe: &Troupe, call: Arc<Call>, news: NewsSender) -> Self {
-        Self { troupe: Arc::downgrade(&troupe.0), call, news }
+        Self { troupe: Arc::downgrade(&troupe.0), stage: troupe.0.stage.clone(), call, news }
     }
 
     /// On whose behalf it is asked: all rounds are one call.
@@ -101,7 +104,10 @@ impl Rounds {
             let desk = troupe.desk.clone();
             // While somebody thinks about it the troupe may end.
             drop(troupe);
-            let answer = desk.answer(question, asker.handlers.as_deref()).await.map_err(unanswered)?;
+            let answer = tokio::select! { biased;
+                answer = desk.answer(question, asker.handlers.as_deref()) => answer.map_err(unanswered)?,
+                () = ended(self.stage.clone()) => return Err(failed(reply, CallErrorKind::Closed)),
+            };
             if responses.len() > 1 {
                 responses.push(',');
             }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use mcp_troupe::Call;
-use mcp_troupe::testkit::Script;
+use mcp_troupe::testkit::{Script, ScriptedServer};
+use mcp_troupe::{Call, Denied, ProposedCall, Readiness, Server, Troupe};
 use tokio::sync::watch;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -161,6 +161,30 @@ async fn a_failed_call_has_the_name_of_its_error() {
     let (call, attempts) = notes.call();
     call.has([("outcome", "unknown-tool"), ("attempts", "0")]);
     assert!(attempts.is_empty() && !call.fields.contains_key("server"));
+    drop(listening);
+    end(troupe).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_the_host_denies_or_gives_anew_is_one_span() {
+    let (_server, connector) = ScriptedServer::builder().tool("echo", Script::Echo).start_in_memory();
+    let hook = |proposed: ProposedCall| async move {
+        if proposed.name() == "echo" { Ok(Call::tool("s/echo")) } else { Err(Denied::new("not this one")) }
+    };
+    let troupe = Troupe::builder().before_call(hook).server_via(Server::custom("s"), connector);
+    let troupe = troupe.start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let (notes, listening) = Notes::listen("info");
+    troupe.call(Call::tool("other")).await.unwrap_err();
+    let (call, attempts) = notes.call();
+    call.has([("tool", "other"), ("outcome", "denied"), ("otel.status_code", "ERROR")]);
+    assert!(attempts.is_empty());
+    drop(listening);
+    let (notes, listening) = Notes::listen("info");
+    troupe.call(Call::tool("echo")).await.unwrap();
+    let (call, attempts) = notes.call();
+    call.has([("tool", "echo"), ("outcome", "ok"), ("attempts", "1")]);
+    assert_eq!(attempts.len(), 1, "it is the call's");
     drop(listening);
     end(troupe).await;
 }

@@ -64,7 +64,7 @@ impl RegistryState {
             tenure: if awaited { Tenure::Coming { by: later(now, HANDOVER_WAIT_MAX) } } else { Tenure::Held },
             offer: member.offer.clone(),
             listed: member.listed,
-            known: member.known.clone(),
+            known: member.known.as_ref().map(|(offer, _)| offer.clone()),
         };
         let (actor, _) = ServerActor::spawn_linked(None, ServerActor, arguments, myself.get_cell()).await?;
         let former = member.standing.status;

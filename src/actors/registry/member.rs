@@ -56,8 +56,8 @@ pub(super) struct Member {
     /// As it is described now, it was ready, or an attempt to reach it has failed.
     pub settled: bool,
     pub offer: Option<Offer>,
-    /// What it listed at its last run, until it has listed in this one.
-    pub known: Option<Offer>,
+    /// What it listed at its last run, and how it is described, until it has listed in this one.
+    pub known: Option<(Offer, Fingerprint)>,
     /// Whether that is known has yet to be said.
     pub looking: bool,
     /// What it last said of itself, as it is described now.
@@ -108,7 +108,7 @@ impl Member {
 
     /// What it offers, or offered at its last run.
     pub(super) fn shown(&self) -> Option<&Offer> {
-        self.offer.as_ref().or(self.known.as_ref())
+        self.offer.as_ref().or_else(|| self.known.as_ref().map(|(offer, _)| offer))
     }
 
     /// The hash of its description.

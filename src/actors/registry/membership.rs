@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::lives::Beginning;
 use super::member::{Member, Phase, Retiring};
+use super::roster::Former;
 use super::{Enrolment, Registration, RegistryMsg, RegistryState};
 use crate::actors::ledger::Ledger;
 use crate::actors::meters::RegistryMeters;
@@ -14,6 +15,7 @@ use crate::actors::server::ServerMsg;
 use crate::duration::later;
 use crate::event::{Event, ServerStatus};
 use crate::id::{Incarnation, ServerId};
+use crate::policy::known_lists::Fingerprint;
 use crate::policy::restart::RestartPolicy;
 use crate::policy::routing::Standing;
 
@@ -28,6 +30,11 @@ impl RegistryState {
         let spec = registration.spec.clone();
         let settings = self.context.settings.clone();
         let settings = &settings;
+        // What stood in the catalogue before stays there, with the description that it belongs to.
+        let Former { offer, known } = self.former.remove(&spec.id).unwrap_or_default();
+        let (offer, listed_as) = offer.unzip();
+        let described = Fingerprint::of(&spec, &registration.connector.endpoint());
+        let known = known.filter(|(_, of)| offer.is_none() && *of == described);
         let member = Member {
             incarnation: numbers.last_life(),
             phase: Phase::Waiting { until: now, ended_at: now, handed_over: true },
@@ -37,12 +44,11 @@ impl RegistryState {
             told: Standing::beginning().status,
             ran: false,
             settled: false,
-            // Where lists are kept for the next run they come from there, with the description that they belong to.
-            offer: self.former.remove(&spec.id).filter(|_| settings.known_lists.is_none()),
-            known: None,
-            looking: settings.known_lists.is_some(),
+            looking: settings.known_lists.is_some() && offer.is_none() && known.is_none(),
+            offer,
+            known,
             details: None,
-            listed_as: None,
+            listed_as: listed_as.flatten(),
             listed: false,
             ledger: Ledger::new(&registration, settings),
             // No life has these numbers.

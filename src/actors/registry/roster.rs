@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use crate::actors::server::ServerMsg;
 use crate::event::{Origin, ServerStatus};
 use crate::id::{GroupId, Incarnation, ServerId};
-use crate::policy::catalogue::{Catalogue, Offer};
+use crate::policy::catalogue::{Catalogue, Offer, Tool};
+use crate::policy::known_lists::Fingerprint;
 use crate::policy::search::SearchIndex;
 use crate::stats::ServerInfo;
 
@@ -38,8 +39,10 @@ pub(crate) struct RosterEntry {
     pub info: ServerInfo,
     /// Its actor, if it has one.
     pub actor: Option<ActorRef<ServerMsg>>,
-    /// What it offers, as far as that is known.
-    pub offer: Option<Offer>,
+    /// What it listed, and how it was described then.
+    pub offer: Option<(Offer, Option<Fingerprint>)>,
+    /// What it listed at its last run, as long as that is shown, and how it is described.
+    pub known: Option<(Offer, Fingerprint)>,
     /// What it offers is known as far as a call needs it: it has listed, or is idle and shown as it listed at its last run.
     pub listed: bool,
     /// It was ready, or an attempt to reach it has failed with a reason; and what it listed at its last run is shown, if it is
@@ -51,7 +54,19 @@ pub(crate) struct RosterEntry {
     pub timeout: Option<Duration>,
 }
 
+/// What a registry that has ended knew of what a server lists: see [`RosterEntry::offer`] and [`RosterEntry::known`].
+#[derive(Default)]
+pub(super) struct Former {
+    pub offer: Option<(Offer, Option<Fingerprint>)>,
+    pub known: Option<(Offer, Fingerprint)>,
+}
+
 impl RosterEntry {
+    /// What is left to the next registry.
+    pub(super) fn left(&self) -> (ServerId, Former) {
+        (self.info.id.clone(), Former { offer: self.offer.clone(), known: self.known.clone() })
+    }
+
     /// The server as it is told at this moment.
     pub(crate) fn info_at(&self, now: Instant) -> ServerInfo {
         let mut info = self.info.clone();
@@ -79,7 +94,16 @@ impl RosterEntry {
             tools: 0,
             details: None,
         };
-        Self { info, actor: None, offer: None, listed: false, leaving: false, settled: true, timeout: None }
+        Self {
+            info,
+            actor: None,
+            offer: None,
+            known: None,
+            listed: false,
+            leaving: false,
+            settled: true,
+            timeout: None,
+        }
     }
 }
 
@@ -101,5 +125,17 @@ impl Roster {
     pub(crate) fn entry(&self, server: &ServerId) -> Option<&RosterEntry> {
         let place = self.entries.binary_search_by(|entry| entry.info.id.cmp(server)).ok()?;
         self.entries.get(place)
+    }
+
+    /// A tool of the catalogue as this server describes it, which offers it; without one as its group does.
+    pub(crate) fn as_described(&self, tool: &Tool, by: Option<&str>) -> Tool {
+        let entry = self.entries.iter().find(|entry| by == Some(entry.info.id.as_str()));
+        let offer = entry.and_then(|entry| {
+            let offer = entry.offer.as_ref().map(|(offer, _)| offer);
+            offer.or_else(|| entry.known.as_ref().map(|(offer, _)| offer))
+        });
+        let own = offer.and_then(|offer| offer.tools.iter().find(|own| *own.name == *tool.name));
+        let definition = own.map_or(&tool.definition, |own| &own.definition).clone();
+        Tool { definition, ..tool.clone() }
     }
 }
