@@ -290,8 +290,9 @@ async fn a_malformed_resource_is_left_out_and_told() {
     end(troupe).await;
 }
 
-/// A legacy server that takes every subscription over its first connection, which then ends, and refuses all over the next ones.
-async fn refusing(mut listener: MemoryListener, subscriptions: usize) {
+/// A legacy server that takes every subscription over its first connection, or over none, and refuses all over the others.
+/// Each connection ends with so many.
+async fn refusing(mut listener: MemoryListener, subscriptions: usize, taking: Option<u32>) {
     for connection in 0.. {
         let Some(mut peer) = listener.accept().await else { return };
         let mut asked = 0;
@@ -304,7 +305,7 @@ async fn refusing(mut listener: MemoryListener, subscriptions: usize) {
                 }
                 "resources/subscribe" => {
                     asked += 1;
-                    if connection == 0 {
+                    if taking == Some(connection) {
                         json!({"result": {}})
                     } else {
                         json!({"error": {"code": -32602, "message": format!("not number {asked}")}})
@@ -329,7 +330,7 @@ async fn refusing(mut listener: MemoryListener, subscriptions: usize) {
 async fn subscriptions_that_are_refused_are_told_once_for_each_connection() {
     const SUBSCRIPTIONS: usize = 1_000;
     let (link, listener) = pair(64);
-    let playing = tokio::spawn(refusing(listener, SUBSCRIPTIONS));
+    let playing = tokio::spawn(refusing(listener, SUBSCRIPTIONS, Some(0)));
     let troupe = Troupe::builder().seed(7).server_via(Server::custom("s"), link).start().await.unwrap();
     troupe.ready(Readiness::All).await.unwrap();
     let mut events = troupe.events();
@@ -346,6 +347,28 @@ async fn subscriptions_that_are_refused_are_told_once_for_each_connection() {
         assert!(reason.contains("not number 1"), "{reason}");
         assert!(told.contains("file:///0000, file:///0001") && told.contains("and 992 more"), "{told}");
         event(&mut events, |event| matches!(event, Event::ConnectionOpened { .. })).await;
+    }
+    end(troupe).await;
+    playing.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_its_server_has_refused_tells_of_no_change() {
+    let (link, listener) = pair(64);
+    let playing = tokio::spawn(refusing(listener, usize::MAX, None));
+    let troupe = Troupe::builder().seed(7).server_via(Server::custom("s"), link).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let mut events = troupe.events();
+    let mut held = Vec::new();
+    for round in 0..2 {
+        held.push(troupe.subscribe_at("s", "file:///a").await.unwrap());
+        if round == 0 {
+            event(&mut events, |event| matches!(event, Event::SubscriptionFailed { .. })).await;
+        }
+    }
+    for subscription in &mut held {
+        let changed = tokio::time::timeout(Duration::from_secs(60), subscription.changed()).await;
+        assert!(changed.is_err(), "{changed:?}");
     }
     end(troupe).await;
     playing.abort();
@@ -450,6 +473,32 @@ async fn who_reads_when_a_subscription_is_taken_is_not_given_what_was_kept_befor
         assert_eq!(text(&troupe, Call::resource("file:///a.txt")).await, "omega");
         end(troupe).await;
     }
+}
+
+#[tokio::test]
+async fn a_changed_part_of_a_subscribed_resource_is_told_as_a_change_of_it_and_clears_what_is_kept_of_it() {
+    // Over HTTP it tells of every resource, as servers do of what they made of a subscription.
+    let script = library().era(ScriptedEra::Legacy).tells_changes().resource("file:///all", "of it");
+    let script = script.http_events().listening_stream().fresh_for(Duration::from_secs(3600));
+    let server = script.start().await;
+    let troupe = ready([Server::http("s", server.url())]).await;
+    server.wait_for(|seen| seen.listeners == 1).await;
+    let reads = || server.observed().requests.get("resources/read").copied().unwrap_or_default();
+    let read = || Call::resource("file:///all");
+    let mut subscription = troupe.subscribe("file:///all").await.unwrap();
+    subscription.changed().await.unwrap();
+    for _ in 0..2 {
+        text(&troupe, read()).await;
+    }
+    assert_eq!(reads(), 1, "it is kept");
+    let mut events = troupe.events();
+    server.update_resource("file:///all/part", "new");
+    let told = event(&mut events, |event| matches!(event, Event::ResourceUpdated { .. })).await;
+    assert!(matches!(told, Event::ResourceUpdated { uri, .. } if uri == "file:///all"));
+    subscription.changed().await.unwrap();
+    text(&troupe, read()).await;
+    assert_eq!(reads(), 2);
+    end(troupe).await;
 }
 
 #[tokio::test]

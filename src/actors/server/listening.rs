@@ -131,6 +131,8 @@ pub(super) struct ListeningState {
     awaited: Awaited,
     /// What it refused meanwhile, which is told with the last answer.
     refused: Option<Refused>,
+    /// What it was asked for over this connection, and refused.
+    untold: BTreeSet<String>,
     /// What it has told of resources, and hosts and the cache have yet to learn.
     updates: Updates,
 }
@@ -147,6 +149,7 @@ impl ListeningState {
             again_at: None,
             awaited: Awaited::default(),
             refused: None,
+            untold: BTreeSet::new(),
             updates: Updates::new(now),
         }
     }
@@ -172,7 +175,8 @@ impl ListeningState {
     /// Whether the server has been asked to tell of a resource, and has nothing to answer to that any more.
     fn is_told_of(&self, uri: &str) -> bool {
         let asked = self.told.as_ref().is_some_and(|(_, told)| told.resources.contains(uri));
-        asked && !self.awaited.acknowledgement && !self.awaited.subscriptions.contains(uri)
+        let is_open = self.awaited.acknowledgement || self.awaited.subscriptions.contains(uri);
+        asked && !is_open && !self.untold.contains(uri)
     }
 
     /// Whether nothing is heard of it though it declares to tell.
@@ -184,6 +188,7 @@ impl ListeningState {
     pub(super) fn lost(&mut self, connection: ConnectionId) {
         if self.told.take_if(|(over, _)| *over == connection).is_some() {
             self.awaited = Awaited::default();
+            self.untold.clear();
         }
         self.settled = false;
     }
@@ -275,15 +280,26 @@ impl ServerState {
         let parts = others.iter().chain(&swept_others);
         let wholes: BTreeSet<String> = parts.flat_map(|uri| self.ledger().wholes_of(uri)).collect();
         if !wholes.is_empty() {
-            self.taken(wholes);
+            let all = wholes.len() > SWEPT_APART_MAX;
+            self.tell_cache_updated(&Updated { subscribed: wholes.clone(), all, ..Updated::default() });
         }
         // The life that was given the subscriptions tells of them; each change is told once.
         let tells = self.speaks_for_the_server();
-        for uri in subscribed.into_iter().chain(swept).filter(|_| tells) {
+        for uri in subscribed.into_iter().chain(swept).chain(wholes).filter(|_| tells) {
             if self.ledger().subscriptions.contains_key(&uri) {
                 self.ledger().note_change(&uri);
                 self.context.emit(Event::ResourceUpdated { server: self.spec.id.clone(), uri });
             }
+        }
+    }
+
+    /// Subscriptions came from another life. What changed between the two nobody was told of: of most that is noted when the
+    /// server takes them, and at once of those that it took from this life before.
+    pub(super) fn note_what_is_told_already(&mut self) {
+        let uris: Vec<String> = self.ledger().subscriptions.keys().cloned().collect();
+        let told: BTreeSet<String> = uris.into_iter().filter(|uri| self.listening.is_told_of(uri)).collect();
+        if !told.is_empty() {
+            self.taken(told);
         }
     }
 
@@ -361,10 +377,11 @@ impl ServerState {
                     reason: news::reason(reason),
                 });
                 if refused.uris.len() < REFUSED_NAMED_MAX {
-                    refused.uris.push(uri);
+                    refused.uris.push(uri.clone());
                 } else {
                     refused.more += 1;
                 }
+                self.listening.untold.insert(uri);
                 self.tell_refused();
             }
         }
@@ -476,6 +493,10 @@ impl ServerState {
             }
             awaited.until.get_or_insert(later(now, self.spec.pool.list_timeout));
             awaited.settle();
+            // What is asked for once more may be taken this time.
+            self.listening
+                .untold
+                .retain(|uri| former.resources.contains(uri) && wanted.resources.contains(uri));
             self.listening.told = Some((over, wanted));
             self.listening.settled = true;
         } else {

@@ -23,9 +23,9 @@ impl ServerState {
             self.carried.tenure = Tenure::Held;
             let ledger = self.ledger();
             // What this life has seen of the peer is newer.
-            let known = ledger.known;
+            let (known, details) = (ledger.known, ledger.details.take());
             ledger.succeed(left);
-            ledger.known = known.or(ledger.known);
+            (ledger.known, ledger.details) = (known.or(ledger.known), details.or(ledger.details.take()));
             ledger.breaker.inherit(now);
             let state = ledger.breaker.state();
             self.meters.shows(state);
@@ -33,6 +33,7 @@ impl ServerState {
             self.ledger().add(left);
         }
         self.obey(now);
+        self.note_what_is_told_already();
         self.listening.reconsider();
     }
 
