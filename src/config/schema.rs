@@ -410,7 +410,7 @@ pub(super) mod tests {
     }
 
     const SETTINGS_INTRODUCTION: &str = "# Settings\n\n\
-        All keys of `troupe` in a `servers.json`, in alphabetical order. Made of the schema (`mcp-troupe schema`), which editors show as well.\n\
+        All keys of `troupe` in a `servers.json`, in alphabetical order; `NAME` is the name of a tool. Made of the schema (`mcp-troupe schema`), which editors show as well.\n\
         `pool`, `breaker`, `start` and `idleTimeout` may also stand in a server, and then hold for that server alone.\n\n\
         | key | default | what it does |\n| --- | --- | --- |\n";
 
@@ -439,7 +439,12 @@ pub(super) mod tests {
                 values.filter_map(|one| Some(format!("`{}`", one["const"].as_str()?))).collect();
             let values =
                 if values.is_empty() { String::new() } else { format!(" One of {}.", values.join(", ")) };
-            rows.push((key, shown_default(default), plain(about) + &values));
+            let each = meant["additionalProperties"]["$ref"].as_str();
+            let each = each.and_then(|reference| schema.pointer(reference.trim_start_matches('#')));
+            rows.push((key.clone(), shown_default(default), plain(about) + &values));
+            if let Some(each) = each.filter(|each| each["properties"].is_object()) {
+                rows_of(schema, each, &format!("{key}.NAME."), &Value::Null, rows);
+            }
         }
     }
 

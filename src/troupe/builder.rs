@@ -181,8 +181,8 @@ impl TroupeBuilder {
     /// Answers servers that ask for input of the user's by a form, and tells servers that it does. A question goes to `handle`
     /// whether a server asks in the middle of a call or by a result that asks back; the call goes on with the answer.
     ///
-    /// A handler that takes longer than [`Settings::server_request_timeout`] or panics is an error to the server that asked and to
-    /// nobody else. What it may answer is the host's judgement: a question is a server's word, and the user should see
+    /// A handler that takes longer than [`Settings::server_request_timeout`] or panics is an error to the server that asked, which
+    /// says what becomes of its call; no other question notices. What it may answer is the host's judgement: a question is a server's word, and the user should see
     /// who asks.
     ///
     /// ```

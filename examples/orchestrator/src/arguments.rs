@@ -42,12 +42,14 @@ pub fn read(given: &[String]) -> Result<String, Mistake> {
         [one] if one == "@" => Err(no_file("@ names no file".to_owned())),
         [one] if one.starts_with('@') => {
             let path = Path::new(&one[1..]);
-            let unreadable = |error| no_file(format!("{}: {error}", path.display()));
+            // A name that somebody put together may have anything in it.
+            let name = path.display().to_string().replace(char::is_control, "\u{fffd}");
+            let unreadable = |error| no_file(format!("{name}: {error}"));
             let file = std::fs::File::open(path).map_err(unreadable)?;
             if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-                return Err(no_file(format!("{}: it is a folder", path.display())));
+                return Err(no_file(format!("{name}: it is a folder")));
             }
-            object(&text_of(&one[1..], file)?, &format!("{} is", &one[1..]), WHOLE)
+            object(&text_of(&name, file)?, &format!("{name} is"), WHOLE)
         }
         [one] if is_json(one) => object(one, "the arguments are", QUOTED),
         several => pairs(several),
@@ -111,6 +113,10 @@ fn why(error: &serde_json::Error) -> String {
         "expected `:`" => "a : is expected",
         "expected `,` or `}`" => "a , or } is expected",
         "expected `,` or `]`" => "a , or ] is expected",
+        "expected ident" => "the only words without quotes are true, false and null",
+        said if said.starts_with("control character") => {
+            "a line break or another control character stands in a text; write \\n for a line break"
+        }
         "invalid escape" => "this text has a \\ that means nothing; write \\\\ for each",
         other => other,
     };

@@ -346,7 +346,7 @@ async fn one_caller(
         account.answered += 1;
         seen.fetch_add(1, Ordering::Relaxed);
         // What no server has seen says nothing of how fast they are.
-        if answer.as_ref().map_or_else(|error| error.effect() != Effect::NotSent, |_| true) {
+        if answer.as_ref().map_or_else(|error| error.effect() != Effect::NotSent, |reply| !reply.cached) {
             account.sent += 1;
             let latency = Instant::now().saturating_duration_since(now);
             // A histogram that resizes by itself takes every value.

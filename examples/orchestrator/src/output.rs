@@ -76,6 +76,8 @@ pub fn account(text: &str) {
         let indent = " ".repeat(inner + 2);
         let options = textwrap::Options::new(waiting::width())
             .subsequent_indent(&indent)
+            // A URL or a path that is longer than a line is for copying.
+            .break_words(false)
             .word_splitter(textwrap::WordSplitter::NoHyphenation);
         stderr(format_args!("{}\n", textwrap::fill(line, options)));
     }
