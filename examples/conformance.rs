@@ -33,8 +33,11 @@ async fn run() -> Result<(), Failed> {
         Ok(_) => EraChoice::Modern,
         Err(_) => EraChoice::Auto,
     };
+    // That server gives its answer to whichever stream is asked for next, and judges when its own is asked for again: the stream
+    // of what it says unasked, which is asked for at the same time as the call is made, would take the answer now and then.
+    let stream = scenario != "sse-retry";
     let troupe = Troupe::builder()
-        .server(Server::http("server", url).era(era))
+        .server(Server::http("server", url).era(era).stream(stream))
         .on_elicitation(|question| async move { Ok(ElicitResult::Accept(Some(question.defaults()))) })
         .start()
         .await?;
