@@ -135,6 +135,39 @@ async fn servers_say_in_several_ways_that_they_do_not_know_a_session() {
 }
 
 #[tokio::test]
+async fn a_session_that_is_said_to_be_unknown_in_an_unusual_way_costs_one_call_which_is_not_made_again() {
+    let message = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid session ID"}}"#;
+    let event = format!("{EVENTS}data: {message}\n\n");
+    for (said, kind) in [
+        (answer("200 OK", &[JSON], message), "rpc-error"),
+        (event, "rpc-error"),
+        (answer("401 Unauthorized", &["content-type: text/plain"], "session expired"), "unauthorized"),
+        (
+            answer("500 Internal Server Error", &["content-type: text/plain"], "Session not found"),
+            "server-failed",
+        ),
+    ] {
+        let (calls, told) = (AtomicU32::new(0), said.clone());
+        let server = RawServer::start(move |asked| {
+            legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {
+                "GET" => Do::Send(answer("405 Method Not Allowed", &[], "")),
+                _ if calls.fetch_add(1, Ordering::Relaxed) == 0 => Do::Send(said.clone()),
+                _ => Do::Send(answer("200 OK", &[JSON], &result(asked))),
+            })
+        })
+        .await;
+        let troupe = ready([server.server()]).await;
+        let error = troupe.call(Call::tool("t")).await.unwrap_err();
+        assert_eq!(error.kind().name(), kind, "{told}");
+        assert!(troupe.call(Call::tool("t")).await.is_ok(), "{told}");
+        let asked = server.asked();
+        let times = |what: &str| asked.iter().filter(|asked| *asked == what).count();
+        assert_eq!((times("POST tools/call"), times("POST initialize")), (2, 2), "{told}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
 async fn an_error_that_only_speaks_of_a_session_ends_none() {
     let server = RawServer::start(|asked| {
         let error =

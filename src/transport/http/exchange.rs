@@ -312,7 +312,9 @@ impl Running {
                     }
                     if !data.is_empty() {
                         self.barren = 0;
+                        let doubted = self.doubts_session(&data);
                         self.say(Heard::Message(data));
+                        self.begin_anew_if(doubted);
                     }
                 }
                 Ok(Some(Event { kind: Kind::Endpoint | Kind::Other, .. })) => {}
@@ -406,7 +408,11 @@ impl Running {
     async fn take_answer(&mut self, headers: &HeaderMap, body: Incoming) {
         let limit = self.exchange.site.message_bytes_max;
         match collect(headers, body, limit).await {
-            Collected::Whole(answer) => self.say(Heard::Answer(answer)),
+            Collected::Whole(answer) => {
+                let doubted = self.doubts_session(&answer);
+                self.say(Heard::Answer(answer));
+                self.begin_anew_if(doubted);
+            }
             Collected::TooLarge => {
                 self.fail(Failure::Invalid(format!(
                     "the answer is over the limit of {limit} bytes (limits.messageBytesMax)"
@@ -427,8 +433,30 @@ impl Running {
         }
     }
 
+    /// Whether an answer to a call says that the session is not known, and names no request.
+    fn doubts_session(&self, answer: &Bytes) -> bool {
+        let session = self.exchange.bearings.session.as_ref().filter(|_| self.call().is_some());
+        session.is_some_and(|session| Said::of_answer(answer).doubts_session(session))
+    }
+
+    /// Ends the link after what was heard, so that the next one begins another session.
+    fn begin_anew_if(&mut self, doubted: bool) {
+        if doubted {
+            let words = "the server says that it does not know it".to_owned();
+            self.say(Heard::Over(LinkError::SessionLost(words)));
+        }
+    }
+
     /// Says what a status means that is no success.
     async fn refused(&mut self, status: StatusCode, headers: &HeaderMap, said: Said) {
+        let session = self.exchange.bearings.session.as_ref().filter(|_| self.call().is_some());
+        let doubted = session.is_some_and(|session| said.doubts_session(session));
+        self.say_refused(status, headers, said).await;
+        let ends = self.said.iter().any(|heard| matches!(heard, Heard::Over(_)));
+        self.begin_anew_if(doubted && !ends);
+    }
+
+    async fn say_refused(&mut self, status: StatusCode, headers: &HeaderMap, said: Said) {
         let refusal = head::refusal(status, headers);
         let asked = match self.exchange.errand {
             Errand::Request { id, .. } => Some(id),

@@ -103,6 +103,9 @@ pub(super) enum Said {
     Nothing,
 }
 
+/// A message with one sentence is no longer, in bytes: of larger answers nobody asks whether they are one.
+const SENTENCE_BYTES_MAX: usize = 1 << 10;
+
 /// A body, as far as it was read.
 struct Body {
     content_type: String,
@@ -215,6 +218,24 @@ impl Said {
             Self::Answer { to, .. } => *to == Some(request),
             Self::Unread => true,
             Self::Words(_) | Self::Nothing => false,
+        }
+    }
+
+    /// Of what came as the answer to a request.
+    pub(super) fn of_answer(frame: &Bytes) -> Self {
+        match frame.len() <= SENTENCE_BYTES_MAX {
+            true => Self::of_json(frame.clone()),
+            false => Self::Nothing,
+        }
+    }
+
+    /// Whether it says that its `session` is not known and names no request, whatever its status. That leaves open whether the
+    /// request was carried out, which is not made again; but further ones would fare alike.
+    pub(super) fn doubts_session(&self, session: &HeaderValue) -> bool {
+        match self {
+            Self::Words(words) => is_about_it(words, session),
+            Self::Answer { error: Some(error), to: None, .. } => is_about_it(&error.message, session),
+            Self::Answer { .. } | Self::Unread | Self::Nothing => false,
         }
     }
 
