@@ -353,8 +353,15 @@ async fn a_tool_whose_name_is_not_legal_goes_by_a_legal_one_and_is_called_by_its
             assert!(troupe.call(Call::tool(name)).await.is_ok(), "{name}");
         }
         assert!(troupe.call(Call::tool("s__user-profile_update")).await.is_ok(), "as models call it");
+        // As the server's own pages name it.
+        for name in names {
+            for call in [Call::tool(name), Call::tool(format!("s/{name}")), Call::tool(name).group("s")] {
+                assert!(troupe.call(call).await.is_ok(), "{name}");
+            }
+            assert_eq!(troupe.call_all(Call::tool(name)).await.unwrap().len(), 1, "{name}");
+        }
         let seen = server.observed();
-        assert_eq!((seen.calls["user-profile/update"], seen.calls["größe"]), (2, 1));
+        assert_eq!((seen.calls["user-profile/update"], seen.calls["größe"]), (6, 5));
         assert_eq!(seen.wrong_headers, Vec::<String>::new());
         assert!(matches!(
             kind(troupe.call(Call::tool("Create CIFS")).await),

@@ -10,6 +10,7 @@ use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
 use crate::offer::EntryKind;
 use crate::policy::names::{self, Prefixes};
+use crate::protocol::listing::real_name;
 
 /// One thing of one group.
 pub(super) struct Merged {
@@ -108,7 +109,7 @@ impl<E: Entry> Shelf<E> {
         for entry in merged.values().filter(|_| E::KIND.is_named()) {
             *seen.entry(names::exposed(entry.group.as_str(), &entry.name, false)).or_default() += 1;
         }
-        let entries = Vec::with_capacity(merged.len());
+        let (entries, mut own_names) = (Vec::with_capacity(merged.len()), Vec::new());
         let mut shelf = Self { group_order, entries, prefixes: prefixes.clone(), ..Self::default() };
         for (index, mut merged) in merged.into_values().enumerate() {
             merged.index = index;
@@ -121,7 +122,11 @@ impl<E: Entry> Shelf<E> {
                 merged.exposed =
                     if ambiguous { names::exposed(merged.group.as_str(), &merged.name, true) } else { plain };
             }
+            let own = own_name(E::KIND, &merged);
             let entry = E::of(merged);
+            if let Some(own) = own {
+                own_names.push((own, index));
+            }
             shelf.by_name.entry(entry.name().clone()).or_default().push(index);
             shelf.by_group.entry(entry.group().clone()).or_default().insert(entry.name().clone(), index);
             if let Some(exposed) = entry.exposed() {
@@ -131,6 +136,11 @@ impl<E: Entry> Shelf<E> {
             shelf.entries.push(entry);
         }
         shelf.outlines.shrink_to_fit();
+        for (own, index) in own_names {
+            shelf.by_name.entry(own.clone()).or_default().push(index);
+            let group = shelf.by_group.entry(shelf.entries[index].group().clone()).or_default();
+            group.entry(own).or_insert(index);
+        }
         let (entries, group_order) = (&shelf.entries, &shelf.group_order);
         for places in shelf.by_name.values_mut() {
             places.sort_by_key(|place| group_order.get(entries[*place].group()));
@@ -161,11 +171,7 @@ impl<E: Entry> Shelf<E> {
         collisions: Collisions,
         admits: impl Fn(&E) -> bool,
     ) -> Resolution<'_, E> {
-        let (bare, group) = match name.split_once('/').filter(|_| E::KIND.is_named()) {
-            Some((within, bare)) if group.is_none_or(|group| group == within) => (bare, Some(within)),
-            Some(_) => return Resolution::Unknown,
-            None => (name, group),
-        };
+        let Some((bare, group)) = self.parts(name, group) else { return Resolution::Unknown };
         if let Some(exposed) = self.exposed(name, group) {
             return Resolution::Found(exposed);
         }
@@ -180,6 +186,18 @@ impl<E: Entry> Shelf<E> {
             return Resolution::Found(first);
         }
         settle(std::iter::once(first).chain(others).collect(), collisions, admits)
+    }
+
+    /// The bare name in a name, and the group that it is of. None where it names another group than `group`.
+    fn parts<'n>(&self, name: &'n str, group: Option<&'n str>) -> Option<(&'n str, Option<&'n str>)> {
+        let Some((within, bare)) = name.split_once('/').filter(|_| E::KIND.is_named()) else {
+            return Some((name, group));
+        };
+        // A tool's own name may have a slash, which goes for that of a group where there is such a group with such a tool.
+        if self.by_name.contains_key(name) && !self.offers(bare, Some(within)) {
+            return Some((name, group));
+        }
+        group.is_none_or(|group| group == within).then_some((bare, Some(within)))
     }
 
     /// What those mean that `wanted` picks, of `group` if that is given.
@@ -205,11 +223,7 @@ impl<E: Entry> Shelf<E> {
     /// Everything that `name` may mean, one for each group that offers it, see
     /// [`Catalogue::meanings`](super::Catalogue::meanings).
     pub(super) fn meanings(&self, name: &str, group: Option<&str>) -> Vec<&E> {
-        let (bare, group) = match name.split_once('/').filter(|_| E::KIND.is_named()) {
-            Some((within, bare)) if group.is_none_or(|group| group == within) => (bare, Some(within)),
-            Some(_) => return Vec::new(),
-            None => (name, group),
-        };
+        let Some((bare, group)) = self.parts(name, group) else { return Vec::new() };
         if let Some(exposed) = self.exposed(name, group) {
             return vec![exposed];
         }
@@ -255,6 +269,19 @@ impl<E: Entry> Shelf<E> {
         let shared = |entry: &E| self.by_name.get(entry.name()).is_some_and(|places| places.len() > 1);
         near(name, &self.entries, &self.outlines, shared)
     }
+}
+
+/// The name that its server knows a tool by, where it goes by another since its own is not legal.
+fn own_name(kind: EntryKind, merged: &Merged) -> Option<Arc<str>> {
+    // Almost all stand in their definition as they are.
+    let written = merged.definition.as_str();
+    let stands = |name: &str| {
+        ["\"name\":\"", "\"name\": \""].iter().any(|begin| written.contains(&format!("{begin}{name}\"")))
+    };
+    if kind != EntryKind::Tool || stands(&merged.name) {
+        return None;
+    }
+    real_name(&merged.name, &merged.definition).map(Arc::from)
 }
 
 /// What several things of one name mean, of which those count that `admits` picks, if it picks any.
