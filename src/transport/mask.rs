@@ -15,6 +15,11 @@ const VALUE_BYTES_MIN: usize = 8;
 /// Shorter beginnings of a value tell nothing of it.
 const PART_BYTES_MIN: usize = 4;
 
+/// Words in the names of options whose values are secrets.
+#[cfg(feature = "stdio")]
+const SECRET_OPTIONS: [&str; 8] =
+    ["key", "token", "secret", "password", "passwd", "credential", "auth", "connection-string"];
+
 /// Stands in place of a value.
 const MASKED: &[u8] = b"***";
 
@@ -30,8 +35,13 @@ impl Mask {
         let secrets = values.into_iter().map(Secret::expose).filter(|value| !is_path(value));
         let lines = secrets.flat_map(|value| value.lines().map(str::trim));
         let long = lines.filter(|line| line.len() >= VALUE_BYTES_MIN);
-        // Reasons have their control characters written out.
-        let written = long.flat_map(|line| [line.to_owned(), OneLine(line).to_string()]);
+        // Reasons have their control characters written out, and programs that log JSON their quotes and slashes.
+        let written = long.flat_map(|line| {
+            let json = serde_json::Value::from(line).to_string();
+            let json = json.trim_matches('"').to_owned();
+            let slashes = json.replace('/', "\\/");
+            [line.to_owned(), OneLine(line).to_string(), json, slashes]
+        });
         let mut values: Vec<String> = written.collect();
         values.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         values.dedup();
@@ -71,6 +81,24 @@ impl Mask {
     pub(super) fn apply(&self, line: Bytes) -> Bytes {
         self.0.iter().fold(line, |line, value| without(line, value.expose().as_bytes()))
     }
+}
+
+/// What is secret among the arguments of a program: what stands behind an option such as `--api-key`, or behind its `=`.
+#[cfg(feature = "stdio")]
+pub(super) fn secret_arguments(args: &[String]) -> Vec<Secret> {
+    let is_secret = |option: &str| {
+        let option = option.to_ascii_lowercase();
+        SECRET_OPTIONS.iter().any(|word| option.contains(word))
+    };
+    let mut secrets = Vec::new();
+    for (n, argument) in args.iter().enumerate() {
+        if let Some((_, value)) = argument.split_once('=').filter(|(option, _)| is_secret(option)) {
+            secrets.push(value.into());
+        } else if argument.starts_with('-') && !argument.contains('=') && is_secret(argument) {
+            secrets.extend(args.get(n + 1).map(|value| value.as_str().into()));
+        }
+    }
+    secrets
 }
 
 /// What is secret in headers: each word of a value by itself, since a server tells a token without the `Bearer` before it, or what
@@ -115,6 +143,7 @@ mod tests {
             ("EMPTY", ""),
             ("HOME", "/"),
             ("FOLDER", env!("CARGO_MANIFEST_DIR")),
+            ("PATHLIKE", "a\"quoted/s3cret"),
         ];
         let values = env.map(|(_, value)| value.into());
         let mask = Mask::of(&values);
@@ -123,9 +152,26 @@ mod tests {
             ("s3cret-token-and-more", "***"),
             ("key: line-of-a-key", "key: ***"),
             ("nothing of it", "nothing of it"),
+            (r#"{"error":"a\"quoted/s3cret"}"#, r#"{"error":"***"}"#),
+            (r#"{"error":"a\"quoted\/s3cret"}"#, r#"{"error":"***"}"#),
             (concat!(env!("CARGO_MANIFEST_DIR"), "/x"), concat!(env!("CARGO_MANIFEST_DIR"), "/x")),
         ] {
             assert_eq!(mask.apply(Bytes::from(line)), told, "{line}");
+        }
+    }
+
+    #[cfg(feature = "stdio")]
+    #[test]
+    fn what_stands_behind_an_option_for_a_secret_is_taken_out() {
+        let args = |args: &[&str]| args.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>();
+        for (given, told) in [
+            (args(&["-y", "pkg", "--api-key", "s3cret-value"]), "bad ***"),
+            (args(&["--token=s3cret-value"]), "bad ***"),
+            (args(&["API_KEY=s3cret-value", "node"]), "bad ***"),
+            (args(&["--folder", "s3cret-value"]), "bad s3cret-value"),
+            (args(&["--token"]), "bad s3cret-value"),
+        ] {
+            assert_eq!(Mask::of(&secret_arguments(&given)).apply(Bytes::from("bad s3cret-value")), told);
         }
     }
 

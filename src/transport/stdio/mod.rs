@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{BoxFuture, Connector, DialError, Link};
 use crate::config::{AllVariables, InheritEnv, shown};
 use crate::secret::Secret;
-use crate::transport::mask::Mask;
+use crate::transport::mask::{Mask, secret_arguments};
 
 #[cfg(unix)]
 mod exits;
@@ -96,7 +96,7 @@ pub struct StdioOptions {
     pub server: String,
     /// The program: a path, or a name that is looked up in `PATH`.
     pub command: String,
-    /// Its arguments. They are never shown: some carry tokens.
+    /// Its arguments. We never show them; what stands behind options such as `--api-key` is taken out of what it says, too.
     pub args: Vec<String>,
     /// Variables on top of the inherited ones. Their values are never shown.
     pub env: BTreeMap<String, Secret>,
@@ -187,7 +187,7 @@ impl StdioConnector {
 
     /// Takes out the values of its variables, also of those that are handed on by their names, and what references stood for.
     fn mask(&self) -> Mask {
-        let StdioOptions { env, masked, inherit, .. } = &self.options;
+        let StdioOptions { args, env, masked, inherit, .. } = &self.options;
         let names = match inherit {
             InheritEnv::Names(names) => names.as_slice(),
             // Most of all variables are no secrets, and would be missed in every line.
@@ -195,7 +195,7 @@ impl StdioConnector {
         };
         let inherited: Vec<Secret> =
             names.iter().filter_map(|name| std::env::var(name).ok()).map(Secret::from).collect();
-        Mask::of(env.values().chain(masked).chain(&inherited))
+        Mask::of(env.values().chain(masked).chain(&inherited).chain(&secret_arguments(args)))
     }
 
     fn not_started(&self, source: io::Error) -> DialError {
