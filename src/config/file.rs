@@ -196,9 +196,10 @@ pub(super) struct WrittenServer {
     http_url: Option<String>,
     /// The same, as Windsurf writes it.
     server_url: Option<String>,
-    /// Headers of the WebSocket upgrade request, or of every HTTP request. Values may be `${NAME}` or `${file:PATH}`.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<BTreeMap<String, Reference>>"))]
-    headers: Option<BTreeMap<String, Secret>>,
+    /// Headers of the WebSocket upgrade request, or of every HTTP request. Values may be `${NAME}` or `${file:PATH}`; a null is
+    /// left out.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<BTreeMap<String, schema::Variable>>"))]
+    headers: Option<BTreeMap<String, TextValue>>,
     /// The token of their header `Authorization: Bearer`, such as `${NAME}` or `${file:PATH}`.
     #[cfg_attr(feature = "schema", schemars(with = "Option<Reference>"))]
     bearer: Option<Secret>,
@@ -214,7 +215,7 @@ pub(super) struct WrittenServer {
     args: Option<Vec<String>>,
     /// Variables on top of the few that it inherits. Values may be `${NAME}` or `${file:PATH}`; a null is left out.
     #[cfg_attr(feature = "schema", schemars(with = "Option<BTreeMap<String, schema::Variable>>"))]
-    env: Option<BTreeMap<String, EnvValue>>,
+    env: Option<BTreeMap<String, TextValue>>,
     /// A file of further variables, lines of `NAME=value`. Those of `env` go before them.
     env_file: Option<PathBuf>,
     /// The folder that it runs in; the host's unless said.
@@ -304,11 +305,11 @@ impl WrittenSubprotocol {
     }
 }
 
-/// A variable's value: a text, or what is one by its look. Null leaves the variable out.
+/// The value of a variable or a header: a text, or what is one by its look. Null leaves it out.
 #[derive(Clone)]
-struct EnvValue(Option<Secret>);
+struct TextValue(Option<Secret>);
 
-impl<'de> Deserialize<'de> for EnvValue {
+impl<'de> Deserialize<'de> for TextValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // A string's own error quotes a value of another type.
         match Value::deserialize(deserializer)? {
@@ -408,7 +409,7 @@ impl WrittenServer {
     /// The variables of the file that it names, and those beside it, which go before them.
     fn variables(
         env_path: Option<&PathBuf>,
-        env: BTreeMap<String, EnvValue>,
+        env: BTreeMap<String, TextValue>,
     ) -> Result<BTreeMap<String, Secret>, ConfigError> {
         let of_file = env_path.map_or_else(|| Ok(Vec::new()), |path| env_file(path));
         let of_file = of_file.map_err(|reason| ConfigError::new("envFile", reason))?;
@@ -460,7 +461,8 @@ impl WrittenServer {
         self.reject_keys_of_others(kind).map_err(|error| error.under(&id))?;
         let missing =
             |key: &str, kind: &str| ConfigError::new(at(key), format!("is missing: {kind} server needs one"));
-        let headers = self.headers.unwrap_or_default().into_iter().collect();
+        let headers = self.headers.unwrap_or_default().into_iter();
+        let headers = headers.filter_map(|(name, value)| Some((name, value.0?))).collect();
         let endpoint = match kind {
             Kind::WebSocket => {
                 let url = self.url.ok_or_else(|| missing("url", "a websocket"))?;
@@ -957,6 +959,40 @@ mod tests {
     }
 
     #[test]
+    fn what_other_programs_write_of_each_key_and_kind_is_taken() {
+        for server in [
+            r#"{"type":"stdio","url":"","headers":{},"bearer":"","command":"uvx","args":["x"],"env":{}}"#,
+            r#"{"url":"http://h","command":"","args":[],"env":{},"cwd":""}"#,
+            r#"{"url":"http://h","transport":"streamable_http"}"#,
+            r#"{"url":"http://h","transportType":"StreamableHttp"}"#,
+            r#"{"url":"ws://h","type":"remote"}"#,
+            r#"{"command":"uvx","type":"STDIO"}"#,
+            r#"{"url":"http://h","headers":{"A":1,"B":null,"C":true}}"#,
+        ] {
+            // The schema asks for our own spellings, in editors.
+            let text = format!(r#"{{"mcpServers":{{"a":{server}}}}}"#);
+            let file = ConfigFile::parse_with(&text, &Variables::new()).unwrap();
+            assert_eq!((file.diagnostics, file.servers.len()), (vec![], 1), "{server}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_tells_paths_as_they_are_written_and_nothing_that_was_looked_up() {
+        let variables = Variables::new().environment(|name| (name == "KEY").then(|| "s3cr3t".into()));
+        for server in [
+            r#"{"command":"sh","envFile":"${KEY}/x"}"#,
+            r#"{"command":"sh","envFile":"/dev/null/${KEY}"}"#,
+            r#"{"url":"https://h","tls":{"caFile":"${KEY}"}}"#,
+            r#"{"url":"https://h","tls":{"certFile":"${KEY}","keyFile":"x${KEY}"}}"#,
+        ] {
+            let text = format!(r#"{{"mcpServers":{{"a":{server}}}}}"#);
+            let file = ConfigFile::parse_with(&text, &variables).unwrap();
+            let told = format!("{:?} {:?}", file.diagnostics, file.left_out);
+            assert!(told.contains("${KEY}") && !told.contains("s3cr3t"), "{told}");
+        }
+    }
+
+    #[test]
     fn a_file_of_variables_that_is_not_there_is_a_warning_and_a_broken_one_a_mistake() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".env");
@@ -1168,6 +1204,11 @@ mod tests {
             (r#"{"url":"http://h","headers":"A: b"}"#, r#"write {"NAME": "value"}"#),
             (r#"{"command":"npx","environment":{"A":"b"}}"#, "did you mean `env`?"),
             (r#"{"cmd":"npx"}"#, "did you mean `command`?"),
+            (r#"{"command":"npx","disabled":"true"}"#, "true or false, without quotes"),
+            (r#"{"command":"npx","tools":{"a":true}}"#, "a list of their names"),
+            (r#"{"command":"npx","type":"http"}"#, r#"write "type": "stdio""#),
+            (r#"{"command":"npx","bearer":"s3cret"}"#, "or the command"),
+            (r#"{"command":"npx","timeout":"60"}"#, r#"write "60s""#),
             (r#""npx""#, r#"write {"command": …} or {"url": …}"#),
         ] {
             let found = ConfigFile::mistakes(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#));

@@ -430,12 +430,12 @@ mcp.json:3:22: error: mcpServers.old.type: the old HTTP+SSE transport is not
         for (text, key, advice) in [
             (r#"{"mcpServers":{"a":{"command":"c","type":"stido"}}}"#, "mcpServers.a.type", Some("stdio")),
             (
-                r#"{"mcpServers":{"a":{"url":"http://h","transport":"HTTP"}}}"#,
+                r#"{"mcpServers":{"a":{"url":"http://h","transport":"htpp"}}}"#,
                 "mcpServers.a.transport",
                 Some("http"),
             ),
             (
-                r#"{"mcpServers":{"a":{"url":"http://h","type":"streamable_http"}}}"#,
+                r#"{"mcpServers":{"a":{"url":"http://h","type":"streamable-htp"}}}"#,
                 "mcpServers.a.type",
                 Some("streamable-http"),
             ),

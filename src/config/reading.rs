@@ -591,10 +591,17 @@ impl Reader<'_> {
             let reason = "contradicts disabled";
             warnings.push((ConfigError::new("enabled", reason), Some("write one of both".to_owned())));
         }
-        if let Some(Value::Number(number)) = value.get("timeout") {
-            wrong.push(timeout_without_unit(number.as_u64()));
+        let without_unit = match value.get("timeout") {
+            Some(Value::Number(number)) => Some(number.as_u64()),
+            Some(Value::String(text)) => text.trim().parse().ok().map(Some),
+            _ => None,
+        };
+        if let Some(number) = without_unit {
+            wrong.push(timeout_without_unit(number));
             value.remove("timeout");
         }
+        spell_as_we_do(&mut value);
+        forget_empty_ways(&mut value);
         for key in IDLE_KEYS {
             if value.remove(key).is_some() {
                 warnings.push((ConfigError::new(key, "has no meaning here"), None));
@@ -691,11 +698,14 @@ impl Reader<'_> {
         {
             warnings.extend(server.as_ref().and_then(programs::missing));
         }
-        let first = wrong.first().map(|(error, _)| under(display, error.clone()));
+        let first = wrong.first().map(|(error, _)| {
+            under(display, ConfigError::new(&*error.key, expanded.as_written(error.reason.clone())))
+        });
         let found = wrong.into_iter().map(|found| (severity, found));
-        for (severity, (error, advice)) in
+        for (severity, (mut error, advice)) in
             found.chain(warnings.into_iter().map(|found| (Severity::Warning, found)))
         {
+            error.reason = expanded.as_written(error.reason);
             let of_key = error.reason.starts_with("unknown key") || error.reason == "stands twice";
             let span = if error.key.is_empty() { entry.span } else { self.span(entry, &error.key, of_key) };
             self.find(severity, span, Some(id), under(display, error), advice);
@@ -743,7 +753,7 @@ impl Reader<'_> {
             error.key = "bearer".to_owned();
         }
         if error.key == "url" {
-            let spelling = ["url", "httpUrl", "serverUrl"].into_iter().find(|key| node.get(key).is_some());
+            let spelling = URL_KEYS.into_iter().find(|key| node.get(key).is_some());
             error.key = spelling.unwrap_or("url").to_owned();
         }
         (error, advice)
@@ -770,9 +780,13 @@ impl Reader<'_> {
             "tls",
         ] {
             let Some(inner) = value.get_mut(key) else { continue };
+            let written = inner.clone();
             let mut found = Vec::new();
             let mut values = Vec::new();
             expand_all(key, inner, self.variables, &mut values, &mut found);
+            if matches!(key, "cwd" | "envFile" | "tls") && !values.is_empty() {
+                pair_texts(&written, inner, self.variables, &mut looked_up.paths);
+            }
             let is_url = matches!(key, "url" | "httpUrl" | "serverUrl");
             looked_up.url |= is_url && !values.is_empty();
             if matches!(key, "command" | "args" | "cwd") {
@@ -802,6 +816,78 @@ struct LookedUp {
     url: bool,
     /// What was put into its command line.
     values: Vec<Secret>,
+    /// Paths with parts that were looked up, and each as it is written.
+    paths: Vec<(String, String)>,
+}
+
+impl LookedUp {
+    /// A reason without what was looked up: who mixes up two names has a token where a path should be.
+    fn as_written(&self, reason: String) -> String {
+        self.paths.iter().fold(reason, |reason, (path, written)| reason.replace(path, written))
+    }
+}
+
+/// Pairs each text that a reference changed with the text as it is written.
+fn pair_texts(written: &Value, expanded: &Value, variables: &Variables, pairs: &mut Vec<(String, String)>) {
+    match (written, expanded) {
+        (Value::String(written), Value::String(expanded)) if written != expanded && !expanded.is_empty() => {
+            // As it is read where it begins with the home folder.
+            pairs.extend(variables.at_home(expanded).map(|path| (path, written.clone())));
+            pairs.push((expanded.clone(), written.clone()));
+        }
+        (Value::Object(written), Value::Object(expanded)) => {
+            for (key, written) in written {
+                if let Some(expanded) = expanded.get(key) {
+                    pair_texts(written, expanded, variables, pairs);
+                }
+            }
+        }
+        (Value::Array(written), Value::Array(expanded)) => {
+            let both = written.iter().zip(expanded);
+            both.for_each(|(written, expanded)| pair_texts(written, expanded, variables, pairs));
+        }
+        _ => {}
+    }
+}
+
+/// Turns the spellings of a kind of server that other programs write into ours.
+fn spell_as_we_do(value: &mut Map<String, Value>) {
+    let has_url = URL_KEYS.iter().any(|key| value.get(*key).is_some_and(Value::is_string));
+    for key in KINDS_OF_KEYS {
+        let Some(Value::String(kind)) = value.get_mut(key) else { continue };
+        let plain: String = kind.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+        let ours = match plain.to_ascii_lowercase().as_str() {
+            "http" | "streamable" | "streamablehttp" | "httpstream" => "http",
+            "stdio" | "local" => "stdio",
+            "ws" | "websocket" => "websocket",
+            "sse" => "sse",
+            // The URL says which.
+            "remote" if has_url => {
+                value.remove(key);
+                continue;
+            }
+            _ => continue,
+        };
+        ours.clone_into(kind);
+    }
+}
+
+/// Takes out what programs write that write every key: an empty `url` of a server with a `command`, and the other way round.
+fn forget_empty_ways(value: &mut Map<String, Value>) {
+    let is = |key: &&str, empty: bool| {
+        value.get(*key).and_then(Value::as_str).is_some_and(|text| text.trim().is_empty() == empty)
+    };
+    let (of_url, of_command) = ([&URL_KEYS[..], &["bearer"]].concat(), ["command", "cwd", "envFile"]);
+    let others: Vec<&str> = if is(&"command", false) {
+        of_url.into_iter().filter(|key| is(key, true)).collect()
+    } else if URL_KEYS.iter().any(|key| is(key, false)) {
+        of_command.into_iter().filter(|key| is(key, true)).collect()
+    } else {
+        Vec::new()
+    };
+    for key in others {
+        value.remove(key);
+    }
 }
 
 /// Puts in what references stand for, wherever they are.
@@ -833,6 +919,9 @@ fn expand_all(
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
+
+/// Where a server is, by the keys of this and other clients.
+const URL_KEYS: [&str; 3] = ["url", "httpUrl", "serverUrl"];
 
 /// Keys whose values are paths and nothing else: a leading `~/` is the user's home, as VS Code and others read it.
 const AT_HOME: [&str; 3] = ["command", "cwd", "envFile"];
@@ -942,6 +1031,16 @@ fn advice_of_server(error: &ConfigError) -> Option<String> {
         "args" if of_type("a string") => "write each argument as an item of a list: [\"-y\", \"NAME\"]",
         "env" | "headers" | "metadata" if of_type("a list") || of_type("a string") => {
             "write {\"NAME\": \"value\"}"
+        }
+        "disabled" | "enabled" if of_type("a string") => "write true or false, without quotes",
+        "tools" | "includeTools" | "excludeTools" | "disabledTools" if reason.starts_with("invalid ") => {
+            r#"write a list of their names: ["one", "two"]"#
+        }
+        _ if reason.starts_with("has no meaning for a stdio server") => {
+            "take it out, or the command, if the server is to be reached by its url"
+        }
+        "command" | "args" | "env" | "cwd" | "envFile" if reason.starts_with("has no meaning for a") => {
+            "take it out, or write \"type\": \"stdio\" if this program is the server"
         }
         _ if reason.starts_with("unknown key") => {
             let (_, meant) = OTHER_NAMES.iter().find(|(other, _)| other == key)?;

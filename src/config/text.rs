@@ -127,9 +127,10 @@ fn unreadable(text: &str, error: &ParseError) -> Unreadable {
     let range = error.range();
     let span = Span { start: range.start.min(text.len()), end: range.end.min(text.len()) };
     let begin = text.trim_start();
-    if !begin.starts_with(['{', '/']) && (begin.starts_with('[') || !begin.starts_with(['"', '}', ']', ',']))
-    {
-        // The whole is something else, such as TOML or YAML.
+    let is_entry = matches!(error.kind(), Kind::MultipleRootJsonValues) && begin.starts_with('"');
+    let is_json = begin.starts_with(['{', '/', '"', '}', ']', ',']);
+    if is_entry || !is_json {
+        // The whole is something else, such as TOML or YAML, or an entry whose outer braces are missing.
         let start = text.len().saturating_sub(begin.len());
         let reason = NO_OBJECT.to_owned();
         return Unreadable { span: Span { start, end: start }, reason };
@@ -379,6 +380,7 @@ mod tests {
             ("mcpServers:\n  a: s3cret", 0, "does not begin with {"),
             ("{\"a\": 1 \"b\": 2}", 7, "a comma is missing"),
             ("{\"a\" 1}", 5, "a : is missing"),
+            ("\"mcpServers\": {}", 0, "does not begin with {"),
             ("{\"a\": }", 6, "no value"),
             ("{\"a\": [1, 2}", 11, "a [ before this } is not closed"),
             ("{\"a\": [\"]\\\"]\", // ]\n/* ] */ 2}", 29, "a [ before this } is not closed"),
