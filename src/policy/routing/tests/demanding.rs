@@ -188,6 +188,22 @@ fn who_could_not_be_listed_is_tried_again_for_a_call_that_it_may_take_and_for_no
 }
 
 #[test]
+fn who_could_not_be_listed_is_tried_again_as_soon_as_it_may_be_while_a_call_waits_for_others() {
+    let servers: &[(&str, &str, &[&str])] = &[("a", "beta", &["t"]), ("b", "beta", &[]), ("c", "beta", &[])];
+    let mut house = House::new("peak-ewma", |_| {}).with(servers, 8);
+    let unlisted = Standing { listed: false, reason: Some("no such program".into()), ..idle() };
+    house.standing("c", Standing { listed: false, ..Standing::beginning() });
+    house.standing("b", Standing { hopeful: false, ..unlisted.clone() });
+    let parked = house.call(Call::tool("beta/tool"));
+    assert!(house.out.needed.is_empty() && house.answer_of(parked).is_none(), "it waits for c");
+    house.standing("b", unlisted.clone());
+    assert_eq!(house.out.needed, ["b"]);
+    // One that has listed does not have the tool.
+    house.standing("a", idle());
+    assert_eq!(house.out.needed, ["b"]);
+}
+
+#[test]
 fn an_idle_server_of_known_lists_is_not_started_for_a_tool_that_nobody_lists() {
     let mut house = House::new("peak-ewma", |_| {}).with(&[("a", "g", &["t"])], 8);
     house.standing("a", idle());
