@@ -1164,8 +1164,8 @@ mod tests {
     #[test]
     fn a_header_that_is_wrong_is_told_at_the_headers_and_not_at_the_url() {
         for (server, key) in [
-            (r#"{"url":"http://h","headers":{"A b":"s3cret"}}"#, "headers"),
-            (r#"{"url":"ws://h","headers":{"A":"s3cret\n"}}"#, "headers"),
+            (r#"{"url":"http://h","headers":{"A b":"s3cret"}}"#, "headers.A…"),
+            (r#"{"url":"ws://h","headers":{"A":"s3cret\n"}}"#, "headers.A"),
             (r#"{"url":"http://h","headers":{"MCP-Session-Id":"s3cret"}}"#, "headers"),
             (r#"{"url":"http://h","bearer":"s3cret\n"}"#, "bearer"),
         ] {
@@ -1173,6 +1173,14 @@ mod tests {
             assert_eq!(error.key, format!("mcpServers.a.{key}"), "{error}");
             assert!(error.reason.contains("header") && !error.reason.contains("s3cret"), "{error}");
         }
+    }
+    #[test]
+    fn each_header_that_is_wrong_is_told_at_its_own_place() {
+        let found = ConfigFile::mistakes(
+            "{\"mcpServers\":{\"a\":{\"url\":\"http://h\",\"headers\":{\n\"Auth orization\":\"t\",\n\"X\":\"a\\nb\"}}}}",
+        );
+        let told: Vec<_> = found.iter().map(|found| (found.line, &*found.error.key)).collect();
+        assert_eq!(told, [(2, "mcpServers.a.headers.Auth…"), (3, "mcpServers.a.headers.X")], "{found:?}");
     }
     #[test]
     fn a_list_in_place_of_an_object_is_a_mistake_at_any_depth() {

@@ -659,6 +659,7 @@ impl Reader<'_> {
             warnings.push((error, Some(advice.to_owned())));
             value.remove("envFile");
         }
+        wrong.extend(wrong_headers(&mut value).into_iter().map(|error| (error, None)));
         let name = entry.key.as_str();
         let read = |value: &Value| {
             let written: WrittenServer = read_value(value)?;
@@ -870,6 +871,26 @@ fn spell_as_we_do(value: &mut Map<String, Value>) {
         };
         ours.clone_into(kind);
     }
+}
+
+/// Takes out the headers that cannot be sent, and says of each why.
+fn wrong_headers(value: &mut Map<String, Value>) -> Vec<ConfigError> {
+    let Some(Value::Object(headers)) = value.get_mut("headers") else { return Vec::new() };
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    let mut wrong = Vec::new();
+    headers.retain(|name, value| {
+        let steers = |value: &str| value.contains(|c: char| c.is_ascii_control() && c != '\t');
+        let reason = if name.is_empty() || !name.chars().all(is_of_name) {
+            "is no name of a header: such names have letters, digits and hyphens, and no blanks"
+        } else if value.as_str().is_some_and(steers) {
+            "has a line break or another control character, which the value of no header may have"
+        } else {
+            return true;
+        };
+        wrong.push(ConfigError::new(format!("headers.{name}"), reason));
+        false
+    });
+    wrong
 }
 
 /// Takes out what programs write that write every key: an empty `url` of a server with a `command`, and the other way round.
