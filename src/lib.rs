@@ -88,12 +88,12 @@ mod trace_context;
 pub mod transport;
 mod troupe;
 
-pub use actors::root::{ApplyError, RegisterError};
+pub use actors::root::messages::{ApplyError, RegisterError};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use protocol::fuzzing;
 
-pub use actors::server::SubscribeError;
+pub use actors::server::messages::SubscribeError;
 pub use call::{
     AttemptEnd, Call, Content, InputRequired, OutcomeClass, Priority, Reply, ReplyError, ResourceBody,
 };

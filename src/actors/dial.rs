@@ -9,8 +9,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Stage;
-use super::starts::{Turn, turn};
+use super::starts::turn;
 use super::tasks::Alive;
+use crate::actors::starts::messages::Turn;
 use crate::config::{Dialect, EraChoice, PoolSettings};
 use crate::duration::{later, rounded};
 use crate::policy::starts::Attempt;
@@ -155,7 +156,7 @@ impl OpenError {
 
 /// A process was started and did not answer the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StartFailure {
+pub(crate) struct StartFailure {
     /// It was given up for the time that it took.
     pub timed_out: bool,
 }

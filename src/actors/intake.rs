@@ -17,7 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
-use super::router::{RouterMsg, Submission};
+use crate::actors::router::messages::{RouterMsg, Submission};
 use crate::id::CallId;
 
 /// Calls that may wait to be taken out. Handles beyond that wait for their turn; the router takes out all there are, and

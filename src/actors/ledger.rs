@@ -14,12 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use ractor::{ActorRef, MessagingErr};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::registry::{Registration, RegistryMsg, Way};
-use super::root::RootMsg;
+use crate::actors::registry::registration::{Registration, Way};
 use crate::config::Settings;
 use crate::event::BreakerState;
 use crate::id::{Incarnation, ServerId};
@@ -203,46 +201,6 @@ pub(crate) struct Legacy {
     /// has handed its own on already.
     pub whole: bool,
     pub ledger: Ledger,
-}
-
-/// Carries what a life left to those who play on. It cannot be lost on its way: dropped unread, with the mailbox of a
-/// registry or of another life that has ended, it goes to the root, which has it delivered.
-pub(crate) struct Bequest {
-    legacy: Option<Box<Legacy>>,
-    root: ActorRef<RootMsg>,
-}
-
-impl Bequest {
-    pub(crate) fn new(legacy: Legacy, root: &ActorRef<RootMsg>) -> Self {
-        Self { legacy: Some(Box::new(legacy)), root: root.clone() }
-    }
-
-    /// What it carries.
-    pub(crate) fn open(mut self) -> Legacy {
-        *self.legacy.take().expect("it is taken out here alone, and by its drop")
-    }
-
-    /// Hands it to a registry. Given back if that has ended.
-    pub(crate) fn deliver(self, registry: &ActorRef<RegistryMsg>) -> Option<Self> {
-        match registry.cast(RegistryMsg::Handover(self)) {
-            Err(MessagingErr::SendErr(RegistryMsg::Handover(back))) => Some(back),
-            Ok(()) | Err(_) => None,
-        }
-    }
-}
-
-impl Drop for Bequest {
-    fn drop(&mut self) {
-        if let Some(legacy) = self.legacy.take() {
-            let again = Self { legacy: Some(legacy), root: self.root.clone() };
-            if let Err(MessagingErr::SendErr(RootMsg::Bequest(mut back))) =
-                self.root.cast(RootMsg::Bequest(again))
-            {
-                // Without a root the whole troupe is ending.
-                back.legacy = None;
-            }
-        }
-    }
 }
 
 /// Whose breaker and backoff a life has.

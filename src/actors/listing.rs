@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::pump::{ListFailure, PumpMsg};
+use crate::actors::pump::messages::{ListFailure, PumpMsg};
 use crate::duration::{later, rounded};
 use crate::error::RpcError;
 use crate::news::reason;

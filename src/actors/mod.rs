@@ -1,4 +1,4 @@
-//! The company: one file per actor, with its messages, its state and its handlers.
+//! The company: one folder per actor. What it is told is in `messages`, its state and its handlers are beside that.
 //!
 //! ```text
 //! RootActor                    rest_for_one: the end of one ends those below it
@@ -57,25 +57,25 @@ use crate::policy::pins::Pinning;
 #[derive(Clone, Default)]
 pub(crate) struct Stage {
     /// The current router; none while it is replaced.
-    pub router: Option<ActorRef<router::RouterMsg>>,
+    pub router: Option<ActorRef<router::messages::RouterMsg>>,
     /// The way of calls to it.
     pub intake: Option<intake::Intake>,
     /// How long calls that name no deadline wait for a router, where there is none at the moment. No time, where none is to come.
     pub patience: Duration,
     /// The current events actor.
-    pub events: Option<ActorRef<events::EventsMsg>>,
+    pub events: Option<ActorRef<events::messages::EventsMsg>>,
     /// Which calls the cache has to do with; none if nothing is kept.
-    pub caching: Option<Arc<cache::Caching>>,
+    pub caching: Option<Arc<cache::messages::Caching>>,
     /// The current cache actor. One that has just ended is no less use than none: calls make their own way.
-    pub cache: Option<ActorRef<cache::CacheMsg>>,
+    pub cache: Option<ActorRef<cache::messages::CacheMsg>>,
     /// The current actor that gives processes their turn to start.
-    pub starts: Option<ActorRef<starts::StartsMsg>>,
+    pub starts: Option<ActorRef<starts::messages::StartsMsg>>,
     /// The current actor of the known lists, for the testkit's faults.
     #[cfg(feature = "testkit")]
-    pub known_lists: Option<ActorRef<known_lists::KnownListsMsg>>,
+    pub known_lists: Option<ActorRef<known_lists::messages::KnownListsMsg>>,
     /// The current registry, for the testkit's faults.
     #[cfg(feature = "testkit")]
-    pub registry: Option<ActorRef<registry::RegistryMsg>>,
+    pub registry: Option<ActorRef<registry::messages::RegistryMsg>>,
 }
 
 /// What every actor of a troupe is given.
@@ -83,7 +83,7 @@ pub(crate) struct Stage {
 pub(crate) struct Context {
     pub settings: Arc<Settings>,
     pub stage: watch::Receiver<Stage>,
-    pub events: ActorRef<events::EventsMsg>,
+    pub events: ActorRef<events::messages::EventsMsg>,
     /// Bounds how many links are being opened at once, those of processes left out. A gate, no state: nothing is decided by
     /// its value.
     pub dial_gate: Arc<Semaphore>,
@@ -106,13 +106,13 @@ impl Stage {
     pub(crate) fn submit(
         &self,
         arrival: intake::Arrival,
-    ) -> Result<ActorRef<router::RouterMsg>, intake::Arrival> {
+    ) -> Result<ActorRef<router::messages::RouterMsg>, intake::Arrival> {
         let Self { router: Some(router), intake: Some(intake), .. } = self else { return Err(arrival) };
         intake.submit(router, arrival).map(|()| router.clone())
     }
 
     /// Tells the cache. One that has ended keeps nothing that would have to be cleared.
-    pub(crate) fn tell_cache(&self, message: cache::CacheMsg) {
+    pub(crate) fn tell_cache(&self, message: cache::messages::CacheMsg) {
         if let Some(cache) = &self.cache {
             let _ = cache.cast(message);
         }
@@ -123,11 +123,11 @@ impl Context {
     /// Tells the host's subscribers.
     pub(crate) fn emit(&self, event: Event) {
         // No events actor means that the troupe is ending; nobody is left to be told.
-        let _ = self.events.cast(events::EventsMsg::Emit(event));
+        let _ = self.events.cast(events::messages::EventsMsg::Emit(event));
     }
 
     /// Sends to the current router. A message that meets none is about calls which that router's end has answered.
-    pub(crate) fn to_router(&self, message: router::RouterMsg) {
+    pub(crate) fn to_router(&self, message: router::messages::RouterMsg) {
         if let Some(router) = &self.stage.borrow().router {
             let _ = router.cast(message);
         }

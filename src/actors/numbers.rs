@@ -141,6 +141,10 @@ impl PastNumbers {
     }
 }
 
+/// One order to let a server rest; each has a number of its own, so that the rest of an earlier one is not taken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DrainOrder(pub(super) u64);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::Context;
-use super::pump::Violations;
+use crate::actors::pump::messages::Violations;
 use crate::call::Call;
 use crate::event::Event;
 use crate::id::{AttemptId, ConnectionId, GroupId, ServerId};

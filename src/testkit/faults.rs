@@ -4,15 +4,15 @@ use ractor::{ActorCell, ActorRef, Message};
 
 use crate::Troupe;
 use crate::actors::ask;
-use crate::actors::cache::CacheMsg;
-use crate::actors::connection::ConnectionMsg;
-use crate::actors::discovery::DiscoveryMsg;
-use crate::actors::known_lists::KnownListsMsg;
-use crate::actors::registry::RegistryMsg;
-use crate::actors::root::RootMsg;
-use crate::actors::router::RouterMsg;
-use crate::actors::server::ServerMsg;
-use crate::actors::starts::StartsMsg;
+use crate::actors::cache::messages::CacheMsg;
+use crate::actors::connection::messages::ConnectionMsg;
+use crate::actors::discovery::messages::DiscoveryMsg;
+use crate::actors::known_lists::messages::KnownListsMsg;
+use crate::actors::registry::messages::RegistryMsg;
+use crate::actors::root::messages::RootMsg;
+use crate::actors::router::messages::RouterMsg;
+use crate::actors::server::messages::ServerMsg;
+use crate::actors::starts::messages::StartsMsg;
 use crate::id::SourceId;
 
 /// Which actor.

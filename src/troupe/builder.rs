@@ -12,8 +12,10 @@ use tokio::sync::watch;
 use super::proposing::{BeforeCall, Denied, ProposedCall};
 use super::{Inner, Troupe, pinning};
 use crate::actors::questions::Desk;
-use crate::actors::registry::{Registration, Roster, wrong_files};
-use crate::actors::root::{RegisterError, RegisteredSource, RootActor, RootArguments, StrategiesFactory};
+use crate::actors::registry::registration::{Registration, wrong_files};
+use crate::actors::registry::roster::Roster;
+use crate::actors::root::messages::RegisterError;
+use crate::actors::root::{RegisteredSource, RootActor, RootArguments, StrategiesFactory};
 use crate::actors::{Stage, Tasks, meters};
 use crate::call::Call;
 use crate::config::{

@@ -17,8 +17,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Troupe;
 use super::calling::Trip;
-use crate::actors::cache::{Asking, CacheMsg, CacheWord, Caching, Lead};
-use crate::actors::registry::Roster;
+use crate::actors::cache::messages::{Asking, CacheMsg, CacheWord, Caching, Lead};
+use crate::actors::registry::roster::Roster;
 use crate::actors::{Stage, ask};
 use crate::call::{CacheUse, Call, Errand, Reply, Request};
 use crate::config::{CacheScope, ToolName};

@@ -23,7 +23,7 @@ use super::rounds::Rounds;
 use crate::actors::Stage;
 use crate::actors::intake::{Arrival, CancelOnDrop};
 use crate::actors::listener::Listener;
-use crate::actors::router::{Port, RouterMsg, Submission, Word};
+use crate::actors::router::messages::{Port, RouterMsg, Submission, Word};
 use crate::call::{Call, Reply};
 use crate::duration::later;
 use crate::error::{CallError, CallErrorKind};

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Troupe;
 use super::calling::with_near_names;
-use crate::actors::registry::Roster;
+use crate::actors::registry::roster::Roster;
 use crate::call::{Call, Reply, Request};
 use crate::duration::later;
 use crate::error::{CallError, CallErrorKind, Deadline, UnavailableServer};

@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{CallFuture, Troupe};
 use crate::actors::ask;
-use crate::actors::registry::Roster;
-use crate::actors::server::{ServerMsg, SubscribeError};
+use crate::actors::registry::roster::Roster;
+use crate::actors::server::messages::{ServerMsg, SubscribeError};
 use crate::call::Call;
 use crate::duration::later;
 use crate::event::ServerStatus;

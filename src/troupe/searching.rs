@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Troupe;
-use crate::actors::registry::Roster;
+use crate::actors::registry::roster::Roster;
 use crate::id::{GroupId, ServerId};
 use crate::policy::catalogue::Tool;
 use crate::policy::filter::ToolFilter;

@@ -5,7 +5,7 @@ use std::fmt;
 use tokio::sync::{mpsc, watch};
 
 use crate::actors::Stage;
-use crate::actors::events::EventsMsg;
+use crate::actors::events::messages::EventsMsg;
 use crate::event::Event;
 
 /// The events of a troupe, in their order. Reads slowly, misses some: then [`Event::Lagged`] says how many.

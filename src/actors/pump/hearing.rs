@@ -8,7 +8,9 @@
 use tokio::time::Instant;
 
 use super::notices::Cause;
-use super::{Flight, Pump, Report, answer_of};
+use super::{Flight, Pump, answer_of};
+use crate::actors::pump::messages::Report;
+use crate::actors::pump::messages::{Asides, Logged};
 use crate::id::AttemptId;
 use crate::json::RawJson;
 use crate::news::LogLevel;
@@ -79,28 +81,6 @@ impl Hearing {
         let missed = std::mem::take(&mut self.missed);
         (missed > 0).then_some(News { attempt, told: Some(Told::Missed(missed)), stirs: false })
     }
-}
-
-/// A log message of the server's that belongs to no call.
-#[derive(Debug)]
-pub(crate) struct Logged {
-    pub level: LogLevel,
-    pub logger: Option<String>,
-    /// What it says, cut.
-    pub text: String,
-    /// So many before it were not passed on.
-    pub missed: u64,
-}
-
-/// What a turn brought beside answers.
-#[derive(Debug, Default)]
-pub(crate) struct Asides {
-    /// Of calls, in their order.
-    pub news: Vec<News>,
-    /// Of the server.
-    pub logs: Vec<Logged>,
-    /// Progress that belongs to no call, or does not grow, and what could not be read.
-    pub strays: u64,
 }
 
 /// What a link has heard that was not passed on.

@@ -19,25 +19,6 @@ const NOISE_IN_A_ROW_MAX: u32 = 100_000;
 /// The part of a foreign id that is told, in bytes: enough to see of what kind it is.
 const ID_TOLD_MAX: usize = 64;
 
-/// Oddities of a peer, gathered: so that a flood of them becomes a count and not a flood of words.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Violations {
-    /// How many.
-    pub count: u64,
-    /// What the first one was.
-    pub first: String,
-}
-
-impl Violations {
-    /// Counts one. Words are made for the first alone.
-    pub(crate) fn note(&mut self, words: impl FnOnce() -> String) {
-        if self.count == 0 {
-            self.first = cut(words(), TEXT_BYTES_MAX);
-        }
-        self.count += 1;
-    }
-}
-
 /// An error that names no request.
 pub(super) fn error_to_nobody(error: RpcError) -> String {
     let RpcError { code, message, .. } = error;
@@ -93,6 +74,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::actors::pump::messages::Violations;
 
     const MS: Duration = Duration::from_millis(1);
 

@@ -10,7 +10,7 @@ use std::task::{Context as Poller, Poll};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Report;
+use crate::actors::pump::messages::Report;
 use crate::policy::rate::{Allowance, Rate};
 
 /// Reports of nothing else. Lists are gathered for as long before they are fetched again, and nobody sees the

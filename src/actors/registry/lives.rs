@@ -6,11 +6,14 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
 use super::member::{Member, Phase};
-use super::{FINISH_GRACE, HANDOVER_WAIT_MAX, RegistryMsg, RegistryState};
-use crate::actors::ledger::{Bequest, Legacy, Tenure};
+use super::{FINISH_GRACE, HANDOVER_WAIT_MAX, RegistryState};
+use crate::actors::ledger::{Legacy, Tenure};
 use crate::actors::meters::RegistryMeters;
-use crate::actors::router::RouterMsg;
-use crate::actors::server::{ServerActor, ServerArguments, ServerMsg};
+use crate::actors::registry::messages::RegistryMsg;
+use crate::actors::root::messages::Bequest;
+use crate::actors::router::messages::RouterMsg;
+use crate::actors::server::messages::ServerMsg;
+use crate::actors::server::{ServerActor, ServerArguments};
 use crate::actors::supervision::SILENT;
 use crate::duration::later;
 use crate::event::{Event, ExitCause, ServerStatus};

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::Registration;
 use crate::actors::ledger::Ledger;
+use crate::actors::numbers::DrainOrder;
 use crate::actors::numbers::Numbers;
-use crate::actors::root::DrainOrder;
-use crate::actors::server::ServerMsg;
+use crate::actors::server::messages::ServerMsg;
 use crate::config::ServerSpec;
 use crate::event::ServerStatus;
 use crate::id::Incarnation;

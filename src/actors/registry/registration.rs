@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use crate::actors::Alive;
+use crate::actors::numbers::DrainOrder;
 use crate::actors::numbers::Numbers;
-use crate::actors::root::DrainOrder;
 use crate::config::{ConfigError, Endpoint, Server, ServerSpec, Settings, TlsOptions, files};
 use crate::event::Origin;
 use crate::transport::{self, Connector};

@@ -8,7 +8,7 @@ use ractor::ActorRef;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use crate::actors::server::ServerMsg;
+use crate::actors::server::messages::ServerMsg;
 use crate::event::{Origin, ServerStatus};
 use crate::id::{GroupId, Incarnation, ServerId};
 use crate::policy::catalogue::{Catalogue, Offer, Tool};

@@ -7,34 +7,16 @@
 use std::sync::Arc;
 
 use super::{Ending, RootState};
-use crate::actors::cache::{CacheMsg, Caching};
-use crate::actors::registry::{Registration, RegistryMsg, Taken, WrongFiles};
-use crate::actors::router::RouterMsg;
+use crate::actors::cache::messages::{CacheMsg, Caching};
+use crate::actors::registry::messages::{RegistryMsg, Taken};
+use crate::actors::registry::registration::{Registration, WrongFiles};
+use crate::actors::root::messages::ApplyError;
+use crate::actors::router::messages::RouterMsg;
 use crate::config::{Applied, ConfigError, ConfigFile, ServerSpec, Settings};
 use crate::event::{Event, Origin};
 use crate::id::ServerId;
 use crate::policy::reload::{Changes, changes};
 use crate::policy::strategy::UnknownStrategy;
-
-crate::error::debug_as_display!(ApplyError);
-
-/// Why a configuration was refused. Nothing of it was taken.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ApplyError {
-    /// It has a mistake.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The strategy that it names does not exist.
-    #[error(transparent)]
-    Strategy(#[from] UnknownStrategy),
-    /// The troupe would have more servers than it may have, those included that have yet to finish.
-    #[error("the troupe would have more than {0} servers, which is its limit")]
-    TooMany(usize),
-    /// The troupe has ended or is shutting down.
-    #[error("the troupe has ended")]
-    Closed,
-}
 
 /// A configuration that was checked.
 struct Checked {

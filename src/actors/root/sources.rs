@@ -14,11 +14,14 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
-use super::{Ending, Registered, RootMsg, RootState};
+use super::{Ending, Registered, RootState};
 use crate::actors::Tasks;
 use crate::actors::alarm::Alarm;
-use crate::actors::discovery::{Census, DiscoveryActor, DiscoveryArguments, DiscoveryMsg};
-use crate::actors::registry::{Registration, RegistryMsg};
+use crate::actors::discovery::messages::{Census, DiscoveryMsg};
+use crate::actors::discovery::{DiscoveryActor, DiscoveryArguments};
+use crate::actors::registry::messages::RegistryMsg;
+use crate::actors::registry::registration::Registration;
+use crate::actors::root::messages::RootMsg;
 use crate::actors::supervision::{STOP_GRACE, stop_or_kill};
 use crate::config::{DiscoverySettings, LoosePermissions, RestartKind, RestartSettings, Settings};
 use crate::discovery::{Source, SourceError};

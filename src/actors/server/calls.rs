@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 use super::ServerState;
 use super::mirroring::Turn;
-use crate::actors::pump::{Finished, PumpMsg, Violations};
-use crate::actors::router::RouterMsg;
+use crate::actors::pump::messages::{Finished, PumpMsg, Violations};
+use crate::actors::router::messages::RouterMsg;
 use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::id::{AttemptId, ConnectionId, RouterLife};
 use crate::policy::routing::{CancelReason, Completion, Dispatch, News};

@@ -1,7 +1,7 @@
 //! What the server tells beside its answers: its log, and news of calls.
 
 use super::ServerState;
-use crate::actors::pump::{Asides, Logged};
+use crate::actors::pump::messages::{Asides, Logged};
 use crate::event::Event;
 use crate::policy::routing::News;
 

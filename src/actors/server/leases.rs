@@ -3,10 +3,11 @@
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
+use super::ServerState;
 use super::mirroring::Turn;
-use super::{ServerMsg, ServerState};
-use crate::actors::pump::PumpMsg;
-use crate::actors::router::RouterMsg;
+use crate::actors::pump::messages::PumpMsg;
+use crate::actors::router::messages::RouterMsg;
+use crate::actors::server::messages::ServerMsg;
 use crate::call::{Granted, LeaseKey};
 use crate::duration::rounded;
 use crate::id::{AttemptId, ConnectionId};

@@ -6,11 +6,13 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Connection, ServerMsg, ServerState, hope_after_loss};
-use crate::actors::connection::{ConnectionActor, ConnectionArguments, Ending, EndingParts};
+use super::{Connection, ServerState, hope_after_loss};
+use crate::actors::connection::messages::{Ending, EndingParts};
+use crate::actors::connection::{ConnectionActor, ConnectionArguments};
 use crate::actors::dial::StartFailure;
-use crate::actors::pump::PumpMsg;
-use crate::actors::registry::RegistryMsg;
+use crate::actors::pump::messages::PumpMsg;
+use crate::actors::registry::messages::RegistryMsg;
+use crate::actors::server::messages::ServerMsg;
 use crate::call::AttemptEnd;
 use crate::duration::later;
 use crate::event::{Event, ServerStatus};

@@ -13,19 +13,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::ServerState;
-use crate::actors::cache::CacheMsg;
-use crate::actors::pump::{Listened, PumpMsg};
+use crate::actors::cache::messages::CacheMsg;
+use crate::actors::pump::messages::{Listened, PumpMsg};
+use crate::actors::pump::messages::{SUBSCRIPTIONS_MAX, Wanted};
+use crate::actors::server::messages::SubscribeError;
 use crate::duration::later;
 use crate::event::Event;
 use crate::id::ConnectionId;
 use crate::news;
 use crate::offer::EntryKind;
-use crate::offer::Kinds;
 use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::updates::{Updated, Updates};
 use crate::protocol::Era;
-
-crate::error::debug_as_display!(SubscribeError);
 
 /// Bounds of the wait before a server that ended its telling is asked again.
 const AGAIN_AFTER_MIN: Duration = Duration::from_secs(1);
@@ -37,53 +36,6 @@ const DEAF_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// Resources that the cache is told of one by one where a server begins to tell of them; of more it clears all of that server.
 const SWEPT_APART_MAX: usize = 100;
-
-/// Resources of one server that may be subscribed to at once: each is said again with every connection.
-pub(crate) const SUBSCRIPTIONS_MAX: usize = 1_000;
-
-/// Why a resource was not subscribed to.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SubscribeError {
-    /// No server lists it, or none of that id is up, within the time that a call may take.
-    #[error("no server that has {0} is ready")]
-    NoServer(String),
-    /// Several groups have it; [`subscribe_at`](crate::Troupe::subscribe_at) names a server.
-    #[error("several groups have {uri}: name a server of one of {}", groups.join(", "))]
-    Ambiguous {
-        /// The resource.
-        uri: String,
-        /// The groups to choose from.
-        groups: Vec<String>,
-    },
-    /// Its URI is longer than any that a server may list.
-    #[error("the resource's URI has {bytes} bytes, the limit is {limit}")]
-    TooLong {
-        /// Its bytes.
-        bytes: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// The server takes no subscriptions.
-    #[error("the server {0} takes no subscriptions")]
-    Unsupported(String),
-    /// The server has as many as it may have.
-    #[error("{0} resources of one server are subscribed to, which is the limit")]
-    TooMany(usize),
-}
-
-/// What a server is asked to tell.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Wanted {
-    pub changes: Kinds,
-    pub resources: Arc<BTreeSet<String>>,
-}
-
-impl Wanted {
-    fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.resources.is_empty()
-    }
-}
 
 /// Resources that are named where a server refuses to tell of them; of the others their number is told.
 const REFUSED_NAMED_MAX: usize = 8;

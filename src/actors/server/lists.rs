@@ -20,10 +20,11 @@ use ractor::ActorRef;
 use rand::RngExt;
 use tokio::time::Instant;
 
+use super::ServerState;
 use super::pinned::compare;
-use super::{ServerMsg, ServerState};
 use crate::actors::listing::{self, Found};
-use crate::actors::registry::RegistryMsg;
+use crate::actors::registry::messages::RegistryMsg;
+use crate::actors::server::messages::ServerMsg;
 use crate::actors::tasks::OwnedTask;
 use crate::config::{BackoffSettings, shown};
 use crate::duration::later;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ServerState;
-use crate::actors::pump::{Mirroring, Stale};
+use crate::actors::pump::messages::{Mirroring, Stale};
 use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::error::RpcError;
 use crate::id::{AttemptId, ConnectionId};

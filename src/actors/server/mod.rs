@@ -20,6 +20,7 @@ mod leases;
 mod links;
 mod listening;
 mod lists;
+pub(crate) mod messages;
 mod mirroring;
 mod pinned;
 mod report;
@@ -38,28 +39,27 @@ use futures_util::future::join_all;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use self::listening::ListeningState;
-pub use self::listening::SubscribeError;
-pub(crate) use self::listening::{SUBSCRIPTIONS_MAX, Wanted};
 use self::lists::{ListsState, real_names};
+use self::messages::{BreakerOrder, ServerMsg, ServerReport};
 use self::mirroring::{MirroringState, Turn};
 use self::pinned::ToldOfPins;
 use self::starting::StartsState;
 use super::Context;
 use super::alarm::Alarm;
-use super::connection::{ConnectionMsg, Ending};
-use super::ledger::{Bequest, Ledger, Legacy, Tenure};
-use super::listing::Found;
+use super::ledger::{Ledger, Legacy, Tenure};
 use super::meters::ServerMeters;
 use super::numbers::Numbers;
-use super::pump::{PumpMsg, Report};
-use super::registry::RegistryMsg;
-use super::root::RootMsg;
 use super::supervision::{STOP_GRACE, exit_of};
 use super::watching::{LateAnswers, ToldViolations};
+use crate::actors::connection::messages::{ConnectionMsg, Ending};
+use crate::actors::pump::messages::{PumpMsg, Report};
+use crate::actors::registry::messages::{RegistryMsg, deliver};
+use crate::actors::root::messages::Bequest;
+use crate::actors::root::messages::RootMsg;
 use crate::config::ServerSpec;
 use crate::duration::later;
 use crate::event::{BreakerTransition, Event};
@@ -68,11 +68,8 @@ use crate::policy::backoff::Rounds;
 use crate::policy::catalogue::Offer;
 use crate::policy::demand::{Begins, Demand};
 use crate::policy::leases::Leases;
-use crate::policy::pins::Differences;
 use crate::policy::pool::Pool;
-use crate::policy::routing::{CancelReason, Dispatch, Over, Standing};
-use crate::protocol::Session;
-use crate::stats::{BreakerStats, LatencyStats, Outcomes, PoolStats, Starting};
+use crate::policy::routing::{Over, Standing};
 use crate::transport::Connector;
 
 /// How long calls wait for a server that was just lost, before they fail fast: long enough for a restart of a local
@@ -97,82 +94,6 @@ fn first_hope(spec: &ServerSpec, connector: &dyn Connector) -> Duration {
     let pool = &spec.pool;
     let handshake = pool.handshake_limit(connector.starts_process());
     pool.connect_timeout.saturating_add(handshake).saturating_add(pool.list_timeout)
-}
-
-/// An order of the host to a breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BreakerOrder {
-    ForceOpen,
-    ForceClose,
-    Reset,
-}
-
-/// The figures that only the server actor knows.
-pub(crate) struct ServerReport {
-    pub breaker: BreakerStats,
-    pub pool: PoolStats,
-    pub latency: LatencyStats,
-    pub outcomes: Outcomes,
-}
-
-/// What a server actor is told.
-pub(crate) enum ServerMsg {
-    /// By the router: send these. What a router asks that is no longer the present one is not done: its callers have their
-    /// answers.
-    Dispatch { router: RouterLife, batch: Vec<Dispatch> },
-    /// By the router: call an attempt off.
-    Cancel { attempt: AttemptId, reason: CancelReason },
-    /// By the registry: this is the present router; what those before it asked for is called off.
-    CancelAll { router: RouterLife },
-    /// By a connection's task, once a second at most: how far the start of its process is.
-    Starting { connection: ConnectionId, starting: Starting },
-    /// By a connection's task: the link is open and agreed on.
-    Opened { connection: ConnectionId, session: Session, queue: mpsc::Sender<PumpMsg> },
-    /// By a connection's task, as its last word: the link is over, or never came to be.
-    Closed { connection: ConnectionId, ending: Ending },
-    /// By itself, behind what the connection reported: a connection's actor has ended.
-    Gone { connection: ConnectionId, reason: String },
-    /// By a connection's pump: what a turn brought. The answers go on to the router.
-    Turn { connection: ConnectionId, report: Report },
-    /// By the listing task: what the server offers, or why that is not known.
-    Listed { number: u64, connection: ConnectionId, found: Found, unlike_pins: Option<Differences> },
-    /// By a handle: a host subscribes to a resource.
-    Subscribe { uri: String, port: oneshot::Sender<Result<watch::Receiver<u64>, SubscribeError>> },
-    /// By a handle: a host's subscription ended.
-    Unsubscribe,
-    /// By whoever was the last to have a lease of this life in hand: it ends.
-    Release { incarnation: Incarnation, connection: ConnectionId },
-    /// By the registry: another life takes the place of this one, and is given what is the server's.
-    HandOver,
-    /// By the registry: what an earlier life left.
-    Inherit(Bequest),
-    /// By the registry: the server is described anew, and its connections are as good for that.
-    Amended(Arc<ServerSpec>),
-    /// By the registry: this is what the server listed at its last run, and what hosts see until it has listed; none where
-    /// that is not known.
-    Known(Option<Offer>),
-    /// By the router, or a handle: somebody waits for the server, which is idle.
-    Needed,
-    /// By the registry: a sign of life is wanted.
-    Ping,
-    /// By a handle: an order to the breaker.
-    Breaker { order: BreakerOrder, port: oneshot::Sender<Option<BreakerTransition>> },
-    /// By a handle: the figures.
-    Report(oneshot::Sender<ServerReport>),
-    /// By the router, behind what it has dispatched, or by the registry where that router has ended: finish what is in
-    /// flight, at the latest by `until`, then end.
-    Drain { until: Instant },
-    /// By the alarm.
-    Due,
-    /// By the testkit: panic in this handler.
-    #[cfg(feature = "testkit")]
-    Panic,
-    /// By the testkit: never return from this handler.
-    #[cfg(feature = "testkit")]
-    Hang,
-    /// By the testkit: the cells of the connections, oldest first.
-    #[cfg(feature = "testkit")]
-    Connections(oneshot::Sender<Vec<ActorRef<ConnectionMsg>>>),
 }
 
 /// What a server actor is started with.
@@ -228,7 +149,7 @@ impl Carried {
     fn leave(&self, ledger: Ledger, whole: bool) {
         let legacy = Legacy { server: self.server.clone(), incarnation: self.incarnation, whole, ledger };
         // Where its registry has ended the root knows the next one.
-        drop(Bequest::new(legacy, &self.root).deliver(&self.registry));
+        drop(deliver(Bequest::new(legacy, &self.root), &self.registry));
     }
 }
 

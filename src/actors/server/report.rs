@@ -2,8 +2,9 @@
 
 use tokio::time::Instant;
 
-use super::{ServerReport, ServerState};
-use crate::actors::registry::RegistryMsg;
+use super::ServerState;
+use crate::actors::registry::messages::RegistryMsg;
+use crate::actors::server::messages::ServerReport;
 use crate::config::Start;
 use crate::event::ServerStatus;
 use crate::policy::breaker::Admission;

@@ -4,7 +4,8 @@
 use tokio::time::Instant;
 
 use super::ServerState;
-use crate::actors::ledger::{Bequest, Legacy, Tenure};
+use crate::actors::ledger::{Legacy, Tenure};
+use crate::actors::root::messages::Bequest;
 
 impl ServerState {
     /// Another life takes this one's place: it is given what is the server's. What is counted here from now on follows at

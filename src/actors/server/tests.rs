@@ -13,8 +13,8 @@ use super::*;
 use crate::actors::events::EventsActor;
 use crate::actors::numbers::{Numbers, PastNumbers};
 use crate::actors::questions::Desk;
-use crate::actors::registry::Registration;
-use crate::actors::router::RouterMsg;
+use crate::actors::registry::registration::Registration;
+use crate::actors::router::messages::RouterMsg;
 use crate::actors::{Stage, Tasks, ask};
 use crate::call::{Call, Granted};
 use crate::config::{Server, Settings};
@@ -23,7 +23,7 @@ use crate::id::{CallId, RequestId};
 use crate::policy::breaker::Admission;
 use crate::policy::classify::Judge;
 use crate::policy::demand::Begins;
-use crate::policy::routing::{Hears, LeaseNews};
+use crate::policy::routing::{Dispatch, Hears, LeaseNews};
 use crate::question::Handlers;
 use crate::testkit::{Script, ScriptedServer};
 
@@ -344,6 +344,6 @@ async fn what_a_life_left_comes_to_the_root_where_its_registry_has_ended() {
     // Unread it comes back.
     drop(bequest);
     let RootMsg::Bequest(bequest) = house.root.recv().await.unwrap() else { panic!("another message") };
-    assert!(bequest.deliver(&house.registry).is_some(), "a registry that has ended takes nothing");
+    assert!(deliver(bequest, &house.registry).is_some(), "a registry that has ended takes nothing");
     house.root_actor.stop_and_wait(None, None).await.unwrap();
 }

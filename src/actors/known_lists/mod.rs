@@ -9,6 +9,8 @@
 //! It depends on nobody and nobody on it. Its successor reads the file again and is told again by the registry what servers list.
 //! There is none where no setting names a file. Judgement is [`KnownLists`]'s.
 
+pub(crate) mod messages;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,11 +20,11 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use self::messages::{Course, KnownListsMsg, Look, Problem};
 use super::Context;
 use super::alarm::Alarm;
-use super::events::EventsMsg;
-use super::registry::RegistryMsg;
 use super::tasks::OwnedTask;
+use crate::actors::events::messages::EventsMsg;
 use crate::config::{files, private};
 use crate::duration::later;
 use crate::event::Event;
@@ -46,54 +48,6 @@ const WRITE_EVERY: Duration = Duration::from_secs(10);
 
 /// The same after a write that failed: a full disk is not filled by asking it.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(60);
-
-/// What the actor is told.
-pub(crate) enum KnownListsMsg {
-    /// By the registry: what did this server list at its last run? It is told, also that this is not known; and once more, if
-    /// it turns out after all.
-    Look(Look),
-    /// By the registry: this is what a server lists.
-    Keep { fingerprint: Fingerprint, offer: Offer },
-    /// By its own task: what the file held.
-    WasRead { lists: Arc<KnownLists>, problem: Option<Problem> },
-    /// By its own task: who asked is answered.
-    Answered,
-    /// By its own task: the file was written, or not.
-    WasWritten(Result<Arc<KnownLists>, Problem>),
-    /// By the root: the troupe ends. Answered when what is to be written is written, or cannot be.
-    Finish(oneshot::Sender<()>),
-    /// By the alarm.
-    Due,
-    /// By the testkit: panic in this handler.
-    #[cfg(feature = "testkit")]
-    Panic,
-}
-
-/// A question for what a server listed at its last run.
-pub(crate) struct Look {
-    pub server: ServerId,
-    pub fingerprint: Fingerprint,
-    /// Arguments of its tools go into headers.
-    pub mirrored: bool,
-    pub registry: ActorRef<RegistryMsg>,
-}
-
-/// Why the file was not read or not written.
-pub(crate) struct Problem {
-    reason: String,
-    course: Course,
-}
-
-/// What follows from a problem.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Course {
-    /// It is nobody else's, and is written anew.
-    Replace,
-    /// It may pass: nothing is written now, and the next write tries again.
-    TryAgain,
-    /// It is somebody else's: nothing is written in this run.
-    LeaveAlone,
-}
 
 /// What the actor is started with.
 pub(crate) struct KnownListsArguments {
@@ -370,9 +324,7 @@ impl KnownListsState {
 
 impl Look {
     fn answer(&self, offer: Option<Offer>) {
-        let (server, fingerprint) = (self.server.clone(), self.fingerprint);
-        // The next registry asks for itself.
-        let _ = self.registry.cast(RegistryMsg::Known { server, fingerprint, offer });
+        (self.found)(offer);
     }
 }
 

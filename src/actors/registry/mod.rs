@@ -20,8 +20,9 @@
 mod lives;
 mod member;
 mod membership;
-mod registration;
-mod roster;
+pub(crate) mod messages;
+pub(crate) mod registration;
+pub(crate) mod roster;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -37,19 +38,22 @@ use tokio::time::Instant;
 
 use self::lives::Beginning;
 use self::member::{Member, Phase, Retiring};
-pub(crate) use self::registration::{Enrolment, Registration, Way, WrongFiles, wrong_files};
+use self::messages::{RegistryMsg, Taken};
+use self::registration::{Enrolment, Registration};
 use self::roster::Former;
-pub(crate) use self::roster::{Roster, RosterEntry};
+use self::roster::{Roster, RosterEntry};
 use super::Context;
 use super::alarm::Alarm;
-use super::cache::CacheMsg;
-use super::known_lists::{KnownListsMsg, Look};
-use super::ledger::{Bequest, Legacy};
+use super::ledger::Legacy;
 use super::meters::RegistryMeters;
-use super::root::{DrainOrder, RootMsg};
-use super::router::RouterMsg;
-use super::server::ServerMsg;
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
+use crate::actors::cache::messages::CacheMsg;
+use crate::actors::known_lists::messages::{KnownListsMsg, Look};
+use crate::actors::numbers::DrainOrder;
+use crate::actors::root::messages::Bequest;
+use crate::actors::root::messages::RootMsg;
+use crate::actors::router::messages::RouterMsg;
+use crate::actors::server::messages::ServerMsg;
 use crate::config::ToolName;
 use crate::duration::later;
 use crate::event::{Event, ServerStatus};
@@ -58,9 +62,7 @@ use crate::offer::EntryKind;
 use crate::policy::catalogue::{Catalogue, Offer, ServerOffer, differences};
 use crate::policy::known_lists::Fingerprint;
 use crate::policy::response_cache::{CachedKind, Sweep};
-use crate::policy::routing::Standing;
 use crate::policy::search::SearchIndex;
-use crate::stats::ServerDetails;
 
 /// How long the registry waits for a dead life's ledger. It comes when the state is dropped, within microseconds; a
 /// state that is never dropped must not keep its server down.
@@ -69,59 +71,6 @@ const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a life may take to end after its time to finish is over: longer than its stop in order takes. One that hangs is
 /// killed then, so that nobody waits for it for ever.
 const FINISH_GRACE: Duration = Duration::from_secs(2 * STOP_GRACE.as_secs());
-
-/// What the registry is told.
-pub(crate) enum RegistryMsg {
-    /// By the root: a new server; its id is free. A paused one is not started.
-    Register(Enrolment),
-    /// By the root: another description of a server.
-    Replace(Registration),
-    /// By the root: another description of a server, for which its connections are as good.
-    Amend(Registration),
-    /// By the root: what it ordered so far belongs to this configuration.
-    Applied(Taken),
-    /// By the root: a server takes no new calls, finishes what it has until then, and rests. The root is told when it does.
-    Drain { server: ServerId, until: Instant, order: DrainOrder },
-    /// By the root: a server that rests is started again.
-    Resume(ServerId),
-    /// By the root: a server leaves.
-    Unregister(ServerId),
-    /// By the root: every source of servers has answered, or failed; those it knows are all there are.
-    Complete,
-    /// By the root: there is a new router, which knows nothing yet.
-    RouterUp(RouterLife),
-    /// By a server actor: where it stands.
-    Report { server: ServerId, incarnation: Incarnation, standing: Standing },
-    /// By a server actor: what it offers. The first of each life comes also where it is what is known already.
-    Offer { server: ServerId, incarnation: Incarnation, offer: Offer },
-    /// By a server actor: what the server says of itself.
-    Details { server: ServerId, incarnation: Incarnation, details: Arc<ServerDetails> },
-    /// By the root: this actor keeps what servers list for the next run.
-    KnownListsUp(ActorRef<KnownListsMsg>),
-    /// By the actor of the known lists: this is what a server of this description listed at its last run, if that is known.
-    Known { server: ServerId, fingerprint: Fingerprint, offer: Option<Offer> },
-    /// By a server actor that is replaced, and by each one's last breath: what is the server's. By the root, where the registry
-    /// of that life has ended.
-    Handover(Bequest),
-    /// By a server actor: a sign of life.
-    Pong { server: ServerId, incarnation: Incarnation },
-    /// By itself: what has changed is published, once for all that came together.
-    Publish,
-    /// By the alarm.
-    Due,
-    /// By the testkit: panic in this handler.
-    #[cfg(feature = "testkit")]
-    Panic,
-}
-
-/// The configuration that was taken last.
-#[derive(Clone, Default)]
-pub(crate) struct Taken {
-    /// How many were applied.
-    pub number: u64,
-    /// Servers that it has switched off. They are shown, and nothing else is done with them.
-    pub disabled: Arc<[ServerId]>,
-}
 
 /// What the registry is started with.
 pub(crate) struct RegistryArguments {
@@ -361,8 +310,13 @@ impl RegistryState {
             Some(_) => return,
             None if member.known.is_some() => return,
             None => {
-                let (server, mirrored, registry) = (spec.id.clone(), connector.mirrors(), myself.clone());
-                KnownListsMsg::Look(Look { server, fingerprint, mirrored, registry })
+                let (server, registry) = (spec.id.clone(), myself.clone());
+                let of = server.clone();
+                let found = Box::new(move |offer| {
+                    // The next registry asks for itself.
+                    let _ = registry.cast(RegistryMsg::Known { server: of.clone(), fingerprint, offer });
+                });
+                KnownListsMsg::Look(Look { server, fingerprint, mirrored: connector.mirrors(), found })
             }
         };
         // As above.

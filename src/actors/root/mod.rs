@@ -5,6 +5,7 @@
 //! The registrations are kept here, so that none is lost with the registry. The cache depends on none of the others and none
 //! on it, and so does the actor that each source of servers has.
 
+pub(crate) mod messages;
 mod sources;
 
 mod apply;
@@ -18,40 +19,40 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use super::cache::{CacheActor, CacheArguments, CacheMsg, Caching};
-use super::discovery::Census;
-#[cfg(feature = "testkit")]
-use super::discovery::DiscoveryMsg;
-use super::events::{EventsActor, EventsMsg};
+use self::messages::Bequest;
+use self::messages::{RegisterError, Rest, RootMsg};
+use super::cache::{CacheActor, CacheArguments};
+use super::events::EventsActor;
 use super::intake::{Intake, intake};
-use super::known_lists::{KnownListsActor, KnownListsArguments, KnownListsMsg};
-use super::ledger::Bequest;
-use super::numbers::{Numbers, PastNumbers, RegistrationId};
+use super::known_lists::{KnownListsActor, KnownListsArguments};
+use super::numbers::{DrainOrder, Numbers, PastNumbers, RegistrationId};
 use super::questions::Desk;
-use super::registry::{
-    Enrolment, Registration, RegistryActor, RegistryArguments, RegistryMsg, Roster, Taken, WrongFiles,
-};
-use super::router::{RouterActor, RouterArguments, RouterMsg};
-use super::starts::{StartsActor, StartsArguments, StartsMsg};
+use super::registry::messages::deliver;
+use super::registry::{RegistryActor, RegistryArguments};
+use super::router::{RouterActor, RouterArguments};
+use super::starts::{StartsActor, StartsArguments};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use super::{Context, Stage, Tasks, ask, meters};
-use crate::config::{Applied, ConfigFile, LoosePermissions, Settings, SourceConfig};
-use crate::discovery::SourceError;
+use crate::actors::cache::messages::{CacheMsg, Caching};
+use crate::actors::events::messages::EventsMsg;
+use crate::actors::known_lists::messages::KnownListsMsg;
+use crate::actors::registry::messages::{RegistryMsg, Taken};
+use crate::actors::registry::registration::{Enrolment, Registration};
+use crate::actors::registry::roster::Roster;
+use crate::actors::router::messages::RouterMsg;
+use crate::actors::starts::messages::StartsMsg;
+use crate::config::{LoosePermissions, Settings, SourceConfig};
 use crate::duration::later;
 use crate::event::{Event, ExitCause, Origin};
-use crate::id::{GroupId, Incarnation, RouterLife, ServerId, SourceId};
+use crate::id::{GroupId, Incarnation, RouterLife, ServerId};
 use crate::policy::classify::Judge;
 use crate::policy::pins::Pinning;
 use crate::policy::response_cache::Sweep;
 use crate::policy::routing::Abandoned;
-use crate::policy::strategy::{Strategies, UnknownStrategy};
-use crate::stats::SourceStats;
+use crate::policy::strategy::Strategies;
 
-pub use apply::ApplyError;
 pub(crate) use sources::RegisteredSource;
 use sources::Sources;
-
-crate::error::debug_as_display!(RegisterError);
 
 /// Restarts of its own children that the root grants within [`RESTARTS_WINDOW`]. These actors hold no sockets and parse
 /// nothing; if they end this often the fault is in this library, and the host's supervisor should know.
@@ -60,80 +61,6 @@ const RESTARTS_WINDOW: Duration = Duration::from_secs(60);
 
 /// Makes the strategies for a router; each life of the router gets its own.
 pub(crate) type StrategiesFactory = Arc<dyn Fn() -> Strategies + Send + Sync>;
-
-/// Why a server was not registered.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RegisterError {
-    /// The id is taken, or its former owner has not finished yet.
-    #[error("the server id {0} is registered already")]
-    AlreadyRegistered(ServerId),
-    /// The troupe has as many servers as it may have.
-    #[error("the troupe has {0} servers already, which is its limit")]
-    TooMany(usize),
-    /// The description is wrong.
-    #[error(transparent)]
-    Config(#[from] crate::config::ConfigError),
-    /// The troupe has ended or is shutting down.
-    #[error("the troupe has ended")]
-    Closed,
-}
-
-/// What became of a server that was to rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rest {
-    /// It rests.
-    Rests,
-    /// It was resumed before it did.
-    Resumed,
-}
-
-/// One order to let a server rest; each has a number of its own, so that the rest of an earlier one is not taken for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct DrainOrder(u64);
-
-/// What the root is told.
-pub(crate) enum RootMsg {
-    /// By a handle: a new server.
-    Register { registration: Registration, port: oneshot::Sender<Result<(), RegisterError>> },
-    /// By a handle: a server leaves. Answers whether there was one.
-    Unregister { server: ServerId, port: oneshot::Sender<bool> },
-    /// By a handle: another description of a server. Answered, if there is one, with its last life before that.
-    Replace { registration: Registration, port: oneshot::Sender<Option<Incarnation>> },
-    /// By a handle: a server finishes what it has until then, and rests. Dropped where there is none.
-    Drain { server: ServerId, until: Instant, port: oneshot::Sender<Rest> },
-    /// By a handle: a server that rests goes on. Answered, if there is one that does, with its last life before that.
-    Resume { server: ServerId, port: oneshot::Sender<Option<Incarnation>> },
-    /// By a handle: another strategy.
-    SetStrategy { name: String, port: oneshot::Sender<Result<(), UnknownStrategy>> },
-    /// By a handle: another configuration, and what is wrong with the files that it names. Answered with what it changes and
-    /// its number.
-    Apply {
-        file: Box<ConfigFile>,
-        wrong: WrongFiles,
-        port: oneshot::Sender<Result<(Applied, u64), ApplyError>>,
-    },
-    /// By the registry: a server that was drained rests.
-    Rested { server: ServerId, order: DrainOrder },
-    /// By the registry: a server that left is gone, its id is free.
-    Forgotten { server: ServerId, registration: RegistrationId },
-    /// By its own drop: what a life left came to a registry, or to a life, that has ended.
-    Bequest(Bequest),
-    /// By a discovery actor: the servers of its source. It goes on when `heard` is dropped.
-    Found { source: SourceId, census: Census, heard: oneshot::Sender<()> },
-    /// By a discovery actor: its source has no answer; it is asked again then.
-    SourceFailed { source: SourceId, error: SourceError, retry_at: Instant },
-    /// By a handle: the figures of the sources.
-    Sources(oneshot::Sender<Vec<SourceStats>>),
-    /// By the alarm.
-    Due,
-    /// By the testkit: the actor of a source.
-    #[cfg(feature = "testkit")]
-    SourceActor { source: SourceId, port: oneshot::Sender<Option<ActorRef<DiscoveryMsg>>> },
-    /// By a handle: end, in order.
-    Shutdown,
-    /// By the router: no call is open any more.
-    Drained { interrupted: usize },
-}
 
 /// What the root is started with.
 pub(crate) struct RootArguments {
@@ -398,7 +325,7 @@ impl Actor for RootActor {
             RootMsg::Rested { server, order } => state.rested(&server, order),
             RootMsg::Forgotten { server, registration } => state.forgotten(&server, registration),
             RootMsg::Bequest(bequest) => {
-                let back = bequest.deliver(&state.cast.registry);
+                let back = deliver(bequest, &state.cast.registry);
                 state.undelivered.extend(back);
             }
             RootMsg::Shutdown => state.begin_ending(),
@@ -709,7 +636,7 @@ impl RootState {
             )
             .await?;
             for bequest in std::mem::take(&mut self.undelivered) {
-                self.undelivered.extend(bequest.deliver(&self.cast.registry));
+                self.undelivered.extend(deliver(bequest, &self.cast.registry));
             }
             // What was draining has ended with its registry, and the next one lets it rest.
             let pauses = self.registered.values_mut().filter_map(|registered| registered.pause.as_mut());

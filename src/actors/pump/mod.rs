@@ -23,12 +23,12 @@
 //! | requests that it never answers | calls have deadlines; of listings and subscriptions old ones are forgotten |
 
 mod hearing;
+pub(crate) mod messages;
 mod notices;
 mod oddities;
 mod put_off;
 mod stall;
 mod unasked;
-mod words;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,19 +40,17 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-pub(crate) use self::hearing::{Asides, Logged};
 use self::hearing::{Hearing, Unpassed};
+use self::messages::SUBSCRIPTIONS_MAX;
+use self::messages::Updated;
+use self::messages::{Finished, ListFailure, ListPort, Listened, Mirroring, PumpMsg, Report, Stale};
 use self::notices::{Cause, Notices};
 use self::oddities::Noise;
-pub(crate) use self::oddities::Violations;
 use self::put_off::PutOff;
 use self::stall::{Reading, Stall};
 use self::unasked::Unasked;
-use self::words::Updated;
-pub(crate) use self::words::{Finished, ListFailure, ListPort, Listened, Mirroring, PumpMsg, Report, Stale};
 use super::dial::Opened;
 use super::questions::{self, Answered, Questions};
-use super::server::SUBSCRIPTIONS_MAX;
 use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::config::LivenessSettings;
 use crate::duration::{later, rounded};

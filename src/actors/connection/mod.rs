@@ -9,7 +9,8 @@
 //! once and takes the task with it. How the link ended is told to the server actor as a message, behind the reports of
 //! the attempts that were on it.
 
-use std::fmt::Display;
+pub(crate) mod messages;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +19,16 @@ use futures_util::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, mpsc};
 
+use self::messages::{ConnectionMsg, Ending};
 use super::Context;
-use super::dial::{Dial, NotOpened, StartFailure};
+use super::dial::{Dial, NotOpened};
 use super::pump::Pump;
 use super::questions::Questions;
-use super::server::{SUBSCRIPTIONS_MAX, ServerMsg};
 use super::tasks::OwnedTask;
+use crate::actors::pump::messages::SUBSCRIPTIONS_MAX;
+use crate::actors::server::messages::ServerMsg;
 use crate::config::ServerSpec;
 use crate::id::ConnectionId;
-use crate::news::reason;
 use crate::policy::starts::Attempt;
 use crate::protocol::Known;
 use crate::protocol::handshake::Greeting;
@@ -35,13 +37,6 @@ use crate::transport::Connector;
 /// Places of a connection's queue beside those of calls, of which each may be followed by its cancellation: for all
 /// subscriptions, begun and ended at once, and for what else is said, the word to close among it. Places that are not used cost nothing.
 const QUEUE_BESIDE_CALLS: usize = 2 * SUBSCRIPTIONS_MAX + 16;
-
-/// What a connection is told. It needs no orders: closing its queue ends it in order.
-pub(crate) enum ConnectionMsg {
-    /// By the testkit: panic in this handler.
-    #[cfg(feature = "testkit")]
-    Panic,
-}
 
 /// What a connection is started with.
 pub(crate) struct ConnectionArguments {
@@ -92,40 +87,6 @@ impl Actor for ConnectionActor {
             #[cfg(feature = "testkit")]
             ConnectionMsg::Panic => panic!("ordered by the testkit"),
         }
-    }
-}
-
-/// How a connection ended, or why it never came to be.
-pub(crate) struct Ending {
-    reason: String,
-    retry_after: Option<Duration>,
-    start_failure: Option<StartFailure>,
-    /// It never came to be, and the server had got the probe.
-    probed: bool,
-}
-
-/// What a server actor is told of the end of a connection.
-pub(super) struct EndingParts {
-    /// Why it ended.
-    pub reason: String,
-    /// When the server wants to be asked again, if it said so.
-    pub retry_after: Option<Duration>,
-    /// A process was started for it, and did not answer the handshake.
-    pub start_failure: Option<StartFailure>,
-    /// It never came to be, and the server had got the probe.
-    pub probed: bool,
-}
-
-impl Ending {
-    /// For this reason. It may be in the server's own words, of any length: its beginning is kept.
-    pub(crate) fn new(why: impl Display) -> Self {
-        Self { reason: reason(why), retry_after: None, start_failure: None, probed: false }
-    }
-
-    /// All that there is to say of it.
-    pub(super) fn into_parts(self) -> EndingParts {
-        let Self { reason, retry_after, start_failure, probed } = self;
-        EndingParts { reason, retry_after, start_failure, probed }
     }
 }
 

@@ -9,12 +9,15 @@
 //! It depends on nobody and nobody on it: who waits when it ends asks its successor. That one knows nothing of the starts
 //! which run at that moment, so that for their time there may be twice as many. Judgement is [`Starts`]'s.
 
+pub(crate) mod messages;
+
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use self::messages::{StartsMsg, Turn};
 use super::alarm::Alarm;
 use super::{Stage, Tasks, ask};
 use crate::duration::later;
@@ -23,32 +26,6 @@ use crate::policy::starts::{Attempt, StartId, Starts};
 
 /// How often those that wait are told how many are before them.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-
-/// A turn to start a process. It ends when it is dropped, wherever that is: also in an answer that nobody took.
-pub(crate) struct Turn {
-    id: StartId,
-    starts: ActorRef<StartsMsg>,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        // The successor of one that has ended does not count it.
-        let _ = self.starts.cast(StartsMsg::Over(self.id));
-    }
-}
-
-/// What the actor is told.
-pub(crate) enum StartsMsg {
-    /// By a connection's task: it wants to start a process. While it waits it is told how many are before it.
-    Ask { attempt: Attempt, before: watch::Sender<Option<usize>>, port: oneshot::Sender<Turn> },
-    /// By the drop of a turn: that start is over.
-    Over(StartId),
-    /// By the alarm.
-    Due,
-    /// By the testkit: panic in this handler.
-    #[cfg(feature = "testkit")]
-    Panic,
-}
 
 /// What the actor is started with.
 pub(crate) struct StartsArguments {

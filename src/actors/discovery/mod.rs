@@ -11,7 +11,9 @@
 //! many to tell waits until the last one was heard. What follows from an answer is the root's to carry out; this actor only
 //! turns servers into registrations, and remembers them so that an answer like the last one costs little.
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(crate) mod messages;
+
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +24,12 @@ use rand::rngs::SmallRng;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use self::messages::{Census, DiscoveryMsg};
 use super::alarm::Alarm;
-use super::registry::{Registration, wrong_files};
-use super::root::RootMsg;
 use super::tasks::{OwnedTask, Tasks};
-use crate::config::{DiscoverySettings, LoosePermissions, Server, Settings, TlsOptions};
+use crate::actors::registry::registration::{Registration, wrong_files};
+use crate::actors::root::messages::RootMsg;
+use crate::config::{DiscoverySettings, Server, Settings, TlsOptions};
 use crate::discovery::{Answer, Found, Next, Skipped, Source, SourceError, Watch};
 use crate::duration::later;
 use crate::event::Origin;
@@ -40,38 +43,6 @@ const ANSWERS_APART: Duration = Duration::from_millis(50);
 
 /// Skipped records that are told of one answer; there is always one more mistake.
 const SKIPPED_MAX: usize = 1_000;
-
-/// What a discovery actor is told.
-pub(crate) enum DiscoveryMsg {
-    /// By its look: the source answered. The look goes on when `heard` is dropped.
-    Answered { look: u64, answer: Answer, heard: oneshot::Sender<()> },
-    /// By its look, which is over.
-    Failed { look: u64, error: SourceError },
-    /// By the root: the answer was not believed; look from the beginning.
-    LookAgain { after: Duration },
-    /// By the root: what servers leave to the troupe has changed; it holds for them from the next answer on.
-    Settings(Arc<Settings>),
-    /// By the alarm.
-    Due,
-    /// By the testkit: panic in this handler.
-    #[cfg(feature = "testkit")]
-    Panic,
-}
-
-/// What a source has, ready to be registered.
-pub(crate) struct Census {
-    pub servers: BTreeMap<ServerId, Registration>,
-    /// Whether there may be others.
-    pub partial: bool,
-    /// Servers whose records could not be read.
-    pub unread: BTreeSet<ServerId>,
-    /// What could not be read, by what the source calls it, and why.
-    pub skipped: BTreeMap<String, String>,
-    /// What of the source others may write.
-    pub loose: Vec<LoosePermissions>,
-    /// When the source is asked again; none while it waits for a change.
-    pub next_look: Option<Instant>,
-}
 
 /// What a discovery actor is started with.
 pub(crate) struct DiscoveryArguments {

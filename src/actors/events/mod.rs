@@ -1,18 +1,13 @@
 //! EventsActor: owns the subscribers of the event stream.
 
+pub(crate) mod messages;
+
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use self::messages::EventsMsg;
 use crate::event::Event;
-
-/// What the events actor is told.
-pub(crate) enum EventsMsg {
-    /// By any actor: something happened.
-    Emit(Event),
-    /// By a handle: somebody wants to know.
-    Subscribe(mpsc::Sender<Event>),
-}
 
 /// One subscriber and what it missed.
 struct Subscriber {

@@ -1,19 +1,18 @@
 //! What the pump is told, and what it tells.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::hearing::Asides;
-use super::oddities::Violations;
-use crate::actors::server::Wanted;
 use crate::call::OutcomeClass;
 use crate::error::RpcError;
 use crate::id::AttemptId;
 use crate::json::RawJson;
+use crate::news::{LogLevel, TEXT_BYTES_MAX, cut};
 use crate::offer::{EntryKind, Kinds};
 use crate::policy::breaker::Permit;
-use crate::policy::routing::{CancelReason, Completion, Dispatch};
+use crate::policy::routing::{CancelReason, Completion, Dispatch, News};
 use crate::protocol::Mirrors;
 use crate::transport::Failure;
 
@@ -154,4 +153,61 @@ pub(crate) enum Listened {
     Subscribed { uri: String },
     /// It does not tell of this resource.
     Refused { uri: String, reason: String },
+}
+
+/// Resources of one server that may be subscribed to at once: each is said again with every connection.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 1_000;
+
+/// What a server is asked to tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Wanted {
+    pub changes: Kinds,
+    pub resources: Arc<BTreeSet<String>>,
+}
+
+impl Wanted {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.resources.is_empty()
+    }
+}
+
+/// A log message of the server's that belongs to no call.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    pub level: LogLevel,
+    pub logger: Option<String>,
+    /// What it says, cut.
+    pub text: String,
+    /// So many before it were not passed on.
+    pub missed: u64,
+}
+
+/// What a turn brought beside answers.
+#[derive(Debug, Default)]
+pub(crate) struct Asides {
+    /// Of calls, in their order.
+    pub news: Vec<News>,
+    /// Of the server.
+    pub logs: Vec<Logged>,
+    /// Progress that belongs to no call, or does not grow, and what could not be read.
+    pub strays: u64,
+}
+
+/// Oddities of a peer, gathered: so that a flood of them becomes a count and not a flood of words.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Violations {
+    /// How many.
+    pub count: u64,
+    /// What the first one was.
+    pub first: String,
+}
+
+impl Violations {
+    /// Counts one. Words are made for the first alone.
+    pub(crate) fn note(&mut self, words: impl FnOnce() -> String) {
+        if self.count == 0 {
+            self.first = cut(words(), TEXT_BYTES_MAX);
+        }
+        self.count += 1;
+    }
 }
