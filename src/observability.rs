@@ -3,7 +3,8 @@
 //! # Events
 //! [`Troupe::events`](crate::Troupe::events) is a stream of typed [`Event`](crate::Event)s: what servers, connections, breakers,
 //! sources and the troupe's own actors do. It is bounded, and says itself what it had to leave out
-//! ([`Lagged`](crate::Event::Lagged)). Single calls are no events: they are spans. The same events are written to the log, at the
+//! ([`Lagged`](crate::Event::Lagged)). Who wants those of the start as well begins with
+//! [`start_with_events`](crate::TroupeBuilder::start_with_events). Single calls are no events: they are spans. The same events are written to the log, at the
 //! level INFO, with the target `mcp_troupe::events`.
 //!
 //! Nothing that this library writes has a secret of the configuration in it. One that it is built on does: `tungstenite` logs

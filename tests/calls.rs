@@ -302,6 +302,23 @@ async fn two_troupes_in_one_process_do_not_meet() {
 }
 
 #[tokio::test]
+async fn events_may_be_read_from_the_first_one_on() {
+    let server = ScriptedServer::builder().tool("bad\u{7}", Script::Echo).start().await;
+    let builder = Troupe::builder().server(Server::websocket("s", server.url()));
+    let (troupe, mut events) = builder.start_with_events().await.unwrap();
+    // What comes later than all that the start brings.
+    troupe.ready(Readiness::All).await.unwrap();
+    let mut seen = Vec::new();
+    let registered = |event: &Event| matches!(event, Event::ServerRegistered { .. });
+    let skipped = |event: &Event| matches!(event, Event::EntrySkipped { .. });
+    while !seen.iter().any(skipped) {
+        seen.push(events.next().await.unwrap());
+    }
+    assert!(registered(&seen[0]), "{seen:?}");
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn the_host_sees_each_call_of_a_tool_before_it_is_made_and_may_change_or_deny_it() {
     let script = ScriptedServer::builder().tool("echo", Script::Echo).tool("look", Script::Echo);
     let script =

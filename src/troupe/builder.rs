@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicU64;
 use ractor::{Actor, ActorCell};
 use rand::Rng;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::proposing::{BeforeCall, Denied, ProposedCall};
-use super::{Inner, Troupe, pinning};
+use super::{EventStream, Inner, Troupe, pinning};
 use crate::actors::questions::Desk;
 use crate::actors::registry::registration::{Registration, wrong_files};
 use crate::actors::registry::roster::Roster;
@@ -23,7 +23,7 @@ use crate::config::{
 };
 use crate::discovery::{Source, source_named};
 use crate::error::RpcError;
-use crate::event::Origin;
+use crate::event::{Event, Origin};
 use crate::id::{ServerId, SourceId};
 use crate::policy::classify::Judge;
 use crate::policy::pins::{Pinning, Pins};
@@ -285,7 +285,21 @@ impl TroupeBuilder {
     /// A mistake in the configuration, an id that stands twice, pins that cannot be read, or an unknown strategy. A server that cannot be reached
     /// is no error.
     pub async fn start(self) -> Result<Troupe, StartError> {
-        self.begin(None).await
+        self.begin(None, None).await
+    }
+
+    /// Starts the troupe, and gives its events from the first one on. [`Troupe::events`] begins later, when servers that start
+    /// quickly have been told of already.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with_events(self) -> Result<(Troupe, EventStream), StartError> {
+        // A channel without room cannot be made; the settings that ask for one are refused below.
+        let capacity = self.settings.events_capacity.max(1);
+        let (sender, events) = mpsc::channel(capacity);
+        let troupe = self.begin(None, Some(sender)).await?;
+        let stage = troupe.0.stage.clone();
+        Ok((troupe, EventStream { events, stage, capacity }))
     }
 
     /// Starts the troupe under an actor of the host's: its root is linked to `supervisor`, which learns of its end.
@@ -293,10 +307,14 @@ impl TroupeBuilder {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_linked(self, supervisor: ActorCell) -> Result<Troupe, StartError> {
-        self.begin(Some(supervisor)).await
+        self.begin(Some(supervisor), None).await
     }
 
-    async fn begin(self, supervisor: Option<ActorCell>) -> Result<Troupe, StartError> {
+    async fn begin(
+        self,
+        supervisor: Option<ActorCell>,
+        first_subscriber: Option<mpsc::Sender<Event>>,
+    ) -> Result<Troupe, StartError> {
         let Self {
             settings,
             servers,
@@ -361,6 +379,7 @@ impl TroupeBuilder {
         let arguments = RootArguments {
             desk: desk.clone(),
             settings,
+            first_subscriber,
             registrations,
             sources,
             described,

@@ -50,10 +50,16 @@ pub(crate) struct EventsState {
 impl Actor for EventsActor {
     type Msg = EventsMsg;
     type State = EventsState;
-    type Arguments = ();
+    /// Who hears everything from the first event on.
+    type Arguments = Option<mpsc::Sender<Event>>;
 
-    async fn pre_start(&self, _: ActorRef<EventsMsg>, (): ()) -> Result<EventsState, ActorProcessingErr> {
-        Ok(EventsState { subscribers: Vec::new() })
+    async fn pre_start(
+        &self,
+        _: ActorRef<EventsMsg>,
+        first: Option<mpsc::Sender<Event>>,
+    ) -> Result<EventsState, ActorProcessingErr> {
+        let subscribers = first.into_iter().map(|events| Subscriber { events, missed: 0 }).collect();
+        Ok(EventsState { subscribers })
     }
 
     async fn handle(

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use self::messages::Bequest;
@@ -66,6 +66,8 @@ pub(crate) type StrategiesFactory = Arc<dyn Fn() -> Strategies + Send + Sync>;
 pub(crate) struct RootArguments {
     /// The handles see them change.
     pub settings: watch::Sender<Arc<Settings>>,
+    /// Who hears all events, those of the start included.
+    pub first_subscriber: Option<mpsc::Sender<Event>>,
     pub registrations: Vec<Registration>,
     pub sources: Vec<RegisteredSource>,
     /// The sources as the configuration describes them.
@@ -190,6 +192,7 @@ impl Actor for RootActor {
         arguments: RootArguments,
     ) -> Result<RootState, ActorProcessingErr> {
         let RootArguments {
+            first_subscriber,
             settings: settings_shown,
             registrations,
             sources,
@@ -207,7 +210,8 @@ impl Actor for RootActor {
         } = arguments;
         let settings = settings_shown.borrow().clone();
         let sources = Sources::new(sources, &settings, seed, tasks.clone());
-        let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
+        let (events, _) =
+            EventsActor::spawn_linked(None, EventsActor, first_subscriber, myself.get_cell()).await?;
         let context = Context {
             dial_gate: Arc::new(tokio::sync::Semaphore::new(
                 settings.start_concurrency.min(tokio::sync::Semaphore::MAX_PERMITS),
@@ -610,7 +614,7 @@ impl RootState {
             stop_or_kill(self.cast.registry.get_cell(), 4 * STOP_GRACE).await;
         }
         if from == Child::Events {
-            let (events, _) = EventsActor::spawn_linked(None, EventsActor, (), myself.get_cell()).await?;
+            let (events, _) = EventsActor::spawn_linked(None, EventsActor, None, myself.get_cell()).await?;
             self.cast.context.events = events.clone();
             self.cast.events = events;
         }

@@ -86,7 +86,7 @@ impl House {
         let (router, routed) = ear().await;
         let (registry, told) = ear().await;
         let (root_actor, root) = ear().await;
-        let (events, _) = Actor::spawn(None, EventsActor, ()).await.unwrap();
+        let (events, _) = Actor::spawn(None, EventsActor, None).await.unwrap();
         let (stage, seen) = watch::channel(Stage { router: Some(router), ..Stage::default() });
         let context = Context {
             settings: settings.clone(),
