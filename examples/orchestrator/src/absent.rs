@@ -3,32 +3,61 @@
 use std::collections::BTreeMap;
 
 use mcp_troupe::event::ServerStatus;
-use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Severity, Troupe};
+use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Diagnostic, Severity, Troupe};
+
+/// The most servers left out that one error tells.
+const LEFT_OUT_TOLD: usize = 32;
 
 /// Servers that do not play, with the reason, by their ids.
 #[derive(Default)]
 pub struct Absent {
     left_out: BTreeMap<String, String>,
     disabled: Vec<String>,
+    mistakes: Vec<Diagnostic>,
 }
 
 impl Absent {
     /// Those of a file, whose mistakes are still in it.
     pub fn of(file: &ConfigFile) -> Self {
+        let mistakes = file.diagnostics.iter().filter(|found| found.severity == Severity::Error);
+        let mistakes: Vec<Diagnostic> = mistakes.cloned().collect();
         let reason = |id: &String| {
-            let mistakes = file.diagnostics.iter().filter(|found| found.severity == Severity::Error);
-            let mut own = mistakes.filter(|found| found.server.as_ref() == Some(id));
-            own.next().map_or_else(|| "it has a mistake".to_owned(), |found| found.error.to_string())
+            let own = mistakes.iter().find(|found| found.server.as_ref() == Some(id));
+            own.map_or_else(|| "it has a mistake".to_owned(), |found| found.error.to_string())
         };
-        Self {
-            left_out: file.left_out.iter().map(|id| (id.clone(), reason(id))).collect(),
-            disabled: file.disabled.clone(),
-        }
+        let left_out = file.left_out.iter().map(|id| (id.clone(), reason(id))).collect();
+        Self { left_out, disabled: file.disabled.clone(), mistakes }
     }
 
     /// The ids of those that are left out.
     pub fn left_out(&self) -> impl ExactSizeIterator<Item = &str> {
         self.left_out.keys().map(String::as_str)
+    }
+
+    /// Tells which servers that are left out a failed call may have meant. It is the one that it names; where nobody was found
+    /// for it, it may be each.
+    fn meant(&self, tool: &str, chosen: Option<&str>, error: &CallError) -> impl Fn(&str) -> bool {
+        let named = named(tool, chosen).filter(|id| self.left_out.contains_key(*id)).map(str::to_owned);
+        let nobody = matches!(
+            error.kind(),
+            CallErrorKind::UnknownTool { .. }
+                | CallErrorKind::NoMatch { .. }
+                | CallErrorKind::Unavailable { .. }
+        );
+        move |id: &str| named.as_ref().map_or(nobody, |named| id == named)
+    }
+
+    /// The servers left out that a failed call may have meant, with reasons.
+    pub fn left_out_of(&self, tool: &str, chosen: Option<&str>, error: &CallError) -> BTreeMap<&str, &str> {
+        let meant = self.meant(tool, chosen, error);
+        let left_out = self.left_out.iter().map(|(id, reason)| (id.as_str(), reason.as_str()));
+        left_out.filter(|(id, _)| meant(id)).take(LEFT_OUT_TOLD).collect()
+    }
+
+    /// The mistakes of the configuration that a failed call may be about.
+    pub fn mistakes_of(&self, tool: &str, chosen: Option<&str>, error: &CallError) -> Vec<&Diagnostic> {
+        let meant = self.meant(tool, chosen, error);
+        self.mistakes.iter().filter(|found| found.server.as_deref().is_some_and(&meant)).collect()
     }
 
     /// What to know of a call that found nobody: whoever it names may be here under another name, or not play.
@@ -45,8 +74,7 @@ impl Absent {
                 | CallErrorKind::UnknownPrompt { .. }
                 | CallErrorKind::NoMatch { .. }
         );
-        let named = chosen
-            .or_else(|| tool.split_once('/').or_else(|| tool.split_once("__")).map(|(group, _)| group))?;
+        let named = named(tool, chosen)?;
         if !unknown || named.is_empty() {
             return None;
         }
@@ -77,6 +105,12 @@ impl Absent {
             }
         }
     }
+}
+
+/// The server or group that a call names. An option does, or what stands before the name of its tool.
+fn named<'c>(tool: &'c str, chosen: Option<&'c str>) -> Option<&'c str> {
+    let of_tool = || tool.split_once('/').or_else(|| tool.split_once("__"));
+    chosen.or_else(|| of_tool().map(|(group, _)| group))
 }
 
 /// A source that has no answer, where a call found nobody: the server that it means may be named there.

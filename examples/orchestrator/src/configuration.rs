@@ -4,7 +4,7 @@ use std::fs::FileType;
 use std::io::Read;
 use std::path::Path;
 
-use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Severity, StartError, Variables};
+use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Diagnostic, Severity, StartError, Variables};
 
 use crate::diagnostics::tell;
 use crate::output::note;
@@ -120,14 +120,18 @@ fn up_to_limit(reader: impl Read) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Tells the mistakes of servers that are left out, which the troupe then need not log. Of many the first are enough for who
-/// wants something else than to mend them.
+/// Tells the mistakes of servers that are left out. The troupe then need not log them.
 pub fn tell_mistakes(path: &Path, file: &mut ConfigFile) {
-    let mut found = std::mem::take(&mut file.diagnostics);
-    found.retain(|found| found.severity == Severity::Error);
-    let more = found.len().saturating_sub(MISTAKES_TOLD);
-    found.truncate(if more > 0 { MISTAKES_TOLD - 1 } else { MISTAKES_TOLD });
-    tell(path, &found);
+    let found = std::mem::take(&mut file.diagnostics);
+    let mistakes = found.iter().filter(|found| found.severity == Severity::Error);
+    tell_first(path, &mistakes.collect::<Vec<_>>());
+}
+
+/// Tells the first of some mistakes. They are enough for who wants something else than to mend them.
+pub fn tell_first(path: &Path, mistakes: &[&Diagnostic]) {
+    let more = mistakes.len().saturating_sub(MISTAKES_TOLD);
+    let told = if more > 0 { MISTAKES_TOLD - 1 } else { MISTAKES_TOLD };
+    tell(path, mistakes.iter().copied().take(told));
     if more > 0 {
         note!("hint: `mcp-troupe check {}` shows {} more mistakes", path.display(), more + 1);
     }

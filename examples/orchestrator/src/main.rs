@@ -12,10 +12,12 @@ mod metrics;
 mod output;
 mod reload;
 mod signals;
+mod skipped;
 mod tour;
 mod waiting;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,6 +36,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use absent::Absent;
 use output::{note, say};
 use signals::{Stop, aside};
+use skipped::Skipped;
 use waiting::{note_while_waiting, while_calling, while_waiting};
 
 /// Many MCP servers as one dependable tool set.
@@ -51,7 +54,7 @@ struct Cli {
 enum Command {
     /// Start two example servers, call them, kill an actor in front of you (the default).
     Tour,
-    /// Print the merged catalogue of tools: a line each on a terminal, else JSON; who is missing goes to stderr, with the reason.
+    /// Print the merged catalogue of tools: a line each on a terminal, else JSON; who is missing and what is left out goes to stderr.
     #[command(after_help = TOOLS_HELP)]
     Tools(ToolsArgs),
     /// Print the pins of all tools as JSON, for `pins.file` of the configuration: after somebody has looked at the tools.
@@ -100,7 +103,7 @@ const CHECK_HELP: &str = "Examples:
 const IMPORT_HELP: &str = "Examples:
   mcp-troupe import --dry-run                  # what is found, a line for each file
   mcp-troupe import --output servers.json && mcp-troupe check
-  mcp-troupe import --from cursor --from codex > servers.json
+  mcp-troupe import --from cursor --from codex --output servers.json
 What is left out or changed, and why, goes to stderr. Exit 1 where no server is found.";
 const COMPLETIONS_HELP: &str = "Examples:
   mcp-troupe completions bash > ~/.local/share/bash-completion/completions/mcp-troupe
@@ -465,25 +468,48 @@ async fn start(path: &Path, stop: &Stop) -> Result<(Troupe, Absent), u8> {
     start_from(&mut configuration::watch(path), path, stop).await
 }
 
-/// The same for a file that is followed.
-async fn start_from(watch: &mut ConfigWatch, path: &Path, stop: &Stop) -> Result<(Troupe, Absent), u8> {
-    let misused = |message: String| {
-        note!("{message}");
-        MISUSED
-    };
-    let mut file = configuration::read(watch, path, stop).await?;
-    let shown = configuration::name(path).display();
+/// The same, with all that is told from the start on.
+async fn start_listening(path: &Path, stop: &Stop) -> Result<(Troupe, EventStream, Absent), u8> {
+    let mut file = configuration::read(&mut configuration::watch(path), path, stop).await?;
     let absent = Absent::of(&file);
     configuration::tell_mistakes(path, &mut file);
-    if file.servers.is_empty() && file.sources.is_empty() && !file.left_out.is_empty() {
-        return Err(misused(format!("{shown}: no server is left")));
+    let (troupe, events) = play(file, path).await?;
+    Ok((troupe, events, absent))
+}
+
+/// The same for a file that is followed.
+async fn start_from(watch: &mut ConfigWatch, path: &Path, stop: &Stop) -> Result<(Troupe, Absent), u8> {
+    let mut file = configuration::read(watch, path, stop).await?;
+    let absent = Absent::of(&file);
+    configuration::tell_mistakes(path, &mut file);
+    Ok((play(file, path).await?.0, absent))
+}
+
+/// Starts a troupe and tells no mistake of a server, unless no server is left. The log has them, for who asks for it.
+async fn start_quietly(path: &Path, stop: &Stop) -> Result<(Troupe, Absent), u8> {
+    let mut file = configuration::read(&mut configuration::watch(path), path, stop).await?;
+    let absent = Absent::of(&file);
+    if nobody_is_left(&file) {
+        configuration::tell_mistakes(path, &mut file);
     }
-    let started = Troupe::builder().config(file).start().await;
-    let troupe = started.map_err(|error| {
+    Ok((play(file, path).await?.0, absent))
+}
+
+/// Starts a troupe of what a file describes, or says why it cannot be played.
+async fn play(file: ConfigFile, path: &Path) -> Result<(Troupe, EventStream), u8> {
+    if nobody_is_left(&file) {
+        note!("{}: no server is left", configuration::name(path).display());
+        return Err(MISUSED);
+    }
+    Troupe::builder().config(file).start_with_events().await.map_err(|error| {
         configuration::tell_unplayable(path, &error);
         MISUSED
-    })?;
-    Ok((troupe, absent))
+    })
+}
+
+/// Whether all that a file names is left out.
+fn nobody_is_left(file: &ConfigFile) -> bool {
+    file.servers.is_empty() && file.sources.is_empty() && !file.left_out.is_empty()
 }
 
 /// What to do where there is no configuration.
@@ -513,12 +539,13 @@ fn not_ready(servers: &[ServerInfo]) -> Vec<ServerInfo> {
 
 async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     let path = args.file.path();
-    let (troupe, absent) = match start(path, stop).await {
+    let (troupe, events, absent) = match start_listening(path, stop).await {
         Ok(started) => started,
         Err(code) => return code,
     };
-    let settled = stop.unless(while_waiting(&troupe, troupe.settled_within(args.wait.wait))).await;
-    let missing = match settled {
+    let mut skipped = Skipped::among(events);
+    let settled = while_waiting(&troupe, troupe.settled_within(args.wait.wait));
+    let missing = match stop.unless(skipped.during(settled)).await {
         Ok(missing) => missing,
         Err(code) => {
             troupe.shutdown().await;
@@ -552,7 +579,8 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     } else {
         output::json(&as_json(&tools));
     }
-    troupe.shutdown().await;
+    skipped.during(troupe.shutdown()).await;
+    skipped.tell().await;
     let incomplete = !missing.is_empty() || absent.left_out().len() > 0;
     match (unknown.is_empty(), args.strict && incomplete) {
         (false, _) => MISUSED,
@@ -640,7 +668,7 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
         Ok(request) => request,
         Err(code) => return code,
     };
-    let (troupe, absent) = match start(&args.config.config, stop).await {
+    let (troupe, absent) = match start_quietly(&args.config.config, stop).await {
         Ok(started) => started,
         Err(code) => return code,
     };
@@ -663,24 +691,31 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
             if reply.is_error() && !args.allow_tool_error { TOOL_ERROR } else { 0 }
         }
         Ok(Err(error)) => {
-            let Target { tool, server, group, .. } = &args.target;
-            let chosen = server.as_deref().or(group.as_deref());
-            let hint = match absent.hint(&troupe, tool, chosen, &error) {
-                Some(hint) => Some(hint),
-                None => absent::longer(&error).or(absent::failing_source(&troupe, &error).await),
-            };
-            if output::for_people() {
-                output::account(&absent::by_lines(&error));
-                hint.iter().for_each(|hint| output::account(&format!("hint: {hint}")));
-            } else {
-                output::json_line_to_stderr(&Failed { error: &error, hint });
-            }
+            tell_failed(args, &troupe, &absent, &error).await;
             FAILED
         }
         Err(code) => code,
     };
     troupe.shutdown().await;
     code
+}
+
+/// Says why a call failed. A terminal has it in words, below the mistakes that it may come from; programs have one line.
+async fn tell_failed(args: &CallArgs, troupe: &Troupe, absent: &Absent, error: &CallError) {
+    let Target { tool, server, group, .. } = &args.target;
+    let chosen = server.as_deref().or(group.as_deref());
+    let hint = match absent.hint(troupe, tool, chosen, error) {
+        Some(hint) => Some(hint),
+        None => absent::longer(error).or(absent::failing_source(troupe, error).await),
+    };
+    if output::for_people() {
+        configuration::tell_first(&args.config.config, &absent.mistakes_of(tool, chosen, error));
+        output::account(&absent::by_lines(error));
+        hint.iter().for_each(|hint| output::account(&format!("hint: {hint}")));
+    } else {
+        let left_out = absent.left_out_of(tool, chosen, error);
+        output::json_line_to_stderr(&Failed { error, hint, left_out });
+    }
 }
 
 /// A call that failed, as programs read it.
@@ -690,6 +725,9 @@ struct Failed<'e> {
     error: &'e CallError,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    /// Servers left out that the call may have meant, each with its first mistake.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    left_out: BTreeMap<&'e str, &'e str>,
 }
 
 /// Prints what is told of a call, a line each, until its answer. What servers log over stdio names no call: that of the servers

@@ -13,7 +13,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use common::{child_path, program, servers_json};
-use mcp_troupe::testkit::{Script, ScriptedServer, Step};
+use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedServer, Step};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
@@ -494,6 +494,8 @@ async fn a_configuration_comes_through_a_pipe_too() {
             continue;
         }
         let output = fed(&["call", "--config", stdin, "echo", "n=1"], &servers).await;
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+        let output = fed(&["tools", "--config", stdin], &servers).await;
         let told = text(&output.stderr);
         assert!(output.status.success() && told.contains("stdin:1:"), "{told}");
         let output = fed(&["check", stdin], &servers).await;
@@ -763,16 +765,103 @@ async fn a_mistake_in_one_server_is_told_and_the_others_are_called() {
         json!({"s": {"url": server.url()}, "old": {"type": "sse", "url": "http://127.0.0.1:9/sse"}});
     let lenient = json!({"mcpServers": servers}).to_string();
     let output = run("call", &lenient, &["echo"]).await;
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.contains("error: mcpServers.old.type: ") && !told.contains("WARN"), "{told}");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let tools = run("tools", &lenient, &[]).await;
-    assert!(tools.status.success(), "{}", text(&tools.stderr));
-    assert!(text(&tools.stderr).contains("error: mcpServers.old.type: "), "{}", text(&tools.stderr));
+    let told = text(&tools.stderr);
+    assert!(tools.status.success(), "{told}");
+    assert!(told.contains("error: mcpServers.old.type: ") && !told.contains("WARN"), "{told}");
     let strict = json!({"mcpServers": servers, "troupe": {"strict": true}});
     let output = run("call", &strict.to_string(), &["echo"]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("error: mcpServers.old.type: "), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_call_says_nothing_of_the_mistakes_of_servers_that_it_does_not_need() {
+    let server = ScriptedServer::builder()
+        .tool("echo", Script::Echo)
+        .tool("bad", Script::Error { code: -32000, message: "no".into() })
+        .start()
+        .await;
+    let (_folder, file) =
+        config(&json!({"mcpServers": {"a": {"url": server.url()}, "bad": {"comand": "x"}}}).to_string());
+    let mut call = orchestrator();
+    let call = call.args(["call", "--config"]).arg(&file).arg("a/echo");
+    let output = call.output().await.unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let told = text(&call.env("RUST_LOG", "warn").output().await.unwrap().stderr);
+    assert!(told.contains("WARN") && told.contains("mcpServers.bad.comand: unknown key"), "{told}");
+    // An error of a server that was found has nothing to do with them either.
+    let mut call = orchestrator();
+    let output = call.args(["call", "--config"]).arg(&file).arg("a/bad").output().await.unwrap();
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((&told["error"], told.get("left_out")), (&json!("rpc-error"), None), "{told}");
+}
+
+#[tokio::test]
+async fn a_call_that_finds_nobody_has_the_servers_with_a_mistake_in_its_error() {
+    let server = echo().await;
+    let gone = "ws://127.0.0.1:1".to_owned();
+    for (url, arguments, error, left_out) in [
+        (server.url(), &["a/ecko"][..], "unknown-tool", &["bad", "old"][..]),
+        (server.url(), &["echo", "--tag", "none"], "no-match", &["bad", "old"]),
+        (server.url(), &["bad/echo"], "unknown-tool", &["bad"]),
+        (server.url(), &["old__echo"], "unknown-tool", &["old"]),
+        (server.url(), &["echo", "--server", "old"], "no-match", &["old"]),
+        (gone, &["echo"], "unavailable", &["bad", "old"]),
+    ] {
+        let old = json!({"type": "sse", "url": "http://127.0.0.1:9/sse"});
+        let servers = json!({"mcpServers": {"a": {"url": url}, "bad": {"comand": "x"}, "old": old}});
+        let output = run("call", &servers.to_string(), arguments).await;
+        let line = text(&output.stderr);
+        assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{arguments:?}: {line}");
+        let told: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(told["error"], error, "{line}");
+        let told = told["left_out"].as_object().unwrap();
+        assert!(told.keys().eq(left_out), "{arguments:?}: {line}");
+        for (server, reason) in told {
+            let reason = reason.as_str().unwrap();
+            assert!(reason.starts_with(&format!("mcpServers.{server}.")), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_any_server_that_is_right_says_what_is_wrong_and_is_exit_2() {
+    let output = run("call", r#"{"mcpServers":{"bad":{"comand":"x"}}}"#, &["bad/echo"]).await;
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("error: mcpServers.bad.comand: ") && told.contains("no server is left"), "{told}");
+}
+
+#[tokio::test]
+async fn entries_that_are_left_out_of_a_list_are_told_with_their_number_and_the_reason_of_the_first() {
+    let bad = |numbers: std::ops::Range<u32>| -> ScriptedBuilder {
+        let add = |builder: ScriptedBuilder, n: u32| builder.tool(format!("bad\u{7}{n}"), Script::Echo);
+        numbers.fold(ScriptedServer::builder(), add)
+    };
+    let empty = bad(1..5).start().await;
+    let servers = json!({"mcpServers": {"e": {"url": empty.url()}}}).to_string();
+    let output = run("tools", &servers, &[]).await;
+    let told = text(&output.stderr);
+    assert_eq!((output.status.code(), text(&output.stdout).trim()), (Some(0), "[]"), "{told}");
+    let of_e = "e: 4 tools left out: bad\\u00071: its name has a control character";
+    assert!(told.ends_with(&format!("servers.json: no server offers a tool\n{of_e}\n")), "{told}");
+    assert_eq!(told.lines().count(), 2, "{told}");
+    let mixed = ScriptedServer::builder().tool("echo", Script::Echo).resource("x:\nforged: 1", "text");
+    let (many, mixed) = (bad(0..150).start().await, mixed.start().await);
+    let good = echo().await;
+    let servers = json!({"mcpServers": {
+        "e": {"url": empty.url()}, "good": {"url": good.url()}, "many": {"url": many.url()},
+        "mixed": {"url": mixed.url()},
+    }});
+    let output = run("tools", &servers.to_string(), &[]).await;
+    let told = text(&output.stderr);
+    let of_many = "many: 150 tools left out: bad\\u00070: its name has a control character";
+    let of_mixed = "mixed: 1 resource left out: x:\\u000aforged: 1: its URI has a control character";
+    assert_eq!(told.lines().collect::<Vec<_>>(), [of_e, of_many, of_mixed]);
+    let tools: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), tools.len()), (Some(0), 2));
 }
 
 #[tokio::test]
@@ -1277,13 +1366,12 @@ async fn who_is_called_and_does_not_play_is_told_with_the_reason() {
         (&["call", "echo", "--server", "of"], "there is no server or group of: did you mean off?"),
     ] {
         let (code, told) = run(arguments).await;
-        // Before it stand the mistakes of the configuration.
-        let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+        let error: Value = serde_json::from_str(&told).unwrap();
         assert_eq!(code, Some(1), "{told}");
-        assert!(last["hint"].as_str().unwrap_or_default().starts_with(hint), "{arguments:?}: {told}");
+        assert!(error["hint"].as_str().unwrap_or_default().starts_with(hint), "{arguments:?}: {told}");
     }
     let (code, told) = run(&["call", "files/ecko"]).await;
-    let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    let last: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(
         (code, &last["hint"], &last["near"][0]),
         (Some(1), &Value::Null, &json!("files/echo")),

@@ -61,6 +61,21 @@ pub fn inside(folder: &Path) -> Vec<OsString> {
     entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect()
 }
 
+/// Whether stdout is a regular file that others than its owner may read.
+#[cfg(unix)]
+pub fn others_may_read_stdout() -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::PermissionsExt;
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    let metadata = stdout.and_then(|file| file.metadata());
+    metadata.is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o044 != 0)
+}
+
+#[cfg(not(unix))]
+pub fn others_may_read_stdout() -> bool {
+    false
+}
+
 /// The folder that a file is in.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))

@@ -10,6 +10,12 @@ use super::places::{Client, Place, Shape};
 /// The most servers of one file: more than any client starts.
 const SERVERS_MAX: usize = 1_000;
 
+/// Keys that stand beside the servers of a file of servers alone.
+const APART: [&str; 2] = ["$schema", "inputs"];
+
+/// What is wrong with something else in the place of servers.
+const NO_OBJECT: &str = "is no object";
+
 /// A server as a client's file has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
@@ -24,42 +30,76 @@ pub struct Written {
     pub switched_off: bool,
 }
 
-/// The servers of a file, or why it cannot be read. What is wrong is told without the file's text.
-pub fn entries(place: &Place, text: &str) -> Result<Vec<Written>, String> {
+/// What a file says of servers.
+#[derive(Debug, Default)]
+pub struct Entries {
+    pub servers: Vec<Written>,
+    /// Parts of the file that cannot be read, each by its name, and why.
+    pub passed_over: Vec<(String, String)>,
+}
+
+/// The servers of a file, or why it cannot be read. `here` is the project that one is in. What is wrong is told without the
+/// file's text.
+pub fn entries(place: &Place, text: &str, here: &Path) -> Result<Entries, String> {
     let root = match place.shape {
         Shape::Toml => toml(text)?,
         Shape::Servers | Shape::Settings | Shape::Projects | Shape::Switches => json(text)?,
     };
-    let Value::Object(root) = root else { return Err("it is no object".to_owned()) };
+    let Value::Object(root) = root else { return Err(format!("it {NO_OBJECT}")) };
+    let mut found = Entries::default();
     if place.shape == Shape::Switches {
-        return Ok(Vec::new());
+        return Ok(found);
     }
-    let project = place.project.as_deref();
-    let mut found = listed(place.client, servers_of(place.shape, &root)?, project, &|_| false);
+    let (servers, wrong) = servers_of(place.shape, &root);
+    let off = switched_off_here(place.shape, &root, here);
+    let off = |name: &str| off.contains(&name);
+    found.servers = listed(place.client, servers, place.project.as_deref(), &off);
+    match wrong {
+        // In the file of all projects those of each stand elsewhere.
+        Some(key) if found.servers.is_empty() && place.shape != Shape::Projects => {
+            return Err(format!("{key} {NO_OBJECT}"));
+        }
+        Some(key) => found.passed_over.push((key.to_owned(), format!("it {NO_OBJECT}"))),
+        None => {}
+    }
     match place.client {
-        Client::Gemini => {
-            let names = |key: &str| names_of(root.get("mcp").and_then(|mcp| mcp.get(key)));
-            let (allowed, excluded) = (names("allowed"), names("excluded"));
-            for server in &mut found {
-                let name = server.name.as_str();
-                server.switched_off =
-                    excluded.contains(&name) || !(allowed.is_empty() || allowed.contains(&name));
-            }
-        }
-        Client::ClaudeCode if place.shape == Shape::Projects => {
-            for (folder, settings) in root.get("projects").and_then(Value::as_object).into_iter().flatten() {
-                let off = names_of(settings.get("disabledMcpServers"));
-                let servers = object(settings.get("mcpServers"), "mcpServers of a project")?;
-                let off = |name: &str| off.contains(&name);
-                found.extend(listed(place.client, servers, Some(Path::new(folder)), &off));
-            }
-        }
+        Client::Gemini => switch_off_by_lists(&root, &mut found.servers),
+        Client::ClaudeCode if place.shape == Shape::Projects => of_projects(&root, &mut found),
         _ => {}
     }
-    if found.len() > SERVERS_MAX {
+    if found.servers.len() > SERVERS_MAX {
         return Err(format!("it has more than {SERVERS_MAX} servers"));
     }
     Ok(found)
+}
+
+/// Switches off what the lists of Gemini exclude or do not allow.
+fn switch_off_by_lists(root: &Map<String, Value>, servers: &mut [Written]) {
+    let names = |key: &str| names_of(root.get("mcp").and_then(|mcp| mcp.get(key)));
+    let (allowed, excluded) = (names("allowed"), names("excluded"));
+    for server in servers {
+        let name = server.name.as_str();
+        server.switched_off = excluded.contains(&name) || !(allowed.is_empty() || allowed.contains(&name));
+    }
+}
+
+/// Adds the servers that Claude Code has of single projects. One project that is wrong costs no other.
+fn of_projects(root: &Map<String, Value>, found: &mut Entries) {
+    let projects = match object(root.get("projects")) {
+        Ok(projects) => projects,
+        Err(reason) => return found.passed_over.push(("projects".to_owned(), format!("it {reason}"))),
+    };
+    for (folder, settings) in projects.into_iter().flatten() {
+        let off = names_of(settings.get("disabledMcpServers"));
+        let off = |name: &str| off.contains(&name);
+        match object(settings.get("mcpServers")) {
+            Ok(servers) => {
+                let (servers, folder) = (servers.into_iter().flatten(), Some(Path::new(folder)));
+                found.servers.extend(listed(Client::ClaudeCode, servers, folder, &off));
+            }
+            Err(reason) => found.passed_over.push((folder.clone(), format!("its mcpServers {reason}"))),
+        }
+    }
 }
 
 /// The names of servers in the `.mcp.json` of a project that a file of Claude Code switches off.
@@ -68,35 +108,51 @@ pub fn switched_off(place: &Place, text: &str, project: &Path) -> Vec<String> {
         return Vec::new();
     }
     let root = json(text).unwrap_or_default();
-    let of_project = root.get("projects").and_then(|projects| projects.get(&*project.to_string_lossy()));
+    let settings = settings_of(root.get("projects"), project);
     let lists = [
         root.get("disabledMcpjsonServers"),
-        of_project.and_then(|settings| settings.get("disabledMcpjsonServers")),
-        of_project.and_then(|settings| settings.get("disabledMcpServers")),
+        settings.and_then(|settings| settings.get("disabledMcpjsonServers")),
+        settings.and_then(|settings| settings.get("disabledMcpServers")),
     ];
     lists.into_iter().flat_map(names_of).map(str::to_owned).collect()
 }
 
-/// The object of a file's servers.
-fn servers_of(shape: Shape, root: &Map<String, Value>) -> Result<Option<&Map<String, Value>>, String> {
-    if shape == Shape::Toml {
-        return object(root.get("mcp_servers"), "mcp_servers");
-    }
-    for key in ["mcpServers", "servers"] {
-        // One server of a file of servers alone may be called so.
-        if let Some(servers) = root.get(key).filter(|servers| !is_server(servers)) {
-            return object(Some(servers), key);
-        }
-    }
-    let is_bare = shape == Shape::Servers && !root.is_empty() && root.values().all(is_server);
-    Ok(is_bare.then_some(root))
+/// The names of a user's own servers that Claude Code switches off in this project.
+fn switched_off_here<'v>(shape: Shape, root: &'v Map<String, Value>, here: &Path) -> Vec<&'v str> {
+    let settings = settings_of(root.get("projects"), here).filter(|_| shape == Shape::Projects);
+    names_of(settings.and_then(|settings| settings.get("disabledMcpServers")))
 }
 
-fn object<'v>(value: Option<&'v Value>, key: &str) -> Result<Option<&'v Map<String, Value>>, String> {
+/// What Claude Code keeps of a project.
+fn settings_of<'v>(projects: Option<&'v Value>, project: &Path) -> Option<&'v Value> {
+    projects?.get(&*project.to_string_lossy())
+}
+
+/// The servers of a file, and the key that has something else.
+fn servers_of(shape: Shape, root: &Map<String, Value>) -> (Vec<(&String, &Value)>, Option<&'static str>) {
+    let is_toml = shape == Shape::Toml;
+    let keys: &[&'static str] = if is_toml { &["mcp_servers"] } else { &["mcpServers", "servers"] };
+    let mut wrong = None;
+    for key in keys {
+        // One server of a file of servers alone may be called so.
+        match object(root.get(*key).filter(|servers| is_toml || !is_server(servers))) {
+            Ok(Some(servers)) => return (servers.iter().collect(), wrong),
+            Ok(None) => {}
+            Err(_) => wrong = wrong.or(Some(*key)),
+        }
+    }
+    // One that is wrong stands beside others, and is told.
+    let is_bare = shape == Shape::Servers && wrong.is_none() && root.values().any(is_server);
+    let servers = root.iter().filter(|(key, _)| is_bare && !APART.contains(&key.as_str()));
+    (servers.collect(), wrong)
+}
+
+/// The object that stands there, if anything does, or what is wrong with it.
+fn object(value: Option<&Value>) -> Result<Option<&Map<String, Value>>, &'static str> {
     match value {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::Object(servers)) => Ok(Some(servers)),
-        Some(_) => Err(format!("{key} is no object")),
+        Some(Value::Object(entries)) => Ok(Some(entries)),
+        Some(_) => Err(NO_OBJECT),
     }
 }
 
@@ -109,9 +165,9 @@ fn names_of(list: Option<&Value>) -> Vec<&str> {
     list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-fn listed(
+fn listed<'v>(
     client: Client,
-    servers: Option<&Map<String, Value>>,
+    servers: impl IntoIterator<Item = (&'v String, &'v Value)>,
     project: Option<&Path>,
     off: &dyn Fn(&str) -> bool,
 ) -> Vec<Written> {
@@ -122,7 +178,7 @@ fn listed(
         project: project.map(Path::to_owned),
         switched_off: off(name),
     };
-    servers.into_iter().flatten().map(written).collect()
+    servers.into_iter().map(written).collect()
 }
 
 fn toml(text: &str) -> Result<Value, String> {

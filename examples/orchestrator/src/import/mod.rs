@@ -16,10 +16,11 @@ use mcp_troupe::Variables;
 
 use crate::output::{note, stdout};
 use crate::{FAILED, MISUSED, configuration};
+use entries::Entries;
 use merge::{Merge, Servers, Which};
 use own::Own;
 use places::{Client, Place, Shape, System, places};
-use translate::{Surroundings, shown, translate};
+use translate::{Surroundings, shown, shown_path, translate};
 
 /// What is said of a file that holds secrets.
 #[cfg(unix)]
@@ -47,10 +48,23 @@ pub struct ImportArgs {
     project: PathBuf,
 }
 
-/// What became of one file: of each of its servers, or why it is passed over.
+/// What is said where the shell has made the file that the result goes to.
+const OPEN_STDOUT: &str =
+    "stdout is a file that others may read: take that right away (chmod 600), or write it with --output";
+
+/// Parts of one file that are passed over and told: more than anybody has.
+const PASSED_OVER_TOLD: usize = 20;
+
+/// What became of one file, or why it is passed over.
 struct Report {
     place: Place,
-    found: Result<Vec<Became>, String>,
+    found: Result<Found, String>,
+}
+
+/// What became of each server of a file, and what of it is passed over.
+struct Found {
+    servers: Vec<Became>,
+    passed_over: Vec<(String, String)>,
 }
 
 /// A server that was taken, with warnings; or the name of one that is left out, and why.
@@ -111,6 +125,9 @@ pub fn run(args: &ImportArgs) -> u8 {
         None => {
             stdout(format_args!("{text}"));
             note!("{count}{off}; secrets are in it as they stand in those files");
+            if disk::others_may_read_stdout() {
+                note!("{OPEN_STDOUT}");
+            }
         }
         Some(output) => match disk::write(output, &text, args.force) {
             Ok(()) => {
@@ -156,20 +173,20 @@ fn collect(places: Vec<Place>, project: &Path, variables: &Variables) -> (Vec<Re
         };
         let written = text.and_then(|text| {
             off.extend(entries::switched_off(&place, &text, project));
-            entries::entries(&place, &text)
+            entries::entries(&place, &text, project)
         });
         if place.shape == Shape::Switches && written.is_ok() {
             continue;
         }
-        let found = written.map(|mut written| {
+        let found = written.map(|Entries { mut servers, passed_over }| {
             if place.client == Client::ClaudeCode && place.shape == Shape::Servers {
-                written.iter_mut().for_each(|server| server.switched_off = off.contains(&server.name));
+                servers.iter_mut().for_each(|server| server.switched_off = off.contains(&server.name));
             }
-            let each = written.iter().map(|written| match translate(written, &surroundings) {
+            let each = servers.iter().map(|written| match translate(written, &surroundings) {
                 Ok(taken) => Ok((merge.add(written, taken.entry), taken.warnings)),
                 Err(reason) => Err((shown(&written.name), reason)),
             });
-            each.collect()
+            Found { servers: each.collect(), passed_over }
         });
         reports.push(Report { place, found });
     }
@@ -182,12 +199,19 @@ impl Report {
     fn tell(&self, servers: &Servers, named: &mut BTreeSet<Which>) {
         let file = format!("{} ({})", self.place.path.display(), self.place.client);
         let found = match &self.found {
-            Ok(found) if found.is_empty() => return note!("{file}: no servers"),
             Ok(found) => found,
             Err(reason) => return note!("{file}: passed over: {reason}"),
         };
+        note!("{file}: {}", found.summary(servers, named));
+        found.tell(servers);
+    }
+}
+
+impl Found {
+    /// The names of the servers by what became of them.
+    fn summary(&self, servers: &Servers, named: &mut BTreeSet<Which>) -> String {
         let (mut taken, mut known, mut left_out) = (Vec::new(), Vec::new(), 0_usize);
-        for one in found {
+        for one in &self.servers {
             match one {
                 Ok((which, _)) if named.insert(*which) => taken.push(shown(servers.name(*which))),
                 Ok((which, _)) => known.push(shown(servers.name(*which))),
@@ -199,8 +223,12 @@ impl Report {
             parts.extend((!names.is_empty()).then(|| format!("{what}: {}", names.join(", "))));
         }
         parts.extend((left_out > 0).then(|| format!("left out: {left_out}")));
-        note!("{file}: {}", parts.join("; "));
-        for one in found {
+        if parts.is_empty() { "no servers".to_owned() } else { parts.join("; ") }
+    }
+
+    /// Prints what more there is to tell of servers, and what is passed over.
+    fn tell(&self, servers: &Servers) {
+        for one in &self.servers {
             match one {
                 Ok((which, warnings)) => {
                     let name = shown(servers.name(*which));
@@ -208,6 +236,13 @@ impl Report {
                 }
                 Err((name, reason)) => note!("  {name}: left out: {reason}"),
             }
+        }
+        for (name, reason) in self.passed_over.iter().take(PASSED_OVER_TOLD) {
+            note!("  {}: passed over: {reason}", shown_path(name));
+        }
+        let more = self.passed_over.len().saturating_sub(PASSED_OVER_TOLD);
+        if more > 0 {
+            note!("  {more} more: passed over");
         }
     }
 }

@@ -71,6 +71,9 @@ const TIME_MAX: f64 = 365.0 * 24.0 * 3_600_000.0;
 /// The longest name, or key, of a file that is shown.
 const SHOWN_CHARS_MAX: usize = 64;
 
+/// The longest path of a file that is shown, as long as systems take.
+const PATH_CHARS_MAX: usize = 4096;
+
 /// What an entry is read against.
 pub struct Surroundings<'a> {
     /// This program, which is not its own server.
@@ -90,9 +93,18 @@ pub struct Taken {
 
 /// A name of a file as a terminal takes it.
 pub fn shown(name: &str) -> String {
+    cut(name, SHOWN_CHARS_MAX)
+}
+
+/// The same of a folder, whose end tells it from others.
+pub fn shown_path(path: &str) -> String {
+    cut(path, PATH_CHARS_MAX)
+}
+
+fn cut(text: &str, chars_max: usize) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    let mut shown: String = name.chars().take(SHOWN_CHARS_MAX).map(plain).collect();
-    if name.chars().nth(SHOWN_CHARS_MAX).is_some() {
+    let mut shown: String = text.chars().take(chars_max).map(plain).collect();
+    if text.chars().nth(chars_max).is_some() {
         shown.push('…');
     }
     shown

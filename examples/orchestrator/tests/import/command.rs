@@ -325,6 +325,89 @@ async fn what_claude_code_switches_off_in_a_project_stays_so() {
 }
 
 #[tokio::test]
+async fn a_users_own_server_that_claude_code_switches_off_in_this_project_stays_so() {
+    let machine = Machine::new(&[]);
+    let project = std::fs::canonicalize(machine.path("shop")).unwrap();
+    let settings = json!({
+        "mcpServers": {"a": {"command": "a"}, "b": {"command": "b"}, "c": {"command": "c"}},
+        "projects": {
+            project.to_str().unwrap(): {"disabledMcpServers": ["a"], "disabledMcpjsonServers": ["c"]},
+            "/elsewhere": {"disabledMcpServers": ["b"]},
+        },
+    });
+    machine.put(".claude.json", settings.to_string());
+    let (servers, told) = machine.imported().await;
+    let expected =
+        json!({"a": {"command": "a", "disabled": true}, "b": {"command": "b"}, "c": {"command": "c"}});
+    assert_eq!(servers, expected, "{told}");
+    assert!(told.contains("3 servers, 1 of them switched off"), "{told}");
+}
+
+#[tokio::test]
+async fn a_project_whose_servers_are_wrong_is_told_by_its_path_and_costs_no_other() {
+    let long = format!("/projects/{}", "a-long-name/".repeat(8));
+    let settings = json!({
+        "mcpServers": {"own": {"command": "own"}},
+        "projects": {
+            long.as_str(): {"mcpServers": "s3cr3t"}, "/blog": {"mcpServers": []},
+            "/shop": {"mcpServers": {"of-shop": {"command": "s"}}},
+        },
+    });
+    let machine = Machine::new(&[(".claude.json", &settings.to_string())]);
+    let (servers, told) = machine.imported().await;
+    assert_eq!(servers, json!({"own": {"command": "own"}, "of-shop": {"command": "s"}}), "{told}");
+    assert!(told.contains(".claude.json (claude-code): taken: own, of-shop\n"), "{told}");
+    for project in ["/blog", long.as_str()] {
+        let line = format!("  {project}: passed over: its mcpServers is no object\n");
+        assert!(told.contains(&line), "{told}");
+    }
+    assert!(!told.contains("s3cr3t"), "{told}");
+}
+
+#[tokio::test]
+async fn of_very_many_projects_that_are_wrong_the_first_are_told() {
+    let wrong = |n: u32| (format!("/project-{n:02}"), json!({"mcpServers": []}));
+    let projects: serde_json::Map<String, Value> = (0..25).map(wrong).collect();
+    let settings = json!({"mcpServers": {"own": {"command": "own"}}, "projects": projects});
+    let machine = Machine::new(&[(".claude.json", &settings.to_string())]);
+    let (_, told) = machine.imported().await;
+    assert_eq!(lines_of(&told, "/project-").len(), 20, "{told}");
+    assert!(told.contains("  5 more: passed over\n"), "{told}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_of_the_shell_that_others_may_read_is_told_with_what_to_do() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Stdio;
+    let machine = Machine::new(&[(".cursor/mcp.json", ONE)]);
+    let path = machine.path("shop/servers.json");
+    for (mode, open) in [(0o644, true), (0o640, true), (0o604, true), (0o600, false)] {
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_permissions(std::fs::Permissions::from_mode(mode)).unwrap();
+        let import = machine.orchestrator().arg("import").stdout(file).stderr(Stdio::piped()).spawn();
+        let (code, _, stderr) = told(import.unwrap().wait_with_output().await.unwrap());
+        let last = stderr.lines().next_back().unwrap();
+        assert_eq!((code, last.contains("chmod 600")), (0, open), "{mode:o}: {stderr}");
+        assert!(std::fs::read_to_string(&path).unwrap().contains("\"one\""));
+    }
+    let (_, _, stderr) = machine.import(&[]).await;
+    assert!(!stderr.contains("chmod"), "a pipe has no mode: {stderr}");
+}
+
+#[tokio::test]
+async fn no_example_of_the_help_has_the_shell_make_the_file() {
+    let machine = Machine::new(&[]);
+    let (code, stdout, _) = machine.import(&["--help"]).await;
+    let examples: Vec<&str> = stdout.lines().filter(|line| line.starts_with("  mcp-troupe ")).collect();
+    assert!(code == 0 && examples.iter().all(|line| !line.contains('>')), "{stdout}");
+    assert!(
+        examples.contains(&"  mcp-troupe import --from cursor --from codex --output servers.json"),
+        "{stdout}"
+    );
+}
+
+#[tokio::test]
 async fn only_the_clients_that_are_named_are_read() {
     let machine = Machine::new(&[
         (".cursor/mcp.json", ONE),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mcp_troupe::{ConfigFile, Variables};
 use serde_json::{Value, json};
 
-use super::entries::{Written, entries};
+use super::entries::{Entries, Written, entries};
 use super::merge::Merge;
 use super::own::Own;
 use super::places::{Client, Place, Shape};
@@ -57,9 +57,20 @@ fn plain(client: Client, value: Value) -> Value {
     Value::Object(taken.entry)
 }
 
+/// What a file of this client says, read in the project.
+fn read(client: Client, text: &str) -> Result<Entries, String> {
+    entries(&place(client), text, Path::new(PROJECT))
+}
+
 fn names(client: Client, text: &str) -> Vec<(String, Option<PathBuf>, bool)> {
-    let found = entries(&place(client), text).unwrap();
+    let found = read(client, text).unwrap().servers;
     found.into_iter().map(|found| (found.name, found.project, found.switched_off)).collect()
+}
+
+/// The names of the servers of a file, and the parts of it that are passed over.
+fn passed_over(client: Client, text: &str) -> (Vec<String>, Vec<(String, String)>) {
+    let Entries { servers, passed_over } = read(client, text).unwrap();
+    (servers.into_iter().map(|found| found.name).collect(), passed_over)
 }
 
 #[test]
@@ -94,6 +105,63 @@ fn claude_code_has_servers_of_all_projects_and_of_single_ones() {
 }
 
 #[test]
+fn a_users_own_server_is_switched_off_where_the_project_one_is_in_says_so() {
+    let text = r#"{"mcpServers":{"a":{"command":"c"},"b":{"command":"c"},"c":{"command":"c"}},"projects":{
+        "/projects/shop":{"disabledMcpServers":["a"],"disabledMcpjsonServers":["c"]},
+        "/projects/blog":{"disabledMcpServers":["b"]}
+    }}"#;
+    let off: Vec<bool> = names(Client::ClaudeCode, text).into_iter().map(|(_, _, off)| off).collect();
+    assert_eq!(off, [true, false, false]);
+}
+
+#[test]
+fn a_project_that_is_wrong_costs_no_other_and_not_the_users_own() {
+    let text = r#"{"mcpServers":{"a":{"command":"c"}},"projects":{
+        "/projects/blog":{"mcpServers":[]},
+        "/projects/odd":7,
+        "/projects/shop":{"mcpServers":{"b":{"command":"c"}}},
+        "/projects/text":{"mcpServers":"s3cr3t"}
+    }}"#;
+    let (servers, wrong) = passed_over(Client::ClaudeCode, text);
+    assert_eq!(servers, ["a", "b"]);
+    let of = |folder: &str| (folder.to_owned(), "its mcpServers is no object".to_owned());
+    assert_eq!(wrong, [of("/projects/blog"), of("/projects/text")]);
+    let text = r#"{"mcpServers":{"a":{"command":"c"}},"projects":["s3cr3t"]}"#;
+    let (servers, wrong) = passed_over(Client::ClaudeCode, text);
+    assert_eq!(servers, ["a"]);
+    assert_eq!(wrong, [("projects".to_owned(), "it is no object".to_owned())]);
+}
+
+#[test]
+fn servers_of_projects_are_taken_where_the_users_own_are_wrong() {
+    let text = r#"{"mcpServers":[],"projects":{"/projects/shop":{"mcpServers":{"b":{"command":"c"}}}}}"#;
+    let (servers, wrong) = passed_over(Client::ClaudeCode, text);
+    assert_eq!(servers, ["b"]);
+    assert_eq!(wrong, [("mcpServers".to_owned(), "it is no object".to_owned())]);
+}
+
+#[test]
+fn servers_under_one_key_are_taken_where_the_other_key_has_none() {
+    let (servers, wrong) =
+        passed_over(Client::VsCode, r#"{"mcpServers":[],"servers":{"a":{"command":"c"}}}"#);
+    assert_eq!(servers, ["a"]);
+    assert_eq!(wrong, [("mcpServers".to_owned(), "it is no object".to_owned())]);
+    let (servers, wrong) =
+        passed_over(Client::VsCode, r#"{"mcpServers":null,"servers":{"a":{"command":"c"}}}"#);
+    assert_eq!((servers, wrong), (vec!["a".to_owned()], Vec::new()));
+}
+
+#[test]
+fn one_wrong_entry_costs_no_other_of_a_file_of_servers_alone() {
+    let text = r#"{"$schema":"x","a":{"command":"c"},"b":{"comand":"c"},"inputs":[],"n":7}"#;
+    let found = read(Client::Cursor, text).unwrap().servers;
+    let taken: Vec<(&str, bool)> =
+        found.iter().map(|found| (found.name.as_str(), translated(found).is_ok())).collect();
+    assert_eq!(taken, [("a", true), ("b", false), ("n", false)]);
+    assert_eq!(names(Client::Cursor, r#"{"theme":{"dark":true},"inputs":[]}"#), []);
+}
+
+#[test]
 fn what_gemini_excludes_or_does_not_allow_is_switched_off() {
     let of = |lists: &str| {
         let text = format!(r#"{{"mcp":{lists},"mcpServers":{{"a":{{}},"b":{{}}}}}}"#);
@@ -115,15 +183,15 @@ fn a_broken_text_is_one_reason_that_shows_nothing_of_it() {
         (Client::Codex, "a = 1\nkey = s3cr3t", "line 2: it is no TOML"),
         (Client::Codex, "mcp_servers = \"s3cr3t\"", "mcp_servers is no object"),
     ] {
-        let reason = entries(&place(client), text).unwrap_err();
+        let reason = read(client, text).unwrap_err();
         assert!(reason.contains(says) && !reason.contains("s3cr3t") && !reason.contains('\n'), "{reason:?}");
     }
     let deep = format!("{{\"mcpServers\":{}", "[".repeat(100_000));
-    entries(&place(Client::Cursor), &deep).unwrap_err();
+    read(Client::Cursor, &deep).unwrap_err();
     let deep = format!("a = {}", "[".repeat(100_000));
-    entries(&place(Client::Codex), &deep).unwrap_err();
+    read(Client::Codex, &deep).unwrap_err();
     let many: serde_json::Map<String, Value> = (0..1001).map(|n| (n.to_string(), json!({}))).collect();
-    let reason = entries(&place(Client::Cursor), &json!({"mcpServers": many}).to_string()).unwrap_err();
+    let reason = read(Client::Cursor, &json!({"mcpServers": many}).to_string()).unwrap_err();
     assert!(reason.contains("more than 1000"), "{reason}");
 }
 
@@ -203,7 +271,7 @@ fn the_keys_of_codex_become_ours() {
         env_http_headers = { "X-B" = "TOKEN" }
         startup_timeout_ms = 7000
     "#;
-    let found = entries(&place(Client::Codex), text).unwrap();
+    let found = read(Client::Codex, text).unwrap().servers;
     let taken: Vec<Taken> = found.iter().map(|found| translated(found).unwrap()).collect();
     let local = json!({
         "command": "c", "args": ["$${HOME}"], "env": {"KEY": "s3cr3t", "TOKEN": "${env:TOKEN}"}, "timeout": "90s",
