@@ -663,9 +663,31 @@ impl CallError {
         }
     }
 
+    /// What happened. Where nobody is known to offer what was asked for, those that are ready do not.
+    fn what(&self) -> String {
+        let Details { kind, group, server, .. } = &*self.0;
+        match kind {
+            CallErrorKind::Unavailable { servers }
+                if group.is_none() && server.is_none() && servers.len() > 1 =>
+            {
+                format!("no server that is ready offers it, and these cannot be asked: {}", joined(servers))
+            }
+            kind => kind.to_string(),
+        }
+    }
+
     fn sentence(&self) -> String {
-        let Details { kind, request_id, tool, group: _, server, attempts, earlier_servers: _, near, awaited } =
-            &*self.0;
+        let Details {
+            kind: _,
+            request_id,
+            tool,
+            group: _,
+            server,
+            attempts,
+            earlier_servers: _,
+            near,
+            awaited,
+        } = &*self.0;
         let (near, awaited) = (near_names(near), waited_for(awaited));
         let place = server.as_ref().map(|server| format!(" on {server}")).unwrap_or_default();
         let unknown = match self.effect() {
@@ -675,7 +697,8 @@ impl CallError {
         let plural = if *attempts == 1 { "" } else { "s" };
         let (shown, cut) = (head(tool, SHOWN_BYTES_MAX), if tool.len() > SHOWN_BYTES_MAX { "…" } else { "" });
         format!(
-            "{shown}{cut}{place}: {kind}{awaited}{unknown}{near} (request {request_id}, {attempts} attempt{plural})"
+            "{shown}{cut}{place}: {}{awaited}{unknown}{near} (request {request_id}, {attempts} attempt{plural})",
+            self.what()
         )
     }
 }
@@ -684,7 +707,7 @@ impl Serialize for CallError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("error", self.0.kind.name())?;
-        map.serialize_entry("message", &format!("{}{}", self.0.kind, waited_for(&self.0.awaited)))?;
+        map.serialize_entry("message", &format!("{}{}", self.what(), waited_for(&self.0.awaited)))?;
         map.serialize_entry("request_id", self.request_id())?;
         map.serialize_entry("tool", self.tool())?;
         if let Some(group) = self.group() {

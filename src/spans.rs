@@ -10,7 +10,7 @@ use std::time::Duration;
 use tracing::field::Empty;
 use tracing::{Span, dispatcher};
 
-use crate::call::{Call, Errand, Reply, head};
+use crate::call::{Call, Purpose, Reply, head};
 use crate::duration::micros;
 use crate::error::CallError;
 use crate::id::ServerId;
@@ -37,9 +37,9 @@ impl CallSpan {
 
     /// Begins the span of a call, and gives the call its share of it. A request for a lease has none.
     pub(crate) fn begin(call: &mut Call) -> Self {
-        match call.errand {
-            Errand::Tool | Errand::Leased(_) => {}
-            Errand::Lease => return Self(None),
+        match call.purpose {
+            Purpose::Tool | Purpose::OnLease(_) => {}
+            Purpose::OpenLease => return Self(None),
         }
         let span = tracing::info_span!(
             target: "mcp_troupe::call",

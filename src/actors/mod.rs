@@ -24,8 +24,8 @@ pub(crate) mod events;
 pub(crate) mod intake;
 pub(crate) mod known_lists;
 pub(crate) mod ledger;
+mod list_fetch;
 pub(crate) mod listener;
-mod listing;
 pub(crate) mod meters;
 mod numbers;
 mod pump;
@@ -91,7 +91,7 @@ pub(crate) struct Context {
     pub pinning: Option<Arc<Pinning>>,
     pub judge: Judge,
     /// Who answers what servers ask.
-    pub desk: questions::Desk,
+    pub host_handlers: questions::HostHandlers,
     /// What is started, so that it is known when all of it has ended.
     pub tasks: Tasks,
     /// The source of every random choice.

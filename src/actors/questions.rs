@@ -28,7 +28,7 @@ pub(crate) type Answered = Result<RawJson, RpcError>;
 
 /// Who answers, and within which limits.
 #[derive(Clone)]
-pub(crate) struct Desk {
+pub(crate) struct HostHandlers {
     pub handlers: Arc<Handlers>,
     /// Questions of one connection at once.
     pub server_requests_max: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Desk {
     pub timeout: Duration,
 }
 
-impl Desk {
+impl HostHandlers {
     /// The host's answer to a question, whatever its handler does. Those of the call it is asked for come before the others.
     pub(crate) async fn answer(&self, question: ServerRequest, own: Option<&Handlers>) -> Answered {
         let handler = own.and_then(|own| own.of(question.kind)).or_else(|| self.handlers.of(question.kind));
@@ -95,7 +95,7 @@ fn refusal(code: i64, words: &str) -> RpcError {
 /// The questions of one link that are being answered.
 pub(super) struct Questions {
     server: ServerId,
-    desk: Desk,
+    host_handlers: HostHandlers,
     /// Counts the tasks among the troupe's.
     alive: Alive,
     running: JoinSet<(u64, Answered)>,
@@ -118,13 +118,13 @@ struct Asked {
 }
 
 impl Questions {
-    pub(super) fn new(server: ServerId, desk: Desk, alive: Alive) -> Self {
-        Self { server, desk, alive, running: JoinSet::new(), count: 0, asked: Vec::new() }
+    pub(super) fn new(server: ServerId, host_handlers: HostHandlers, alive: Alive) -> Self {
+        Self { server, host_handlers, alive, running: JoinSet::new(), count: 0, asked: Vec::new() }
     }
 
     /// Who is asked on behalf of a call; nobody where neither the call nor the host has handlers.
     pub(super) fn asker(&self, call: &RequestId, own: Option<&Arc<Handlers>>) -> Option<Box<Asker>> {
-        let somebody = own.is_some() || !self.desk.handlers.is_empty();
+        let somebody = own.is_some() || !self.host_handlers.handlers.is_empty();
         somebody.then(|| Box::new(Asker { call: call.clone(), handlers: own.cloned() }))
     }
 
@@ -141,17 +141,18 @@ impl Questions {
         if method == "ping" {
             return Some((id, Ok(RawJson::empty_object())));
         }
-        let question = match self.desk.question(&self.server, method, params, asker) {
+        let question = match self.host_handlers.question(&self.server, method, params, asker) {
             Ok(question) => question,
             Err(refusal) => return Some((id, Err(refusal))),
         };
         // One that was taken back still has its task for a moment: who asks and takes back in a row gathers those.
-        let tasks_max = TASKS_PER_QUESTION_MAX.saturating_mul(self.desk.server_requests_max);
+        let tasks_max = TASKS_PER_QUESTION_MAX.saturating_mul(self.host_handlers.server_requests_max);
         let of_call = question
             .call
             .as_ref()
             .map_or(0, |call| self.asked.iter().filter(|asked| asked.call.as_ref() == Some(call)).count());
-        let many = self.asked.len() >= self.desk.server_requests_max || of_call >= ASKED_PER_CALL_MAX;
+        let many =
+            self.asked.len() >= self.host_handlers.server_requests_max || of_call >= ASKED_PER_CALL_MAX;
         if !room || many || self.running.len() >= tasks_max {
             let words = "this client is busy with other questions of this server";
             return Some((id, Err(refusal(RpcError::INTERNAL_ERROR, words))));
@@ -160,7 +161,7 @@ impl Questions {
         let id = id.detached();
         // The same of what it asks: the host may think for minutes.
         let question = ServerRequest { params: question.params.detached(), ..question };
-        let (desk, alive) = (self.desk.clone(), self.alive.clone());
+        let (host_handlers, alive) = (self.host_handlers.clone(), self.alive.clone());
         self.count = self.count.saturating_add(1);
         let number = self.count;
         let call = question.call.clone();
@@ -168,7 +169,7 @@ impl Questions {
         let own = own.filter(|own| own.of(question.kind).is_some());
         let is_own = own.is_some();
         let task = self.running.spawn(async move {
-            let answered = desk.answer(question, own.as_deref()).await;
+            let answered = host_handlers.answer(question, own.as_deref()).await;
             drop(alive);
             (number, answered)
         });
@@ -242,10 +243,13 @@ mod tests {
     use crate::question::ElicitResult;
 
     fn questions(handlers: Handlers) -> (Questions, Tasks) {
-        let desk =
-            Desk { handlers: Arc::new(handlers), server_requests_max: 2, timeout: Duration::from_secs(60) };
+        let host_handlers = HostHandlers {
+            handlers: Arc::new(handlers),
+            server_requests_max: 2,
+            timeout: Duration::from_secs(60),
+        };
         let tasks = Tasks::new();
-        (Questions::new(ServerId::new("s").unwrap(), desk, tasks.alive()), tasks)
+        (Questions::new(ServerId::new("s").unwrap(), host_handlers, tasks.alive()), tasks)
     }
 
     fn id(id: u64) -> RawJson {
@@ -325,7 +329,7 @@ mod tests {
         handlers.elicitation(|_| std::future::pending::<Result<ElicitResult, RpcError>>());
         let handlers = Arc::new(handlers);
         let (mut questions, tasks) = questions(Handlers::default());
-        questions.desk.server_requests_max = 16;
+        questions.host_handlers.server_requests_max = 16;
         let asker = |own| Asker { call: RequestId::random(), handlers: own };
         let (one, two) = (asker(Some(handlers.clone())), asker(Some(handlers)));
         let mut ask = |number: usize, of: &Asker| {

@@ -4,7 +4,7 @@
 //! somewhere, also where others' calls wait for it; so what can be nobody's name is refused before any of that. Each look is at
 //! a length alone.
 
-use super::{Affinity, Call, Completes, Errand, Options, Request, Selector};
+use super::{Affinity, Call, Completes, Options, Purpose, Request, Selector};
 use crate::error::CallErrorKind;
 use crate::id::ID_BYTES_MAX;
 use crate::offer::{NAME_BYTES_MAX, URI_BYTES_MAX};
@@ -39,20 +39,21 @@ impl Call {
         let Options { selector, affinity, identity, .. } = self.options();
         let Selector { server, group, tags } = selector;
         let catalogue = "use a name from the catalogue";
-        let (what, limit, remedy) = match (&self.errand, self.request) {
-            (Errand::Lease, _) => {
+        let (what, limit, remedy) = match (&self.purpose, self.request) {
+            (Purpose::OpenLease, _) => {
                 ("bytes of the name of a server or group", ID_BYTES_MAX, "use an id from the configuration")
             }
-            (Errand::Tool | Errand::Leased(_), Request::Tool) => {
+            (Purpose::Tool | Purpose::OnLease(_), Request::Tool) => {
                 ("bytes of the tool's name", QUALIFIED_BYTES_MAX, catalogue)
             }
-            (Errand::Tool | Errand::Leased(_), Request::Prompt | Request::Completion(Completes::Prompt)) => {
-                ("bytes of the prompt's name", QUALIFIED_BYTES_MAX, catalogue)
-            }
-            (Errand::Tool | Errand::Leased(_), Request::Resource) => {
+            (
+                Purpose::Tool | Purpose::OnLease(_),
+                Request::Prompt | Request::Completion(Completes::Prompt),
+            ) => ("bytes of the prompt's name", QUALIFIED_BYTES_MAX, catalogue),
+            (Purpose::Tool | Purpose::OnLease(_), Request::Resource) => {
                 ("bytes of the resource's URI", URI_BYTES_MAX, "use a URI that a server lists or links to")
             }
-            (Errand::Tool | Errand::Leased(_), Request::Completion(Completes::Template)) => {
+            (Purpose::Tool | Purpose::OnLease(_), Request::Completion(Completes::Template)) => {
                 ("bytes of the resource template", URI_BYTES_MAX, "use a template from the catalogue")
             }
         };

@@ -89,13 +89,13 @@ impl fmt::Debug for Granted {
 
 /// What a call is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Errand {
+pub(crate) enum Purpose {
     /// A tool, wherever the troupe sends it.
     Tool,
     /// A tool, on this connection and no other.
-    Leased(Box<LeaseKey>),
+    OnLease(Box<LeaseKey>),
     /// A lease of the server, or of one of the group, that the call's `tool` names.
-    Lease,
+    OpenLease,
 }
 
 /// What a call asks of a server.
@@ -149,7 +149,7 @@ pub struct Call {
     /// The name of the tool or prompt, the URI of the resource.
     pub(crate) tool: String,
     pub(crate) request: Request,
-    pub(crate) errand: Errand,
+    pub(crate) purpose: Purpose,
     /// The arguments, or what is wrong with them; told when the call is made.
     pub(crate) args: Result<Option<RawJson>, String>,
     pub(crate) priority: Priority,
@@ -212,7 +212,7 @@ impl Call {
         Self {
             tool: name,
             request,
-            errand: Errand::Tool,
+            purpose: Purpose::Tool,
             args: Ok(None),
             priority: Priority::default(),
             timeout: None,

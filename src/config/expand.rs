@@ -227,7 +227,7 @@ pub(super) enum ExpandError {
     Unset(String),
     #[error("the environment variable {0} is not UTF-8")]
     VariableNotUtf8(String),
-    #[error("the input {0} is not answered here: write ${{env:…}} or ${{file:…}} in its place")]
+    #[error("${{input:{0}}} is not answered here: write ${{env:…}} or ${{file:…}} in its place")]
     Unanswered(String),
     #[error(transparent)]
     File(#[from] files::FileError),

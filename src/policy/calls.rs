@@ -56,14 +56,14 @@ pub(crate) struct OpenCall<P> {
     /// When the call wants something else than its end.
     pub wake_at: Option<Instant>,
     /// Runs while servers work on it and tell nothing, where that has a limit.
-    pub idle: Option<Box<IdleClock>>,
+    pub idle: Option<Box<IdleTimer>>,
     /// The servers that lost or failed earlier attempts, in order.
     pub earlier_servers: Vec<ServerId>,
 }
 
 /// The clock of a call that ends when nothing is heard of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct IdleClock {
+pub(crate) struct IdleTimer {
     /// How long nothing may be heard.
     pub timeout: Duration,
     /// When that is over; `None` before the first attempt.
@@ -72,7 +72,7 @@ pub(crate) struct IdleClock {
     listed: bool,
 }
 
-impl IdleClock {
+impl IdleTimer {
     /// One that does not run yet.
     pub(crate) fn new(timeout: Duration) -> Self {
         Self { timeout, until: None, listed: false }
@@ -255,7 +255,7 @@ impl<P> Calls<P> {
     }
 
     /// A server works on the call from now on, or was heard of it: its time without a word begins anew.
-    pub(crate) fn stir(&mut self, id: CallId, now: Instant) {
+    pub(crate) fn reset_idle(&mut self, id: CallId, now: Instant) {
         let Some(idle) = self.open.get_mut(&id).and_then(|call| call.idle.as_mut()) else { return };
         // A time beyond all clocks does not end.
         idle.until = now.checked_add(idle.timeout);
@@ -368,7 +368,7 @@ pub(super) mod tests {
     /// A call that a server works on and that may go unheard for `idle_ms`.
     fn in_flight(started: Instant, idle_ms: u64) -> Box<OpenCall<u64>> {
         let flight = Flight { server: 0, number: 1, attempt: 1, since: started, shared: true };
-        let idle = Some(Box::new(IdleClock::new(Duration::from_millis(idle_ms))));
+        let idle = Some(Box::new(IdleTimer::new(Duration::from_millis(idle_ms))));
         let call = *call(started, Duration::from_secs(30));
         Box::new(OpenCall { phase: Phase::InFlight(flight), idle, ..call })
     }
@@ -379,9 +379,9 @@ pub(super) mod tests {
         let at = |ms| now + Duration::from_millis(ms);
         let mut calls = Calls::new();
         calls.open(CallId(1), in_flight(now, 100));
-        calls.stir(CallId(1), now);
+        calls.reset_idle(CallId(1), now);
         assert_eq!(calls.idle(at(99)), None);
-        calls.stir(CallId(1), at(99));
+        calls.reset_idle(CallId(1), at(99));
         assert_eq!((calls.idle(at(100)), calls.next_time()), (None, Some(at(199))));
         assert_eq!(calls.idle(at(198)), None);
         assert_eq!(calls.idle(at(199)), Some(CallId(1)));
@@ -393,11 +393,11 @@ pub(super) mod tests {
         let at = |ms| now + Duration::from_millis(ms);
         let mut calls = Calls::new();
         calls.open(CallId(1), in_flight(now, 100));
-        calls.stir(CallId(1), now);
+        calls.reset_idle(CallId(1), now);
         let phase = std::mem::replace(&mut calls.get_mut(CallId(1)).unwrap().phase, Phase::Delayed);
         assert_eq!(calls.idle(at(500)), None);
         calls.get_mut(CallId(1)).unwrap().phase = phase;
-        calls.stir(CallId(1), at(500));
+        calls.reset_idle(CallId(1), at(500));
         assert_eq!((calls.idle(at(599)), calls.idle(at(600))), (None, Some(CallId(1))));
     }
 
@@ -407,7 +407,7 @@ pub(super) mod tests {
         let mut calls = Calls::new();
         calls.open(CallId(1), Box::new(OpenCall { idle: None, ..*in_flight(now, 1) }));
         calls.open(CallId(2), in_flight(now, u64::MAX));
-        (1..=2).for_each(|id| calls.stir(CallId(id), now));
+        (1..=2).for_each(|id| calls.reset_idle(CallId(id), now));
         assert_eq!(calls.idle(now + Duration::from_secs(29)), None);
     }
 
@@ -416,7 +416,7 @@ pub(super) mod tests {
         let now = Instant::now();
         let mut calls = Calls::new();
         calls.open(CallId(1), in_flight(now, 100));
-        (0..100_000).for_each(|us| calls.stir(CallId(1), now + Duration::from_micros(us)));
+        (0..100_000).for_each(|us| calls.reset_idle(CallId(1), now + Duration::from_micros(us)));
         assert_eq!(calls.idles.len(), 1);
     }
 
@@ -455,10 +455,10 @@ pub(super) mod tests {
         calls.open(CallId(2), in_flight(now, 20_000));
         calls.open(CallId(3), call(now, Duration::from_secs(60)));
         calls.wake(CallId(3), at(10_000));
-        calls.stir(CallId(2), now);
+        calls.reset_idle(CallId(2), now);
         for id in 4..10_000 {
             calls.open(CallId(id), in_flight(now, 5_000));
-            calls.stir(CallId(id), now);
+            calls.reset_idle(CallId(id), now);
             calls.wake(CallId(id), at(5_000));
             assert!(calls.settle(CallId(id)).is_some());
         }

@@ -43,7 +43,7 @@ pub(crate) enum Incoming {
         outcome: Result<RawJson, RpcError>,
     },
     /// An answer to a request of ours that has neither result nor error.
-    Hollow {
+    MissingOutcome {
         /// The id of the request.
         id: u64,
     },
@@ -70,7 +70,7 @@ impl Incoming {
     pub(crate) fn answered(&self) -> Option<u64> {
         match self {
             Self::Response(response) => response.id,
-            Self::Hollow { id } => Some(*id),
+            Self::MissingOutcome { id } => Some(*id),
             Self::Foreign { .. } | Self::Request { .. } | Self::Notification { .. } => None,
         }
     }
@@ -164,7 +164,7 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
         (None, Some(result)) => Ok(slice_of(frame, result)),
         (None, None) => {
             let none = || Malformed { reason: "neither method nor result nor error".to_owned() };
-            return own_id(id).map(|id| Incoming::Hollow { id }).ok_or_else(none);
+            return own_id(id).map(|id| Incoming::MissingOutcome { id }).ok_or_else(none);
         }
     };
     Ok(match (id, own_id(id)) {
@@ -455,7 +455,7 @@ mod tests {
     fn an_id_is_the_number_that_it_means_however_that_is_written() {
         for id in ["7", "7.0", "7.000", "7e0", "70e-1", "0.7E1"] {
             assert_eq!(response(&format!(r#"{{"id":{id},"result":1}}"#)).id, Some(7), "{id}");
-            assert_eq!(one(&format!(r#"{{"id":{id}}}"#)), Incoming::Hollow { id: 7 });
+            assert_eq!(one(&format!(r#"{{"id":{id}}}"#)), Incoming::MissingOutcome { id: 7 });
         }
         assert_eq!(response(r#"{"id":9007199254740993,"result":1}"#).id, Some(9_007_199_254_740_993));
     }
@@ -466,7 +466,7 @@ mod tests {
             assert_eq!(response(&format!(r#"{{"id":{written},"result":1}}"#)).id, Some(meant), "{written}");
             assert_eq!(own_request(written), Some(meant));
         }
-        assert_eq!(one(r#"{"id":"7"}"#), Incoming::Hollow { id: 7 });
+        assert_eq!(one(r#"{"id":"7"}"#), Incoming::MissingOutcome { id: 7 });
         assert_eq!(response(r#"{"id":"7","error":{"code":1}}"#).id, Some(7));
     }
 
@@ -550,7 +550,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_an_outcome_still_names_its_request() {
-        assert_eq!(one(r#"{"id":7}"#), Incoming::Hollow { id: 7 });
+        assert_eq!(one(r#"{"id":7}"#), Incoming::MissingOutcome { id: 7 });
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Saying {
             Incoming::Response(Response { id, outcome: Ok(result) }) => Self::Result(*id, whole(result)),
             Incoming::Response(Response { id, outcome: Err(_) }) => Self::Error(*id),
             Incoming::Foreign { id, outcome: _ } => Self::Foreign(whole(id)),
-            Incoming::Hollow { id } => Self::Hollow(*id),
+            Incoming::MissingOutcome { id } => Self::Hollow(*id),
         }
     }
 }
@@ -159,7 +159,7 @@ fn result_of(incoming: &Incoming) -> Option<&RawJson> {
         Incoming::Response(Response { outcome: Ok(result), .. }) => Some(result),
         Incoming::Response(_)
         | Incoming::Foreign { .. }
-        | Incoming::Hollow { .. }
+        | Incoming::MissingOutcome { .. }
         | Incoming::Request { .. }
         | Incoming::Notification { .. } => None,
     }

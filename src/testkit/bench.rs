@@ -35,7 +35,7 @@ pub fn read(frame: Bytes) -> usize {
     let read = decode(frame, |incoming| match incoming {
         Incoming::Response(response) => bytes += response.outcome.map_or(0, |result| result.len()),
         Incoming::Foreign { .. }
-        | Incoming::Hollow { .. }
+        | Incoming::MissingOutcome { .. }
         | Incoming::Request { .. }
         | Incoming::Notification { .. } => {}
     });
@@ -126,7 +126,7 @@ impl Round {
     fn introduce(&mut self, company: Company, slots: usize) {
         let standing = Standing {
             status: ServerStatus::Ready,
-            hopeful: false,
+            reconnecting_soon: false,
             listed: true,
             slots,
             ..Standing::beginning()

@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_line_that_was_cut_within_a_character_of_a_value_shows_no_part_of_it() {
         let mask = Mask::of(&[Secret::from("geheim-pässwörter")]);
-        // As the keeper has it: cut at a byte, then made text.
+        // As the supervisor has it: cut at a byte, then made text.
         let whole = "no such token: geheim-pä".as_bytes();
         let shown = String::from_utf8_lossy(&whole[..whole.len() - 1]).into_owned();
         assert_eq!(mask.cut(Bytes::from(shown)), "no such token: ***");

@@ -1,10 +1,10 @@
 //! The token of one server: asked for when it is needed, lent to every request and dial, renewed before it expires.
 //!
 //! ```text
-//! dials, requests ── lend, renew ──▶ keeper ── one question at a time ──▶ the host's provider
+//! dials, requests ── lend, renew ──▶ token task ── one question at a time ──▶ the host's provider
 //! ```
 //!
-//! The token belongs to the *keeper*, a task that lives as long as the server's connector and ends with it: links and
+//! The token belongs to the *token task*, which lives as long as the server's connector and ends with it: links and
 //! requests, which are many and come and go, ask it by message. A renewal goes on when those who wait for it leave.
 
 use std::any::Any;
@@ -43,7 +43,7 @@ const FAILURES_APART: Duration = Duration::from_secs(1);
 /// every token must not turn each call into a question to the provider.
 const REFUSALS_APART: Duration = Duration::from_secs(5);
 
-/// Questions that the keeper has not taken; whoever asks then waits.
+/// Questions that the task has not taken; whoever asks then waits.
 const ASKS_MAX: usize = 64;
 
 /// Requests that wait for one token. Links bound theirs to fewer; beyond it they wait before they ask.
@@ -53,7 +53,7 @@ const WAITING_MAX: usize = 1024;
 #[derive(Debug, Clone)]
 pub(super) struct Lent {
     authorization: HeaderValue,
-    /// Which of the keeper's tokens it is.
+    /// Which of the task's tokens it is.
     number: u64,
 }
 
@@ -77,17 +77,17 @@ impl Refused {
     }
 }
 
-/// A question to the keeper.
+/// A question to the task.
 struct Ask {
     refused: Option<Refused>,
     port: oneshot::Sender<Result<Lent, TokenError>>,
 }
 
-/// The way to the keeper, which ends when the last of these is gone.
+/// The way to the task, which ends when the last of these is gone.
 #[derive(Clone)]
 pub(super) struct Tokens {
     asks: mpsc::Sender<Ask>,
-    /// What is taken out of texts: the last tokens, as the keeper has published them.
+    /// What is taken out of texts: the last tokens, as the task has published them.
     mask: watch::Receiver<Arc<Mask>>,
 }
 
@@ -95,11 +95,11 @@ pub(super) struct Tokens {
 const MASKED_TOKENS: usize = 4;
 
 impl Tokens {
-    /// Starts a keeper, in the runtime that this is called in. It holds `alive` until it has ended.
+    /// Starts the token task, in the runtime that this is called in. It holds `alive` until it has ended.
     pub(super) fn start(server: String, source: TokenSource, alive: Box<dyn Any + Send>) -> Self {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (masking, mask) = watch::channel(Arc::default());
-        let keeper = Keeper {
+        let task = TokenTask {
             server,
             masking,
             masked: VecDeque::new(),
@@ -113,7 +113,7 @@ impl Tokens {
             refused_at: None,
         };
         tokio::spawn(async move {
-            keeper.run().await;
+            task.run().await;
             drop(alive);
         });
         Self { asks, mask }
@@ -139,7 +139,7 @@ impl Tokens {
     /// Has `lent`, which the server refused with these headers, replaced for those who ask next.
     #[cfg(feature = "http")]
     pub(super) async fn refuse(&self, lent: &Lent, headers: &HeaderMap) {
-        // Nobody waits for the answer. Where the keeper has ended nobody asks any more.
+        // Nobody waits for the answer. Where the task has ended nobody asks any more.
         let (port, _) = oneshot::channel();
         let _ = self.asks.send(Ask { refused: Some(Refused::of(lent, headers)), port }).await;
     }
@@ -160,7 +160,7 @@ struct Held {
 }
 
 /// Owns the token; see the module's page.
-struct Keeper {
+struct TokenTask {
     server: String,
     masking: watch::Sender<Arc<Mask>>,
     /// The tokens that are masked, the latest last.
@@ -179,7 +179,7 @@ struct Keeper {
     refused_at: Option<Instant>,
 }
 
-impl Keeper {
+impl TokenTask {
     async fn run(mut self) {
         loop {
             tokio::select! { biased;
@@ -326,7 +326,7 @@ pub(super) mod tests {
 
     impl Provider {
         async fn asked(&mut self) -> (TokenNeed, oneshot::Sender<Answer>) {
-            self.0.recv().await.expect("the keeper goes on")
+            self.0.recv().await.expect("the task goes on")
         }
 
         /// Gives `token` for the next question, and says what the need was.
@@ -393,7 +393,7 @@ pub(super) mod tests {
         advance(Duration::from_secs(1)).await;
         assert_eq!(shown(tokens.lend().await), bearer("1"), "nobody waits while it is good");
         assert_eq!(provider.give(hour("2")).await, TokenNeed::Expiry);
-        // The keeper hears of it before it is asked again.
+        // The task hears of it before it is asked again.
         assert_eq!(shown(tokens.lend().await), bearer("2"));
         advance(Duration::from_secs(3600)).await;
         let (lent, need) = tokio::join!(tokens.lend(), provider.give(hour("3")));
@@ -449,7 +449,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_keeper_ends_with_the_last_who_could_ask_it_even_while_the_provider_is_asked() {
+    async fn the_task_ends_with_the_last_who_could_ask_it_even_while_the_provider_is_asked() {
         let (asks, mut asked) = mpsc::channel(1);
         let (alive, ended) = oneshot::channel::<()>();
         let tokens = Tokens::start("s".to_owned(), TokenSource(Arc::new(Asking(asks))), Box::new(alive));

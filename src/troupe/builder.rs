@@ -9,9 +9,9 @@ use rand::Rng;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
-use super::proposing::{BeforeCall, Denied, ProposedCall};
-use super::{EventStream, Inner, Troupe, pinning};
-use crate::actors::questions::Desk;
+use super::before_call::{BeforeCall, Denied, ProposedCall};
+use super::{EventStream, Inner, Troupe, pins};
+use crate::actors::questions::HostHandlers;
 use crate::actors::registry::registration::{Registration, wrong_files};
 use crate::actors::registry::roster::Roster;
 use crate::actors::root::messages::RegisterError;
@@ -334,13 +334,13 @@ impl TroupeBuilder {
         let pinning = match (pinning, &settings.pins) {
             (Some(given), _) => Some(given),
             (None, Some(named)) => {
-                Some(pinning::read_aside(named).await.map_err(|error| error.under("troupe"))?)
+                Some(pins::read_aside(named).await.map_err(|error| error.under("troupe"))?)
             }
             (None, None) => None,
         };
         let settings = Arc::new(settings);
         let strategies = strategies(extra, settings.strategy.clone())?;
-        let desk = Desk {
+        let host_handlers = HostHandlers {
             handlers: Arc::new(handlers),
             server_requests_max: settings.limits.server_requests_max,
             timeout: settings.server_request_timeout,
@@ -377,7 +377,7 @@ impl TroupeBuilder {
         let (roster, roster_seen) = watch::channel(Arc::new(Roster::default()));
         let (settings, settings_seen) = watch::channel(settings);
         let arguments = RootArguments {
-            desk: desk.clone(),
+            host_handlers: host_handlers.clone(),
             settings,
             first_subscriber,
             registrations,
@@ -405,7 +405,7 @@ impl TroupeBuilder {
             roster: roster_seen,
             settings: settings_seen,
             tasks,
-            desk,
+            host_handlers,
             before_call,
             next_call: AtomicU64::new(0),
             next_order: AtomicU64::new(REGISTERED_ORDER),

@@ -16,11 +16,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Troupe;
-use super::calling::Trip;
-use crate::actors::cache::messages::{Asking, CacheMsg, CacheWord, Caching, Lead};
+use super::call_future::CallContext;
+use crate::actors::cache::messages::{Asking, CacheMsg, CacheReply, Caching, Lead};
 use crate::actors::registry::roster::Roster;
 use crate::actors::{Stage, ask};
-use crate::call::{CacheUse, Call, Errand, Reply, Request};
+use crate::call::{CacheUse, Call, Purpose, Reply, Request};
 use crate::config::{CacheScope, ToolName};
 use crate::duration::later;
 use crate::error::{CallError, CallErrorKind, Deadline, Effect};
@@ -38,7 +38,7 @@ crate::error::debug_as_display!(CacheError, UnknownCachedTool);
 const ARGUMENTS_BYTES_MAX: usize = 64 << 10;
 
 /// The way of a call that the cache has to do with.
-pub(super) enum Detour {
+pub(super) enum CachePath {
     /// Its result may be kept already.
     Read { wanted: Box<Wanted>, timeout: Duration, caching: Arc<Caching> },
     /// It clears.
@@ -53,21 +53,21 @@ pub(super) enum Clears {
     Unsure,
 }
 
-impl Detour {
+impl CachePath {
     /// None for a call that the cache has nothing to do with, which is found out without an allocation.
     pub(super) fn of(call: &Call, caching: &Arc<Caching>, stage: &Stage) -> Option<Self> {
-        match (&call.errand, call.request) {
-            (Errand::Tool | Errand::Leased(_), Request::Tool) if caching.rules.is_empty() => return None,
-            (Errand::Tool | Errand::Leased(_), Request::Tool) => {}
-            (Errand::Tool, Request::Resource) => {
+        match (&call.purpose, call.request) {
+            (Purpose::Tool | Purpose::OnLease(_), Request::Tool) if caching.rules.is_empty() => return None,
+            (Purpose::Tool | Purpose::OnLease(_), Request::Tool) => {}
+            (Purpose::Tool, Request::Resource) => {
                 return Self::declared(call, CachedKind::Resource, caching, stage);
             }
-            (Errand::Tool, Request::Prompt) => {
+            (Purpose::Tool, Request::Prompt) => {
                 return Self::declared(call, CachedKind::Prompt, caching, stage);
             }
             // A lease is no tool, and what is seen on one is its holder's.
-            (Errand::Lease, _)
-            | (Errand::Leased(_), Request::Resource | Request::Prompt)
+            (Purpose::OpenLease, _)
+            | (Purpose::OnLease(_), Request::Resource | Request::Prompt)
             | (_, Request::Completion(_)) => return None,
         }
         let roster = caching.roster.borrow();
@@ -141,7 +141,7 @@ impl Detour {
     }
 
     /// The call's way to its answer.
-    pub(super) async fn perform(self, trip: Trip, call: Arc<Call>) -> Answer {
+    pub(super) async fn perform(self, trip: CallContext, call: Arc<Call>) -> Answer {
         match self {
             Self::Read { wanted, timeout, caching } => read(*wanted, timeout, caching, trip, call).await,
             Self::Write { clears, caching } => write(clears, caching, trip, call).await,
@@ -155,10 +155,10 @@ fn place(
     (kind, group, name): (CachedKind, &GroupId, &Arc<str>),
     scope: CacheScope,
 ) -> Option<Place> {
-    match call.errand {
-        Errand::Tool => {}
+    match call.purpose {
+        Purpose::Tool => {}
         // What a lease sees is its holder's.
-        Errand::Leased(_) | Errand::Lease => return None,
+        Purpose::OnLease(_) | Purpose::OpenLease => return None,
     }
     // What is bound to one server alone neither takes what another has said nor speaks for those that are not.
     let strict = call.options().affinity.as_ref().is_some_and(|affinity| affinity.strict);
@@ -201,7 +201,7 @@ async fn read(
     wanted: Wanted,
     timeout: Duration,
     caching: Arc<Caching>,
-    trip: Trip,
+    trip: CallContext,
     call: Arc<Call>,
 ) -> Answer {
     let Some(cache) = trip.stage.borrow().cache.clone() else { return trip.perform(call, None).await };
@@ -210,11 +210,11 @@ async fn read(
     let asking = Asking { wanted, call: (trip.id, call.clone()), caching: caching.clone() };
     let asked = ask(&cache, |port| CacheMsg::Ask { asking: Box::new(asking), port });
     let answer = match timeout_at(later(started, timeout), asked).await {
-        Ok(Ok(CacheWord::Answer(kept))) => return Ok(reply(kept, started)),
-        Ok(Ok(CacheWord::Failed(error))) => return Err(error.shared_with(&call.tool)),
-        Ok(Ok(CacheWord::Lead(lead))) => lead_on(lead, &caching, &terms, trip, call).await,
+        Ok(Ok(CacheReply::Answer(kept))) => return Ok(reply(kept, started)),
+        Ok(Ok(CacheReply::Failed(error))) => return Err(error.shared_with(&call.tool)),
+        Ok(Ok(CacheReply::Lead(lead))) => lead_on(lead, &caching, &terms, trip, call).await,
         // It ended, or would not help.
-        Ok(Ok(CacheWord::Alone) | Err(_)) => trip.perform(call, None).await,
+        Ok(Ok(CacheReply::Alone) | Err(_)) => trip.perform(call, None).await,
         Err(_) => {
             // The request that it waited for was that of an equal call; of its own nothing was sent.
             let kind = CallErrorKind::DeadlineExceeded { deadline: Deadline::Total, timeout, sent: false };
@@ -233,7 +233,7 @@ async fn read(
 }
 
 /// Makes the request that others may wait for. Dropped on the way, it passes the lead on.
-async fn lead_on(lead: Lead, caching: &Caching, terms: &Terms, trip: Trip, call: Arc<Call>) -> Answer {
+async fn lead_on(lead: Lead, caching: &Caching, terms: &Terms, trip: CallContext, call: Arc<Call>) -> Answer {
     let answer = trip.perform(call, None).await;
     lead.report(caching, terms, &answer);
     answer
@@ -274,7 +274,7 @@ fn reply(kept: Kept, started: Instant) -> Reply {
     }
 }
 
-async fn write(clears: Clears, caching: Arc<Caching>, trip: Trip, call: Arc<Call>) -> Answer {
+async fn write(clears: Clears, caching: Arc<Caching>, trip: CallContext, call: Arc<Call>) -> Answer {
     let stage = trip.stage.clone();
     let mut guard = ClearOnDrop { clears, caching, call: call.clone(), stage, harmless: false };
     let answer = trip.perform(call, None).await;

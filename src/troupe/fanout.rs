@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::Troupe;
-use super::calling::with_near_names;
+use super::call_future::with_near_names;
 use crate::actors::registry::roster::Roster;
 use crate::call::{Call, Reply, Request};
 use crate::duration::later;

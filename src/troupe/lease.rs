@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{CallFuture, CallStream, Troupe};
-use crate::call::{Call, Errand, Granted};
+use crate::call::{Call, Granted, Purpose};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{RequestId, ServerId};
 
@@ -22,7 +22,7 @@ impl Lease {
     /// Asks for a lease, as a call that the router places like any other.
     pub(super) async fn take(troupe: &Troupe, of: String) -> Result<Self, CallError> {
         let mut call = Call::tool(of.clone());
-        call.errand = Errand::Lease;
+        call.purpose = Purpose::OpenLease;
         let reply = troupe.call(call).await?;
         match reply.lease {
             Some(granted) => Ok(Self { troupe: troupe.clone(), granted }),
@@ -41,18 +41,18 @@ impl Lease {
     /// # Errors
     /// As [`Troupe::call`]; [`CallErrorKind::LeaseEnded`] when the lease is over, in which case nothing was sent.
     pub fn call(&self, mut call: Call) -> CallFuture {
-        call.errand = self.errand();
+        call.purpose = self.purpose();
         self.troupe.call(call)
     }
 
     /// Calls a tool over the leased connection, as [`call`](Self::call), and tells what is told of it, as
     /// [`Troupe::call_stream`].
     pub fn call_stream(&self, mut call: Call) -> CallStream {
-        call.errand = self.errand();
+        call.purpose = self.purpose();
         self.troupe.call_stream(call)
     }
 
-    fn errand(&self) -> Errand {
-        Errand::Leased(Box::new(self.granted.key().clone()))
+    fn purpose(&self) -> Purpose {
+        Purpose::OnLease(Box::new(self.granted.key().clone()))
     }
 }

@@ -1,20 +1,20 @@
 //! The handle that hosts hold.
 
+mod before_call;
 mod builder;
 mod caching;
-mod calling;
-mod checking;
+mod call_future;
+mod call_stream;
+mod check;
+mod config_watch;
+mod event_stream;
 mod fanout;
-mod following;
 mod lease;
 mod offers;
-mod pinning;
-mod planning;
-mod proposing;
+mod pins;
+mod plan;
 mod rounds;
-mod searching;
-mod stream;
-mod telling;
+mod search;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use crate::actors::cache::messages::CacheMsg;
 use crate::actors::events::messages::EventsMsg;
-use crate::actors::questions::Desk;
+use crate::actors::questions::HostHandlers;
 use crate::actors::registry::registration::{Registration, WrongFiles, wrong_files};
 use crate::actors::registry::roster::Roster;
 use crate::actors::root::messages::{ApplyError, RegisterError, Rest, RootMsg};
@@ -46,20 +46,20 @@ use crate::policy::strategy::UnknownStrategy;
 use crate::stats::{ServerInfo, ServerStats, Stats, Totals};
 use crate::transport::Connector;
 
-use calling::NewsSender;
+use call_future::NewsSender;
 use rounds::Rounds;
 
+use before_call::BeforeCall;
+pub use before_call::{Denied, ProposedCall};
 pub use builder::{StartError, TroupeBuilder};
 pub use caching::{CacheControl, CacheError, Cached, UnknownCachedTool};
-pub use calling::CallFuture;
+pub use call_future::CallFuture;
+pub use call_stream::CallStream;
+pub use config_watch::{ConfigFileError, ConfigWatch};
+pub use event_stream::EventStream;
 pub use fanout::{Answers, AnyFailure, CallAnyError};
-pub use following::{ConfigFileError, ConfigWatch};
 pub use lease::Lease;
 pub use offers::{CatalogueChanges, Subscription, SubscriptionEnded};
-use proposing::BeforeCall;
-pub use proposing::{Denied, ProposedCall};
-pub use stream::EventStream;
-pub use telling::CallStream;
 
 /// How long the figures of one server are waited for; an actor that answers later is shown without them.
 const FIGURES_WAIT: Duration = Duration::from_secs(1);
@@ -188,7 +188,7 @@ struct Inner {
     roster: watch::Receiver<Arc<Roster>>,
     settings: watch::Receiver<Arc<Settings>>,
     tasks: Tasks,
-    desk: Desk,
+    host_handlers: HostHandlers,
     /// Whom calls of tools are shown to before they are made.
     before_call: BeforeCall,
     /// Numbers calls over all lives of the router.
@@ -336,7 +336,7 @@ impl Troupe {
     }
 
     fn begin(&self, call: Call, news: NewsSender) -> CallFuture {
-        let handlers = &self.0.desk.handlers;
+        let handlers = &self.0.host_handlers.handlers;
         let call = Arc::new(call.sealed(handlers));
         if handlers.is_empty() && call.options().handlers.is_none() {
             return self.call_once(call, news);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::calling::{NewsSender, ended};
+use super::call_future::{NewsSender, ended};
 use super::{Inner, Troupe};
 use crate::actors::Stage;
 use crate::call::{Call, InputRequired, Reply};
@@ -101,11 +101,11 @@ impl Rounds {
             let unanswered =
                 |error: RpcError| failed(reply, CallErrorKind::Unanswered { reason: error.message });
             let question = question(&troupe, reply, request, &asker).map_err(unanswered)?;
-            let desk = troupe.desk.clone();
+            let host_handlers = troupe.host_handlers.clone();
             // While somebody thinks about it the troupe may end.
             drop(troupe);
             let answer = tokio::select! { biased;
-                answer = desk.answer(question, asker.handlers.as_deref()) => answer.map_err(unanswered)?,
+                answer = host_handlers.answer(question, asker.handlers.as_deref()) => answer.map_err(unanswered)?,
                 () = ended(self.stage.clone()) => return Err(failed(reply, CallErrorKind::Closed)),
             };
             if responses.len() > 1 {
@@ -148,7 +148,7 @@ fn question(
     };
     let Written { method, params } = request.parse_borrowed().map_err(unreadable)?;
     let params = params.map(|params| RawJson::from_text(params.get())).transpose().map_err(unreadable)?;
-    troupe.desk.question(&reply.server, &method, params, Some(asker))
+    troupe.host_handlers.question(&reply.server, &method, params, Some(asker))
 }
 
 fn failed(reply: &Reply, kind: CallErrorKind) -> CallError {

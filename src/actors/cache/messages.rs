@@ -79,7 +79,7 @@ impl Drop for Lead {
 }
 
 /// What a call that asked is told, once.
-pub(crate) enum CacheWord {
+pub(crate) enum CacheReply {
     /// The answer.
     Answer(Kept),
     /// The error of an equal call.
@@ -101,7 +101,7 @@ pub(crate) struct Asking {
 /// What the cache is told.
 pub(crate) enum CacheMsg {
     /// By a handle: a call asks.
-    Ask { asking: Box<Asking>, port: oneshot::Sender<CacheWord> },
+    Ask { asking: Box<Asking>, port: oneshot::Sender<CacheReply> },
     /// By who leads: the answer.
     Finished { flight: FlightId, fetched: Box<Fetched> },
     /// By who leads: it left without one.

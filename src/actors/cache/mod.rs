@@ -16,13 +16,13 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use self::messages::{Asking, CacheMsg, CacheWord, Caching, Lead};
+use self::messages::{Asking, CacheMsg, CacheReply, Caching, Lead};
 use super::alarm::Alarm;
 use super::intake::{Arrival, CancelOnDrop};
 use super::tasks::OwnedTask;
 use super::{Stage, Tasks};
 use crate::actors::registry::roster::Roster;
-use crate::actors::router::messages::{Submission, Word};
+use crate::actors::router::messages::{RouterReply, Submission};
 use crate::call::Call;
 use crate::config::Settings;
 use crate::event::Event;
@@ -43,7 +43,7 @@ pub(crate) struct CacheArguments {
 
 /// The cache's state.
 pub(crate) struct CacheState {
-    cache: ResponseCache<oneshot::Sender<CacheWord>>,
+    cache: ResponseCache<oneshot::Sender<CacheReply>>,
     stage: watch::Receiver<Stage>,
     roster: watch::Receiver<Arc<Roster>>,
     tasks: Tasks,
@@ -59,7 +59,7 @@ pub(crate) struct CacheState {
     _look: OwnedTask,
 }
 
-impl Port for oneshot::Sender<CacheWord> {
+impl Port for oneshot::Sender<CacheReply> {
     fn is_closed(&self) -> bool {
         oneshot::Sender::is_closed(self)
     }
@@ -114,7 +114,7 @@ impl Actor for CacheActor {
                 state.refreshing.remove(&flight);
                 if let Some(port) = state.cache.abandoned(flight) {
                     // If that one has left too, the lead is dropped here and passes on by the same way.
-                    let _ = port.send(CacheWord::Lead(Lead::new(flight, &myself)));
+                    let _ = port.send(CacheReply::Lead(Lead::new(flight, &myself)));
                 }
             }
             CacheMsg::Excuse { place, terms, error, port } => {
@@ -161,25 +161,25 @@ impl CacheState {
         &mut self,
         myself: &ActorRef<CacheMsg>,
         asking: Asking,
-        port: oneshot::Sender<CacheWord>,
+        port: oneshot::Sender<CacheReply>,
         now: Instant,
     ) {
         let Asking { wanted, call, caching } = asking;
         let terms = wanted.terms;
         // A caller that left meanwhile needs no word. A lead that it does not get passes on by its drop.
         if self.draining {
-            let _ = port.send(CacheWord::Alone);
+            let _ = port.send(CacheReply::Alone);
             return;
         }
         let _ = match self.cache.ask(wanted, port, now) {
-            Asked::Hit(port, kept) => port.send(CacheWord::Answer(kept)),
-            Asked::Lead(port, flight) => port.send(CacheWord::Lead(Lead::new(flight, myself))),
-            Asked::Alone(port) => port.send(CacheWord::Alone),
+            Asked::Hit(port, kept) => port.send(CacheReply::Answer(kept)),
+            Asked::Lead(port, flight) => port.send(CacheReply::Lead(Lead::new(flight, myself))),
+            Asked::Alone(port) => port.send(CacheReply::Alone),
             Asked::Follow => Ok(()),
             Asked::Stale(port, kept, flight) => {
                 let lead = Lead::new(flight, myself);
                 // In this order: a call that makes its request here makes none itself, and its id is used once.
-                port.send(CacheWord::Answer(kept)).map(|()| self.refresh(flight, lead, call, caching, terms))
+                port.send(CacheReply::Answer(kept)).map(|()| self.refresh(flight, lead, call, caching, terms))
             }
         };
     }
@@ -207,9 +207,9 @@ impl CacheState {
         for port in ports {
             // A caller that left meanwhile needs no answer.
             let _ = port.send(match &shared {
-                Shared::Answer(kept) => CacheWord::Answer(kept.clone()),
-                Shared::Failed(error) => CacheWord::Failed(error.clone()),
-                Shared::Nothing => CacheWord::Alone,
+                Shared::Answer(kept) => CacheReply::Answer(kept.clone()),
+                Shared::Failed(error) => CacheReply::Failed(error.clone()),
+                Shared::Nothing => CacheReply::Alone,
             });
         }
     }
@@ -268,8 +268,8 @@ async fn request(id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>) -> 
     let said = word.await;
     guard.disarm();
     match said {
-        Ok(Word::Answer(answer)) => Some(answer),
-        Ok(Word::Unknown { error, kind: _, catalogue: _ }) => Some(Err(error)),
-        Ok(Word::Back(_)) | Err(_) => None,
+        Ok(RouterReply::Answer(answer)) => Some(answer),
+        Ok(RouterReply::Unknown { error, kind: _, catalogue: _ }) => Some(Err(error)),
+        Ok(RouterReply::Back(_)) | Err(_) => None,
     }
 }

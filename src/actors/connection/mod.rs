@@ -133,7 +133,7 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         era: spec.era,
         known,
         greeting,
-        capabilities: context.desk.handlers.capabilities(),
+        capabilities: context.host_handlers.handlers.capabilities(),
         alive: context.tasks.alive(),
     };
     let opened = match dial.open().await {
@@ -158,7 +158,7 @@ async fn live(arguments: ConnectionArguments) -> Ending {
         let _ = server.cast(ServerMsg::Turn { connection, report });
     };
     let limit = settings.limits.message_bytes_max;
-    let questions = Questions::new(spec.id.clone(), context.desk.clone(), context.tasks.alive());
+    let questions = Questions::new(spec.id.clone(), context.host_handlers.clone(), context.tasks.alive());
     let (judge, liveness) = (context.judge.clone(), settings.liveness.clone());
     let pump = Pump::new(opened, requests, judge, liveness, questions, limit, report);
     Ending::new(pump.run().await)

@@ -30,7 +30,7 @@ pub(crate) enum DiscoveryMsg {
 }
 
 /// What a source has, ready to be registered.
-pub(crate) struct Census {
+pub(crate) struct Snapshot {
     pub servers: BTreeMap<ServerId, Registration>,
     /// Whether there may be others.
     pub partial: bool,

@@ -24,7 +24,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use self::messages::{Census, DiscoveryMsg};
+use self::messages::{DiscoveryMsg, Snapshot};
 use super::alarm::Alarm;
 use super::tasks::{OwnedTask, Tasks};
 use crate::actors::registry::registration::{Registration, wrong_files};
@@ -176,9 +176,9 @@ impl DiscoveryState {
 
     fn answered(&mut self, answer: Answer, heard: oneshot::Sender<()>, now: Instant) {
         self.backoff.good(now);
-        let census = self.census(answer, now);
+        let snapshot = self.snapshot(answer, now);
         // Without a root the whole troupe is ending.
-        let _ = self.root.cast(RootMsg::Found { source: self.id.clone(), census, heard });
+        let _ = self.root.cast(RootMsg::Found { source: self.id.clone(), snapshot, heard });
     }
 
     fn failed(&mut self, error: SourceError, now: Instant) {
@@ -189,14 +189,14 @@ impl DiscoveryState {
     }
 
     /// Turns an answer into registrations. Whatever is wrong with one server concerns that one alone.
-    fn census(&mut self, answer: Answer, now: Instant) -> Census {
+    fn snapshot(&mut self, answer: Answer, now: Instant) -> Snapshot {
         let Answer { servers, skipped, partial, loose, next } = answer;
         let next_look = match next {
             Next::After(after) => Some(later(now, after)),
             Next::OnChange { .. } => None,
         };
         let limit = self.settings.limits.servers_max;
-        let mut census = Census {
+        let mut snapshot = Snapshot {
             servers: BTreeMap::new(),
             partial,
             unread: skipped.iter().filter_map(|skipped| skipped.server.clone()).collect(),
@@ -205,8 +205,8 @@ impl DiscoveryState {
             next_look,
         };
         let mut skip = |record: String, reason: String| {
-            if census.skipped.len() < SKIPPED_MAX {
-                census.skipped.insert(record, reason);
+            if snapshot.skipped.len() < SKIPPED_MAX {
+                snapshot.skipped.insert(record, reason);
             }
         };
         skipped.into_iter().for_each(|skipped| skip(skipped.record, skipped.reason));
@@ -247,17 +247,17 @@ impl DiscoveryState {
                     match Registration::of(given, way, &self.settings, self.order, origin, alive) {
                         Ok(registration) => Remembered { server, connector, registration },
                         Err(error) => {
-                            census.unread.insert(id);
+                            snapshot.unread.insert(id);
                             skip(name, error.to_string());
                             continue;
                         }
                     }
                 }
             };
-            census.servers.insert(id.clone(), remembered.registration.clone());
+            snapshot.servers.insert(id.clone(), remembered.registration.clone());
             self.last.insert(id, remembered);
         }
-        census
+        snapshot
     }
 }
 

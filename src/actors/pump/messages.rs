@@ -81,7 +81,7 @@ pub(crate) struct Report {
     /// Oddities of the peer.
     pub violations: Violations,
     /// Answers that nobody waits for.
-    pub strays: u64,
+    pub unmatched: u64,
     /// Calls that wait for a new tool list.
     pub stale: Vec<Stale>,
     /// Lists of the peer's that changed.
@@ -95,7 +95,7 @@ pub(crate) struct Report {
     /// The link takes no more requests, for this reason.
     pub leaving: Option<String>,
     /// What was told beside answers; seldom anything.
-    pub asides: Option<Box<Asides>>,
+    pub notifications: Option<Box<Notifications>>,
 }
 
 impl Report {
@@ -108,21 +108,22 @@ impl Report {
         self.finished.is_empty()
             && self.stale.is_empty()
             && self.violations.count == 0
-            && self.strays == 0
+            && self.unmatched == 0
             && self.changed.is_empty()
             && self.updated.is_empty()
             && self.listened.is_empty()
             && self.asks.is_none()
             && self.leaving.is_none()
-            && self.asides.is_none()
+            && self.notifications.is_none()
     }
 
     /// Whether there is something in it that our own requests bound, or a rate of its own: it is sent at once.
     pub(super) fn is_asked_for(&self) -> bool {
-        let asides = |asides: &Asides| !(asides.news.is_empty() && asides.logs.is_empty());
+        let notifications =
+            |notifications: &Notifications| !(notifications.news.is_empty() && notifications.logs.is_empty());
         !(self.finished.is_empty() && self.stale.is_empty() && self.listened.is_empty())
             || self.leaving.is_some()
-            || self.asides.as_deref().is_some_and(asides)
+            || self.notifications.as_deref().is_some_and(notifications)
     }
 }
 
@@ -184,13 +185,13 @@ pub(crate) struct Logged {
 
 /// What a turn brought beside answers.
 #[derive(Debug, Default)]
-pub(crate) struct Asides {
+pub(crate) struct Notifications {
     /// Of calls, in their order.
     pub news: Vec<News>,
     /// Of the server.
     pub logs: Vec<Logged>,
     /// Progress that belongs to no call, or does not grow, and what could not be read.
-    pub strays: u64,
+    pub unmatched: u64,
 }
 
 /// Oddities of a peer, gathered: so that a flood of them becomes a count and not a flood of words.

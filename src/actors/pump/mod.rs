@@ -22,9 +22,9 @@
 //! | progress, log messages | so many a second ([`hearing`]) |
 //! | requests that it never answers | calls have deadlines; of listings and subscriptions old ones are forgotten |
 
-mod hearing;
 pub(crate) mod messages;
 mod notices;
+mod notifications;
 mod oddities;
 mod put_off;
 mod stall;
@@ -40,11 +40,11 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use self::hearing::{Hearing, Unpassed};
 use self::messages::SUBSCRIPTIONS_MAX;
 use self::messages::Updated;
 use self::messages::{Finished, ListFailure, ListPort, Listened, Mirroring, PumpMsg, Report, Stale};
 use self::notices::{Cause, Notices};
+use self::notifications::{Hearing, Suppressed};
 use self::oddities::Noise;
 use self::put_off::PutOff;
 use self::stall::{Reading, Stall};
@@ -214,7 +214,7 @@ pub(super) struct Pump<R> {
     arrived: u64,
     misses: u32,
     noise: Noise,
-    unpassed: Unpassed,
+    suppressed: Suppressed,
     unasked: Unasked,
     put_off: PutOff,
     report: Report,
@@ -283,7 +283,7 @@ impl<R: FnMut(Report)> Pump<R> {
             arrived: 0,
             misses: 0,
             noise: Noise::new(now),
-            unpassed: Unpassed::new(now),
+            suppressed: Suppressed::new(now),
             unasked: Unasked::new(now),
             put_off: PutOff::default(),
             report: Report::default(),
@@ -676,9 +676,9 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             match incoming {
                 Incoming::Response(response) => self.answer(response, place, now),
-                Incoming::Hollow { id } => self.invalid(id, "it has neither result nor error", now),
+                Incoming::MissingOutcome { id } => self.invalid(id, "it has neither result nor error", now),
                 Incoming::Foreign { id, outcome: _ } => {
-                    self.report.strays += 1;
+                    self.report.unmatched += 1;
                     self.report.violations.note(|| oddities::foreign_answer(&id));
                 }
                 Incoming::Request { id, method, params } => {
@@ -963,7 +963,7 @@ impl<R: FnMut(Report)> Pump<R> {
     fn answered_nothing(&mut self, id: u64) {
         match self.of_handshake.iter().position(|request| *request == id) {
             Some(place) => _ = self.of_handshake.swap_remove(place),
-            None => self.report.strays += 1,
+            None => self.report.unmatched += 1,
         }
     }
 
@@ -1004,7 +1004,7 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// Sends what there is to report, as far as it may be told now; the rest goes with a later one.
     fn report(&mut self, poller: &mut Poller<'_>) {
-        self.unpassed.add_to(&mut self.report);
+        self.suppressed.add_to(&mut self.report);
         if self.report.is_empty() {
             return;
         }
@@ -1027,7 +1027,7 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     fn send_report(&mut self) {
-        self.unpassed.add_to(&mut self.report);
+        self.suppressed.add_to(&mut self.report);
         if !self.report.is_empty() {
             // Turns under load are alike.
             let next = Report::with_room(self.report.finished.len());

@@ -221,7 +221,7 @@ impl RegistryState {
         member.standing = Standing {
             status,
             // The first restarts follow within milliseconds.
-            hopeful: matches!(decision, Decision::Restart { after } if after < Duration::from_secs(1)),
+            reconnecting_soon: matches!(decision, Decision::Restart { after } if after < Duration::from_secs(1)),
             listed: member.listed,
             slots: 0,
             reason: Some(format!("its actor ended: {cause}")),

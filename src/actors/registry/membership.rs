@@ -222,7 +222,7 @@ impl RegistryState {
         let former = member.standing.status;
         member.standing = Standing {
             status,
-            hopeful: false,
+            reconnecting_soon: false,
             listed: member.listed,
             slots: 0,
             reason: Some(reason.to_owned()),

@@ -70,8 +70,8 @@ impl RootState {
         // What sources say of them may have come to count, or no longer does.
         touched.iter().for_each(|server| self.reconcile(server));
         // A registry that has just ended is replaced by one that is given all of it.
-        let _ = self.cast.registry.cast(RegistryMsg::Applied(self.configuration.clone()));
-        self.cast.context.emit(Event::ConfigurationApplied(Box::new(applied.clone())));
+        let _ = self.children.registry.cast(RegistryMsg::Applied(self.configuration.clone()));
+        self.children.context.emit(Event::ConfigurationApplied(Box::new(applied.clone())));
         Ok((applied, self.configuration.number))
     }
 
@@ -145,7 +145,7 @@ impl RootState {
                 if let Some(error) = wrong.get(spec.id.as_str()) {
                     return Err(error.clone());
                 }
-                let alive = self.cast.context.tasks.alive();
+                let alive = self.children.context.tasks.alive();
                 Registration::reached(spec, &settings, Origin::Configured, alive)
             };
             specs.into_iter().map(|spec| reached(spec).map_err(|error| error.under("mcpServers"))).collect()
@@ -171,7 +171,7 @@ impl RootState {
         let registration = registered.registration.clone();
         self.clear_group(&former.group);
         // As above.
-        let _ = self.cast.registry.cast(RegistryMsg::Amend(registration));
+        let _ = self.children.registry.cast(RegistryMsg::Amend(registration));
     }
 
     pub(super) fn set_strategy(&mut self, name: String) -> Result<(), UnknownStrategy> {
@@ -189,10 +189,10 @@ impl RootState {
         let room = settings.limits.servers_max > self.settings.limits.servers_max;
         let strategy = (settings.strategy != self.settings.strategy).then(|| settings.strategy.clone());
         self.settings = Arc::new(settings);
-        self.cast.context.settings = self.settings.clone();
+        self.children.context.settings = self.settings.clone();
         self.settings_shown.send_replace(self.settings.clone());
         // A router that has just ended is replaced by one that is given them.
-        let _ = self.cast.router.cast(RouterMsg::Settings(self.settings.clone()));
+        let _ = self.children.router.cast(RouterMsg::Settings(self.settings.clone()));
         self.sources.settings(&self.settings);
         // Deadlines are among what it tells.
         self.caching = Caching::new(&self.settings, self.roster.subscribe());
@@ -201,10 +201,10 @@ impl RootState {
             self.try_unplaced();
         }
         if rules {
-            let _ = self.cast.cache.cast(CacheMsg::Rules);
+            let _ = self.children.cache.cast(CacheMsg::Rules);
         }
         if let Some(strategy) = strategy {
-            self.cast.context.emit(Event::StrategyChanged { strategy });
+            self.children.context.emit(Event::StrategyChanged { strategy });
         }
     }
 }

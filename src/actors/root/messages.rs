@@ -4,9 +4,9 @@ use ractor::{ActorRef, MessagingErr};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::actors::discovery::messages::Census;
 #[cfg(feature = "testkit")]
 use crate::actors::discovery::messages::DiscoveryMsg;
+use crate::actors::discovery::messages::Snapshot;
 use crate::actors::ledger::Legacy;
 use crate::actors::numbers::{DrainOrder, RegistrationId};
 use crate::actors::registry::registration::{Registration, WrongFiles};
@@ -90,7 +90,7 @@ pub(crate) enum RootMsg {
     /// By its own drop: what a life left came to a registry, or to a life, that has ended.
     Bequest(Bequest),
     /// By a discovery actor: the servers of its source. It goes on when `heard` is dropped.
-    Found { source: SourceId, census: Census, heard: oneshot::Sender<()> },
+    Found { source: SourceId, snapshot: Snapshot, heard: oneshot::Sender<()> },
     /// By a discovery actor: its source has no answer; it is asked again then.
     SourceFailed { source: SourceId, error: SourceError, retry_at: Instant },
     /// By a handle: the figures of the sources.

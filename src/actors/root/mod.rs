@@ -26,7 +26,7 @@ use super::events::EventsActor;
 use super::intake::{Intake, intake};
 use super::known_lists::{KnownListsActor, KnownListsArguments};
 use super::numbers::{DrainOrder, Numbers, PastNumbers, RegistrationId};
-use super::questions::Desk;
+use super::questions::HostHandlers;
 use super::registry::messages::deliver;
 use super::registry::{RegistryActor, RegistryArguments};
 use super::router::{RouterActor, RouterArguments};
@@ -79,7 +79,7 @@ pub(crate) struct RootArguments {
     pub pinning: Option<Arc<Pinning>>,
     pub strategies: StrategiesFactory,
     pub judge: Judge,
-    pub desk: Desk,
+    pub host_handlers: HostHandlers,
     pub seed: u64,
     pub tasks: Tasks,
     pub stage: watch::Sender<Stage>,
@@ -127,7 +127,7 @@ impl Registered {
 }
 
 /// The actors that play.
-struct Cast {
+struct Children {
     events: ActorRef<EventsMsg>,
     registry: ActorRef<RegistryMsg>,
     router: ActorRef<RouterMsg>,
@@ -173,7 +173,7 @@ pub(crate) struct RootState {
     roster: watch::Sender<Arc<Roster>>,
     /// Which calls the cache has to do with, by the present settings.
     caching: Option<Arc<Caching>>,
-    cast: Cast,
+    children: Children,
     ending: Ending,
     restarts: VecDeque<Instant>,
 }
@@ -202,7 +202,7 @@ impl Actor for RootActor {
             pinning,
             strategies,
             judge,
-            desk,
+            host_handlers,
             seed,
             tasks,
             stage,
@@ -221,7 +221,7 @@ impl Actor for RootActor {
             events: events.clone(),
             pinning,
             judge,
-            desk,
+            host_handlers,
             tasks,
             seed,
         };
@@ -260,7 +260,7 @@ impl Actor for RootActor {
             stage,
             caching: Caching::new(&context.settings, roster.subscribe()),
             roster,
-            cast: Cast {
+            children: Children {
                 events,
                 registry,
                 router,
@@ -305,8 +305,8 @@ impl Actor for RootActor {
                 let last = state.last_life(&server);
                 let _ = port.send(last.filter(|_| state.resume(server)));
             }
-            RootMsg::Found { source, census, heard } => {
-                state.found(&source, census, now);
+            RootMsg::Found { source, snapshot, heard } => {
+                state.found(&source, snapshot, now);
                 drop(heard);
             }
             RootMsg::SourceFailed { source, error, retry_at } => {
@@ -329,7 +329,7 @@ impl Actor for RootActor {
             RootMsg::Rested { server, order } => state.rested(&server, order),
             RootMsg::Forgotten { server, registration } => state.forgotten(&server, registration),
             RootMsg::Bequest(bequest) => {
-                let back = deliver(bequest, &state.cast.registry);
+                let back = deliver(bequest, &state.children.registry);
                 state.undelivered.extend(back);
             }
             RootMsg::Shutdown => state.begin_ending(),
@@ -354,16 +354,16 @@ impl Actor for RootActor {
             state.await_sources(&myself);
             return Ok(());
         }
-        if child == state.cast.cache.get_id() {
+        if child == state.children.cache.get_id() {
             return state.cache_ended(&myself, cause, now).await;
         }
-        if child == state.cast.starts.get_id() {
+        if child == state.children.starts.get_id() {
             return state.starts_ended(&myself, cause, now).await;
         }
-        if state.cast.known_lists.as_ref().is_some_and(|known_lists| known_lists.get_id() == child) {
+        if state.children.known_lists.as_ref().is_some_and(|known_lists| known_lists.get_id() == child) {
             return state.known_lists_ended(&myself, cause, now).await;
         }
-        let Cast { events, registry, router, .. } = &state.cast;
+        let Children { events, registry, router, .. } = &state.children;
         let from = if child == router.get_id() {
             Child::Router
         } else if child == registry.get_id() {
@@ -371,7 +371,7 @@ impl Actor for RootActor {
         } else if child == events.get_id() {
             Child::Events
         } else {
-            // One of an earlier cast, which was stopped on purpose.
+            // One of an earlier children, which was stopped on purpose.
             return Ok(());
         };
         if let Ending::Draining = state.ending {
@@ -381,7 +381,7 @@ impl Actor for RootActor {
         state.grant_restart(now)?;
         let Abandoned { interrupted, handed_back } = state.restart(&myself, from).await?;
         meters::router_restarted();
-        state.cast.context.emit(match from {
+        state.children.context.emit(match from {
             Child::Router => Event::RouterRestarted { cause, interrupted, handed_back },
             Child::Registry | Child::Events => Event::RegistryRestarted { cause, interrupted, handed_back },
         });
@@ -392,11 +392,11 @@ impl Actor for RootActor {
         // No stage: handles that look for a router learn that there is none to come.
         state.stage.send_replace(Stage::default());
         state.sources.end().await;
-        stop_or_kill(state.cast.router.get_cell(), STOP_GRACE).await;
-        stop_or_kill(state.cast.cache.get_cell(), STOP_GRACE).await;
-        stop_or_kill(state.cast.registry.get_cell(), 4 * STOP_GRACE).await;
-        stop_or_kill(state.cast.starts.get_cell(), STOP_GRACE).await;
-        if let Some(known_lists) = &state.cast.known_lists {
+        stop_or_kill(state.children.router.get_cell(), STOP_GRACE).await;
+        stop_or_kill(state.children.cache.get_cell(), STOP_GRACE).await;
+        stop_or_kill(state.children.registry.get_cell(), 4 * STOP_GRACE).await;
+        stop_or_kill(state.children.starts.get_cell(), STOP_GRACE).await;
+        if let Some(known_lists) = &state.children.known_lists {
             // A disk that hangs holds up nobody for longer; what it has then is the last whole file.
             let _ = timeout(STOP_GRACE, ask(known_lists, KnownListsMsg::Finish)).await;
             stop_or_kill(known_lists.get_cell(), STOP_GRACE).await;
@@ -405,9 +405,9 @@ impl Actor for RootActor {
             Ending::Drained { interrupted } => interrupted,
             Ending::No | Ending::Draining => 0,
         };
-        state.cast.context.emit(Event::ShutdownCompleted { interrupted });
+        state.children.context.emit(Event::ShutdownCompleted { interrupted });
         // Drained, so that the last event is delivered.
-        let events = state.cast.events.get_cell();
+        let events = state.children.events.get_cell();
         if events.drain_and_wait(Some(STOP_GRACE)).await.is_err() {
             events.kill();
         }
@@ -504,12 +504,12 @@ impl RootState {
     fn enter(&self) {
         self.publish();
         // A registry that has just ended is about to be replaced.
-        let _ = self.cast.registry.cast(RegistryMsg::RouterUp(self.cast.router_life));
+        let _ = self.children.registry.cast(RegistryMsg::RouterUp(self.children.router_life));
     }
 
     /// Publishes who plays.
     fn publish(&self) {
-        let Cast { events, router, intake, cache, starts, .. } = &self.cast;
+        let Children { events, router, intake, cache, starts, .. } = &self.children;
         self.stage.send_replace(Stage {
             router: Some(router.clone()),
             intake: Some(intake.clone()),
@@ -519,9 +519,9 @@ impl RootState {
             cache: Some(cache.clone()),
             starts: Some(starts.clone()),
             #[cfg(feature = "testkit")]
-            known_lists: self.cast.known_lists.clone(),
+            known_lists: self.children.known_lists.clone(),
             #[cfg(feature = "testkit")]
-            registry: Some(self.cast.registry.clone()),
+            registry: Some(self.children.registry.clone()),
         });
     }
 
@@ -537,9 +537,9 @@ impl RootState {
             Ending::Draining | Ending::Drained { .. } => return Ok(()),
         }
         self.grant_restart(now)?;
-        self.cast.cache = start_cache(myself, &self.cast.context, &self.roster).await?;
+        self.children.cache = start_cache(myself, &self.children.context, &self.roster).await?;
         self.publish();
-        self.cast.context.emit(Event::CacheRestarted { cause });
+        self.children.context.emit(Event::CacheRestarted { cause });
         Ok(())
     }
 
@@ -553,7 +553,7 @@ impl RootState {
         // While the troupe drains, a server may still be needed by a call that is open.
         self.grant_restart(now)?;
         tracing::error!(%cause, "the actor that starts processes ended");
-        self.cast.starts = start_starts(myself, &self.cast.context).await?;
+        self.children.starts = start_starts(myself, &self.children.context).await?;
         self.publish();
         Ok(())
     }
@@ -567,7 +567,7 @@ impl RootState {
     ) -> Result<(), ActorProcessingErr> {
         self.grant_restart(now)?;
         tracing::error!(%cause, "the actor of the known lists ended");
-        self.cast.known_lists = start_known_lists(myself, &self.cast.context).await?;
+        self.children.known_lists = start_known_lists(myself, &self.children.context).await?;
         self.publish();
         self.introduce_known_lists();
         Ok(())
@@ -575,16 +575,16 @@ impl RootState {
 
     /// Names the actor of the known lists to the registry, if there is one.
     fn introduce_known_lists(&self) {
-        if let Some(known_lists) = &self.cast.known_lists {
+        if let Some(known_lists) = &self.children.known_lists {
             // A registry that has just ended is replaced by one that is told.
-            let _ = self.cast.registry.cast(RegistryMsg::KnownListsUp(known_lists.clone()));
+            let _ = self.children.registry.cast(RegistryMsg::KnownListsUp(known_lists.clone()));
         }
     }
 
     /// What the servers of a group said may no longer be so.
     fn clear_group(&self, group: &GroupId) {
         // A cache that has ended keeps nothing.
-        let _ = self.cast.cache.cast(CacheMsg::Changed(vec![Sweep::Group(group.clone())]));
+        let _ = self.children.cache.cast(CacheMsg::Changed(vec![Sweep::Group(group.clone())]));
     }
 
     /// Counts a restart, or gives up: the children of the root end all the time.
@@ -608,29 +608,29 @@ impl RootState {
         self.seed = self.seed.wrapping_add(1);
         // The router first: its calls are answered before their servers go.
         if from < Child::Router {
-            stop_or_kill(self.cast.router.get_cell(), STOP_GRACE).await;
+            stop_or_kill(self.children.router.get_cell(), STOP_GRACE).await;
         }
         if from < Child::Registry {
-            stop_or_kill(self.cast.registry.get_cell(), 4 * STOP_GRACE).await;
+            stop_or_kill(self.children.registry.get_cell(), 4 * STOP_GRACE).await;
         }
         if from == Child::Events {
             let (events, _) = EventsActor::spawn_linked(None, EventsActor, None, myself.get_cell()).await?;
-            self.cast.context.events = events.clone();
-            self.cast.events = events;
+            self.children.context.events = events.clone();
+            self.children.events = events;
         }
-        self.cast.context.seed = self.seed;
+        self.children.context.seed = self.seed;
         // Those that were leaving have left with the registry.
         let mut left: Vec<ServerId> = Vec::new();
         if from <= Child::Registry {
             // What its servers told meanwhile is lost with it.
-            let _ = self.cast.cache.cast(CacheMsg::Changed(vec![Sweep::Everything]));
+            let _ = self.children.cache.cast(CacheMsg::Changed(vec![Sweep::Everything]));
             // Dials of the former registry's servers ended with them; their places at the gate are free.
             let leaving = self.registered.iter().filter(|(_, registered)| registered.leaving);
             left = leaving.map(|(server, _)| server.clone()).collect();
             self.settle_leaving();
             let enrolments = self.registered.values().map(Registered::enrolment).collect();
-            let (context, complete) = (&self.cast.context, self.sources.complete());
-            self.cast.registry = start_registry(
+            let (context, complete) = (&self.children.context, self.sources.complete());
+            self.children.registry = start_registry(
                 myself,
                 context,
                 enrolments,
@@ -640,18 +640,19 @@ impl RootState {
             )
             .await?;
             for bequest in std::mem::take(&mut self.undelivered) {
-                self.undelivered.extend(deliver(bequest, &self.cast.registry));
+                self.undelivered.extend(deliver(bequest, &self.children.registry));
             }
             // What was draining has ended with its registry, and the next one lets it rest.
             let pauses = self.registered.values_mut().filter_map(|registered| registered.pause.as_mut());
             pauses.for_each(|pause| pause.tell(Rest::Rests));
         }
-        self.cast.router_life = RouterLife(self.cast.router_life.0 + 1);
-        let next = start_router(myself, &self.cast.context, self.cast.router_life, &self.strategies).await?;
+        self.children.router_life = RouterLife(self.children.router_life.0 + 1);
+        let next =
+            start_router(myself, &self.children.context, self.children.router_life, &self.strategies).await?;
         let last_word;
-        (self.cast.router, self.cast.intake, last_word) = next;
+        (self.children.router, self.children.intake, last_word) = next;
         // It was said when the former router's state was dropped, before its end was told.
-        let abandoned = std::mem::replace(&mut self.cast.last_word, last_word).try_recv();
+        let abandoned = std::mem::replace(&mut self.children.last_word, last_word).try_recv();
         self.enter();
         if from <= Child::Registry {
             self.introduce_known_lists();
@@ -665,7 +666,7 @@ impl RootState {
         for loose in
             loose.iter().filter(|loose| !self.loose.contains(loose) && !self.sources.have_told(loose))
         {
-            self.cast.context.emit(Event::LoosePermissions(loose.clone()));
+            self.children.context.emit(Event::LoosePermissions(loose.clone()));
         }
         self.loose = loose;
     }
@@ -703,7 +704,7 @@ impl RootState {
         let former = std::mem::replace(&mut registered.registration, registration.clone());
         self.clear_group(&former.spec.group);
         let server = registration.spec.id.clone();
-        let _ = self.cast.registry.cast(RegistryMsg::Replace(registration));
+        let _ = self.children.registry.cast(RegistryMsg::Replace(registration));
         // A server that a source found is the host's from now on.
         self.reconcile(&server);
         true
@@ -719,7 +720,7 @@ impl RootState {
         let order = pause.order;
         self.drains = self.drains.max(order.0);
         // A registry that has just ended took the server with it; its successor lets it rest.
-        let _ = self.cast.registry.cast(RegistryMsg::Drain { server, until, order });
+        let _ = self.children.registry.cast(RegistryMsg::Drain { server, until, order });
     }
 
     /// A server rests by this order, unless it was resumed since.
@@ -735,7 +736,7 @@ impl RootState {
             return false;
         };
         pause.tell(Rest::Resumed);
-        let _ = self.cast.registry.cast(RegistryMsg::Resume(server));
+        let _ = self.children.registry.cast(RegistryMsg::Resume(server));
         true
     }
 
@@ -756,7 +757,7 @@ impl RootState {
                 registered.pause = None;
                 let group = registered.registration.spec.group.clone();
                 self.clear_group(&group);
-                let _ = self.cast.registry.cast(RegistryMsg::Unregister(server));
+                let _ = self.children.registry.cast(RegistryMsg::Unregister(server));
                 true
             }
             // It leaves for good.
@@ -801,7 +802,7 @@ impl RootState {
         let enrolment = registered.enrolment();
         self.registered.insert(server, registered);
         // A registry that has just ended is replaced by one that is given all registrations.
-        let _ = self.cast.registry.cast(RegistryMsg::Register(enrolment));
+        let _ = self.children.registry.cast(RegistryMsg::Register(enrolment));
     }
 
     fn begin_ending(&mut self) {
@@ -810,11 +811,11 @@ impl RootState {
             Ending::No => {
                 self.ending = Ending::Draining;
                 self.sources.stop();
-                self.cast.context.emit(Event::ShutdownStarted);
+                self.children.context.emit(Event::ShutdownStarted);
                 let until = later(Instant::now(), self.settings.shutdown_drain);
                 // A router that has just ended has answered everything; its end is told, and ends the draining.
-                let _ = self.cast.router.cast(RouterMsg::Drain { until });
-                let _ = self.cast.cache.cast(CacheMsg::Drain);
+                let _ = self.children.router.cast(RouterMsg::Drain { until });
+                let _ = self.children.cache.cast(CacheMsg::Drain);
             }
         }
     }

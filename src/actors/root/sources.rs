@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::{Ending, Registered, RootState};
 use crate::actors::Tasks;
 use crate::actors::alarm::Alarm;
-use crate::actors::discovery::messages::{Census, DiscoveryMsg};
+use crate::actors::discovery::messages::{DiscoveryMsg, Snapshot};
 use crate::actors::discovery::{DiscoveryActor, DiscoveryArguments};
 use crate::actors::registry::messages::RegistryMsg;
 use crate::actors::registry::registration::Registration;
@@ -28,7 +28,7 @@ use crate::discovery::{Source, SourceError};
 use crate::duration::later;
 use crate::event::{Event, ExitCause, Origin, SourceStatus};
 use crate::id::{ServerId, SourceId};
-use crate::policy::membership::{Believed, Conflict, Membership, Present, Step};
+use crate::policy::membership::{Accepted, Conflict, Membership, Present, Step};
 use crate::policy::restart::{Decision, RestartPolicy};
 use crate::stats::SourceStats;
 
@@ -196,7 +196,7 @@ impl RootState {
                 settings: self.settings.clone(),
                 order: FOUND_ORDER + seat.order,
                 root: myself.clone(),
-                tasks: self.cast.context.tasks.clone(),
+                tasks: self.children.context.tasks.clone(),
                 seed: *seed,
             };
             let (actor, _) =
@@ -223,14 +223,14 @@ impl RootState {
             seat.restart_at = Some(later(now, after));
             seat.next_look = seat.restart_at;
             let (source, cause) = (seat.registered.id.clone(), cause.clone());
-            self.cast.context.emit(Event::DiscoveryRestarted { source, cause });
+            self.children.context.emit(Event::DiscoveryRestarted { source, cause });
         }
         true
     }
 
     /// A source answered.
-    pub(super) fn found(&mut self, source: &SourceId, census: Census, now: Instant) {
-        let Census { servers, partial, mut unread, skipped, loose, next_look } = census;
+    pub(super) fn found(&mut self, source: &SourceId, snapshot: Snapshot, now: Instant) {
+        let Snapshot { servers, partial, mut unread, skipped, loose, next_look } = snapshot;
         let Ending::No = self.ending else { return };
         let count = servers.len();
         if partial {
@@ -238,7 +238,7 @@ impl RootState {
         }
         let believed = self.sources.membership.answered(source, servers, &unread, now);
         let known = self.sources.membership.known(source);
-        let context = self.cast.context.clone();
+        let context = self.children.context.clone();
         // The configuration names the files of its sources too, and sources may share a folder.
         let untold =
             |loose: &&LoosePermissions| !self.loose.contains(loose) && !self.sources.have_told(loose);
@@ -255,7 +255,7 @@ impl RootState {
         untold.into_iter().for_each(|loose| context.emit(Event::LoosePermissions(loose)));
         seat.loose = loose;
         match believed {
-            Believed::Yes => {
+            Accepted::Yes => {
                 if matches!(seat.status, SourceStatus::Failing | SourceStatus::Doubted) {
                     context.emit(Event::DiscoveryRecovered { source: source.clone(), servers: count });
                 }
@@ -265,7 +265,7 @@ impl RootState {
                 seat.answered_at = Some(now);
                 seat.next_look = next_look;
             }
-            Believed::NotYet { again_in, first } => {
+            Accepted::NotYet { again_in, first } => {
                 if first {
                     context.emit(Event::DiscoveryDoubted { source: source.clone(), known });
                 }
@@ -292,7 +292,7 @@ impl RootState {
     ) {
         let Ending::No = self.ending else { return };
         self.sources.membership.failed(source);
-        let context = self.cast.context.clone();
+        let context = self.children.context.clone();
         let Some(seat) = self.sources.seat(source) else { return };
         let reason = error.to_string();
         seat.failures = seat.failures.saturating_add(1);
@@ -315,7 +315,7 @@ impl RootState {
         }
         if !before && self.sources.complete() {
             // A registry that has just ended is replaced by one that is told at its start.
-            let _ = self.cast.registry.cast(RegistryMsg::Complete);
+            let _ = self.children.registry.cast(RegistryMsg::Complete);
         }
     }
 
@@ -370,7 +370,7 @@ impl RootState {
             }
             Some((source, Some(registration))) => self.join(source, registration),
             Some((source, None)) => {
-                self.cast.context.emit(Event::ServerWithdrawn { server: server.clone(), source });
+                self.children.context.emit(Event::ServerWithdrawn { server: server.clone(), source });
                 self.leave(server.clone());
             }
         }
@@ -378,7 +378,7 @@ impl RootState {
         let holder = holder.map(|registered| registered.registration.origin.clone());
         for Conflict { server, source, holder } in self.sources.membership.conflicts(server, holder.as_ref())
         {
-            self.cast.context.emit(Event::ClaimConflict { server, claimed_by: source, holder });
+            self.children.context.emit(Event::ClaimConflict { server, claimed_by: source, holder });
         }
     }
 
@@ -388,19 +388,19 @@ impl RootState {
         if self.registered.len() >= limit {
             let reason = format!("the troupe has {limit} servers already, which is its limit");
             let record = server.to_string();
-            self.cast.context.emit(Event::RecordSkipped { source, record, reason });
+            self.children.context.emit(Event::RecordSkipped { source, record, reason });
             self.sources.unplaced.insert(server);
             return;
         }
         let endpoint = registration.connector.endpoint();
-        self.cast.context.emit(Event::ServerDiscovered { server: server.clone(), source, endpoint });
+        self.children.context.emit(Event::ServerDiscovered { server: server.clone(), source, endpoint });
         self.enrol(registration);
     }
 
     fn change(&mut self, source: SourceId, registration: Registration) {
         let Some(registered) = self.registered.get_mut(&registration.spec.id) else { return };
         let former = std::mem::replace(&mut registered.registration, registration.clone());
-        self.cast.context.emit(Event::ServerMoved {
+        self.children.context.emit(Event::ServerMoved {
             server: registration.spec.id.clone(),
             source,
             from: former.connector.endpoint(),
@@ -412,7 +412,7 @@ impl RootState {
             false => RegistryMsg::Replace(registration),
         };
         // As above.
-        let _ = self.cast.registry.cast(message);
+        let _ = self.children.registry.cast(message);
     }
 
     /// Sets the alarm for what time alone brings about.

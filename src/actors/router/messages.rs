@@ -19,7 +19,7 @@ use crate::policy::routing::{Answer, Completion, LeaseNews, News, Standing};
 use crate::stats::RouterStats;
 
 /// What a call's handle hears from a router: one of these, once.
-pub(crate) enum Word {
+pub(crate) enum RouterReply {
     /// The answer.
     Answer(Answer),
     /// The answer, an error: nobody offers in this catalogue what the call names. Whoever called looks for near names of this
@@ -31,14 +31,14 @@ pub(crate) enum Word {
 
 /// Where a call's word goes, and what is told of it before that.
 pub(crate) struct Port {
-    pub word: oneshot::Sender<Word>,
+    pub word: oneshot::Sender<RouterReply>,
     /// Who hears the news of it, if anybody does.
     pub listener: Option<Box<Listener>>,
 }
 
 impl Port {
     /// The last that is said.
-    pub(super) fn say(self, word: Word) {
+    pub(super) fn say(self, word: RouterReply) {
         // What the listener missed is told before.
         drop(self.listener);
         // A caller that left meanwhile has no use for it.
@@ -57,7 +57,7 @@ impl Submission {
     }
 
     /// Of a call whose news nobody wants to hear.
-    pub(crate) fn unheard(call: Arc<Call>, word: oneshot::Sender<Word>) -> Self {
+    pub(crate) fn unheard(call: Arc<Call>, word: oneshot::Sender<RouterReply>) -> Self {
         Self::new(call, Port { word, listener: None })
     }
 
@@ -70,7 +70,7 @@ impl Submission {
 impl Drop for Submission {
     fn drop(&mut self) {
         if let Some((call, port)) = self.call.take() {
-            port.say(Word::Back(call));
+            port.say(RouterReply::Back(call));
         }
     }
 }

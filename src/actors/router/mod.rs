@@ -13,7 +13,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use self::messages::{Port, RouterMsg, Word};
+use self::messages::{Port, RouterMsg, RouterReply};
 use super::Context;
 use super::alarm::Alarm;
 use super::intake::{Arrival, Arrivals};
@@ -44,7 +44,7 @@ pub(crate) struct RouterArguments {
 /// The router's state.
 pub(crate) struct RouterState {
     routing: Routing<Port, ActorRef<ServerMsg>>,
-    hands: Hands,
+    hands: RouterEffects,
     arrivals: Arrivals,
     root: ActorRef<RootMsg>,
     alarm: Alarm,
@@ -55,7 +55,7 @@ pub(crate) struct RouterState {
 
 /// Carries out what the routing decides. What goes to one server in one turn goes in one message: calls are gathered, and sent
 /// when the turn is done, or before something else is said to their server.
-struct Hands {
+struct RouterEffects {
     router: RouterLife,
     dispatches: Vec<(ActorRef<ServerMsg>, Vec<Dispatch>)>,
     /// Calls of the last message: turns under load are alike.
@@ -66,7 +66,7 @@ struct Hands {
     meters: RouterMeters,
 }
 
-impl Hands {
+impl RouterEffects {
     fn new(context: Context, router: RouterLife) -> Self {
         Self {
             router,
@@ -98,13 +98,13 @@ impl Hands {
     }
 }
 
-impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
+impl Outlet<Port, ActorRef<ServerMsg>> for RouterEffects {
     fn answer(&mut self, port: Port, answer: Answer) {
-        port.say(Word::Answer(answer));
+        port.say(RouterReply::Answer(answer));
     }
 
     fn unknown(&mut self, port: Port, error: CallError, kind: EntryKind, catalogue: &Arc<Catalogue>) {
-        port.say(Word::Unknown { error, kind, catalogue: catalogue.clone() });
+        port.say(RouterReply::Unknown { error, kind, catalogue: catalogue.clone() });
     }
 
     fn left(&self, port: &Port) -> bool {
@@ -112,7 +112,7 @@ impl Outlet<Port, ActorRef<ServerMsg>> for Hands {
     }
 
     fn hand_back(&mut self, port: Port, call: Arc<Call>) {
-        port.say(Word::Back(call));
+        port.say(RouterReply::Back(call));
     }
 
     fn tell(&mut self, port: &mut Port, news: CallUpdate) {
@@ -231,7 +231,7 @@ impl Actor for RouterActor {
         let RouterArguments { context, root, life, strategies, arrivals, last_word } = arguments;
         let routing = Routing::new(context.settings.clone(), strategies, context.seed);
         let alarm = Alarm::new(context.tasks.clone());
-        let hands = Hands::new(context, life);
+        let hands = RouterEffects::new(context, life);
         let last_word = Some(last_word);
         Ok(RouterState { routing, hands, arrivals, root, alarm, last_word, drain_until: None })
     }
@@ -308,7 +308,7 @@ impl Actor for RouterActor {
         }
         state.hands.send_all();
         let RouterState { routing, hands, .. } = state;
-        let Hands { shed, late, meters, .. } = hands;
+        let RouterEffects { shed, late, meters, .. } = hands;
         shed.tell_due(now);
         late.tell_due(now);
         meters.turned(now, || routing.figures());

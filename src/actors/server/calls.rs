@@ -156,13 +156,13 @@ impl ServerState {
         &mut self,
         connection: ConnectionId,
         violations: Violations,
-        strays: u64,
+        unmatched: u64,
         now: Instant,
     ) {
-        if strays > 0 {
-            *self.ledger().outcomes.entry("late-answer").or_default() += strays;
-            self.late.count(&self.spec.id, strays, now);
-            self.meters.late(strays);
+        if unmatched > 0 {
+            *self.ledger().outcomes.entry("late-answer").or_default() += unmatched;
+            self.late.count(&self.spec.id, unmatched, now);
+            self.meters.late(unmatched);
         }
         if violations.count > 0 {
             *self.ledger().outcomes.entry("protocol-violation").or_default() += violations.count;

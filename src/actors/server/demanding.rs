@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{ServerState, first_hope};
+use super::{ServerState, first_grace};
 use crate::config::Start;
 use crate::duration::later;
 use crate::id::ConnectionId;
@@ -61,7 +61,7 @@ impl ServerState {
         match change {
             Some(Change::Starts) if self.reconnect_at.is_none_or(|at| at <= now) => {
                 // Calls wait for it as they do for a server that was just added.
-                self.hope_until = Some(later(now, first_hope(&self.spec, &*self.connector)));
+                self.grace_until = Some(later(now, first_grace(&self.spec, &*self.connector)));
             }
             Some(Change::Stops) => self.rest(),
             // The last attempt has failed, and the next one waits for its time.
@@ -75,7 +75,7 @@ impl ServerState {
             // What was wrong with it before is over.
             (self.last_error, self.reconnect_at) = (None, None);
         }
-        self.hope_until = None;
+        self.grace_until = None;
         // What comes back may have more, or less, than what goes.
         if let Some(ledger) = &mut self.carried.ledger {
             ledger.known.take_if(|known| known.era == Era::Modern);

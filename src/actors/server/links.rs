@@ -6,7 +6,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Connection, ServerState, hope_after_loss};
+use super::{Connection, ServerState, reconnect_grace};
 use crate::actors::connection::messages::{Ending, EndingParts};
 use crate::actors::connection::{ConnectionActor, ConnectionArguments};
 use crate::actors::dial::StartFailure;
@@ -194,7 +194,7 @@ impl ServerState {
         if was_ready && !self.pool.is_ready() {
             // What comes back may have more, or less, than what went.
             self.ledger().known.take_if(|known| known.era == Era::Modern);
-            self.hope_until = Some(later(now, hope_after_loss(&*self.connector)));
+            self.grace_until = Some(later(now, reconnect_grace(&*self.connector)));
         }
         self.lists.lost_link();
         self.last_error = Some(reason);
@@ -229,10 +229,10 @@ impl ServerState {
         self.reconnect_at = before.max(Some(later(now, delay)));
         self.last_error = Some(reason);
         if self.reported.as_ref().is_none_or(|reported| reported.status != ServerStatus::Ready)
-            && self.hope_until.is_some_and(|until| until > later(now, hope_after_loss(&*self.connector)))
+            && self.grace_until.is_some_and(|until| until > later(now, reconnect_grace(&*self.connector)))
         {
             // The hope of the first attempt ends with it.
-            self.hope_until = None;
+            self.grace_until = None;
         }
     }
 
@@ -245,11 +245,11 @@ impl ServerState {
         // While it waits for its turn nothing is said against the hope that there is.
         match (&starting, self.starts.hope_left) {
             (Starting::Waiting { .. }, None) => {
-                let left = self.hope_until.map(|until| until.saturating_duration_since(now));
+                let left = self.grace_until.map(|until| until.saturating_duration_since(now));
                 self.starts.hope_left = left.filter(|left| !left.is_zero());
             }
             (Starting::Running { .. }, Some(left)) => {
-                self.hope_until = Some(later(now, left));
+                self.grace_until = Some(later(now, left));
                 self.starts.hope_left = None;
             }
             (Starting::Waiting { .. }, Some(_)) | (Starting::Running { .. }, None) => {}

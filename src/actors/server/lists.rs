@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::ServerState;
 use super::pinned::compare;
-use crate::actors::listing::{self, Found};
+use crate::actors::list_fetch::{self, Found};
 use crate::actors::registry::messages::RegistryMsg;
 use crate::actors::server::messages::ServerMsg;
 use crate::actors::tasks::OwnedTask;
@@ -284,7 +284,7 @@ impl ServerState {
             let listing = Listing::new(kind, limits.tools_max, limits.pages_max);
             if mirrors && kind == EntryKind::Tool { listing.mirrored() } else { listing }
         });
-        let fetch = listing::fetch(queue, listings.collect(), self.spec.pool.list_timeout);
+        let fetch = list_fetch::fetch(queue, listings.collect(), self.spec.pool.list_timeout);
         if kinds.has(EntryKind::Tool) {
             self.mirroring.listing();
         }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 #[cfg(feature = "testkit")]
 use crate::actors::connection::messages::ConnectionMsg;
 use crate::actors::connection::messages::Ending;
-use crate::actors::listing::Found;
+use crate::actors::list_fetch::Found;
 use crate::actors::pump::messages::{PumpMsg, Report};
 use crate::actors::root::messages::Bequest;
 use crate::config::ServerSpec;

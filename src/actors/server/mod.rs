@@ -15,16 +15,16 @@
 
 mod calls;
 mod demanding;
-mod hearing;
 mod leases;
 mod links;
-mod listening;
 mod lists;
 pub(crate) mod messages;
 mod mirroring;
+mod notifications;
 mod pinned;
 mod report;
 mod starting;
+mod subscriptions;
 mod succession;
 #[cfg(all(test, feature = "testkit"))]
 mod tests;
@@ -42,12 +42,12 @@ use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use self::listening::ListeningState;
 use self::lists::{ListsState, real_names};
 use self::messages::{BreakerOrder, ServerMsg, ServerReport};
 use self::mirroring::{MirroringState, Turn};
 use self::pinned::ToldOfPins;
 use self::starting::StartsState;
+use self::subscriptions::ListeningState;
 use super::Context;
 use super::alarm::Alarm;
 use super::ledger::{Ledger, Legacy, Tenure};
@@ -74,23 +74,23 @@ use crate::transport::Connector;
 
 /// How long calls wait for a server that was just lost, before they fail fast: long enough for a restart of a local
 /// server, short enough that nobody takes it for a hang.
-const HOPE_AFTER_LOSS: Duration = Duration::from_secs(2);
+const RECONNECT_GRACE: Duration = Duration::from_secs(2);
 
 /// The same for a process, whose interpreter may take seconds to start: it is no less on its way back than a socket that is
 /// dialled again at once.
-const PROCESS_HOPE_AFTER_LOSS: Duration = Duration::from_secs(5);
+const PROCESS_RECONNECT_GRACE: Duration = Duration::from_secs(5);
 
 /// How long calls wait for a server of this connector that was just lost.
-fn hope_after_loss(connector: &dyn Connector) -> Duration {
+fn reconnect_grace(connector: &dyn Connector) -> Duration {
     if connector.starts_process() {
-        PROCESS_HOPE_AFTER_LOSS
+        PROCESS_RECONNECT_GRACE
     } else {
-        HOPE_AFTER_LOSS.max(connector.start_hold())
+        RECONNECT_GRACE.max(connector.start_hold())
     }
 }
 
 /// How long calls wait for the first attempt to reach a server.
-fn first_hope(spec: &ServerSpec, connector: &dyn Connector) -> Duration {
+fn first_grace(spec: &ServerSpec, connector: &dyn Connector) -> Duration {
     let pool = &spec.pool;
     let handshake = pool.handshake_limit(connector.starts_process());
     pool.connect_timeout.saturating_add(handshake).saturating_add(pool.list_timeout)
@@ -198,7 +198,7 @@ pub(crate) struct ServerState {
     listening: ListeningState,
 
     /// Until then the next dial is expected to succeed, and calls wait for it.
-    hope_until: Option<Instant>,
+    grace_until: Option<Instant>,
     starts: StartsState,
     rounds: Rounds,
     reported: Option<Standing>,
@@ -249,7 +249,7 @@ impl Actor for ServerActor {
         // What the host ordered since that was left: the life that it told may hang.
         ledger.breaker.obey(numbers.held_open(), now);
         let meters = ServerMeters::new(&spec.id, ledger.breaker.state());
-        let hope = if newcomer { first_hope(&spec, &*connector) } else { hope_after_loss(&*connector) };
+        let hope = if newcomer { first_grace(&spec, &*connector) } else { reconnect_grace(&*connector) };
         let mut seed = DefaultHasher::new();
         (context.seed, &spec.id, incarnation).hash(&mut seed);
         Ok(ServerState {
@@ -277,7 +277,7 @@ impl Actor for ServerActor {
             lists: ListsState::new(context.settings.reconnect.clone(), now),
             listening: ListeningState::new(now),
             pins: ToldOfPins::default(),
-            hope_until: Some(later(now, hope)),
+            grace_until: Some(later(now, hope)),
             starts: StartsState::default(),
             rounds: Rounds::default(),
             reported: None,
@@ -349,24 +349,25 @@ impl Actor for ServerActor {
                     finished,
                     stale,
                     violations,
-                    strays,
+                    unmatched,
                     changed,
                     updated,
                     listened,
                     asks,
                     leaving,
-                    asides,
+                    notifications,
                 } = report;
                 if let (Some(asks), Some(held)) = (asks, state.connections.get_mut(&connection)) {
                     held.asks = asks;
                 }
-                let news = asides.map(|asides| state.overheard(*asides)).unwrap_or_default();
+                let news =
+                    notifications.map(|notifications| state.overheard(*notifications)).unwrap_or_default();
                 state.updated(updated.uris, updated.beyond);
                 if !finished.is_empty() {
                     state.sweep_updated();
                 }
                 state.finished(connection, finished, news, now);
-                state.noted(connection, violations, strays, now);
+                state.noted(connection, violations, unmatched, now);
                 state.lists_changed(changed, now);
                 for news in listened {
                     state.listened(connection, news, now);
@@ -530,7 +531,7 @@ impl ServerState {
             self.idles_at().filter(|_| !draining),
             self.reconnect_at.filter(|at| *at > now),
             self.lists.due_at(self.offer.is_some()).filter(|_| lists),
-            self.hope_until.filter(|at| *at > now),
+            self.grace_until.filter(|at| *at > now),
             self.listening.wake_at().filter(|at| *at > now),
             self.listening.tells_at(),
             self.drain_until,

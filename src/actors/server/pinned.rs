@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::lists::TOLD_MAX;
 use crate::actors::Context;
-use crate::actors::listing::Found;
+use crate::actors::list_fetch::Found;
 use crate::config::OnChange;
 use crate::event::Event;
 use crate::id::ServerId;

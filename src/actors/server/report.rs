@@ -52,9 +52,9 @@ impl ServerState {
         let up = status == ServerStatus::Ready;
         Standing {
             status,
-            hopeful: idle && !rests
+            reconnecting_soon: idle && !rests
                 || self.starts.hope_left.is_some()
-                || self.hope_until.is_some_and(|until| until > now),
+                || self.grace_until.is_some_and(|until| until > now),
             listed: self.listed || idle && (self.offer.is_some() || self.known.is_some()),
             admission: self.ledger().breaker.admission(now),
             slots: if self.drain_until.is_some() { 0 } else { self.pool.slots() },
@@ -100,7 +100,8 @@ fn same(a: &Standing, b: &Standing) -> bool {
         (Admission::Rejecting { .. }, Admission::Rejecting { .. }) => true,
         (a, b) => a == b,
     };
-    gate && (a.status, a.hopeful, a.listed, a.slots) == (b.status, b.hopeful, b.listed, b.slots)
+    gate && (a.status, a.reconnecting_soon, a.listed, a.slots)
+        == (b.status, b.reconnecting_soon, b.listed, b.slots)
         && (&a.reason, &a.starting, a.retry_at, a.attempts)
             == (&b.reason, &b.starting, b.retry_at, b.attempts)
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use super::*;
 use crate::actors::events::EventsActor;
 use crate::actors::numbers::{Numbers, PastNumbers};
-use crate::actors::questions::Desk;
+use crate::actors::questions::HostHandlers;
 use crate::actors::registry::registration::Registration;
 use crate::actors::router::messages::RouterMsg;
 use crate::actors::{Stage, Tasks, ask};
@@ -95,7 +95,7 @@ impl House {
             dial_gate: Arc::new(Semaphore::new(8)),
             pinning: None,
             judge: Judge::Standard,
-            desk: Desk {
+            host_handlers: HostHandlers {
                 handlers: Arc::new(Handlers::default()),
                 server_requests_max: 1,
                 timeout: Duration::from_secs(1),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
-use super::shelf::Shelf;
+use super::name_index::NameIndex;
 use super::{ServerOffer, Tool};
 use crate::id::GroupId;
 use crate::json::RawJson;
@@ -22,7 +22,7 @@ pub(crate) enum Effect {
 }
 
 /// What is believed of each tool, by its place. Empty where no server is trusted.
-pub(super) fn of(tools: &Shelf<Tool>, servers: &[ServerOffer]) -> Vec<Effect> {
+pub(super) fn of(tools: &NameIndex<Tool>, servers: &[ServerOffer]) -> Vec<Effect> {
     if servers.iter().all(|offer| !offer.trusted) {
         return Vec::new();
     }

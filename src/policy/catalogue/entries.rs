@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::shelf::{Entry, Merged};
+use super::name_index::{Entry, Merged};
 use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
 use crate::offer::EntryKind;

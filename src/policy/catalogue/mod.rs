@@ -7,8 +7,8 @@
 mod effect;
 mod entries;
 mod function;
+mod name_index;
 mod near;
-mod shelf;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -24,9 +24,9 @@ use crate::protocol::listing::real_name;
 pub(crate) use effect::Effect;
 pub use entries::{Prompt, Resource, ResourceTemplate, Tool};
 pub use function::ToolFunction;
+use name_index::NameIndex;
 #[cfg(test)]
 pub(crate) use near::work::compared;
-use shelf::Shelf;
 
 /// Bytes of URIs and templates that are compared for one URI in one group: thousands of usual ones, and less than a tenth of a
 /// millisecond.
@@ -130,10 +130,10 @@ pub(crate) enum Resolution<'a, E = Tool> {
 pub struct Catalogue {
     version: u64,
     collisions: Collisions,
-    tools: Shelf<Tool>,
-    resources: Shelf<Resource>,
-    templates: Shelf<ResourceTemplate>,
-    prompts: Shelf<Prompt>,
+    tools: NameIndex<Tool>,
+    resources: NameIndex<Resource>,
+    templates: NameIndex<ResourceTemplate>,
+    prompts: NameIndex<Prompt>,
     /// Servers that have resources, listed or not.
     readers: HashSet<ServerId>,
     /// The groups that are registered.
@@ -190,15 +190,15 @@ impl Catalogue {
                 blocked.entry(name).or_default().push((offer.group.clone(), offer.server.clone()));
             }
         }
-        let tools = Shelf::merge(&servers, &prefixes);
+        let tools = NameIndex::merge(&servers, &prefixes);
         Self {
             version,
             collisions,
             effects: effect::of(&tools, &servers),
             tools,
-            resources: Shelf::merge(&servers, &prefixes),
-            templates: Shelf::merge(&servers, &prefixes),
-            prompts: Shelf::merge(&servers, &prefixes),
+            resources: NameIndex::merge(&servers, &prefixes),
+            templates: NameIndex::merge(&servers, &prefixes),
+            prompts: NameIndex::merge(&servers, &prefixes),
             groups,
             readers: readers.map(|offer| offer.server.clone()).collect(),
             blocked,
@@ -429,7 +429,7 @@ mod tests {
 
     fn found(resolution: Resolution<'_>) -> String {
         match resolution {
-            Resolution::Found(tool) => shelf::qualified(tool),
+            Resolution::Found(tool) => name_index::qualified(tool),
             other => panic!("{other:?} is no single tool"),
         }
     }
@@ -466,7 +466,7 @@ mod tests {
     fn a_name_means_one_tool_of_each_group_that_offers_it() {
         let catalogue = merged(Collisions::First);
         let meanings = |name: &str, group| -> Vec<String> {
-            catalogue.meanings(name, group).into_iter().map(shelf::qualified).collect()
+            catalogue.meanings(name, group).into_iter().map(name_index::qualified).collect()
         };
         assert_eq!(meanings("read", None), ["beta/read", "alpha/read"]);
         assert_eq!(meanings("read", Some("alpha")), ["alpha/read"]);
@@ -492,6 +492,19 @@ mod tests {
         assert_eq!(near("beta__wirte")[0], "beta__write");
         assert!(near("zzz").is_empty());
         assert!(matches!(catalogue.resolve("beta/read", Some("alpha"), |_| true), Resolution::Unknown));
+    }
+
+    #[test]
+    fn a_name_that_was_joined_to_its_group_by_another_sign_is_told_with_a_slash() {
+        let catalogue = merged(Collisions::Error);
+        let (group, name) = (catalogue.tool(0).group.clone(), catalogue.tool(0).name.clone());
+        for sign in [".", ":", "-", "__"] {
+            let near = catalogue.near(EntryKind::Tool, &format!("{group}{sign}{name}"));
+            if sign != "__" {
+                assert_eq!(near.first(), Some(&format!("{group}/{name}")), "{sign}");
+            }
+            assert!(near.len() <= 5, "{near:?}");
+        }
     }
 
     #[test]
@@ -546,7 +559,7 @@ mod tests {
         let mine = || offer("u", "my_files", 2, &["read"]);
         let all = Catalogue::merge_among(1, [a(), ab(), mine()], groups(), Collisions::First);
         let exposed = |catalogue: &Catalogue| -> Vec<(String, String)> {
-            catalogue.tools().map(|tool| (shelf::qualified(tool), tool.exposed.clone())).collect()
+            catalogue.tools().map(|tool| (name_index::qualified(tool), tool.exposed.clone())).collect()
         };
         for some in [vec![a()], vec![ab()], vec![mine()], vec![ab(), mine()]] {
             let catalogue = Catalogue::merge_among(2, some, groups(), Collisions::First);

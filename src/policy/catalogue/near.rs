@@ -2,15 +2,15 @@
 //!
 //! To compare two names for likeness takes as long as to place a call, or ten times as long where they are long; and names
 //! come from whoever invents them. So only few are compared, those of like length that share the most letters with the one
-//! that was asked for, and no more than a fixed amount of work is done. It is done beside the actors, see `troupe::calling`.
+//! that was asked for, and no more than a fixed amount of work is done. It is done beside the actors, see `troupe::call_future`.
 
 use std::collections::BinaryHeap;
 
-use super::shelf::{Entry, qualified};
+use super::name_index::{Entry, qualified};
 use crate::call::head;
 
 /// Near names that an unknown one is answered with.
-const NEAR_MAX: usize = 5;
+pub(super) const NEAR_MAX: usize = 5;
 
 /// Names that are compared for likeness, at most.
 const COMPARED_MAX: usize = 32;

@@ -22,7 +22,7 @@ use crate::config::DiscoverySettings;
 use crate::event::Origin;
 use crate::id::{ServerId, SourceId};
 
-pub(crate) use source::Believed;
+pub(crate) use source::Accepted;
 use source::SourceView;
 
 /// What plays under an id. `D` is the description of a server.
@@ -88,10 +88,10 @@ impl<D: Clone + PartialEq> Membership<D> {
         servers: BTreeMap<ServerId, D>,
         unread: &BTreeSet<ServerId>,
         now: Instant,
-    ) -> Believed {
+    ) -> Accepted {
         match self.view(source) {
             Some(view) => view.answered(servers, unread, now),
-            None => Believed::Yes,
+            None => Accepted::Yes,
         }
     }
 

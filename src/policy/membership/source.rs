@@ -24,7 +24,7 @@ const GONE_MAX: usize = 10_000;
 
 /// Whether an answer was believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Believed {
+pub(crate) enum Accepted {
     /// It was, and each server's rules apply.
     Yes,
     /// It names no server, and some were known: it has to be repeated.
@@ -84,7 +84,7 @@ impl<D: Clone + PartialEq> SourceView<D> {
         servers: BTreeMap<ServerId, D>,
         unread: &BTreeSet<ServerId>,
         now: Instant,
-    ) -> Believed {
+    ) -> Accepted {
         self.pass(now);
         if servers.is_empty() && self.standing().next().is_some() {
             let first = self.doubt.is_none();
@@ -94,7 +94,7 @@ impl<D: Clone + PartialEq> SourceView<D> {
             let remaining = later(doubt.since, self.rules.empty_after).saturating_duration_since(now);
             if missing > 0 || !remaining.is_zero() {
                 let again_in = (remaining / missing.max(1)).max(AGAIN_MIN);
-                return Believed::NotYet { again_in, first };
+                return Accepted::NotYet { again_in, first };
             }
         }
         self.doubt = None;
@@ -111,7 +111,7 @@ impl<D: Clone + PartialEq> SourceView<D> {
             self.say(server, Some(description), now);
         }
         self.pass(now);
-        Believed::Yes
+        Accepted::Yes
     }
 
     /// The source failed: answers without servers no longer stand in a row.
@@ -213,11 +213,11 @@ mod tests {
             Self { view: SourceView::new(rules, Duration::ZERO), now: Instant::now() }
         }
 
-        fn says(&mut self, servers: &[(&str, u32)]) -> Believed {
+        fn says(&mut self, servers: &[(&str, u32)]) -> Accepted {
             self.says_beside(servers, &[])
         }
 
-        fn says_beside(&mut self, servers: &[(&str, u32)], unread: &[&str]) -> Believed {
+        fn says_beside(&mut self, servers: &[(&str, u32)], unread: &[&str]) -> Accepted {
             let id = |server: &&str| ServerId::new(server).unwrap();
             let servers = servers.iter().map(|(server, n)| (id(server), *n)).collect();
             self.view.answered(servers, &unread.iter().map(id).collect(), self.now)
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn what_joins_or_moves_stands_at_once() {
         let mut test = Test::new(rules());
-        assert_eq!(test.says(&[("a", 1), ("b", 1)]), Believed::Yes);
+        assert_eq!(test.says(&[("a", 1), ("b", 1)]), Accepted::Yes);
         assert_eq!(test.stands(), [("a", 1), ("b", 1)]);
         test.says(&[("a", 2), ("b", 1)]);
         assert_eq!(test.stands(), [("a", 2), ("b", 1)]);
@@ -273,10 +273,10 @@ mod tests {
     fn an_answer_without_servers_wipes_nothing_before_it_is_repeated_for_long_enough() {
         let mut test = Test::new(DiscoverySettings::default());
         test.says(&[("a", 1)]);
-        assert_eq!(test.says(&[]), Believed::NotYet { again_in: S(5), first: true });
-        assert_eq!(test.after(5).says(&[]), Believed::NotYet { again_in: S(5), first: false });
+        assert_eq!(test.says(&[]), Accepted::NotYet { again_in: S(5), first: true });
+        assert_eq!(test.after(5).says(&[]), Accepted::NotYet { again_in: S(5), first: false });
         assert_eq!(test.stands(), [("a", 1)]);
-        assert_eq!(test.after(5).says(&[]), Believed::Yes);
+        assert_eq!(test.after(5).says(&[]), Accepted::Yes);
         assert_eq!(test.stands(), []);
     }
 
@@ -287,26 +287,26 @@ mod tests {
         test.says(&[]);
         test.says(&[]);
         test.after(20).says(&[("a", 1)]);
-        assert!(matches!(test.says(&[]), Believed::NotYet { first: true, .. }));
+        assert!(matches!(test.says(&[]), Accepted::NotYet { first: true, .. }));
         test.after(20).view.failed();
         for _ in 0..2 {
-            assert!(matches!(test.says(&[]), Believed::NotYet { .. }));
+            assert!(matches!(test.says(&[]), Accepted::NotYet { .. }));
         }
         assert_eq!(test.stands(), [("a", 1)]);
     }
 
     #[test]
     fn an_answer_without_servers_is_believed_where_none_was_known() {
-        assert_eq!(Test::new(rules()).says(&[]), Believed::Yes);
+        assert_eq!(Test::new(rules()).says(&[]), Accepted::Yes);
     }
 
     #[test]
     fn a_server_whose_record_cannot_be_read_stays_as_it_was() {
         let mut test = Test::new(DiscoverySettings::default());
         test.says(&[("a", 1), ("b", 1)]);
-        assert_eq!(test.says_beside(&[("b", 2)], &["a"]), Believed::Yes);
+        assert_eq!(test.says_beside(&[("b", 2)], &["a"]), Accepted::Yes);
         assert_eq!(test.stands(), [("a", 1), ("b", 2)]);
-        assert!(matches!(test.says_beside(&[], &["a", "b"]), Believed::NotYet { .. }));
+        assert!(matches!(test.says_beside(&[], &["a", "b"]), Accepted::NotYet { .. }));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 use tokio::time::Instant;
 
 use crate::id::CallId;
-use crate::policy::calls::{Calls, Flight, IdleClock, Phase, tests::call};
+use crate::policy::calls::{Calls, Flight, IdleTimer, Phase, tests::call};
 
 use super::MS;
 
@@ -173,7 +173,7 @@ impl StateMachineTest for Test {
         match step {
             Step::Open { timeout, idle } => {
                 let mut open = call(now, MS(timeout));
-                open.idle = idle.map(|idle| Box::new(IdleClock::new(MS(idle))));
+                open.idle = idle.map(|idle| Box::new(IdleTimer::new(MS(idle))));
                 calls.open(CallId(*opened), open);
                 *opened += 1;
             }
@@ -182,14 +182,14 @@ impl StateMachineTest for Test {
                     let flight = Flight { server: 0, number: 1, attempt: 1, since: now, shared: true };
                     open.phase = Phase::InFlight(flight);
                 }
-                calls.stir(CallId(id), now);
+                calls.reset_idle(CallId(id), now);
             }
             Step::Land(id) => {
                 if let Some(open) = calls.get_mut(CallId(id)) {
                     open.phase = Phase::Delayed;
                 }
             }
-            Step::Stir(id) => calls.stir(CallId(id), now),
+            Step::Stir(id) => calls.reset_idle(CallId(id), now),
             Step::Settle(id) => {
                 let settled = calls.settle(CallId(id)).is_some();
                 answered.extend(settled.then_some(id));

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::config::DiscoverySettings;
 use crate::id::{ServerId, SourceId};
-use crate::policy::membership::{Believed, Membership, Present, Step as Decision};
+use crate::policy::membership::{Accepted, Membership, Present, Step as Decision};
 
 use super::MS;
 
@@ -227,7 +227,7 @@ impl StateMachineTest for Test {
                     servers.into_iter().map(|(id, description)| (server(id), description)).collect();
                 let unread = unread.into_iter().map(server).collect();
                 let believed = test.membership.answered(&source(index), servers, &unread, now);
-                assert_eq!(Some(believed == Believed::Yes), world.believed);
+                assert_eq!(Some(believed == Accepted::Yes), world.believed);
             }
             Step::Failed(index) => test.membership.failed(&source(index)),
             Step::Dismiss(id) => {

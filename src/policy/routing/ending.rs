@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{CancelReason, Outlet, Routing, Settled};
-use crate::call::{AttemptEnd, Completes, Errand, OutcomeClass, Reply, Request};
+use crate::call::{AttemptEnd, Completes, OutcomeClass, Purpose, Reply, Request};
 use crate::duration::later;
 use crate::error::{CallError, CallErrorKind, Deadline, UnavailableServer};
 use crate::event::ServerStatus;
@@ -242,7 +242,7 @@ impl<P, S> Routing<P, S> {
             CallErrorKind::UnknownTool { .. } | CallErrorKind::UnknownPrompt { .. } => true,
             CallErrorKind::Unavailable { .. } => call.tool.is_empty(),
             CallErrorKind::DeadlineExceeded { sent: false, .. } => {
-                call.tool.is_empty() && call.call.errand != Errand::Lease
+                call.tool.is_empty() && call.call.purpose != Purpose::OpenLease
             }
             _ => false,
         };
@@ -345,7 +345,7 @@ impl<P, S> Routing<P, S> {
                 });
                 barred.take(AWAITED_MAX).map(|view| view.unavailable(now)).collect()
             }
-            Phase::Parked(_) if call.call.errand != Errand::Lease => {
+            Phase::Parked(_) if call.call.purpose != Purpose::OpenLease => {
                 self.prospects(&call.call).take(AWAITED_MAX).map(|view| view.unavailable(now)).collect()
             }
             Phase::New | Phase::Parked(_) | Phase::Delayed | Phase::InFlight(_) => Vec::new(),

@@ -13,12 +13,12 @@
 
 mod demanding;
 mod ending;
-mod hearing;
 mod leasing;
 mod placing;
+mod progress;
 mod repeating;
 mod resolving;
-mod roster;
+mod server_view;
 #[cfg(test)]
 mod tests;
 
@@ -48,10 +48,10 @@ use crate::stats::{Outcomes, QueuedStats, RouterStats};
 use crate::trace_context::InvalidTraceContext;
 
 pub(crate) use ending::{Abandoned, Completion};
-pub(crate) use hearing::{Hears, News, Told};
 pub(crate) use leasing::LeaseNews;
-pub(crate) use roster::Standing;
-use roster::{Kind, Rare, RouteCandidates, View};
+pub(crate) use progress::{Hears, News, Told};
+pub(crate) use server_view::Standing;
+use server_view::{Kind, Rare, RouteCandidates, View};
 
 /// The answer to a call.
 pub(crate) type Answer = Result<Reply, CallError>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Dispatch, Hears, Outlet, Over, Route, RouteCandidates, RouteKey, Routing, Sought, View};
-use crate::call::{Errand, Selector};
+use crate::call::{Purpose, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::{AttemptId, CallId, ServerId};
 use crate::offer::EntryKind;
@@ -72,7 +72,7 @@ impl<P, S> Routing<P, S> {
             return None;
         }
         let call = self.calls.get(id)?;
-        if let Errand::Leased(lease) = &call.call.errand {
+        if let Purpose::OnLease(lease) = &call.call.purpose {
             let lease = lease.clone();
             return self.place_on_lease(id, &lease, now, out);
         }
@@ -120,7 +120,7 @@ impl<P, S> Routing<P, S> {
     pub(super) fn route_for(&mut self, id: CallId, now: Instant) -> Result<usize, NoRoute> {
         let unknown = || NoRoute::Never(CallErrorKind::Closed);
         let call = self.calls.get(id).ok_or_else(unknown)?;
-        if call.call.errand == Errand::Lease {
+        if call.call.purpose == Purpose::OpenLease {
             let selector = self.lessor(&call.call.tool);
             let selector_or = format!("server or group {}", call.call.tool);
             return self.route(RouteKey { sought: Sought::Server, selector }).map_err(|_| {
@@ -167,7 +167,7 @@ impl<P, S> Routing<P, S> {
     /// Whether one of those may still tell it that may offer what this call names.
     fn coming_for(&self, id: CallId) -> bool {
         let Some(call) = self.calls.get(id).map(|call| &call.call) else { return false };
-        if !self.introduced || call.errand == Errand::Lease {
+        if !self.introduced || call.purpose == Purpose::OpenLease {
             return self.coming();
         }
         self.prospects(call).any(View::promises)
@@ -395,9 +395,9 @@ impl<P, S> Routing<P, S> {
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) -> bool {
-        let over = self.calls.get(id).map_or(Over::Shared, |call| match call.call.errand {
-            Errand::Lease => Over::NewLease,
-            Errand::Tool | Errand::Leased(_) => Over::Shared,
+        let over = self.calls.get(id).map_or(Over::Shared, |call| match call.call.purpose {
+            Purpose::OpenLease => Over::NewLease,
+            Purpose::Tool | Purpose::OnLease(_) => Over::Shared,
         });
         let Some(flight) = self.send(id, place, over, bypass, now, out) else { return false };
         if let Some(call) = self.calls.get_mut(id) {
@@ -438,7 +438,7 @@ impl<P, S> Routing<P, S> {
         let flight =
             Flight { server: place, number: attempt.number, attempt: call.attempts, since: now, shared };
         if hears != Hears::Answer {
-            self.calls.stir(id, now);
+            self.calls.reset_idle(id, now);
         }
         Some(flight)
     }

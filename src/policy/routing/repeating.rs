@@ -6,7 +6,7 @@
 use tokio::time::Instant;
 
 use super::{Outlet, Over, Route, RouteCandidates, Routing, View};
-use crate::call::{Errand, OutcomeClass};
+use crate::call::{OutcomeClass, Purpose};
 use crate::duration::later;
 use crate::error::{CallErrorKind, Effect};
 use crate::event::ExitCause;
@@ -27,12 +27,12 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(call) = self.calls.get_mut(id) else { return };
-        if let Errand::Leased(_) = call.call.errand {
+        if let Purpose::OnLease(_) = call.call.purpose {
             // What the server kept for this connection is gone: another one would be another lease.
             return self.fail(id, kind, now, out);
         }
         call.avoid = Some(place);
-        let lease = call.call.errand == Errand::Lease;
+        let lease = call.call.purpose == Purpose::OpenLease;
         let tries = call.tries;
         if kind.effect() == Effect::NotSent {
             self.unsent(id);
@@ -171,7 +171,7 @@ impl<P, S> Routing<P, S> {
     /// Whether the call may be repeated without harm, by itself or by the host's or the operator's word, and has attempts
     /// left.
     fn may_repeat(&self, call: &OpenCall<P>, harmless: bool) -> bool {
-        if call.call.errand != Errand::Tool {
+        if call.call.purpose != Purpose::Tool {
             return false;
         }
         let safe = harmless

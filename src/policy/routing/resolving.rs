@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::placing::{Lacking, NoRoute, selected};
 use super::{Routing, Sought, View};
-use crate::call::{Call, Completes, Errand, Request, Selector};
+use crate::call::{Call, Completes, Purpose, Request, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::event::ServerStatus;
 use crate::id::{CallId, GroupId, ServerId};
@@ -117,7 +117,7 @@ impl<P, S> Routing<P, S> {
             Lacking::Prompt | Lacking::Resource | Lacking::Other(_) => Vec::new(),
         };
         // Who is leased from is named by itself: that is no question of what servers offer.
-        if call.errand != Errand::Lease {
+        if call.purpose != Purpose::OpenLease {
             let selector = &call.options().selector;
             if *selector != Selector::default()
                 && !self.views.iter().flatten().any(|view| selected(view, selector))

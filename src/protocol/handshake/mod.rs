@@ -369,7 +369,9 @@ impl Handshake {
                 Step::Failed(HandshakeError::Echo)
             }
             Incoming::Request { id, method, .. } => Step::Answer(early_answer(&id, &method)),
-            Incoming::Notification { .. } | Incoming::Hollow { .. } | Incoming::Foreign { .. } => Step::Wait,
+            Incoming::Notification { .. } | Incoming::MissingOutcome { .. } | Incoming::Foreign { .. } => {
+                Step::Wait
+            }
             Incoming::Response(Response { id, outcome }) => self.answered(id, outcome),
         }
     }

@@ -68,7 +68,7 @@ const RESUME_FACTOR: f64 = 1.3;
 const RESUME_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What all exchanges of a server share.
-pub(super) struct Site {
+pub(super) struct Target {
     pub uri: Uri,
     /// The operator's headers, and who is asking.
     pub headers: HeaderMap,
@@ -77,7 +77,7 @@ pub(super) struct Site {
     streams: AtomicBool,
 }
 
-impl Site {
+impl Target {
     pub(super) fn new(uri: Uri, headers: HeaderMap, options: &HttpOptions) -> Self {
         let streams = AtomicBool::new(options.stream);
         Self { uri, headers, message_bytes_max: options.message_bytes_max, streams }
@@ -96,7 +96,7 @@ impl Site {
 
 /// What a link has agreed on by the time that a request is made.
 #[derive(Clone, Default)]
-pub(super) struct Bearings {
+pub(super) struct SessionContext {
     pub version: Option<HeaderValue>,
     pub session: Option<HeaderValue>,
     /// Streams that end early can be asked for again: the legacy era has that.
@@ -107,7 +107,7 @@ pub(super) struct Bearings {
 
 /// What an exchange is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Errand {
+pub(super) enum ExchangeKind {
     /// A request with this id. What only asks is harmless: it may be made twice.
     Request { id: u64, initialize: bool, harmless: bool },
     /// A notification, or an answer to the server.
@@ -120,7 +120,7 @@ pub(super) enum Errand {
 
 /// What an exchange brings.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum ExchangeEvent {
     /// A message of a stream.
     Message(Bytes),
     /// All that the server has to say to a request.
@@ -145,16 +145,16 @@ pub(super) struct Answered;
 /// One request and its answer.
 pub(super) struct Exchange {
     pub client: Client,
-    pub site: Arc<Site>,
-    pub bearings: Bearings,
-    pub errand: Errand,
+    pub site: Arc<Target>,
+    pub session_context: SessionContext,
+    pub kind: ExchangeKind,
 }
 
 /// An exchange on its way.
 struct Running {
     exchange: Exchange,
     stage: Stage,
-    said: VecDeque<Heard>,
+    said: VecDeque<ExchangeEvent>,
     /// Where the stream can be gone on with.
     last_id: Option<HeaderValue>,
     retry: Option<Duration>,
@@ -181,7 +181,7 @@ impl Exchange {
         self,
         request: Request<Body>,
         release: Option<oneshot::Receiver<Answered>>,
-    ) -> BoxStream<'static, (Errand, Heard)> {
+    ) -> BoxStream<'static, (ExchangeKind, ExchangeEvent)> {
         let running = Running {
             exchange: self,
             stage: Stage::Ask(Box::new(request)),
@@ -215,10 +215,10 @@ impl Exchange {
         headers.clone_from(&self.site.headers);
         // Without a word of it some servers take every encoding for welcome.
         headers.insert(ACCEPT_ENCODING, IDENTITY);
-        if let Some(version) = &self.bearings.version {
+        if let Some(version) = &self.session_context.version {
             headers.insert(PROTOCOL_VERSION, version.clone());
         }
-        if let Some(session) = &self.bearings.session {
+        if let Some(session) = &self.session_context.session {
             headers.insert(SESSION_ID, session.clone());
         }
         request
@@ -230,7 +230,7 @@ fn notice_max(bytes: u64) -> Duration {
     NOTICE_MAX.saturating_add(Duration::from_secs(bytes / NOTICE_BYTES_PER_SECOND))
 }
 
-type Next = ((Errand, Heard), (Running, Option<oneshot::Receiver<Answered>>));
+type Next = ((ExchangeKind, ExchangeEvent), (Running, Option<oneshot::Receiver<Answered>>));
 
 /// Waits until an exchange is called off, or its answer is in.
 async fn released(release: &mut Option<oneshot::Receiver<Answered>>) -> Result<Answered, RecvError> {
@@ -245,7 +245,7 @@ impl Running {
     async fn next(mut self, mut release: Option<oneshot::Receiver<Answered>>) -> Option<Next> {
         loop {
             if let Some(heard) = self.said.pop_front() {
-                return Some(((self.exchange.errand, heard), (self, release)));
+                return Some(((self.exchange.kind, heard), (self, release)));
             }
             if matches!(self.stage, Stage::Done) {
                 return None;
@@ -276,18 +276,18 @@ impl Running {
             Stage::Ask(request) => {
                 let request = std::mem::take(&mut **request);
                 let bytes = request.body().size_hint().lower();
-                let again = match self.exchange.errand {
-                    Errand::Request { harmless, .. } => harmless,
-                    Errand::Notice => self.exchange.bearings.welcomes,
-                    Errand::Listen | Errand::Check { .. } => true,
+                let again = match self.exchange.kind {
+                    ExchangeKind::Request { harmless, .. } => harmless,
+                    ExchangeKind::Notice => self.exchange.session_context.welcomes,
+                    ExchangeKind::Listen | ExchangeKind::Check { .. } => true,
                 };
                 let harmless = again || self.resumes();
                 let asked = self.exchange.client.request(request, self.call(), harmless);
-                let answer = match self.exchange.errand {
-                    Errand::Notice | Errand::Check { .. } => timeout(notice_max(bytes), asked)
+                let answer = match self.exchange.kind {
+                    ExchangeKind::Notice | ExchangeKind::Check { .. } => timeout(notice_max(bytes), asked)
                         .await
                         .unwrap_or_else(|_| Err(Unanswered::Broken("it was not taken in time".to_owned()))),
-                    Errand::Request { .. } | Errand::Listen => asked.await,
+                    ExchangeKind::Request { .. } | ExchangeKind::Listen => asked.await,
                 };
                 self.stage = Stage::Done;
                 match answer {
@@ -299,7 +299,7 @@ impl Running {
                         self.fail(Failure::BrokenOff(words));
                     }
                     Err(Unanswered::Unreachable(words)) => {
-                        self.say(Heard::Over(LinkError::Unreachable(words)))
+                        self.say(ExchangeEvent::Over(LinkError::Unreachable(words)))
                     }
                     Err(Unanswered::Broken(words)) => self.broke_off(&words),
                 }
@@ -307,13 +307,13 @@ impl Running {
             Stage::Hear { body, events } => match events.next() {
                 Ok(Some(Event { kind: Kind::Message, data })) => {
                     // An event without content only carries an id. For an answer that is a step on the way to it.
-                    if !data.is_empty() || self.exchange.errand != Errand::Listen {
+                    if !data.is_empty() || self.exchange.kind != ExchangeKind::Listen {
                         self.attempts = 0;
                     }
                     if !data.is_empty() {
                         self.barren = 0;
                         let doubted = self.doubts_session(&data);
-                        self.say(Heard::Message(data));
+                        self.say(ExchangeEvent::Message(data));
                         self.begin_anew_if(doubted);
                     }
                 }
@@ -342,22 +342,22 @@ impl Running {
 
     /// Whether it goes on with the stream of a request that was sent before.
     fn resumes(&self) -> bool {
-        self.last_id.is_some() && matches!(self.exchange.errand, Errand::Request { .. })
+        self.last_id.is_some() && matches!(self.exchange.kind, ExchangeKind::Request { .. })
     }
 
-    fn say(&mut self, heard: Heard) {
+    fn say(&mut self, heard: ExchangeEvent) {
         self.said.push_back(heard);
     }
 
     /// Ends without an answer.
     fn fail(&mut self, failure: Failure) {
         self.stage = Stage::Done;
-        self.say(Heard::Failed(failure));
+        self.say(ExchangeEvent::Failed(failure));
     }
 
     /// Reads the head of an answer.
     async fn judge(&mut self, answer: Response<Incoming>) {
-        let listens = matches!(self.exchange.errand, Errand::Listen);
+        let listens = matches!(self.exchange.kind, ExchangeKind::Listen);
         let (head, body) = answer.into_parts();
         if !head.status.is_success() {
             let refusal = head::refusal(head.status, &head.headers);
@@ -368,14 +368,14 @@ impl Running {
             };
             return self.refused(head.status, &head.headers, said).await;
         }
-        if let Errand::Request { initialize: true, .. } = self.exchange.errand {
+        if let ExchangeKind::Request { initialize: true, .. } = self.exchange.kind {
             match head::session(&head.headers) {
-                Ok(session) => self.said.extend(session.map(Heard::Session)),
+                Ok(session) => self.said.extend(session.map(ExchangeEvent::Session)),
                 Err(words) => return self.fail(Failure::Invalid(words)),
             }
         }
-        if matches!(self.exchange.errand, Errand::Notice | Errand::Check { .. }) {
-            return self.say(Heard::Taken);
+        if matches!(self.exchange.kind, ExchangeKind::Notice | ExchangeKind::Check { .. }) {
+            return self.say(ExchangeEvent::Taken);
         }
         if let Some(encoding) = head::encoding(&head.headers) {
             let words = format!("its content encoding {encoding:?} was not asked for");
@@ -389,7 +389,7 @@ impl Running {
                 self.stage = Stage::Hear { body, events };
             }
             "application/json" if !listens && !self.resumes() => self.take_answer(&head.headers, body).await,
-            _ if listens => self.say(Heard::Taken),
+            _ if listens => self.say(ExchangeEvent::Taken),
             _ if head.status == StatusCode::ACCEPTED || head.status == StatusCode::NO_CONTENT => {
                 let words =
                     format!("it took the request with HTTP status {} and no answer", head.status.as_u16());
@@ -410,7 +410,7 @@ impl Running {
         match collect(headers, body, limit).await {
             Collected::Whole(answer) => {
                 let doubted = self.doubts_session(&answer);
-                self.say(Heard::Answer(answer));
+                self.say(ExchangeEvent::Answer(answer));
                 self.begin_anew_if(doubted);
             }
             Collected::TooLarge => {
@@ -427,15 +427,18 @@ impl Running {
     /// The request that is made, unless it began earlier and only its stream is gone on with. One that opens a link carries
     /// nothing out: there a status says more than a message with it.
     fn call(&self) -> Option<u64> {
-        match self.exchange.errand {
-            Errand::Request { id, initialize: false, .. } if !self.resumes() => Some(id),
-            Errand::Request { .. } | Errand::Notice | Errand::Listen | Errand::Check { .. } => None,
+        match self.exchange.kind {
+            ExchangeKind::Request { id, initialize: false, .. } if !self.resumes() => Some(id),
+            ExchangeKind::Request { .. }
+            | ExchangeKind::Notice
+            | ExchangeKind::Listen
+            | ExchangeKind::Check { .. } => None,
         }
     }
 
     /// Whether an answer to a call says that the session is not known, and names no request.
     fn doubts_session(&self, answer: &Bytes) -> bool {
-        let session = self.exchange.bearings.session.as_ref().filter(|_| self.call().is_some());
+        let session = self.exchange.session_context.session.as_ref().filter(|_| self.call().is_some());
         session.is_some_and(|session| Said::of_answer(answer).doubts_session(session))
     }
 
@@ -443,24 +446,24 @@ impl Running {
     fn begin_anew_if(&mut self, doubted: bool) {
         if doubted {
             let words = "the server says that it does not know it".to_owned();
-            self.say(Heard::Over(LinkError::SessionLost(words)));
+            self.say(ExchangeEvent::Over(LinkError::SessionLost(words)));
         }
     }
 
     /// Says what a status means that is no success.
     async fn refused(&mut self, status: StatusCode, headers: &HeaderMap, said: Said) {
-        let session = self.exchange.bearings.session.as_ref().filter(|_| self.call().is_some());
+        let session = self.exchange.session_context.session.as_ref().filter(|_| self.call().is_some());
         let doubted = session.is_some_and(|session| said.doubts_session(session));
         self.say_refused(status, headers, said).await;
-        let ends = self.said.iter().any(|heard| matches!(heard, Heard::Over(_)));
+        let ends = self.said.iter().any(|heard| matches!(heard, ExchangeEvent::Over(_)));
         self.begin_anew_if(doubted && !ends);
     }
 
     async fn say_refused(&mut self, status: StatusCode, headers: &HeaderMap, said: Said) {
         let refusal = head::refusal(status, headers);
-        let asked = match self.exchange.errand {
-            Errand::Request { id, .. } => Some(id),
-            Errand::Notice | Errand::Listen | Errand::Check { .. } => None,
+        let asked = match self.exchange.kind {
+            ExchangeKind::Request { id, .. } => Some(id),
+            ExchangeKind::Notice | ExchangeKind::Listen | ExchangeKind::Check { .. } => None,
         };
         let said = match refusal.kind {
             // These say more than a message does, unless that names the call: who wrote it may have carried the call out.
@@ -477,19 +480,19 @@ impl Running {
             | RefusalKind::Failed => said,
         };
         // A server that never had the stream may have no such address; of its sessions that says nothing.
-        let can_know = self.exchange.errand != Errand::Listen || self.streamed;
-        let session = self.exchange.bearings.session.as_ref().filter(|_| can_know);
+        let can_know = self.exchange.kind != ExchangeKind::Listen || self.streamed;
+        let session = self.exchange.session_context.session.as_ref().filter(|_| can_know);
         if session.is_some_and(|session| said.knows_no_session(status, session, !self.resumes())) {
             return self.lost_session("the server does not know it any more");
         }
-        match self.exchange.errand {
-            Errand::Listen if refusal.kind == RefusalKind::Overloaded || status.is_server_error() => {
+        match self.exchange.kind {
+            ExchangeKind::Listen if refusal.kind == RefusalKind::Overloaded || status.is_server_error() => {
                 return self.broke_off(&refusal.to_string());
             }
             // The server has no such stream.
-            Errand::Listen => return self.say(Heard::Taken),
-            Errand::Request { .. } if self.resumes() => return self.broke_off(&refusal.to_string()),
-            Errand::Notice | Errand::Request { .. } | Errand::Check { .. } => {}
+            ExchangeKind::Listen => return self.say(ExchangeEvent::Taken),
+            ExchangeKind::Request { .. } if self.resumes() => return self.broke_off(&refusal.to_string()),
+            ExchangeKind::Notice | ExchangeKind::Request { .. } | ExchangeKind::Check { .. } => {}
         }
         if said == Said::Unread && self.call().is_some() && refusal.effect() != Effect::Unknown {
             // By its status the call was not carried out; by what may be its answer it was.
@@ -510,10 +513,14 @@ impl Running {
             };
             if certain {
                 let refused = status == StatusCode::BAD_REQUEST;
-                return self.say(if refused { Heard::Refused(frame) } else { Heard::Answer(frame) });
+                return self.say(if refused {
+                    ExchangeEvent::Refused(frame)
+                } else {
+                    ExchangeEvent::Answer(frame)
+                });
             }
         }
-        if let Errand::Request { initialize: true, .. } = self.exchange.errand
+        if let ExchangeKind::Request { initialize: true, .. } = self.exchange.kind
             && matches!(status.as_u16(), 400 | 404 | 405)
             && self.is_old_transport().await
         {
@@ -553,7 +560,7 @@ impl Running {
             // The request itself was sent while the session was known.
             self.fail(Failure::BrokenOff(format!("the session was lost: {words}")));
         }
-        self.say(Heard::Over(LinkError::SessionLost(words.to_owned())));
+        self.say(ExchangeEvent::Over(LinkError::SessionLost(words.to_owned())));
     }
 
     /// The answer, or the stream, broke off or never began. What can be gone on with is asked for again.
@@ -568,25 +575,27 @@ impl Running {
         }
         let before = self.attempts;
         self.attempts = self.attempts.saturating_add(1);
-        match self.exchange.errand {
-            Errand::Listen => {
+        match self.exchange.kind {
+            ExchangeKind::Listen => {
                 let delay = backoff::delay(&listen_again(), before, &mut rand::rng());
                 self.stage = Stage::Pause(self.retry.map_or(delay, |retry| retry.min(RETRY_MAX).max(delay)));
             }
-            Errand::Request { .. }
-                if self.exchange.bearings.resumes && self.last_id.is_some() && before < RESUMES_MAX =>
+            ExchangeKind::Request { .. }
+                if self.exchange.session_context.resumes
+                    && self.last_id.is_some()
+                    && before < RESUMES_MAX =>
             {
                 // Whether the server is still there is soon known, and its caller waits for that.
                 let cut = std::mem::take(&mut self.cut);
                 let usual = if cut { RETRY_MIN } else { RESUME_AFTER };
                 if !cut {
-                    self.say(Heard::PutOff);
+                    self.say(ExchangeEvent::PutOff);
                 }
                 let asked = self.retry.unwrap_or(usual).clamp(RETRY_MIN, RETRY_MAX);
                 self.stage = Stage::Pause(resume_after(asked, self.barren));
                 self.barren = self.barren.saturating_add(1);
             }
-            Errand::Request { .. } | Errand::Notice | Errand::Check { .. } => {
+            ExchangeKind::Request { .. } | ExchangeKind::Notice | ExchangeKind::Check { .. } => {
                 self.fail(Failure::BrokenOff(words.to_owned()))
             }
         }

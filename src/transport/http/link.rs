@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::beside::{self, Beside, Next};
 use super::client::{Body, Client, ClientTasks};
-use super::exchange::{Answered, Bearings, Errand, Exchange, Heard, Site};
+use super::exchange::{Answered, Exchange, ExchangeEvent, ExchangeKind, SessionContext, Target};
 use super::headers::{JSON, JSON_OR_EVENTS, METHOD, NAME, PARAM_PREFIX, value};
 use crate::config::shown_url;
 use crate::number_map::NumberMap;
@@ -85,14 +85,14 @@ fn bytes_of(inbound: &Inbound) -> usize {
 pub(super) struct HttpLink {
     /// The client and its tasks, until the link is closed.
     client: Option<(Client, ClientTasks)>,
-    site: Arc<Site>,
-    bearings: Bearings,
+    site: Arc<Target>,
+    session_context: SessionContext,
     stance: Stance,
     welcome: Welcome,
-    exchanges: SelectAll<BoxStream<'static, (Errand, Heard)>>,
+    exchanges: SelectAll<BoxStream<'static, (ExchangeKind, ExchangeEvent)>>,
     /// Those of notices. They bring no messages, and so move on also while nobody takes any: who takes none may be waiting
     /// for them.
-    telling: SelectAll<BoxStream<'static, (Errand, Heard)>>,
+    telling: SelectAll<BoxStream<'static, (ExchangeKind, ExchangeEvent)>>,
     /// The requests that wait for an answer, each with the way to call it off. The pool bounds them; held back here, a
     /// request would hold back the cancellations that make room for it.
     under_way: NumberMap<u64, oneshot::Sender<Answered>>,
@@ -117,11 +117,11 @@ pub(super) struct HttpLink {
 
 impl HttpLink {
     /// A link that has sent nothing yet.
-    pub(super) fn new(client: Client, tasks: ClientTasks, site: Arc<Site>) -> Self {
+    pub(super) fn new(client: Client, tasks: ClientTasks, site: Arc<Target>) -> Self {
         Self {
             client: Some((client, tasks)),
             site,
-            bearings: Bearings::default(),
+            session_context: SessionContext::default(),
             stance: Stance::Opening,
             welcome: Welcome::None,
             exchanges: SelectAll::new(),
@@ -140,14 +140,14 @@ impl HttpLink {
         }
     }
 
-    /// An exchange for `errand`, as the link stands. `None` once the link is closed.
-    fn exchange(&self, errand: Errand) -> Option<Exchange> {
+    /// An exchange for `kind`, as the link stands. `None` once the link is closed.
+    fn exchange(&self, kind: ExchangeKind) -> Option<Exchange> {
         let (client, _) = self.client.as_ref()?;
         Some(Exchange {
             client: client.clone(),
             site: self.site.clone(),
-            bearings: self.bearings.clone(),
-            errand,
+            session_context: self.session_context.clone(),
+            kind,
         })
     }
 
@@ -163,7 +163,8 @@ impl HttpLink {
     fn send_request(&mut self, id: u64, head: Head, frame: Bytes) {
         let initialize = head.method == "initialize";
         let harmless = initialize || head.method == "server/discover" || head.method.ends_with("/list");
-        let exchange = self.exchange(Errand::Request { id, initialize, harmless }).filter(|_| !self.leaving);
+        let exchange =
+            self.exchange(ExchangeKind::Request { id, initialize, harmless }).filter(|_| !self.leaving);
         let Some(mut exchange) = exchange else {
             let failure = Failure::NotCarriedOut("the link takes no more requests".to_owned());
             return self.heard.push_back(Inbound::Failed { id, failure });
@@ -171,10 +172,10 @@ impl HttpLink {
         if self.stance == Stance::Opening {
             // The probe is a modern request already.
             let probe = head.method == "server/discover";
-            exchange.bearings.version = probe.then(|| HeaderValue::from_static(MODERN_VERSION));
+            exchange.session_context.version = probe.then(|| HeaderValue::from_static(MODERN_VERSION));
         }
         let mut request = Self::post(&exchange, frame);
-        if exchange.bearings.version.as_ref().is_some_and(|version| version == MODERN_VERSION) {
+        if exchange.session_context.version.as_ref().is_some_and(|version| version == MODERN_VERSION) {
             let headers = request.headers_mut();
             headers.insert(METHOD, HeaderValue::from_static(head.method));
             if let Some(name) = &head.name {
@@ -194,10 +195,10 @@ impl HttpLink {
     }
 
     fn send_notice(&mut self, frame: Bytes) {
-        let Some(mut exchange) = self.exchange(Errand::Notice) else { return };
+        let Some(mut exchange) = self.exchange(ExchangeKind::Notice) else { return };
         if self.welcome == Welcome::Due {
             self.welcome = Welcome::UnderWay;
-            exchange.bearings.welcomes = true;
+            exchange.session_context.welcomes = true;
         }
         self.notices += 1;
         let request = Self::post(&exchange, frame);
@@ -209,7 +210,7 @@ impl HttpLink {
         if self.leaving || !self.site.streams() {
             return;
         }
-        let Some(exchange) = self.exchange(Errand::Listen) else { return };
+        let Some(exchange) = self.exchange(ExchangeKind::Listen) else { return };
         let (release, released) = oneshot::channel();
         self.listening = Some(release);
         let request = exchange.stream_request(None);
@@ -235,7 +236,7 @@ impl HttpLink {
     fn mind_stream(&mut self, next: Option<Next>) {
         match next {
             Some(Next::Ask(opening)) => {
-                let Some(exchange) = self.exchange(Errand::Check { opening }) else { return };
+                let Some(exchange) = self.exchange(ExchangeKind::Check { opening }) else { return };
                 let ping = Bytes::from_static(br#"{"jsonrpc":"2.0","id":"stream","method":"ping"}"#);
                 let request = Self::post(&exchange, ping);
                 self.telling.push(exchange.run(request, None));
@@ -253,41 +254,54 @@ impl HttpLink {
         }
     }
 
-    fn take(&mut self, errand: Errand, heard: Heard) {
+    fn take(&mut self, kind: ExchangeKind, heard: ExchangeEvent) {
         let is_answer = match &heard {
-            Heard::Message(_) | Heard::Answer(_) | Heard::Refused(_) | Heard::Taken => true,
-            Heard::Failed(failure) => failure.is_an_answer(),
-            Heard::PutOff | Heard::Session(_) | Heard::Over(_) => false,
+            ExchangeEvent::Message(_)
+            | ExchangeEvent::Answer(_)
+            | ExchangeEvent::Refused(_)
+            | ExchangeEvent::Taken => true,
+            ExchangeEvent::Failed(failure) => failure.is_an_answer(),
+            ExchangeEvent::PutOff | ExchangeEvent::Session(_) | ExchangeEvent::Over(_) => false,
         };
-        match errand {
-            Errand::Request { id, .. } if is_answer => self.has_answered(beside::Answered::Request(id)),
-            Errand::Check { opening } if is_answer => self.has_answered(beside::Answered::Ping(opening)),
-            Errand::Request { .. } | Errand::Check { .. } | Errand::Notice | Errand::Listen => {}
+        match kind {
+            ExchangeKind::Request { id, .. } if is_answer => self.has_answered(beside::Answered::Request(id)),
+            ExchangeKind::Check { opening } if is_answer => {
+                self.has_answered(beside::Answered::Ping(opening))
+            }
+            ExchangeKind::Request { .. }
+            | ExchangeKind::Check { .. }
+            | ExchangeKind::Notice
+            | ExchangeKind::Listen => {}
         }
-        match (errand, heard) {
-            (Errand::Request { id, .. }, Heard::Message(frame)) => {
+        match (kind, heard) {
+            (ExchangeKind::Request { id, .. }, ExchangeEvent::Message(frame)) => {
                 self.heard.push_back(Inbound::Beside { id, frame });
             }
-            (Errand::Notice | Errand::Listen | Errand::Check { .. }, Heard::Message(frame)) => {
+            (
+                ExchangeKind::Notice | ExchangeKind::Listen | ExchangeKind::Check { .. },
+                ExchangeEvent::Message(frame),
+            ) => {
                 self.heard.push_back(Inbound::Unasked(frame));
             }
             // Without a session the server may say to all its clients what it says unasked.
-            (Errand::Request { id, .. }, Heard::PutOff) if self.bearings.session.is_some() => {
+            (ExchangeKind::Request { id, .. }, ExchangeEvent::PutOff)
+                if self.session_context.session.is_some() =>
+            {
                 self.heard.push_back(Inbound::PutOff { id });
             }
-            (_, Heard::Session(session)) => self.bearings.session = Some(session),
-            (Errand::Request { id, .. }, Heard::Answer(frame)) => {
+            (_, ExchangeEvent::Session(session)) => self.session_context.session = Some(session),
+            (ExchangeKind::Request { id, .. }, ExchangeEvent::Answer(frame)) => {
                 if self.under_way.remove(&id).is_some() {
                     self.heard.push_back(Inbound::Answer { id, frame });
                 }
             }
-            (Errand::Request { id, .. }, Heard::Refused(frame)) => {
+            (ExchangeKind::Request { id, .. }, ExchangeEvent::Refused(frame)) => {
                 if self.under_way.remove(&id).is_some() {
                     self.heard.push_back(Inbound::Refused { id, frame });
                 }
             }
-            (Errand::Request { id, .. }, Heard::Failed(failure)) => self.failed(id, failure),
-            (Errand::Request { id, .. }, Heard::Over(error)) => {
+            (ExchangeKind::Request { id, .. }, ExchangeEvent::Failed(failure)) => self.failed(id, failure),
+            (ExchangeKind::Request { id, .. }, ExchangeEvent::Over(error)) => {
                 let words = error.to_string();
                 let failure = match &error {
                     LinkError::SessionLost(_) => Failure::SessionLost(words),
@@ -296,27 +310,29 @@ impl HttpLink {
                 self.leave(error);
                 self.failed(id, failure);
             }
-            (Errand::Listen | Errand::Check { .. }, Heard::Over(error)) => self.leave(error),
+            (ExchangeKind::Listen | ExchangeKind::Check { .. }, ExchangeEvent::Over(error)) => {
+                self.leave(error)
+            }
             // There is no stream, and none that could hold up anything.
-            (Errand::Listen, Heard::Taken) => self.beside.ended(),
-            (Errand::Notice, Heard::Taken) => self.noticed(Ok(())),
-            (Errand::Notice, Heard::Failed(failure)) => {
+            (ExchangeKind::Listen, ExchangeEvent::Taken) => self.beside.ended(),
+            (ExchangeKind::Notice, ExchangeEvent::Taken) => self.noticed(Ok(())),
+            (ExchangeKind::Notice, ExchangeEvent::Failed(failure)) => {
                 self.noticed(Err(LinkError::Protocol(format!(
                     "it refused the end of the handshake: {failure}"
                 ))));
             }
-            (Errand::Notice, Heard::Over(error)) => {
+            (ExchangeKind::Notice, ExchangeEvent::Over(error)) => {
                 self.noticed(Err(error.clone()));
                 self.leave(error);
             }
             // A stream or a notice has no answer of its own, and a request is no notice.
             (
-                Errand::Notice | Errand::Listen | Errand::Check { .. },
-                Heard::Answer(_) | Heard::Refused(_),
+                ExchangeKind::Notice | ExchangeKind::Listen | ExchangeKind::Check { .. },
+                ExchangeEvent::Answer(_) | ExchangeEvent::Refused(_),
             )
-            | (Errand::Listen | Errand::Check { .. }, Heard::Failed(_))
-            | (Errand::Request { .. } | Errand::Check { .. }, Heard::Taken)
-            | (_, Heard::PutOff) => {}
+            | (ExchangeKind::Listen | ExchangeKind::Check { .. }, ExchangeEvent::Failed(_))
+            | (ExchangeKind::Request { .. } | ExchangeKind::Check { .. }, ExchangeEvent::Taken)
+            | (_, ExchangeEvent::PutOff) => {}
         }
     }
 
@@ -343,7 +359,7 @@ impl HttpLink {
     fn leave(&mut self, error: LinkError) {
         if let LinkError::SessionLost(_) = error {
             // There is nothing left to end at the server.
-            self.bearings.session = None;
+            self.session_context.session = None;
         }
         self.listening = None;
         self.beside.ended();
@@ -358,15 +374,15 @@ impl HttpLink {
     }
 
     /// Moves the exchanges on for as long as there is room for what they bring.
-    fn stir(&mut self, poller: &mut Context<'_>) {
-        while let Poll::Ready(Some((errand, heard))) = self.telling.poll_next_unpin(poller) {
-            self.take(errand, heard);
+    fn advance(&mut self, poller: &mut Context<'_>) {
+        while let Poll::Ready(Some((kind, heard))) = self.telling.poll_next_unpin(poller) {
+            self.take(kind, heard);
         }
         let mut bytes: usize = self.heard.iter().map(bytes_of).sum();
         while self.heard.len() < HELD_MAX && bytes < HELD_BYTES_MAX {
             match self.exchanges.poll_next_unpin(poller) {
-                Poll::Ready(Some((errand, heard))) => {
-                    self.take(errand, heard);
+                Poll::Ready(Some((kind, heard))) => {
+                    self.take(kind, heard);
                     bytes += self.heard.back().map_or(0, bytes_of);
                 }
                 Poll::Ready(None) | Poll::Pending => return,
@@ -376,7 +392,8 @@ impl HttpLink {
 
     /// Ends the session at the server, then everything.
     fn close(&mut self) -> BoxFuture<'static, ()> {
-        let farewell = self.exchange(Errand::Notice).filter(|exchange| exchange.bearings.session.is_some());
+        let farewell =
+            self.exchange(ExchangeKind::Notice).filter(|exchange| exchange.session_context.session.is_some());
         self.under_way.clear();
         self.listening = None;
         self.exchanges.clear();
@@ -416,11 +433,13 @@ impl Link for HttpLink {
             _ => Stance::Plain,
         };
         match self.stance {
-            Stance::Modern | Stance::Legacy => self.bearings.version = HeaderValue::from_str(version).ok(),
+            Stance::Modern | Stance::Legacy => {
+                self.session_context.version = HeaderValue::from_str(version).ok()
+            }
             Stance::Opening | Stance::Plain => {}
         }
         if self.stance == Stance::Legacy {
-            self.bearings.resumes = true;
+            self.session_context.resumes = true;
             self.welcome = Welcome::Due;
         }
     }
@@ -448,7 +467,7 @@ impl Stream for HttpLink {
     fn poll_next(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.watch_stream(poller);
         if self.heard.is_empty() {
-            self.stir(poller);
+            self.advance(poller);
         }
         let told = self.heard.pop_front().map(Ok).or_else(|| self.unwelcome.take().map(Err));
         told.map_or(Poll::Pending, |told| Poll::Ready(Some(told)))
@@ -460,7 +479,7 @@ impl Sink<Outbound> for HttpLink {
 
     fn poll_ready(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
         if self.is_held() {
-            self.stir(poller);
+            self.advance(poller);
         }
         if self.is_held() { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
@@ -483,7 +502,7 @@ impl Sink<Outbound> for HttpLink {
 
     fn poll_flush(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
         if self.is_held() {
-            self.stir(poller);
+            self.advance(poller);
         }
         match self.unwelcome.take() {
             Some(error) => Poll::Ready(Err(error)),

@@ -35,7 +35,7 @@ use http::{HeaderMap, HeaderValue};
 use hyper_util::client::proxy::matcher::Matcher;
 
 use self::client::{ClientTasks, Clients};
-use self::exchange::Site;
+use self::exchange::Target;
 use self::headers::{PARAM_PREFIX, RESERVED};
 use self::link::HttpLink;
 use super::tls::Tls;
@@ -103,7 +103,7 @@ impl fmt::Debug for HttpOptions {
 pub struct HttpConnector {
     /// Where the server is, as it may be shown.
     shown: String,
-    site: Arc<Site>,
+    site: Arc<Target>,
     clients: Clients,
     mask: Mask,
 }
@@ -161,7 +161,7 @@ impl HttpConnector {
         if let Some(authorization) = &clients.proxy_authorization {
             headers.insert(PROXY_AUTHORIZATION, authorization.clone());
         }
-        let site = Site::new(uri, headers, &options);
+        let site = Target::new(uri, headers, &options);
         Ok(Self {
             shown: shown_url(&options.url),
             site: Arc::new(site),

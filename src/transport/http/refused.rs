@@ -169,7 +169,7 @@ impl Said {
             // Some servers make up an id, such as "server-error", where they know of none.
             Message::Foreign { outcome, .. } => answers.push((None, outcome.err())),
             // It has an id and says nothing: whoever wrote it has read the request.
-            Message::Hollow { .. } => hollow = true,
+            Message::MissingOutcome { .. } => hollow = true,
             Message::Request { .. } | Message::Notification { .. } => {}
         });
         match (decoded, answers.len()) {

@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
 use tokio_util::codec::{FramedRead, FramedWrite};
 
-use super::keeper::{Exit, Order};
 use super::lines::{Line, Lines};
+use super::supervisor::{Exit, Order};
 use crate::transport::{Inbound, Link, LinkError, Outbound};
 
 /// Bytes that are gathered before they are written without a flush: what a pipe holds.
@@ -30,7 +30,7 @@ enum End {
     /// It goes on.
     Awaited(oneshot::Receiver<Exit>),
     Known(Exit),
-    /// Its keeper has gone without a word, as with its runtime.
+    /// Its supervisor has gone without a word, as with its runtime.
     Untold,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct StdioLink {
     buffered: u64,
     /// What the process last wrote to its stderr, until that is of no interest any more.
     last_line: Option<watch::Receiver<Option<String>>>,
-    /// The way to the keeper.
+    /// The way to the supervisor.
     orders: mpsc::Sender<Order>,
     /// Who starts the next process of this server waits until it has no receiver.
     endings: watch::Sender<()>,
@@ -131,7 +131,7 @@ impl StdioLink {
         self.pipes.as_mut().filter(|_| usable).map(|(stdin, _)| Pin::new(stdin))
     }
 
-    /// Gives the process to its keeper to be ended.
+    /// Gives the process to its supervisor to be ended.
     fn give_up(&mut self) {
         let Some((stdin, stdout)) = self.pipes.take() else { return };
         let ending = self.endings.subscribe();
@@ -140,7 +140,7 @@ impl StdioLink {
         } else {
             Order::Close { stdin, stdout: stdout.into_inner(), ending }
         };
-        // A keeper that has ended has ended the process.
+        // A supervisor that has ended has ended the process.
         let _ = self.orders.try_send(order);
     }
 }
@@ -170,7 +170,7 @@ impl Link for StdioLink {
     }
 
     fn agreed(&mut self, _: &str) {
-        // The keeper writes lines for nobody.
+        // The supervisor writes lines for nobody.
         self.last_line = None;
     }
 
@@ -179,7 +179,7 @@ impl Link for StdioLink {
     }
 
     fn hold(&mut self, token: Box<dyn Any + Send>) {
-        // A keeper that has ended leaves nothing to wait for.
+        // A supervisor that has ended leaves nothing to wait for.
         let _ = self.orders.try_send(Order::Hold(token));
     }
 }
@@ -255,7 +255,7 @@ impl Sink<Outbound> for StdioLink {
         link.written(flushed)
     }
 
-    /// Ready at once: the keeper sees to the rest.
+    /// Ready at once: the supervisor sees to the rest.
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
         self.get_mut().give_up();
         Poll::Ready(Ok(()))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connector ── starts a process ──▶ link    stdin, stdout: dropped or closed by its user
-//!                                  keeper  the process itself, its stderr: lives until the process is reaped
+//!                                  supervisor  the process itself, its stderr: lives until the process is reaped
 //! ```
 //!
 //! No shell stands between: the command and its arguments are run as they are given, with a minimal environment. The
@@ -29,17 +29,17 @@ use crate::transport::mask::{Mask, secret_arguments};
 
 #[cfg(unix)]
 mod exits;
-mod keeper;
 mod lines;
 mod link;
 mod process;
 mod stderr;
+mod supervisor;
 
-use keeper::Keeper;
 #[cfg(feature = "testkit")]
 pub(crate) use lines::{Line, Lines};
 use link::StdioLink;
 use process::{Pipes, Process};
+use supervisor::ChildSupervisor;
 
 // They look at processes through /proc.
 #[cfg(all(test, target_os = "linux"))]
@@ -85,7 +85,7 @@ const INHERITED_OF_NETWORKS: [&str; 8] = [
 /// How the variables begin that say where programs keep their files: caches of what was downloaded among them.
 const INHERITED_OF_FOLDERS: &str = "XDG_";
 
-/// Orders to a keeper that it has not taken: two to hold something and one to end, with some room.
+/// Orders to a supervisor that it has not taken: two to hold something and one to end, with some room.
 const ORDERS_MAX: usize = 4;
 
 /// How a server's process is started.
@@ -179,7 +179,7 @@ impl StdioConnector {
         // It outlives its link on purpose, and ends by itself.
         let (mask, server) = (Arc::new(self.mask()), self.options.server.clone());
         self.mask.send_replace(mask.clone());
-        tokio::spawn(Keeper::new(process, (stderr, said), mask, server, taken, exit).run());
+        tokio::spawn(ChildSupervisor::new(process, (stderr, said), mask, server, taken, exit).run());
         let limit = self.options.message_bytes_max;
         let ends = (exited, last_line);
         Ok(Box::new(StdioLink::new((stdin, stdout), limit, orders, ends, self.endings.clone())))
@@ -208,7 +208,10 @@ impl StdioConnector {
                 let hint = format!("{source}; what follows a program's name belongs into its args");
                 io::Error::new(source.kind(), hint)
             }
-            None => source,
+            None => {
+                let hint = format!("{source}; install it, or write its whole path");
+                io::Error::new(source.kind(), hint)
+            }
         };
         DialError::Start { command: shown::command(command).into_owned(), source }
     }

@@ -9,7 +9,7 @@ fn idle() -> Standing {
 
 /// One that could not be started last time, and may not be tried yet.
 fn rests() -> Standing {
-    Standing { hopeful: false, reason: Some("no such program".into()), ..idle() }
+    Standing { reconnecting_soon: false, reason: Some("no such program".into()), ..idle() }
 }
 
 fn starting() -> Standing {
@@ -75,7 +75,7 @@ fn where_one_cannot_be_started_the_next_one_is_and_where_none_can_the_call_fails
     assert!(servers.iter().all(|server| told(server) == (ServerStatus::Idle, "no such program".into())));
     house.call(Call::tool("t"));
     assert_eq!(house.out.needed.len(), 3, "each rests after its failure");
-    house.standing("b", Standing { hopeful: true, ..rests() });
+    house.standing("b", Standing { reconnecting_soon: true, ..rests() });
     house.call(Call::tool("t"));
     assert_eq!((house.out.needed.len(), house.out.needed[3].as_str()), (4, "b"));
 }
@@ -163,7 +163,7 @@ fn a_lease_starts_an_idle_server_too() {
     let mut house = House::new("peak-ewma", |_| {}).with(&[("a", "g", &["t"])], 8);
     house.standing("a", idle());
     let mut call = Call::tool("a");
-    call.errand = crate::call::Errand::Lease;
+    call.purpose = crate::call::Purpose::OpenLease;
     house.call(call);
     assert_eq!(house.out.needed, ["a"]);
 }
@@ -181,7 +181,7 @@ fn who_could_not_be_listed_is_tried_again_for_a_call_that_it_may_take_and_for_no
         (&["b".to_owned()][..], true)
     );
     // While it rests nothing is promised, and nothing waits.
-    house.standing("b", Standing { hopeful: false, ..unlisted.clone() });
+    house.standing("b", Standing { reconnecting_soon: false, ..unlisted.clone() });
     assert!(matches!(house.error_of(parked), CallErrorKind::Unavailable { .. }));
     house.standing("b", unlisted);
     assert_eq!(house.out.needed.len(), 1, "nobody waits for it any more");
@@ -193,7 +193,7 @@ fn who_could_not_be_listed_is_tried_again_as_soon_as_it_may_be_while_a_call_wait
     let mut house = House::new("peak-ewma", |_| {}).with(servers, 8);
     let unlisted = Standing { listed: false, reason: Some("no such program".into()), ..idle() };
     house.standing("c", Standing { listed: false, ..Standing::beginning() });
-    house.standing("b", Standing { hopeful: false, ..unlisted.clone() });
+    house.standing("b", Standing { reconnecting_soon: false, ..unlisted.clone() });
     let parked = house.call(Call::tool("beta/tool"));
     assert!(house.out.needed.is_empty() && house.answer_of(parked).is_none(), "it waits for c");
     house.standing("b", unlisted.clone());

@@ -20,7 +20,7 @@ fn streamed(mut call: Call) -> Call {
 
 impl House {
     fn hear(&mut self, server: &str, attempt: AttemptId, told: Option<Told>) {
-        let news = vec![News { attempt, told, stirs: true }];
+        let news = vec![News { attempt, told, resets_idle: true }];
         self.routing.heard(&id(server), Incarnation::FIRST, news, self.now, &mut self.out);
     }
 
@@ -129,7 +129,7 @@ fn news_that_do_not_stir_extend_nothing() {
     let call = house.call(Call::tool("t").idle_timeout(SECOND));
     let (server, attempt) = house.last();
     house.wait(900);
-    let news = vec![News { attempt, told: None, stirs: false }];
+    let news = vec![News { attempt, told: None, resets_idle: false }];
     house.routing.heard(&id(&server), Incarnation::FIRST, news, house.now, &mut house.out);
     house.wait(100);
     assert!(house.is_idle(call));

@@ -1,7 +1,7 @@
 //! Leases: asked for, granted, used, ended.
 
 use super::*;
-use crate::call::Errand;
+use crate::call::Purpose;
 
 const LINE: ConnectionId = ConnectionId(7);
 
@@ -12,7 +12,7 @@ fn key(server: &str) -> LeaseKey {
 impl House {
     fn lease(&mut self, of: &str) -> u64 {
         let mut call = Call::tool(of);
-        call.errand = Errand::Lease;
+        call.purpose = Purpose::OpenLease;
         self.call(call)
     }
 
@@ -38,7 +38,7 @@ impl House {
 
     fn call_on(&mut self, lease: &LeaseKey) -> u64 {
         let mut call = Call::tool("t").idempotent();
-        call.errand = Errand::Leased(Box::new(lease.clone()));
+        call.purpose = Purpose::OnLease(Box::new(lease.clone()));
         self.call(call)
     }
 

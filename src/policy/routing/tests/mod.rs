@@ -104,13 +104,19 @@ fn id(server: &str) -> ServerId {
 }
 
 fn up(slots: usize) -> Standing {
-    Standing { status: ServerStatus::Ready, listed: true, slots, hopeful: false, ..Standing::beginning() }
+    Standing {
+        status: ServerStatus::Ready,
+        listed: true,
+        slots,
+        reconnecting_soon: false,
+        ..Standing::beginning()
+    }
 }
 
 fn down() -> Standing {
     Standing {
         status: ServerStatus::Disconnected,
-        hopeful: false,
+        reconnecting_soon: false,
         listed: true,
         reason: Some("refused".into()),
         ..Standing::beginning()
@@ -635,7 +641,7 @@ fn a_dead_server_loses_its_calls_once_and_its_late_words_count_for_nothing() {
     let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 8);
     let call = house.call(Call::tool("t"));
     let (_, attempt) = house.last();
-    let waiting = Standing { status: ServerStatus::Restarting, hopeful: true, ..down() };
+    let waiting = Standing { status: ServerStatus::Restarting, reconnecting_soon: true, ..down() };
     let (now, out) = (house.now, &mut house.out);
     house.routing.server_down(&id("a"), Incarnation::FIRST, &ExitCause::Killed, waiting, now, out);
     assert!(matches!(house.error_of(call), CallErrorKind::ServerDown { cause: ExitCause::Killed, .. }));

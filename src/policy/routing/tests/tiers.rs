@@ -59,7 +59,7 @@ fn a_server_of_the_first_priority_that_is_merely_busy_is_waited_for() {
 fn one_that_is_about_to_come_back_holds_up_nobody_while_the_second_priority_is_up() {
     let mut house = house(8);
     for server in ["a", "b"] {
-        house.standing(server, Standing { hopeful: true, ..down() });
+        house.standing(server, Standing { reconnecting_soon: true, ..down() });
     }
     assert_eq!(served_by(&mut house, 3), ["z"]);
     house.standing("z", down());

@@ -3,11 +3,11 @@
 use tokio::time::Instant;
 
 use super::{CancelReason, Outlet, Routing};
-use crate::call::{Call, Errand};
+use crate::call::{Call, Purpose};
 use crate::error::{CallErrorKind, Deadline};
 use crate::id::{AttemptId, Incarnation, ServerId};
 use crate::news::{CallUpdate, LogMessage, Progress};
-use crate::policy::calls::{Flight, IdleClock, OpenCall};
+use crate::policy::calls::{Flight, IdleTimer, OpenCall};
 use crate::protocol::notes::{LogNote, ProgressNote};
 
 /// What is wanted of a server beside its answer. What is not wanted is not asked for.
@@ -68,7 +68,7 @@ pub(crate) struct News {
     /// What is told to the caller, if it listens.
     pub told: Option<Told>,
     /// It shows that the server works on the call.
-    pub stirs: bool,
+    pub resets_idle: bool,
 }
 
 impl<P, S> Routing<P, S> {
@@ -82,7 +82,7 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(place) = self.place_of(server, incarnation) else { return };
-        for News { attempt, told, stirs } in batch {
+        for News { attempt, told, resets_idle } in batch {
             let Some(call) = self.calls.get_mut(attempt.call) else { continue };
             let mut flights = call.flights();
             let of = |flight: &Flight| (flight.server, flight.number) == (place, attempt.number);
@@ -90,16 +90,18 @@ impl<P, S> Routing<P, S> {
             if let Some(told) = told {
                 out.tell(&mut call.port, told.of(server.clone(), flight.attempt));
             }
-            if stirs {
-                self.calls.stir(attempt.call, now);
+            if resets_idle {
+                self.calls.reset_idle(attempt.call, now);
             }
         }
     }
 
     /// The clock of a call that may not go unheard for long. To open a connection for a lease is no such work.
-    pub(super) fn idle_clock(&self, call: &Call) -> Option<Box<IdleClock>> {
+    pub(super) fn idle_clock(&self, call: &Call) -> Option<Box<IdleTimer>> {
         let timeout = call.options().idle_timeout.or(self.settings.call_idle_timeout);
-        timeout.filter(|_| call.errand != Errand::Lease).map(|timeout| Box::new(IdleClock::new(timeout)))
+        timeout
+            .filter(|_| call.purpose != Purpose::OpenLease)
+            .map(|timeout| Box::new(IdleTimer::new(timeout)))
     }
 
     /// Ends every call of which nothing was heard for too long.

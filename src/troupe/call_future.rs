@@ -18,12 +18,12 @@ use ractor::ActorRef;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::caching::Detour;
+use super::caching::CachePath;
 use super::rounds::Rounds;
 use crate::actors::Stage;
 use crate::actors::intake::{Arrival, CancelOnDrop};
 use crate::actors::listener::Listener;
-use crate::actors::router::messages::{Port, RouterMsg, Submission, Word};
+use crate::actors::router::messages::{Port, RouterMsg, RouterReply, Submission};
 use crate::call::{Call, Reply};
 use crate::duration::later;
 use crate::error::{CallError, CallErrorKind};
@@ -60,16 +60,16 @@ enum Progress {
         news: NewsSender,
     },
     Placed {
-        word: oneshot::Receiver<Word>,
+        word: oneshot::Receiver<RouterReply>,
         guard: CancelOnDrop,
-        trip: Trip,
+        trip: CallContext,
     },
     InTurn(Pin<Box<dyn Future<Output = Answer> + Send>>),
     Over,
 }
 
 /// What a call keeps from one router to the next.
-pub(super) struct Trip {
+pub(super) struct CallContext {
     pub id: CallId,
     pub started: Instant,
     pub stage: watch::Receiver<Stage>,
@@ -137,7 +137,7 @@ impl CallFuture {
                 },
                 Progress::Made { id, call, stage, news } => {
                     let started = *self.started.get_or_insert_with(Instant::now);
-                    self.progress = Trip { id, started, stage, news }.begin(call);
+                    self.progress = CallContext { id, started, stage, news }.begin(call);
                     continue;
                 }
                 Progress::Placed { mut word, mut guard, trip } => match Pin::new(&mut word).poll(poller) {
@@ -148,13 +148,13 @@ impl CallFuture {
                     Poll::Ready(said) => {
                         guard.disarm();
                         match said {
-                            Ok(Word::Answer(answer)) => answer,
-                            Ok(Word::Unknown { error, kind, catalogue }) => {
+                            Ok(RouterReply::Answer(answer)) => answer,
+                            Ok(RouterReply::Unknown { error, kind, catalogue }) => {
                                 let named = with_near_names(error, kind, catalogue);
                                 self.progress = Progress::InTurn(Box::pin(async { Err(named.await) }));
                                 continue;
                             }
-                            Ok(Word::Back(call)) => {
+                            Ok(RouterReply::Back(call)) => {
                                 self.progress = trip.go_on(call, Some(guard.router().clone()));
                                 continue;
                             }
@@ -196,13 +196,13 @@ impl fmt::Debug for CallFuture {
     }
 }
 
-impl Trip {
+impl CallContext {
     /// Hands a new call to the router of the moment, or to the cache, where that has to do with it.
     fn begin(self, call: Arc<Call>) -> Progress {
         let stage = self.stage.borrow();
         // What the router refuses for its length is looked up nowhere before.
         let caching = stage.caching.as_ref().filter(|_| call.too_long().is_none());
-        if let Some(detour) = caching.and_then(|caching| Detour::of(&call, caching, &stage)) {
+        if let Some(detour) = caching.and_then(|caching| CachePath::of(&call, caching, &stage)) {
             drop(stage);
             return Progress::InTurn(Box::pin(detour.perform(self, call)));
         }
@@ -240,18 +240,18 @@ impl Trip {
             let arrival = Arrival { id, started, submission: Submission::new(call, port) };
             let Some(router) = submit_in_turn(arrival, stage.clone(), until).await else {
                 return Err(match word.await {
-                    Ok(Word::Back(call)) => unplaced_round(CallErrorKind::Closed, &call),
-                    Ok(Word::Answer(_) | Word::Unknown { .. }) | Err(_) => {
+                    Ok(RouterReply::Back(call)) => unplaced_round(CallErrorKind::Closed, &call),
+                    Ok(RouterReply::Answer(_) | RouterReply::Unknown { .. }) | Err(_) => {
                         unplaced(CallErrorKind::Closed, UNNAMED)
                     }
                 });
             };
             match word_of(&router, id, word).await {
-                Some(Word::Answer(answer)) => return answer,
-                Some(Word::Unknown { error, kind, catalogue }) => {
+                Some(RouterReply::Answer(answer)) => return answer,
+                Some(RouterReply::Unknown { error, kind, catalogue }) => {
                     return Err(with_near_names(error, kind, catalogue).await);
                 }
-                Some(Word::Back(back)) => call = back,
+                Some(RouterReply::Back(back)) => call = back,
                 None => return Err(unplaced(CallErrorKind::Interrupted, UNNAMED)),
             }
             former = Some(router);
@@ -260,7 +260,7 @@ impl Trip {
 }
 
 /// A port for one router, and where its word comes out.
-fn port(news: &NewsSender) -> (Port, oneshot::Receiver<Word>) {
+fn port(news: &NewsSender) -> (Port, oneshot::Receiver<RouterReply>) {
     let (word, said) = oneshot::channel();
     let listener = news.clone().map(|news| Box::new(Listener::new(news)));
     (Port { word, listener }, said)
@@ -268,7 +268,11 @@ fn port(news: &NewsSender) -> (Port, oneshot::Receiver<Word>) {
 
 /// What a router says of a call. It has a word for each, however it ends: its intake gives back what it never took, and its
 /// state says what became of the rest. None would be a fault of ours, which still leaves no caller waiting.
-async fn word_of(router: &ActorRef<RouterMsg>, id: CallId, word: oneshot::Receiver<Word>) -> Option<Word> {
+async fn word_of(
+    router: &ActorRef<RouterMsg>,
+    id: CallId,
+    word: oneshot::Receiver<RouterReply>,
+) -> Option<RouterReply> {
     let mut guard = CancelOnDrop::new(router.clone(), id);
     let said = word.await.ok();
     guard.disarm();

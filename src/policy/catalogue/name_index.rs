@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::near::{Outline, near};
+use super::near::{NEAR_MAX, Outline, near};
 use super::{Resolution, ServerOffer};
 use crate::config::Collisions;
 use crate::id::{GroupId, ServerId};
@@ -11,6 +11,9 @@ use crate::json::RawJson;
 use crate::offer::EntryKind;
 use crate::policy::names::{self, Prefixes};
 use crate::protocol::listing::real_name;
+
+/// Signs in a name that nobody knows at which a group's name may end: few names have more.
+const SIGNS_MAX: usize = 16;
 
 /// One thing of one group.
 pub(super) struct Merged {
@@ -45,7 +48,7 @@ pub(super) fn qualified(entry: &impl Entry) -> String {
 
 /// The things of one kind.
 #[derive(Debug, Clone)]
-pub(super) struct Shelf<E> {
+pub(super) struct NameIndex<E> {
     entries: Vec<E>,
     /// Of the names, in the same order; none where entries go by their URIs.
     outlines: Vec<Outline>,
@@ -61,7 +64,7 @@ pub(super) struct Shelf<E> {
     prefixes: Arc<Prefixes>,
 }
 
-impl<E> Default for Shelf<E> {
+impl<E> Default for NameIndex<E> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
@@ -75,7 +78,7 @@ impl<E> Default for Shelf<E> {
     }
 }
 
-impl<E: Entry> Shelf<E> {
+impl<E: Entry> NameIndex<E> {
     /// Merges what the servers offer, which stand in the order of their registrations. An exposed name that begins with more
     /// than one of the groups that are registered belongs to nobody: the tools of that name get another one.
     pub(super) fn merge(servers: &[ServerOffer], prefixes: &Arc<Prefixes>) -> Self {
@@ -110,7 +113,7 @@ impl<E: Entry> Shelf<E> {
             *seen.entry(names::exposed(entry.group.as_str(), &entry.name, false)).or_default() += 1;
         }
         let (entries, mut own_names) = (Vec::with_capacity(merged.len()), Vec::new());
-        let mut shelf = Self { group_order, entries, prefixes: prefixes.clone(), ..Self::default() };
+        let mut name_index = Self { group_order, entries, prefixes: prefixes.clone(), ..Self::default() };
         for (index, mut merged) in merged.into_values().enumerate() {
             merged.index = index;
             merged.servers.sort();
@@ -127,25 +130,25 @@ impl<E: Entry> Shelf<E> {
             if let Some(own) = own {
                 own_names.push((own, index));
             }
-            shelf.by_name.entry(entry.name().clone()).or_default().push(index);
-            shelf.by_group.entry(entry.group().clone()).or_default().insert(entry.name().clone(), index);
+            name_index.by_name.entry(entry.name().clone()).or_default().push(index);
+            name_index.by_group.entry(entry.group().clone()).or_default().insert(entry.name().clone(), index);
             if let Some(exposed) = entry.exposed() {
-                shelf.by_exposed.insert(exposed.to_owned(), index);
+                name_index.by_exposed.insert(exposed.to_owned(), index);
             }
-            shelf.outlines.extend(E::KIND.is_named().then(|| Outline::of(entry.name())));
-            shelf.entries.push(entry);
+            name_index.outlines.extend(E::KIND.is_named().then(|| Outline::of(entry.name())));
+            name_index.entries.push(entry);
         }
-        shelf.outlines.shrink_to_fit();
+        name_index.outlines.shrink_to_fit();
         for (own, index) in own_names {
-            shelf.by_name.entry(own.clone()).or_default().push(index);
-            let group = shelf.by_group.entry(shelf.entries[index].group().clone()).or_default();
+            name_index.by_name.entry(own.clone()).or_default().push(index);
+            let group = name_index.by_group.entry(name_index.entries[index].group().clone()).or_default();
             group.entry(own).or_insert(index);
         }
-        let (entries, group_order) = (&shelf.entries, &shelf.group_order);
-        for places in shelf.by_name.values_mut() {
+        let (entries, group_order) = (&name_index.entries, &name_index.group_order);
+        for places in name_index.by_name.values_mut() {
             places.sort_by_key(|place| group_order.get(entries[*place].group()));
         }
-        shelf
+        name_index
     }
 
     /// All of them, by group and name.
@@ -267,7 +270,18 @@ impl<E: Entry> Shelf<E> {
     /// Names that look like one that nobody knows, best first.
     pub(super) fn near(&self, name: &str) -> Vec<String> {
         let shared = |entry: &E| self.by_name.get(entry.name()).is_some_and(|places| places.len() > 1);
-        near(name, &self.entries, &self.outlines, shared)
+        let alike = near(name, &self.entries, &self.outlines, shared);
+        let joined = self.joined(name);
+        let others = alike.into_iter().filter(|name| Some(name) != joined.as_ref());
+        joined.iter().cloned().chain(others).take(NEAR_MAX).collect()
+    }
+
+    /// The name of a group and one of its own, where they were joined by another sign than a slash: `files.read`.
+    fn joined(&self, name: &str) -> Option<String> {
+        let signs = name.match_indices(|c: char| !c.is_alphanumeric()).take(SIGNS_MAX);
+        signs
+            .map(|(at, sign)| (&name[..at], &name[at + sign.len()..]))
+            .find_map(|(group, own)| self.offers(own, Some(group)).then(|| format!("{group}/{own}")))
     }
 }
 

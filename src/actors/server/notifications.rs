@@ -1,16 +1,16 @@
 //! What the server tells beside its answers: its log, and news of calls.
 
 use super::ServerState;
-use crate::actors::pump::messages::{Asides, Logged};
+use crate::actors::pump::messages::{Logged, Notifications};
 use crate::event::Event;
 use crate::policy::routing::News;
 
 impl ServerState {
     /// Tells the host what the server logs, and counts what belongs to nobody. Returns the news of calls, for the router.
-    pub(super) fn overheard(&mut self, asides: Asides) -> Vec<News> {
-        let Asides { news, logs, strays } = asides;
-        if strays > 0 {
-            *self.ledger().outcomes.entry("stray-notice").or_default() += strays;
+    pub(super) fn overheard(&mut self, notifications: Notifications) -> Vec<News> {
+        let Notifications { news, logs, unmatched } = notifications;
+        if unmatched > 0 {
+            *self.ledger().outcomes.entry("stray-notice").or_default() += unmatched;
         }
         for Logged { level, logger, text, missed } in logs {
             let server = self.spec.id.clone();

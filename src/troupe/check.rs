@@ -1,6 +1,6 @@
 //! Reads a `servers.json` without starting anything.
 
-use super::pinning;
+use super::pins;
 use crate::config::{
     self, ConfigError, ConfigFile, Diagnostic, DiscoverySettings, Knowing, Reading, ServerSpec, Settings,
     Severity, Variables,
@@ -72,7 +72,7 @@ impl ConfigFile {
                 source_named(source).map(|_| ())
             },
             searches: true,
-            pins: &|settings| pinning::read(settings).map(|_| ()),
+            pins: &|settings| pins::read(settings).map(|_| ()),
         };
         config::read(text, variables, &knowing).diagnostics
     }

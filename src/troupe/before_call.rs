@@ -9,8 +9,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::Troupe;
-use super::calling::{CallFuture, NewsSender, ended, unplaced};
-use crate::call::{Call, Errand, Request};
+use super::call_future::{CallFuture, NewsSender, ended, unplaced};
+use crate::call::{Call, Purpose, Request};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::ServerId;
 use crate::json::RawJson;
@@ -75,7 +75,7 @@ impl Denied {
 /// What a hook has no say in, whichever call it gives.
 struct Kept {
     /// Over whose connection it goes.
-    errand: Errand,
+    purpose: Purpose,
     /// Somebody listens to its progress.
     streamed: bool,
     /// Its place in the tree of spans.
@@ -88,7 +88,7 @@ impl Kept {
     fn of(call: &Call) -> Self {
         let server = call.options().selector.server.clone().filter(|_| call.one_of_several);
         Self {
-            errand: call.errand.clone(),
+            purpose: call.purpose.clone(),
             streamed: call.streamed,
             span: call.span.clone(),
             one_of: server.zip(call.timeout),
@@ -96,7 +96,7 @@ impl Kept {
     }
 
     fn put_into(self, call: &mut Call) {
-        (call.errand, call.streamed, call.span) = (self.errand, self.streamed, self.span);
+        (call.purpose, call.streamed, call.span) = (self.purpose, self.streamed, self.span);
         if let Some((server, shared)) = self.one_of {
             call.timeout = Some(call.timeout.map_or(shared, |own| own.min(shared)));
             let options = call.options_mut();
@@ -123,7 +123,7 @@ impl BeforeCall {
 
     /// The hook, if the call is one that it is to see.
     fn of(&self, call: &Call) -> Option<Arc<Hook>> {
-        let of_tool = call.request == Request::Tool && call.errand != Errand::Lease;
+        let of_tool = call.request == Request::Tool && call.purpose != Purpose::OpenLease;
         self.0.clone().filter(|_| of_tool)
     }
 }
@@ -161,9 +161,9 @@ impl Troupe {
 
     fn proposed(&self, call: Call) -> ProposedCall {
         let roster = self.0.roster.borrow().clone();
-        let leased = match &call.errand {
-            Errand::Leased(key) => Some(key.server.clone()),
-            Errand::Tool | Errand::Lease => None,
+        let leased = match &call.purpose {
+            Purpose::OnLease(key) => Some(key.server.clone()),
+            Purpose::Tool | Purpose::OpenLease => None,
         };
         let mut proposed = ProposedCall { call, tool: None, leased };
         // One that is too long fails for it, without having been looked up.

@@ -1,4 +1,4 @@
-//! The keeper: the one task that owns a child process, from its start until it is reaped.
+//! The supervisor: the one task that owns a child process, from its start until it is reaped.
 //!
 //! ```text
 //! running ──it ended──▶ what is left of its group is killed, its last words are told to the link ──▶ over
@@ -74,7 +74,7 @@ impl Exit {
 }
 
 /// Owns a child process; see the module's page.
-pub(super) struct Keeper {
+pub(super) struct ChildSupervisor {
     process: Process,
     /// Until it is at its end.
     stderr: Option<FramedRead<ChildStderr, LogLines>>,
@@ -90,7 +90,7 @@ pub(super) struct Keeper {
     exit: Option<oneshot::Sender<Exit>>,
 }
 
-impl Keeper {
+impl ChildSupervisor {
     pub(super) fn new(
         process: Process,
         (stderr, said): (ChildStderr, watch::Sender<Option<String>>),

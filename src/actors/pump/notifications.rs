@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::notices::Cause;
 use super::{Flight, Pump, answer_of};
 use crate::actors::pump::messages::Report;
-use crate::actors::pump::messages::{Asides, Logged};
+use crate::actors::pump::messages::{Logged, Notifications};
 use crate::id::AttemptId;
 use crate::json::RawJson;
 use crate::news::LogLevel;
@@ -53,24 +53,24 @@ impl Hearing {
         })
     }
 
-    /// Adds to `asides` what was told of `attempt`, as far as that is wanted and may pass.
+    /// Adds to `notifications` what was told of `attempt`, as far as that is wanted and may pass.
     fn pass(
         &mut self,
         attempt: AttemptId,
         told: Option<Told>,
-        stirs: bool,
-        asides: &mut Option<Box<Asides>>,
+        resets_idle: bool,
+        notifications: &mut Option<Box<Notifications>>,
         now: Instant,
     ) {
         let told = told.filter(|_| self.hears == Hears::News);
-        if told.is_none() && !stirs {
+        if told.is_none() && !resets_idle {
             return;
         }
         if self.allowance.take(now) {
             // None before: a flood that does not pass leaves nothing to report.
-            let news = &mut asides.get_or_insert_default().news;
+            let news = &mut notifications.get_or_insert_default().news;
             news.extend(self.tell_missed(attempt));
-            news.push(News { attempt, told, stirs });
+            news.push(News { attempt, told, resets_idle });
         } else if told.is_some() {
             self.missed += 1;
         }
@@ -79,26 +79,26 @@ impl Hearing {
     /// How many were not passed on since that was told last.
     fn tell_missed(&mut self, attempt: AttemptId) -> Option<News> {
         let missed = std::mem::take(&mut self.missed);
-        (missed > 0).then_some(News { attempt, told: Some(Told::Missed(missed)), stirs: false })
+        (missed > 0).then_some(News { attempt, told: Some(Told::Missed(missed)), resets_idle: false })
     }
 }
 
 /// What a link has heard that was not passed on.
-pub(super) struct Unpassed {
-    strays: u64,
+pub(super) struct Suppressed {
+    unmatched: u64,
     logs: u64,
     logs_allowed: Allowance,
 }
 
-impl Unpassed {
+impl Suppressed {
     pub(super) fn new(now: Instant) -> Self {
-        Self { strays: 0, logs: 0, logs_allowed: Allowance::new(LOGS, now) }
+        Self { unmatched: 0, logs: 0, logs_allowed: Allowance::new(LOGS, now) }
     }
 
     /// Adds the strays to a report.
     pub(super) fn add_to(&mut self, report: &mut Report) {
-        if self.strays > 0 {
-            report.asides.get_or_insert_default().strays += std::mem::take(&mut self.strays);
+        if self.unmatched > 0 {
+            report.notifications.get_or_insert_default().unmatched += std::mem::take(&mut self.unmatched);
         }
     }
 }
@@ -114,22 +114,22 @@ fn hearing_of(in_flight: &mut NumberMap<u64, Flight>, id: u64) -> Option<(Attemp
 impl<R: FnMut(Report)> Pump<R> {
     /// The peer tells how far it has come with a call.
     pub(super) fn hear_progress(&mut self, params: Option<&RawJson>, now: Instant) {
-        let Some(note) = params.and_then(ProgressNote::read) else { return self.unpassed.strays += 1 };
+        let Some(note) = params.and_then(ProgressNote::read) else { return self.suppressed.unmatched += 1 };
         let hearing = note.token.and_then(|token| hearing_of(&mut self.in_flight, token));
-        let Some((attempt, hearing)) = hearing else { return self.unpassed.strays += 1 };
+        let Some((attempt, hearing)) = hearing else { return self.suppressed.unmatched += 1 };
         // What does not grow is told as it came, and keeps no call alive.
         let grows = hearing.progress.is_none_or(|before| note.progress > before);
         if grows {
             hearing.progress = Some(note.progress);
         } else {
-            self.unpassed.strays += 1;
+            self.suppressed.unmatched += 1;
         }
-        hearing.pass(attempt, Some(Told::Progress(note)), grows, &mut self.report.asides, now);
+        hearing.pass(attempt, Some(Told::Progress(note)), grows, &mut self.report.notifications, now);
     }
 
     /// The peer logs something, on the stream of the answer to the request `on` or on none.
     pub(super) fn hear_log(&mut self, params: Option<&RawJson>, on: Option<u64>, now: Instant) {
-        let Some(note) = params.and_then(LogNote::read) else { return self.unpassed.strays += 1 };
+        let Some(note) = params.and_then(LogNote::read) else { return self.suppressed.unmatched += 1 };
         let hearing = on.and_then(|id| hearing_of(&mut self.in_flight, id));
         let Some((attempt, hearing)) = hearing else { return self.hear_log_of_server(note, now) };
         match hearing.hears {
@@ -140,23 +140,23 @@ impl<R: FnMut(Report)> Pump<R> {
                 // In bytes of its own: it waits in the call's stream, and would keep the whole frame there.
                 let own = |note: LogNote| LogNote { data: note.data.detached(), ..note };
                 let told = (wanted && fits).then(|| Told::Log(own(note)));
-                hearing.pass(attempt, told, true, &mut self.report.asides, now);
+                hearing.pass(attempt, told, true, &mut self.report.notifications, now);
             }
             Hears::Signs | Hears::Answer => {
-                hearing.pass(attempt, None, true, &mut self.report.asides, now);
+                hearing.pass(attempt, None, true, &mut self.report.notifications, now);
                 self.hear_log_of_server(note, now);
             }
         }
     }
 
     fn hear_log_of_server(&mut self, note: LogNote, now: Instant) {
-        if self.unpassed.logs_allowed.take(now) {
-            let missed = std::mem::take(&mut self.unpassed.logs);
+        if self.suppressed.logs_allowed.take(now) {
+            let missed = std::mem::take(&mut self.suppressed.logs);
             let text = note.text();
             let logged = Logged { level: note.level, logger: note.logger, text, missed };
-            self.report.asides.get_or_insert_default().logs.push(logged);
+            self.report.notifications.get_or_insert_default().logs.push(logged);
         } else {
-            self.unpassed.logs += 1;
+            self.suppressed.logs += 1;
         }
     }
 
@@ -183,7 +183,7 @@ impl<R: FnMut(Report)> Pump<R> {
         if let Flight::Call { attempt, hearing: Some(hearing), .. } = flight
             && let Some(missed) = hearing.tell_missed(*attempt)
         {
-            self.report.asides.get_or_insert_default().news.push(missed);
+            self.report.notifications.get_or_insert_default().news.push(missed);
         }
     }
 }

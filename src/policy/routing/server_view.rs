@@ -27,7 +27,7 @@ pub(crate) struct Standing {
     pub status: ServerStatus,
     /// Whether it may become ready within moments, so that waiting for it beats failing. Of one that is idle: whether it may be
     /// started now.
-    pub hopeful: bool,
+    pub reconnecting_soon: bool,
     /// Whether its tools are known.
     pub listed: bool,
     /// What its breaker lets through.
@@ -50,7 +50,7 @@ impl Standing {
     pub(crate) fn beginning() -> Self {
         Self {
             status: ServerStatus::Connecting,
-            hopeful: true,
+            reconnecting_soon: true,
             listed: false,
             admission: Admission::Free,
             slots: 0,
@@ -253,7 +253,7 @@ impl<S> View<S> {
     /// does not rest after an attempt that failed.
     fn would_start(&self) -> bool {
         self.standing.status == ServerStatus::Idle
-            && self.standing.hopeful
+            && self.standing.reconnecting_soon
             && !matches!(self.standing.admission, Admission::Rejecting { .. })
             && !self.leaving
     }
@@ -300,7 +300,7 @@ impl<S> View<S> {
             | ServerStatus::Quarantined
             | ServerStatus::Draining
             | ServerStatus::Stopped
-            | ServerStatus::Disabled => self.standing.hopeful,
+            | ServerStatus::Disabled => self.standing.reconnecting_soon,
         }
     }
 
