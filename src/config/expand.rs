@@ -355,7 +355,7 @@ mod tests {
             ("p4ss ${workspaceFolder}", "variable workspaceFolder is not set"),
             ("p4ss ${file:/nowhere/token}", "/nowhere/token"),
             ("p4ss ${env:TOKEN", "without its }"),
-            ("p4ss ${input:key}", "input key is not answered"),
+            ("p4ss ${input:key}", "${input:key} is not answered"),
             ("p4ss ${1} ${x%y}", "unknown kind"),
             ("p4ss ${env:}", "unknown kind"),
             ("p4ss ${p4ss:x}", "unknown kind"),

@@ -92,7 +92,7 @@ const ACCEPTED: &[Accepted<'_>] = &[
 type InPart<'a> = (&'a str, &'a [&'a str], &'a str, &'a str);
 
 const IN_PART: &[InPart<'_>] = &[
-    ("vscode-input.json", &["maps"], "weather", "the input key is not answered here"),
+    ("vscode-input.json", &["maps"], "weather", "${input:key} is not answered here"),
     ("claude-code-sse.json", &["new"], "former", "SSE transport is not supported"),
     ("claude-code-unset.json", &["till"], "bank", "the variable NO_SUCH_KEY is not set"),
     ("kiro-timeout.json", &["lints"], "builds", "write \"120s\": 120000 is probably"),

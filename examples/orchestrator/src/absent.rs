@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mcp_troupe::event::ServerStatus;
-use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Diagnostic, Severity, Troupe};
+use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Diagnostic, ServerInfo, Severity, Troupe};
 
 /// The most servers left out that one error tells.
 const LEFT_OUT_TOLD: usize = 32;
@@ -85,6 +85,13 @@ impl Absent {
             return Some(format!("{named} is switched off in the configuration (disabled)"));
         }
         let servers = troupe.servers();
+        let within =
+            servers.iter().find(|info| chosen.is_none() && info.id == *named && info.group != *named);
+        if let Some(ServerInfo { group, .. }) = within {
+            let hint =
+                format!("{named} is a server of the group {group}: write {group}/TOOL, or --server {named}");
+            return Some(hint);
+        }
         let ids = servers.iter().flat_map(|info| [info.id.as_str(), info.group.as_str()]);
         let ids: Vec<&str> = ids.chain(self.left_out()).collect();
         if ids.contains(&named) {

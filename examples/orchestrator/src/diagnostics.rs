@@ -89,9 +89,9 @@ fn summary(file: Option<&ConfigFile>, mistakes: usize, warnings: usize) -> Strin
     };
     let mut parts = match file {
         Some(file) => {
-            let mut parts = vec![some(file.servers.len(), "server")];
-            parts
-                .extend((!file.disabled.is_empty()).then(|| format!("{} switched off", file.disabled.len())));
+            let off = file.disabled.len();
+            let mut parts = vec![some(file.servers.len() + off, "server")];
+            parts.extend((off > 0).then(|| format!("{off} of them switched off")));
             let left_out = file.left_out.len() + file.repeated.len();
             parts.extend((left_out > 0).then(|| format!("{left_out} left out")));
             parts

@@ -132,8 +132,8 @@ const LOAD_HELP: &str = "Examples:
   mcp-troupe load echo message=hi --concurrency 8 --duration 10s
   mcp-troupe load echo --calls 1000 --json | jq .latency_us
 Ctrl-C ends it, cancels the calls that are open and prints the account so far. After an error
-that says when to call again a caller waits so long. A tool that nobody offers ends it at once, unless --reload may bring
-one. Exit 1 where no call succeeded.";
+that says when to call again, a caller waits that long. Where nobody offers the tool, it ends at
+once; with --reload it goes on. Exit 1 where no call succeeded.";
 const WATCH_HELP: &str = "Examples:
   mcp-troupe watch --config servers.json
   mcp-troupe watch --once > picture.txt";
@@ -178,7 +178,7 @@ struct ToolsArgs {
     file: File,
     #[command(flatten)]
     wait: Wait,
-    /// Exit with 1 where a server is not ready.
+    /// Exit with 1 where a server is not ready, or is left out for a mistake.
     #[arg(long)]
     strict: bool,
     /// Print JSON on a terminal too, where else each tool is one line.
@@ -612,7 +612,7 @@ fn tell_tools(tools: &[Tool]) {
     let names = tools.iter().map(|tool| tool.exposed.chars().count());
     let longest = names.max().unwrap_or_default().min(NAME_MAX);
     for tool in tools {
-        let unconfirmed = if tool.confirmed { "" } else { "(not confirmed) " };
+        let unconfirmed = if tool.confirmed { "" } else { "(from the last run) " };
         let described = tool.description().unwrap_or_default();
         let line = format!("{:<longest$}  {unconfirmed}{}", tool.exposed, described.trim_start());
         let line = line.split(['\n', '\r']).next().unwrap_or_default().trim_end();
@@ -655,6 +655,7 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
         Ok(missing) => {
             note!("nothing is pinned, since not every server is ready:");
             tell_missing(&missing);
+            note!("hint: mend what is missing, or switch it off (\"disabled\": true) to pin the others");
             FAILED
         }
         Err(code) => code,

@@ -13,13 +13,16 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{Target, output};
 pub use words::fitted;
-use words::{words, words_of_call};
+use words::{words, words_of_call, words_of_others};
 
 /// Whoever waits for less needs no line.
 const QUIET: Duration = Duration::from_millis(700);
 
 /// How often it is drawn.
 const INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a bare name waits for servers that may have a tool of that name as well.
+const NAMES_SETTLE: Duration = Duration::from_secs(3);
 
 /// A terminal of unknown width.
 const USUAL_WIDTH: usize = 80;
@@ -56,14 +59,26 @@ pub async fn while_calling<T>(troupe: &Troupe, target: &Target, work: impl Futur
         let Target { tool, server, group, .. } = target;
         let offering = offering(troupe, target);
         let servers = troupe.servers();
-        let starting = starting(&servers, |info| {
+        let named = group.as_deref().or_else(|| group_of(tool, &servers));
+        let meant = |info: &ServerInfo| {
             server.as_ref().is_none_or(|server| info.id == **server)
-                && group.as_ref().is_none_or(|group| info.group == **group)
-                && (offering.is_empty() || offering.contains(&info.id))
-        });
-        words_of_call(tool, !offering.is_empty(), &starting, elapsed, width())
+                && named.is_none_or(|group| info.group == *group)
+        };
+        let waits =
+            starting(&servers, |info| meant(info) && (offering.is_empty() || offering.contains(&info.id)));
+        let others = starting(&servers, meant);
+        if !offering.is_empty() && waits.is_empty() && !others.is_empty() && elapsed < NAMES_SETTLE {
+            return words_of_others(tool, &others, elapsed, width());
+        }
+        words_of_call(tool, !offering.is_empty(), &waits, elapsed, width())
     };
     while_saying(work, line).await
+}
+
+/// The group that a tool's name begins with: `git/log`, `git__log`.
+fn group_of<'t>(tool: &'t str, servers: &[ServerInfo]) -> Option<&'t str> {
+    let named = tool.split_once('/').or_else(|| tool.split_once("__")).map(|(group, _)| group);
+    named.filter(|group| servers.iter().any(|info| info.group == **group))
 }
 
 /// The servers that are known to have the tool of a call.

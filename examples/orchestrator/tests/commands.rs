@@ -450,6 +450,11 @@ fn who_waits_is_told_for_whom_in_one_line_of_the_terminal() {
     assert_eq!(of_call(false, &two[1..]), "4s · ecko is not known yet and waits for git");
     assert_eq!(of_call(true, &two[..1]), "4s · ecko waits for npx: added 12 packages");
     assert_eq!(of_call(true, &[]), "4s · waiting for the answer");
+    let others = |starting: &[(&str, Option<&str>)]| {
+        waiting::words_of_others("ecko", starting, Duration::from_secs(1), 80)
+    };
+    assert_eq!(others(&two), "1s · npx, git may have ecko too, and are starting");
+    assert_eq!(others(&two[1..]), "1s · git may have ecko too, and is starting");
     let steering = [("npx", Some("\u{1b}[2J\nwide 端"))];
     for width in 1..60 {
         let line = words(&steering, width);
@@ -743,7 +748,10 @@ async fn a_check_writes_as_compilers_do_and_tells_warnings_apart() {
     let output = run("check", file, &[]).await;
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{told}");
-    assert_eq!(text(&output.stdout), "1 server, 1 switched off, 2 left out, 2 mistakes, 3 warnings\n");
+    assert_eq!(
+        text(&output.stdout),
+        "2 servers, 1 of them switched off, 2 left out, 2 mistakes, 3 warnings\n"
+    );
     for part in [
         ":3:3: warning: theme: has no meaning here",
         ":5:26: warning: mcpServers.good.command:",
@@ -1344,6 +1352,7 @@ async fn who_is_called_and_does_not_play_is_told_with_the_reason() {
     let written = json!({"mcpServers": {
         "My Notes": {"url": server.url()}, "wrong": {"comand": "x"},
         "off": {"url": server.url(), "disabled": true}, "files": {"url": server.url()},
+        "second": {"url": server.url(), "group": "files"},
     }});
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("servers.json");
@@ -1361,6 +1370,10 @@ async fn who_is_called_and_does_not_play_is_told_with_the_reason() {
         ),
         (&["call", "wrong__echo"], "wrong is left out of the configuration"),
         (&["call", "off/echo"], "off is switched off"),
+        (
+            &["call", "second/echo"],
+            "second is a server of the group files: write files/TOOL, or --server second",
+        ),
         (&["call", "My Notes/echo"], "My Notes is called My-Notes here"),
         (&["call", "flies/echo"], "there is no server or group flies: did you mean files?"),
         (&["call", "echo", "--server", "of"], "there is no server or group of: did you mean off?"),

@@ -40,6 +40,19 @@ pub fn words_of_call(
     fitted(&format!("{seconds}s · {tool} {what} for {whom}"), width.saturating_sub(1))
 }
 
+/// The same for a call by a bare name that others may have as well: `1s · time may have echo too, and is starting`.
+pub fn words_of_others(
+    tool: &str,
+    starting: &[(&str, Option<&str>)],
+    elapsed: Duration,
+    width: usize,
+) -> String {
+    let ids: Vec<_> = starting.iter().map(|(id, _)| *id).collect();
+    let are = if ids.len() == 1 { "is" } else { "are" };
+    let line = format!("{}s · {} may have {tool} too, and {are} starting", elapsed.as_secs(), ids.join(", "));
+    fitted(&line, width.saturating_sub(1))
+}
+
 /// As much of a line as has room. What a server writes may steer the terminal, and a line that wraps cannot be cleared.
 pub fn fitted(line: &str, room: usize) -> String {
     let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

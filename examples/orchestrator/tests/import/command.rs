@@ -138,7 +138,7 @@ async fn the_servers_of_all_clients_become_one_file_that_check_takes() {
     assert!(of_cline[0].ends_with("(cline): taken: github.com/owner/name; left out: 1"), "{told}");
     assert!(lines_of(&told, &roo)[0].ends_with("(roo): taken: roo; known already: desktop"), "{told}");
     assert!(told.contains("  old: left out: without a type it speaks the old HTTP+SSE transport"), "{told}");
-    assert!(told.contains("  vs: switched off: the input key is not answered here"), "{told}");
+    assert!(told.contains("  vs: switched off: ${input:key} is not answered here"), "{told}");
     assert!(
         told.ends_with(
             "14 servers, 2 of them switched off; secrets are in it as they stand in those files\n"

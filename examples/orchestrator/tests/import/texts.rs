@@ -383,7 +383,7 @@ fn references_stay_and_what_has_no_value_here_is_switched_off() {
     assert_eq!(plain(Client::ClaudeCode, set.clone()), set);
     for (value, says) in [
         (json!({"command": "c", "env": {"K": "${env:NONE}"}}), "NONE is not set"),
-        (json!({"command": "c", "args": ["${input:key}"]}), "input key is not answered"),
+        (json!({"command": "c", "args": ["${input:key}"]}), "${input:key} is not answered"),
         (json!({"url": "http://${NONE}/mcp"}), "NONE is not set"),
         (json!({"url": "http://h", "headers": {"A": "${command:pick}"}}), "unknown kind"),
     ] {
