@@ -19,7 +19,7 @@
 //! | oddities, answers to nothing | a count and the first words ([`oddities`]) |
 //! | reports of what came unasked | so many a second ([`unasked`]) |
 //! | names of resources that changed | so many, then *more* |
-//! | progress, log messages | so many a second ([`hearing`]) |
+//! | progress, log messages | so many a second ([`notifications`]) |
 //! | requests that it never answers | calls have deadlines; of listings and subscriptions old ones are forgotten |
 
 pub(crate) mod messages;
