@@ -74,6 +74,11 @@ impl Prefixes {
         prefixes
     }
 
+    /// Whether there is a group that is written so.
+    pub(super) fn has(&self, group: &str) -> bool {
+        self.whole.contains_key(&group.chars().map(legal).collect::<String>())
+    }
+
     /// How many groups an exposed name begins with. Its length bounds the work.
     pub(super) fn claims(&self, exposed: &str) -> usize {
         let ends =

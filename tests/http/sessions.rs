@@ -168,6 +168,27 @@ async fn a_session_that_is_said_to_be_unknown_in_an_unusual_way_costs_one_call_w
 }
 
 #[tokio::test]
+async fn an_event_that_is_no_message_ends_no_session_and_repeats_no_call() {
+    let calls = std::sync::Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let server = RawServer::start(move |asked| {
+        legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {
+            "GET" => Do::Send(answer("405 Method Not Allowed", &[], "")),
+            _ => {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let said = r#"{"message":"Session not found"}"#;
+                Do::Send(format!("{EVENTS}data: {said}\n\ndata: {}\n\n", result(asked)))
+            }
+        })
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    assert!(troupe.call(Call::tool("t")).await.is_ok());
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn an_error_that_only_speaks_of_a_session_ends_none() {
     let server = RawServer::start(|asked| {
         let error =

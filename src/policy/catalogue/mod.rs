@@ -495,6 +495,25 @@ mod tests {
     }
 
     #[test]
+    fn an_own_name_that_begins_as_a_registered_group_takes_no_calls_from_that() {
+        let definition = RawJson::from_value(&serde_json::json!({"name": "files/read"})).unwrap();
+        let mut other = offer("o", "other", 0, &[]);
+        other.offer.tools = [Definition { name: "files_read".to_owned(), definition }].into();
+        let group = |name: &str| GroupId::new(name).unwrap();
+        let among = |groups: &[&str]| {
+            let groups = groups.iter().map(|name| group(name));
+            Catalogue::merge_among(1, [other.clone()], groups, Collisions::Error)
+        };
+        // It is registered and has yet to list.
+        let both = among(&["other", "files"]);
+        assert_eq!(both.resolve("files/read", None, |_| true), Resolution::Unknown);
+        assert!(both.meanings("files/read", None).is_empty());
+        assert_eq!(found(both.resolve("other/files/read", None, |_| true)), "other/files_read");
+        let alone = among(&["other"]);
+        assert_eq!(found(alone.resolve("files/read", None, |_| true)), "other/files_read");
+    }
+
+    #[test]
     fn a_name_that_was_joined_to_its_group_by_another_sign_is_told_with_a_slash() {
         let catalogue = merged(Collisions::Error);
         let (group, name) = (catalogue.tool(0).group.clone(), catalogue.tool(0).name.clone());

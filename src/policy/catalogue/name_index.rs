@@ -196,8 +196,9 @@ impl<E: Entry> NameIndex<E> {
         let Some((within, bare)) = name.split_once('/').filter(|_| E::KIND.is_named()) else {
             return Some((name, group));
         };
-        // A tool's own name may have a slash, which goes for that of a group where there is such a group with such a tool.
-        if self.by_name.contains_key(name) && !self.offers(bare, Some(within)) {
+        // A tool's own name may have a slash. Where there is a group of that name it means that group's tools alone, also while it
+        // offers none of them: else the call would reach another server.
+        if self.by_name.contains_key(name) && !self.prefixes.has(within) {
             return Some((name, group));
         }
         group.is_none_or(|group| group == within).then_some((bare, Some(within)))

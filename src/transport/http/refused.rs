@@ -223,10 +223,9 @@ impl Said {
 
     /// Of what came as the answer to a request.
     pub(super) fn of_answer(frame: &Bytes) -> Self {
-        match frame.len() <= SENTENCE_BYTES_MAX {
-            true => Self::of_json(frame.clone()),
-            false => Self::Nothing,
-        }
+        let read = (frame.len() <= SENTENCE_BYTES_MAX).then(|| Self::of_json(frame.clone()));
+        // What is no message ends no call.
+        read.filter(|said| matches!(said, Self::Answer { .. })).unwrap_or(Self::Nothing)
     }
 
     /// Whether it says that its `session` is not known and names no request, whatever its status. That leaves open whether the
