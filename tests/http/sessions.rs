@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedEra, ScriptedServer};
-use mcp_troupe::{Call, CallErrorKind, Effect, Event, Server};
+use mcp_troupe::{Call, CallErrorKind, Effect, Event, Server, Troupe};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -163,8 +163,35 @@ async fn a_session_that_is_said_to_be_unknown_in_an_unusual_way_costs_one_call_w
         let asked = server.asked();
         let times = |what: &str| asked.iter().filter(|asked| *asked == what).count();
         assert_eq!((times("POST tools/call"), times("POST initialize")), (2, 2), "{told}");
+        // It was a guess: the former session is ended as any.
+        server.wait_for("DELETE", 1).await;
         end(troupe).await;
     }
+}
+
+#[tokio::test]
+async fn a_tool_that_always_speaks_of_a_session_takes_its_server_from_nobody() {
+    let server = RawServer::start(|asked| {
+        legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {
+            "GET" => Do::Send(answer("405 Method Not Allowed", &[], "")),
+            _ if asked.body["params"]["arguments"]["bad"] == true => Do::Send(answer(
+                "500 Internal Server Error",
+                &["content-type: text/plain"],
+                "Session not found",
+            )),
+            _ => Do::Send(answer("200 OK", &[JSON], &result(asked))),
+        })
+    })
+    .await;
+    let mut settings = mcp_troupe::Settings::default();
+    settings.breaker.mode = mcp_troupe::config::BreakerMode::Disabled;
+    let troupe = Troupe::builder().settings(settings).server(server.server()).start().await.unwrap();
+    for _ in 0..10 {
+        troupe.call(Call::tool("t").args(json!({"bad": true}))).await.unwrap_err();
+        troupe.call(Call::tool("t")).await.unwrap();
+    }
+    assert_eq!(server.asked().iter().filter(|asked| *asked == "POST initialize").count(), 2);
+    end(troupe).await;
 }
 
 #[tokio::test]

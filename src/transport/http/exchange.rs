@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::HttpOptions;
 use super::body::{Collected, collect};
@@ -67,6 +67,9 @@ const RESUME_FACTOR: f64 = 1.3;
 /// As far as that; further only where the server asks for it.
 const RESUME_PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// How long after a doubt of a session no other one is believed: a server that has lost its sessions knows the new one.
+const DOUBT_PAUSE: Duration = Duration::from_secs(60);
+
 /// What all exchanges of a server share.
 pub(super) struct Target {
     pub uri: Uri,
@@ -75,17 +78,34 @@ pub(super) struct Target {
     pub message_bytes_max: usize,
     /// Whether a stream of what the server says unasked is asked for. A hint that links share: one that is lost is learned anew.
     streams: AtomicBool,
+    began: Instant,
+    /// When a doubt of a session is believed again, in milliseconds since it began. A hint as well.
+    doubts_from: AtomicU64,
 }
 
 impl Target {
     pub(super) fn new(uri: Uri, headers: HeaderMap, options: &HttpOptions) -> Self {
         let streams = AtomicBool::new(options.stream);
-        Self { uri, headers, message_bytes_max: options.message_bytes_max, streams }
+        let (began, doubts_from) = (Instant::now(), AtomicU64::new(0));
+        Self { uri, headers, message_bytes_max: options.message_bytes_max, streams, began, doubts_from }
     }
 
     /// Whether a stream of what the server says unasked is asked for.
     pub(super) fn streams(&self) -> bool {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether a doubt of a session is believed, now that there is one. A tool may speak of sessions that are no business of ours,
+    /// again and again, and others call the same server.
+    fn believes_doubt(&self) -> bool {
+        let since = Instant::now().saturating_duration_since(self.began);
+        let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let again = now.saturating_add(DOUBT_PAUSE.as_secs() * 1_000);
+        // Of several doubts at once the first one counts.
+        let from = self.doubts_from.load(Ordering::Relaxed);
+        let first =
+            || self.doubts_from.compare_exchange(from, again, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        from <= now && first()
     }
 
     /// An open stream was seen to hold up all requests: it is asked for no more.
@@ -133,6 +153,8 @@ pub(super) enum ExchangeEvent {
     PutOff,
     /// The server began a session.
     Session(HeaderValue),
+    /// The server seems not to know the session any more. What was asked has its answer.
+    Doubted(LinkError),
     /// It ended without an answer.
     Failed(Failure),
     /// It was not sent, or by the server's word not carried out, and nothing else will be: the link is over.
@@ -436,24 +458,29 @@ impl Running {
         }
     }
 
-    /// Whether an answer to a call says that the session is not known, and names no request.
-    fn doubts_session(&self, answer: &Bytes) -> bool {
-        let session = self.exchange.session_context.session.as_ref().filter(|_| self.call().is_some());
-        session.is_some_and(|session| Said::of_answer(answer).doubts_session(session))
+    /// The session, where doubts of it count: what a call is answered with. Lists are asked for by the link itself, and a server may
+    /// have none of a kind.
+    fn doubtful(&self) -> Option<&HeaderValue> {
+        let is_call = matches!(self.exchange.kind, ExchangeKind::Request { harmless: false, .. });
+        self.exchange.session_context.session.as_ref().filter(|_| is_call && self.call().is_some())
     }
 
-    /// Ends the link after what was heard, so that the next one begins another session.
+    /// Whether an answer to a call says that the session is not known, and names no request.
+    fn doubts_session(&self, answer: &Bytes) -> bool {
+        self.doubtful().is_some_and(|session| Said::of_answer(answer).doubts_session(session))
+    }
+
+    /// Has the link take no more calls, after what was heard, so that the next one begins another session.
     fn begin_anew_if(&mut self, doubted: bool) {
-        if doubted {
+        if doubted && self.exchange.site.believes_doubt() {
             let words = "the server says that it does not know it".to_owned();
-            self.say(ExchangeEvent::Over(LinkError::SessionLost(words)));
+            self.say(ExchangeEvent::Doubted(LinkError::SessionLost(words)));
         }
     }
 
     /// Says what a status means that is no success.
     async fn refused(&mut self, status: StatusCode, headers: &HeaderMap, said: Said) {
-        let session = self.exchange.session_context.session.as_ref().filter(|_| self.call().is_some());
-        let doubted = session.is_some_and(|session| said.doubts_session(session));
+        let doubted = self.doubtful().is_some_and(|session| said.doubts_session(session));
         self.say_refused(status, headers, said).await;
         let ends = self.said.iter().any(|heard| matches!(heard, ExchangeEvent::Over(_)));
         self.begin_anew_if(doubted && !ends);

@@ -261,7 +261,10 @@ impl HttpLink {
             | ExchangeEvent::Refused(_)
             | ExchangeEvent::Taken => true,
             ExchangeEvent::Failed(failure) => failure.is_an_answer(),
-            ExchangeEvent::PutOff | ExchangeEvent::Session(_) | ExchangeEvent::Over(_) => false,
+            ExchangeEvent::PutOff
+            | ExchangeEvent::Session(_)
+            | ExchangeEvent::Doubted(_)
+            | ExchangeEvent::Over(_) => false,
         };
         match kind {
             ExchangeKind::Request { id, .. } if is_answer => self.has_answered(beside::Answered::Request(id)),
@@ -289,6 +292,8 @@ impl HttpLink {
             {
                 self.heard.push_back(Inbound::PutOff { id });
             }
+            // It is a guess: those that are under way keep the session, and it is ended with the link.
+            (_, ExchangeEvent::Doubted(error)) => self.take_no_more(error),
             (_, ExchangeEvent::Session(session)) => self.session_context.session = Some(session),
             (ExchangeKind::Request { id, .. }, ExchangeEvent::Answer(frame)) => {
                 if self.under_way.remove(&id).is_some() {
@@ -363,6 +368,11 @@ impl HttpLink {
         }
         self.listening = None;
         self.beside.ended();
+        self.take_no_more(error);
+    }
+
+    /// What is under way comes to its own end.
+    fn take_no_more(&mut self, error: LinkError) {
         if !std::mem::replace(&mut self.leaving, true) {
             self.heard.push_back(Inbound::Leaving(error));
         }
