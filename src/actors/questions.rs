@@ -178,12 +178,12 @@ impl Questions {
     }
 
     /// The peer takes a question back, on the stream of this call's answer or on none: nobody answers it. Where it uses an id
-    /// for several, it means the one of that call; where it says it elsewhere, the only one there is.
+    /// for several, it means the one of that call; where the call of one of both is not known, the only one there is.
     pub(super) fn take_back(&mut self, id: &str, call: Option<&RequestId>) {
         let mut named = self.asked.iter().enumerate().filter(|(_, asked)| asked.id.as_str() == id);
         let own = named.clone().find(|(_, asked)| asked.call.as_ref() == call);
         let meant = own.or_else(|| match (named.next(), named.next()) {
-            (only, None) => only,
+            (Some(only), None) => Some(only).filter(|(_, asked)| call.is_none() || asked.call.is_none()),
             _ => None,
         });
         if let Some((at, _)) = meant {
@@ -370,7 +370,10 @@ mod tests {
             questions.asked.iter().map(|asked| asked.call.as_ref()).collect::<Vec<_>>(),
             [Some(&one.call)]
         );
+        questions.take_back("0", Some(&two.call));
         questions.take_back("0", Some(&other));
+        assert_eq!(questions.asked.len(), 1, "who crosses with an answer takes back nobody else's");
+        questions.take_back("0", None);
         assert!(questions.asked.is_empty(), "there is one of that id alone");
     }
 
