@@ -374,6 +374,7 @@ impl<R: FnMut(Report)> Pump<R> {
     fn let_go_of_all_but_calls(&mut self) {
         self.in_flight.retain(|_, flight| matches!(flight, Flight::Call { .. }));
         self.subscribing = 0;
+        self.forget_put_off();
     }
 
     /// Writes notices, then requests, for as long as the link takes them.
@@ -509,6 +510,12 @@ impl<R: FnMut(Report)> Pump<R> {
         for (id, _) in self.in_flight.extract_if(|_, flight| over(flight)) {
             self.notices.push(Cause::Own, Outbound::Cancel { id, frame: None });
         }
+        self.forget_put_off();
+    }
+
+    /// Requests were taken out of flight without their answers.
+    fn forget_put_off(&mut self) {
+        self.put_off.keep(|id| self.in_flight.contains_key(&id));
     }
 
     /// Counts one more request to subscribe. Of a server that answers none, no more are kept than hosts can want.
@@ -519,6 +526,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 self.notices.push(Cause::Own, Outbound::Cancel { id, frame: None });
             }
             self.subscribing = 0;
+            self.forget_put_off();
         }
         self.subscribing += 1;
     }
@@ -530,6 +538,7 @@ impl<R: FnMut(Report)> Pump<R> {
             let frame = self.session.encode_cancel(id, "another subscription takes its place");
             self.notices.push(Cause::Own, Outbound::Cancel { id, frame });
         }
+        self.forget_put_off();
     }
 
     /// A wish to be told of changes came to its end.

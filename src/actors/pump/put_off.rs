@@ -61,6 +61,14 @@ impl PutOff {
         }
     }
 
+    /// Requests were given up: of others than these nothing is kept.
+    pub(super) fn keep(&mut self, is_open: impl Fn(u64) -> bool) {
+        let over: Vec<u64> = self.known.keys().copied().filter(|id| !is_open(*id)).collect();
+        for id in over {
+            self.forget(id);
+        }
+    }
+
     /// The request has ended.
     pub(super) fn forget(&mut self, id: u64) -> Option<Response> {
         match self.known.remove(&id)? {
@@ -107,6 +115,10 @@ mod tests {
         put_off.forget(1);
         put_off.answered(3, answer("room"), HELD_BYTES_MAX);
         assert_eq!(text(put_off.put_off(3)).as_deref(), Some("room"));
+        put_off.put_off(4);
+        put_off.answered(5, answer("given up"), HELD_BYTES_MAX);
+        put_off.keep(|_| false);
+        assert!(put_off.known.is_empty() && put_off.bytes == 0 && put_off.held == 0);
         for id in 10..10 + HELD_MAX as u64 + 1 {
             put_off.answered(id, answer("small"), 1);
         }
