@@ -131,6 +131,9 @@ impl Actor for RegistryActor {
         arguments: RegistryArguments,
     ) -> Result<RegistryState, ActorProcessingErr> {
         let RegistryArguments { context, root, enrolments, complete, configuration, roster } = arguments;
+        // A server that comes later under an id of then is another one.
+        let enrolled: BTreeSet<ServerId> =
+            enrolments.iter().map(|enrolment| enrolment.registration.spec.id.clone()).collect();
         for enrolment in enrolments {
             myself.cast(RegistryMsg::Register(enrolment))?;
         }
@@ -143,7 +146,12 @@ impl Actor for RegistryActor {
             retiring: Vec::new(),
             // What the servers offered last stays listed until they say otherwise, whatever became of a registry.
             catalogue: former.catalogue.clone(),
-            former: former.entries.iter().map(RosterEntry::left).collect(),
+            former: former
+                .entries
+                .iter()
+                .map(RosterEntry::left)
+                .filter(|(id, _)| enrolled.contains(id))
+                .collect(),
             index: Arc::default(),
             configuration,
             known_lists: None,
