@@ -491,11 +491,17 @@ async fn a_changed_part_of_a_subscribed_resource_is_told_as_a_change_of_it_and_c
         text(&troupe, read()).await;
     }
     assert_eq!(reads(), 1, "it is kept");
+    // Somebody else's subscription to the part takes nothing away.
+    let mut part = troupe.subscribe_at("s", "file:///all/part").await.unwrap();
+    part.changed().await.unwrap();
     let mut events = troupe.events();
     server.update_resource("file:///all/part", "new");
-    let told = event(&mut events, |event| matches!(event, Event::ResourceUpdated { .. })).await;
-    assert!(matches!(told, Event::ResourceUpdated { uri, .. } if uri == "file:///all"));
+    for changed in ["file:///all", "file:///all/part"] {
+        let told = event(&mut events, |event| matches!(event, Event::ResourceUpdated { .. })).await;
+        assert!(matches!(told, Event::ResourceUpdated { uri, .. } if uri == changed), "each once");
+    }
     subscription.changed().await.unwrap();
+    part.changed().await.unwrap();
     text(&troupe, read()).await;
     assert_eq!(reads(), 2);
     end(troupe).await;

@@ -9,7 +9,7 @@
 //! Figures are in one place at any time: they are moved, and added where they arrive, so that none is counted twice. A
 //! life that was replaced and still finishes something leaves what it counts after that in the same way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,8 +117,9 @@ impl Ledger {
         }
     }
 
-    /// Adds the figures and the subscriptions that another life left.
-    pub(crate) fn add(&mut self, left: Self) {
+    /// Adds the figures and the subscriptions that another life left. Returns the resources of which a handle is new here.
+    pub(crate) fn add(&mut self, left: Self) -> BTreeSet<String> {
+        let mut brought = BTreeSet::new();
         let Self {
             of: _,
             breaker: _,
@@ -136,25 +137,27 @@ impl Ledger {
         }
         self.latency.add(&latency);
         for (uri, handles) in subscriptions {
-            let held = self.subscriptions.entry(uri).or_default();
+            let held = self.subscriptions.entry(uri.clone()).or_default();
             for handle in handles {
                 if held.iter().all(|known| !known.same_channel(&handle)) {
                     held.push(handle);
+                    brought.insert(uri.clone());
                 }
             }
         }
         self.forget_ended_subscriptions();
+        brought
     }
 
-    /// Takes all that another life left, in place of what it has itself of breaker, backoff and peer.
-    pub(crate) fn succeed(&mut self, left: Self) {
+    /// Takes all that another life left, in place of what it has itself of breaker, backoff and peer. Returns the same.
+    pub(crate) fn succeed(&mut self, left: Self) -> BTreeSet<String> {
         self.of = left.of.clone();
         self.breaker = left.breaker.clone();
         self.reconnect = left.reconnect.clone();
         self.starts = left.starts.clone();
         (self.known, self.greeting) = (left.known, left.greeting);
         self.details = left.details.clone();
-        self.add(left);
+        self.add(left)
     }
 
     /// Whether a handle holds a subscription.

@@ -205,9 +205,17 @@ impl ServerState {
     /// Before answers are passed on the cache learns of what was told before them, so that who has one and reads next is not
     /// given what was kept before.
     pub(super) fn sweep_updated(&mut self) {
-        if let Some(updated) = self.listening.updates.sweep() {
+        if let Some(mut updated) = self.listening.updates.sweep() {
+            let wholes = self.wholes_of(updated.subscribed.iter().chain(&updated.others));
+            updated.subscribed.extend(wholes);
             self.tell_cache_updated(&updated);
         }
+    }
+
+    /// What these are parts of and somebody has subscribed to: a server may tell of the part alone.
+    fn wholes_of<'u>(&mut self, parts: impl Iterator<Item = &'u String>) -> BTreeSet<String> {
+        let ledger = self.ledger();
+        parts.flat_map(|uri| ledger.wholes_of(uri)).collect()
     }
 
     /// This life ends: tells what was still to be told.
@@ -220,24 +228,25 @@ impl ServerState {
     /// What is kept of resources that changed is no longer right. Hosts learn of those that somebody subscribed to, after the
     /// cache, so that who reads what has changed is not given what it was.
     fn tell_updated(&mut self, updated: Updated) {
-        self.tell_cache_updated(&updated);
         // Some may have ended meanwhile.
         self.unsubscribe();
-        let Updated { subscribed, swept, others, all, swept_others, swept_all } = updated;
+        let parts = [&updated.subscribed, &updated.swept, &updated.others, &updated.swept_others];
+        let wholes = self.wholes_of(parts.into_iter().flatten());
+        self.tell_cache_updated(&updated);
+        let Updated { mut subscribed, swept, all, swept_all, .. } = updated;
         if all || swept_all {
             // Those that were not named may be among them.
             self.note_changes();
         }
-        // Hosts may have subscribed to what these are parts of: of that, too, what is kept is no longer right.
-        let parts = others.iter().chain(&swept_others);
-        let wholes: BTreeSet<String> = parts.flat_map(|uri| self.ledger().wholes_of(uri)).collect();
+        // What is kept of the wholes is no longer right either.
         if !wholes.is_empty() {
             let all = wholes.len() > SWEPT_APART_MAX;
             self.tell_cache_updated(&Updated { subscribed: wholes.clone(), all, ..Updated::default() });
         }
         // The life that was given the subscriptions tells of them; each change is told once.
         let tells = self.speaks_for_the_server();
-        for uri in subscribed.into_iter().chain(swept).chain(wholes).filter(|_| tells) {
+        subscribed.extend(swept.into_iter().chain(wholes));
+        for uri in subscribed.into_iter().filter(|_| tells) {
             if self.ledger().subscriptions.contains_key(&uri) {
                 self.ledger().note_change(&uri);
                 self.context.emit(Event::ResourceUpdated { server: self.spec.id.clone(), uri });
@@ -247,9 +256,9 @@ impl ServerState {
 
     /// Subscriptions came from another life. What changed between the two nobody was told of: of most that is noted when the
     /// server takes them, and at once of those that it took from this life before.
-    pub(super) fn note_what_is_told_already(&mut self) {
-        let uris: Vec<String> = self.ledger().subscriptions.keys().cloned().collect();
-        let told: BTreeSet<String> = uris.into_iter().filter(|uri| self.listening.is_told_of(uri)).collect();
+    pub(super) fn note_what_is_told_already(&mut self, mut brought: BTreeSet<String>) {
+        brought.retain(|uri| self.listening.is_told_of(uri));
+        let told = brought;
         if !told.is_empty() {
             self.taken(told);
         }

@@ -20,21 +20,22 @@ impl ServerState {
     /// Takes what an earlier life left.
     pub(super) fn inherit(&mut self, bequest: Bequest, now: Instant) {
         let Legacy { whole, ledger: left, server: _, incarnation: _ } = bequest.open();
-        if whole && matches!(self.carried.tenure, Tenure::Coming { .. }) {
+        let brought = if whole && matches!(self.carried.tenure, Tenure::Coming { .. }) {
             self.carried.tenure = Tenure::Held;
             let ledger = self.ledger();
             // What this life has seen of the peer is newer.
             let (known, details) = (ledger.known, ledger.details.take());
-            ledger.succeed(left);
+            let brought = ledger.succeed(left);
             (ledger.known, ledger.details) = (known.or(ledger.known), details.or(ledger.details.take()));
             ledger.breaker.inherit(now);
             let state = ledger.breaker.state();
             self.meters.shows(state);
+            brought
         } else {
-            self.ledger().add(left);
-        }
+            self.ledger().add(left)
+        };
         self.obey(now);
-        self.note_what_is_told_already();
+        self.note_what_is_told_already(brought);
         self.listening.reconsider();
     }
 
