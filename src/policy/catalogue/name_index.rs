@@ -24,6 +24,8 @@ pub(super) struct Merged {
     pub definition: RawJson,
     pub servers: Vec<ServerId>,
     pub confirmed: bool,
+    /// All its servers know it by one name.
+    pub one_name: bool,
 }
 
 /// A thing as hosts see it.
@@ -96,7 +98,12 @@ impl<E: Entry> NameIndex<E> {
                     definition: definition.definition.clone(),
                     servers: Vec::new(),
                     confirmed: false,
+                    one_name: true,
                 });
+                if entry.definition != definition.definition {
+                    let own = |definition| own_name(E::KIND, &entry.name, definition);
+                    entry.one_name &= own(&entry.definition) == own(&definition.definition);
+                }
                 // What a server says now goes before what another one said at its last run.
                 if offer.confirmed && !entry.confirmed {
                     entry.confirmed = true;
@@ -125,7 +132,8 @@ impl<E: Entry> NameIndex<E> {
                 merged.exposed =
                     if ambiguous { names::exposed(merged.group.as_str(), &merged.name, true) } else { plain };
             }
-            let own = own_name(E::KIND, &merged);
+            // Where its servers differ, what one of them calls so is another tool of another one.
+            let own = merged.one_name.then(|| own_name(E::KIND, &merged.name, &merged.definition)).flatten();
             let entry = E::of(merged);
             if let Some(own) = own {
                 own_names.push((own, index));
@@ -287,16 +295,14 @@ impl<E: Entry> NameIndex<E> {
 }
 
 /// The name that its server knows a tool by, where it goes by another since its own is not legal.
-fn own_name(kind: EntryKind, merged: &Merged) -> Option<Arc<str>> {
+fn own_name(kind: EntryKind, name: &str, definition: &RawJson) -> Option<Arc<str>> {
     // Almost all stand in their definition as they are.
-    let written = merged.definition.as_str();
-    let stands = |name: &str| {
-        ["\"name\":\"", "\"name\": \""].iter().any(|begin| written.contains(&format!("{begin}{name}\"")))
-    };
-    if kind != EntryKind::Tool || stands(&merged.name) {
+    let written = definition.as_str();
+    let stands = |begin: &&str| written.contains(&format!("{begin}{name}\""));
+    if kind != EntryKind::Tool || ["\"name\":\"", "\"name\": \""].iter().any(stands) {
         return None;
     }
-    real_name(&merged.name, &merged.definition).map(Arc::from)
+    real_name(name, definition).map(Arc::from)
 }
 
 /// What several things of one name mean, of which those count that `admits` picks, if it picks any.

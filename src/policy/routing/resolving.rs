@@ -63,7 +63,7 @@ impl<P, S> Routing<P, S> {
                 let found = self.catalogue.resolve(name, group, |tool| self.offered(&tool.servers, selector));
                 match found {
                     Resolution::Found(tool)
-                        if !is_full(name, &tool.exposed)
+                        if !is_full(name, &tool.exposed, &tool.group)
                             && self.may_be_shared(call, &tool.group, &tool.servers) =>
                     {
                         Err(NoRoute::NotYet(Lacking::Tool))
@@ -85,7 +85,7 @@ impl<P, S> Routing<P, S> {
                     .resolve_prompt(name, group, |prompt| self.offered(&prompt.servers, selector));
                 match found {
                     Resolution::Found(prompt)
-                        if !is_full(name, &prompt.exposed)
+                        if !is_full(name, &prompt.exposed, &prompt.group)
                             && self.may_be_shared(call, &prompt.group, &prompt.servers) =>
                     {
                         Err(NoRoute::NotYet(Lacking::Prompt))
@@ -156,6 +156,13 @@ impl<P, S> Routing<P, S> {
                     .any(|view| names::is_of_group(name, view.spec.group.as_str())) =>
             {
                 // A bare name, which any of them may have.
+                Scope::All
+            }
+            // No group's, and somebody calls a tool so: others may as well.
+            Scope::Group(group)
+                if self.catalogue.offers(&call.tool, None)
+                    && !self.views.iter().flatten().any(|view| view.spec.group == *group) =>
+            {
                 Scope::All
             }
             scope => scope,
@@ -239,8 +246,8 @@ impl<P, S> Routing<P, S> {
 }
 
 /// Whether a name says which group is meant.
-fn is_full(name: &str, exposed: &str) -> bool {
-    name.contains('/') || name == exposed
+fn is_full(name: &str, exposed: &str, group: &GroupId) -> bool {
+    name == exposed || name.split_once('/').is_some_and(|(within, _)| *group == within)
 }
 
 fn one(kind: EntryKind, index: usize, name: &Arc<str>) -> Resolved {
