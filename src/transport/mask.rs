@@ -17,8 +17,8 @@ const PART_BYTES_MIN: usize = 4;
 
 /// Words in the names of options whose values are secrets.
 #[cfg(feature = "stdio")]
-const SECRET_OPTIONS: [&str; 8] =
-    ["key", "token", "secret", "password", "passwd", "credential", "auth", "connection-string"];
+const SECRET_OPTIONS: [&str; 9] =
+    ["key", "header", "token", "secret", "password", "passwd", "credential", "auth", "connection-string"];
 
 /// Stands in place of a value.
 const MASKED: &[u8] = b"***";
@@ -40,7 +40,9 @@ impl Mask {
             let json = serde_json::Value::from(line).to_string();
             let json = json.trim_matches('"').to_owned();
             let slashes = json.replace('/', "\\/");
-            [line.to_owned(), OneLine(line).to_string(), json, slashes]
+            let (ascii, html) = (escaped(&json, |c| !c.is_ascii()), escaped(&json, |c| "<>&".contains(c)));
+            let [url, lower, form] = in_urls(line);
+            [line.to_owned(), OneLine(line).to_string(), json, slashes, ascii, html, url, lower, form]
         });
         let mut values: Vec<String> = written.collect();
         values.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
@@ -83,7 +85,45 @@ impl Mask {
     }
 }
 
-/// What is secret among the arguments of a program: what stands behind an option such as `--api-key`, or behind its `=`.
+/// A text of JSON in which these characters are escapes: Python writes all so that are not ASCII, Go those of HTML.
+fn escaped(json: &str, is: impl Fn(char) -> bool) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is(c) {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// A text as it stands in a URL, with digits in capitals or not, and as in a form, where a blank is a plus.
+fn in_urls(line: &str) -> [String; 3] {
+    let encoded = |digits: fn(u8) -> String| -> String {
+        line.bytes()
+            .map(|byte| match byte {
+                b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+                byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+                byte => digits(byte),
+            })
+            .collect()
+    };
+    let url = encoded(|byte| format!("%{byte:02X}"));
+    let form = url.replace("%20", "+");
+    [url, encoded(|byte| format!("%{byte:02x}")), form]
+}
+
+/// The words of a header's value, and what is within them.
+fn words(value: &str) -> impl Iterator<Item = Secret> {
+    let parts = |word: &str| -> Vec<Secret> {
+        word.split([';', ',', '"', '=']).chain([word]).map(Secret::from).collect()
+    };
+    value.split_whitespace().flat_map(parts).collect::<Vec<_>>().into_iter()
+}
+
+/// What is secret among the arguments of a program: what stands behind an option such as `--api-key` or `--header`, or behind its
+/// `=`, and the user info of a URL.
 #[cfg(feature = "stdio")]
 pub(super) fn secret_arguments(args: &[String]) -> Vec<Secret> {
     let is_secret = |option: &str| {
@@ -92,11 +132,19 @@ pub(super) fn secret_arguments(args: &[String]) -> Vec<Secret> {
     };
     let mut secrets = Vec::new();
     for (n, argument) in args.iter().enumerate() {
-        if let Some((_, value)) = argument.split_once('=').filter(|(option, _)| is_secret(option)) {
-            secrets.push(value.into());
-        } else if argument.starts_with('-') && !argument.contains('=') && is_secret(argument) {
-            secrets.extend(args.get(n + 1).map(|value| value.as_str().into()));
-        }
+        let value = match argument.split_once('=') {
+            Some((option, value)) if is_secret(option) => Some(value),
+            None if argument == "-H" || argument.starts_with('-') && is_secret(argument) => {
+                args.get(n + 1).map(String::as_str)
+            }
+            Some(_) | None => None,
+        };
+        // A header has its name before it, which is no secret.
+        let value = value.map(|value| value.split_once(": ").map_or(value, |(_, value)| value));
+        secrets.extend(value.into_iter().flat_map(|value| words(value).chain([value.into()])));
+        let authority = argument.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+        let user = authority.and_then(|authority| authority.rsplit_once('@')).map(|(user, _)| user);
+        secrets.extend(user.into_iter().flat_map(|user| user.split(':').chain([user])).map(Secret::from));
     }
     secrets
 }
@@ -105,11 +153,7 @@ pub(super) fn secret_arguments(args: &[String]) -> Vec<Secret> {
 /// stands in a cookie without its name.
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(super) fn header_words(headers: &[(String, Secret)]) -> Vec<Secret> {
-    let parts = |word: &str| -> Vec<Secret> {
-        let parts = word.split([';', ',', '"', '=']);
-        parts.chain([word]).map(Secret::from).collect()
-    };
-    headers.iter().flat_map(|(_, value)| value.expose().split_whitespace()).flat_map(parts).collect()
+    headers.iter().flat_map(|(_, value)| words(value.expose())).collect()
 }
 
 /// A line without one value. Almost none has it.
@@ -144,6 +188,8 @@ mod tests {
             ("HOME", "/"),
             ("FOLDER", env!("CARGO_MANIFEST_DIR")),
             ("PATHLIKE", "a\"quoted/s3cret"),
+            ("ACCENTS", "pässwörter&geheim"),
+            ("WORDS", "two words/s3cret"),
         ];
         let values = env.map(|(_, value)| value.into());
         let mask = Mask::of(&values);
@@ -154,6 +200,11 @@ mod tests {
             ("nothing of it", "nothing of it"),
             (r#"{"error":"a\"quoted/s3cret"}"#, r#"{"error":"***"}"#),
             (r#"{"error":"a\"quoted\/s3cret"}"#, r#"{"error":"***"}"#),
+            (r#"{"error":"p\u00e4ssw\u00f6rter&geheim"}"#, r#"{"error":"***"}"#),
+            (r#"{"error":"pässwörter\u0026geheim"}"#, r#"{"error":"***"}"#),
+            ("GET /?q=p%C3%A4ssw%C3%B6rter%26geheim&x=1", "GET /?q=***&x=1"),
+            ("GET /?q=a%22quoted%2fs3cret", "GET /?q=***"),
+            ("GET /?q=two+words%2Fs3cret or two%20words%2Fs3cret", "GET /?q=*** or ***"),
             (concat!(env!("CARGO_MANIFEST_DIR"), "/x"), concat!(env!("CARGO_MANIFEST_DIR"), "/x")),
         ] {
             assert_eq!(mask.apply(Bytes::from(line)), told, "{line}");
@@ -168,7 +219,12 @@ mod tests {
             (args(&["-y", "pkg", "--api-key", "s3cret-value"]), "bad ***"),
             (args(&["--token=s3cret-value"]), "bad ***"),
             (args(&["API_KEY=s3cret-value", "node"]), "bad ***"),
+            (args(&["--header", "Authorization: Bearer s3cret-value"]), "bad ***"),
+            (args(&["--header=X-Key: s3cret-value"]), "bad ***"),
+            (args(&["-H", "X-Key: s3cret-value"]), "bad ***"),
+            (args(&["postgres://user:s3cret-value@h/db"]), "bad ***"),
             (args(&["--folder", "s3cret-value"]), "bad s3cret-value"),
+            (args(&["--config=s3cret-value"]), "bad s3cret-value"),
             (args(&["--token"]), "bad s3cret-value"),
         ] {
             assert_eq!(Mask::of(&secret_arguments(&given)).apply(Bytes::from("bad s3cret-value")), told);
