@@ -810,6 +810,9 @@ impl Reader<'_> {
     }
 }
 
+/// Shorter paths, such as `.`, are no secrets, and stand in sentences that have nothing to do with them.
+const SHOWN_AS_WRITTEN_MIN: usize = 4;
+
 /// What was looked up in a server's description.
 #[derive(Default)]
 struct LookedUp {
@@ -824,7 +827,11 @@ struct LookedUp {
 impl LookedUp {
     /// A reason without what was looked up: who mixes up two names has a token where a path should be.
     fn as_written(&self, reason: String) -> String {
-        self.paths.iter().fold(reason, |reason, (path, written)| reason.replace(path, written))
+        let mut paths: Vec<_> =
+            self.paths.iter().filter(|(path, _)| path.len() >= SHOWN_AS_WRITTEN_MIN).collect();
+        // One may begin as another one does.
+        paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        paths.into_iter().fold(reason, |reason, (path, written)| reason.replace(path, written))
     }
 }
 
