@@ -37,7 +37,9 @@ impl Absent {
     /// Tells which servers that are left out a failed call may have meant. It is the one that it names; where nobody was found
     /// for it, it may be each.
     fn meant(&self, tool: &str, chosen: Option<&str>, error: &CallError) -> impl Fn(&str) -> bool {
-        let named = named(tool, chosen).filter(|id| self.left_out.contains_key(*id)).map(str::to_owned);
+        let says_whom = chosen.is_some() || tool.contains('/');
+        let named = named(tool, chosen).filter(|id| says_whom || self.left_out.contains_key(*id));
+        let named = named.map(str::to_owned);
         let nobody = matches!(
             error.kind(),
             CallErrorKind::UnknownTool { .. }

@@ -90,6 +90,10 @@ fn of_projects(root: &Map<String, Value>, found: &mut Entries) {
         Err(reason) => return found.passed_over.push(("projects".to_owned(), format!("it {reason}"))),
     };
     for (folder, settings) in projects.into_iter().flatten() {
+        if !settings.is_object() {
+            found.passed_over.push((folder.clone(), "it is no object".to_owned()));
+            continue;
+        }
         let off = names_of(settings.get("disabledMcpServers"));
         let off = |name: &str| off.contains(&name);
         match object(settings.get("mcpServers")) {
