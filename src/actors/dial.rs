@@ -14,6 +14,7 @@ use super::tasks::Alive;
 use crate::actors::starts::messages::Turn;
 use crate::config::{Dialect, EraChoice, PoolSettings};
 use crate::duration::{later, rounded};
+use crate::news::{OneLine, cut};
 use crate::policy::starts::Attempt;
 use crate::protocol::envelope::{Incoming, Malformed, Response, decode, decode_answer};
 use crate::protocol::handshake::{Finality, Greeting, Handshake, HandshakeError, Step, Wait};
@@ -29,6 +30,12 @@ const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 /// where a peer floods.
 const NOISE_MAX: u64 = 1_000;
 
+/// How much of the first of them is told: the line of a log that says what the program is.
+const NOISE_SHOWN_BYTES: usize = 80;
+
+/// How much of it is looked through for secrets before.
+const NOISE_KEPT_BYTES: usize = 4 << 10;
+
 /// How often a process that is starting is looked at: what it writes is news for people.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -42,11 +49,11 @@ pub(super) enum OpenError {
     #[error("no connection within {} (pool.connectTimeout)", rounded(*.0))]
     ConnectTimeout(Duration),
     /// The link broke during the handshake.
-    #[error("{}", in_handshake(.0))]
-    Link(#[from] LinkError),
+    #[error("{}{noise}", in_handshake(.error))]
+    Link { error: LinkError, noise: Noise },
     /// The peer closed during the handshake.
-    #[error("the server closed the connection during the handshake")]
-    Closed,
+    #[error("the server closed the connection during the handshake{0}")]
+    Closed(Noise),
     /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
@@ -62,6 +69,32 @@ pub(super) enum OpenError {
     /// The peer speaks another language.
     #[error("no handshake{0}")]
     Noise(Noise),
+}
+
+impl From<LinkError> for OpenError {
+    fn from(error: LinkError) -> Self {
+        Self::Link { error, noise: Noise::default() }
+    }
+}
+
+impl OpenError {
+    /// With what the peer said in the handshake that was no message: who ends may have said why. `redact` takes secrets out.
+    fn after(mut self, noise: Noise, redact: impl Fn(String) -> String) -> Self {
+        match &mut self {
+            Self::Link { noise: said, .. } | Self::Closed(said) => *said = noise,
+            _ => {}
+        }
+        if let Self::Link { noise: said, .. }
+        | Self::Closed(said)
+        | Self::Noise(said)
+        | Self::HandshakeTimeout { noise: said, .. } = &mut self
+        {
+            // A secret that is cut is not found any more.
+            let first = redact(std::mem::take(&mut said.first));
+            said.first = cut(OneLine(&first).to_string(), NOISE_SHOWN_BYTES);
+        }
+        self
+    }
 }
 
 /// How a link ended before the handshake did, as one sentence. Who cannot be reached has begun no handshake.
@@ -81,8 +114,10 @@ fn in_handshake(error: &LinkError) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Noise {
     frames: u64,
-    /// What was wrong with the last one.
-    last: String,
+    /// What was wrong with the first one.
+    fault: String,
+    /// Its first line.
+    first: String,
     /// Answers to ids that no request has.
     foreign: u64,
     /// The number that the last of these answered to, if it was one.
@@ -93,9 +128,14 @@ pub(super) struct Noise {
 
 impl Noise {
     /// Counts one more, until there is too much of it.
-    fn hear(&mut self, malformed: Malformed) -> Result<(), OpenError> {
+    fn hear(&mut self, malformed: Malformed, frame: &[u8]) -> Result<(), OpenError> {
+        if self.frames == 0 {
+            self.fault = malformed.reason;
+            let begin = String::from_utf8_lossy(&frame[..frame.len().min(NOISE_KEPT_BYTES)]);
+            let line = begin.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            self.first = line.trim().to_owned();
+        }
         self.frames += 1;
-        self.last = malformed.reason;
         if self.frames < NOISE_MAX { Ok(()) } else { Err(OpenError::Noise(std::mem::take(self))) }
     }
 }
@@ -103,17 +143,26 @@ impl Noise {
 impl std::fmt::Display for Noise {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.frames > 0 {
-            write!(f, "; it sent {} frames that were no JSON-RPC messages ({})", self.frames, self.last)?;
+            match self.frames {
+                1 => f.write_str("; it sent something that is no MCP message")?,
+                frames => write!(f, "; it sent {frames} times something that is no MCP message")?,
+            }
+            match self.first.as_str() {
+                "" => write!(f, " ({})", self.fault)?,
+                first => write!(f, ", first \"{first}\" ({})", self.fault)?,
+            }
         }
         if self.foreign > 0 {
-            write!(f, "; it answered {} times to ids that no request has", self.foreign)?;
+            let times = if self.foreign == 1 { "once" } else { "several times" };
+            write!(f, "; it answered {times} to ids that no request has")?;
             match self.stray {
                 Some(stray) => write!(f, ", the last time to {stray}")?,
                 None => f.write_str(", whose ids are numbers")?,
             }
         }
         if self.unnamed > 0 {
-            write!(f, "; it sent {} errors that name no request", self.unnamed)?;
+            let errors = if self.unnamed == 1 { "an error that names" } else { "errors that name" };
+            write!(f, "; it sent {errors} no request")?;
         }
         Ok(())
     }
@@ -132,9 +181,11 @@ impl OpenError {
             Self::Dial(DialError::Start { .. }) => Some(StartFailure { timed_out: false }),
             Self::Dial(_) | Self::ConnectTimeout(_) | Self::Ended => None,
             Self::HandshakeTimeout { .. } => Some(StartFailure { timed_out: true }),
-            Self::Link(_) | Self::Closed | Self::Handshake(_) | Self::Overloaded(_) | Self::Noise(_) => {
-                Some(StartFailure { timed_out: false })
-            }
+            Self::Link { .. }
+            | Self::Closed(_)
+            | Self::Handshake(_)
+            | Self::Overloaded(_)
+            | Self::Noise(_) => Some(StartFailure { timed_out: false }),
         }
     }
 
@@ -144,8 +195,8 @@ impl OpenError {
             Self::Overloaded(refusal) => refusal.retry_after,
             Self::Dial(_)
             | Self::ConnectTimeout(_)
-            | Self::Link(_)
-            | Self::Closed
+            | Self::Link { .. }
+            | Self::Closed(_)
             | Self::Handshake(_)
             | Self::HandshakeTimeout { .. }
             | Self::Ended
@@ -284,14 +335,17 @@ impl Dial {
         };
         let agreed = match shaken {
             Ok(agreed) => agreed,
-            Err(_) => Err(OpenError::HandshakeTimeout { limit, noise, last_line: link.last_line() }),
+            Err(_) => {
+                let last_line = link.last_line();
+                Err(OpenError::HandshakeTimeout { limit, noise: std::mem::take(&mut noise), last_line })
+            }
         };
         match agreed {
             Ok((session, next_id)) => {
                 Ok(Opened { link, connector: self.connector.clone(), session, next_id })
             }
             Err(error) => {
-                let ended = matches!(error, OpenError::Link(_) | OpenError::Closed);
+                let ended = matches!(error, OpenError::Link { .. } | OpenError::Closed(_));
                 *over_probe = may_be_over_probe && ended && link.converses() && handshake.is_probing();
                 let probed = link.converses() && handshake.has_probed();
                 if !*over_probe {
@@ -300,7 +354,7 @@ impl Dial {
                 }
                 // A peer that does not hear it loses nothing.
                 let _ = timeout(GOODBYE_WAIT, link.close()).await;
-                Err(NotOpened { error, probed })
+                Err(NotOpened { error: error.after(noise, |text| self.connector.redact(text)), probed })
             }
         }
     }
@@ -419,24 +473,24 @@ async fn next_step(
             }
         };
         match received {
-            None => return Err(OpenError::Closed),
+            None => return Err(OpenError::Closed(Noise::default())),
             Some(Err(error) | Ok(Inbound::Leaving(error))) => return Err(error.into()),
             Some(Ok(Inbound::Alive)) => {}
             // What is told unasked answers nothing that the handshake asks.
             Some(Ok(Inbound::Unasked(_) | Inbound::PutOff { .. })) => {}
             Some(Ok(Inbound::Message(frame))) => {
                 // A frame that is no message cannot move the handshake on; the timeout decides.
-                if let Err(malformed) = decode(frame, receive) {
-                    noise.hear(malformed)?;
+                if let Err(malformed) = decode(frame.clone(), receive) {
+                    noise.hear(malformed, &frame)?;
                 }
                 return Ok(step);
             }
             Some(Ok(Inbound::TooLarge { limit, .. })) => {
-                noise.hear(Malformed { reason: format!("over the limit of {limit} bytes") })?;
+                noise.hear(Malformed { reason: format!("over the limit of {limit} bytes") }, b"")?;
             }
             Some(Ok(Inbound::Beside { id, frame })) => {
-                if let Err(malformed) = decode(frame, answers_to(id, receive)) {
-                    noise.hear(malformed)?;
+                if let Err(malformed) = decode(frame.clone(), answers_to(id, receive)) {
+                    noise.hear(malformed, &frame)?;
                 }
                 return Ok(step);
             }
@@ -554,7 +608,10 @@ mod tests {
         let NotOpened { error, .. } = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
         let told = error.to_string();
         assert!(
-            told.starts_with("no handshake within 10s (pool.handshakeTimeout); it sent 2 frames"),
+            told.starts_with(
+                "no handshake within 10s (pool.handshakeTimeout); it sent 2 times something that is no MCP message, \
+                 first \"npm notice\" ("
+            ),
             "{told}"
         );
     }
@@ -575,10 +632,10 @@ mod tests {
         for (said, told_of) in [
             (
                 r#"{"id":"a1","result":{}}"#,
-                "it answered 1 times to ids that no request has, whose ids are numbers",
+                "it answered once to ids that no request has, whose ids are numbers",
             ),
-            (r#"{"id":0,"result":{}}"#, "it answered 1 times to ids that no request has, the last time to 0"),
-            (r#"{"id":null,"error":{"code":-32600}}"#, "it sent 1 errors that name no request"),
+            (r#"{"id":0,"result":{}}"#, "it answered once to ids that no request has, the last time to 0"),
+            (r#"{"id":null,"error":{"code":-32600}}"#, "it sent an error that names no request"),
         ] {
             let (connector, mut listener) = pair(16);
             let connector: Arc<dyn Connector> = Arc::new(connector);
@@ -674,7 +731,12 @@ mod tests {
         while peer.send("yes").await {}
         let NotOpened { error, .. } = opening.await.expect("no panic").map(|_| ()).expect_err("no handshake");
         let told = error.to_string();
-        assert!(told.starts_with("no handshake; it sent 1000 frames"), "{told}");
+        assert!(
+            told.starts_with(
+                "no handshake; it sent 1000 times something that is no MCP message, first \"yes\" ("
+            ),
+            "{told}"
+        );
     }
     #[test]
     fn a_link_that_ends_in_the_handshake_is_told_in_one_sentence() {
@@ -684,7 +746,7 @@ mod tests {
             (LinkError::Broken("reset".into()), "during the handshake the connection broke: reset"),
             (exited, "during the handshake the server's process exited with code 7"),
         ] {
-            assert_eq!(OpenError::Link(error).to_string(), told);
+            assert_eq!(OpenError::from(error).to_string(), told);
         }
     }
 }

@@ -237,7 +237,7 @@ async fn a_child_that_never_answers_is_given_up_and_what_it_said_instead_is_told
     // A busy machine may not get it as far as its banner each time.
     down(
         &troupe,
-        "no handshake within 300ms (pool.handshakeTimeout); it sent 3 frames that were no JSON-RPC messages",
+        "no handshake within 300ms (pool.handshakeTimeout); it sent 3 times something that is no MCP message, first \"",
     )
     .await;
     end(troupe).await;
