@@ -21,7 +21,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 const TOLD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The first lines and the last ones that are kept, and how much of each: they become part of an error message. Some programs say
-/// first what they lack, and then how they are used; others end with what went wrong.
+/// first what they lack, and then how they are used; others end with what went wrong. Node says it in the middle.
 const FIRST_LINES: usize = 2;
 const LAST_LINES: usize = 3;
 const KEPT_LINE_BYTES: usize = 200;
@@ -96,12 +96,23 @@ pub(super) fn last_line(line: &[u8]) -> String {
     readable(&line[..line.len().min(KEPT_LINE_BYTES)])
 }
 
+/// Whether a line names an error as runtimes do: `TypeError: …`, `java.io.IOException: …`, `error: …`.
+fn names_error(line: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(line);
+    let name = line.trim_start().split(':').next().unwrap_or_default();
+    let is_word = !name.contains(char::is_whitespace) && name.len() < line.trim().len();
+    let ends = |ending: &str| name.to_ascii_lowercase().ends_with(ending);
+    is_word && ["error", "exception", "fatal", "panic"].into_iter().any(ends)
+}
+
 /// Decides which lines are logged, and remembers the first and the last.
 pub(super) struct StderrLog {
     first: Vec<Bytes>,
     last: VecDeque<Bytes>,
-    /// Lines between them were let go.
-    left_out: bool,
+    /// Of the lines between them the last one that names an error.
+    error: Option<Bytes>,
+    /// Others between them were let go, before that one, or before the last lines.
+    left_out: [bool; 2],
     window: Instant,
     in_window: u32,
     /// Lines that were not logged, since that was last told.
@@ -122,7 +133,16 @@ pub(super) struct Noted {
 impl StderrLog {
     pub(super) fn new(now: Instant) -> Self {
         let (first, last) = (Vec::with_capacity(FIRST_LINES), VecDeque::with_capacity(LAST_LINES));
-        Self { first, last, left_out: false, window: now, in_window: 0, dropped: 0, told: None }
+        Self {
+            first,
+            last,
+            error: None,
+            left_out: [false; 2],
+            window: now,
+            in_window: 0,
+            dropped: 0,
+            told: None,
+        }
     }
 
     /// Takes note of a line.
@@ -133,8 +153,14 @@ impl StderrLog {
             self.first.push(kept);
         } else {
             if self.last.len() == LAST_LINES {
-                self.last.pop_front();
-                self.left_out = true;
+                match self.last.pop_front().filter(|line| names_error(line)) {
+                    Some(error) if self.error.is_none() && !self.left_out[1] => self.error = Some(error),
+                    Some(error) => {
+                        self.error = Some(error);
+                        self.left_out = [true, false];
+                    }
+                    None => self.left_out[1] = true,
+                }
             }
             self.last.push_back(kept);
         }
@@ -161,9 +187,11 @@ impl StderrLog {
 
     /// The first and the last lines, if there were any.
     pub(super) fn last_words(&self) -> Option<String> {
-        let left_out = self.left_out.then(|| LEFT_OUT.to_owned());
+        let [before, after] = self.left_out.map(|left_out| left_out.then(|| LEFT_OUT.to_owned()));
         let words: Vec<String> = (self.first.iter().map(|line| readable(line)))
-            .chain(left_out)
+            .chain(before)
+            .chain(self.error.iter().map(|line| readable(line)))
+            .chain(after)
             .chain(self.last.iter().map(|line| readable(line)))
             .collect();
         Some(words.join(" | ")).filter(|words| !words.is_empty())
@@ -224,6 +252,43 @@ mod tests {
         }
         assert_eq!(told, [(1, 1), (61, 60), (121, 60)]);
         assert_eq!(log.dropped(), 60);
+    }
+
+    #[test]
+    fn a_line_that_names_an_error_is_kept_wherever_it_stands() {
+        let stack = |n: usize| (0..n).map(|n| format!("    at f{n} (x.js:1:2)")).collect::<Vec<_>>();
+        let node = ["node:internal/modules/cjs/loader:1143", "  throw err;", "  ^"].map(str::to_owned);
+        let error = "Error: Cannot find module '/x.js'".to_owned();
+        let rest = ["  requireStack: []", "}", "Node.js v20.1.0"].map(str::to_owned);
+        let told_of = |lines: Vec<String>| {
+            let mut log = StderrLog::new(Instant::now());
+            lines.iter().for_each(|line| drop(log.note(line.as_bytes(), Instant::now())));
+            log.last_words().unwrap()
+        };
+        let told = told_of([&node[..], &[error.clone()], &stack(9), &rest].concat());
+        let (begin, end) = (
+            "node:internal/modules/cjs/loader:1143 |   throw err;",
+            "  requireStack: [] | } | Node.js v20.1.0",
+        );
+        assert_eq!(told, format!("{begin} | … | {error} | … | {end}"));
+        // Directly behind the first lines, and directly before the last ones.
+        let told = told_of([&node[..2], &[error.clone()], &rest].concat());
+        assert_eq!(told, format!("{begin} | {error} | {end}"));
+        // Of several the last one counts.
+        let told = told_of(
+            [&node[..], &["TypeError: x".to_owned()], &stack(1), &[error.clone()], &stack(3)].concat(),
+        );
+        assert!(told.contains(&format!(" | … | {error} | ")) && !told.contains("TypeError"), "{told}");
+        for (line, names) in [
+            ("ValueError: x", true),
+            ("java.lang.RuntimeException: x", true),
+            ("error: x", true),
+            ("an error: x", false),
+            ("Error", false),
+            ("2026-01-01 10:00:00 INFO x", false),
+        ] {
+            assert_eq!(names_error(line.as_bytes()), names, "{line}");
+        }
     }
 
     #[test]
