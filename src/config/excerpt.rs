@@ -128,7 +128,7 @@ fn pieces(line: &str) -> Vec<(usize, &str)> {
     while let Some(first) = line[at..].chars().next() {
         let rest = &line[at..];
         let of_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '$');
-        let length = if first == '"' {
+        let length = if matches!(first, '"' | '\'') {
             text_end(rest).unwrap_or(rest.len())
         } else if rest.starts_with("//") {
             rest.len()
@@ -147,14 +147,15 @@ fn pieces(line: &str) -> Vec<(usize, &str)> {
     pieces
 }
 
-/// The length of the text in quotes at the front. None where it has no end.
+/// The length of the text in quotes of either kind at the front. None where it has no end.
 fn text_end(rest: &str) -> Option<usize> {
+    let quote = rest.chars().next()?;
     let mut escaped = false;
     for (at, c) in rest.char_indices().skip(1) {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
-            '"' => return Some(at.saturating_add(1)),
+            end if end == quote => return Some(at.saturating_add(1)),
             _ => {}
         }
     }
@@ -170,21 +171,22 @@ fn told<'p>(piece: &'p str, key: &mut String, is_key: bool, read: bool) -> Cow<'
     if first.is_whitespace() {
         return Cow::Owned(" ".repeat(piece.chars().count()));
     }
-    if first == '"' {
+    if matches!(first, '"' | '\'') {
+        let quoted = |text: &str| Cow::Owned(format!("{first}{text}{first}"));
         // What is cut off may have begun with a user's name or a password.
         if text_end(piece).is_none() {
-            return Cow::Owned(format!("\"{}\"", shown::HIDDEN));
+            return quoted(shown::HIDDEN);
         }
-        let inner = piece[1..].strip_suffix('"').unwrap_or(&piece[1..]);
+        let inner = piece[1..].strip_suffix(first).unwrap_or(&piece[1..]);
         if is_key {
             inner.clone_into(key);
         }
         if is_key && (read || KNOWN_KEYS.contains(&inner)) {
-            return Cow::Owned(format!("\"{}\"", shown::name(inner)));
+            return quoted(&shown::name(inner));
         }
         // A key that is not known may as well be a text in the wrong place.
         let under = if is_key { "" } else { key.as_str() };
-        return Cow::Owned(format!("\"{}\"", value(under, inner)));
+        return quoted(&value(under, inner));
     }
     if matches!(piece, "{" | "}" | "[" | "]" | ":" | ",") {
         if matches!(piece, "[" | "{" | ",") {
@@ -256,6 +258,13 @@ mod tests {
                 r#"                    ^^^"#,
             ),
             ("s3cret [[ x = \"s3cret", "x", "… [[ … … \"…\"", "     ^"),
+            (
+                "{'mcpServers': {'s3cret': 's3'}}",
+                "'mcpServers'",
+                "{'mcpServers': {'s3cret': '…'}}",
+                " ^^^^^^^^^^^^",
+            ),
+            ("{'mcpServers': 's3cret", "'mcpServers'", "{'mcpServers': '…'", " ^^^^^^^^^^^^"),
         ] {
             assert_eq!(of(text, marked), (line.to_owned(), mark.to_owned()), "{text}");
         }
@@ -279,6 +288,8 @@ mod tests {
     fn in_a_text_that_is_no_json_only_known_keys_are_shown() {
         for text in [
             r#"{"bearer" "s3cret": "#,
+            r#"{'bearer' 's3cret': 's3cret'"#,
+            r#"{"bearer" 's3cret"s3cret"#,
             r#"{"command": "x", "token": "s3cret"#,
             r#"{"command": "x", "s3cret": {"#,
             r#"{"command" "s3cret": "s3cret""#,

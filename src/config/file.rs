@@ -1218,6 +1218,12 @@ mod tests {
             (r#"{"command":"npx","bearer":"s3cret"}"#, "or the command"),
             (r#"{"command":"npx","timeout":"60"}"#, r#"write "60s""#),
             (r#""npx""#, r#"write {"command": …} or {"url": …}"#),
+            (r#"{"command":"npx","args":["-p",8080]}"#, "write it in quotes"),
+            (r#"{"command":"npx","args":[true]}"#, "write it in quotes"),
+            (r#"{"url":"http://h","headers":{"Authorization:":"s3cret"}}"#, "take the colon out"),
+            (r#"{"command":"c","pool.handshakeTimeout":"60s"}"#, r#"write "pool": {"handshakeTimeout": …}"#),
+            (r#"{"command":"c","callTimeout":"60s"}"#, "did you mean `timeout`?"),
+            (r#"{"command":"c","knownLists":"x"}"#, r#"write it within "troupe": {…} beside mcpServers"#),
         ] {
             let found = ConfigFile::mistakes(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#));
             let told = found[0].advice.as_deref().unwrap_or_default();
@@ -1233,6 +1239,51 @@ mod tests {
             "{nested}"
         );
     }
+    #[test]
+    fn a_setting_that_stands_in_the_wrong_place_is_told_with_its_own() {
+        let text =
+            r#"{"mcpServers":{},"callTimeout":"9s","foreign":1,"troupe":{"pool.handshakeTimeout":"9s"}}"#;
+        let told: Vec<String> =
+            ConfigFile::diagnose(text, &Variables::new()).iter().map(ToString::to_string).collect();
+        let expected = [
+            r#"1:18: warning: callTimeout: has no meaning here: write it within "troupe": {…}"#,
+            "1:37: warning: foreign: has no meaning here",
+            r#"1:59: error: troupe.pool.handshakeTimeout: unknown key `pool.handshakeTimeout`: write "pool": {"handshakeTimeout": …}"#,
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn paths_of_settings_and_sources_know_the_home_and_no_folder_is_called_like_a_reference() {
+        let variables = Variables::new().environment(|_| None).set("userHome", "/home/me");
+        let read =
+            |rest: &str| ConfigFile::parse_with(&format!(r#"{{"mcpServers":{{}},{rest}}}"#), &variables);
+        for written in ["~/lists.json", "${userHome}/lists.json"] {
+            let file = read(&format!(r#""troupe":{{"knownLists":"{written}"}}"#)).unwrap();
+            assert_eq!(
+                file.settings.known_lists.as_deref(),
+                Some(Path::new("/home/me/lists.json")),
+                "{written}"
+            );
+        }
+        let refused = read(r#""troupe":{"knownLists":"${NOT_SET}/lists.json"}"#).unwrap_err();
+        assert!(
+            refused.to_string().starts_with("troupe.knownLists: the variable NOT_SET is not set"),
+            "{refused}"
+        );
+        let file = read(r#""troupe":{"pins":{"file":"~/pins.json"}}"#).unwrap();
+        assert_eq!(file.settings.pins.unwrap().file, Path::new("/home/me/pins.json"));
+        let file = read(r#""discovery":[{"type":"file","path":"~/servers"}]"#).unwrap();
+        assert!(format!("{:?}", file.sources).contains("/home/me/servers"), "{:?}", file.sources);
+        let file = read(r#""discovery":[]"#).unwrap();
+        assert_eq!(file.settings.known_lists, None);
+        let found = ConfigFile::parse_with(
+            r#"{"mcpServers":{"a":{"url":"https://h","tls":{"caFile":"~/no-such-ca.pem"}}}}"#,
+            &variables,
+        );
+        assert!(format!("{:?}", found.unwrap().diagnostics).contains("/home/me/no-such-ca.pem"));
+    }
+
     #[test]
     fn what_may_be_written_in_several_ways_is_told_with_each_of_them() {
         for (text, key, says) in [

@@ -281,7 +281,9 @@ pub(super) fn unknown_key(error: ConfigError) -> (ConfigError, Option<String>) {
     let Some(rest) = error.reason.strip_prefix("unknown field `") else { return (error, None) };
     let Some((key, expected)) = rest.split_once('`') else { return (error, None) };
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    let within = key.split_once('.').filter(|(outer, _)| known.contains(outer));
     let advice = match near(key, known.iter().copied()) {
+        _ if let Some((outer, inner)) = within => format!("write \"{outer}\": {{\"{inner}\": …}}"),
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() || known.len() > 8 => {
             "remove it; the schema has the keys that there are".to_owned()

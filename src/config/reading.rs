@@ -401,6 +401,10 @@ impl Reader<'_> {
                     format!("unknown key `{key}`"),
                     format!("did you mean `{near}`?"),
                 );
+            } else if is_setting(key) {
+                let error = ConfigError::new(key, "has no meaning here");
+                let advice = Some(format!("write it within \"{TROUPE}\": {{…}}"));
+                self.find(Severity::Warning, entry.span, None, error, advice);
             } else {
                 foreign.push(entry);
             }
@@ -446,6 +450,17 @@ impl Reader<'_> {
                 renamed(&mut value, former, now);
             }
         }
+        for key in PATHS_OF_SETTINGS {
+            let Some(path) = text_in(&mut value, key) else { continue };
+            match self.variables.expand(path) {
+                Ok(expanded) => *path = expanded.text,
+                Err(error) => {
+                    lists.push(ConfigError::new(key, error.to_string()));
+                    remove(&mut value, key);
+                }
+            }
+        }
+        self.paths_at_home(&mut value, &PATHS_OF_SETTINGS);
         // Whether one mistake refuses the whole does not hang on another.
         let strict = value.get("strict").and_then(Value::as_bool).unwrap_or_default();
         let (settings, further) = every_mistake(value, read);
@@ -477,6 +492,7 @@ impl Reader<'_> {
                 remove(&mut item, &error.key);
             }
             wrong.extend(lists);
+            self.paths_at_home(&mut item, &PATHS_OF_SOURCES);
             let read = |value: &Value| read_value::<WrittenSource>(value)?.into_source();
             let (source, further) = every_mistake(item, read);
             wrong.extend(further);
@@ -491,6 +507,21 @@ impl Reader<'_> {
             self.mistakes_of(root, &at, wrong);
         }
         sources
+    }
+
+    /// Puts the home folder into paths that begin with `~/`.
+    fn paths_at_home(&self, value: &mut Value, keys: &[&str]) {
+        for key in keys {
+            if let Some(path) = text_in(value, key) {
+                self.put_at_home(path);
+            }
+        }
+    }
+
+    fn put_at_home(&self, path: &mut String) {
+        if let Some(at_home) = self.variables.at_home(path) {
+            *path = at_home;
+        }
     }
 
     /// Mistakes that concern the whole, with their keys below `at`.
@@ -642,11 +673,10 @@ impl Reader<'_> {
             }
         }
         let expanded = self.expand(&mut value, &mut wrong);
-        for key in AT_HOME {
-            if let Some(Value::String(path)) = value.get_mut(key)
-                && let Some(at_home) = self.variables.at_home(path)
-            {
-                *path = at_home;
+        for key in PATHS_OF_SERVERS {
+            let (outer, inner) = key.split_once('.').unwrap_or((key, ""));
+            if let Some(path) = value.get_mut(outer).and_then(|outer| text_in(outer, inner)) {
+                self.put_at_home(path);
             }
         }
         if let Some(Value::String(path)) = value.get("envFile")
@@ -659,7 +689,10 @@ impl Reader<'_> {
             warnings.push((error, Some(advice.to_owned())));
             value.remove("envFile");
         }
-        wrong.extend(wrong_headers(&mut value).into_iter().map(|error| (error, None)));
+        wrong.extend(wrong_headers(&mut value).into_iter().map(|error| {
+            let colon = error.reason == NO_HEADER_NAME && error.key.ends_with(':');
+            (error, colon.then(|| "take the colon out".to_owned()))
+        }));
         let name = entry.key.as_str();
         let read = |value: &Value| {
             let written: WrittenServer = read_value(value)?;
@@ -880,6 +913,9 @@ fn spell_as_we_do(value: &mut Map<String, Value>) {
     }
 }
 
+const NO_HEADER_NAME: &str =
+    "is no name of a header: such names have letters, digits and hyphens, and no blanks";
+
 /// Takes out the headers that cannot be sent, and says of each why.
 fn wrong_headers(value: &mut Map<String, Value>) -> Vec<ConfigError> {
     let Some(Value::Object(headers)) = value.get_mut("headers") else { return Vec::new() };
@@ -888,7 +924,7 @@ fn wrong_headers(value: &mut Map<String, Value>) -> Vec<ConfigError> {
     headers.retain(|name, value| {
         let steers = |value: &str| value.contains(|c: char| c.is_ascii_control() && c != '\t');
         let reason = if name.is_empty() || !name.chars().all(is_of_name) {
-            "is no name of a header: such names have letters, digits and hyphens, and no blanks"
+            NO_HEADER_NAME
         } else if value.as_str().is_some_and(steers) {
             "has a line break or another control character, which the value of no header may have"
         } else {
@@ -916,6 +952,20 @@ fn forget_empty_ways(value: &mut Map<String, Value>) {
     for key in others {
         value.remove(key);
     }
+}
+
+/// The text under a key such as `pins.file`; under the empty one the value itself.
+fn text_in<'v>(value: &'v mut Value, key: &str) -> Option<&'v mut String> {
+    match (value, key.split_once('.').unwrap_or((key, ""))) {
+        (Value::String(text), ("", _)) => Some(text),
+        (Value::Object(entries), (outer, inner)) => text_in(entries.get_mut(outer)?, inner),
+        _ => None,
+    }
+}
+
+/// Whether a key is one of the settings, which stand within an object of their own.
+fn is_setting(key: &str) -> bool {
+    serde_json::to_value(Settings::default()).is_ok_and(|settings| settings.get(key).is_some())
 }
 
 /// Puts in what references stand for, wherever they are.
@@ -951,8 +1001,12 @@ fn expand_all(
 /// Where a server is, by the keys of this and other clients.
 const URL_KEYS: [&str; 3] = ["url", "httpUrl", "serverUrl"];
 
-/// Keys whose values are paths and nothing else: a leading `~/` is the user's home, as VS Code and others read it.
-const AT_HOME: [&str; 3] = ["command", "cwd", "envFile"];
+/// Keys whose values are paths and nothing else, of servers, sources and settings: a leading `~/` is the user's home, as VS Code and
+/// others read it.
+const PATHS_OF_SERVERS: [&str; 6] =
+    ["command", "cwd", "envFile", "tls.caFile", "tls.certFile", "tls.keyFile"];
+const PATHS_OF_SOURCES: [&str; 4] = ["path", "tls.caFile", "tls.certFile", "tls.keyFile"];
+const PATHS_OF_SETTINGS: [&str; 2] = ["knownLists", "pins.file"];
 
 /// Programs that look up variables and homes in their arguments themselves.
 const SHELLS: [&str; 7] = ["sh", "bash", "zsh", "dash", "ksh", "fish", "ash"];
@@ -984,7 +1038,7 @@ fn search_shell_words(key: &str, value: &Value, found: &mut Vec<(ConfigError, Op
             );
             found.push((error, Some("write ${NAME} for the variable's value".to_owned())));
         }
-        Value::String(text) if text.starts_with("~/") && !AT_HOME.contains(&key) => {
+        Value::String(text) if text.starts_with("~/") && !PATHS_OF_SERVERS.contains(&key) => {
             let error =
                 ConfigError::new(key, "begins with ~/, which goes out as it stands: no shell reads it");
             found.push((error, Some("write ${userHome}/ for the home folder".to_owned())));
@@ -1038,7 +1092,8 @@ fn within(id: &str, error: ConfigError) -> ConfigError {
 }
 
 /// What other programs call a key of a server.
-const OTHER_NAMES: [(&str, &str); 9] = [
+const OTHER_NAMES: [(&str, &str); 10] = [
+    ("callTimeout", "timeout"),
     ("cmd", "command"),
     ("arguments", "args"),
     ("environment", "env"),
@@ -1060,6 +1115,9 @@ fn advice_of_server(error: &ConfigError) -> Option<String> {
         "env" | "headers" | "metadata" if of_type("a list") || of_type("a string") => {
             "write {\"NAME\": \"value\"}"
         }
+        _ if key.starts_with("args[") && (of_type("a number") || of_type("a boolean")) => {
+            "write it in quotes"
+        }
         "disabled" | "enabled" if of_type("a string") => "write true or false, without quotes",
         "tools" | "includeTools" | "excludeTools" | "disabledTools" if reason.starts_with("invalid ") => {
             r#"write a list of their names: ["one", "two"]"#
@@ -1071,8 +1129,12 @@ fn advice_of_server(error: &ConfigError) -> Option<String> {
             "take it out, or write \"type\": \"stdio\" if this program is the server"
         }
         _ if reason.starts_with("unknown key") => {
-            let (_, meant) = OTHER_NAMES.iter().find(|(other, _)| other == key)?;
-            return Some(format!("did you mean `{meant}`?"));
+            if let Some((_, meant)) = OTHER_NAMES.iter().find(|(other, _)| other == key) {
+                return Some(format!("did you mean `{meant}`?"));
+            }
+            let of_all =
+                format!("it holds for all servers: write it within \"{TROUPE}\": {{…}} beside {MCP_SERVERS}");
+            return Some(of_all).filter(|_| is_setting(key));
         }
         _ => return None,
     };

@@ -427,7 +427,9 @@ pub(super) mod tests {
             let meant = references.next().map_or(property, |reference| {
                 schema.pointer(reference.trim_start_matches('#')).expect("it is in the schema")
             });
-            let (key, default) = (format!("{prefix}{key}"), &defaults[key]);
+            // What stands within something that there is none of by default has a default of its own.
+            let default = Some(&defaults[key]).filter(|default| !default.is_null());
+            let (key, default) = (format!("{prefix}{key}"), default.unwrap_or(&property["default"]));
             if meant["properties"].is_object() {
                 rows_of(schema, meant, &format!("{key}."), default, rows);
                 continue;

@@ -294,22 +294,24 @@ pub struct ProcessSettings {
 }
 
 /// Exponential delays with jitter.
+///
+/// Its [`Default`] begins at 100 ms and doubles up to 30 s. The settings that have one say where theirs is another.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BackoffSettings {
-    /// The first delay; 100 ms where nothing else is usual.
+    /// The first delay.
     #[serde(with = "duration::Text")]
     pub min: Duration,
-    /// The longest delay; 30 s where nothing else is usual.
+    /// The longest delay.
     #[serde(with = "duration::Text")]
     pub max: Duration,
-    /// What each delay is multiplied with; 2 where nothing else is usual.
+    /// What each delay is multiplied with.
     pub factor: f64,
     /// Random share of the delay, 0 to 1: 0.5 means half to all of it.
     pub jitter: f64,
-    /// A good stretch this long starts again at `min`; 10 s where nothing else is usual.
+    /// After it has held for so long, the next failure begins at `min` again.
     #[serde(with = "duration::Text")]
     pub reset_after: Duration,
 }
