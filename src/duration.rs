@@ -44,9 +44,25 @@ pub(crate) fn rounded(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_millis(millis(duration)))
 }
 
+/// The time until something, for people: whole seconds from one second on, and none too early.
+pub(crate) fn about(left: Duration) -> humantime::FormattedDuration {
+    if left < Duration::from_secs(1) {
+        return rounded(left);
+    }
+    let seconds = left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0));
+    humantime::format_duration(Duration::from_secs(seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_that_is_left_is_told_without_digits_that_change_while_one_reads() {
+        for (left, told) in [(0, "0s"), (576, "576ms"), (1_000, "1s"), (4_074, "5s"), (61_001, "1m 2s")] {
+            assert_eq!(about(Duration::from_millis(left)).to_string(), told);
+        }
+    }
 
     #[test]
     fn a_time_that_no_clock_holds_ends_far_away() {

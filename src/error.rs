@@ -7,7 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::call::head;
-use crate::duration::{millis, optional_ms, rounded};
+use crate::duration::{about, millis, optional_ms, rounded};
 use crate::event::{ExitCause, ServerStatus};
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
@@ -174,7 +174,7 @@ impl fmt::Display for UnavailableServer {
         };
         write!(f, "{} {stands}: {}", self.server, self.reason)?;
         match self.retry_after.filter(|_| self.status != ServerStatus::Connecting) {
-            Some(after) => write!(f, ", next attempt in {}", rounded(after)),
+            Some(after) => write!(f, ", next attempt in {}", about(after)),
             None => Ok(()),
         }
     }

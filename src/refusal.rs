@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::duration::{optional_ms, rounded};
+use crate::duration::{about, optional_ms};
 use crate::error::Effect;
 
 /// What a refusal means.
@@ -121,7 +121,7 @@ impl fmt::Display for Refusal {
             write!(f, ", which points to {location}")?;
         }
         match self.retry_after {
-            Some(after) => write!(f, ", to be tried again in {}", rounded(after)),
+            Some(after) => write!(f, ", to be tried again in {}", about(after)),
             None => Ok(()),
         }
     }

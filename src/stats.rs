@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::duration::{micros, optional_ms, rounded};
+use crate::duration::{about, micros, optional_ms, rounded};
 use crate::event::{BreakerState, Origin, ServerStatus, SourceStatus};
 use crate::id::{GroupId, Incarnation, ServerId, SourceId};
 use crate::json::RawJson;
@@ -221,7 +221,7 @@ impl fmt::Debug for ServerInfo {
     }
 }
 
-/// As people are told of it, in one line: `ghost is disconnected (cannot start ghostd: No such file or directory), again in 3s`.
+/// As people are told of it, in one line: `ghost is disconnected (cannot start ghostd: No such file or directory), next attempt in 3s`.
 impl fmt::Display for ServerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {}", self.id, self.status)?;
@@ -234,7 +234,7 @@ impl fmt::Display for ServerInfo {
         match self.retry_at.filter(|_| self.status != ServerStatus::Idle) {
             Some(at) => {
                 let left = at.saturating_duration_since(Instant::now());
-                write!(f, ", again in {}", rounded(left))
+                write!(f, ", next attempt in {}", about(left))
             }
             None => Ok(()),
         }

@@ -224,7 +224,7 @@ impl Troupe {
     /// ```no_run
     /// # async fn host(troupe: mcp_troupe::Troupe) {
     /// for missing in troupe.settled().await {
-    ///     eprintln!("{missing}"); // ghost is disconnected (cannot start ghostd: No such file or directory), again in 3s
+    ///     eprintln!("{missing}"); // ghost is disconnected (cannot start ghostd: No such file or directory), next attempt in 3s
     /// }
     /// # }
     /// ```
