@@ -514,6 +514,27 @@ mod tests {
     }
 
     #[test]
+    fn replicas_that_know_a_tool_by_different_names_share_the_offered_one_alone() {
+        let replica = |server: &str, own: &str| {
+            let definition = RawJson::from_value(&serde_json::json!({"name": own})).unwrap();
+            let mut replica = offer(server, "g", 0, &[]);
+            replica.offer.tools = [Definition { name: "a_b".to_owned(), definition }].into();
+            replica
+        };
+        let differ = Catalogue::merge(1, [replica("s", "a/b"), replica("t", "a b")], Collisions::Error);
+        for own in ["a/b", "a b"] {
+            assert_eq!(
+                differ.resolve(own, None, |_| true),
+                Resolution::Unknown,
+                "it is another tool of the other"
+            );
+        }
+        assert_eq!(found(differ.resolve("a_b", None, |_| true)), "g/a_b");
+        let agree = Catalogue::merge(1, [replica("s", "a/b"), replica("t", "a/b")], Collisions::Error);
+        assert_eq!(found(agree.resolve("a/b", None, |_| true)), "g/a_b");
+    }
+
+    #[test]
     fn a_name_that_was_joined_to_its_group_by_another_sign_is_told_with_a_slash() {
         let catalogue = merged(Collisions::Error);
         let (group, name) = (catalogue.tool(0).group.clone(), catalogue.tool(0).name.clone());

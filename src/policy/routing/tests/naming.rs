@@ -44,7 +44,8 @@ fn list(house: &mut House, groups: &[&Group]) {
                 .tools
                 .iter()
                 .map(|name| Definition {
-                    name: (*name).to_owned(),
+                    // As a name is offered that is not legal.
+                    name: name.replace('/', "_"),
                     definition: RawJson::from_value(&json!({"name": name})).unwrap(),
                 })
                 .collect(),
@@ -72,6 +73,20 @@ fn a_bare_name_waits_for_a_group_that_may_have_it_as_well() {
     let Some((_, Err(error))) = house.out.answers.iter().find(|(port, _)| *port == call) else { panic!() };
     assert!(matches!(error.kind(), CallErrorKind::AmbiguousTool { .. }), "{error}");
     assert!(went_to(&house).is_empty());
+}
+
+#[test]
+fn an_own_name_with_a_slash_is_no_groups_and_waits_as_a_bare_name_does() {
+    let (files, notes) = (Group { name: "files", tools: &["a/b"] }, Group { name: "notes", tools: &["a/b"] });
+    let mut house = house(&[FILES, NOTES, OTHER]);
+    list(&mut house, &[&files]);
+    let call = house.call(Call::tool("a/b"));
+    assert!(went_to(&house).is_empty(), "whoever lists first has no claim");
+    list(&mut house, &[&files, &notes, &OTHER]);
+    let Some((_, Err(error))) = house.out.answers.iter().find(|(port, _)| *port == call) else { panic!() };
+    assert!(matches!(error.kind(), CallErrorKind::AmbiguousTool { .. }), "{error}");
+    house.call(Call::tool("notes/a/b"));
+    assert_eq!(went_to(&house), ["notes"]);
 }
 
 #[test]
