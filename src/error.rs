@@ -159,6 +159,7 @@ impl UnavailableServer {
     }
 }
 
+/// `{:#}` leaves out when it is next tried, for who does not wait for that.
 impl fmt::Display for UnavailableServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stands = match self.status {
@@ -172,8 +173,13 @@ impl fmt::Display for UnavailableServer {
             ServerStatus::Stopped => "is stopped",
             ServerStatus::Disabled => "is disabled",
         };
-        write!(f, "{} {stands}: {}", self.server, self.reason)?;
-        match self.retry_after.filter(|_| self.status != ServerStatus::Connecting) {
+        match self.reason.strip_prefix("starting ").filter(|_| self.status == ServerStatus::Connecting) {
+            // The reason says the same with more.
+            Some(rest) => write!(f, "{} {stands} {rest}", self.server)?,
+            None => write!(f, "{} {stands}: {}", self.server, self.reason)?,
+        }
+        let told = self.status != ServerStatus::Connecting && !f.alternate();
+        match self.retry_after.filter(|_| told) {
             Some(after) => write!(f, ", next attempt in {}", about(after)),
             None => Ok(()),
         }
@@ -315,12 +321,7 @@ pub enum CallErrorKind {
         retry_after: Option<Duration>,
     },
     /// The deadline passed.
-    #[error(
-        "{deadline} of {} exceeded {} ({})",
-        rounded(*timeout),
-        if *sent { "while the server worked" } else { "before it was sent to a server" },
-        deadline.set_by()
-    )]
+    #[error("{} ({})", deadline_passed(*deadline, *timeout, *sent), deadline.set_by())]
     DeadlineExceeded {
         /// Which one.
         deadline: Deadline,
@@ -464,9 +465,19 @@ impl CallErrorKind {
 }
 
 /// A call that ended without a result: what happened, to which call, on which server, after how many attempts.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.sentence())]
+///
+/// Its [`Display`](fmt::Display) is one line. `{:#}` is for people at a terminal who made one call: each server has a line of its own,
+/// and the request's id, which stands in logs, is left out.
+#[derive(Clone, PartialEq, Eq)]
 pub struct CallError(Box<Details>);
+
+impl std::error::Error for CallError {}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&if f.alternate() { self.lines() } else { self.sentence() })
+    }
+}
 
 /// The parts of a [`CallError`]; boxed, so that a `Result` of a call stays small.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -676,6 +687,39 @@ impl CallError {
         }
     }
 
+    /// The same for people, in several lines where there is more to tell of servers.
+    fn lines(&self) -> String {
+        let Details { kind, tool, server, attempts, near, awaited, .. } = &*self.0;
+        let place = server.as_ref().map(|server| format!(" on {server}")).unwrap_or_default();
+        let (what, servers) = match kind {
+            CallErrorKind::Unavailable { servers } if servers.len() > 1 => {
+                let asked = self.0.group.is_some() || server.is_some();
+                let what = if asked { "no server is available" } else { "no server that is ready offers it" };
+                (what.to_owned(), servers)
+            }
+            CallErrorKind::Unavailable { servers } if let [only] = servers.as_slice() => {
+                (format!("server {only:#}"), awaited)
+            }
+            CallErrorKind::DeadlineExceeded { deadline, timeout, sent } => {
+                (deadline_passed(*deadline, *timeout, *sent), awaited)
+            }
+            kind => (kind.to_string(), awaited),
+        };
+        let unknown = match self.effect() {
+            Effect::Unknown => ", and it may have been carried out",
+            Effect::NotSent | Effect::Rejected | Effect::Failed => "",
+        };
+        let attempts = if *attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+        let (tool, near) = (shown_tool(tool), near_names(near));
+        let mut text = format!("{tool}{place}: {what}{unknown}{near}{attempts}");
+        if !servers.is_empty() {
+            let waited = matches!(kind, CallErrorKind::DeadlineExceeded { .. });
+            text.push_str(if waited { "\nit waited for:" } else { "\nthese cannot be asked:" });
+            servers.iter().for_each(|server| text.push_str(&format!("\n  {server:#}")));
+        }
+        text
+    }
+
     fn sentence(&self) -> String {
         let Details {
             kind: _,
@@ -695,9 +739,9 @@ impl CallError {
             Effect::NotSent | Effect::Rejected | Effect::Failed => "",
         };
         let plural = if *attempts == 1 { "" } else { "s" };
-        let (shown, cut) = (head(tool, SHOWN_BYTES_MAX), if tool.len() > SHOWN_BYTES_MAX { "…" } else { "" });
+        let tool = shown_tool(tool);
         format!(
-            "{shown}{cut}{place}: {}{awaited}{unknown}{near} (request {request_id}, {attempts} attempt{plural})",
+            "{tool}{place}: {}{awaited}{unknown}{near} (request {request_id}, {attempts} attempt{plural})",
             self.what()
         )
     }
@@ -792,6 +836,17 @@ fn left_out(blocked: &[UnavailableServer]) -> String {
     if blocked.is_empty() { String::new() } else { format!(" ({})", joined(blocked)) }
 }
 
+fn deadline_passed(deadline: Deadline, timeout: Duration, sent: bool) -> String {
+    let when = if sent { "while the server worked" } else { "before it was sent to a server" };
+    format!("{deadline} of {} exceeded {when}", rounded(timeout))
+}
+
+/// A tool as an error names it.
+fn shown_tool(tool: &str) -> String {
+    let cut = if tool.len() > SHOWN_BYTES_MAX { "…" } else { "" };
+    format!("{}{cut}", head(tool, SHOWN_BYTES_MAX))
+}
+
 fn nobody_available(servers: &[UnavailableServer]) -> String {
     match servers {
         [] => "no server is available".to_owned(),
@@ -877,6 +932,54 @@ mod tests {
         told.sort();
         true_of.sort();
         assert_eq!(told, true_of);
+    }
+
+    #[test]
+    fn people_read_of_each_server_in_a_line_of_its_own_and_of_no_ids() {
+        let server = |id: &str, status, reason: &str, after| {
+            let id = ServerId::new(id).unwrap();
+            UnavailableServer::new(id, status, Some(reason.to_owned()), after)
+        };
+        let down = server("git", ServerStatus::Disconnected, "refused", Some(Duration::from_millis(4_074)));
+        let starting = server("time", ServerStatus::Connecting, "starting for 3s, 1m at most", None);
+        let of = |kind, server: Option<&str>, attempts| {
+            let server = server.map(|server| ServerId::new(server).unwrap());
+            CallError::new(kind, RequestId::random(), "log", server, attempts)
+        };
+        let several = vec![down.clone(), starting.clone()];
+        let (two, one) = (
+            CallErrorKind::Unavailable { servers: several },
+            CallErrorKind::Unavailable { servers: vec![down] },
+        );
+        let late = |sent| {
+            let (deadline, timeout) = (Deadline::Total, Duration::from_secs(3));
+            CallErrorKind::DeadlineExceeded { deadline, timeout, sent }
+        };
+        let mut waited = of(late(false), None, 0);
+        waited.0.awaited = vec![starting];
+        let mut near = of(two.clone(), None, 0);
+        near.0.near = vec!["git/log".to_owned()];
+        for (error, told) in [
+            (of(one, None, 0), "log: server git is down: refused"),
+            (
+                near,
+                "log: no server that is ready offers it, did you mean git/log?\nthese cannot be asked:\n  \
+                 git is down: refused\n  time is starting for 3s, 1m at most",
+            ),
+            (
+                waited,
+                "log: deadline of 3s exceeded before it was sent to a server\nit waited for:\n  time is starting for 3s, 1m at most",
+            ),
+            (
+                of(late(true), Some("git"), 2),
+                "log on git: deadline of 3s exceeded while the server worked, and it may have been carried out (2 attempts)",
+            ),
+        ] {
+            assert_eq!(format!("{error:#}"), told);
+            assert!(error.to_string().contains("(request ") && !error.to_string().contains('\n'), "{error}");
+        }
+        let told = of(two, None, 0).to_string();
+        assert!(told.contains("git is down: refused, next attempt in 5s; time is starting for 3s"), "{told}");
     }
 
     #[test]

@@ -222,6 +222,7 @@ impl fmt::Debug for ServerInfo {
 }
 
 /// As people are told of it, in one line: `ghost is disconnected (cannot start ghostd: No such file or directory), next attempt in 3s`.
+/// `{:#}` leaves out when it is next tried, for who does not wait for that.
 impl fmt::Display for ServerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {}", self.id, self.status)?;
@@ -231,7 +232,7 @@ impl fmt::Display for ServerInfo {
             None => {}
         }
         // One that is idle is not tried by itself.
-        match self.retry_at.filter(|_| self.status != ServerStatus::Idle) {
+        match self.retry_at.filter(|_| self.status != ServerStatus::Idle && !f.alternate()) {
             Some(at) => {
                 let left = at.saturating_duration_since(Instant::now());
                 write!(f, ", next attempt in {}", about(left))
