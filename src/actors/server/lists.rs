@@ -407,7 +407,7 @@ impl ServerState {
         let unmet: Vec<_> = unmet.take(TOLD_MAX).map(shown::name).collect();
         if !unmet.is_empty() {
             let (server, names) = (&self.spec.id, unmet.join(", "));
-            tracing::warn!(%server, %names, "no tool of the server has these names, by which its tools are chosen");
+            tracing::warn!(%server, %names, "the keys that choose its tools name some that it does not have");
         }
     }
 
