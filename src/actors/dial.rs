@@ -50,10 +50,10 @@ pub(super) enum OpenError {
     ConnectTimeout(Duration),
     /// The link broke during the handshake.
     #[error("{}{noise}", in_handshake(.error))]
-    Link { error: LinkError, noise: Noise },
+    Link { error: LinkError, noise: Box<Noise> },
     /// The peer closed during the handshake.
     #[error("the server closed the connection during the handshake{0}")]
-    Closed(Noise),
+    Closed(Box<Noise>),
     /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
@@ -62,18 +62,18 @@ pub(super) enum OpenError {
     Overloaded(Refusal),
     /// The handshake took too long.
     #[error("no handshake within {} (pool.handshakeTimeout){noise}{}", rounded(*.limit), said(.last_line.as_deref()))]
-    HandshakeTimeout { limit: Duration, noise: Noise, last_line: Option<String> },
+    HandshakeTimeout { limit: Duration, noise: Box<Noise>, last_line: Option<String> },
     /// The troupe ended before the process was given its turn to start.
     #[error("the troupe has ended")]
     Ended,
     /// The peer speaks another language.
     #[error("no handshake{0}")]
-    Noise(Noise),
+    Noise(Box<Noise>),
 }
 
 impl From<LinkError> for OpenError {
     fn from(error: LinkError) -> Self {
-        Self::Link { error, noise: Noise::default() }
+        Self::Link { error, noise: Box::default() }
     }
 }
 
@@ -81,7 +81,7 @@ impl OpenError {
     /// With what the peer said in the handshake that was no message: who ends may have said why. `redact` takes secrets out.
     fn after(mut self, noise: Noise, redact: impl Fn(String) -> String) -> Self {
         match &mut self {
-            Self::Link { noise: said, .. } | Self::Closed(said) => *said = noise,
+            Self::Link { noise: said, .. } | Self::Closed(said) => **said = noise,
             _ => {}
         }
         if let Self::Link { noise: said, .. }
@@ -136,7 +136,7 @@ impl Noise {
             self.first = line.trim().to_owned();
         }
         self.frames += 1;
-        if self.frames < NOISE_MAX { Ok(()) } else { Err(OpenError::Noise(std::mem::take(self))) }
+        if self.frames < NOISE_MAX { Ok(()) } else { Err(OpenError::Noise(Box::new(std::mem::take(self)))) }
     }
 }
 
@@ -337,7 +337,11 @@ impl Dial {
             Ok(agreed) => agreed,
             Err(_) => {
                 let last_line = link.last_line();
-                Err(OpenError::HandshakeTimeout { limit, noise: std::mem::take(&mut noise), last_line })
+                Err(OpenError::HandshakeTimeout {
+                    limit,
+                    noise: Box::new(std::mem::take(&mut noise)),
+                    last_line,
+                })
             }
         };
         match agreed {
@@ -473,7 +477,7 @@ async fn next_step(
             }
         };
         match received {
-            None => return Err(OpenError::Closed(Noise::default())),
+            None => return Err(OpenError::Closed(Box::default())),
             Some(Err(error) | Ok(Inbound::Leaving(error))) => return Err(error.into()),
             Some(Ok(Inbound::Alive)) => {}
             // What is told unasked answers nothing that the handshake asks.

@@ -256,29 +256,26 @@ mod tests {
 
     #[test]
     fn a_line_that_names_an_error_is_kept_wherever_it_stands() {
-        let stack = |n: usize| (0..n).map(|n| format!("    at f{n} (x.js:1:2)")).collect::<Vec<_>>();
-        let node = ["node:internal/modules/cjs/loader:1143", "  throw err;", "  ^"].map(str::to_owned);
-        let error = "Error: Cannot find module '/x.js'".to_owned();
-        let rest = ["  requireStack: []", "}", "Node.js v20.1.0"].map(str::to_owned);
-        let told_of = |lines: Vec<String>| {
+        let told_of = |lines: &[&str]| {
             let mut log = StderrLog::new(Instant::now());
-            lines.iter().for_each(|line| drop(log.note(line.as_bytes(), Instant::now())));
+            for line in lines {
+                log.note(line.as_bytes(), Instant::now());
+            }
             log.last_words().unwrap()
         };
-        let told = told_of([&node[..], &[error.clone()], &stack(9), &rest].concat());
-        let (begin, end) = (
-            "node:internal/modules/cjs/loader:1143 |   throw err;",
-            "  requireStack: [] | } | Node.js v20.1.0",
-        );
-        assert_eq!(told, format!("{begin} | … | {error} | … | {end}"));
+        let (begin, other) =
+            (["node:internal/modules/cjs/loader:1143", "  throw err;"], "    at f (x.js:1:2)");
+        let (error, end) =
+            ("Error: Cannot find module '/x.js'", ["  requireStack: []", "}", "Node.js v20.1.0"]);
+        let (first, last) = (begin.join(" | "), end.join(" | "));
+        let told = told_of(&[&begin[..], &[other, error, other, other], &end].concat());
+        assert_eq!(told, format!("{first} | … | {error} | … | {last}"));
         // Directly behind the first lines, and directly before the last ones.
-        let told = told_of([&node[..2], &[error.clone()], &rest].concat());
-        assert_eq!(told, format!("{begin} | {error} | {end}"));
+        let told = told_of(&[&begin[..], &[error], &end].concat());
+        assert_eq!(told, format!("{first} | {error} | {last}"));
         // Of several the last one counts.
-        let told = told_of(
-            [&node[..], &["TypeError: x".to_owned()], &stack(1), &[error.clone()], &stack(3)].concat(),
-        );
-        assert!(told.contains(&format!(" | … | {error} | ")) && !told.contains("TypeError"), "{told}");
+        let told = told_of(&[&begin[..], &["TypeError: x", other, error], &end].concat());
+        assert_eq!(told, format!("{first} | … | {error} | {last}"));
         for (line, names) in [
             ("ValueError: x", true),
             ("java.lang.RuntimeException: x", true),
