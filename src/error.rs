@@ -692,14 +692,13 @@ impl CallError {
         let Details { kind, tool, server, attempts, near, awaited, .. } = &*self.0;
         let place = server.as_ref().map(|server| format!(" on {server}")).unwrap_or_default();
         let (what, servers) = match kind {
-            CallErrorKind::Unavailable { servers } if servers.len() > 1 => {
-                let asked = self.0.group.is_some() || server.is_some();
-                let what = if asked { "no server is available" } else { "no server that is ready offers it" };
-                (what.to_owned(), servers)
-            }
-            CallErrorKind::Unavailable { servers } if let [only] = servers.as_slice() => {
-                (format!("server {only:#}"), awaited)
-            }
+            CallErrorKind::Unavailable { servers } => match servers.as_slice() {
+                [only] => (format!("server {only:#}"), awaited),
+                _ if self.0.group.is_some() || server.is_some() => {
+                    ("no server is available".to_owned(), servers)
+                }
+                _ => ("no server that is ready offers it".to_owned(), servers),
+            },
             CallErrorKind::DeadlineExceeded { deadline, timeout, sent } => {
                 (deadline_passed(*deadline, *timeout, *sent), awaited)
             }

@@ -282,13 +282,13 @@ pub(super) fn unknown_key(error: ConfigError) -> (ConfigError, Option<String>) {
     let Some((key, expected)) = rest.split_once('`') else { return (error, None) };
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
     let within = key.split_once('.').filter(|(outer, _)| known.contains(outer));
-    let advice = match near(key, known.iter().copied()) {
-        _ if let Some((outer, inner)) = within => format!("write \"{outer}\": {{\"{inner}\": …}}"),
-        Some(near) => format!("did you mean `{near}`?"),
-        None if known.is_empty() || known.len() > 8 => {
+    let advice = match (within, near(key, known.iter().copied())) {
+        (Some((outer, inner)), _) => format!("write \"{outer}\": {{\"{inner}\": …}}"),
+        (None, Some(near)) => format!("did you mean `{near}`?"),
+        (None, None) if known.is_empty() || known.len() > 8 => {
             "remove it; the schema has the keys that there are".to_owned()
         }
-        None => format!("remove it; the keys here are {}", known.join(", ")),
+        (None, None) => format!("remove it; the keys here are {}", known.join(", ")),
     };
     (ConfigError::new(error.key, format!("unknown key `{key}`")), Some(advice))
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use mcp_troupe::event::ServerStatus;
 use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Diagnostic, ServerInfo, Severity, Troupe};
 
 /// The most servers left out that one error tells.
@@ -117,40 +116,20 @@ impl Absent {
 }
 
 /// The server or group that a call names. An option does, or what stands before the name of its tool.
-fn named<'c>(tool: &'c str, chosen: Option<&'c str>) -> Option<&'c str> {
-    let of_tool = || tool.split_once('/').or_else(|| tool.split_once("__"));
-    chosen.or_else(|| of_tool().map(|(group, _)| group))
+pub fn named<'c>(tool: &'c str, chosen: Option<&'c str>) -> Option<&'c str> {
+    chosen.or_else(|| parts(tool).map(|(group, _)| group))
 }
 
-/// A source that has no answer, where a call found nobody: the server that it means may be named there.
-pub async fn failing_source(troupe: &Troupe, error: &CallError) -> Option<String> {
-    let unknown = matches!(error.kind(), CallErrorKind::UnknownTool { .. } | CallErrorKind::NoMatch { .. });
-    let sources = if unknown { troupe.stats().await.sources } else { Vec::new() };
-    let failing = sources.into_iter().find_map(|source| Some((source.id, source.status, source.reason?)));
-    failing.map(|(id, status, reason)| format!("source {id} is {status}: {reason}"))
-}
-
-/// An error for people: each server that was waited for has a line of its own.
-pub fn by_lines(error: &CallError) -> String {
-    let awaited = error.awaited().iter().map(|server| server.to_string());
-    awaited.fold(error.to_string(), |text, server| {
-        text.replace(&format!("; {server}"), &format!("\n  {server}"))
-            .replace(&format!("waited for: {server}"), &format!("waited for:\n  {server}"))
-    })
-}
-
-/// What to do where the servers were still starting when the call's time was over.
-pub fn longer(error: &CallError) -> Option<String> {
-    let CallErrorKind::DeadlineExceeded { sent: false, .. } = error.kind() else { return None };
-    let starting = error.awaited().iter().any(|server| server.status == ServerStatus::Connecting);
-    starting.then(|| "it may need longer to start: give the call more time, as --timeout 2m".to_owned())
+/// The group and the name that a tool's name may be made of.
+pub fn parts(tool: &str) -> Option<(&str, &str)> {
+    tool.split_once('/').or_else(|| tool.split_once("__"))
 }
 
 /// Names that are listed where none is like the one that was meant: as many as one line holds.
 const NAMES_LISTED: usize = 8;
 
 /// The first of some names, each once.
-fn listed(mut names: Vec<&str>) -> String {
+pub fn listed(mut names: Vec<&str>) -> String {
     names.sort_unstable();
     names.dedup();
     let more = names.len().saturating_sub(NAMES_LISTED);
@@ -165,7 +144,12 @@ fn listed(mut names: Vec<&str>) -> String {
 /// Likeness (Jaro-Winkler) below which a name is no suggestion.
 const LIKENESS_MIN: f64 = 0.85;
 
+/// Whether one name may be a slip of the other.
+pub fn are_alike(one: &str, other: &str) -> bool {
+    strsim::jaro_winkler(one, other) >= LIKENESS_MIN
+}
+
 /// A name without what an id does not tell apart.
-fn plain(name: &str) -> String {
+pub fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }

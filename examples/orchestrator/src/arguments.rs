@@ -1,6 +1,5 @@
 //! The arguments of a tool as a shell gives them: JSON, `key=value`, `@FILE`, or `-` for stdin.
 
-use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
@@ -21,12 +20,6 @@ pub struct Mistake {
     pub what: String,
     /// What to do.
     pub hint: String,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the tool's arguments: {}\nhint: {}", self.what, self.hint)
-    }
 }
 
 /// The arguments as the text of a JSON object, letter for letter where they are given as JSON.

@@ -5,11 +5,12 @@ use std::io::Read;
 use std::path::Path;
 
 use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Diagnostic, Severity, StartError, Variables};
+use serde_json::json;
 
 use crate::diagnostics::tell;
 use crate::output::note;
 use crate::signals::{Stop, aside};
-use crate::{MISUSED, no_file};
+use crate::{MISUSED, no_file, output};
 
 /// Bytes that are read of a stream: as much as a `servers.json` may have.
 const STREAM_BYTES_MAX: u64 = 16 << 20;
@@ -56,32 +57,88 @@ fn once(_: FileType) -> bool {
     false
 }
 
-/// Reads the configuration at `path`, or tells what is wrong with it.
-pub async fn read(watch: &mut ConfigWatch, path: &Path, stop: &Stop) -> Result<ConfigFile, u8> {
-    let misused = |message: &str| {
-        note!("{message}");
+/// For whom it is told why a configuration cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// People: each mistake with its place.
+    People,
+    /// A program that reads stderr: one line of JSON.
+    Program,
+}
+
+impl Reader {
+    /// Whoever reads the stderr of `call`.
+    pub fn of_call() -> Self {
+        if output::for_people() { Self::People } else { Self::Program }
+    }
+
+    /// Tells it, and gives the code that the command ends with. `message` is the whole in one text, with hints in lines of their own.
+    pub fn told(self, message: &str, tell: impl FnOnce()) -> u8 {
+        match self {
+            Self::People => tell(),
+            Self::Program => {
+                let mut lines = message.lines();
+                let reason = lines.next().unwrap_or_default();
+                let hint = lines.find_map(|line| line.strip_prefix("hint: "));
+                let mut error =
+                    json!({"error": "invalid-configuration", "message": reason, "retryable": false});
+                if let Some(hint) = hint {
+                    error["hint"] = hint.into();
+                }
+                output::json_line_to_stderr(&error);
+            }
+        }
         MISUSED
-    };
+    }
+}
+
+/// Reads the configuration at `path`, or tells people what is wrong with it.
+pub async fn read(watch: &mut ConfigWatch, path: &Path, stop: &Stop) -> Result<ConfigFile, u8> {
+    read_for(Reader::People, watch, path, stop).await
+}
+
+/// Reads the configuration at `path`, or tells what is wrong with it.
+pub async fn read_for(
+    reader: Reader,
+    watch: &mut ConfigWatch,
+    path: &Path,
+    stop: &Stop,
+) -> Result<ConfigFile, u8> {
     if !is_stream(path) {
         return stop.unless(watch.read()).await?.map_err(|error| {
-            tell_refusal(path, &error);
-            MISUSED
+            let message = match &error {
+                ConfigFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                    no_file(path)
+                }
+                ConfigFileError::Config { diagnostics, .. } if !diagnostics.is_empty() => {
+                    first(path, diagnostics)
+                }
+                error => error.to_string(),
+            };
+            reader.told(&message, || tell_refusal(path, &error))
         });
     }
     let stream = path.to_owned();
     let text = aside(stop, move || text_of(&stream)).await?;
-    let text = text.map_err(|message| misused(&message))?;
+    let text = text.map_err(|message| reader.told(&message, || note!("{message}")))?;
     let variables = variables(path);
     ConfigFile::parse_with(&text, &variables).map_err(|error| {
         let found = ConfigFile::diagnose(&text, &variables);
-        match found.is_empty() {
-            true => misused(&format!("{}: {error}", name(path).display())),
-            false => {
-                tell(path, &found);
-                MISUSED
-            }
-        }
+        let message = match found.is_empty() {
+            true => format!("{}: {error}", name(path).display()),
+            false => first(path, &found),
+        };
+        reader.told(&message, || match found.is_empty() {
+            true => note!("{message}"),
+            false => tell(path, &found),
+        })
     })
+}
+
+/// The first mistake with its place.
+pub fn first(path: &Path, found: &[Diagnostic]) -> String {
+    let mistake = found.iter().find(|found| found.severity == Severity::Error).or(found.first());
+    mistake.map(|mistake| format!("{}:{mistake}", name(path).display())).unwrap_or_default()
 }
 
 /// The text of a configuration, or what is wrong with it. A stream is read to its end.

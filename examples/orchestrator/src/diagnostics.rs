@@ -75,20 +75,24 @@ pub fn check(path: &Path) -> u8 {
     let mistakes = of(Severity::Error);
     let warnings = of(Severity::Warning) + loose.len();
     // What reads a file for a host lets a host's own strategies pass, and pins that are about to be made.
-    let refused = found.iter().any(|found| found.severity == Severity::Error && found.server.is_none());
-    say!("{}", summary(file.ok().filter(|_| !refused).as_ref(), mistakes, warnings));
+    let refused = found.iter().find(|found| found.severity == Severity::Error && found.server.is_none());
+    // Where others cost a server each, the one that costs all is not plain to see.
+    let others = found.iter().any(|found| found.severity == Severity::Error && found.server.is_some());
+    let line = refused.filter(|_| others).map(|refused| refused.line);
+    let file = file.ok().filter(|_| refused.is_none());
+    say!("{}", summary(file.as_ref().ok_or(line), mistakes, warnings));
     if mistakes == 0 { 0 } else { MISUSED }
 }
 
-/// What a file comes to; without one it is refused as a whole.
-fn summary(file: Option<&ConfigFile>, mistakes: usize, warnings: usize) -> String {
+/// What a file comes to. One that is refused as a whole may be so for what one line says.
+fn summary(file: Result<&ConfigFile, Option<usize>>, mistakes: usize, warnings: usize) -> String {
     let some = |count: usize, what: &str| match count {
         0 => format!("no {what}s"),
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
     };
     let mut parts = match file {
-        Some(file) => {
+        Ok(file) => {
             let off = file.disabled.len();
             let mut parts = vec![some(file.servers.len() + off, "server")];
             parts.extend((off > 0).then(|| format!("{off} of them switched off")));
@@ -96,7 +100,8 @@ fn summary(file: Option<&ConfigFile>, mistakes: usize, warnings: usize) -> Strin
             parts.extend((left_out > 0).then(|| format!("{left_out} left out")));
             parts
         }
-        None => vec!["refused".to_owned()],
+        Err(Some(line)) => vec![format!("refused for line {line}")],
+        Err(None) => vec!["refused".to_owned()],
     };
     parts.push(some(mistakes, "mistake"));
     parts.extend((warnings > 0).then(|| some(warnings, "warning")));

@@ -1,5 +1,7 @@
 //! `load`: calls as fast as they are answered, and an account of every one.
 
+mod percent;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use self::percent::percent;
 use crate::metrics::MetricsArgs;
 use crate::output::{note, say};
 use crate::reload::Reloading;
@@ -278,10 +281,15 @@ async fn begin(troupe: &Troupe, args: &LoadArgs, stop: &Stop) -> Result<(), u8> 
     let ready = while_waiting(troupe, troupe.ready_within(wanted, args.wait.wait));
     let missing = stop.unless(ready).await?.map_err(|not_ready| {
         tell_missing(&crate::not_ready(&not_ready.servers));
+        note!("no call is made: not every server is ready");
         FAILED
     })?;
     tell_missing(&missing);
-    if !missing.is_empty() && missing.len() == troupe.servers().len() { Err(FAILED) } else { Ok(()) }
+    if missing.is_empty() || missing.len() < troupe.servers().len() {
+        return Ok(());
+    }
+    note!("no call is made: no server is ready");
+    Err(FAILED)
 }
 
 /// Runs all callers and adds up what they saw.
@@ -299,7 +307,10 @@ async fn play(troupe: &Troupe, args: &LoadArgs, call: &Call, begun: Instant, sto
         };
         let (troupe, call) = (troupe.clone(), call.clone());
         let (seen, stop, reloads) = (seen.clone(), stop.clone(), args.reload);
-        callers.spawn(async move { one_caller(&troupe, &call, until, reloads, &seen, &stop).await });
+        // Programs find a request in the log by its id.
+        let told: Told =
+            if args.json { CallError::to_string } else { |error: &CallError| format!("{error:#}") };
+        callers.spawn(async move { one_caller(&troupe, &call, until, reloads, told, &seen, &stop).await });
     }
     let quiet = args.json || args.watch;
     let bar = tokio::spawn(show_progress(seen, over, args.calls, args.duration, begun, quiet));
@@ -315,12 +326,16 @@ async fn play(troupe: &Troupe, args: &LoadArgs, call: &Call, begun: Instant, sto
     total
 }
 
+/// How an error is told.
+type Told = fn(&CallError) -> String;
+
 /// Calls until its time is over. Where no call of it can ever succeed it ends at once, unless the configuration may change.
 async fn one_caller(
     troupe: &Troupe,
     call: &Call,
     until: Until,
     reloads: bool,
+    told: Told,
     seen: &AtomicU64,
     stop: &Stop,
 ) -> Account {
@@ -373,7 +388,7 @@ async fn one_caller(
             Err(error) => {
                 let kind = error.kind().name();
                 *account.errors.entry(kind).or_default() += 1;
-                account.first_errors.entry(kind).or_insert_with(|| error.to_string());
+                account.first_errors.entry(kind).or_insert_with(|| told(&error));
                 if never_succeeds(error.kind()) && account.ok == 0 && !reloads {
                     return account;
                 }
@@ -415,7 +430,7 @@ async fn show_progress(
         let elapsed = Instant::now().saturating_duration_since(begun);
         bar.set_position(if calls.is_some() { answered } else { elapsed.as_millis() as u64 }.min(length));
         let per_second = answered as f64 / elapsed.as_secs_f64().max(0.001);
-        bar.set_message(format!("{answered} answers, {per_second:.0}/s"));
+        bar.set_message(format!("{answered} calls, {per_second:.0}/s"));
     }
     bar.finish_and_clear();
 }
@@ -446,14 +461,13 @@ fn report(total: &Account, elapsed: f64) -> Report {
 
 fn print(report: &Report) {
     let Report { calls, answered, ok, lost, calls_per_s, duration_s, .. } = report;
-    say!(
-        "{calls} calls, {answered} answered, {ok} ok, {lost} lost, in {duration_s:.2} s: {calls_per_s:.0}/s"
-    );
+    let failed = answered.saturating_sub(*ok);
+    say!("{calls} calls: {ok} ok, {failed} failed, {lost} lost, in {duration_s:.2} s: {calls_per_s:.0}/s");
     if let Some(Latency { p50, p90, p99, p999, max }) = report.latency_us {
         say!("latency in µs: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}");
     }
     for (server, count) in &report.per_server {
-        say!("  {server}: {count} ({:.1} %)", 100.0 * *count as f64 / (*ok).max(1) as f64);
+        say!("  {server}: {count} ({})", percent(*count, *ok));
     }
     if report.cancelled > 0 {
         say!("  interrupted: {} open calls were cancelled", report.cancelled);
@@ -463,7 +477,14 @@ fn print(report: &Report) {
     }
     for (kind, count) in &report.errors {
         match report.first_errors.get(kind) {
-            Some(message) => say!("  error {kind}: {count}, the first: {}", output::harmless(message)),
+            Some(message) => {
+                let message = output::harmless(message).replace('\n', "\n    ");
+                let text = format!("  error {kind}: {count}, the first: {message}");
+                match std::io::stdout().is_terminal() {
+                    true => text.lines().for_each(|line| say!("{}", output::broken(line))),
+                    false => say!("{text}"),
+                }
+            }
             None => say!("  error {kind}: {count}"),
         }
     }

@@ -5,6 +5,7 @@ mod announce;
 mod arguments;
 mod configuration;
 mod diagnostics;
+mod hints;
 mod import;
 mod load;
 mod manual;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use futures_util::FutureExt;
 use mcp_troupe::{
@@ -34,6 +36,8 @@ use serde_json::json;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use absent::Absent;
+use arguments::Mistake;
+use configuration::Reader;
 use output::{note, say};
 use signals::{Stop, aside};
 use skipped::Skipped;
@@ -235,14 +239,33 @@ enum Urgency {
 }
 
 impl Target {
+    /// The server or the group that an option names.
+    fn chosen(&self) -> Option<&str> {
+        self.server.as_deref().or(self.group.as_deref())
+    }
+
+    /// Says what is wrong with the command line, and what to do.
+    fn misused(&self, what: &str, hint: &str) -> u8 {
+        if output::for_people() {
+            output::account(&format!("{what}\nhint: {hint}"));
+        } else {
+            output::json_line_to_stderr(&json!({
+                "error": "invalid-arguments",
+                "message": what,
+                "hint": hint,
+                "tool": self.tool,
+                "retryable": false,
+            }));
+        }
+        MISUSED
+    }
+
     /// The call, unless its arguments are wrong, which is told.
     async fn call(&self, config: &Path, stop: &Stop) -> Result<Call, u8> {
         if is_configuration(&self.tool) {
             let file = &self.tool;
-            note!(
-                "{file} is a file, and a tool is expected here\nhint: name the configuration with --config {file}"
-            );
-            return Err(MISUSED);
+            let what = format!("{file} is a file, and a tool is expected here");
+            return Err(self.misused(&what, &format!("name the configuration with --config {file}")));
         }
         let read = match self.arguments.as_slice() {
             [one] if matches!(one.as_str(), "-" | "@-") && configuration::is_stdin(config) => {
@@ -253,19 +276,9 @@ impl Target {
                 aside(stop, move || arguments::read(&given)).await?
             }
         };
-        let arguments = read.map_err(|mistake| {
-            if output::for_people() {
-                note!("{mistake}");
-            } else {
-                output::json_line_to_stderr(&json!({
-                    "error": "invalid-arguments",
-                    "message": mistake.what,
-                    "hint": mistake.hint,
-                    "tool": self.tool,
-                    "retryable": false,
-                }));
-            }
-            MISUSED
+        let arguments = read.map_err(|Mistake { what, hint }| {
+            let what = if output::for_people() { format!("the tool's arguments: {what}") } else { what };
+            self.misused(&what, &hint)
         })?;
         let mut call = Call::tool(&self.tool).raw_args(&arguments).priority(match self.priority {
             Urgency::High => Priority::High,
@@ -353,8 +366,42 @@ const RUNTIME_END_WAIT: Duration = Duration::from_millis(500);
 /// What logs upgrade requests whole, tokens and all, stays below that, whatever the environment asks for.
 const UPGRADE_REQUESTS: &str = "tungstenite::handshake::client=debug";
 
+/// What who writes `--a 1` for an argument of the tool is told below what clap says.
+const NO_OPTIONS: &str = "hint: the arguments of a tool are no options: write a=1, or a JSON object";
+
+/// The command line, or the end of the program with what is wrong with it.
+fn cli() -> Cli {
+    Cli::try_parse().unwrap_or_else(|mut error| {
+        let mut words = std::env::args_os().skip(1);
+        let command = words.find(|word| !word.to_string_lossy().starts_with('-'));
+        let of_tool = command.is_some_and(|command| command == "call" || command == "load");
+        let long_name = |kind| match error.get(kind) {
+            Some(ContextValue::String(option)) => option.strip_prefix("--"),
+            _ => None,
+        };
+        let unknown = long_name(ContextKind::InvalidArg)
+            .filter(|_| of_tool && error.kind() == ErrorKind::UnknownArgument);
+        let is_argument = unknown.is_some();
+        let is_slip = unknown
+            .zip(long_name(ContextKind::SuggestedArg))
+            .is_some_and(|(unknown, option)| absent::are_alike(unknown, option));
+        if is_argument && !is_slip {
+            // Any option that begins so, and a way that leads to the next error.
+            for advice in [ContextKind::SuggestedArg, ContextKind::Suggested, ContextKind::Usage] {
+                error.remove(advice);
+            }
+        }
+        // Whoever reads it may leave.
+        let _ = error.print();
+        if is_argument {
+            note!("\n{NO_OPTIONS}");
+        }
+        std::process::exit(error.exit_code())
+    })
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli();
     let usual = match &cli.command {
         // Its stderr is for its own error, which says why; not for what becomes of other servers meanwhile.
         Some(Command::Call(_)) => "off",
@@ -391,13 +438,17 @@ fn main() -> ExitCode {
     } else {
         BoxMakeWriter::new(|| waiting::BetweenLines)
     };
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_writer(logs)
         .with_ansi(output::colours())
         // A stderr that nobody reads any more is no reason to write to it.
         .log_internal_errors(false)
-        .with_env_filter(filter)
-        .init();
+        .with_env_filter(filter);
+    // Who has not asked for a log reads what goes wrong between other lines.
+    match output::for_people() && std::env::var_os("RUST_LOG").is_none() {
+        true => log.compact().without_time().with_target(false).init(),
+        false => log.init(),
+    }
     let mut builder = if cli.current_thread {
         tokio::runtime::Builder::new_current_thread()
     } else {
@@ -473,7 +524,7 @@ async fn start_listening(path: &Path, stop: &Stop) -> Result<(Troupe, EventStrea
     let mut file = configuration::read(&mut configuration::watch(path), path, stop).await?;
     let absent = Absent::of(&file);
     configuration::tell_mistakes(path, &mut file);
-    let (troupe, events) = play(file, path).await?;
+    let (troupe, events) = play(file, path, Reader::People).await?;
     Ok((troupe, events, absent))
 }
 
@@ -482,28 +533,31 @@ async fn start_from(watch: &mut ConfigWatch, path: &Path, stop: &Stop) -> Result
     let mut file = configuration::read(watch, path, stop).await?;
     let absent = Absent::of(&file);
     configuration::tell_mistakes(path, &mut file);
-    Ok((play(file, path).await?.0, absent))
+    Ok((play(file, path, Reader::People).await?.0, absent))
 }
 
-/// Starts a troupe and tells no mistake of a server, unless no server is left. The log has them, for who asks for it.
+/// Starts a troupe for one call and tells no mistake of a server, unless no server is left. The log has them, for who asks for it.
 async fn start_quietly(path: &Path, stop: &Stop) -> Result<(Troupe, Absent), u8> {
-    let mut file = configuration::read(&mut configuration::watch(path), path, stop).await?;
+    let reader = Reader::of_call();
+    let mut file = configuration::read_for(reader, &mut configuration::watch(path), path, stop).await?;
     let absent = Absent::of(&file);
-    if nobody_is_left(&file) {
+    if nobody_is_left(&file) && reader == Reader::People {
         configuration::tell_mistakes(path, &mut file);
     }
-    Ok((play(file, path).await?.0, absent))
+    Ok((play(file, path, reader).await?.0, absent))
 }
 
 /// Starts a troupe of what a file describes, or says why it cannot be played.
-async fn play(file: ConfigFile, path: &Path) -> Result<(Troupe, EventStream), u8> {
+async fn play(file: ConfigFile, path: &Path, reader: Reader) -> Result<(Troupe, EventStream), u8> {
     if nobody_is_left(&file) {
-        note!("{}: no server is left", configuration::name(path).display());
-        return Err(MISUSED);
+        let none = format!("{}: no server is left", configuration::name(path).display());
+        let first = configuration::first(path, &file.diagnostics);
+        let message = format!("{none}: {first}");
+        return Err(reader.told(&message, || note!("{none}")));
     }
     Troupe::builder().config(file).start_with_events().await.map_err(|error| {
-        configuration::tell_unplayable(path, &error);
-        MISUSED
+        let message = format!("{}: {error}", configuration::name(path).display());
+        reader.told(&message, || configuration::tell_unplayable(path, &error))
     })
 }
 
@@ -528,7 +582,10 @@ hint: `mcp-troupe schema` prints what a configuration may say, for editors"#
 /// Says which servers are missing and why, a line each.
 fn tell_missing(missing: &[ServerInfo]) {
     for server in missing {
-        output::account(&server.to_string());
+        output::account(&format!("{server:#}"));
+        if let Some(hint) = hints::wrong_url(server, server.reason.as_deref()) {
+            output::account(&format!("  hint: {hint}"));
+        }
     }
 }
 
@@ -703,15 +760,11 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
 
 /// Says why a call failed. A terminal has it in words, below the mistakes that it may come from; programs have one line.
 async fn tell_failed(args: &CallArgs, troupe: &Troupe, absent: &Absent, error: &CallError) {
-    let Target { tool, server, group, .. } = &args.target;
-    let chosen = server.as_deref().or(group.as_deref());
-    let hint = match absent.hint(troupe, tool, chosen, error) {
-        Some(hint) => Some(hint),
-        None => absent::longer(error).or(absent::failing_source(troupe, error).await),
-    };
+    let (tool, chosen) = (&args.target.tool, args.target.chosen());
+    let hint = hints::of_call(args, troupe, absent, error).await;
     if output::for_people() {
         configuration::tell_first(&args.config.config, &absent.mistakes_of(tool, chosen, error));
-        output::account(&absent::by_lines(error));
+        output::account(&format!("{error:#}"));
         hint.iter().for_each(|hint| output::account(&format!("hint: {hint}")));
     } else {
         let left_out = absent.left_out_of(tool, chosen, error);

@@ -72,15 +72,20 @@ pub fn account(text: &str) {
         return stderr(format_args!("{text}\n"));
     }
     for line in text.lines() {
-        let inner = line.len() - line.trim_start().len();
-        let indent = " ".repeat(inner + 2);
-        let options = textwrap::Options::new(waiting::width())
-            .subsequent_indent(&indent)
-            // A URL or a path that is longer than a line is for copying.
-            .break_words(false)
-            .word_splitter(textwrap::WordSplitter::NoHyphenation);
-        stderr(format_args!("{}\n", textwrap::fill(line, options)));
+        stderr(format_args!("{}\n", broken(line)));
     }
+}
+
+/// A line that is broken between words to the width of the terminal.
+pub fn broken(line: &str) -> String {
+    let inner = line.len() - line.trim_start().len();
+    let indent = " ".repeat(inner + 2);
+    let options = textwrap::Options::new(waiting::width())
+        .subsequent_indent(&indent)
+        // A URL or a path that is longer than a line is for copying.
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::fill(line, options)
 }
 
 /// Prints to stderr what steers the terminal on purpose.

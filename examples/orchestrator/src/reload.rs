@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Troupe};
+use mcp_troupe::id::ServerId;
+use mcp_troupe::{Applied, ConfigFile, ConfigFileError, ConfigWatch, ServerInfo, Troupe};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::configuration;
-use crate::output::note;
+use crate::output::{account, note};
 
 /// A configuration file that is followed.
 pub struct Reloading {
@@ -50,7 +51,7 @@ impl Reloading {
 
 async fn take(troupe: &Troupe, file: Result<ConfigFile, ConfigFileError>, path: &Path) -> bool {
     let refused = |reason: String| {
-        note!("not reloaded, the old configuration goes on: {reason}");
+        account(&format!("not reloaded, the old configuration goes on: {reason}"));
         false
     };
     match file {
@@ -58,7 +59,7 @@ async fn take(troupe: &Troupe, file: Result<ConfigFile, ConfigFileError>, path: 
             configuration::tell_mistakes(path, &mut file);
             match troupe.apply(file).await {
                 Ok(applied) => {
-                    note!("reloaded: {applied}");
+                    account(&format!("reloaded: {}", told(applied, &troupe.servers())));
                     true
                 }
                 Err(error) => refused(error.to_string()),
@@ -69,6 +70,18 @@ async fn take(troupe: &Troupe, file: Result<ConfigFile, ConfigFileError>, path: 
             configuration::tell_refusal(path, &error);
             refused
         }
+    }
+}
+
+/// What became of a configuration. Of those that it has with a mistake some play, as they did before.
+fn told(mut applied: Applied, playing: &[ServerInfo]) -> String {
+    let plays = |id: &ServerId| playing.iter().any(|info| info.id == *id);
+    let (kept, left_out) = std::mem::take(&mut applied.left_out).into_iter().partition::<Vec<_>, _>(plays);
+    applied.left_out = left_out;
+    let kept: Vec<&str> = kept.iter().map(ServerId::as_str).collect();
+    match kept.is_empty() {
+        true => applied.to_string(),
+        false => format!("{applied}; kept as they were for their mistakes: {}", kept.join(", ")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod words;
 
+use std::collections::BTreeSet;
 use std::fmt::Arguments;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -35,11 +36,15 @@ pub struct BetweenLines;
 
 impl Write for BetweenLines {
     fn write(&mut self, log: &[u8]) -> io::Result<usize> {
-        let cleared = if output::for_people() { CLEARED } else { "" };
-        let mut stderr = io::stderr().lock();
-        stderr.write_all(cleared.as_bytes())?;
         // Whole: what is left over would come back, and be cleared itself.
-        stderr.write_all(log)?;
+        if output::for_people() {
+            output::draw(format_args!("{CLEARED}"));
+            String::from_utf8_lossy(log)
+                .lines()
+                .for_each(|line| output::draw(format_args!("{}\n", output::broken(line))));
+        } else {
+            io::stderr().lock().write_all(log)?;
+        }
         Ok(log.len())
     }
 
@@ -50,7 +55,15 @@ impl Write for BetweenLines {
 
 /// Does some work, and says on a terminal meanwhile which servers it waits for. Elsewhere it does the work alone.
 pub async fn while_waiting<T>(troupe: &Troupe, work: impl Future<Output = T>) -> T {
-    while_saying(work, |elapsed| words(&starting(&troupe.servers(), |_| true), elapsed, width())).await
+    // One that has failed once is not waited for, however often it is tried again.
+    let mut failed = BTreeSet::new();
+    let line = |elapsed| {
+        let servers = troupe.servers();
+        let others = servers.iter().filter(|info| info.status != ServerStatus::Connecting);
+        failed.extend(others.map(|info| info.id.clone()));
+        words(&starting(&servers, |info| !failed.contains(&info.id)), elapsed, width())
+    };
+    while_saying(work, line).await
 }
 
 /// The same for a call, which waits for the servers alone that offer its tool, or may offer it.
@@ -100,7 +113,7 @@ pub fn note_while_waiting(words: Arguments<'_>) {
     output::stderr(format_args!("{words}\n"));
 }
 
-async fn while_saying<T>(work: impl Future<Output = T>, line_at: impl Fn(Duration) -> String) -> T {
+async fn while_saying<T>(work: impl Future<Output = T>, mut line_at: impl FnMut(Duration) -> String) -> T {
     if !output::for_people() {
         return work.await;
     }

@@ -5,6 +5,8 @@
 
 #[path = "../../../tests/common/mod.rs"]
 mod common;
+#[path = "../src/load/percent.rs"]
+mod percent;
 #[path = "../src/waiting/words.rs"]
 mod waiting;
 
@@ -245,7 +247,11 @@ async fn a_load_without_a_success_is_exit_1() {
     // Nor does one begin to call where no server is there.
     let output = run("load", r#"{"mcpServers":{"gone":{"url":"ws://127.0.0.1:1"}}}"#, &["echo"]).await;
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
-    assert!(text(&output.stderr).starts_with("gone is "), "{}", text(&output.stderr));
+    let told = text(&output.stderr);
+    assert!(
+        told.starts_with("gone is ") && told.ends_with("\nno call is made: no server is ready\n"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -257,15 +263,18 @@ async fn a_load_of_a_tool_that_nobody_offers_ends_at_once_and_says_why() {
     let output = run("load", &servers, &arguments).await;
     let told = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("4 calls, 4 answered, 0 ok"), "{told}");
+    assert!(told.contains("4 calls: 0 ok, 4 failed, 0 lost"), "{told}");
     assert!(
-        told.contains("error unknown-tool: 4, the first: ecko: unknown tool, did you mean echo?"),
+        told.ends_with("error unknown-tool: 4, the first: ecko: unknown tool, did you mean echo?\n"),
         "{told}"
     );
     let output = run("load", &servers, &[&arguments[..], &["--json"]].concat()).await;
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let first = report["first_errors"]["unknown-tool"].as_str().unwrap();
-    assert!(first.contains("did you mean echo?") && report["errors"]["unknown-tool"] == 4, "{report}");
+    assert!(
+        first.contains("did you mean echo? (request ") && report["errors"]["unknown-tool"] == 4,
+        "{report}"
+    );
     // No server has seen them: they are no measure of one.
     assert_eq!((&report["latency_us"], &report["calls_per_s"]), (&Value::Null, &json!(0.0)), "{report}");
 }
@@ -378,11 +387,13 @@ async fn what_a_server_says_steers_no_terminal() {
 async fn a_name_that_is_none_is_told_with_those_that_there_are() {
     let server = echo().await;
     let servers = json!({
-        "mcpServers": {"files": {"url": server.url()}}, "discovery": [{"type": "file", "path": "no-such-folder"}]
+        "mcpServers": {"files": {"url": server.url(), "tags": ["eu", "fast"]}},
+        "discovery": [{"type": "file", "path": "no-such-folder"}],
     })
     .to_string();
     for (arguments, hint) in [
-        (&["nosuch/echo"][..], "there is no server or group nosuch: there are files"),
+        (&["echo", "--tag", "eu", "--tag", "us"][..], "no server has the tag us: there are eu, fast"),
+        (&["nosuch/echo"], "there is no server or group nosuch: there are files"),
         (&["--server", "nosuch", "echo"], "there is no server or group nosuch: there are files"),
         (&["files/ecko"], "source file is failing"),
     ] {
@@ -390,6 +401,77 @@ async fn a_name_that_is_none_is_told_with_those_that_there_are() {
         let told: Value = serde_json::from_slice(&output.stderr).unwrap();
         let said = told["hint"].as_str().unwrap_or_default();
         assert!(said.contains(hint), "{arguments:?}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_the_configuration_switches_off_is_told_with_the_key_that_does() {
+    let server = ScriptedServer::builder()
+        .tool("echo", Script::Echo)
+        .tool("crash", Script::Echo)
+        .tool("sleep", Script::Echo)
+        .start()
+        .await;
+    let servers = json!({"mcpServers": {
+        "calc": {"url": server.url(), "disabledTools": ["crash"]},
+        "few": {"url": server.url(), "includeTools": "echo"},
+        "all": {"url": server.url(), "group": "many", "tools": ["*"], "excludeTools": "sleep"},
+    }})
+    .to_string();
+    for (arguments, hint) in [
+        (&["calc/crash"][..], Some("crash is switched off in the configuration (disabledTools of calc)")),
+        (&["crash", "--server", "calc"], Some("crash is switched off in the configuration")),
+        (
+            &["few/crash"],
+            Some("few offers only the tools that the configuration names (includeTools of few)"),
+        ),
+        (&["many/sleep"], Some("sleep is switched off in the configuration (excludeTools of all)")),
+        (&["many/nosuch"], None),
+        (&["nosuch"], None),
+    ] {
+        let output = run("call", &servers, arguments).await;
+        let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+        let said = told["hint"].as_str();
+        let is_right = hint.map_or(said.is_none(), |hint| said.is_some_and(|said| said.starts_with(hint)));
+        assert!(is_right, "{arguments:?}: {told}");
+    }
+}
+
+/// A server that answers each HTTP request with these bytes and ends the connection. Returns its address.
+async fn answering(bytes: &'static [u8]) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = socket.read(&mut request).await;
+                let _ = socket.write_all(bytes).await;
+                let _ = socket.shutdown().await;
+                // What is not read would reset the connection.
+                while socket.read(&mut request).await.is_ok_and(|read| read > 0) {}
+            });
+        }
+    });
+    address.to_string()
+}
+
+#[tokio::test]
+async fn an_address_that_may_be_wrong_is_told_with_what_to_look_at() {
+    for (answer, hint) in [
+        (
+            &b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"[..],
+            "is the path in the url of s right? Often it ends in /mcp",
+        ),
+        (b"", "is s a WebSocket server? Then its url begins with ws:// or wss://"),
+    ] {
+        let url = format!("http://{}/", answering(answer).await);
+        let servers = json!({"mcpServers": {"s": {"url": url}}}).to_string();
+        let tools = text(&run("tools", &servers, &[]).await.stderr);
+        assert!(tools.contains(&format!("  hint: {hint}\n")), "{tools}");
+        let call = run("call", &servers, &["s/echo"]).await;
+        let told: Value = serde_json::from_slice(&call.stderr).unwrap();
+        assert_eq!(told["hint"], hint, "{told}");
     }
 }
 
@@ -466,9 +548,7 @@ fn who_waits_is_told_for_whom_in_one_line_of_the_terminal() {
 #[tokio::test]
 async fn where_there_is_no_configuration_it_is_told_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    for command in
-        [vec!["tools"], vec!["call", "echo"], vec!["load", "echo"], vec!["check"], vec!["watch", "--once"]]
-    {
+    for command in [vec!["tools"], vec!["load", "echo"], vec!["check"], vec!["watch", "--once"]] {
         let output = orchestrator().args(&command).current_dir(folder.path()).output().await.unwrap();
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{command:?}");
@@ -478,6 +558,62 @@ async fn where_there_is_no_configuration_it_is_told_what_to_do() {
         }
         let smallest = told.lines().find(|line| line.trim_start().starts_with('{')).unwrap();
         mcp_troupe::ConfigFile::parse(smallest).unwrap();
+    }
+    let output = orchestrator().args(["call", "echo"]).current_dir(folder.path()).output().await.unwrap();
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(
+        (output.status.code(), &error["error"], &error["message"]),
+        (Some(2), &json!("invalid-configuration"), &json!("servers.json: there is no such file"))
+    );
+    assert!(error["hint"].as_str().unwrap().contains("mcp-troupe import"), "{error}");
+}
+
+#[tokio::test]
+async fn programs_have_one_line_of_json_where_the_configuration_of_a_call_is_wrong() {
+    let server = echo().await;
+    let good = json!({"url": server.url()});
+    for (servers, message) in [
+        ("{".to_owned(), ":1:1: error: servers.json: is no JSON"),
+        (r#"{"mcpServers":{},"troupe":{"colour":1}}"#.to_owned(), ":1:28: error: troupe.colour: unknown key"),
+        (
+            json!({"mcpServers": {"a": good}, "troupe": {"strategy": "fastest"}}).to_string(),
+            ": no strategy is called",
+        ),
+        (json!({"mcpServers": {"a": {"comand": "x"}, "b": {"url": 7}}}).to_string(), ": no server is left: "),
+        (
+            json!({"mcpServers": {"a": {"comand": "x"}}}).to_string(),
+            ": error: mcpServers.a.comand: unknown key",
+        ),
+    ] {
+        let (folder, _file) = config(&servers);
+        let mut call = orchestrator();
+        let output = call.args(["call", "echo"]).current_dir(folder.path()).output().await.unwrap();
+        let told = text(&output.stderr);
+        assert_eq!((output.status.code(), told.lines().count()), (Some(2), 1), "{servers}: {told}");
+        let error: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(error["error"], "invalid-configuration");
+        assert!(error["message"].as_str().unwrap().contains(message), "{servers}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn who_writes_the_arguments_of_a_tool_as_options_is_told_how() {
+    for (arguments, hinted, advised) in [
+        (&["call", "add", "--a", "1"][..], true, None),
+        (&["load", "add", "--a=1"], true, None),
+        (&["--current-thread", "call", "add", "--nothing-like-it"], true, None),
+        (&["call", "add", "--timout", "5s"], true, Some("--timeout")),
+        (&["call", "add", "--timeout", "x"], false, None),
+        (&["call", "add", "--timeout", "-1s"], false, None),
+        (&["tools", "--a"], false, None),
+    ] {
+        let output = orchestrator().args(arguments).output().await.unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        let hint = "hint: the arguments of a tool are no options: write a=1";
+        assert_eq!(stderr.contains(hint), hinted, "{arguments:?}: {stderr}");
+        assert!(advised.is_none_or(|advised| stderr.contains(advised)), "{arguments:?}: {stderr}");
+        assert!(!hinted || !stderr.contains("--affinity"), "{arguments:?}: {stderr}");
     }
 }
 
@@ -722,7 +858,7 @@ async fn a_check_says_every_mistake_with_its_place() {
     for (line, place) in heads.iter().zip(places) {
         assert!(line.contains(place), "{place}: {line}");
     }
-    assert_eq!(text(&output.stdout), "refused, 4 mistakes\n");
+    assert_eq!(text(&output.stdout), "refused for line 4, 4 mistakes\n");
     let good = run("check", r#"{"mcpServers":{"a":{"command":"true"}}}"#, &[]).await;
     assert_eq!((good.status.code(), text(&good.stderr)), (Some(0), String::new()));
     assert_eq!(text(&good.stdout), "1 server, no mistakes\n");
@@ -932,6 +1068,22 @@ async fn a_load_is_split_as_the_strategy_says_and_accounts_for_every_call() {
     assert_eq!(report["per_server"], json!({"a": 1000, "b": 1000}));
 }
 
+#[test]
+fn a_share_is_nothing_or_all_only_where_it_is() {
+    for (count, of, told) in [
+        (0, 0, "0.0 %"),
+        (0, 9, "0.0 %"),
+        (9, 9, "100.0 %"),
+        (2, 7979, "<0.1 %"),
+        (7977, 7979, ">99.9 %"),
+        (1, 1000, "0.1 %"),
+        (999, 1000, "99.9 %"),
+        (1, 3, "33.3 %"),
+    ] {
+        assert_eq!(percent::percent(count, of), told, "{count} of {of}");
+    }
+}
+
 #[tokio::test]
 async fn a_replica_that_dies_in_the_middle_of_a_load_loses_no_call() {
     let (mut a, b) = (echo().await, echo().await);
@@ -1007,6 +1159,33 @@ async fn a_changed_file_is_taken_under_load_and_no_call_is_lost() {
     let figures = ["calls", "ok", "lost", "reloads"].map(|key| report[key].as_u64().unwrap());
     assert_eq!(figures, [2000, 2000, 0, 1], "{report}");
     assert_eq!(report["per_server"], json!({"a": 32, "b": 1968}));
+}
+
+#[tokio::test]
+async fn a_server_that_gets_a_mistake_under_load_is_told_to_go_on_as_before() {
+    let a = echo().await;
+    let of = |others: Value| {
+        let mut servers = json!({"a": {"url": a.url()}});
+        servers.as_object_mut().unwrap().extend(others.as_object().unwrap().clone());
+        json!({"mcpServers": servers}).to_string()
+    };
+    let (_folder, file) = config(&of(json!({})));
+    let mut load = held_load(&a, &file).await;
+    rewrite(&file, &of(json!({"a": {"url": 7}, "new": {"url": 7}})));
+    let mut told = tokio::io::BufReader::new(load.stderr.take().unwrap()).lines();
+    let line = loop {
+        let line = told.next_line().await.unwrap().unwrap();
+        if line.starts_with("reloaded: ") {
+            break line;
+        }
+    };
+    let kept = "left out for their mistakes: new; kept as they were for their mistakes: a";
+    assert!(line.ends_with(kept), "{line}");
+    a.set_script("echo", Script::Echo);
+    a.release();
+    let output = load.wait_with_output().await.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((report["ok"].as_u64(), report["reloads"].as_u64()), (Some(2000), Some(1)), "{report}");
 }
 
 #[cfg(unix)]
@@ -1131,6 +1310,7 @@ async fn nothing_is_pinned_while_a_server_is_down() {
         output.stdout.is_empty() && told.contains("nothing is pinned") && told.contains("\nrefused is "),
         "{told}"
     );
+    assert!(told.contains("hint: ") && told.contains("\"disabled\": true"), "{told}");
 }
 
 #[tokio::test]
@@ -1193,6 +1373,10 @@ async fn check_sums_up_each_kind_of_mistake_as_what_it_costs() {
         (troupe(r#""toolTimeouts":{"a":"0s"}"#), "refused, 1 mistake"),
         (troupe(r#""knownLists":7"#), "refused, 1 mistake"),
         (troupe(r#""strategy":"fastest","colour":1"#), "refused, 2 mistakes"),
+        (
+            "{\"mcpServers\":{\n\"a\":{\"comand\":\"x\"}},\n\"troupe\":{\"colour\":1}}".to_owned(),
+            "refused for line 3, 2 mistakes",
+        ),
         (troupe(r#""strict":true,"strategy":"fastest""#), "refused, 1 mistake"),
         (troupe(r#""strategy":"weighted""#), "1 server, no mistakes"),
     ] {
@@ -1220,7 +1404,7 @@ async fn a_file_is_taken_without_its_option_where_nothing_else_stands_and_told_e
     for command in ["call", "load"] {
         let output = orchestrator().arg(command).arg(&file).arg("echo").output().await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{command}");
-        let hint = format!("hint: name the configuration with --config {}", file.display());
+        let hint = format!("name the configuration with --config {}", file.display());
         assert!(text(&output.stderr).contains(&hint), "{command}: {}", text(&output.stderr));
     }
 }

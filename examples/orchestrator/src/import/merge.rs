@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mcp_troupe::ConfigFile;
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::entries::Written;
 use super::translate::{Entry, KEYS, NOTES, folder_name};
@@ -95,7 +95,30 @@ impl Servers {
 
     /// How many of them are switched off.
     pub fn switched_off(&self) -> usize {
-        self.0.iter().filter(|(_, entry)| entry.contains_key("disabled")).count()
+        (0..self.len()).filter(|index| self.is_switched_off(Which(*index))).count()
+    }
+
+    /// Whether this one is.
+    pub fn is_switched_off(&self, which: Which) -> bool {
+        self.0[which.0].1.contains_key("disabled")
+    }
+
+    /// Whether a text in them may be a secret: one that stands where secrets do, and is more than references.
+    pub fn may_hold_secrets(&self) -> bool {
+        let of_key = |entry: &Entry, key: &str| {
+            let texts: Vec<&str> = match entry.get(key) {
+                Some(Value::Object(entries)) => entries.values().filter_map(Value::as_str).collect(),
+                Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+                text => text.and_then(Value::as_str).into_iter().collect(),
+            };
+            match key {
+                "url" => texts.iter().any(|url| url.contains(['?', '@'])),
+                "args" => texts.iter().any(|argument| names_secret(argument)),
+                _ => texts.iter().any(|text| !is_of_references(text)),
+            }
+        };
+        let keys = ["env", "headers", "bearer", "url", "args"];
+        self.0.iter().any(|(_, entry)| keys.iter().any(|key| of_key(entry, key)))
     }
 
     /// The name that a server has got.
@@ -107,6 +130,25 @@ impl Servers {
     pub fn text(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string_pretty(&Top(self)).map(|text| text + "\n")
     }
+}
+
+/// Whether a text is made of references alone, such as `${TOKEN}`, none of which says what holds where its variable is not set.
+fn is_of_references(text: &str) -> bool {
+    let mut rest = text;
+    while let Some((reference, behind)) = rest.strip_prefix("${").and_then(|rest| rest.split_once('}')) {
+        if reference.contains(":-") {
+            return false;
+        }
+        rest = behind;
+    }
+    rest.is_empty()
+}
+
+/// Whether an argument of a program has a secret, or names the next one as such: `--api-key`, `https://user:password@host`.
+fn names_secret(argument: &str) -> bool {
+    let argument = argument.to_ascii_lowercase();
+    let words = ["key", "token", "secret", "passw", "header", "auth", "credential", "connection-string"];
+    words.iter().any(|word| argument.contains(word)) || argument.contains("://") && argument.contains('@')
 }
 
 /// The file as a whole.

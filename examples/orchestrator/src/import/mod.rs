@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use mcp_troupe::Variables;
 
-use crate::output::{note, stdout};
+use crate::output::{account, note, stdout};
 use crate::{FAILED, MISUSED, configuration};
 use entries::Entries;
 use merge::{Merge, Servers, Which};
@@ -22,11 +22,14 @@ use own::Own;
 use places::{Client, Place, Shape, System, places};
 use translate::{Surroundings, shown, shown_path, translate};
 
-/// What is said of a file that holds secrets.
+/// What is said where secrets may have been copied.
+const SECRETS: &str = "; secrets may be in it, as they stand in those files";
+
+/// What is said of the file, whose servers may get secrets later.
 #[cfg(unix)]
-const OWNERS_ALONE: &str = ": it has mode 0600, and its owner alone may read it";
+const OWNERS_ALONE: &str = "; it has mode 0600: its owner alone may read it";
 #[cfg(not(unix))]
-const OWNERS_ALONE: &str = ": let nobody else read it";
+const OWNERS_ALONE: &str = "; let nobody else read it";
 
 /// Where the file goes, and whose servers it has.
 #[derive(Args)]
@@ -120,19 +123,20 @@ pub fn run(args: &ImportArgs) -> u8 {
         off => format!(", {off} of them switched off"),
     };
     let count = if servers.len() == 1 { "1 server".to_owned() } else { format!("{} servers", servers.len()) };
+    let secrets = if servers.may_hold_secrets() { SECRETS } else { "" };
     match output {
-        _ if args.dry_run => note!("{count}{off}; nothing is written"),
+        _ if args.dry_run => account(&format!("{count}{off}; nothing is written")),
         None => {
             stdout(format_args!("{text}"));
-            note!("{count}{off}; secrets are in it as they stand in those files");
+            account(&format!("{count}{off}{secrets}"));
             if disk::others_may_read_stdout() {
-                note!("{OPEN_STDOUT}");
+                account(OPEN_STDOUT);
             }
         }
         Some(output) => match disk::write(output, &text, args.force) {
             Ok(()) => {
                 let output = output.display();
-                note!("{output}: {count}{off}; secrets are in it as they stand in those files{OWNERS_ALONE}");
+                account(&format!("{output}: {count}{off}{secrets}{OWNERS_ALONE}"));
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return is_there(output),
             Err(error) => {
@@ -145,7 +149,7 @@ pub fn run(args: &ImportArgs) -> u8 {
 }
 
 fn misused(path: &Path, reason: &str) -> u8 {
-    note!("{}: {reason}", path.display());
+    account(&format!("{}: {reason}", path.display()));
     MISUSED
 }
 
@@ -200,9 +204,9 @@ impl Report {
         let file = format!("{} ({})", self.place.path.display(), self.place.client);
         let found = match &self.found {
             Ok(found) => found,
-            Err(reason) => return note!("{file}: passed over: {reason}"),
+            Err(reason) => return account(&format!("{file}: passed over: {reason}")),
         };
-        note!("{file}: {}", found.summary(servers, named));
+        account(&format!("{file}: {}", found.summary(servers, named)));
         found.tell(servers);
     }
 }
@@ -213,7 +217,10 @@ impl Found {
         let (mut taken, mut known, mut left_out) = (Vec::new(), Vec::new(), 0_usize);
         for one in &self.servers {
             match one {
-                Ok((which, _)) if named.insert(*which) => taken.push(shown(servers.name(*which))),
+                Ok((which, _)) if named.insert(*which) => {
+                    let off = if servers.is_switched_off(*which) { " (switched off)" } else { "" };
+                    taken.push(shown(servers.name(*which)) + off);
+                }
                 Ok((which, _)) => known.push(shown(servers.name(*which))),
                 Err(_) => left_out += 1,
             }
@@ -232,13 +239,13 @@ impl Found {
             match one {
                 Ok((which, warnings)) => {
                     let name = shown(servers.name(*which));
-                    warnings.iter().for_each(|warning| note!("  {name}: {warning}"));
+                    warnings.iter().for_each(|warning| account(&format!("  {name}: {warning}")));
                 }
-                Err((name, reason)) => note!("  {name}: left out: {reason}"),
+                Err((name, reason)) => account(&format!("  {name}: left out: {reason}")),
             }
         }
         for (name, reason) in self.passed_over.iter().take(PASSED_OVER_TOLD) {
-            note!("  {}: passed over: {reason}", shown_path(name));
+            account(&format!("  {}: passed over: {reason}", shown_path(name)));
         }
         let more = self.passed_over.len().saturating_sub(PASSED_OVER_TOLD);
         if more > 0 {

@@ -139,11 +139,10 @@ async fn the_servers_of_all_clients_become_one_file_that_check_takes() {
     assert!(lines_of(&told, &roo)[0].ends_with("(roo): taken: roo; known already: desktop"), "{told}");
     assert!(told.contains("  old: left out: without a type it speaks the old HTTP+SSE transport"), "{told}");
     assert!(told.contains("  vs: switched off: ${input:key} is not answered here"), "{told}");
-    assert!(
-        told.ends_with(
-            "14 servers, 2 of them switched off; secrets are in it as they stand in those files\n"
-        )
-    );
+    assert!(told.contains("(windsurf): taken: wind (switched off)\n"), "{told}");
+    assert!(told.ends_with(
+        "14 servers, 2 of them switched off; secrets may be in it, as they stand in those files\n"
+    ));
     assert!(!told.contains("s3cr3t"), "{told}");
 }
 
@@ -169,7 +168,10 @@ async fn a_file_that_is_there_is_replaced_only_where_that_is_asked_for() {
     assert_eq!((code, &*text()), (0, "mine"));
     let (code, stdout, stderr) = machine.import(&["--output", "servers.json", "--force"]).await;
     assert_eq!((code, &*stdout), (0, ""), "{stderr}");
-    assert!(text().contains("\"one\"") && stderr.contains("servers.json: 1 server; secrets"), "{stderr}");
+    assert!(
+        text().contains("\"one\"") && stderr.contains("servers.json: 1 server; it has mode 0600"),
+        "{stderr}"
+    );
     let (code, ..) = machine.import(&["--force"]).await;
     assert_eq!(code, 2);
 }
@@ -222,6 +224,28 @@ async fn a_dry_run_says_what_is_found_and_writes_nothing() {
         stderr.contains("mcp.json (cursor): taken: one\n") && stderr.contains("1 server; nothing is written")
     );
     assert!(!machine.path("shop/servers.json").exists());
+}
+
+#[tokio::test]
+async fn secrets_are_told_where_some_may_be_copied_and_servers_that_are_off_by_their_names() {
+    let cursor = |server: Value| (".cursor/mcp.json", json!({"mcpServers": {"a": server}}).to_string());
+    let secrets = "taken: a\n1 server; secrets may be in it, as they stand in those files\n";
+    let off = "[mcp_servers.off]\ncommand = \"c\"\nenabled = false\n";
+    for ((file, text), told) in [
+        (cursor(json!({"command": "a"})), "taken: a\n1 server\n"),
+        (cursor(json!({"command": "a", "env": {"T": "${env:HOME}"}})), "taken: a\n1 server\n"),
+        (cursor(json!({"command": "a", "env": {"T": "${env:HOME}s3cr3t"}})), secrets),
+        (cursor(json!({"command": "a", "env": {"T": "s3cr3t"}})), secrets),
+        (cursor(json!({"url": "https://h/mcp", "headers": {"A": "Bearer s3cr3t"}})), secrets),
+        (
+            (".codex/config.toml", off.to_owned()),
+            "taken: off (switched off)\n1 server, 1 of them switched off\n",
+        ),
+    ] {
+        let machine = Machine::new(&[(file, &text)]);
+        let (code, _, stderr) = machine.import(&[]).await;
+        assert!(code == 0 && stderr.ends_with(told), "{text}: {stderr}");
+    }
 }
 
 #[tokio::test]

@@ -125,7 +125,8 @@ fn a_project_that_is_wrong_costs_no_other_and_not_the_users_own() {
     let (servers, wrong) = passed_over(Client::ClaudeCode, text);
     assert_eq!(servers, ["a", "b"]);
     let of = |folder: &str| (folder.to_owned(), "its mcpServers is no object".to_owned());
-    assert_eq!(wrong, [of("/projects/blog"), of("/projects/text")]);
+    let odd = ("/projects/odd".to_owned(), "it is no object".to_owned());
+    assert_eq!(wrong, [of("/projects/blog"), odd, of("/projects/text")]);
     let text = r#"{"mcpServers":{"a":{"command":"c"}},"projects":["s3cr3t"]}"#;
     let (servers, wrong) = passed_over(Client::ClaudeCode, text);
     assert_eq!(servers, ["a"]);

@@ -1,0 +1,119 @@
+//! What to do about a call that failed, or a server that is not there, where that can be told from what is known.
+
+use std::path::Path;
+use std::time::Duration;
+
+use mcp_troupe::event::ServerStatus;
+use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Deadline, ServerInfo, Troupe};
+use serde_json::Value;
+
+use crate::absent::{Absent, listed, named, parts, plain};
+use crate::configuration::{is_stream, text_of};
+use crate::{CallArgs, Target};
+
+/// What to do about a call that failed.
+pub async fn of_call(args: &CallArgs, troupe: &Troupe, absent: &Absent, error: &CallError) -> Option<String> {
+    let Target { tool, tag, timeout, .. } = &args.target;
+    let chosen = args.target.chosen();
+    let hint = absent
+        .hint(troupe, tool, chosen, error)
+        .or_else(|| unknown_tag(troupe, tag, error))
+        .or_else(|| unoffered(&args.config.config, tool, chosen, error))
+        .or_else(|| wrong_urls(troupe, error))
+        .or_else(|| longer(error, *timeout));
+    match hint {
+        Some(hint) => Some(hint),
+        None => failing_source(troupe, error).await,
+    }
+}
+
+/// A tag that a call wants and no server has.
+fn unknown_tag(troupe: &Troupe, wanted: &[String], error: &CallError) -> Option<String> {
+    let CallErrorKind::NoMatch { .. } = error.kind() else { return None };
+    let servers = troupe.servers();
+    let tags: Vec<&str> = servers.iter().flat_map(|info| &info.tags).map(String::as_str).collect();
+    let unknown = wanted.iter().find(|tag| !tags.contains(&tag.as_str()))?;
+    Some(format!("no server has the tag {unknown}: there are {}", listed(tags)))
+}
+
+/// Keys of a server that name tools which it does not offer, and keys that name the only ones that it does.
+const WITHOUT_TOOLS: [&str; 2] = ["disabledTools", "excludeTools"];
+const ONLY_TOOLS: [&str; 2] = ["includeTools", "tools"];
+
+/// What names all tools there.
+const ALL_TOOLS: &str = "*";
+
+/// What to know of a tool that nobody offers, since the configuration at `path` does not let a server do so.
+fn unoffered(path: &Path, tool: &str, chosen: Option<&str>, error: &CallError) -> Option<String> {
+    let (CallErrorKind::UnknownTool { .. } | CallErrorKind::NoMatch { .. }) = error.kind() else {
+        return None;
+    };
+    // A stream cannot be read again.
+    let text = if is_stream(path) { None } else { text_of(path).ok() };
+    let file = ConfigFile::json(&text?).ok()?;
+    let named = named(tool, chosen);
+    let tool = parts(tool).map_or(tool, |(_, name)| name);
+    let is_meant = |id: &str, server: &Value| {
+        named.is_none_or(|named| plain(named) == plain(id) || server["group"].as_str() == Some(named))
+    };
+    let mut servers = file["mcpServers"].as_object()?.iter().filter(|(id, server)| is_meant(id, server));
+    servers.find_map(|(id, server)| {
+        let names = |key: &str, tool: &str| match &server[key] {
+            Value::Array(names) => names.iter().any(|name| name == tool),
+            name => name == tool,
+        };
+        if let Some(key) = WITHOUT_TOOLS.into_iter().find(|key| names(key, tool)) {
+            return Some(format!("{tool} is switched off in the configuration ({key} of {id})"));
+        }
+        // What a server that nobody named would have is not known.
+        let mut only = ONLY_TOOLS.into_iter().filter(|_| named.is_some());
+        let only = only.find(|key| !server[*key].is_null() && !names(key, tool) && !names(key, ALL_TOOLS))?;
+        Some(format!("{id} offers only the tools that the configuration names ({only} of {id})"))
+    })
+}
+
+/// What may be wrong with the address of a server that is down, where it says so by what it answers.
+pub fn wrong_url(server: &ServerInfo, reason: Option<&str>) -> Option<String> {
+    let ServerInfo { id, endpoint, .. } = server;
+    let reason = reason.filter(|_| endpoint.starts_with("http"))?;
+    if reason.contains("no MCP server at this address") {
+        Some(format!("is the path in the url of {id} right? Often it ends in /mcp"))
+    } else if reason.contains("connection closed before message completed") {
+        Some(format!("is {id} a WebSocket server? Then its url begins with ws:// or wss://"))
+    } else {
+        None
+    }
+}
+
+/// The same of the servers that a call could have gone to.
+fn wrong_urls(troupe: &Troupe, error: &CallError) -> Option<String> {
+    let CallErrorKind::Unavailable { servers: down } = error.kind() else { return None };
+    let servers = troupe.servers();
+    down.iter().find_map(|down| {
+        let server = servers.iter().find(|info| info.id == down.server)?;
+        wrong_url(server, Some(down.reason.as_str()))
+    })
+}
+
+/// A source that has no answer, where a call found nobody: the server that it means may be named there.
+async fn failing_source(troupe: &Troupe, error: &CallError) -> Option<String> {
+    let unknown = matches!(error.kind(), CallErrorKind::UnknownTool { .. } | CallErrorKind::NoMatch { .. });
+    let sources = if unknown { troupe.stats().await.sources } else { Vec::new() };
+    let failing = sources.into_iter().find_map(|source| Some((source.id, source.status, source.reason?)));
+    failing.map(|(id, status, reason)| format!("source {id} is {status}: {reason}"))
+}
+
+/// What to do where the call's time was too short. `given` is what the command line gave it.
+fn longer(error: &CallError, given: Option<Duration>) -> Option<String> {
+    let CallErrorKind::DeadlineExceeded { sent, deadline: Deadline::Total, .. } = error.kind() else {
+        return None;
+    };
+    let starting = error.awaited().iter().any(|server| server.status == ServerStatus::Connecting);
+    match (sent, given) {
+        (false, _) if starting => {
+            Some("it may need longer to start: give the call more time, as --timeout 2m".to_owned())
+        }
+        (_, None) => Some("the configuration sets this time; --timeout gives one call another".to_owned()),
+        _ => None,
+    }
+}
