@@ -117,6 +117,17 @@ struct Asked {
     own: bool,
 }
 
+/// Where a peer takes a question back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TakenBackOn<'c> {
+    /// On no stream of its own, as where all goes over one.
+    NoStream,
+    /// On the stream of the answer to this call.
+    Call(&'c RequestId),
+    /// On that of a request which is no call, of one that nobody may be asked for, or of one that has ended.
+    AnotherRequest,
+}
+
 impl Questions {
     pub(super) fn new(server: ServerId, host_handlers: HostHandlers, alive: Alive) -> Self {
         Self { server, host_handlers, alive, running: JoinSet::new(), count: 0, asked: Vec::new() }
@@ -177,13 +188,16 @@ impl Questions {
         None
     }
 
-    /// The peer takes a question back, on the stream of this call's answer or on none: nobody answers it. Where it uses an id
-    /// for several, it means the one of that call; where the call of one of both is not known, the only one there is.
-    pub(super) fn take_back(&mut self, id: &str, call: Option<&RequestId>) {
+    /// The peer takes a question back: nobody answers it. Where it uses an id for several, it means the one of the call on whose
+    /// stream it says so. Else the only one may be meant, unless that is another call's.
+    pub(super) fn take_back(&mut self, id: &str, on: TakenBackOn<'_>) {
         let mut named = self.asked.iter().enumerate().filter(|(_, asked)| asked.id.as_str() == id);
+        let call = if let TakenBackOn::Call(call) = on { Some(call) } else { None };
         let own = named.clone().find(|(_, asked)| asked.call.as_ref() == call);
         let meant = own.or_else(|| match (named.next(), named.next()) {
-            (Some(only), None) => Some(only).filter(|(_, asked)| call.is_none() || asked.call.is_none()),
+            (Some(only), None) => {
+                Some(only).filter(|(_, asked)| on == TakenBackOn::NoStream || asked.call.is_none())
+            }
             _ => None,
         });
         if let Some((at, _)) = meant {
@@ -312,7 +326,7 @@ mod tests {
             assert!(questions.ask(id(number), "elicitation/create", params(), None, true).is_none());
         }
         assert_eq!(code(questions.ask(id(3), "elicitation/create", params(), None, true)), -32603);
-        questions.take_back("1", None);
+        questions.take_back("1", TakenBackOn::NoStream);
         assert_eq!(
             code(questions.ask(id(3), "elicitation/create", params(), None, false)),
             -32603,
@@ -345,7 +359,7 @@ mod tests {
         let ended: Vec<RawJson> = questions.call_ended(&one.call).into_iter().map(|(id, _)| id).collect();
         assert_eq!(ended, [1, 2, 3, 4].map(id));
         assert!(questions.are_open());
-        questions.take_back("11", None);
+        questions.take_back("11", TakenBackOn::NoStream);
         assert!(!questions.are_open());
         drop(questions);
         tasks.ended().await;
@@ -362,18 +376,20 @@ mod tests {
         for asker in [&one, &two] {
             assert!(questions.ask(id(0), "elicitation/create", params(), Some(asker), true).is_none());
         }
-        questions.take_back("0", None);
-        questions.take_back("0", Some(&other));
+        questions.take_back("0", TakenBackOn::NoStream);
+        questions.take_back("0", TakenBackOn::Call(&other));
+        questions.take_back("0", TakenBackOn::AnotherRequest);
         assert_eq!(questions.asked.len(), 2, "which of the two is meant nobody knows");
-        questions.take_back("0", Some(&two.call));
+        questions.take_back("0", TakenBackOn::Call(&two.call));
         assert_eq!(
             questions.asked.iter().map(|asked| asked.call.as_ref()).collect::<Vec<_>>(),
             [Some(&one.call)]
         );
-        questions.take_back("0", Some(&two.call));
-        questions.take_back("0", Some(&other));
+        questions.take_back("0", TakenBackOn::Call(&two.call));
+        questions.take_back("0", TakenBackOn::Call(&other));
+        questions.take_back("0", TakenBackOn::AnotherRequest);
         assert_eq!(questions.asked.len(), 1, "who crosses with an answer takes back nobody else's");
-        questions.take_back("0", None);
+        questions.take_back("0", TakenBackOn::NoStream);
         assert!(questions.asked.is_empty(), "there is one of that id alone");
     }
 

@@ -144,7 +144,7 @@ fn converse(messages: &[Incoming]) {
         let mut listing = Listing::new(EntryKind::Tool, 100, 10);
         for result in rest.filter_map(result_of) {
             if let Some(session) = &session {
-                session.unwrap_result(result.clone());
+                let _ = session.unwrap_result(result.clone());
             }
             if !matches!(listing.page(result), Ok(Page::More(_))) {
                 break;

@@ -363,6 +363,9 @@ pub enum LinkError {
     /// The server no longer knows the session that the link was.
     #[error("the session was lost: {0}")]
     SessionLost(String),
+    /// The server seems not to know it. What a call was answered with says so, and counts by itself.
+    #[error("the session was lost: {0}")]
+    SessionDoubted(String),
     /// The server's process ended.
     #[error("{}", ended(*.code, *.signal, .stderr.as_deref()))]
     Exited {
@@ -422,9 +425,12 @@ pub(crate) fn connector(
     #[cfg(any(feature = "http", feature = "websocket"))]
     let tokens =
         || spec.tokens.clone().map(|source| tokens::Tokens::start(spec.id.to_string(), source, alive));
-    // Secrets of headers, and what references in them and in the URL stood for.
+    // Secrets of headers and of the URL, and what references in it stood for.
     #[cfg(any(feature = "http", feature = "websocket"))]
-    let mask = |headers| mask::Mask::of(mask::header_words(headers).iter().chain(&spec.looked_up));
+    let mask = |headers, url: &str| {
+        let (of_headers, of_url) = (mask::header_words(headers), mask::url_secrets(url));
+        mask::Mask::of(of_headers.iter().chain(&of_url).chain(&spec.looked_up))
+    };
     #[cfg(not(any(feature = "http", feature = "websocket")))]
     drop(alive);
     match &spec.endpoint {
@@ -438,7 +444,9 @@ pub(crate) fn connector(
                 message_bytes_max: settings.limits.message_bytes_max,
             };
             Ok(Arc::new(
-                websocket::WebSocketConnector::new(options)?.with_tokens(tokens()).masking(mask(headers)),
+                websocket::WebSocketConnector::new(options)?
+                    .with_tokens(tokens())
+                    .masking(mask(headers, url)),
             ))
         }
         #[cfg(not(feature = "websocket"))]
@@ -455,7 +463,7 @@ pub(crate) fn connector(
                 stream: spec.stream,
                 ..http::HttpOptions::new(url.clone())
             };
-            Ok(Arc::new(http::HttpConnector::new(options)?.with_tokens(tokens()).masking(mask(headers))))
+            Ok(Arc::new(http::HttpConnector::new(options)?.with_tokens(tokens()).masking(mask(headers, url))))
         }
         #[cfg(not(feature = "http"))]
         Endpoint::Http { .. } => missing("Streamable HTTP", "http", settings),

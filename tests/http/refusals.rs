@@ -78,6 +78,29 @@ async fn each_status_is_a_typed_outcome() {
 }
 
 #[tokio::test]
+async fn what_a_gateway_says_in_json_of_its_own_is_no_answer_of_the_server() {
+    use Effect::{Rejected, Unknown};
+    use RefusalKind::{Failed, WrongAddress};
+    for (status, meaning, effect) in [
+        ("504 Gateway Timeout", Failed, Unknown),
+        ("502 Bad Gateway", Failed, Unknown),
+        ("500 Oops", Failed, Unknown),
+        ("408 Request Timeout", Failed, Unknown),
+        ("404 Not Found", WrongAddress, Rejected),
+    ] {
+        for body in [
+            r#"{"error":"upstream request timeout"}"#,
+            r#"{"error":{"message":"upstream"}}"#,
+            r#"{"error":true,"message":"upstream"}"#,
+        ] {
+            let error = ended(move |_| Do::Send(answer(status, &[JSON], body))).await;
+            let CallErrorKind::Refused(refusal) = error.kind() else { panic!("{status} {body}: {error}") };
+            assert_eq!((refusal.kind, error.effect()), (meaning, effect), "{status} {body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_time_to_come_again_may_be_a_date() {
     let error = ended(|_| {
         let headers = ["retry-after: Fri, 01 Jan 2100 00:00:00 GMT"];
@@ -102,6 +125,22 @@ async fn a_refusal_that_carries_an_error_of_the_protocol_is_that_error() {
         .await;
         let CallErrorKind::Rpc(rpc) = error.kind() else { panic!("{status}: {error}") };
         assert_eq!((rpc.code, error.effect()), (-32602, Effect::Rejected), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_is_no_object_is_an_invalid_response() {
+    for result in [r#""text""#, "7", "[]", "true"] {
+        let error = ended(move |n| {
+            Do::Send(answer(
+                "200 OK",
+                &[JSON],
+                &format!(r#"{{"jsonrpc":"2.0","id":{n},"result": {result} }}"#),
+            ))
+        })
+        .await;
+        let CallErrorKind::InvalidResponse { reason } = error.kind() else { panic!("{result}: {error}") };
+        assert_eq!((reason.as_str(), error.effect()), ("its result is no object", Effect::Unknown));
     }
 }
 

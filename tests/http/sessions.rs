@@ -1,5 +1,6 @@
 //! Legacy servers: sessions, the stream of what they say unasked, resumption.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -170,6 +171,48 @@ async fn a_session_that_is_said_to_be_unknown_in_an_unusual_way_costs_one_call_w
 }
 
 #[tokio::test]
+async fn a_server_that_lost_all_sessions_costs_one_call_for_each_of_them() {
+    // Sessions that began earlier than the one of this number are lost.
+    let lost = Arc::new(AtomicU64::new(0));
+    let (known_from, next) = (lost.clone(), AtomicU64::new(1));
+    let server = RawServer::start(move |asked| {
+        let session = asked.headers.iter().find(|(name, _)| name == "mcp-session-id");
+        let session: u64 = session.and_then(|(_, number)| number.parse().ok()).unwrap_or_default();
+        match asked.method() {
+            "initialize" => {
+                let session = format!("mcp-session-id: {}", next.fetch_add(1, Ordering::Relaxed));
+                let result = json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "raw", "version": "1"}});
+                let body = json!({"jsonrpc": "2.0", "id": asked.body["id"], "result": result}).to_string();
+                Do::Send(answer("200 OK", &[JSON, &session], &body))
+            }
+            "tools/call" if session < known_from.load(Ordering::Relaxed) => Do::Send(answer(
+                "500 Internal Server Error",
+                &["content-type: text/plain"],
+                "Session not found",
+            )),
+            _ => legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {
+                "GET" => Do::Send(answer("405 Method Not Allowed", &[], "")),
+                _ => Do::Send(answer("200 OK", &[JSON], &result(asked))),
+            }),
+        }
+    })
+    .await;
+    let mut pool = mcp_troupe::config::PoolSettings::default();
+    (pool.min, pool.max) = (3, 3);
+    let troupe = ready([server.server().pool(pool)]).await;
+    server.wait_for("POST initialize", 3).await;
+    // It restarts: it knows none of the three.
+    lost.store(4, Ordering::Relaxed);
+    let mut failed = 0;
+    for _ in 0..30 {
+        failed += u32::from(troupe.call(Call::tool("t")).await.is_err());
+    }
+    assert!((1..=3).contains(&failed), "{failed}");
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn a_tool_that_always_speaks_of_a_session_takes_its_server_from_nobody() {
     let server = RawServer::start(|asked| {
         legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {
@@ -196,7 +239,7 @@ async fn a_tool_that_always_speaks_of_a_session_takes_its_server_from_nobody() {
 
 #[tokio::test]
 async fn an_event_that_is_no_message_ends_no_session_and_repeats_no_call() {
-    let calls = std::sync::Arc::new(AtomicU32::new(0));
+    let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
     let server = RawServer::start(move |asked| {
         legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {

@@ -92,10 +92,17 @@ pub(crate) struct Report {
     pub listened: Vec<Listened>,
     /// Whether questions of the peer wait for the host, where that has changed.
     pub asks: Option<bool>,
-    /// The link takes no more requests, for this reason.
-    pub leaving: Option<String>,
+    /// The link takes no more requests.
+    pub leaving: Option<Leaving>,
     /// What was told beside answers; seldom anything.
     pub notifications: Option<Box<Notifications>>,
+}
+
+/// Why a link takes no more requests.
+pub(crate) struct Leaving {
+    pub reason: String,
+    /// What a call was answered with says so: the breaker counts that, and not the link as well.
+    pub blameless: bool,
 }
 
 impl Report {

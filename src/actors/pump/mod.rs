@@ -42,7 +42,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use self::messages::SUBSCRIPTIONS_MAX;
 use self::messages::Updated;
-use self::messages::{Finished, ListFailure, ListPort, Listened, Mirroring, PumpMsg, Report, Stale};
+use self::messages::{Finished, Leaving, ListFailure, ListPort, Listened, Mirroring, PumpMsg, Report, Stale};
 use self::notices::{Cause, Notices};
 use self::notifications::{Hearing, Suppressed};
 use self::oddities::Noise;
@@ -50,7 +50,7 @@ use self::put_off::PutOff;
 use self::stall::{Reading, Stall};
 use self::unasked::Unasked;
 use super::dial::Opened;
-use super::questions::{self, Answered, Questions};
+use super::questions::{self, Answered, Questions, TakenBackOn};
 use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::config::LivenessSettings;
 use crate::duration::{later, rounded};
@@ -70,6 +70,7 @@ use crate::protocol::{
     LISTEN_METHOD, Notice, Session, cancelled_id, encode_answer, own_request, subscribe_method, updated_uri,
 };
 use crate::question::Asker;
+use crate::refusal::Refusal;
 use crate::transport::{Connector, Failure, Head, Inbound, Link, LinkError, Outbound};
 
 /// Frames that are read before written ones get their turn again: neither side can starve the other.
@@ -227,6 +228,7 @@ fn words_of(error: LinkError) -> String {
         error @ (LinkError::Closed { .. }
         | LinkError::Unreachable(_)
         | LinkError::SessionLost(_)
+        | LinkError::SessionDoubted(_)
         | LinkError::Exited { .. }
         | LinkError::Protocol(_)
         | LinkError::TooLarge { .. }) => error.to_string(),
@@ -647,7 +649,8 @@ impl<R: FnMut(Report)> Pump<R> {
                             true
                         }
                         Inbound::Leaving(error) => {
-                            self.leave(words_of(error));
+                            let blameless = matches!(error, LinkError::SessionDoubted(_));
+                            self.leave(words_of(error), blameless);
                             true
                         }
                     };
@@ -829,8 +832,15 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             Notice::Cancelled => {
                 if let Some(id) = params.and_then(cancelled_id) {
-                    let call = on.and_then(|on| self.call_of(on)).cloned();
-                    self.questions.take_back(id, call.as_ref());
+                    let call = on.map(|on| self.call_of(on).cloned());
+                    self.questions.take_back(
+                        id,
+                        match &call {
+                            None => TakenBackOn::NoStream,
+                            Some(Some(call)) => TakenBackOn::Call(call),
+                            Some(None) => TakenBackOn::AnotherRequest,
+                        },
+                    );
                     self.given_up(id);
                 }
             }
@@ -887,7 +897,10 @@ impl<R: FnMut(Report)> Pump<R> {
                 };
                 let end = match end {
                     Err(error) => AttemptEnd::Rpc(error),
-                    Ok(result) => AttemptEnd::Result(self.session.unwrap_result(result)),
+                    Ok(result) => match self.session.unwrap_result(result) {
+                        Some(result) => AttemptEnd::Result(result),
+                        None => AttemptEnd::InvalidResponse("its result is no object".to_owned()),
+                    },
                 };
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
@@ -939,7 +952,11 @@ impl<R: FnMut(Report)> Pump<R> {
                 AttemptEnd::ConnectionLost { reason: self.redacts.redact(reason), sent: false }
             }
             Failure::SessionLost(reason) => AttemptEnd::SessionLost { reason: self.redacts.redact(reason) },
-            Failure::Refused(refusal) => AttemptEnd::Refused(refusal),
+            Failure::Refused(refusal) => {
+                // Where it points to has what stands in the server's own address.
+                let location = refusal.location.map(|location| self.redacts.redact(location));
+                AttemptEnd::Refused(Refusal { location, ..refusal })
+            }
             Failure::Invalid(reason) => AttemptEnd::InvalidResponse(self.redacts.redact(reason)),
             Failure::BrokenOff(reason) => {
                 let end = AttemptEnd::ConnectionLost { reason: self.redacts.redact(reason), sent: true };
@@ -959,11 +976,11 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// The link takes no more requests. Calls that are under way come to their own ends; listings are begun anew on
     /// another one.
-    fn leave(&mut self, reason: String) {
+    fn leave(&mut self, reason: String, blameless: bool) {
         if self.leaving.is_none() {
             let reason = self.redacts.redact(reason);
             self.let_go_of_all_but_calls();
-            self.report.leaving = Some(reason.clone());
+            self.report.leaving = Some(Leaving { reason: reason.clone(), blameless });
             self.leaving = Some(reason);
         }
     }
@@ -1082,7 +1099,7 @@ impl<R: FnMut(Report)> Pump<R> {
         self.questions.end();
         // The link may take its time to close: until then the server actor would offer it calls, which it cannot take.
         if !self.closing && self.leaving.is_none() {
-            self.report.leaving = Some(ending.to_owned());
+            self.report.leaving = Some(Leaving { reason: ending.to_owned(), blameless: false });
         }
         let mut in_flight: Vec<(u64, Flight)> = std::mem::take(&mut self.in_flight).into_iter().collect();
         in_flight.sort_unstable_by_key(|(id, _)| *id);

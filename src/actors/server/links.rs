@@ -10,7 +10,7 @@ use super::{Connection, ServerState, reconnect_grace};
 use crate::actors::connection::messages::{Ending, EndingParts};
 use crate::actors::connection::{ConnectionActor, ConnectionArguments};
 use crate::actors::dial::StartFailure;
-use crate::actors::pump::messages::PumpMsg;
+use crate::actors::pump::messages::{Leaving, PumpMsg};
 use crate::actors::registry::messages::RegistryMsg;
 use crate::actors::server::messages::ServerMsg;
 use crate::call::AttemptEnd;
@@ -134,7 +134,8 @@ impl ServerState {
 
     /// A connection takes no more requests: the link is lost, though what is on it comes to its own end. Its queue stays,
     /// so that this can be called off.
-    pub(super) fn leaving(&mut self, connection: ConnectionId, reason: String, now: Instant) {
+    pub(super) fn leaving(&mut self, connection: ConnectionId, leaving: Leaving, now: Instant) {
+        let Leaving { reason, blameless } = leaving;
         let reason = news::reason(reason);
         let Some(held) = self.connections.get_mut(&connection).filter(|held| !held.closing) else { return };
         held.closing = true;
@@ -146,7 +147,7 @@ impl ServerState {
         self.listening.lost(connection);
         let was_ready = self.pool.is_ready();
         self.pool.leaving(connection);
-        self.lost_link(connection, was_ready, reason, now);
+        self.lost_link(connection, was_ready, !blameless, reason, now);
     }
 
     /// A connection is over. What was on it and was not reported is lost; a second report finds nothing.
@@ -174,15 +175,22 @@ impl ServerState {
             *greeting = greeting.after_failure(probed);
             return self.failed_attempt(connection, reason, retry_after, start_failure, now);
         }
-        self.lost_link(connection, was_ready, reason, now);
+        self.lost_link(connection, was_ready, true, reason, now);
     }
 
-    /// An established link was lost: the breaker learns of it, and another one is dialled.
-    fn lost_link(&mut self, connection: ConnectionId, was_ready: bool, reason: String, now: Instant) {
+    /// An established link was lost: another one is dialled, and the breaker learns of it where it is to blame.
+    fn lost_link(
+        &mut self,
+        connection: ConnectionId,
+        was_ready: bool,
+        to_blame: bool,
+        reason: String,
+        now: Instant,
+    ) {
         let counts = self.rounds.failed(connection);
         let ServerState { carried, rng, .. } = self;
         let Some(ledger) = &mut carried.ledger else { return };
-        let transition = ledger.breaker.link_lost(now, rng);
+        let transition = to_blame.then(|| ledger.breaker.link_lost(now, rng)).flatten();
         if counts {
             let at_once = ledger.reconnect.attempts() == 0;
             let delay = ledger.reconnect.next(now, rng);

@@ -375,8 +375,8 @@ impl Actor for ServerActor {
                 if !stale.is_empty() {
                     state.hold_stale(connection, stale, now);
                 }
-                if let Some(reason) = leaving {
-                    state.leaving(connection, reason, now);
+                if let Some(leaving) = leaving {
+                    state.leaving(connection, leaving, now);
                 }
             }
             ServerMsg::Listed { number, connection, found, unlike_pins } => {

@@ -349,10 +349,10 @@ impl Session {
     }
 
     /// The result of a call: in the tool-execute dialect without its envelope, taken off once. A result that has none
-    /// passes as it is.
-    pub(crate) fn unwrap_result(&self, result: RawJson) -> RawJson {
+    /// passes as it is. None for what is no result: in MCP each is an object.
+    pub(crate) fn unwrap_result(&self, result: RawJson) -> Option<RawJson> {
         match self.0.dialect {
-            Dialect::Mcp => result,
+            Dialect::Mcp => Some(result).filter(|result| result.as_str().starts_with('{')),
             Dialect::ToolExecute => {
                 let inner = match members(result.as_str(), ["toolName", "result"]) {
                     Ok([Some(tool), Some(inner)]) if tool.starts_with('"') => {
@@ -360,7 +360,7 @@ impl Session {
                     }
                     Ok(_) | Err(_) => None,
                 };
-                inner.unwrap_or(result)
+                Some(inner.unwrap_or(result))
             }
         }
     }

@@ -160,7 +160,7 @@ fn the_tool_execute_envelope_is_taken_off_once_and_without_a_copy() {
     let session = session(Dialect::ToolExecute, None);
     let wrapped = raw(r#"{"toolName":"t","result": {"toolName":"t","result":1.00} }"#);
     let bytes = wrapped.bytes().clone();
-    let inner = session.unwrap_result(wrapped);
+    let inner = session.unwrap_result(wrapped).unwrap();
     assert_eq!(inner.as_str(), r#"{"toolName":"t","result":1.00}"#);
     assert!(bytes.as_ptr_range().contains(&inner.as_bytes().as_ptr()), "it was copied");
 }
@@ -177,14 +177,14 @@ fn a_tool_execute_result_without_its_envelope_passes_as_it_is() {
         r#"{"toolName":1,"result":2}"#,
         r#"{"result":2}"#,
     ] {
-        assert_eq!(session.unwrap_result(raw(bare)).as_str(), bare);
+        assert_eq!(session.unwrap_result(raw(bare)).unwrap().as_str(), bare);
     }
 }
 
 #[test]
 fn an_mcp_result_is_never_unwrapped() {
     let text = r#"{"toolName":"t","result":1}"#;
-    assert_eq!(session(Dialect::Mcp, Some(Era::Legacy)).unwrap_result(raw(text)).as_str(), text);
+    assert_eq!(session(Dialect::Mcp, Some(Era::Legacy)).unwrap_result(raw(text)).unwrap().as_str(), text);
 }
 
 #[test]
@@ -266,7 +266,8 @@ proptest! {
         decode(frame, |incoming| seen.push(incoming)).unwrap();
         let Some(Incoming::Response(response)) = seen.pop() else { panic!() };
         let read = session(Dialect::Mcp, Some(Era::Modern)).unwrap_result(response.outcome.unwrap());
-        prop_assert_eq!(read.as_str(), result);
+        let expected = result.starts_with('{').then_some(result.as_str());
+        prop_assert_eq!(read.as_ref().map(RawJson::as_str), expected, "what is no object is none");
     }
 
     #[test]

@@ -79,15 +79,15 @@ pub(super) struct Target {
     /// Whether a stream of what the server says unasked is asked for. A hint that links share: one that is lost is learned anew.
     streams: AtomicBool,
     began: Instant,
-    /// When a doubt of a session is believed again, in milliseconds since it began. A hint as well.
-    doubts_from: AtomicU64,
+    /// When a doubt of a session was believed last, in milliseconds since it began; 0 if none was. A hint as well.
+    doubted: AtomicU64,
 }
 
 impl Target {
     pub(super) fn new(uri: Uri, headers: HeaderMap, options: &HttpOptions) -> Self {
         let streams = AtomicBool::new(options.stream);
-        let (began, doubts_from) = (Instant::now(), AtomicU64::new(0));
-        Self { uri, headers, message_bytes_max: options.message_bytes_max, streams, began, doubts_from }
+        let (began, doubted) = (Instant::now(), AtomicU64::new(0));
+        Self { uri, headers, message_bytes_max: options.message_bytes_max, streams, began, doubted }
     }
 
     /// Whether a stream of what the server says unasked is asked for.
@@ -95,17 +95,21 @@ impl Target {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Whether a doubt of a session is believed, now that there is one. A tool may speak of sessions that are no business of ours,
-    /// again and again, and others call the same server.
-    fn believes_doubt(&self) -> bool {
-        let since = Instant::now().saturating_duration_since(self.began);
-        let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        let again = now.saturating_add(DOUBT_PAUSE.as_secs() * 1_000);
+    /// Whether a doubt of a session that is as old as this is believed, now that there is one. A server that lost one session lost
+    /// all that began before it. Of those that began later a doubt is believed after a pause alone: a tool may speak of sessions
+    /// that are no business of ours, again and again, and others call the same server.
+    pub(super) fn believes_doubt(&self, session_since: Instant) -> bool {
+        let millis = |at: Instant| {
+            let since = at.saturating_duration_since(self.began);
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        };
+        let (last, now) = (self.doubted.load(Ordering::Relaxed), millis(Instant::now()));
+        if millis(session_since) <= last {
+            return true;
+        }
+        let rested = last == 0 || now >= last.saturating_add(DOUBT_PAUSE.as_secs() * 1_000);
         // Of several doubts at once the first one counts.
-        let from = self.doubts_from.load(Ordering::Relaxed);
-        let first =
-            || self.doubts_from.compare_exchange(from, again, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        from <= now && first()
+        rested && self.doubted.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// An open stream was seen to hold up all requests: it is asked for no more.
@@ -472,9 +476,9 @@ impl Running {
 
     /// Has the link take no more calls, after what was heard, so that the next one begins another session.
     fn begin_anew_if(&mut self, doubted: bool) {
-        if doubted && self.exchange.site.believes_doubt() {
+        if doubted {
             let words = "the server says that it does not know it".to_owned();
-            self.say(ExchangeEvent::Doubted(LinkError::SessionLost(words)));
+            self.say(ExchangeEvent::Doubted(LinkError::SessionDoubted(words)));
         }
     }
 

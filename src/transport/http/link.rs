@@ -17,7 +17,7 @@ use futures_util::{FutureExt, Sink, Stream, StreamExt};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Request};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::beside::{self, Beside, Next};
 use super::client::{Body, Client, ClientTasks};
@@ -87,6 +87,8 @@ pub(super) struct HttpLink {
     client: Option<(Client, ClientTasks)>,
     site: Arc<Target>,
     session_context: SessionContext,
+    /// When the session began.
+    session_since: Instant,
     stance: Stance,
     welcome: Welcome,
     exchanges: SelectAll<BoxStream<'static, (ExchangeKind, ExchangeEvent)>>,
@@ -122,6 +124,7 @@ impl HttpLink {
             client: Some((client, tasks)),
             site,
             session_context: SessionContext::default(),
+            session_since: Instant::now(),
             stance: Stance::Opening,
             welcome: Welcome::None,
             exchanges: SelectAll::new(),
@@ -293,8 +296,15 @@ impl HttpLink {
                 self.heard.push_back(Inbound::PutOff { id });
             }
             // It is a guess: those that are under way keep the session, and it is ended with the link.
-            (_, ExchangeEvent::Doubted(error)) => self.take_no_more(error),
-            (_, ExchangeEvent::Session(session)) => self.session_context.session = Some(session),
+            (_, ExchangeEvent::Doubted(error)) => {
+                if !self.leaving && self.site.believes_doubt(self.session_since) {
+                    self.take_no_more(error);
+                }
+            }
+            (_, ExchangeEvent::Session(session)) => {
+                self.session_context.session = Some(session);
+                self.session_since = Instant::now();
+            }
             (ExchangeKind::Request { id, .. }, ExchangeEvent::Answer(frame)) => {
                 if self.under_way.remove(&id).is_some() {
                     self.heard.push_back(Inbound::Answer { id, frame });

@@ -106,6 +106,12 @@ pub(super) enum Said {
 /// A message with one sentence is no longer, in bytes: of larger answers nobody asks whether they are one.
 const SENTENCE_BYTES_MAX: usize = 1 << 10;
 
+/// Whether an object has a member that messages have and words of others have not.
+fn names_protocol(body: &[u8]) -> bool {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    members(text, ["jsonrpc", "id"]).unwrap_or_default().iter().any(Option::is_some)
+}
+
 /// A body, as far as it was read.
 struct Body {
     content_type: String,
@@ -175,7 +181,13 @@ impl Said {
         match (decoded, answers.len()) {
             (Ok(()), 1) if !hollow => {
                 let (to, error) = answers.remove(0);
-                Self::Answer { frame: body, to, error }
+                match &error {
+                    // As gateways write it, who know nothing of the protocol: `{"error": "upstream request timeout"}`.
+                    Some(RpcError { code: 0, .. }) if to.is_none() && !names_protocol(&body) => {
+                        Self::sentence(&body)
+                    }
+                    _ => Self::Answer { frame: body, to, error },
+                }
             }
             (Ok(()), 0) if !hollow => Self::sentence(&body),
             // Of several, one may be the answer.
@@ -208,7 +220,7 @@ impl Said {
     /// The sentence in an object as frameworks for the web write it in place of a message.
     fn sentence(body: &[u8]) -> Self {
         let text = std::str::from_utf8(body).unwrap_or_default();
-        let found = members(text, ["detail", "message", "title", "reason"]).unwrap_or_default();
+        let found = members(text, ["detail", "message", "title", "reason", "error"]).unwrap_or_default();
         found.into_iter().flatten().find_map(string).map_or(Self::Nothing, Self::Words)
     }
 
