@@ -14,7 +14,7 @@ use super::tasks::Alive;
 use crate::actors::starts::messages::Turn;
 use crate::config::{Dialect, EraChoice, PoolSettings};
 use crate::duration::{later, rounded};
-use crate::news::{OneLine, cut};
+use crate::news::{ELLIPSIS, OneLine, cut};
 use crate::policy::starts::Attempt;
 use crate::protocol::envelope::{Incoming, Malformed, Response, decode, decode_answer};
 use crate::protocol::handshake::{Finality, Greeting, Handshake, HandshakeError, Step, Wait};
@@ -104,6 +104,7 @@ fn in_handshake(error: &LinkError) -> String {
         LinkError::Closed { .. }
         | LinkError::Broken(_)
         | LinkError::SessionLost(_)
+        | LinkError::SessionDoubted(_)
         | LinkError::Exited { .. }
         | LinkError::Protocol(_)
         | LinkError::TooLarge { .. } => format!("during the handshake {error}"),
@@ -134,6 +135,10 @@ impl Noise {
             let begin = String::from_utf8_lossy(&frame[..frame.len().min(NOISE_KEPT_BYTES)]);
             let line = begin.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
             self.first = line.trim().to_owned();
+            if frame.len() > NOISE_KEPT_BYTES {
+                // Whoever takes secrets out knows by that where one may be cut off.
+                self.first.push_str(ELLIPSIS);
+            }
         }
         self.frames += 1;
         if self.frames < NOISE_MAX { Ok(()) } else { Err(OpenError::Noise(Box::new(std::mem::take(self)))) }

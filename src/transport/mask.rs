@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::news::{ELLIPSIS, OneLine};
 use crate::secret::Secret;
@@ -18,7 +19,18 @@ const PART_BYTES_MIN: usize = 4;
 /// Words in the names of options whose values are secrets.
 #[cfg(feature = "stdio")]
 const SECRET_OPTIONS: [&str; 9] =
-    ["key", "header", "token", "secret", "password", "passwd", "credential", "auth", "connection-string"];
+    ["key", "token", "secret", "password", "passwd", "pwd", "credential", "auth", "connection-string"];
+
+/// Names that are short enough to stand in others.
+#[cfg(feature = "stdio")]
+const SECRET_NAMES: [&str; 3] = ["bearer", "jwt", "pat"];
+
+/// What is not encoded in a URL: by RFC 3986, by `encodeURIComponent` of JavaScript, by `quote` of Python, in a form (as well as a
+/// blank, which is a plus there).
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const BY_JAVASCRIPT: AsciiSet = UNRESERVED.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
+const BY_PYTHON: AsciiSet = UNRESERVED.remove(b'/');
+const IN_FORMS: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b' ');
 
 /// Stands in place of a value.
 const MASKED: &[u8] = b"***";
@@ -37,12 +49,8 @@ impl Mask {
         let long = lines.filter(|line| line.len() >= VALUE_BYTES_MIN);
         // Reasons have their control characters written out, and programs that log JSON their quotes and slashes.
         let written = long.flat_map(|line| {
-            let json = serde_json::Value::from(line).to_string();
-            let json = json.trim_matches('"').to_owned();
-            let slashes = json.replace('/', "\\/");
-            let (ascii, html) = (escaped(&json, |c| !c.is_ascii()), escaped(&json, |c| "<>&".contains(c)));
-            let [url, lower, form] = in_urls(line);
-            [line.to_owned(), OneLine(line).to_string(), json, slashes, ascii, html, url, lower, form]
+            let plain = [line.to_owned(), OneLine(line).to_string()];
+            plain.into_iter().chain(in_json(line)).chain(in_urls(line))
         });
         let mut values: Vec<String> = written.collect();
         values.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
@@ -85,33 +93,39 @@ impl Mask {
     }
 }
 
-/// A text of JSON in which these characters are escapes: Python writes all so that are not ASCII, Go those of HTML.
-fn escaped(json: &str, is: impl Fn(char) -> bool) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is(c) {
-            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
-        } else {
-            text.push(c);
+/// A text as JSON has it: as it is, with its slashes escaped, with what HTML would take for its own (Go), with all that is not ASCII
+/// (Python), or with both and in capitals (.NET).
+fn in_json(line: &str) -> [String; 5] {
+    let json = serde_json::Value::from(line).to_string();
+    let json = json.trim_matches('"').to_owned();
+    let escaped = |is: fn(char) -> bool, unit_of: fn(u16) -> String| -> String {
+        let mut text = String::with_capacity(json.len());
+        for c in json.chars() {
+            match is(c) {
+                true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&unit_of(*unit))),
+                false => text.push(c),
+            }
         }
-    }
-    text
+        text
+    };
+    let lower: fn(u16) -> String = |unit| format!("\\u{unit:04x}");
+    let go = escaped(|c| "<>&".contains(c), lower);
+    let python = escaped(|c| !c.is_ascii(), lower);
+    let dotnet = escaped(|c| !c.is_ascii() || "<>&'+".contains(c), |unit| format!("\\u{unit:04X}"));
+    let slashes = json.replace('/', "\\/");
+    [json, slashes, go, python, dotnet]
 }
 
-/// A text as it stands in a URL, with digits in capitals or not, and as in a form, where a blank is a plus.
-fn in_urls(line: &str) -> [String; 3] {
-    let encoded = |digits: fn(u8) -> String| -> String {
-        line.bytes()
-            .map(|byte| match byte {
-                b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-                byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-                byte => digits(byte),
-            })
-            .collect()
-    };
-    let url = encoded(|byte| format!("%{byte:02X}"));
-    let form = url.replace("%20", "+");
-    [url, encoded(|byte| format!("%{byte:02x}")), form]
+/// A text as it stands in a URL, with the digits in capitals or not, and as in a form.
+fn in_urls(line: &str) -> [String; 5] {
+    let encoded = |set: &'static AsciiSet| percent_encode(line.as_bytes(), set).to_string();
+    let url = encoded(&UNRESERVED);
+    let in_lower_case = url.split('%').enumerate().map(|(n, part)| match part.split_at_checked(2) {
+        Some((digits, rest)) if n > 0 => format!("%{}{rest}", digits.to_ascii_lowercase()),
+        _ => part.to_owned(),
+    });
+    let lower = in_lower_case.collect();
+    [url, lower, encoded(&BY_JAVASCRIPT), encoded(&BY_PYTHON), encoded(&IN_FORMS).replace(' ', "+")]
 }
 
 /// The words of a header's value, and what is within them.
@@ -122,29 +136,105 @@ fn words(value: &str) -> impl Iterator<Item = Secret> {
     value.split_whitespace().flat_map(parts).collect::<Vec<_>>().into_iter()
 }
 
-/// What is secret among the arguments of a program: what stands behind an option such as `--api-key` or `--header`, or behind its
-/// `=`, and the user info of a URL.
+/// Whether a name of an option, or of a part of a query, says that its value is a secret.
+#[cfg(feature = "stdio")]
+fn names_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let whole = name.trim_start_matches('-');
+    let is_short = |short: &&str| {
+        whole.strip_suffix(*short).is_some_and(|before| matches!(before, "") || before.ends_with('-'))
+    };
+    SECRET_OPTIONS.iter().any(|word| name.contains(word)) || SECRET_NAMES.iter().any(is_short)
+}
+
+/// The same within JSON that is an argument: what stands under such names, each word of what stands under `headers`, and what is
+/// within other texts. How deep it nests is bounded by the parser.
+#[cfg(feature = "stdio")]
+fn secrets_of_json(name: &str, value: &serde_json::Value, secrets: &mut Vec<Secret>) {
+    match value {
+        serde_json::Value::String(text) if name == "headers" => secrets.extend(words(text)),
+        serde_json::Value::String(text) if names_secret(name) => secrets.push(text.as_str().into()),
+        serde_json::Value::String(text) => secrets.extend(secret_parts(text)),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| secrets_of_json(name, item, secrets)),
+        serde_json::Value::Object(entries) => {
+            let below = |key: &str| if name == "headers" { name.to_owned() } else { key.to_owned() };
+            entries.iter().for_each(|(key, value)| secrets_of_json(&below(key), value, secrets));
+        }
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
+    }
+}
+
+/// What is secret within a value: what stands behind `Bearer` and the like, the password in a URL and what its query names so, and
+/// what a connection string does.
+#[cfg(feature = "stdio")]
+pub(super) fn secret_parts(value: &str) -> Vec<Secret> {
+    if value.trim_start().starts_with('{')
+        && let Ok(json) = serde_json::from_str(value)
+    {
+        let mut secrets = Vec::new();
+        secrets_of_json("", &json, &mut secrets);
+        return secrets;
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    if let Some((scheme, rest)) = value.trim().split_once(' ')
+        && ["bearer", "basic", "token"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+    {
+        parts.push(rest.trim());
+    }
+    let pairs = match value.split_once("://") {
+        Some((_, rest)) => {
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            if let Some((user, _)) = authority.rsplit_once('@') {
+                // Alone it is a token.
+                parts.push(user.split_once(':').map_or(user, |(_, password)| password));
+            }
+            rest.split_once('?').map(|(_, query)| query.split('#').next().unwrap_or_default())
+        }
+        None => Some(value),
+    };
+    let pairs = pairs.into_iter().flat_map(|pairs| pairs.split(['&', ';']));
+    let named = pairs.filter_map(|pair| pair.split_once('=')).filter(|(name, _)| names_secret(name));
+    parts.extend(named.map(|(_, value)| value));
+    let decoded = |part: &&str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
+    let decoded: Vec<String> = parts.iter().map(decoded).collect();
+    parts.into_iter().map(Secret::from).chain(decoded.into_iter().map(Secret::from)).collect()
+}
+
+/// What is secret among the arguments of a program: what stands behind an option such as `--api-key`, or behind its `=`, the value of
+/// a header, and what is within each argument.
 #[cfg(feature = "stdio")]
 pub(super) fn secret_arguments(args: &[String]) -> Vec<Secret> {
-    let is_secret = |option: &str| {
-        let option = option.to_ascii_lowercase();
-        SECRET_OPTIONS.iter().any(|word| option.contains(word))
-    };
-    let mut secrets = Vec::new();
+    let mut secrets: Vec<Secret> = args.iter().flat_map(|argument| secret_parts(argument)).collect();
+    for argument in args.iter().filter(|argument| argument.contains(char::is_whitespace)) {
+        // What a shell is given has arguments within.
+        let unquoted = |word: &str| word.trim_matches(['"', '\'']).to_owned();
+        let words: Vec<String> = argument.split_whitespace().map(unquoted).collect();
+        secrets.extend(secret_arguments(&words));
+    }
     for (n, argument) in args.iter().enumerate() {
-        let value = match argument.split_once('=') {
-            Some((option, value)) if is_secret(option) => Some(value),
-            None if argument == "-H" || argument.starts_with('-') && is_secret(argument) => {
-                args.get(n + 1).map(String::as_str)
-            }
-            Some(_) | None => None,
+        let next = || args.get(n.saturating_add(1)).map(String::as_str);
+        let (option, value) = match argument.split_once('=') {
+            Some((option, value)) if !option.contains("://") => (option, Some(value)),
+            _ if argument == "-H" || argument.starts_with("--") => (argument.as_str(), next()),
+            _ if argument.starts_with("-H") => ("-H", Some(&argument[2..])),
+            _ if argument.starts_with('-') => (argument.as_str(), next()),
+            _ => continue,
         };
-        // A header has its name before it, which is no secret.
-        let value = value.map(|value| value.split_once(": ").map_or(value, |(_, value)| value));
-        secrets.extend(value.into_iter().flat_map(|value| words(value).chain([value.into()])));
-        let authority = argument.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
-        let user = authority.and_then(|authority| authority.rsplit_once('@')).map(|(user, _)| user);
-        secrets.extend(user.into_iter().flat_map(|user| user.split(':').chain([user])).map(Secret::from));
+        let Some(value) = value else { continue };
+        if option == "-H" || option.starts_with("--header") {
+            // Its name is no secret. Without one it is something else, such as a host. Where a shell's quotes were taken apart the
+            // value is the next word, or has one before it.
+            let Some((_, value)) = value.split_once(':') else { continue };
+            let apart = value.trim().is_empty().then(|| args.iter().skip(n.saturating_add(2)).take(2));
+            let apart = apart.into_iter().flatten().map(String::as_str);
+            secrets.extend(apart.chain([value.trim()]).flat_map(|value| words(value).chain([value.into()])));
+        } else if names_secret(option) {
+            // As `user:password`, too.
+            secrets.extend(value.split_once(':').map(|(_, password)| password.into()));
+            secrets.push(value.into());
+        } else {
+            secrets.extend(secret_parts(value));
+        }
     }
     secrets
 }
@@ -154,6 +244,24 @@ pub(super) fn secret_arguments(args: &[String]) -> Vec<Secret> {
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(super) fn header_words(headers: &[(String, Secret)]) -> Vec<Secret> {
     headers.iter().flat_map(|(_, value)| words(value.expose())).collect()
+}
+
+/// What may be secret in a URL: its user info, and each value of its query, whatever that is called.
+#[cfg(any(feature = "http", feature = "websocket"))]
+pub(super) fn url_secrets(url: &str) -> Vec<Secret> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    let query = rest.split_once('?').map(|(_, query)| query.split('#').next().unwrap_or_default());
+    let values = query.into_iter().flat_map(|query| query.split(['&', ';']));
+    let values = values.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+    let parts = user.into_iter().flat_map(|user| user.split(':').chain([user])).chain(values);
+    parts
+        .flat_map(|part| {
+            let decoded = percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
+            [Secret::from(part), Secret::from(decoded)]
+        })
+        .collect()
 }
 
 /// A line without one value. Almost none has it.
@@ -177,6 +285,23 @@ fn without(line: Bytes, value: &[u8]) -> Bytes {
 mod tests {
     use super::*;
 
+    #[cfg(any(feature = "http", feature = "websocket"))]
+    #[test]
+    fn what_may_be_secret_in_a_url_is_taken_out_of_a_line() {
+        for (url, line, told) in [
+            (
+                "https://h/mcp?api_key=s3cret-value&x=1",
+                "bad token /mcp?api_key=s3cret-value&x=1",
+                "bad token /mcp?api_key=***&x=1",
+            ),
+            ("https://h/mcp?s3cret%2Fvalue", "bad s3cret/value or s3cret%2fvalue", "bad *** or ***"),
+            ("https://user:s3cret-value@h/mcp", "user:s3cret-value", "***"),
+            ("https://host-of-it/mcp/path-of-it", "host-of-it/mcp/path-of-it", "host-of-it/mcp/path-of-it"),
+        ] {
+            assert_eq!(Mask::of(&url_secrets(url)).apply(Bytes::from(line)), told, "{url}");
+        }
+    }
+
     #[test]
     fn values_of_the_environment_are_taken_out_of_a_line_and_short_ones_stay() {
         let env = [
@@ -190,6 +315,7 @@ mod tests {
             ("PATHLIKE", "a\"quoted/s3cret"),
             ("ACCENTS", "pässwörter&geheim"),
             ("WORDS", "two words/s3cret"),
+            ("SIGNS", "p@ss!word1+<x>"),
         ];
         let values = env.map(|(_, value)| value.into());
         let mask = Mask::of(&values);
@@ -205,6 +331,9 @@ mod tests {
             ("GET /?q=p%C3%A4ssw%C3%B6rter%26geheim&x=1", "GET /?q=***&x=1"),
             ("GET /?q=a%22quoted%2fs3cret", "GET /?q=***"),
             ("GET /?q=two+words%2Fs3cret or two%20words%2Fs3cret", "GET /?q=*** or ***"),
+            ("GET /?q=two%20words/s3cret", "GET /?q=***"),
+            ("GET /?q=p%40ss!word1%2B%3Cx%3E or p%40ss%21word1%2b%3cx%3e", "GET /?q=*** or ***"),
+            (r#"{"error":"p@ss!word1\u002B\u003Cx\u003E"}"#, r#"{"error":"***"}"#),
             (concat!(env!("CARGO_MANIFEST_DIR"), "/x"), concat!(env!("CARGO_MANIFEST_DIR"), "/x")),
         ] {
             assert_eq!(mask.apply(Bytes::from(line)), told, "{line}");
@@ -223,6 +352,30 @@ mod tests {
             (args(&["--header=X-Key: s3cret-value"]), "bad ***"),
             (args(&["-H", "X-Key: s3cret-value"]), "bad ***"),
             (args(&["postgres://user:s3cret-value@h/db"]), "bad ***"),
+            (args(&["--header", "X-Key:s3cret-value"]), "bad ***"),
+            (args(&["--header=Authorization:Bearer s3cret-value"]), "bad ***"),
+            (args(&["-HX-Key: s3cret-value"]), "bad ***"),
+            (args(&["https://h/mcp?profile=x&api_key=s3cret-value#x"]), "bad ***"),
+            (args(&["https://h/mcp?api_key=s3cret-value&profile=x"]), "bad ***"),
+            (args(&["https://h/mcp?api_key=s3cret%2Dvalue"]), "bad ***"),
+            (args(&["postgres://u:s3cret%2dvalue@h/db"]), "bad ***"),
+            (args(&["https://s3cret-value@h/repo"]), "bad ***"),
+            (args(&["--db", "Server=h;Password=s3cret-value;Database=x"]), "bad ***"),
+            (args(&["Bearer s3cret-value"]), "bad ***"),
+            (args(&["--bearer", "s3cret-value"]), "bad ***"),
+            (args(&["MY_PAT=s3cret-value"]), "bad ***"),
+            (args(&["--env=API_KEY=s3cret-value"]), "bad ***"),
+            (args(&["--auth", "user:s3cret-value"]), "bad ***"),
+            (args(&["-c", "node x --api-key s3cret-value"]), "bad ***"),
+            (args(&["-c", "exec node x --header 'X-Key: s3cret-value' y"]), "bad ***"),
+            (args(&["--config", r#"{"apiKey":"s3cret-value","deep":[{"a":1}]}"#]), "bad ***"),
+            (args(&[r#"{"headers":{"Authorization":"Bearer s3cret-value"}}"#]), "bad ***"),
+            (args(&[r#"{"url":"https://h/?token=s3cret-value"}"#]), "bad ***"),
+            (args(&["--config", r#"{"folder":"s3cret-value"}"#]), "bad s3cret-value"),
+            (args(&["--path", "s3cret-value"]), "bad s3cret-value"),
+            (args(&["-H", "s3cret-value"]), "bad s3cret-value"),
+            (args(&["--keyword", "s3cret-value and more"]), "bad s3cret-value"),
+            (args(&["postgres://s3cret-value:password@h/db"]), "bad s3cret-value"),
             (args(&["--folder", "s3cret-value"]), "bad s3cret-value"),
             (args(&["--config=s3cret-value"]), "bad s3cret-value"),
             (args(&["--token"]), "bad s3cret-value"),

@@ -418,6 +418,7 @@ impl ServerState {
         let mut differs = !skipped.is_empty();
         let untold = skipped.len().saturating_sub(TOLD_MAX);
         for SkippedEntry { entry, reason } in skipped.into_iter().take(TOLD_MAX) {
+            let (entry, reason) = (self.connector.redact(entry), self.connector.redact(reason));
             self.context.emit(Event::EntrySkipped { server: server.clone(), kind, entry, reason });
         }
         if untold > 0 {

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{BoxFuture, Connector, DialError, Link};
 use crate::config::{AllVariables, InheritEnv, shown};
 use crate::secret::Secret;
-use crate::transport::mask::{Mask, secret_arguments};
+use crate::transport::mask::{Mask, secret_arguments, secret_parts};
 
 #[cfg(unix)]
 mod exits;
@@ -195,7 +195,9 @@ impl StdioConnector {
         };
         let inherited: Vec<Secret> =
             names.iter().filter_map(|name| std::env::var(name).ok()).map(Secret::from).collect();
-        Mask::of(env.values().chain(masked).chain(&inherited).chain(&secret_arguments(args)))
+        let within: Vec<Secret> = env.values().flat_map(|value| secret_parts(value.expose())).collect();
+        let of_args = secret_arguments(args);
+        Mask::of(env.values().chain(masked).chain(&inherited).chain(&within).chain(&of_args))
     }
 
     fn not_started(&self, source: io::Error) -> DialError {

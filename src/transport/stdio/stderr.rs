@@ -21,10 +21,11 @@ const WINDOW: Duration = Duration::from_secs(1);
 const TOLD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The first lines and the last ones that are kept, and how much of each: they become part of an error message. Some programs say
-/// first what they lack, and then how they are used; others end with what went wrong. Node says it in the middle.
+/// first what they lack, and then how they are used; others end with what went wrong. Node says it in the middle. All together fit
+/// into one reason.
 const FIRST_LINES: usize = 2;
 const LAST_LINES: usize = 3;
-const KEPT_LINE_BYTES: usize = 200;
+const KEPT_LINE_BYTES: usize = 150;
 
 /// What stands for lines between them.
 const LEFT_OUT: &str = "…";
