@@ -31,6 +31,10 @@ use crate::stats::{LatencyStats, Outcomes, ServerDetails};
 /// The weight of a new sample in the average latency.
 const EWMA_ALPHA: f64 = 0.3;
 
+/// Parts of a URI's path that are looked at for what it may be a part of: deeper ones nobody subscribes to, and a URI may be all of
+/// signs.
+const WHOLES_MAX: usize = 64;
+
 /// Latencies above this are counted as this: no call lasts longer than an hour.
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
 
@@ -184,7 +188,10 @@ impl Ledger {
 
     /// The resources that somebody has subscribed to and of which this may be a part, as its URI begins with theirs.
     pub(crate) fn wholes_of(&self, uri: &str) -> Vec<String> {
-        let ends = uri.match_indices(['/', '?', '#']).map(|(end, _)| end);
+        if self.subscriptions.is_empty() {
+            return Vec::new();
+        }
+        let ends = uri.match_indices(['/', '?', '#']).map(|(end, _)| end).take(WHOLES_MAX);
         let wholes = ends.flat_map(|end| [&uri[..end], &uri[..=end]]);
         wholes.filter(|whole| self.subscriptions.contains_key(*whole)).map(str::to_owned).collect()
     }

@@ -105,6 +105,11 @@ impl Selector {
             && self.tags.iter().all(|tag| tags.contains(tag))
     }
 
+    /// Whether it says by name who is meant.
+    pub(crate) fn names_somebody(&self) -> bool {
+        self.server.is_some() || self.group.is_some()
+    }
+
     /// The selector in words, for errors.
     pub(crate) fn describe(&self) -> String {
         let mut parts = Vec::new();

@@ -172,7 +172,15 @@ impl<P, S> Routing<P, S> {
             self.hedge_delays.observe(&view.spec.group, &call.tool, latency, now);
         }
         if let Some(affinity) = &call.call.options().affinity {
-            self.affinity.bind(&affinity.key, &view.spec.group, &view.spec.id, now);
+            // Calls that were sent before the key was bound end elsewhere too: while the bound server takes calls it stays bound.
+            let bound = self.affinity.bound(&affinity.key, &view.spec.group, now);
+            let place = bound.and_then(|server| self.places.get(&server).copied());
+            if !place
+                .and_then(|place| self.views[place].as_ref())
+                .is_some_and(super::server_view::View::admits)
+            {
+                self.affinity.bind(&affinity.key, &view.spec.group, &view.spec.id, now);
+            }
         }
         *self.counters.outcomes.entry("ok").or_default() += 1;
         let settled = self.settled(&call, Some(&view.spec.group), "ok", now);

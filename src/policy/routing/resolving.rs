@@ -69,6 +69,15 @@ impl<P, S> Routing<P, S> {
                         Err(NoRoute::NotYet(Lacking::Tool))
                     }
                     Resolution::Found(tool) => one(EntryKind::Tool, tool.index, &tool.name),
+                    // By one own name tools may be offered under several: the call goes out by one.
+                    Resolution::Several(tools)
+                        if tools.iter().any(|tool| tool.name != tools[0].name)
+                            && self.offered(&tools[0].servers, selector) =>
+                    {
+                        let candidates =
+                            tools.iter().map(|tool| format!("{}/{}", tool.group, tool.name)).collect();
+                        Err(NoRoute::Never(CallErrorKind::AmbiguousTool { candidates }))
+                    }
                     Resolution::Several(tools) => {
                         let places = tools.iter().map(|tool| tool.index).collect();
                         Ok((Sought::Any(EntryKind::Tool, places), tools[0].name.clone()))
@@ -158,9 +167,9 @@ impl<P, S> Routing<P, S> {
                 // A bare name, which any of them may have.
                 Scope::All
             }
-            // No group's, and somebody calls a tool so: others may as well.
+            // No group's, and somebody calls a tool so, or the call says itself who does: others may as well.
             Scope::Group(group)
-                if self.catalogue.offers(&call.tool, None)
+                if (self.catalogue.offers(&call.tool, None) || call.options().selector.names_somebody())
                     && !self.views.iter().flatten().any(|view| view.spec.group == *group) =>
             {
                 Scope::All

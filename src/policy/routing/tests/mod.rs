@@ -625,6 +625,23 @@ fn affinity_is_bound_by_success_and_follows_the_server_that_admits() {
 }
 
 #[test]
+fn a_call_that_was_sent_before_its_key_was_bound_binds_it_to_no_other_server() {
+    let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
+    let call = Call::tool("t").affinity("user-7");
+    house.call(call.clone());
+    let (first, attempt) = house.last();
+    house.call(call.clone());
+    let (second, later) = house.last();
+    assert_ne!(first, second);
+    house.succeed(&first, attempt);
+    house.succeed(&second, later);
+    for _ in 0..3 {
+        house.call(call.clone());
+        assert_eq!(house.succeed_last(), first);
+    }
+}
+
+#[test]
 fn strict_affinity_fails_where_its_server_takes_no_calls() {
     let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
     let call = Call::tool("t").strict_affinity("user-7");

@@ -43,10 +43,12 @@ fn list(house: &mut House, groups: &[&Group]) {
             tools: group
                 .tools
                 .iter()
-                .map(|name| Definition {
-                    // As a name is offered that is not legal.
-                    name: name.replace('/', "_"),
-                    definition: RawJson::from_value(&json!({"name": name})).unwrap(),
+                .map(|tool| {
+                    // As a name is offered that is not legal, or as the test says.
+                    let legal = tool.replace('/', "_");
+                    let (name, own) = tool.split_once('=').unwrap_or((&legal, tool));
+                    let definition = RawJson::from_value(&json!({"name": own})).unwrap();
+                    Definition { name: name.to_owned(), definition }
                 })
                 .collect(),
             ..Offer::default()
@@ -87,6 +89,34 @@ fn an_own_name_with_a_slash_is_no_groups_and_waits_as_a_bare_name_does() {
     assert!(matches!(error.kind(), CallErrorKind::AmbiguousTool { .. }), "{error}");
     house.call(Call::tool("notes/a/b"));
     assert_eq!(went_to(&house), ["notes"]);
+}
+
+#[test]
+fn a_call_that_says_whom_it_means_waits_also_by_an_own_name_with_a_slash() {
+    let files = Group { name: "files", tools: &["a/b"] };
+    for call in [Call::tool("a/b").server("files"), Call::tool("a/b").group("files")] {
+        let mut house = house(&[FILES, NOTES]);
+        house.call(call);
+        assert!(house.out.answers.is_empty(), "it has not listed");
+        list(&mut house, &[&files]);
+        assert_eq!(went_to(&house), ["files"]);
+    }
+}
+
+#[test]
+fn tools_of_one_own_name_that_are_offered_by_several_are_balanced_by_none() {
+    // The second server has another tool that is truly called so.
+    let (one, two) =
+        (Group { name: "files", tools: &["a/b"] }, Group { name: "notes", tools: &["a_b_1=a/b", "a_b"] });
+    let mut house = house(&[FILES, NOTES]);
+    house.collisions = Collisions::Balance;
+    list(&mut house, &[&one, &two]);
+    let call = house.call(Call::tool("a/b"));
+    let error = house.error_of(call);
+    assert!(
+        matches!(error, CallErrorKind::AmbiguousTool { candidates } if *candidates == ["files/a_b", "notes/a_b_1"])
+    );
+    assert!(went_to(&house).is_empty());
 }
 
 #[test]
