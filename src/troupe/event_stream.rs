@@ -4,8 +4,8 @@ use std::fmt;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::actors::Stage;
 use crate::actors::events::messages::EventsMsg;
+use crate::actors::{Stage, ask};
 use crate::event::Event;
 
 /// The events of a troupe, in their order. Reads slowly, misses some: then [`Event::Lagged`] says how many.
@@ -29,6 +29,19 @@ impl EventStream {
             self.events = events;
             let _ = actor.cast(EventsMsg::Subscribe(sender));
         }
+    }
+}
+
+impl EventStream {
+    /// The events that were told until now and are not read yet, without waiting for more. So after the answer of a call it gives
+    /// what happened before that, such as what the server logged.
+    pub async fn told(&mut self) -> Vec<Event> {
+        let actor = self.stage.borrow().events.clone();
+        if let Some(actor) = actor {
+            // One that has ended has told all that it had to tell.
+            let _ = ask(&actor, EventsMsg::HandOn).await;
+        }
+        std::iter::from_fn(|| self.events.try_recv().ok()).take(self.capacity).collect()
     }
 }
 

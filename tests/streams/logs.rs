@@ -73,6 +73,21 @@ async fn a_log_message_that_names_no_call_is_told_as_the_servers() {
 }
 
 #[tokio::test]
+async fn what_a_server_logged_before_its_answer_can_be_read_at_once_after_that() {
+    let steps = [log("warning", json!("before"))];
+    let server = ScriptedServer::builder().tool("t", telling(steps)).start().await;
+    let troupe = ready([Server::websocket("s", server.url())]).await;
+    let mut events = troupe.events();
+    for n in 0..50 {
+        troupe.call(Call::tool("t")).await.unwrap();
+        let told = events.told().await;
+        let logs = told.iter().filter(|event| matches!(event, Event::ServerLogged { .. }));
+        assert_eq!(logs.count(), 1, "{n}: {told:?}");
+    }
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn a_message_that_is_too_large_for_a_stream_is_missed() {
     let steps = [log("info", json!("x".repeat(70_000))), log("info", json!(1))];
     let server = ScriptedServer::builder().http_events().tool("t", telling(steps)).start().await;

@@ -27,7 +27,6 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use futures_util::FutureExt;
 use mcp_troupe::{
     Call, CallError, CallStream, CallUpdate, ConfigFile, ConfigWatch, Event, EventStream, LogLevel, Priority,
     Reply, ServerInfo, Tool, Troupe,
@@ -211,7 +210,7 @@ struct Target {
     /// Only servers of this group.
     #[arg(long)]
     group: Option<String>,
-    /// Only servers with this tag; may be given more than once.
+    /// Only servers with this tag; given more than once, with all of them.
     #[arg(long)]
     tag: Vec<String>,
     /// How urgent it is.
@@ -749,7 +748,13 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
             if reply.is_error() && !args.allow_tool_error { TOOL_ERROR } else { 0 }
         }
         Ok(Err(error)) => {
-            tell_failed(args, &troupe, &absent, &error).await;
+            let hint = hints::of_call(args, &troupe, &absent, &error).await;
+            // Whoever reads it need not wait for the end; unless a log goes on until then, which the error is to follow.
+            let logs = std::env::var_os("RUST_LOG").is_some();
+            if logs {
+                troupe.shutdown().await;
+            }
+            tell_failed(args, &absent, &error, hint);
             FAILED
         }
         Err(code) => code,
@@ -759,9 +764,8 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
 }
 
 /// Says why a call failed. A terminal has it in words, below the mistakes that it may come from; programs have one line.
-async fn tell_failed(args: &CallArgs, troupe: &Troupe, absent: &Absent, error: &CallError) {
+fn tell_failed(args: &CallArgs, absent: &Absent, error: &CallError, hint: Option<String>) {
     let (tool, chosen) = (&args.target.tool, args.target.chosen());
-    let hint = hints::of_call(args, troupe, absent, error).await;
     if output::for_people() {
         configuration::tell_first(&args.config.config, &absent.mistakes_of(tool, chosen, error));
         output::account(&format!("{error:#}"));
@@ -809,9 +813,7 @@ async fn told(
         };
         match news {
             Some(CallUpdate::Answer(answer)) => {
-                while let Some(Some(event)) = events.next().now_or_never() {
-                    log(&event);
-                }
+                events.told().await.iter().for_each(log);
                 return answer;
             }
             Some(CallUpdate::Progress(progress)) => {

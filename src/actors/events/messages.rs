@@ -1,6 +1,6 @@
 //! What the events actor is told.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::event::Event;
 
@@ -10,4 +10,6 @@ pub(crate) enum EventsMsg {
     Emit(Event),
     /// By a handle: somebody wants to know.
     Subscribe(mpsc::Sender<Event>),
+    /// By a handle: what was told before this is to be handed on first.
+    HandOn(oneshot::Sender<()>),
 }

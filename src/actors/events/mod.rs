@@ -81,6 +81,8 @@ impl Actor for EventsActor {
                 state.subscribers.retain(|subscriber| !subscriber.events.is_closed());
                 state.subscribers.push(Subscriber { events, missed: 0 });
             }
+            // It is all done in the order in which it was told.
+            EventsMsg::HandOn(port) => _ = port.send(()),
         }
         Ok(())
     }
