@@ -185,8 +185,9 @@ fn told<'p>(piece: &'p str, key: &mut String, is_key: bool, read: bool) -> Cow<'
             return quoted(&shown::name(inner));
         }
         // A key that is not known may as well be a text in the wrong place.
-        let under = if is_key { "" } else { key.as_str() };
-        return quoted(&value(under, inner));
+        let under = if is_key { String::new() } else { std::mem::take(key) };
+        // What stands behind a value is none of its key.
+        return quoted(&value(&under, inner));
     }
     if matches!(piece, "{" | "}" | "[" | "]" | ":" | ",") {
         if matches!(piece, "[" | "{" | ",") {
@@ -290,6 +291,9 @@ mod tests {
             r#"{"bearer" "s3cret": "#,
             r#"{'bearer' 's3cret': 's3cret'"#,
             r#"{"bearer" 's3cret"s3cret"#,
+            r#"{"command": "x" "s3cret"}"#,
+            r#"{'command': 'x' 's3cret'}"#,
+            r#"{"type": "http" "url" "http://s3cret/"}"#,
             r#"{"command": "x", "token": "s3cret"#,
             r#"{"command": "x", "s3cret": {"#,
             r#"{"command" "s3cret": "s3cret""#,

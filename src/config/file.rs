@@ -1271,6 +1271,15 @@ mod tests {
             refused.to_string().starts_with("troupe.knownLists: the variable NOT_SET is not set"),
             "{refused}"
         );
+        let secret = Variables::new().environment(|name| (name == "KEY").then(|| "s3cret".into()));
+        for settings in
+            [r#"{"pins":{"file":"${KEY}/x"}}"#, r#"{"knownLists":"${KEY}"}"#, r#"{"pins":{"file":"${NO}"}}"#]
+        {
+            let text = format!(r#"{{"mcpServers":{{}},"troupe":{settings}}}"#);
+            let found = ConfigFile::diagnose(&text, &secret);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(!format!("{found:?}").contains("s3cret"), "{found:?}");
+        }
         let file = read(r#""troupe":{"pins":{"file":"~/pins.json"}}"#).unwrap();
         assert_eq!(file.settings.pins.unwrap().file, Path::new("/home/me/pins.json"));
         let file = read(r#""discovery":[{"type":"file","path":"~/servers"}]"#).unwrap();

@@ -32,6 +32,17 @@ pub(crate) enum FileError {
     TooLarge { path: PathBuf, limit: u64 },
 }
 
+/// Why a text cannot be read, and what to do.
+pub(crate) fn no_utf8(error: &std::string::FromUtf8Error) -> String {
+    let bytes = error.as_bytes();
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return "it is written in UTF-16: save it as UTF-8".to_owned();
+    }
+    let before = &bytes[..error.utf8_error().valid_up_to()];
+    let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
+    format!("line {line} is no text in UTF-8: save the file as UTF-8")
+}
+
 /// The same without the file's name, for those who tell it themselves.
 impl From<FileError> for io::Error {
     fn from(error: FileError) -> Self {

@@ -29,7 +29,7 @@ pub(crate) enum PrivateError {
     OfAnotherUser(PathBuf),
     #[cfg(unix)]
     #[error(
-        "{} lets others in (mode {mode:o}): take their rights away (chmod go-rwx), or name a path in a folder that is not there yet",
+        "{} lets others in (mode {mode:o}): name a path in a folder of its own, which is made with the right mode; or, where nobody else needs that folder, chmod go-rwx",
         shown::path(path)
     )]
     Loose { path: PathBuf, mode: u32 },

@@ -452,11 +452,19 @@ impl Reader<'_> {
         }
         for key in PATHS_OF_SETTINGS {
             let Some(path) = text_in(&mut value, key) else { continue };
-            match self.variables.expand(path) {
-                Ok(expanded) => *path = expanded.text,
-                Err(error) => {
-                    lists.push(ConfigError::new(key, error.to_string()));
-                    remove(&mut value, key);
+            // A path is told where something is wrong with it; what else is looked up may be a secret.
+            let expanded = self.variables.expand(path).map_err(|error| error.to_string());
+            let of_paths = expanded.and_then(|expanded| {
+                let is_path = |value: &String| std::path::Path::new(value).is_absolute();
+                let others = expanded.looked_up.iter().any(|value| !is_path(value));
+                if others { Err(NO_PATH.to_owned()) } else { Ok(expanded.text) }
+            });
+            match of_paths {
+                Ok(expanded) => *path = expanded,
+                Err(reason) => {
+                    lists.push(ConfigError::new(key, reason));
+                    // Without the whole it is not told again as missing.
+                    remove(&mut value, key.split('.').next().unwrap_or(key));
                 }
             }
         }
@@ -823,7 +831,7 @@ impl Reader<'_> {
             }
             let is_url = matches!(key, "url" | "httpUrl" | "serverUrl");
             looked_up.url |= is_url && !values.is_empty();
-            if matches!(key, "command" | "args" | "cwd") {
+            if matches!(key, "command" | "args" | "cwd" | "env") || is_url {
                 looked_up.values.extend(values.into_iter().map(Secret::from));
             }
             for error in found {
@@ -851,7 +859,7 @@ const SHOWN_AS_WRITTEN_MIN: usize = 4;
 struct LookedUp {
     /// Parts of its URL.
     url: bool,
-    /// What was put into its command line.
+    /// What was put into its command line, its environment or its URL.
     values: Vec<Secret>,
     /// Paths with parts that were looked up, and each as it is written.
     paths: Vec<(String, String)>,
@@ -953,6 +961,8 @@ fn forget_empty_ways(value: &mut Map<String, Value>) {
         value.remove(key);
     }
 }
+
+const NO_PATH: &str = "has a ${…} that stands for no absolute path, as ${userHome} does";
 
 /// The text under a key such as `pins.file`; under the empty one the value itself.
 fn text_in<'v>(value: &'v mut Value, key: &str) -> Option<&'v mut String> {
