@@ -263,7 +263,7 @@ pub enum CallErrorKind {
     },
     /// No server offers the tool. Every server that could is known, and has listed its tools; else the kind is
     /// [`Unavailable`](Self::Unavailable).
-    #[error("unknown tool{}{}", near_names(near), left_out(blocked))]
+    #[error("unknown tool{}{}", if blocked.is_empty() { near_names(near) } else { String::new() }, left_out(blocked))]
     UnknownTool {
         /// Names that look alike, best first.
         near: Vec<String>,
@@ -705,7 +705,7 @@ impl CallError {
             kind => (kind.to_string(), awaited),
         };
         let unknown = match self.effect() {
-            Effect::Unknown => ", and it may have been carried out",
+            Effect::Unknown => ", and the call may have been carried out",
             Effect::NotSent | Effect::Rejected | Effect::Failed => "",
         };
         let attempts = if *attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
@@ -971,7 +971,7 @@ mod tests {
             ),
             (
                 of(late(true), Some("git"), 2),
-                "log on git: deadline of 3s exceeded while the server worked, and it may have been carried out (2 attempts)",
+                "log on git: deadline of 3s exceeded while the server worked, and the call may have been carried out (2 attempts)",
             ),
         ] {
             assert_eq!(format!("{error:#}"), told);

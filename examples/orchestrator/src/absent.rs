@@ -28,6 +28,11 @@ impl Absent {
         Self { left_out, disabled: file.disabled.clone(), mistakes }
     }
 
+    /// How many are switched off.
+    pub fn switched_off(&self) -> usize {
+        self.disabled.len()
+    }
+
     /// The ids of those that are left out.
     pub fn left_out(&self) -> impl ExactSizeIterator<Item = &str> {
         self.left_out.keys().map(String::as_str)
@@ -96,7 +101,7 @@ impl Absent {
         let ids = servers.iter().flat_map(|info| [info.id.as_str(), info.group.as_str()]);
         let ids: Vec<&str> = ids.chain(self.left_out()).collect();
         if ids.contains(&named) {
-            return None;
+            return other_group(&servers, tool, chosen);
         }
         // A name with spaces and the like is an id in which they are replaced.
         match ids.iter().find(|id| plain(id) == plain(named)) {
@@ -113,6 +118,18 @@ impl Absent {
             }
         }
     }
+}
+
+/// Where an option and the tool's name do not go together: a group in place of a server, or a server of another group.
+fn other_group(servers: &[ServerInfo], tool: &str, chosen: Option<&str>) -> Option<String> {
+    let chosen = chosen?;
+    let Some(server) = servers.iter().find(|info| info.id == *chosen) else {
+        return Some(format!("{chosen} is a group: write --group {chosen}"));
+    };
+    let (group, _) = parts(tool)?;
+    let is_group = servers.iter().any(|info| info.group == *group);
+    (is_group && server.group != *group)
+        .then(|| format!("{chosen} is of the group {}, and {tool} is one of {group}", server.group))
 }
 
 /// The server or group that a call names. An option does, or what stands before the name of its tool.

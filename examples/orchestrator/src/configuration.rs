@@ -138,7 +138,9 @@ pub async fn read_for(
 /// The first mistake with its place.
 pub fn first(path: &Path, found: &[Diagnostic]) -> String {
     let mistake = found.iter().find(|found| found.severity == Severity::Error).or(found.first());
-    mistake.map(|mistake| format!("{}:{mistake}", name(path).display())).unwrap_or_default()
+    let told = mistake.map(|mistake| format!("{}:{mistake}", name(path).display())).unwrap_or_default();
+    // What is wrong with the whole is told under the usual name, which is not this file's.
+    told.replacen(": servers.json: ", ": ", 1)
 }
 
 /// The text of a configuration, or what is wrong with it. A stream is read to its end.
@@ -164,9 +166,13 @@ pub fn text_of(path: &Path) -> Result<String, String> {
         return Err(format!("{shown}: it is larger than {STREAM_BYTES_MAX} bytes"));
     }
     let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-    String::from_utf8(bytes).map_err(|_| match utf16 {
-        true => format!("{shown}: it is written in UTF-16: save it as UTF-8"),
-        false => format!("{shown}: it is no text in UTF-8: save it as UTF-8"),
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        match utf16 {
+            true => format!("{shown}: it is written in UTF-16: save it as UTF-8"),
+            false => format!("{shown}: line {line} is no text in UTF-8: save the file as UTF-8"),
+        }
     })
 }
 

@@ -27,6 +27,10 @@ pub fn tell<'d>(path: &Path, found: impl IntoIterator<Item = &'d Diagnostic>) {
             true => output::draw(format_args!("{}\n", painted(&output::harmless(&text), found.severity))),
             false => note!("{text}"),
         }
+        let no_pins = found.error.key == "troupe.pins.file" && found.error.reason.starts_with("cannot read ");
+        if no_pins && !found.error.reason.contains("ermission") {
+            note!("hint: `mcp-troupe pin` prints the pins of all tools: put them into that file");
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use crate::{CallArgs, Target};
 pub async fn of_call(args: &CallArgs, troupe: &Troupe, absent: &Absent, error: &CallError) -> Option<String> {
     let Target { tool, tag, timeout, .. } = &args.target;
     let chosen = args.target.chosen();
-    let hint = absent
-        .hint(troupe, tool, chosen, error)
+    let hint = nobody(troupe, absent, error)
+        .or_else(|| pinned_otherwise(error))
+        .or_else(|| absent.hint(troupe, tool, chosen, error))
         .or_else(|| unknown_tag(troupe, tag, error))
         .or_else(|| unoffered(&args.config.config, tool, chosen, error))
         .or_else(|| wrong_urls(troupe, error))
@@ -25,6 +26,25 @@ pub async fn of_call(args: &CallArgs, troupe: &Troupe, absent: &Absent, error: &
         Some(hint) => Some(hint),
         None => failing_source(troupe, error).await,
     }
+}
+
+/// Where there is no server at all.
+fn nobody(troupe: &Troupe, absent: &Absent, error: &CallError) -> Option<String> {
+    let is_off = |info: &ServerInfo| info.status == ServerStatus::Disabled;
+    let none = troupe.servers().iter().all(is_off) && absent.left_out().len() == 0;
+    let unknown = matches!(error.kind(), CallErrorKind::UnknownTool { .. } | CallErrorKind::NoMatch { .. });
+    (none && unknown).then(|| match absent.switched_off() {
+        0 => "the configuration names no server".to_owned(),
+        1 => "the one server of the configuration is switched off".to_owned(),
+        all => format!("all {all} servers of the configuration are switched off"),
+    })
+}
+
+/// What to do where a tool is not what was pinned.
+fn pinned_otherwise(error: &CallError) -> Option<String> {
+    let CallErrorKind::UnknownTool { blocked, .. } = error.kind() else { return None };
+    let hint = "look at what the tool is now (`mcp-troupe tools --json`), then pin it anew: mcp-troupe pin > pins.json";
+    (!blocked.is_empty()).then(|| hint.to_owned())
 }
 
 /// A tag that a call wants and no server has.

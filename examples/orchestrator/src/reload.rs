@@ -65,6 +65,10 @@ async fn take(troupe: &Troupe, file: Result<ConfigFile, ConfigFileError>, path: 
                 Err(error) => refused(error.to_string()),
             }
         }
+        // What to begin with helps nobody whose troupe plays.
+        Err(ConfigFileError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            refused(format!("{}: there is no such file", path.display()))
+        }
         Err(error) => {
             let refused = refused(format!("{} cannot be taken", path.display()));
             configuration::tell_refusal(path, &error);

@@ -405,6 +405,39 @@ async fn a_name_that_is_none_is_told_with_those_that_there_are() {
 }
 
 #[tokio::test]
+async fn options_that_do_not_go_together_are_told_with_what_does() {
+    let server = echo().await;
+    let servers = json!({"mcpServers": {
+        "r1": {"url": server.url(), "group": "rep"},
+        "a": {"url": server.url()},
+    }});
+    let none = json!({"mcpServers": {}});
+    let off = json!({"mcpServers": {"a": {"command": "x", "disabled": true}}});
+    for (servers, arguments, hint) in [
+        (&servers, &["--server", "rep", "echo"][..], "rep is a group: write --group rep"),
+        (&servers, &["--server", "r1", "a/echo"], "r1 is of the group rep, and a/echo is one of a"),
+        (&none, &["echo"], "the configuration names no server"),
+        (&off, &["echo"], "the one server of the configuration is switched off"),
+    ] {
+        let output = run("call", &servers.to_string(), arguments).await;
+        let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(told["hint"], hint, "{arguments:?}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn the_error_of_a_call_is_the_last_line_also_below_a_log() {
+    let server = echo().await;
+    let (_folder, file) = config(&json!({"mcpServers": {"s": {"url": server.url()}}}).to_string());
+    let mut call = orchestrator();
+    let call = call.env("RUST_LOG", "info").args(["call", "--config"]).arg(&file).arg("ecko");
+    let told = text(&call.output().await.unwrap().stderr);
+    assert!(told.contains("shutdown completed"), "{told}");
+    let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!(last["error"], "unknown-tool");
+}
+
+#[tokio::test]
 async fn a_tool_that_the_configuration_switches_off_is_told_with_the_key_that_does() {
     let server = ScriptedServer::builder()
         .tool("echo", Script::Echo)
@@ -573,7 +606,7 @@ async fn programs_have_one_line_of_json_where_the_configuration_of_a_call_is_wro
     let server = echo().await;
     let good = json!({"url": server.url()});
     for (servers, message) in [
-        ("{".to_owned(), ":1:1: error: servers.json: is no JSON"),
+        ("{".to_owned(), "servers.json:1:1: error: is no JSON"),
         (r#"{"mcpServers":{},"troupe":{"colour":1}}"#.to_owned(), ":1:28: error: troupe.colour: unknown key"),
         (
             json!({"mcpServers": {"a": good}, "troupe": {"strategy": "fastest"}}).to_string(),

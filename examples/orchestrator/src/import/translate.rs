@@ -115,6 +115,10 @@ pub fn translate(written: &Written, surroundings: &Surroundings<'_>) -> Result<T
     let Value::Object(entry) = &written.value else { return Err("it is no object".to_owned()) };
     let entry = entry.iter().filter(|(key, value)| !says_nothing(key, value));
     let entry = entry.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let entry: Entry = entry;
+    if let Some(misspelt) = misspelt(&entry) {
+        return Err(misspelt);
+    }
     let mut work = Translation { written, surroundings, entry, warnings: Vec::new() };
     work.codex();
     work.address()?;
@@ -130,6 +134,25 @@ pub fn translate(written: &Written, surroundings: &Surroundings<'_>) -> Result<T
     }
     work.judge()?;
     Ok(Taken { entry: work.entry, warnings: work.warnings })
+}
+
+/// Likeness (Jaro-Winkler) below which a key is no slip of another.
+const LIKENESS_MIN: f64 = 0.85;
+
+/// What is wrong with an entry that says in no way where its server is, but by a key that is like one of those that do.
+fn misspelt(entry: &Entry) -> Option<String> {
+    let ways = ["command", "url", "serverUrl", "httpUrl"];
+    if ways.iter().any(|way| entry.contains_key(*way)) {
+        return None;
+    }
+    let slips = entry.keys().filter(|key| !KEYS.contains(&key.as_str()));
+    let mut slips = slips.filter_map(|key| {
+        let alike =
+            |way: &&&str| strsim::jaro_winkler(&key.to_lowercase(), &way.to_lowercase()) >= LIKENESS_MIN;
+        let way = ways.iter().find(alike)?;
+        Some(format!("unknown key `{}`: did you mean `{way}`?", shown(key)))
+    });
+    slips.next()
 }
 
 /// Whether a key says no more than if it were not there.
@@ -394,11 +417,16 @@ impl Translation<'_> {
         };
         let is_there =
             |text: &str| is_relative(text) && (self.surroundings.own.resolve)(&project.join(text)).is_some();
+        // What is written so is in the project, also where it is not built yet.
+        let is_of_project = |text: &str| {
+            let begins = ["./", "../", ".\\", "..\\"].iter().any(|begin| text.starts_with(begin));
+            is_there(text) || begins && is_relative(text)
+        };
         let words = self.text("command").into_iter().chain(texts(self.entry.get("args")));
-        let needs_folder = words.into_iter().any(is_there);
-        let joined = |text: &str| project.join(text).display().to_string();
+        let needs_folder = words.into_iter().any(is_of_project);
+        let joined = |text: &str| project.join(text).components().collect::<PathBuf>().display().to_string();
         // A program without a folder before its name is looked up in `PATH`.
-        let is_path = |text: &str| text.contains(['/', '\\']) && is_there(text);
+        let is_path = |text: &str| text.contains(['/', '\\']) && is_of_project(text);
         let paths = [
             ("command", self.text("command").filter(|text| is_path(text)).map(joined)),
             ("cwd", self.text("cwd").filter(|text| is_relative(text)).map(joined)),

@@ -416,6 +416,15 @@ fn what_depends_on_the_folder_of_a_project_names_it() {
         ),
         (json!({"command": "c", "cwd": "sub"}), json!({"command": "c", "cwd": "/projects/shop/sub"})),
         (json!({"command": "c", "cwd": "/abs"}), json!({"command": "c", "cwd": "/abs"})),
+        // It is not built yet.
+        (
+            json!({"command": "./target/server"}),
+            json!({"command": "/projects/shop/target/server", "cwd": "/projects/shop"}),
+        ),
+        (
+            json!({"command": "node", "args": ["./dist/index.js"]}),
+            json!({"command": "node", "args": ["./dist/index.js"], "cwd": "/projects/shop"}),
+        ),
         (
             json!({"command": "python", "args": ["server.py"]}),
             json!({"command": "python", "args": ["server.py"], "cwd": "/projects/shop"}),
