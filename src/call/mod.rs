@@ -276,7 +276,7 @@ impl Call {
         self
     }
 
-    /// Prefers the server that last answered a call with this key; another one where that is not admitting.
+    /// Prefers the server that answered this key first, for as long as it takes calls; then the next one that answers.
     pub fn affinity(mut self, key: impl Into<String>) -> Self {
         self.options_mut().affinity = Some(Affinity { key: key.into(), strict: false });
         self

@@ -92,6 +92,7 @@ async fn what_a_gateway_says_in_json_of_its_own_is_no_answer_of_the_server() {
             r#"{"error":"upstream request timeout"}"#,
             r#"{"error":{"message":"upstream"}}"#,
             r#"{"error":true,"message":"upstream"}"#,
+            r#"{"error":{"code":504,"message":"upstream request timeout","status":"DEADLINE_EXCEEDED"}}"#,
         ] {
             let error = ended(move |_| Do::Send(answer(status, &[JSON], body))).await;
             let CallErrorKind::Refused(refusal) = error.kind() else { panic!("{status} {body}: {error}") };

@@ -213,6 +213,33 @@ async fn a_server_that_lost_all_sessions_costs_one_call_for_each_of_them() {
 }
 
 #[tokio::test]
+async fn a_lost_session_is_known_by_words_that_are_no_message_as_well() {
+    for (status, body) in [
+        ("400 Bad Request", r#"{"error":{"message":"Session not found"}}"#),
+        ("400 Bad Request", r#"{"error":{"code":"unknown","message":"Session not found"}}"#),
+        ("404 Not Found", r#"{"error":"Session not found"}"#),
+        ("500 Oops", r#"{"error":{"message":"Session not found"}}"#),
+        ("200 OK", r#"{"error":"Session not found"}"#),
+    ] {
+        let lost = AtomicU32::new(1);
+        let server = RawServer::start(move |asked| {
+            legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {
+                "GET" => Do::Send(answer("405 Method Not Allowed", &[], "")),
+                _ if lost.swap(0, Ordering::Relaxed) == 1 => Do::Send(answer(status, &[JSON], body)),
+                _ => Do::Send(answer("200 OK", &[JSON], &result(asked))),
+            })
+        })
+        .await;
+        let troupe = ready([server.server()]).await;
+        let _ = troupe.call(Call::tool("t")).await;
+        troupe.call(Call::tool("t")).await.unwrap();
+        let asked = server.asked().iter().filter(|asked| *asked == "POST initialize").count();
+        assert_eq!(asked, 2, "{status} {body}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
 async fn a_tool_that_always_speaks_of_a_session_takes_its_server_from_nobody() {
     let server = RawServer::start(|asked| {
         legacy(asked).unwrap_or_else(|| match asked.verb.as_str() {

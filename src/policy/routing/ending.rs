@@ -172,12 +172,13 @@ impl<P, S> Routing<P, S> {
             self.hedge_delays.observe(&view.spec.group, &call.tool, latency, now);
         }
         if let Some(affinity) = &call.call.options().affinity {
-            // Calls that were sent before the key was bound end elsewhere too: while the bound server takes calls it stays bound.
+            // Calls that were sent before the key was bound end elsewhere too, and others where it had no room. It stays bound to a
+            // server that takes calls, or will at once.
             let bound = self.affinity.bound(&affinity.key, &view.spec.group, now);
             let place = bound.and_then(|server| self.places.get(&server).copied());
             if !place
                 .and_then(|place| self.views[place].as_ref())
-                .is_some_and(super::server_view::View::admits)
+                .is_some_and(super::server_view::View::promises)
             {
                 self.affinity.bind(&affinity.key, &view.spec.group, &view.spec.id, now);
             }

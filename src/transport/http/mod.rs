@@ -43,7 +43,7 @@ use super::tokens::Tokens;
 use super::{BoxFuture, Connector, DialError, Link, address};
 use crate::config::{LivenessSettings, ProxyChoice, TlsOptions, shown, shown_url};
 use crate::secret::Secret;
-use crate::transport::mask::{Mask, header_words};
+use crate::transport::mask::{Mask, header_words, url_secrets};
 
 /// How a server is reached over HTTP.
 #[derive(Clone)]
@@ -166,7 +166,7 @@ impl HttpConnector {
             shown: shown_url(&options.url),
             site: Arc::new(site),
             clients,
-            mask: Mask::of(header_words(&options.headers).iter()),
+            mask: Mask::of(header_words(&options.headers).iter().chain(&url_secrets(&options.url))),
         })
     }
 }

@@ -106,10 +106,15 @@ pub(super) enum Said {
 /// A message with one sentence is no longer, in bytes: of larger answers nobody asks whether they are one.
 const SENTENCE_BYTES_MAX: usize = 1 << 10;
 
-/// Whether an object has a member that messages have and words of others have not.
+/// Whether it has a member that messages have and words of others have not. Those come one by one, and in no list.
 fn names_protocol(body: &[u8]) -> bool {
+    let text = std::str::from_utf8(body).unwrap_or_default().trim_start_matches('\u{feff}');
+    members(text, ["jsonrpc", "id"]).map_or(true, |found| found.iter().any(Option::is_some))
+}
+
+fn has_error(body: &[u8]) -> bool {
     let text = std::str::from_utf8(body).unwrap_or_default();
-    members(text, ["jsonrpc", "id"]).unwrap_or_default().iter().any(Option::is_some)
+    members(text, ["error"]).is_ok_and(|found| found[0].is_some())
 }
 
 /// A body, as far as it was read.
@@ -182,8 +187,9 @@ impl Said {
             (Ok(()), 1) if !hollow => {
                 let (to, error) = answers.remove(0);
                 match &error {
-                    // As gateways write it, who know nothing of the protocol: `{"error": "upstream request timeout"}`.
-                    Some(RpcError { code: 0, .. }) if to.is_none() && !names_protocol(&body) => {
+                    // As gateways write it, who know nothing of the protocol: `{"error": "upstream request timeout"}`. Some have
+                    // the status as a code; those of the protocol are below 0.
+                    Some(error) if error.code >= 0 && to.is_none() && !names_protocol(&body) => {
                         Self::sentence(&body)
                     }
                     _ => Self::Answer { frame: body, to, error },
@@ -220,8 +226,11 @@ impl Said {
     /// The sentence in an object as frameworks for the web write it in place of a message.
     fn sentence(body: &[u8]) -> Self {
         let text = std::str::from_utf8(body).unwrap_or_default();
-        let found = members(text, ["detail", "message", "title", "reason", "error"]).unwrap_or_default();
-        found.into_iter().flatten().find_map(string).map_or(Self::Nothing, Self::Words)
+        let keys = ["detail", "message", "title", "reason", "error"];
+        let words =
+            |text: &str| members(text, keys).unwrap_or_default().into_iter().flatten().find_map(string);
+        let of_error = || members(text, ["error"]).unwrap_or_default()[0].and_then(words);
+        words(text).or_else(of_error).map_or(Self::Nothing, Self::Words)
     }
 
     /// Whether it is the answer to this request, whose writer has read that; or may be.
@@ -236,8 +245,11 @@ impl Said {
     /// Of what came as the answer to a request.
     pub(super) fn of_answer(frame: &Bytes) -> Self {
         let read = (frame.len() <= SENTENCE_BYTES_MAX).then(|| Self::of_json(frame.clone()));
-        // What is no message ends no call.
-        read.filter(|said| matches!(said, Self::Answer { .. })).unwrap_or(Self::Nothing)
+        // What is no message ends no call. What has an error and nothing else of a message ends one.
+        let is_error = || has_error(frame);
+        let ends =
+            |said: &Self| matches!(said, Self::Answer { .. }) || matches!(said, Self::Words(_)) && is_error();
+        read.filter(ends).unwrap_or(Self::Nothing)
     }
 
     /// Whether it says that its `session` is not known and names no request, whatever its status. That leaves open whether the
