@@ -135,7 +135,7 @@ impl Noise {
             let begin = String::from_utf8_lossy(&frame[..frame.len().min(NOISE_KEPT_BYTES)]);
             let line = begin.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
             self.first = line.trim().to_owned();
-            if frame.len() > NOISE_KEPT_BYTES {
+            if frame.len() > NOISE_KEPT_BYTES && !begin.trim_start().contains('\n') {
                 // Whoever takes secrets out knows by that where one may be cut off.
                 self.first.push_str(ELLIPSIS);
             }

@@ -1271,7 +1271,8 @@ mod tests {
             refused.to_string().starts_with("troupe.knownLists: the variable NOT_SET is not set"),
             "{refused}"
         );
-        let secret = Variables::new().environment(|name| (name == "KEY").then(|| "s3cret".into()));
+        let secret = Variables::new()
+            .environment(|name| (name == "KEY").then(|| "s3cret-of-more-than-thirty-bytes-".into()));
         for settings in
             [r#"{"pins":{"file":"${KEY}/x"}}"#, r#"{"knownLists":"${KEY}"}"#, r#"{"pins":{"file":"${NO}"}}"#]
         {
@@ -1279,6 +1280,14 @@ mod tests {
             let found = ConfigFile::diagnose(&text, &secret);
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(!format!("{found:?}").contains("s3cret"), "{found:?}");
+        }
+        for (written, path) in [
+            ("${XDG_CACHE_HOME:-~/.cache}/l", "/home/me/.cache/l"),
+            ("/var/${APP:-mcp}/l", "/var/mcp/l"),
+            ("${PINS:-lists.json}", "lists.json"),
+        ] {
+            let file = read(&format!(r#""troupe":{{"knownLists":"{written}"}}"#)).unwrap();
+            assert_eq!(file.settings.known_lists.as_deref(), Some(Path::new(path)), "{written}");
         }
         let file = read(r#""troupe":{"pins":{"file":"~/pins.json"}}"#).unwrap();
         assert_eq!(file.settings.pins.unwrap().file, Path::new("/home/me/pins.json"));

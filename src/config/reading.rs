@@ -455,7 +455,10 @@ impl Reader<'_> {
             // A path is told where something is wrong with it; what else is looked up may be a secret.
             let expanded = self.variables.expand(path).map_err(|error| error.to_string());
             let of_paths = expanded.and_then(|expanded| {
-                let is_path = |value: &String| std::path::Path::new(value).is_absolute();
+                let is_path = |value: &String| {
+                    let path = std::path::Path::new(value);
+                    path.is_absolute() || value.starts_with("~/") || value.len() < TOKEN_BYTES_MIN
+                };
                 let others = expanded.looked_up.iter().any(|value| !is_path(value));
                 if others { Err(NO_PATH.to_owned()) } else { Ok(expanded.text) }
             });
@@ -831,6 +834,14 @@ impl Reader<'_> {
             }
             let is_url = matches!(key, "url" | "httpUrl" | "serverUrl");
             looked_up.url |= is_url && !values.is_empty();
+            if is_url {
+                // Where a server is, is no secret, and what is said of it would tell nothing without that.
+                let address = value.get(key).and_then(Value::as_str).unwrap_or_default();
+                let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+                let host = address.split(['/', '?', '#']).next().unwrap_or_default();
+                let host = host.rsplit_once('@').map_or(host, |(_, host)| host).to_owned();
+                values.retain(|value| !host.contains(value.as_str()));
+            }
             if matches!(key, "command" | "args" | "cwd" | "env") || is_url {
                 looked_up.values.extend(values.into_iter().map(Secret::from));
             }
@@ -962,7 +973,11 @@ fn forget_empty_ways(value: &mut Map<String, Value>) {
     }
 }
 
-const NO_PATH: &str = "has a ${…} that stands for no absolute path, as ${userHome} does";
+/// What stands for a part of a path and is longer may be a token.
+const TOKEN_BYTES_MIN: usize = 32;
+
+const NO_PATH: &str =
+    "has a ${…} that stands for no absolute path, as ${userHome} does, and is too long for a name";
 
 /// The text under a key such as `pins.file`; under the empty one the value itself.
 fn text_in<'v>(value: &'v mut Value, key: &str) -> Option<&'v mut String> {

@@ -17,12 +17,18 @@ const VALUE_BYTES_MIN: usize = 8;
 const PART_BYTES_MIN: usize = 4;
 
 /// Words in the names of options whose values are secrets.
+const SECRET_OPTIONS: [&str; 10] =
+    ["key", "token", "secret", "pass", "pwd", "cred", "auth", "cookie", "signature", "connection-string"];
+
+/// Schemes of credentials that stand before them.
 #[cfg(feature = "stdio")]
-const SECRET_OPTIONS: [&str; 9] =
-    ["key", "token", "secret", "password", "passwd", "pwd", "credential", "auth", "connection-string"];
+const SCHEMES: [&str; 4] = ["bearer", "basic", "token", "apikey"];
+
+/// What stands behind another word, or before a password, is a secret where it is as long as tokens are.
+#[cfg(feature = "stdio")]
+const LONE_BYTES_MIN: usize = 20;
 
 /// Names that are short enough to stand in others.
-#[cfg(feature = "stdio")]
 const SECRET_NAMES: [&str; 3] = ["bearer", "jwt", "pat"];
 
 /// What is not encoded in a URL: by RFC 3986, by `encodeURIComponent` of JavaScript, by `quote` of Python, in a form (as well as a
@@ -137,7 +143,6 @@ fn words(value: &str) -> impl Iterator<Item = Secret> {
 }
 
 /// Whether a name of an option, or of a part of a query, says that its value is a secret.
-#[cfg(feature = "stdio")]
 fn names_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
     let whole = name.trim_start_matches('-');
@@ -147,17 +152,26 @@ fn names_secret(name: &str) -> bool {
     SECRET_OPTIONS.iter().any(|word| name.contains(word)) || SECRET_NAMES.iter().any(is_short)
 }
 
+/// Whether headers stand under a name.
+#[cfg(feature = "stdio")]
+fn is_headers(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("header")
+}
+
 /// The same within JSON that is an argument: what stands under such names, each word of what stands under `headers`, and what is
 /// within other texts. How deep it nests is bounded by the parser.
 #[cfg(feature = "stdio")]
 fn secrets_of_json(name: &str, value: &serde_json::Value, secrets: &mut Vec<Secret>) {
     match value {
-        serde_json::Value::String(text) if name == "headers" => secrets.extend(words(text)),
-        serde_json::Value::String(text) if names_secret(name) => secrets.push(text.as_str().into()),
-        serde_json::Value::String(text) => secrets.extend(secret_parts(text)),
+        serde_json::Value::String(text) if is_headers(name) => secrets.extend(words(text)),
+        serde_json::Value::String(text) => {
+            secrets.extend(names_secret(name).then(|| text.as_str().into()));
+            secrets.extend(secret_parts(text));
+        }
+        serde_json::Value::Number(number) if names_secret(name) => secrets.push(number.to_string().into()),
         serde_json::Value::Array(items) => items.iter().for_each(|item| secrets_of_json(name, item, secrets)),
         serde_json::Value::Object(entries) => {
-            let below = |key: &str| if name == "headers" { name.to_owned() } else { key.to_owned() };
+            let below = |key: &str| if is_headers(name) { name.to_owned() } else { key.to_owned() };
             entries.iter().for_each(|(key, value)| secrets_of_json(&below(key), value, secrets));
         }
         serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
@@ -168,7 +182,7 @@ fn secrets_of_json(name: &str, value: &serde_json::Value, secrets: &mut Vec<Secr
 /// what a connection string does.
 #[cfg(feature = "stdio")]
 pub(super) fn secret_parts(value: &str) -> Vec<Secret> {
-    if value.trim_start().starts_with('{')
+    if value.trim_start().starts_with(['{', '['])
         && let Ok(json) = serde_json::from_str(value)
     {
         let mut secrets = Vec::new();
@@ -176,17 +190,30 @@ pub(super) fn secret_parts(value: &str) -> Vec<Secret> {
         return secrets;
     }
     let mut parts: Vec<&str> = Vec::new();
-    if let Some((scheme, rest)) = value.trim().split_once(' ')
-        && ["bearer", "basic", "token"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+    // A scheme and what it takes, as `Bearer …`, or a header of its own, as `X-Key: …`.
+    let mut pieces = value.split_whitespace();
+    if let (Some(first), Some(second), None) = (pieces.next(), pieces.next(), pieces.next())
+        && (first.ends_with(':')
+            || second.len() >= LONE_BYTES_MIN
+            || SCHEMES.contains(&&*first.to_ascii_lowercase()))
     {
-        parts.push(rest.trim());
+        parts.push(second);
+    }
+    if let Some((name, rest)) = value.split_once(": ")
+        && !name.contains(char::is_whitespace)
+        && (names_secret(name) || is_headers(name))
+    {
+        parts.extend(rest.split_whitespace());
     }
     let pairs = match value.split_once("://") {
         Some((_, rest)) => {
             let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
             if let Some((user, _)) = authority.rsplit_once('@') {
-                // Alone it is a token.
-                parts.push(user.split_once(':').map_or(user, |(_, password)| password));
+                // Alone it is a token, and where it is long.
+                let (name, password) = user.split_once(':').unwrap_or(("", user));
+                parts.extend(
+                    [password].into_iter().chain(Some(name).filter(|name| name.len() >= LONE_BYTES_MIN)),
+                );
             }
             rest.split_once('?').map(|(_, query)| query.split('#').next().unwrap_or_default())
         }
@@ -212,28 +239,37 @@ pub(super) fn secret_arguments(args: &[String]) -> Vec<Secret> {
         secrets.extend(secret_arguments(&words));
     }
     for (n, argument) in args.iter().enumerate() {
-        let next = || args.get(n.saturating_add(1)).map(String::as_str);
-        let (option, value) = match argument.split_once('=') {
-            Some((option, value)) if !option.contains("://") => (option, Some(value)),
-            _ if argument == "-H" || argument.starts_with("--") => (argument.as_str(), next()),
-            _ if argument.starts_with("-H") => ("-H", Some(&argument[2..])),
-            _ if argument.starts_with('-') => (argument.as_str(), next()),
+        let behind = args.get(n.saturating_add(1)..).unwrap_or_default();
+        // The option, its value, and what stands behind that.
+        let (option, value, behind) = match argument.split_once('=') {
+            _ if argument.starts_with("-H") && argument.len() > 2 => ("-H", &argument[2..], behind),
+            Some((option, value)) if !option.contains("://") => (option, value, behind),
+            _ if argument.starts_with('-') => match behind.split_first() {
+                Some((value, behind)) => (argument.as_str(), value.as_str(), behind),
+                None => continue,
+            },
             _ => continue,
         };
-        let Some(value) = value else { continue };
-        if option == "-H" || option.starts_with("--header") {
-            // Its name is no secret. Without one it is something else, such as a host. Where a shell's quotes were taken apart the
-            // value is the next word, or has one before it.
-            let Some((_, value)) = value.split_once(':') else { continue };
-            let apart = value.trim().is_empty().then(|| args.iter().skip(n.saturating_add(2)).take(2));
-            let apart = apart.into_iter().flatten().map(String::as_str);
-            secrets.extend(apart.chain([value.trim()]).flat_map(|value| words(value).chain([value.into()])));
-        } else if names_secret(option) {
-            // As `user:password`, too.
-            secrets.extend(value.split_once(':').map(|(_, password)| password.into()));
-            secrets.push(value.into());
-        } else {
-            secrets.extend(secret_parts(value));
+        let is_header = option == "-H" || is_headers(option);
+        match value.split_once(':').filter(|(_, value)| is_header && !value.starts_with("//")) {
+            // Its name is no secret. Where a shell's quotes were taken apart, its value is the next word, or has one before it.
+            Some((_, value)) => {
+                let apart = if value.trim().is_empty() { behind } else { &[] };
+                let apart = apart.iter().take(2).map(String::as_str);
+                secrets
+                    .extend(apart.chain([value.trim()]).flat_map(|value| words(value).chain([value.into()])));
+            }
+            // Such as a host.
+            None if option == "-H" => {}
+            None if is_header => secrets.extend(words(value).chain([value.into()])),
+            None if names_secret(option) => secrets.push(value.into()),
+            None => secrets.extend(secret_parts(value)),
+        }
+        // As `user:password`, too.
+        if names_secret(option)
+            && let Some((_, password)) = value.split_once(':')
+        {
+            secrets.extend([password.into(), value.into()]);
         }
     }
     secrets
@@ -246,7 +282,11 @@ pub(super) fn header_words(headers: &[(String, Secret)]) -> Vec<Secret> {
     headers.iter().flat_map(|(_, value)| words(value.expose())).collect()
 }
 
-/// What may be secret in a URL: its user info, and each value of its query, whatever that is called.
+/// Values of a query that are shorter are no secrets, unless their names say so: they are versions, and names of features.
+#[cfg(any(feature = "http", feature = "websocket"))]
+const QUERY_BYTES_MIN: usize = 16;
+
+/// What may be secret in a URL: its user info, and values of its query.
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(super) fn url_secrets(url: &str) -> Vec<Secret> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -254,7 +294,10 @@ pub(super) fn url_secrets(url: &str) -> Vec<Secret> {
     let user = authority.rsplit_once('@').map(|(user, _)| user);
     let query = rest.split_once('?').map(|(_, query)| query.split('#').next().unwrap_or_default());
     let values = query.into_iter().flat_map(|query| query.split(['&', ';']));
-    let values = values.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+    let values = values.filter_map(|pair| match pair.split_once('=') {
+        Some((name, value)) => (names_secret(name) || value.len() >= QUERY_BYTES_MIN).then_some(value),
+        None => Some(pair).filter(|pair| pair.len() >= QUERY_BYTES_MIN),
+    });
     let parts = user.into_iter().flat_map(|user| user.split(':').chain([user])).chain(values);
     parts
         .flat_map(|part| {
@@ -294,7 +337,12 @@ mod tests {
                 "bad token /mcp?api_key=s3cret-value&x=1",
                 "bad token /mcp?api_key=***&x=1",
             ),
-            ("https://h/mcp?s3cret%2Fvalue", "bad s3cret/value or s3cret%2fvalue", "bad *** or ***"),
+            ("https://h/mcp?s3cret%2Fvalue-of", "bad s3cret/value-of or s3cret%2fvalue-of", "bad *** or ***"),
+            (
+                "https://h/mcp?features=database&version=2025-06-18",
+                "database 2025-06-18",
+                "database 2025-06-18",
+            ),
             ("https://user:s3cret-value@h/mcp", "user:s3cret-value", "***"),
             ("https://host-of-it/mcp/path-of-it", "host-of-it/mcp/path-of-it", "host-of-it/mcp/path-of-it"),
         ] {
@@ -371,8 +419,22 @@ mod tests {
             (args(&["--config", r#"{"apiKey":"s3cret-value","deep":[{"a":1}]}"#]), "bad ***"),
             (args(&[r#"{"headers":{"Authorization":"Bearer s3cret-value"}}"#]), "bad ***"),
             (args(&[r#"{"url":"https://h/?token=s3cret-value"}"#]), "bad ***"),
+            (args(&[r#"{"Authorization":"Bearer s3cret-value","Notion-Version":"2022-06-28"}"#]), "bad ***"),
+            (args(&[r#"{"httpHeaders":{"X":"s3cret-value"}}"#]), "bad ***"),
+            (args(&["Authorization: ApiKey s3cret-value"]), "bad ***"),
+            (args(&["X-Key: s3cret-value"]), "bad ***"),
+            (args(&["--cookie", "s3cret-value"]), "bad ***"),
+            (args(&["--passphrase=s3cret-value"]), "bad ***"),
             (args(&["--config", r#"{"folder":"s3cret-value"}"#]), "bad s3cret-value"),
             (args(&["--path", "s3cret-value"]), "bad s3cret-value"),
+            (args(&["-header", "Authorization: Bearer s3cret-value"]), "bad ***"),
+            (args(&["--extra-header", "X:s3cret-value"]), "bad ***"),
+            (args(&["HEADERS=Authorization: Bearer s3cret-value"]), "bad ***"),
+            (args(&["--header=X-Custom=s3cret-value"]), "bad ***"),
+            (args(&["-c", "x --header='X-Key: s3cret-value'"]), "bad ***"),
+            (args(&["-c", "x -H'X-Key: s3cret-value'"]), "bad ***"),
+            (args(&[r#"[{"token":"s3cret-value"}]"#]), "bad ***"),
+            (args(&["-H", "tcp://s3cret-value"]), "bad s3cret-value"),
             (args(&["-H", "s3cret-value"]), "bad s3cret-value"),
             (args(&["--keyword", "s3cret-value and more"]), "bad s3cret-value"),
             (args(&["postgres://s3cret-value:password@h/db"]), "bad s3cret-value"),

@@ -28,7 +28,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::config::{SubprotocolChoice, TlsOptions, shown, shown_url};
 use crate::secret::Secret;
-use crate::transport::mask::{Mask, header_words};
+use crate::transport::mask::{Mask, header_words, url_secrets};
 
 use super::tls::Tls;
 use super::tokens::{Lent, Tokens};
@@ -148,7 +148,7 @@ impl WebSocketConnector {
             message_bytes_max: options.message_bytes_max,
             tls,
             tokens: None,
-            mask: Mask::of(header_words(&options.headers).iter()),
+            mask: Mask::of(header_words(&options.headers).iter().chain(&url_secrets(&options.url))),
             bare: AtomicBool::new(false),
         })
     }
