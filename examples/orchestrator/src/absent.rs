@@ -101,7 +101,7 @@ impl Absent {
         let ids = servers.iter().flat_map(|info| [info.id.as_str(), info.group.as_str()]);
         let ids: Vec<&str> = ids.chain(self.left_out()).collect();
         if ids.contains(&named) {
-            return other_group(&servers, tool, chosen);
+            return None;
         }
         // A name with spaces and the like is an id in which they are replaced.
         match ids.iter().find(|id| plain(id) == plain(named)) {
@@ -121,10 +121,11 @@ impl Absent {
 }
 
 /// Where an option and the tool's name do not go together: a group in place of a server, or a server of another group.
-fn other_group(servers: &[ServerInfo], tool: &str, chosen: Option<&str>) -> Option<String> {
+pub fn other_group(servers: &[ServerInfo], tool: &str, chosen: Option<&str>) -> Option<String> {
     let chosen = chosen?;
     let Some(server) = servers.iter().find(|info| info.id == *chosen) else {
-        return Some(format!("{chosen} is a group: write --group {chosen}"));
+        let is_group = servers.iter().any(|info| info.group == *chosen);
+        return is_group.then(|| format!("{chosen} is a group: write --group {chosen}"));
     };
     let (group, _) = parts(tool)?;
     let is_group = servers.iter().any(|info| info.group == *group);

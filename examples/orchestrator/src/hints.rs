@@ -7,7 +7,7 @@ use mcp_troupe::event::ServerStatus;
 use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Deadline, ServerInfo, Troupe};
 use serde_json::Value;
 
-use crate::absent::{Absent, listed, named, parts, plain};
+use crate::absent::{Absent, listed, named, other_group, parts, plain};
 use crate::configuration::{is_stream, text_of};
 use crate::{CallArgs, Target};
 
@@ -15,16 +15,16 @@ use crate::{CallArgs, Target};
 pub async fn of_call(args: &CallArgs, troupe: &Troupe, absent: &Absent, error: &CallError) -> Option<String> {
     let Target { tool, tag, timeout, .. } = &args.target;
     let chosen = args.target.chosen();
-    let hint = nobody(troupe, absent, error)
-        .or_else(|| pinned_otherwise(error))
+    let hint = pinned_otherwise(error)
         .or_else(|| absent.hint(troupe, tool, chosen, error))
+        .or_else(|| mixed_up(troupe, &args.target, error))
         .or_else(|| unknown_tag(troupe, tag, error))
         .or_else(|| unoffered(&args.config.config, tool, chosen, error))
         .or_else(|| wrong_urls(troupe, error))
         .or_else(|| longer(error, *timeout));
     match hint {
         Some(hint) => Some(hint),
-        None => failing_source(troupe, error).await,
+        None => failing_source(troupe, error).await.or_else(|| nobody(troupe, absent, error)),
     }
 }
 
@@ -40,10 +40,19 @@ fn nobody(troupe: &Troupe, absent: &Absent, error: &CallError) -> Option<String>
     })
 }
 
+/// Where `--server` names a group, or a server of another group than the tool's.
+fn mixed_up(troupe: &Troupe, target: &Target, error: &CallError) -> Option<String> {
+    let (CallErrorKind::UnknownTool { .. } | CallErrorKind::NoMatch { .. }) = error.kind() else {
+        return None;
+    };
+    other_group(&troupe.servers(), &target.tool, target.server.as_deref())
+}
+
 /// What to do where a tool is not what was pinned.
 fn pinned_otherwise(error: &CallError) -> Option<String> {
     let CallErrorKind::UnknownTool { blocked, .. } = error.kind() else { return None };
-    let hint = "look at what the tool is now (`mcp-troupe tools --json`), then pin it anew: mcp-troupe pin > pins.json";
+    let hint = "look at what the tool is now (`mcp-troupe tools --json`), then have `mcp-troupe pin` print new pins into another \
+                file, and put that in the place of the old one";
     (!blocked.is_empty()).then(|| hint.to_owned())
 }
 
