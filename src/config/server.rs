@@ -487,6 +487,11 @@ impl Server {
         &self.id
     }
 
+    /// The group that it belongs to: one of its own, called as it is, unless it was given another.
+    pub fn group_name(&self) -> &str {
+        self.group.as_deref().unwrap_or(&self.id)
+    }
+
     /// How it is reached.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint

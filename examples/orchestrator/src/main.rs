@@ -29,7 +29,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mcp_troupe::{
     Call, CallError, CallStream, CallUpdate, ConfigFile, ConfigWatch, Event, EventStream, LogLevel, Priority,
-    Reply, ServerInfo, Tool, Troupe,
+    Reply, Server, ServerInfo, Tool, Troupe,
 };
 use serde_json::json;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -238,6 +238,21 @@ enum Urgency {
 }
 
 impl Target {
+    /// Leaves in the file the servers alone that the call can go to, where it says so by their names: nobody waits for programs that
+    /// are started for nothing. Where it contradicts itself all stay, so that the error can tell whom it may have meant.
+    fn keep_those_that_are_meant(&self, file: &mut ConfigFile) {
+        let is_group = |group: &&str| file.servers.iter().any(|server| server.group_name() == *group);
+        let named = self.tool.split_once('/').map(|(group, _)| group).filter(is_group);
+        let meant = |server: &Server| {
+            self.server.as_ref().is_none_or(|id| server.id() == id)
+                && self.group.as_ref().is_none_or(|group| server.group_name() == group)
+                && named.is_none_or(|group| server.group_name() == group)
+        };
+        if file.servers.iter().any(meant) {
+            file.servers.retain(meant);
+        }
+    }
+
     /// The server or the group that an option names.
     fn chosen(&self) -> Option<&str> {
         self.server.as_deref().or(self.group.as_deref())
@@ -536,13 +551,14 @@ async fn start_from(watch: &mut ConfigWatch, path: &Path, stop: &Stop) -> Result
 }
 
 /// Starts a troupe for one call and tells no mistake of a server, unless no server is left. The log has them, for who asks for it.
-async fn start_quietly(path: &Path, stop: &Stop) -> Result<(Troupe, Absent), u8> {
+async fn start_quietly(path: &Path, target: &Target, stop: &Stop) -> Result<(Troupe, Absent), u8> {
     let reader = Reader::of_call();
     let mut file = configuration::read_for(reader, &mut configuration::watch(path), path, stop).await?;
     let absent = Absent::of(&file);
     if nobody_is_left(&file) && reader == Reader::People {
         configuration::tell_mistakes(path, &mut file);
     }
+    target.keep_those_that_are_meant(&mut file);
     Ok((play(file, path, reader).await?.0, absent))
 }
 
@@ -725,7 +741,7 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
         Ok(request) => request,
         Err(code) => return code,
     };
-    let (troupe, absent) = match start_quietly(&args.config.config, stop).await {
+    let (troupe, absent) = match start_quietly(&args.config.config, &args.target, stop).await {
         Ok(started) => started,
         Err(code) => return code,
     };
@@ -750,7 +766,7 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
         Ok(Err(error)) => {
             let hint = hints::of_call(args, &troupe, &absent, &error).await;
             // Whoever reads it need not wait for the end; unless a log goes on until then, which the error is to follow.
-            let logs = std::env::var_os("RUST_LOG").is_some();
+            let logs = std::env::var("RUST_LOG").is_ok_and(|wanted| !matches!(&*wanted, "" | "off"));
             if logs {
                 troupe.shutdown().await;
             }

@@ -405,6 +405,25 @@ async fn a_name_that_is_none_is_told_with_those_that_there_are() {
 }
 
 #[tokio::test]
+async fn a_call_that_says_whom_it_means_starts_no_other_server() {
+    let (server, other) = (echo().await, echo().await);
+    let servers = json!({"mcpServers": {
+        "a": {"url": server.url()},
+        "b": {"url": other.url(), "group": "g"},
+    }})
+    .to_string();
+    for arguments in [&["a/echo"][..], &["--server", "a", "echo"], &["--group", "a", "echo"]] {
+        let output = run("call", &servers, arguments).await;
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        assert_eq!(other.observed().accepted, 0, "{arguments:?}");
+    }
+    // What names nobody may be anybody's.
+    let output = run("call", &servers, &["echo"]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("ambiguous"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
 async fn options_that_do_not_go_together_are_told_with_what_does() {
     let server = echo().await;
     let servers = json!({"mcpServers": {
