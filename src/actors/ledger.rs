@@ -153,7 +153,8 @@ impl Ledger {
         brought
     }
 
-    /// Takes all that another life left, in place of what it has itself of breaker, backoff and peer. Returns the same.
+    /// Takes all that another life left, in place of what it has itself of breaker, backoff and peer. Returns the resources of which a
+    /// handle is new here.
     pub(crate) fn succeed(&mut self, left: Self) -> BTreeSet<String> {
         self.of = left.of.clone();
         self.breaker = left.breaker.clone();

@@ -158,8 +158,8 @@ fn is_headers(name: &str) -> bool {
     name.to_ascii_lowercase().contains("header")
 }
 
-/// The same within JSON that is an argument: what stands under such names, each word of what stands under `headers`, and what is
-/// within other texts. How deep it nests is bounded by the parser.
+/// Finds what is secret within JSON: what stands under names of secrets, each word of what stands under `headers`, and what is within
+/// other texts. How deep it nests is bounded by the parser.
 #[cfg(feature = "stdio")]
 fn secrets_of_json(name: &str, value: &serde_json::Value, secrets: &mut Vec<Secret>) {
     match value {

@@ -67,7 +67,7 @@ const RESUME_FACTOR: f64 = 1.3;
 /// As far as that; further only where the server asks for it.
 const RESUME_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// How long after a doubt of a session no other one is believed: a server that has lost its sessions knows the new one.
+/// How long after a doubt was believed no session is doubted that began later: a server that has lost its sessions knows the new ones.
 const DOUBT_PAUSE: Duration = Duration::from_secs(60);
 
 /// What all exchanges of a server share.
