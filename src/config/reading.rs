@@ -1,6 +1,7 @@
 //! Reads a `servers.json`: one parse, then each server for itself, so that what is wrong with one costs that one alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -990,7 +991,10 @@ fn text_in<'v>(value: &'v mut Value, key: &str) -> Option<&'v mut String> {
 
 /// Whether a key is one of the settings, which stand within an object of their own.
 fn is_setting(key: &str) -> bool {
-    serde_json::to_value(Settings::default()).is_ok_and(|settings| settings.get(key).is_some())
+    // A file may have very many keys.
+    static KEYS: LazyLock<Value> =
+        LazyLock::new(|| serde_json::to_value(Settings::default()).unwrap_or_default());
+    KEYS.get(key).is_some()
 }
 
 /// Puts in what references stand for, wherever they are.

@@ -35,11 +35,11 @@ impl EventStream {
 impl EventStream {
     /// The events that were told until now and are not read yet, without waiting for more. So after the answer of a call it gives
     /// what happened before that, such as what the server logged.
-    pub async fn told(&mut self) -> Vec<Event> {
+    pub async fn drain(&mut self) -> Vec<Event> {
         let actor = self.stage.borrow().events.clone();
         if let Some(actor) = actor {
             // One that has ended has told all that it had to tell.
-            let _ = ask(&actor, EventsMsg::HandOn).await;
+            let _ = ask(&actor, EventsMsg::Flush).await;
         }
         std::iter::from_fn(|| self.events.try_recv().ok()).take(self.capacity).collect()
     }

@@ -80,7 +80,7 @@ async fn what_a_server_logged_before_its_answer_can_be_read_at_once_after_that()
     let mut events = troupe.events();
     for n in 0..50 {
         troupe.call(Call::tool("t")).await.unwrap();
-        let told = events.told().await;
+        let told = events.drain().await;
         let logs = told.iter().filter(|event| matches!(event, Event::ServerLogged { .. }));
         assert_eq!(logs.count(), 1, "{n}: {told:?}");
     }

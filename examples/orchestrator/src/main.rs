@@ -829,7 +829,7 @@ async fn told(
         };
         match news {
             Some(CallUpdate::Answer(answer)) => {
-                events.told().await.iter().for_each(log);
+                events.drain().await.iter().for_each(log);
                 return answer;
             }
             Some(CallUpdate::Progress(progress)) => {

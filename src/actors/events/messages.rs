@@ -11,5 +11,5 @@ pub(crate) enum EventsMsg {
     /// By a handle: somebody wants to know.
     Subscribe(mpsc::Sender<Event>),
     /// By a handle: what was told before this is to be handed on first.
-    HandOn(oneshot::Sender<()>),
+    Flush(oneshot::Sender<()>),
 }

@@ -82,7 +82,7 @@ impl Actor for EventsActor {
                 state.subscribers.push(Subscriber { events, missed: 0 });
             }
             // It is all done in the order in which it was told.
-            EventsMsg::HandOn(port) => _ = port.send(()),
+            EventsMsg::Flush(port) => _ = port.send(()),
         }
         Ok(())
     }
