@@ -102,6 +102,34 @@ async fn what_a_gateway_says_in_json_of_its_own_is_no_answer_of_the_server() {
 }
 
 #[tokio::test]
+async fn what_a_server_says_of_its_own_address_is_told_without_the_secrets_in_it() {
+    const SECRET: &str = "s3cret-of-a-user";
+    let server = RawServer::start(|asked| {
+        if asked.method() == "tools/list" {
+            let tools = json!([
+                {"name": "t", "inputSchema": {"type": "object"}},
+                {"name": format!("x\n{SECRET}"), "inputSchema": {"type": "object"}},
+            ]);
+            let result = json!({"jsonrpc": "2.0", "id": asked.body["id"], "result": {"tools": tools}});
+            return Do::Send(whole(&result));
+        }
+        let location = format!("location: https://h/{SECRET}/login");
+        modern(asked).unwrap_or_else(|| Do::Send(answer("302 Found", &[&location], "")))
+    })
+    .await;
+    let troupe = start([]).await;
+    let mut events = troupe.events();
+    let url = format!("{}?api_key={SECRET}", server.url());
+    troupe.register(Server::http("s", url)).await.unwrap();
+    let skipped = event(&mut events, |event| matches!(event, Event::EntrySkipped { .. })).await;
+    assert!(!format!("{skipped:?}").contains("s3cret"), "{skipped:?}");
+    let error = troupe.call(Call::tool("t")).await.unwrap_err();
+    assert!(error.to_string().contains("points to https://h/***"), "{error}");
+    assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn a_time_to_come_again_may_be_a_date() {
     let error = ended(|_| {
         let headers = ["retry-after: Fri, 01 Jan 2100 00:00:00 GMT"];
