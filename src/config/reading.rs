@@ -1,7 +1,6 @@
 //! Reads a `servers.json`: one parse, then each server for itself, so that what is wrong with one costs that one alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -990,10 +989,14 @@ fn text_in<'v>(value: &'v mut Value, key: &str) -> Option<&'v mut String> {
 }
 
 /// Whether a key is one of the settings, which stand within an object of their own.
+#[expect(
+    clippy::disallowed_types,
+    reason = "a constant that must be put together: nothing of a troupe is in it"
+)]
 fn is_setting(key: &str) -> bool {
     // A file may have very many keys.
-    static KEYS: LazyLock<Value> =
-        LazyLock::new(|| serde_json::to_value(Settings::default()).unwrap_or_default());
+    static KEYS: std::sync::LazyLock<Value> =
+        std::sync::LazyLock::new(|| serde_json::to_value(Settings::default()).unwrap_or_default());
     KEYS.get(key).is_some()
 }
 
