@@ -131,7 +131,12 @@ impl fmt::Display for What<'_> {
             Event::ProtocolViolation { reason, violations, .. } => {
                 write!(f, "{}: {reason}", Several(*violations, "violation"))
             }
-            Event::ServerLogged { level, text, .. } => write!(f, "logs {level}: {text}"),
+            Event::ServerLogged { level, text, missed, .. } => {
+                if *missed > 0 {
+                    write!(f, "{} left out; ", Several(*missed, "log message"))?;
+                }
+                write!(f, "logs {level}: {text}")
+            }
             Event::CallsShed { tool, calls, limit, .. } => {
                 let of = tool.as_deref().unwrap_or("several tools");
                 write!(f, "{} of {of} shed: {limit} wait", Several(*calls, "call"))

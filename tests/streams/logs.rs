@@ -123,3 +123,25 @@ async fn a_server_that_logs_without_end_fills_no_stream_of_events() {
     assert_eq!(account(&call.await.unwrap().0), (0, 0));
     end(troupe).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_a_burst_before_an_answer_the_last_message_is_told_with_how_many_were_not() {
+    for burst in [1, 100, 101, 102, 300] {
+        let steps: Vec<Step> = (1..=burst).map(|n| log("info", json!(n))).collect();
+        let (_server, connector) = ScriptedServer::builder().tool("t", telling(steps)).start_in_memory();
+        let builder = mcp_troupe::Troupe::builder().server_via(Server::custom("s"), connector);
+        let troupe = builder.start().await.unwrap();
+        let mut events = troupe.events();
+        troupe.call(Call::tool("t")).await.unwrap();
+        let told = events.drain().await;
+        let logs = told.iter().filter_map(|event| match event {
+            Event::ServerLogged { text, missed, .. } => Some((text.clone(), *missed)),
+            _ => None,
+        });
+        let logs: Vec<(String, u64)> = logs.collect();
+        let missed: u64 = logs.iter().map(|(_, missed)| missed).sum();
+        assert_eq!(logs.len() as u64 + missed, burst, "{burst}: {logs:?}");
+        assert_eq!(logs.last().unwrap().0, burst.to_string());
+        end(troupe).await;
+    }
+}

@@ -813,9 +813,14 @@ async fn told(
     target: &Target,
 ) -> Result<Reply, CallError> {
     let log = |event: &Event| {
-        if let Event::ServerLogged { server, level, text, .. } = event
+        if let Event::ServerLogged { server, level, text, missed, .. } = event
             && waiting::offering(troupe, target).contains(server)
         {
+            if *missed > 0 {
+                note_while_waiting(format_args!(
+                    "{server}: {missed} log messages left out: too many at once"
+                ));
+            }
             note_while_waiting(format_args!("{server}: {level}: {text}"));
         }
     };

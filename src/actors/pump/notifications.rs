@@ -86,20 +86,42 @@ impl Hearing {
 /// What a link has heard that was not passed on.
 pub(super) struct Suppressed {
     unmatched: u64,
-    logs: u64,
     logs_allowed: Allowance,
+    /// The last log message of the server that was not passed on.
+    last_log: Option<Logged>,
+    /// Those before it.
+    logs: u64,
 }
 
 impl Suppressed {
     pub(super) fn new(now: Instant) -> Self {
-        Self { unmatched: 0, logs: 0, logs_allowed: Allowance::new(LOGS, now) }
+        Self { unmatched: 0, logs_allowed: Allowance::new(LOGS, now), last_log: None, logs: 0 }
     }
 
-    /// Adds the strays to a report.
+    /// Adds to a report the strays and, before answers, the last log message: it most often says how the call went, and no
+    /// later one may come that could say how many were not passed on.
     pub(super) fn add_to(&mut self, report: &mut Report) {
+        if !report.finished.is_empty()
+            && let Some(last) = self.last_log.take()
+        {
+            let missed = std::mem::take(&mut self.logs);
+            report.notifications.get_or_insert_default().logs.push(Logged { missed, ..last });
+        }
         if self.unmatched > 0 {
             report.notifications.get_or_insert_default().unmatched += std::mem::take(&mut self.unmatched);
         }
+    }
+
+    /// A log message of the server, if it may pass now. Otherwise it is kept in the place of the one before it.
+    fn pass_log(&mut self, note: LogNote, now: Instant) -> Option<Logged> {
+        self.logs += u64::from(self.last_log.take().is_some());
+        // Its text is cut: the note would keep the whole frame.
+        let logged = Logged { level: note.level, text: note.text(), logger: note.logger, missed: 0 };
+        if self.logs_allowed.take(now) {
+            return Some(Logged { missed: std::mem::take(&mut self.logs), ..logged });
+        }
+        self.last_log = Some(logged);
+        None
     }
 }
 
@@ -150,13 +172,8 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     fn hear_log_of_server(&mut self, note: LogNote, now: Instant) {
-        if self.suppressed.logs_allowed.take(now) {
-            let missed = std::mem::take(&mut self.suppressed.logs);
-            let text = note.text();
-            let logged = Logged { level: note.level, logger: note.logger, text, missed };
+        if let Some(logged) = self.suppressed.pass_log(note, now) {
             self.report.notifications.get_or_insert_default().logs.push(logged);
-        } else {
-            self.suppressed.logs += 1;
         }
     }
 
