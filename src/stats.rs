@@ -140,11 +140,20 @@ pub enum Starting {
     },
 }
 
+/// That a process waits for its turn to start, with so many before it.
+pub(crate) fn waits_for_turn(before: usize) -> String {
+    match before {
+        // Those that are starting already are not before it, and take no more from it than their time.
+        0 => "waits for its turn to start: it is the next".to_owned(),
+        before => format!("waits for its turn to start: {before} before it"),
+    }
+}
+
 impl Starting {
     /// As one sentence at this moment: `starting for 12s, 1m at most (pool.handshakeTimeout), says: fetching 3 of 9`.
     pub(crate) fn sentence(&self, now: Instant) -> String {
         match self {
-            Self::Waiting { before, .. } => format!("waits for its turn to start: {before} before it"),
+            Self::Waiting { before, .. } => waits_for_turn(*before),
             Self::Running { since, limit, last_line } => {
                 let seconds = Duration::from_secs(now.saturating_duration_since(*since).as_secs());
                 let (elapsed, limit) = (rounded(seconds), rounded(*limit));

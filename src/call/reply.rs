@@ -101,7 +101,7 @@ pub enum ReplyError {
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ToolResult<'a> {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "is_true")]
     is_error: bool,
     #[serde(borrow, default)]
     result_type: Option<std::borrow::Cow<'a, str>>,
@@ -115,6 +115,12 @@ struct ToolResult<'a> {
     /// Of a prompt.
     #[serde(borrow, default)]
     messages: Vec<Message<'a>>,
+}
+
+/// Whether a value says yes: `true`, and also what servers write in its place that know no type for it, such as `1` and `"true"`.
+fn is_true<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let value = <&RawValue as serde::Deserialize>::deserialize(deserializer)?;
+    Ok(!matches!(value.get(), "false" | "null" | "0" | "\"false\"" | "\"\""))
 }
 
 /// One message of a prompt.
@@ -238,6 +244,20 @@ mod tests {
     fn a_tool_error_is_an_error_of_the_accessors_and_not_of_the_call() {
         let reply = reply(r#"{"content":[{"type":"text","text":"no such file"}],"isError":true}"#);
         assert!(reply.is_error());
+        for (said, is_error) in [
+            ("true", true),
+            ("1", true),
+            ("\"true\"", true),
+            ("null", false),
+            ("0", false),
+            ("\"false\"", false),
+        ] {
+            assert_eq!(
+                self::reply(&format!(r#"{{"content":[],"isError":{said}}}"#)).is_error(),
+                is_error,
+                "{said}"
+            );
+        }
         assert_eq!(reply.text().unwrap_err().to_string(), "the tool reported an error: no such file");
     }
 

@@ -48,6 +48,16 @@ fn parts(path: &Path) -> io::Result<(&Path, &std::ffi::OsStr)> {
     Ok((folder.unwrap_or(Path::new(".")), name))
 }
 
+/// Whether it could be read, or written where it is not there yet. Nothing is changed.
+pub(super) fn check(path: &Path) -> Result<(), PrivateError> {
+    let (folder, name) =
+        parts(path).map_err(|source| PrivateError::Unreadable { path: path.to_owned(), source })?;
+    if let Some(folder) = system::Folder::open(folder)? {
+        drop(folder.read(name, path)?);
+    }
+    Ok(())
+}
+
 /// Reads the file, if there is one, of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, PrivateError> {
     let unreadable = |source| PrivateError::Unreadable { path: path.to_owned(), source };

@@ -10,6 +10,7 @@ use super::file::{NO_SSE, NO_SSE_ADVICE, WrittenServer};
 use super::mistakes::{
     Finding, every_mistake, lists_for_objects, near, placed, read_value, remove, unknown_key, unknown_word,
 };
+use super::private;
 use super::programs;
 use super::source::WrittenSource;
 use super::text::{Entry, Node, Span, Unreadable};
@@ -432,7 +433,8 @@ impl Reader<'_> {
         };
         let mut value = node.map_or_else(|| Value::Object(Map::new()), Node::value);
         let mut lists = Vec::new();
-        let pattern = serde_json::to_value(Settings::default()).unwrap_or_default();
+        let mut pattern = serde_json::to_value(Settings::default()).unwrap_or_default();
+        pattern["pins"] = Value::Object(Map::new());
         lists_for_objects(&value, &pattern, "", &mut lists);
         for error in &lists {
             if !remove(&mut value, &error.key) {
@@ -477,6 +479,13 @@ impl Reader<'_> {
         let (settings, further) = every_mistake(value, read);
         self.mistakes_of(root, TROUPE, lists.into_iter().chain(further).collect());
         self.repeated(node, TROUPE);
+        if let Some(path) = settings.as_ref().and_then(|settings| settings.known_lists.as_deref())
+            && self.searches
+            && let Err(error) = private::check(path)
+        {
+            let error = ConfigError::new(format!("{TROUPE}.knownLists"), format!("is not used: {error}"));
+            self.find(Severity::Warning, root.find(&error.key, false), None, error, None);
+        }
         settings.unwrap_or_else(|| Settings { strict, ..Settings::default() })
     }
 

@@ -694,7 +694,10 @@ impl Settings {
         if let Some(pins) = &self.pins {
             pins.check().map_err(|error| error.under("pins"))?;
         }
-        if self.known_lists.as_ref().is_some_and(|path| path.file_name().is_none()) {
+        // `~/` is the home by now, whose own name would be taken for the file's.
+        let is_folder =
+            |path: &PathBuf| path.file_name().is_none() || path.to_string_lossy().ends_with(['/', '\\']);
+        if self.known_lists.as_ref().is_some_and(is_folder) {
             return Err(ConfigError::new("knownLists", "must be the path of a file; leave it out for none"));
         }
         self.cache.check().map_err(|error| error.under("cache"))?;

@@ -132,6 +132,9 @@ fn in_json(expected: &str) -> &str {
         "u32" => "a whole number from 0 to 4294967295",
         "u64" | "usize" => "a whole number from 0 on, of 64 bits at most",
         "f32" | "f64" => "a number",
+        "string or map" => "a name, or an object with one key",
+        "map with a single key" => "an object with one key",
+        "path string" => "a path, as text",
         _ if expected.starts_with("struct ") => "an object",
         _ => expected,
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Event, ServerStatus};
+use crate::stats::waits_for_turn;
 
 /// Some of one thing, or of several.
 struct Several(u64, &'static str);
@@ -94,9 +95,7 @@ impl fmt::Display for What<'_> {
                 reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
             }
             Event::ServerDown { incarnation, cause, .. } => write!(f, "life {incarnation} is over, {cause}"),
-            Event::ServerStarting { before: Some(before), .. } => {
-                write!(f, "waits for its turn to start: {before} before it")
-            }
+            Event::ServerStarting { before: Some(before), .. } => f.write_str(&waits_for_turn(*before)),
             Event::ServerStarting { elapsed, last_line, .. } => {
                 let seconds = Duration::from_secs(elapsed.as_secs());
                 write!(f, "starting for {}", humantime::format_duration(seconds))?;

@@ -220,6 +220,10 @@ impl KnownLists {
     /// # Errors
     /// [`NotKnown`]; nothing of such a file is used.
     pub(crate) fn read(file: &[u8], now: u64) -> Result<Self, NotKnown> {
+        // A disk that was full or a machine that failed leaves the beginning of it, or nothing.
+        if BEGINNING.as_bytes().starts_with(file.trim_ascii_end()) {
+            return Err(NotKnown::Broken("it ends early".to_owned()));
+        }
         if !file.starts_with(BEGINNING.as_bytes()) {
             return Err(NotKnown::Foreign);
         }
@@ -511,16 +515,24 @@ mod tests {
             String::from_utf8(known.written()).unwrap()
         };
         let read = |text: &str| KnownLists::read(text.as_bytes(), NOW).unwrap_err();
-        for foreign in ["", "{}", "[1]", "{\"mcpServers\":{}}", " {\"format\":\"mcp-troupe known lists\","] {
+        for foreign in ["{}", "[1]", "{\"mcpServers\":{}}", " {\"format\":\"mcp-troupe known lists\","] {
             assert_eq!(read(foreign), NotKnown::Foreign);
         }
         assert_eq!(read(&written.replace("\"version\":1", "\"version\":2")), NotKnown::Newer(2));
         let cut = &written[..written.len() - 20];
         let salt = written.replace("0707", "07z7");
         let deep = written.replace("[{", &"[".repeat(100_000));
-        for broken in
-            [cut, &salt, &deep, &written.replace("\"at\"", "\"since\""), &written.replace("1,", "true,")]
-        {
+        for broken in [
+            "",
+            "{",
+            " \n",
+            &written[..20],
+            cut,
+            &salt,
+            &deep,
+            &written.replace("\"at\"", "\"since\""),
+            &written.replace("1,", "true,"),
+        ] {
             let error = read(broken);
             assert!(matches!(error, NotKnown::Broken(_)) && error.may_be_replaced(), "{error}");
         }

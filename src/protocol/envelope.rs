@@ -23,9 +23,13 @@ use crate::error::RpcError;
 use crate::json::RawJson;
 use crate::json::members::{each_element, given, members, string};
 use crate::json::scan::{Fault, Scan};
+use crate::news::cut;
 
 /// What programs on .NET and PowerShell write before their first line, unless they are told not to.
 const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// What is shown of what a peer says that is no message, in bytes.
+const WORDS_BYTES_MAX: usize = 200;
 
 /// Whole numbers from here on have neighbours that a floating-point number cannot tell apart.
 const EXACT_BELOW: f64 = (1_u64 << 53) as f64;
@@ -167,10 +171,24 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
             return own_id(id).map(|id| Incoming::MissingOutcome { id }).ok_or_else(none);
         }
     };
-    Ok(match (id, own_id(id)) {
+    let own = own_id(id);
+    if let (Err(error), None) = (&outcome, own)
+        && !is_of_protocol(error, text)
+    {
+        let says = cut(error.message.clone(), WORDS_BYTES_MAX);
+        return Err(Malformed { reason: format!("it is no JSON-RPC message, and says: {says}") });
+    }
+    Ok(match (id, own) {
         (Some(id), None) => Incoming::Foreign { id: slice_of(frame, id), outcome },
         (_, id) => Incoming::Response(Response { id, outcome }),
     })
+}
+
+/// Whether an error that names no request of ours is one of the protocol. Gateways, who know nothing of that, write
+/// `{"error": "upstream request timeout"}`, or the status as a code.
+fn is_of_protocol(error: &RpcError, message: &str) -> bool {
+    let names_it = || members(message, ["jsonrpc"]).is_ok_and(|found| found[0].is_some());
+    error.code < 0 || error.code > 0 && names_it()
 }
 
 /// The request of ours whose answer a frame is that cannot be read: one that is no UTF-8, is no JSON from some point on, or
@@ -271,8 +289,8 @@ fn rpc_error(frame: &Bytes, raw: &str) -> RpcError {
 
 /// A whole number, also where a peer writes every number with a fraction: `-32601.0`.
 fn whole_number(text: &str) -> Option<i64> {
-    let whole = text.split_once('.').filter(|(_, rest)| rest.bytes().all(|byte| byte == b'0'));
-    whole.map_or(text, |(whole, _)| whole).parse().ok()
+    let is_exact = |number: &f64| number.fract() == 0.0 && number.abs() < EXACT_BELOW;
+    text.parse().ok().or_else(|| text.parse().ok().filter(is_exact).map(|number| number as i64))
 }
 
 /// Memory for the small frames of one link, used again when the link has written them: two allocations less for each.

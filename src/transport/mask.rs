@@ -16,17 +16,25 @@ const VALUE_BYTES_MIN: usize = 8;
 /// Shorter beginnings of a value tell nothing of it.
 const PART_BYTES_MIN: usize = 4;
 
+/// Where a value may be broken off by the end of a line, and how many such ways are remembered until the next line: lines have a
+/// hundred or two, and most values are unlike.
+#[cfg(feature = "stdio")]
+const BREAK_BYTES_MAX: usize = 256;
+#[cfg(feature = "stdio")]
+const RESTS_MAX: usize = 64;
+
 /// Words in the names of options whose values are secrets.
 const SECRET_OPTIONS: [&str; 10] =
     ["key", "token", "secret", "pass", "pwd", "cred", "auth", "cookie", "signature", "connection-string"];
 
 /// Schemes of credentials that stand before them.
-#[cfg(feature = "stdio")]
 const SCHEMES: [&str; 4] = ["bearer", "basic", "token", "apikey"];
 
 /// What stands behind another word, or before a password, is a secret where it is as long as tokens are.
-#[cfg(feature = "stdio")]
 const LONE_BYTES_MIN: usize = 20;
+
+/// Hexadecimal digits are a token where they are as many as 128 bits have, as those of a UUID.
+const HEX_DIGITS_MIN: usize = 32;
 
 /// Names that are short enough to stand in others.
 const SECRET_NAMES: [&str; 3] = ["bearer", "jwt", "pat"];
@@ -82,15 +90,51 @@ impl Mask {
     pub(super) fn cut(&self, line: Bytes) -> Bytes {
         // The cut may have fallen into a character, of which this is what was left.
         let whole = line.strip_suffix("\u{fffd}".as_bytes()).map_or(line.len(), <[u8]>::len);
-        let line = line.slice(..whole);
+        self.cut_from(line.slice(..whole), PART_BYTES_MIN)
+    }
+
+    /// A line without the beginning of a value that it ends with, from so many bytes on.
+    fn cut_from(&self, line: Bytes, least: usize) -> Bytes {
         let part = |value: &Secret| {
             let value = value.expose().as_bytes();
-            (PART_BYTES_MIN..value.len()).rev().find(|length| line.ends_with(&value[..*length]))
+            (least..value.len()).rev().find(|length| line.ends_with(&value[..*length]))
         };
         match self.0.iter().filter_map(part).max() {
             Some(length) => [&line[..line.len() - length], MASKED].concat().into(),
             None => line,
         }
+    }
+
+    /// Of a line that may break off within a value: what the next line begins with, where it goes on with that. A log that wraps
+    /// its lines does so.
+    #[cfg(feature = "stdio")]
+    pub(super) fn rests(&self, line: &[u8]) -> Vec<Secret> {
+        let values = self.0.iter().map(Secret::expose);
+        let breaks = values.flat_map(|value| {
+            let ends = value.char_indices().map(|(at, _)| at).filter(|at| (1..=BREAK_BYTES_MAX).contains(at));
+            ends.filter(|at| line.ends_with(&value.as_bytes()[..*at])).map(|at| &value[at..])
+        });
+        breaks.filter(|rest| rest.len() >= PART_BYTES_MIN).take(RESTS_MAX).map(Secret::from).collect()
+    }
+
+    /// A line without the rest of a value at its beginning, one of `rests`.
+    #[cfg(feature = "stdio")]
+    pub(super) fn without_rest(line: Bytes, rests: &[Secret]) -> Bytes {
+        let text = line.trim_ascii_start();
+        let rest = rests
+            .iter()
+            .filter(|rest| text.starts_with(rest.expose().as_bytes()))
+            .max_by_key(|rest| rest.expose().len());
+        match rest {
+            Some(rest) => [MASKED, &text[rest.expose().len()..]].concat().into(),
+            None => line,
+        }
+    }
+
+    /// A line that ends with the beginning of a value, without that, where it is long enough to tell something.
+    #[cfg(feature = "stdio")]
+    pub(super) fn broken_off(&self, line: Bytes) -> Bytes {
+        self.cut_from(line, VALUE_BYTES_MIN)
     }
 
     /// The line without them.
@@ -153,14 +197,12 @@ fn names_secret(name: &str) -> bool {
 }
 
 /// Whether headers stand under a name.
-#[cfg(feature = "stdio")]
 fn is_headers(name: &str) -> bool {
     name.to_ascii_lowercase().contains("header")
 }
 
 /// Finds what is secret within JSON: what stands under names of secrets, each word of what stands under `headers`, and what is within
 /// other texts. How deep it nests is bounded by the parser.
-#[cfg(feature = "stdio")]
 fn secrets_of_json(name: &str, value: &serde_json::Value, secrets: &mut Vec<Secret>) {
     match value {
         serde_json::Value::String(text) if is_headers(name) => secrets.extend(words(text)),
@@ -180,7 +222,6 @@ fn secrets_of_json(name: &str, value: &serde_json::Value, secrets: &mut Vec<Secr
 
 /// What is secret within a value: what stands behind `Bearer` and the like, the password in a URL and what its query names so, and
 /// what a connection string does.
-#[cfg(feature = "stdio")]
 pub(super) fn secret_parts(value: &str) -> Vec<Secret> {
     if value.trim_start().starts_with(['{', '['])
         && let Ok(json) = serde_json::from_str(value)
@@ -215,16 +256,53 @@ pub(super) fn secret_parts(value: &str) -> Vec<Secret> {
                     [password].into_iter().chain(Some(name).filter(|name| name.len() >= LONE_BYTES_MIN)),
                 );
             }
-            rest.split_once('?').map(|(_, query)| query.split('#').next().unwrap_or_default())
+            // Its query, and what some give in its fragment.
+            rest.split_once(['?', '#']).map(|(_, query)| query)
         }
         None => Some(value),
     };
-    let pairs = pairs.into_iter().flat_map(|pairs| pairs.split(['&', ';']));
-    let named = pairs.filter_map(|pair| pair.split_once('=')).filter(|(name, _)| names_secret(name));
-    parts.extend(named.map(|(_, value)| value));
+    let pairs = pairs.into_iter().flat_map(|pairs| pairs.split(['&', ';', '#']));
+    // A connection string may have blanks between, and a shell's line has quotes.
+    let pairs =
+        pairs.flat_map(|pair| pair.split_whitespace().chain([pair])).filter_map(|pair| pair.split_once('='));
+    let (named, others): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| names_secret(name));
+    parts.extend(named.into_iter().flat_map(|(_, value)| [value, value.trim_matches(['"', '\''])]));
+    // As JSON in the query of a URL.
+    let json =
+        others.into_iter().map(|(_, value)| percent_encoding::percent_decode_str(value).decode_utf8_lossy());
+    let json = json.filter(|text| text.trim_start().starts_with(['{', '[']));
+    let mut within: Vec<Secret> = json.flat_map(|text| secret_parts(&text)).collect();
+    // The names of files and folders are none.
+    let words = Some(value).filter(|value| !is_path(value)).into_iter().flat_map(|value| {
+        let words = value.split(|c: char| !is_of_token(c));
+        words.flat_map(|word| word.split(['-', '_']).chain([word]))
+    });
+    within.extend(words.filter(|word| looks_random(word)).map(Secret::from));
     let decoded = |part: &&str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
     let decoded: Vec<String> = parts.iter().map(decoded).collect();
-    parts.into_iter().map(Secret::from).chain(decoded.into_iter().map(Secret::from)).collect()
+    within.extend(parts.into_iter().map(Secret::from).chain(decoded.into_iter().map(Secret::from)));
+    within
+}
+
+/// Whether a token may have a character in it.
+fn is_of_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
+}
+
+/// Whether a word looks like a token that was drawn by chance, whatever stands around it: as long as these are, with capitals, small
+/// letters and digits, or with digits that are hexadecimal.
+fn looks_random(word: &str) -> bool {
+    let any = |is: fn(&u8) -> bool| word.as_bytes().iter().any(is);
+    let is_mixed = any(u8::is_ascii_lowercase) && any(u8::is_ascii_uppercase) && any(u8::is_ascii_digit);
+    let digits = word.bytes().filter(|byte| *byte != b'-');
+    let is_hex = digits.clone().all(|byte| byte.is_ascii_hexdigit()) && digits.count() >= HEX_DIGITS_MIN;
+    word.len() >= LONE_BYTES_MIN && is_mixed || is_hex && any(u8::is_ascii_digit)
+}
+
+/// Whether a value is the path of a file or folder.
+fn is_path(value: &str) -> bool {
+    value.starts_with(['/', '\\', '.', '~'])
+        || value.get(1..3).is_some_and(|begin| matches!(begin, ":\\" | ":/"))
 }
 
 /// What is secret among the arguments of a program: what stands behind an option such as `--api-key`, or behind its `=`, the value of
@@ -234,7 +312,7 @@ pub(super) fn secret_arguments(args: &[String]) -> Vec<Secret> {
     let mut secrets: Vec<Secret> = args.iter().flat_map(|argument| secret_parts(argument)).collect();
     for argument in args.iter().filter(|argument| argument.contains(char::is_whitespace)) {
         // What a shell is given has arguments within.
-        let unquoted = |word: &str| word.trim_matches(['"', '\'']).to_owned();
+        let unquoted = |word: &str| word.trim_matches(['"', '\'', ';', '(', ')']).to_owned();
         let words: Vec<String> = argument.split_whitespace().map(unquoted).collect();
         secrets.extend(secret_arguments(&words));
     }
@@ -262,7 +340,9 @@ pub(super) fn secret_arguments(args: &[String]) -> Vec<Secret> {
             // Such as a host.
             None if option == "-H" => {}
             None if is_header => secrets.extend(words(value).chain([value.into()])),
-            None if names_secret(option) => secrets.push(value.into()),
+            None if names_secret(option) => {
+                secrets.extend([value.into(), value.trim_matches(['"', '\'']).into()]);
+            }
             None => secrets.extend(secret_parts(value)),
         }
         // As `user:password`, too.
@@ -286,7 +366,7 @@ pub(super) fn header_words(headers: &[(String, Secret)]) -> Vec<Secret> {
 #[cfg(any(feature = "http", feature = "websocket"))]
 const QUERY_BYTES_MIN: usize = 16;
 
-/// What may be secret in a URL: its user info, and values of its query.
+/// What may be secret in a URL: its user info, values of its query, and what looks like a token.
 #[cfg(any(feature = "http", feature = "websocket"))]
 pub(super) fn url_secrets(url: &str) -> Vec<Secret> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -304,6 +384,7 @@ pub(super) fn url_secrets(url: &str) -> Vec<Secret> {
             let decoded = percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
             [Secret::from(part), Secret::from(decoded)]
         })
+        .chain(secret_parts(url))
         .collect()
 }
 
@@ -434,6 +515,12 @@ mod tests {
             (args(&["-c", "x --header='X-Key: s3cret-value'"]), "bad ***"),
             (args(&["-c", "x -H'X-Key: s3cret-value'"]), "bad ***"),
             (args(&[r#"[{"token":"s3cret-value"}]"#]), "bad ***"),
+            (args(&["-c", "export TOKEN='s3cret-value'; node x"]), "bad ***"),
+            (args(&["-c", "(node x --api-key s3cret-value; true)"]), "bad ***"),
+            (args(&["host=h password=s3cret-value dbname=d"]), "bad ***"),
+            (args(&["https://h/mcp?config=%7B%22apiKey%22%3A%22s3cret-value%22%7D&x=1"]), "bad ***"),
+            (args(&["https://h/back#access_token=s3cret-value&x=1"]), "bad ***"),
+            (args(&["-e", r#"X={"token":"s3cret-value"}"#]), "bad ***"),
             (args(&["-H", "tcp://s3cret-value"]), "bad s3cret-value"),
             (args(&["-H", "s3cret-value"]), "bad s3cret-value"),
             (args(&["--keyword", "s3cret-value and more"]), "bad s3cret-value"),
@@ -467,6 +554,48 @@ mod tests {
         let whole = "no such token: geheim-pä".as_bytes();
         let shown = String::from_utf8_lossy(&whole[..whole.len() - 1]).into_owned();
         assert_eq!(mask.cut(Bytes::from(shown)), "no such token: ***");
+    }
+
+    #[test]
+    fn what_looks_like_a_token_is_taken_out_wherever_it_stands_and_names_stay() {
+        const TOKEN: &str = "Vab9CdE7xQ2mL5tR8wZ0";
+        for value in [
+            format!("https://h/mcp/{TOKEN}/x"),
+            format!("sk-{TOKEN}"),
+            format!("tokens: github:{TOKEN},gitlab:none"),
+            format!(r#"{{"a":[{{"b":"{TOKEN}"}}]}}"#),
+            format!("{{'a': '{TOKEN}',}}"),
+        ] {
+            let told = Mask::of(&secret_parts(&value)).text(format!("bad {TOKEN}!"));
+            assert!(!told.contains(TOKEN), "{value}: {told}");
+        }
+        for (name, is_token) in [
+            ("@modelcontextprotocol/server-everything@2025.11.25", false),
+            ("claude-3-5-sonnet-20241022", false),
+            ("/home/User1/AProjectWithALongName2024/index.js", false),
+            ("com.example.MyServerApplication", false),
+            ("https://mcp.example.com/v1/streamable-http", false),
+            ("3f2504e0-4f89-11d3-9a0c-0305e82c3301", true),
+            ("0123456789abcdef0123456789abcdef", true),
+        ] {
+            assert_eq!(!secret_parts(name).is_empty(), is_token, "{name}");
+        }
+    }
+
+    #[cfg(feature = "stdio")]
+    #[test]
+    fn a_value_that_goes_on_in_the_next_line_is_taken_out_of_both() {
+        let mask = Mask::of(&[Secret::from("s3cret-Vab9CdE7xQ2mL5tR8wZ0")]);
+        for (first, second, told) in [
+            ("bad s3cret-Vab9", "CdE7xQ2mL5tR8wZ0, sorry", ["bad ***", "***, sorry"]),
+            ("bad s3c", "  ret-Vab9CdE7xQ2mL5tR8wZ0", ["bad s3c", "***"]),
+            ("bad s3cret-Vab9", "CdE7 is another", ["bad ***", "CdE7 is another"]),
+            ("good", "CdE7xQ2mL5tR8wZ0", ["good", "CdE7xQ2mL5tR8wZ0"]),
+        ] {
+            let rests = mask.rests(first.as_bytes());
+            let second = Mask::without_rest(Bytes::from(second), &rests);
+            assert_eq!([mask.broken_off(Bytes::from(first)), second], told, "{first}");
+        }
     }
 
     #[cfg(any(feature = "http", feature = "websocket"))]

@@ -429,7 +429,9 @@ pub(crate) fn connector(
     #[cfg(any(feature = "http", feature = "websocket"))]
     let mask = |headers, url: &str| {
         let (of_headers, of_url) = (mask::header_words(headers), mask::url_secrets(url));
-        mask::Mask::of(of_headers.iter().chain(&of_url).chain(&spec.looked_up))
+        let within: Vec<crate::secret::Secret> =
+            spec.looked_up.iter().flat_map(|value| mask::secret_parts(value.expose())).collect();
+        mask::Mask::of(of_headers.iter().chain(&of_url).chain(&spec.looked_up).chain(&within))
     };
     #[cfg(not(any(feature = "http", feature = "websocket")))]
     drop(alive);

@@ -93,11 +93,37 @@ async fn what_a_gateway_says_in_json_of_its_own_is_no_answer_of_the_server() {
             r#"{"error":{"message":"upstream"}}"#,
             r#"{"error":true,"message":"upstream"}"#,
             r#"{"error":{"code":504,"message":"upstream request timeout","status":"DEADLINE_EXCEEDED"}}"#,
+            r#"{"id":"req-abc","error":{"code":504,"message":"upstream"}}"#,
+            r#"{"id":"req-abc","error":"upstream"}"#,
+            r#"{"jsonrpc":"2.0","id":null,"error":"upstream"}"#,
+            r#"{"jsonrpc":"2.0","id":null,"error":{"message":"upstream"}}"#,
+            r#"[{"error":{"code":504,"message":"upstream"}}]"#,
         ] {
             let error = ended(move |_| Do::Send(answer(status, &[JSON], body))).await;
             let CallErrorKind::Refused(refusal) = error.kind() else { panic!("{status} {body}: {error}") };
             assert_eq!((refusal.kind, error.effect()), (meaning, effect), "{status} {body}");
+            // A list may have more of them, and in a stream its beginning alone.
+            if body.starts_with('[') {
+                continue;
+            }
+            let events = format!("data: {body}\n\n");
+            let stream = ["content-type: text/event-stream"];
+            let error = ended(move |_| Do::Send(answer(status, &stream, &events))).await;
+            assert_eq!(error.effect(), effect, "{status} {body}: {error}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_success_with_what_a_gateway_says_leaves_open_what_the_call_did() {
+    for body in [
+        r#"{"status":504,"error":"Gateway Timeout"}"#,
+        r#"{"error":{"code":"GatewayTimeout","message":"Gateway Timeout"}}"#,
+        r#"{"id":"req-abc","error":{"code":504,"message":"Gateway Timeout"}}"#,
+    ] {
+        let error = ended(move |_| Do::Send(answer("200 OK", &[JSON], body))).await;
+        assert_eq!((error.kind().name(), error.effect()), ("invalid-response", Effect::Unknown), "{error}");
+        assert!(error.to_string().contains("Gateway Timeout"), "{error}");
     }
 }
 

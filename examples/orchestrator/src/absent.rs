@@ -120,13 +120,32 @@ impl Absent {
     }
 }
 
-/// Where an option and the tool's name do not go together: a group in place of a server, or a server of another group.
-pub fn other_group(servers: &[ServerInfo], tool: &str, chosen: Option<&str>) -> Option<String> {
-    let chosen = chosen?;
+/// Where options and the tool's name do not go together: a group in place of a server or the other way round, or a server of another
+/// group.
+pub fn other_group(
+    servers: &[ServerInfo],
+    tool: &str,
+    server: Option<&str>,
+    group: Option<&str>,
+) -> Option<String> {
+    if let Some(group) = group.filter(|group| servers.iter().all(|info| info.group != **group)) {
+        let is_server = servers.iter().any(|info| info.id == *group);
+        return is_server.then(|| format!("{group} is a server: write --server {group}"));
+    }
+    if let (Some(option), Some((named, _))) = (group, parts(tool))
+        && named != option
+        && servers.iter().any(|info| info.group == *named)
+    {
+        return Some(format!("--group says {option}, and {tool} is one of {named}"));
+    }
+    let chosen = server?;
     let Some(server) = servers.iter().find(|info| info.id == *chosen) else {
         let is_group = servers.iter().any(|info| info.group == *chosen);
         return is_group.then(|| format!("{chosen} is a group: write --group {chosen}"));
     };
+    if let Some(group) = group.filter(|group| server.group != **group) {
+        return Some(format!("{chosen} is of the group {}, not of {group}", server.group));
+    }
     let (group, _) = parts(tool)?;
     let is_group = servers.iter().any(|info| info.group == *group);
     (is_group && server.group != *group)

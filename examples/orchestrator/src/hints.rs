@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mcp_troupe::event::ServerStatus;
+use mcp_troupe::stats::Starting;
 use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Deadline, ServerInfo, Troupe};
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ pub async fn of_call(args: &CallArgs, troupe: &Troupe, absent: &Absent, error: &
         .or_else(|| unknown_tag(troupe, tag, error))
         .or_else(|| unoffered(&args.config.config, tool, chosen, error))
         .or_else(|| wrong_urls(troupe, error))
-        .or_else(|| longer(error, *timeout));
+        .or_else(|| longer(troupe, error, *timeout));
     match hint {
         Some(hint) => Some(hint),
         None => failing_source(troupe, error).await.or_else(|| nobody(troupe, absent, error)),
@@ -45,7 +46,7 @@ fn mixed_up(troupe: &Troupe, target: &Target, error: &CallError) -> Option<Strin
     let (CallErrorKind::UnknownTool { .. } | CallErrorKind::NoMatch { .. }) = error.kind() else {
         return None;
     };
-    other_group(&troupe.servers(), &target.tool, target.server.as_deref())
+    other_group(&troupe.servers(), &target.tool, target.server.as_deref(), target.group.as_deref())
 }
 
 /// What to do where a tool is not what was pinned.
@@ -61,8 +62,12 @@ fn unknown_tag(troupe: &Troupe, wanted: &[String], error: &CallError) -> Option<
     let CallErrorKind::NoMatch { .. } = error.kind() else { return None };
     let servers = troupe.servers();
     let tags: Vec<&str> = servers.iter().flat_map(|info| &info.tags).map(String::as_str).collect();
-    let unknown = wanted.iter().find(|tag| !tags.contains(&tag.as_str()))?;
-    Some(format!("no server has the tag {unknown}: there are {}", listed(tags)))
+    if let Some(unknown) = wanted.iter().find(|tag| !tags.contains(&tag.as_str())) {
+        return Some(format!("no server has the tag {unknown}: there are {}", listed(tags)));
+    }
+    let has_all = |info: &ServerInfo| wanted.iter().all(|tag| info.tags.contains(tag));
+    (wanted.len() > 1 && !servers.iter().any(has_all))
+        .then(|| format!("no server has all of these tags: {}", wanted.join(", ")))
 }
 
 /// Keys of a server that name tools which it does not offer, and keys that name the only ones that it does.
@@ -133,12 +138,21 @@ async fn failing_source(troupe: &Troupe, error: &CallError) -> Option<String> {
 }
 
 /// What to do where the call's time was too short. `given` is what the command line gave it.
-fn longer(error: &CallError, given: Option<Duration>) -> Option<String> {
+fn longer(troupe: &Troupe, error: &CallError, given: Option<Duration>) -> Option<String> {
     let CallErrorKind::DeadlineExceeded { sent, deadline: Deadline::Total, .. } = error.kind() else {
         return None;
     };
     let starting = error.awaited().iter().any(|server| server.status == ServerStatus::Connecting);
+    let servers = troupe.servers();
+    let waits = |id| {
+        servers.iter().any(|info| info.id == id && matches!(info.starting, Some(Starting::Waiting { .. })))
+    };
     match (sent, given) {
+        (false, _) if error.awaited().iter().any(|server| waits(server.server.clone())) => {
+            let hint = "other servers are still starting, and not all start at once: name its group (GROUP/TOOL), or --server ID, so \
+                        that only this one is started, or give the call more time, as --timeout 2m";
+            Some(hint.to_owned())
+        }
         (false, _) if starting => {
             Some("it may need longer to start: give the call more time, as --timeout 2m".to_owned())
         }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mcp_troupe::{
@@ -201,23 +201,24 @@ struct PinArgs {
 #[derive(Args, Clone)]
 struct Target {
     /// The tool: its name, `group/tool` or `group__tool`.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     tool: String,
     /// Its arguments: a JSON object, key=value ..., @FILE, or - for stdin.
     arguments: Vec<String>,
     /// Only this server.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     server: Option<String>,
     /// Only servers of this group.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     group: Option<String>,
     /// Only servers with this tag; given more than once, with all of them.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     tag: Vec<String>,
     /// How urgent it is.
     #[arg(long, value_enum, default_value = "normal")]
     priority: Urgency,
     /// Keeps calls with one key on one server.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     affinity: Option<String>,
     /// The deadline, such as 5s.
     #[arg(long, value_parser = some_time)]

@@ -427,20 +427,31 @@ async fn a_call_that_says_whom_it_means_starts_no_other_server() {
 async fn options_that_do_not_go_together_are_told_with_what_does() {
     let server = echo().await;
     let servers = json!({"mcpServers": {
-        "r1": {"url": server.url(), "group": "rep"},
-        "a": {"url": server.url()},
+        "r1": {"url": server.url(), "group": "rep", "tags": ["east"]},
+        "a": {"url": server.url(), "tags": ["west"]},
     }});
     let none = json!({"mcpServers": {}});
     let off = json!({"mcpServers": {"a": {"command": "x", "disabled": true}}});
     for (servers, arguments, hint) in [
         (&servers, &["--server", "rep", "echo"][..], "rep is a group: write --group rep"),
         (&servers, &["--server", "r1", "a/echo"], "r1 is of the group rep, and a/echo is one of a"),
+        (&servers, &["--group", "r1", "echo"], "r1 is a server: write --server r1"),
+        (&servers, &["--group", "rep", "a/echo"], "--group says rep, and a/echo is one of a"),
+        (&servers, &["--group", "a", "--server", "r1", "echo"], "r1 is of the group rep, not of a"),
+        (
+            &servers,
+            &["--tag", "east", "--tag", "west", "echo"],
+            "no server has all of these tags: east, west",
+        ),
         (&none, &["echo"], "the configuration names no server"),
         (&off, &["echo"], "the one server of the configuration is switched off"),
     ] {
         let output = run("call", &servers.to_string(), arguments).await;
         let told: Value = serde_json::from_slice(&output.stderr).unwrap();
         assert_eq!(told["hint"], hint, "{arguments:?}: {told}");
+        let nobody = arguments.len() == 1;
+        let kind = if nobody { "unknown-tool" } else { "no-match" };
+        assert_eq!(told["error"], kind, "{arguments:?}: {told}");
     }
 }
 
@@ -1424,6 +1435,8 @@ async fn check_sums_up_each_kind_of_mistake_as_what_it_costs() {
         (troupe(r#""cache":{"tools":{"s/e cho":{"ttl":"5s"}}}"#), "refused, 1 mistake"),
         (troupe(r#""toolTimeouts":{"a":"0s"}"#), "refused, 1 mistake"),
         (troupe(r#""knownLists":7"#), "refused, 1 mistake"),
+        (troupe(r#""knownLists":"~/""#), "refused, 1 mistake"),
+        (troupe(r#""pins":["pins.json"]"#), "refused, 1 mistake"),
         (troupe(r#""strategy":"fastest","colour":1"#), "refused, 2 mistakes"),
         (
             "{\"mcpServers\":{\n\"a\":{\"comand\":\"x\"}},\n\"troupe\":{\"colour\":1}}".to_owned(),
@@ -1439,6 +1452,24 @@ async fn check_sums_up_each_kind_of_mistake_as_what_it_costs() {
             (Some(code), summary),
             "{config}"
         );
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_check_warns_of_known_lists_that_would_not_be_used() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lists.json");
+    let config =
+        json!({"mcpServers": {"a": {"command": "true"}}, "troupe": {"knownLists": path}}).to_string();
+    for (mode, warned) in [(0o700, false), (0o755, true)] {
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = run("check", &config, &[]).await;
+        let told = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        assert_eq!(told.contains("troupe.knownLists: is not used"), warned, "{mode:o}: {told}");
     }
 }
 

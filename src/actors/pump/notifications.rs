@@ -25,6 +25,10 @@ const NEWS: Rate = Rate::per_second(1_000, 256);
 /// Log messages of a server that belong to no call and are passed on; a stack trace of some lines passes whole.
 const LOGS: Rate = Rate::per_second(50, 100);
 
+/// Log messages beyond that which are passed on before an answer: a few calls in a row have their last words, and a flood among
+/// many answers is none.
+const LAST_LOGS: Rate = Rate::per_second(1, 5);
+
 /// The largest log message that is handed to a call, in bytes: a call's stream may hold many of them.
 const LOG_BYTES_MAX: usize = 64 << 10;
 
@@ -87,6 +91,7 @@ impl Hearing {
 pub(super) struct Suppressed {
     unmatched: u64,
     logs_allowed: Allowance,
+    last_allowed: Allowance,
     /// The last log message of the server that was not passed on.
     last_log: Option<Logged>,
     /// Those before it.
@@ -95,13 +100,21 @@ pub(super) struct Suppressed {
 
 impl Suppressed {
     pub(super) fn new(now: Instant) -> Self {
-        Self { unmatched: 0, logs_allowed: Allowance::new(LOGS, now), last_log: None, logs: 0 }
+        Self {
+            unmatched: 0,
+            logs_allowed: Allowance::new(LOGS, now),
+            last_allowed: Allowance::new(LAST_LOGS, now),
+            last_log: None,
+            logs: 0,
+        }
     }
 
     /// Adds to a report the strays and, before answers, the last log message: it most often says how the call went, and no
     /// later one may come that could say how many were not passed on.
     pub(super) fn add_to(&mut self, report: &mut Report) {
         if !report.finished.is_empty()
+            && self.last_log.is_some()
+            && self.last_allowed.take(Instant::now())
             && let Some(last) = self.last_log.take()
         {
             let missed = std::mem::take(&mut self.logs);

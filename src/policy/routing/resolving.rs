@@ -133,11 +133,22 @@ impl<P, S> Routing<P, S> {
             {
                 return CallErrorKind::NoMatch { selector: selector.describe() };
             }
+            let offered = || match lacking {
+                Lacking::Tool => {
+                    let group = selector.group.as_deref();
+                    !matches!(self.catalogue.resolve(&call.tool, group, |_| true), Resolution::Unknown)
+                }
+                Lacking::Prompt | Lacking::Resource | Lacking::Other(_) => false,
+            };
             let prospects = self.prospects(call).take(MISSING_TOLD_MAX);
             let mut servers: Vec<UnavailableServer> = prospects.map(|view| view.unavailable(now)).collect();
             if !servers.is_empty() {
                 servers.extend(blocked);
                 return CallErrorKind::Unavailable { servers };
+            }
+            // Others offer it than those that the selector picks.
+            if *selector != Selector::default() && blocked.is_empty() && offered() {
+                return CallErrorKind::NoMatch { selector: selector.describe() };
             }
         }
         // Near names are found by whoever called, beside the router.

@@ -106,12 +106,6 @@ pub(super) enum Said {
 /// A message with one sentence is no longer, in bytes: of larger answers nobody asks whether they are one.
 const SENTENCE_BYTES_MAX: usize = 1 << 10;
 
-/// Whether it has a member that messages have and words of others have not. Those come one by one, and in no list.
-fn names_protocol(body: &[u8]) -> bool {
-    let text = std::str::from_utf8(body).unwrap_or_default().trim_start_matches('\u{feff}');
-    members(text, ["jsonrpc", "id"]).map_or(true, |found| found.iter().any(Option::is_some))
-}
-
 fn has_error(body: &[u8]) -> bool {
     let text = std::str::from_utf8(body).unwrap_or_default();
     members(text, ["error"]).is_ok_and(|found| found[0].is_some())
@@ -186,14 +180,7 @@ impl Said {
         match (decoded, answers.len()) {
             (Ok(()), 1) if !hollow => {
                 let (to, error) = answers.remove(0);
-                match &error {
-                    // As gateways write it, who know nothing of the protocol: `{"error": "upstream request timeout"}`. Some have
-                    // the status as a code; those of the protocol are below 0.
-                    Some(error) if error.code >= 0 && to.is_none() && !names_protocol(&body) => {
-                        Self::sentence(&body)
-                    }
-                    _ => Self::Answer { frame: body, to, error },
-                }
+                Self::Answer { frame: body, to, error }
             }
             (Ok(()), 0) if !hollow => Self::sentence(&body),
             // Of several, one may be the answer.
@@ -208,16 +195,18 @@ impl Said {
     fn of_events(body: &Bytes, whole: bool) -> Self {
         let mut events = Events::new(REFUSAL_BYTES_MAX);
         events.feed(body);
-        let mut found = None;
+        let (mut found, mut words) = (None, None);
         while let Ok(Some(event)) = events.next() {
             match Self::of_json(event.data) {
                 answer @ Self::Answer { .. } if found.is_none() => found = Some(answer),
                 Self::Answer { .. } => return Self::Unread,
-                Self::Words(_) | Self::Unread | Self::Nothing => {}
+                said @ Self::Words(_) => words = words.or(Some(said)),
+                Self::Unread | Self::Nothing => {}
             }
         }
         match found {
             Some(answer) if whole => answer,
+            None if whole && words.is_some() => words.unwrap_or(Self::Nothing),
             None if whole && body.trim_ascii().is_empty() => Self::Nothing,
             Some(_) | None => Self::Unread,
         }

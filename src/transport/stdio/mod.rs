@@ -195,7 +195,8 @@ impl StdioConnector {
         };
         let inherited: Vec<Secret> =
             names.iter().filter_map(|name| std::env::var(name).ok()).map(Secret::from).collect();
-        let within: Vec<Secret> = env.values().flat_map(|value| secret_parts(value.expose())).collect();
+        let within: Vec<Secret> =
+            env.values().chain(masked).flat_map(|value| secret_parts(value.expose())).collect();
         let of_args = secret_arguments(args);
         Mask::of(env.values().chain(masked).chain(&inherited).chain(&within).chain(&of_args))
     }

@@ -26,6 +26,7 @@ use super::super::mask::Mask;
 use super::lines::Lines;
 use super::process::Process;
 use super::stderr::{LINE_BYTES_MAX, LINES_MAX, LogLines, Noted, StderrLog, last_line, readable};
+use crate::secret::Secret;
 use crate::transport::LinkError;
 
 /// How long a server may take to end after its stdin was closed, and again after it was asked to end: what the SDKs of
@@ -83,6 +84,8 @@ pub(super) struct ChildSupervisor {
     said: watch::Sender<Option<String>>,
     /// What its lines are told without.
     mask: Arc<Mask>,
+    /// With what of them the next line may begin.
+    rests: Vec<Secret>,
     /// The server, as the log names it.
     server: String,
     orders: mpsc::Receiver<Order>,
@@ -101,7 +104,7 @@ impl ChildSupervisor {
     ) -> Self {
         let stderr = Some(FramedRead::new(stderr, LogLines::default()));
         let log = StderrLog::new(Instant::now());
-        Self { process, stderr, log, said, mask, server, orders, exit: Some(exit) }
+        Self { process, stderr, log, said, mask, rests: Vec::new(), server, orders, exit: Some(exit) }
     }
 
     /// Runs until the process is reaped.
@@ -203,7 +206,11 @@ impl ChildSupervisor {
         let Some(line) = line else { return };
         // Colours first: a value that has some in it is one all the same.
         let shown = self.mask.apply(Bytes::from(readable(&line)));
-        let line = if line.len() < LINE_BYTES_MAX { shown } else { self.mask.cut(shown) };
+        // Then what goes on from the line before it, and what goes on in the next one.
+        let rests = std::mem::replace(&mut self.rests, self.mask.rests(&shown));
+        let shown = Mask::without_rest(shown, &rests);
+        let line =
+            if line.len() < LINE_BYTES_MAX { self.mask.broken_off(shown) } else { self.mask.cut(shown) };
         // One read brings many lines; a server that floods must not keep other tasks from their turn.
         tokio::task::consume_budget().await;
         let Noted { logged, dropped } = self.log.note(&line, Instant::now());

@@ -422,13 +422,18 @@ impl Translation<'_> {
             let begins = ["./", "../", ".\\", "..\\"].iter().any(|begin| text.starts_with(begin));
             is_there(text) || begins && is_relative(text)
         };
-        let words = self.text("command").into_iter().chain(texts(self.entry.get("args")));
-        let needs_folder = words.into_iter().any(is_of_project);
-        let joined = |text: &str| project.join(text).components().collect::<PathBuf>().display().to_string();
         // A program without a folder before its name is looked up in `PATH`.
-        let is_path = |text: &str| text.contains(['/', '\\']) && is_of_project(text);
+        let is_program_of_project = |text: &str| text.contains(['/', '\\']) && is_relative(text);
+        let has_path = |text: &str| {
+            let value = text.split_once('=').filter(|(option, _)| option.starts_with('-'));
+            is_of_project(text) || value.is_some_and(|(_, value)| is_of_project(value))
+        };
+        let needs_folder =
+            self.text("command").is_some_and(|text| is_program_of_project(text) || is_of_project(text))
+                || texts(self.entry.get("args")).any(has_path);
+        let joined = |text: &str| project.join(text).components().collect::<PathBuf>().display().to_string();
         let paths = [
-            ("command", self.text("command").filter(|text| is_path(text)).map(joined)),
+            ("command", self.text("command").filter(|text| is_program_of_project(text)).map(joined)),
             ("cwd", self.text("cwd").filter(|text| is_relative(text)).map(joined)),
             ("envFile", self.text("envFile").filter(|text| is_relative(text)).map(joined)),
         ];

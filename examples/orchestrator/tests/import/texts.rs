@@ -426,6 +426,14 @@ fn what_depends_on_the_folder_of_a_project_names_it() {
             json!({"command": "node", "args": ["./dist/index.js"], "cwd": "/projects/shop"}),
         ),
         (
+            json!({"command": "out/server", "args": ["--config=./c.json"]}),
+            json!({"command": "/projects/shop/out/server", "args": ["--config=./c.json"], "cwd": "/projects/shop"}),
+        ),
+        (
+            json!({"command": "node", "args": ["--config=./c.json"]}),
+            json!({"command": "node", "args": ["--config=./c.json"], "cwd": "/projects/shop"}),
+        ),
+        (
             json!({"command": "python", "args": ["server.py"]}),
             json!({"command": "python", "args": ["server.py"], "cwd": "/projects/shop"}),
         ),
