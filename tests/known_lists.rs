@@ -281,7 +281,7 @@ async fn a_file_that_cannot_be_used_is_told_once_and_servers_play_without_it() {
     let broken = format!(r#"{beginning}1,"salt":"#);
     for (text, says, replaced) in [
         ("{\"mcpServers\": {}}", "no file of known lists", false),
-        ("", "no file of known lists", false),
+        ("", "broken", true),
         (&*newer, "version is 2", false),
         (&*broken, "broken", true),
     ] {

@@ -55,7 +55,8 @@ pub struct Diagnostic {
     pub line: usize,
     /// The column in it, counted from 1 in characters.
     pub column: usize,
-    /// The server that it is about, by its id; none if it is about the file as a whole.
+    /// The server that it is about, by its id, or by its name where another one has that id; none if it is about the file as a
+    /// whole.
     pub server: Option<String>,
     /// The key, and what is wrong.
     pub error: ConfigError,

@@ -602,7 +602,8 @@ impl Reader<'_> {
                 let display = if top.is_empty() { written.into_owned() } else { format!("{top}.{written}") };
                 let error = ConfigError::new(display, reason);
                 let advice = Some(advice.to_owned());
-                self.find(Severity::Error, entry.span, Some(&id), error.clone(), advice);
+                let of = if other == *name { &id } else { name };
+                self.find(Severity::Error, entry.span, Some(of), error.clone(), advice);
                 read.push(ReadServer { id, state: ServerState::Repeated(error) });
                 continue;
             }

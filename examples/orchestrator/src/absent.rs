@@ -24,7 +24,10 @@ impl Absent {
             let own = mistakes.iter().find(|found| found.server.as_ref() == Some(id));
             own.map_or_else(|| "it has a mistake".to_owned(), |found| found.error.to_string())
         };
-        let left_out = file.left_out.iter().map(|id| (id.clone(), reason(id))).collect();
+        // One whose id another server has is known by its name alone.
+        let nameless = mistakes.iter().filter(|found| found.error.reason.starts_with("becomes the id "));
+        let nameless = nameless.filter_map(|found| Some((found.server.clone()?, found.error.to_string())));
+        let left_out = file.left_out.iter().map(|id| (id.clone(), reason(id))).chain(nameless).collect();
         Self { left_out, disabled: file.disabled.clone(), mistakes }
     }
 

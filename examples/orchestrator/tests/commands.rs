@@ -456,6 +456,26 @@ async fn options_that_do_not_go_together_are_told_with_what_does() {
 }
 
 #[tokio::test]
+async fn a_server_whose_id_another_one_has_is_told_by_its_name() {
+    let server = echo().await;
+    let servers =
+        json!({"mcpServers": {"my echo": {"command": "true"}, "my-echo": {"url": server.url()}}}).to_string();
+    let output = run("call", &servers, &["my echo/echo"]).await;
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    let reason = told["left_out"]["my echo"].as_str().unwrap_or_default();
+    assert!(reason.contains("becomes the id my-echo, as another name does"), "{told}");
+    assert!(told["hint"].as_str().unwrap_or_default().contains("my echo is left out"), "{told}");
+    let output = run("call", &servers, &["nope"]).await;
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(told["left_out"].as_object().map(|left_out| left_out.len()), Some(1), "{told}");
+    // The mistake of another one is not its own.
+    let both = json!({"mcpServers": {"my echo": {"command": "true"}, "my-echo": {"comand": "x"}, "s": {"url": server.url()}}});
+    let both = both.to_string();
+    let output = run("call", &both, &["my-echo/echo"]).await;
+    assert!(text(&output.stderr).contains("comand"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
 async fn the_error_of_a_call_is_the_last_line_also_below_a_log() {
     let server = echo().await;
     let (_folder, file) = config(&json!({"mcpServers": {"s": {"url": server.url()}}}).to_string());

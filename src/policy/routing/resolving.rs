@@ -133,6 +133,15 @@ impl<P, S> Routing<P, S> {
             {
                 return CallErrorKind::NoMatch { selector: selector.describe() };
             }
+            // The group that it names has servers, and the selector none of them.
+            let scope = Scope::of(call);
+            let of_scope = |view: &&View<S>| scope.covers(&view.spec.group);
+            if *selector != Selector::default()
+                && self.views.iter().flatten().any(|view| of_scope(&view))
+                && !self.views.iter().flatten().any(|view| of_scope(&view) && selected(view, selector))
+            {
+                return CallErrorKind::NoMatch { selector: selector.describe() };
+            }
             let offered = || match lacking {
                 Lacking::Tool => {
                     let group = selector.group.as_deref();
