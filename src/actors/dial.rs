@@ -382,14 +382,16 @@ impl Dial {
             match step {
                 Step::Send { method, frame, id, wait } => {
                     probe_until = match wait {
-                        Wait::Probe => Some(later(Instant::now(), self.limits.probe_timeout)),
+                        Wait::Probe => {
+                            Some(later(Instant::now(), self.limits.probe_limit(self.handshake_limit)))
+                        }
                         Wait::Answer => None,
                     };
                     link.send(Outbound::Request { id, head: Head::of(method), frame }).await?;
                 }
                 Step::Wait => {}
                 Step::WaitForProbe => {
-                    probe_until = Some(later(Instant::now(), self.limits.probe_timeout));
+                    probe_until = Some(later(Instant::now(), self.limits.probe_limit(self.handshake_limit)));
                 }
                 Step::Answer(frame) => link.send(Outbound::Notice(frame)).await?,
                 Step::Done { session, farewell, next_id } => {

@@ -26,6 +26,9 @@ const MESSAGE_BYTES_MAX: usize = 1 << 30;
 /// The limit for a handshake that no setting names: a server that is there answers at once.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a probe waits unless its setting says otherwise.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The same for a process, which has to come up first: downloads of `npx` and `uvx` took up to 30 s where they were measured.
 const PROCESS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -254,8 +257,9 @@ pub struct PoolSettings {
     /// this limit gets twice the time at its next attempt, up to five minutes.
     #[serde(with = "duration::OptionalText")]
     pub handshake_timeout: Option<Duration>,
-    /// How long the probe for the modern era waits for its answer before `initialize` is sent as well: 2 s. Whichever the
-    /// server answers then counts, so that a server that is slow to start loses nothing by it.
+    /// How long the probe for the modern era waits for its answer before `initialize` is sent as well: 2 s, or half of
+    /// `handshakeTimeout` where that is shorter. Whichever the server answers then counts, so that a server that is slow to
+    /// start loses nothing by it.
     #[serde(with = "duration::Text")]
     pub probe_timeout: Duration,
     /// Limit for listing the tools, all pages together: 10 s.
@@ -497,7 +501,7 @@ impl Default for PoolSettings {
             lease_idle_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: None,
-            probe_timeout: Duration::from_secs(2),
+            probe_timeout: PROBE_TIMEOUT,
             list_timeout: Duration::from_secs(10),
         }
     }
@@ -746,6 +750,11 @@ impl PoolSettings {
         self.handshake_timeout.unwrap_or(usual)
     }
 
+    /// How long the probe of a handshake that may take so long waits: half of that, where it would not end within it.
+    pub(crate) fn probe_limit(&self, handshake: Duration) -> Duration {
+        if self.probe_timeout > handshake { handshake / 2 } else { self.probe_timeout }
+    }
+
     /// Checks every value; the error names the first key that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         number("min", self.min, CONNECTIONS_MAX as usize)?;
@@ -759,8 +768,11 @@ impl PoolSettings {
         time("connectTimeout", self.connect_timeout)?;
         optional_time("handshakeTimeout", self.handshake_timeout)?;
         time("probeTimeout", self.probe_timeout)?;
-        let least = self.handshake_limit(false);
-        ordered(("probeTimeout", self.probe_timeout), ("handshakeTimeout", least))?;
+        // The default gives way to a short handshake: nobody has written it.
+        if self.probe_timeout != PROBE_TIMEOUT {
+            let least = self.handshake_limit(false);
+            ordered(("probeTimeout", self.probe_timeout), ("handshakeTimeout", least))?;
+        }
         time("listTimeout", self.list_timeout)
     }
 }
@@ -892,6 +904,10 @@ mod tests {
         );
         pool.handshake_timeout = Some(Duration::from_secs(7));
         assert_eq!(pool.handshake_limit(true), pool.handshake_limit(false));
+        pool.handshake_timeout = Some(Duration::from_secs(1));
+        assert!(pool.check().is_ok(), "the default gives way");
+        assert_eq!(pool.probe_limit(Duration::from_secs(1)), Duration::from_millis(500));
+        assert_eq!(pool.probe_limit(Duration::from_secs(10)), Duration::from_secs(2));
         pool.handshake_timeout = None;
         pool.probe_timeout = Duration::from_secs(11);
         assert_eq!(pool.check().unwrap_err().key, "probeTimeout");

@@ -16,10 +16,10 @@ const VALUE_BYTES_MIN: usize = 8;
 /// Shorter beginnings of a value tell nothing of it.
 const PART_BYTES_MIN: usize = 4;
 
-/// Where a value may be broken off by the end of a line, and how many such ways are remembered until the next line: lines have a
-/// hundred or two, and most values are unlike.
+/// Where a value may be broken off by the end of a line, and how many such ways are remembered until the next line: no longer line is
+/// read, and most values are unlike.
 #[cfg(feature = "stdio")]
-const BREAK_BYTES_MAX: usize = 256;
+const BREAK_BYTES_MAX: usize = 4096;
 #[cfg(feature = "stdio")]
 const RESTS_MAX: usize = 64;
 
@@ -37,7 +37,7 @@ const LONE_BYTES_MIN: usize = 20;
 const HEX_DIGITS_MIN: usize = 32;
 
 /// Names that are short enough to stand in others.
-const SECRET_NAMES: [&str; 3] = ["bearer", "jwt", "pat"];
+const SECRET_NAMES: [&str; 6] = ["bearer", "jwt", "otp", "pat", "pw", "sig"];
 
 /// What is not encoded in a URL: by RFC 3986, by `encodeURIComponent` of JavaScript, by `quote` of Python, in a form (as well as a
 /// blank, which is a plus there).
@@ -105,36 +105,48 @@ impl Mask {
         }
     }
 
-    /// Of a line that may break off within a value: what the next line begins with, where it goes on with that. A log that wraps
-    /// its lines does so.
+    /// Of a line that may break off within a value: with what the next line goes on then. A log that wraps its lines does so.
     #[cfg(feature = "stdio")]
     pub(super) fn rests(&self, line: &[u8]) -> Vec<Secret> {
-        let values = self.0.iter().map(Secret::expose);
-        let breaks = values.flat_map(|value| {
-            let ends = value.char_indices().map(|(at, _)| at).filter(|at| (1..=BREAK_BYTES_MAX).contains(at));
-            ends.filter(|at| line.ends_with(&value.as_bytes()[..*at])).map(|at| &value[at..])
-        });
-        breaks.filter(|rest| rest.len() >= PART_BYTES_MIN).take(RESTS_MAX).map(Secret::from).collect()
+        rests_of(self.0.iter().map(Secret::expose), line, 1)
     }
 
-    /// A line without the rest of a value at its beginning, one of `rests`.
+    /// A line without the rests of values that it goes on with, and what is still to come of them.
     #[cfg(feature = "stdio")]
-    pub(super) fn without_rest(line: Bytes, rests: &[Secret]) -> Bytes {
-        let text = line.trim_ascii_start();
-        let rest = rests
+    pub(super) fn without_rests(line: Bytes, rests: &[Secret]) -> (Bytes, Vec<Secret>) {
+        let ends = ends(&line);
+        let further = rests_of(rests.iter().map(Secret::expose), &line, PART_BYTES_MIN);
+        let middle = rests
             .iter()
-            .filter(|rest| text.starts_with(rest.expose().as_bytes()))
-            .max_by_key(|rest| rest.expose().len());
-        match rest {
-            Some(rest) => [MASKED, &text[rest.expose().len()..]].concat().into(),
+            .map(Secret::expose)
+            .filter_map(|rest| broken_at(rest.as_bytes(), &line, ends, PART_BYTES_MIN));
+        let line = match middle.max_by_key(std::ops::Range::len) {
+            Some(part) => [&line[..part.start], MASKED, &line[part.end..]].concat().into(),
             None => line,
-        }
+        };
+        let line = rests.iter().fold(line, |line, rest| match rest.expose().len() {
+            // Its log may write the time before it, or a frame.
+            VALUE_BYTES_MIN.. => without(line, rest.expose().as_bytes()),
+            _ => match line.trim_ascii_start().strip_prefix(rest.expose().as_bytes()) {
+                Some(behind) => [MASKED, behind].concat().into(),
+                None => line,
+            },
+        });
+        (line, further)
     }
 
     /// A line that ends with the beginning of a value, without that, where it is long enough to tell something.
     #[cfg(feature = "stdio")]
     pub(super) fn broken_off(&self, line: Bytes) -> Bytes {
-        self.cut_from(line, VALUE_BYTES_MIN)
+        let ends = ends(&line);
+        let parts = self
+            .0
+            .iter()
+            .filter_map(|value| broken_at(value.expose().as_bytes(), &line, ends, VALUE_BYTES_MIN));
+        match parts.max_by_key(std::ops::Range::len) {
+            Some(part) => [&line[..part.start], MASKED, &line[part.end..]].concat().into(),
+            None => line,
+        }
     }
 
     /// The line without them.
@@ -230,6 +242,14 @@ pub(super) fn secret_parts(value: &str) -> Vec<Secret> {
         secrets_of_json("", &json, &mut secrets);
         return secrets;
     }
+    // JSON whose quotes are escaped once more, with quotes around it or without.
+    let quoted = if value.starts_with('"') { value.to_owned() } else { format!("\"{value}\"") };
+    if value.contains("\\\"")
+        && let Ok(inner) = serde_json::from_str::<String>(&quoted)
+        && inner.starts_with(['{', '['])
+    {
+        return secret_parts(&inner);
+    }
     let mut parts: Vec<&str> = Vec::new();
     // A scheme and what it takes, as `Bearer …`, or a header of its own, as `X-Key: …`.
     let mut pieces = value.split_whitespace();
@@ -256,12 +276,16 @@ pub(super) fn secret_parts(value: &str) -> Vec<Secret> {
                     [password].into_iter().chain(Some(name).filter(|name| name.len() >= LONE_BYTES_MIN)),
                 );
             }
-            // Its query, and what some give in its fragment.
-            rest.split_once(['?', '#']).map(|(_, query)| query)
+            // Its query, and what some give in its fragment. Connection strings may have a URL within.
+            if value.contains(';') {
+                Some(value)
+            } else {
+                rest.split_once(['?', '#']).map(|(_, query)| query)
+            }
         }
         None => Some(value),
     };
-    let pairs = pairs.into_iter().flat_map(|pairs| pairs.split(['&', ';', '#']));
+    let pairs = pairs.into_iter().flat_map(|pairs| pairs.split(['&', ';', '#', '?']));
     // A connection string may have blanks between, and a shell's line has quotes.
     let pairs =
         pairs.flat_map(|pair| pair.split_whitespace().chain([pair])).filter_map(|pair| pair.split_once('='));
@@ -386,6 +410,40 @@ pub(super) fn url_secrets(url: &str) -> Vec<Secret> {
         })
         .chain(secret_parts(url))
         .collect()
+}
+
+/// Where a line may end that is wrapped: at its last character, before the frame around it, and before what says that it goes on.
+#[cfg(feature = "stdio")]
+fn ends(line: &[u8]) -> [usize; 2] {
+    let text = String::from_utf8_lossy(line);
+    // Bytes that are no text may be longer by then: such a line ends where it does.
+    let text = if text.len() == line.len() { text.as_ref() } else { return [line.len(); 2] };
+    let framed =
+        text.trim_end_matches(|c: char| c.is_whitespace() || "|\u{2502}\u{2503}\u{2551}".contains(c));
+    let goes_on = framed.strip_suffix(['-', '\\']).unwrap_or(framed);
+    [framed.len(), goes_on.len()]
+}
+
+/// The beginning of a value, of so many bytes at least, with which a line breaks off.
+#[cfg(feature = "stdio")]
+fn broken_at(value: &[u8], line: &[u8], ends: [usize; 2], least: usize) -> Option<std::ops::Range<usize>> {
+    let lengths = || (least..value.len().min(BREAK_BYTES_MAX)).rev();
+    let at = |end: usize| {
+        lengths().find(|length| line[..end].ends_with(&value[..*length])).map(|length| end - length..end)
+    };
+    ends.into_iter().filter_map(at).max_by_key(std::ops::Range::len)
+}
+
+/// What is left of each value whose beginning, of so many bytes at least, a line breaks off with.
+#[cfg(feature = "stdio")]
+fn rests_of<'v>(values: impl Iterator<Item = &'v str>, line: &[u8], least: usize) -> Vec<Secret> {
+    let ends = ends(line);
+    let rests = values.flat_map(|value| {
+        let places = value.char_indices().map(|(at, _)| at).take_while(|at| *at <= BREAK_BYTES_MAX);
+        let is_break = |at: &usize| ends.iter().any(|end| line[..*end].ends_with(&value.as_bytes()[..*at]));
+        places.filter(move |at| *at >= least).filter(is_break).map(|at| &value[at..]).collect::<Vec<_>>()
+    });
+    rests.filter(|rest| rest.len() >= PART_BYTES_MIN).take(RESTS_MAX).map(Secret::from).collect()
 }
 
 /// A line without one value. Almost none has it.
@@ -521,6 +579,15 @@ mod tests {
             (args(&["https://h/mcp?config=%7B%22apiKey%22%3A%22s3cret-value%22%7D&x=1"]), "bad ***"),
             (args(&["https://h/back#access_token=s3cret-value&x=1"]), "bad ***"),
             (args(&["-e", r#"X={"token":"s3cret-value"}"#]), "bad ***"),
+            (
+                args(&["jdbc:sqlserver://h:1433;databaseName=x;user=sa;password=s3cret-value;encrypt=true"]),
+                "bad ***",
+            ),
+            (args(&["Endpoint=sb://x/;SharedAccessKeyName=R;SharedAccessKey=s3cret-value"]), "bad ***"),
+            (args(&["--connection-string", "Endpoint=sb://x/;SharedAccessKey=s3cret-value"]), "bad ***"),
+            (args(&["https://x.blob/c?sv=2020&sig=s3cret-value"]), "bad ***"),
+            (args(&["--config", r#""{\"apiToken\":\"s3cret-value\"}""#]), "bad ***"),
+            (args(&["--config", r#"{\"apiToken\":\"s3cret-value\"}"#]), "bad ***"),
             (args(&["-H", "tcp://s3cret-value"]), "bad s3cret-value"),
             (args(&["-H", "s3cret-value"]), "bad s3cret-value"),
             (args(&["--keyword", "s3cret-value and more"]), "bad s3cret-value"),
@@ -588,13 +655,29 @@ mod tests {
         let mask = Mask::of(&[Secret::from("s3cret-Vab9CdE7xQ2mL5tR8wZ0")]);
         for (first, second, told) in [
             ("bad s3cret-Vab9", "CdE7xQ2mL5tR8wZ0, sorry", ["bad ***", "***, sorry"]),
-            ("bad s3c", "  ret-Vab9CdE7xQ2mL5tR8wZ0", ["bad s3c", "***"]),
+            ("bad s3c", "  ret-Vab9CdE7xQ2mL5tR8wZ0", ["bad s3c", "  ***"]),
             ("bad s3cret-Vab9", "CdE7 is another", ["bad ***", "CdE7 is another"]),
             ("good", "CdE7xQ2mL5tR8wZ0", ["good", "CdE7xQ2mL5tR8wZ0"]),
         ] {
             let rests = mask.rests(first.as_bytes());
-            let second = Mask::without_rest(Bytes::from(second), &rests);
+            let (second, _) = Mask::without_rests(Bytes::from(second), &rests);
             assert_eq!([mask.broken_off(Bytes::from(first)), second], told, "{first}");
+        }
+        for lines in [
+            &["bad s3cret-Vab9", "CdE7xQ2mL", "5tR8wZ0 given"][..],
+            &["\u{2502} bad s3cret-Vab9  \u{2502}", "\u{2502} CdE7xQ2mL5tR8wZ0 \u{2502}"],
+            &["| bad s3cret-Vab9 |", "| CdE7xQ2mL |", "| 5tR8wZ0 |"],
+            &["bad s3cret-Vab9-", "CdE7xQ2mL5tR8wZ0"],
+            &["bad s3cret-Vab9\\", "CdE7xQ2mL5tR8wZ0"],
+            &["10:00 ERROR s3cret-Vab9", "10:00 ERROR CdE7xQ2mL5tR8wZ0"],
+        ] {
+            let mut rests = Vec::new();
+            for line in lines {
+                let (told, further) = Mask::without_rests(Bytes::from(*line), &rests);
+                rests = [further, mask.rests(&told)].concat();
+                let told = String::from_utf8_lossy(&mask.broken_off(told)).into_owned();
+                assert!(!["ab9", "mL", "wZ0"].iter().any(|part| told.contains(part)), "{lines:?}: {told}");
+            }
         }
     }
 

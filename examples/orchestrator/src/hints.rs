@@ -14,12 +14,12 @@ use crate::{CallArgs, Target};
 
 /// What to do about a call that failed.
 pub async fn of_call(args: &CallArgs, troupe: &Troupe, absent: &Absent, error: &CallError) -> Option<String> {
-    let Target { tool, tag, timeout, .. } = &args.target;
+    let Target { tool, timeout, .. } = &args.target;
     let chosen = args.target.chosen();
     let hint = pinned_otherwise(error)
         .or_else(|| absent.hint(troupe, tool, chosen, error))
         .or_else(|| mixed_up(troupe, &args.target, error))
-        .or_else(|| unknown_tag(troupe, tag, error))
+        .or_else(|| unknown_tag(troupe, &args.target, error))
         .or_else(|| unoffered(&args.config.config, tool, chosen, error))
         .or_else(|| wrong_urls(troupe, error))
         .or_else(|| longer(troupe, error, *timeout));
@@ -58,16 +58,21 @@ fn pinned_otherwise(error: &CallError) -> Option<String> {
 }
 
 /// A tag that a call wants and no server has.
-fn unknown_tag(troupe: &Troupe, wanted: &[String], error: &CallError) -> Option<String> {
+fn unknown_tag(troupe: &Troupe, target: &Target, error: &CallError) -> Option<String> {
     let CallErrorKind::NoMatch { .. } = error.kind() else { return None };
-    let servers = troupe.servers();
+    let (servers, wanted) = (troupe.servers(), &target.tag);
+    // Of the others nothing is known: they were not started for it.
+    let nobody = match named(&target.tool, target.chosen()) {
+        Some(named) => format!("of the servers that {named} means none"),
+        None => "no server".to_owned(),
+    };
     let tags: Vec<&str> = servers.iter().flat_map(|info| &info.tags).map(String::as_str).collect();
     if let Some(unknown) = wanted.iter().find(|tag| !tags.contains(&tag.as_str())) {
-        return Some(format!("no server has the tag {unknown}: there are {}", listed(tags)));
+        return Some(format!("{nobody} has the tag {unknown}: there are {}", listed(tags)));
     }
     let has_all = |info: &ServerInfo| wanted.iter().all(|tag| info.tags.contains(tag));
     (wanted.len() > 1 && !servers.iter().any(has_all))
-        .then(|| format!("no server has all of these tags: {}", wanted.join(", ")))
+        .then(|| format!("{nobody} has all of these tags: {}", wanted.join(", ")))
 }
 
 /// Keys of a server that name tools which it does not offer, and keys that name the only ones that it does.

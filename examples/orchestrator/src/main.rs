@@ -819,7 +819,7 @@ async fn told(
         {
             if *missed > 0 {
                 note_while_waiting(format_args!(
-                    "{server}: {missed} log messages left out: too many at once"
+                    "{server}: {missed} of its log messages left out: too many at once"
                 ));
             }
             note_while_waiting(format_args!("{server}: {level}: {text}"));

@@ -207,8 +207,8 @@ impl ChildSupervisor {
         // Colours first: a value that has some in it is one all the same.
         let shown = self.mask.apply(Bytes::from(readable(&line)));
         // Then what goes on from the line before it, and what goes on in the next one.
-        let rests = std::mem::replace(&mut self.rests, self.mask.rests(&shown));
-        let shown = Mask::without_rest(shown, &rests);
+        let (shown, further) = Mask::without_rests(shown, &self.rests);
+        self.rests = [further, self.mask.rests(&shown)].concat();
         let line =
             if line.len() < LINE_BYTES_MAX { self.mask.broken_off(shown) } else { self.mask.cut(shown) };
         // One read brings many lines; a server that floods must not keep other tasks from their turn.
