@@ -23,10 +23,13 @@ use crate::error::RpcError;
 use crate::json::RawJson;
 use crate::json::members::{each_element, given, members, string};
 use crate::json::scan::{Fault, Scan};
-use crate::news::cut;
+use crate::news::{ELLIPSIS, cut};
 
 /// What programs on .NET and PowerShell write before their first line, unless they are told not to.
 const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// How the reason begins for which what somebody says in place of an answer is none.
+const WORDS: &str = "it is no JSON-RPC message, and says: ";
 
 /// What is shown of what a peer says that is no message, in bytes.
 const WORDS_BYTES_MAX: usize = 200;
@@ -93,8 +96,15 @@ pub(crate) struct Response {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no JSON-RPC message: {reason}")]
 pub(crate) struct Malformed {
-    /// What is wrong, without the frame's content.
+    /// What is wrong. Of the frame's content it has what [`WORDS`] says, which is untrusted and may have a secret in it.
     pub reason: String,
+}
+
+impl Malformed {
+    /// Whether it is what somebody says in place of an answer.
+    pub(crate) fn is_words(&self) -> bool {
+        self.reason.starts_with(WORDS)
+    }
 }
 
 /// Reads a frame and gives each message in it to `each`: usually one; a batch of 2025-03-26 has several, and one bad
@@ -102,7 +112,23 @@ pub(crate) struct Malformed {
 ///
 /// # Errors
 /// [`Malformed`] if the frame, or an element of it, is no JSON-RPC message; of several bad elements, the first.
-pub(crate) fn decode(frame: Bytes, mut each: impl FnMut(Incoming)) -> Result<(), Malformed> {
+pub(crate) fn decode(frame: Bytes, each: impl FnMut(Incoming)) -> Result<(), Malformed> {
+    decode_by(message, frame, each)
+}
+
+/// The same of what came on a request's exchange, where gateways may answer in place of the peer: an error of theirs is no message.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_exchange(frame: Bytes, each: impl FnMut(Incoming)) -> Result<(), Malformed> {
+    decode_by(message_of_peer, frame, each)
+}
+
+fn decode_by(
+    message: impl Fn(&Bytes, &str) -> Result<Incoming, Malformed>,
+    frame: Bytes,
+    mut each: impl FnMut(Incoming),
+) -> Result<(), Malformed> {
     // Once for the whole frame; the parser need not check its slices again.
     let text = std::str::from_utf8(&frame)
         .map_err(|error| Malformed { reason: format!("no UTF-8 at byte {}", error.valid_up_to()) })?;
@@ -130,9 +156,9 @@ pub(crate) fn decode(frame: Bytes, mut each: impl FnMut(Incoming)) -> Result<(),
 /// answer, since servers make ids up for errors that they have before they have read the request.
 ///
 /// # Errors
-/// As [`decode`].
+/// As [`decode_exchange`].
 pub(crate) fn decode_answer(frame: Bytes, to: u64, mut each: impl FnMut(Incoming)) -> Result<(), Malformed> {
-    decode(frame, |incoming| {
+    decode_exchange(frame, |incoming| {
         each(match incoming {
             Incoming::Response(Response { id: None, outcome: Err(error) })
             | Incoming::Foreign { outcome: Err(error), .. } => {
@@ -171,17 +197,29 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
             return own_id(id).map(|id| Incoming::MissingOutcome { id }).ok_or_else(none);
         }
     };
-    let own = own_id(id);
-    if let (Err(error), None) = (&outcome, own)
-        && !is_of_protocol(error, text)
-    {
-        let says = cut(error.message.clone(), WORDS_BYTES_MAX);
-        return Err(Malformed { reason: format!("it is no JSON-RPC message, and says: {says}") });
-    }
-    Ok(match (id, own) {
+    Ok(match (id, own_id(id)) {
         (Some(id), None) => Incoming::Foreign { id: slice_of(frame, id), outcome },
         (_, id) => Incoming::Response(Response { id, outcome }),
     })
+}
+
+/// Reads one message, unless it is an error that somebody else may have written.
+fn message_of_peer(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
+    let incoming = message(frame, text)?;
+    match &incoming {
+        Incoming::Response(Response { id: None, outcome: Err(error) })
+        | Incoming::Foreign { outcome: Err(error), .. }
+            if !is_of_protocol(error, text) =>
+        {
+            let mut says = cut(error.message.clone(), WORDS_BYTES_MAX);
+            if says.len() < error.message.len() {
+                // So that no part of a secret is left where it was cut.
+                says.push_str(ELLIPSIS);
+            }
+            Err(Malformed { reason: format!("{WORDS}{says}") })
+        }
+        _ => Ok(incoming),
+    }
 }
 
 /// Whether an error that names no request of ours is one of the protocol. Gateways, who know nothing of that, write

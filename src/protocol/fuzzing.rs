@@ -70,12 +70,6 @@ impl Saying {
                 None => Self::Notification(method, params),
             });
         }
-        if let (Some(error), None) = (given("error"), own_id) {
-            let code = error.get("code").and_then(whole_number).unwrap_or_default();
-            if code == 0 || code > 0 && !members.contains_key("jsonrpc") {
-                return None;
-            }
-        }
         match (given("error"), members.get("result")) {
             (Some(_), _) | (None, Some(_)) if own_id.is_none() && given("id").is_some() => {
                 given("id").cloned().map(Self::Foreign)
@@ -102,12 +96,6 @@ impl Saying {
             Incoming::MissingOutcome { id } => Self::Hollow(*id),
         }
     }
-}
-
-/// The whole number that a value is, also where it is written with a fraction or an exponent.
-fn whole_number(value: &Value) -> Option<i64> {
-    let is_exact = |number: &f64| number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0;
-    value.as_i64().or_else(|| value.as_f64().filter(is_exact).map(|number| number as i64))
 }
 
 /// The id of ours that a whole value is.

@@ -33,6 +33,9 @@ const SCHEMES: [&str; 4] = ["bearer", "basic", "token", "apikey"];
 /// What stands behind another word, or before a password, is a secret where it is as long as tokens are.
 const LONE_BYTES_MIN: usize = 20;
 
+/// How deep texts are looked for within texts: JSON in a URL in JSON, as far as people write it.
+const TEXTS_WITHIN_MAX: u32 = 4;
+
 /// Hexadecimal digits are a token where they are as many as 128 bits have, as those of a UUID.
 const HEX_DIGITS_MIN: usize = 32;
 
@@ -139,10 +142,10 @@ impl Mask {
     #[cfg(feature = "stdio")]
     pub(super) fn broken_off(&self, line: Bytes) -> Bytes {
         let ends = ends(&line);
-        let parts = self
-            .0
-            .iter()
-            .filter_map(|value| broken_at(value.expose().as_bytes(), &line, ends, VALUE_BYTES_MIN));
+        // What stands there of a path, or of an address, tells where something went wrong.
+        let values = self.0.iter().map(Secret::expose).filter(|value| !is_path(value));
+        let least = |value: &str| VALUE_BYTES_MIN.max(value.len() / 3);
+        let parts = values.filter_map(|value| broken_at(value.as_bytes(), &line, ends, least(value)));
         match parts.max_by_key(std::ops::Range::len) {
             Some(part) => [&line[..part.start], MASKED, &line[part.end..]].concat().into(),
             None => line,
@@ -215,18 +218,20 @@ fn is_headers(name: &str) -> bool {
 
 /// Finds what is secret within JSON: what stands under names of secrets, each word of what stands under `headers`, and what is within
 /// other texts. How deep it nests is bounded by the parser.
-fn secrets_of_json(name: &str, value: &serde_json::Value, secrets: &mut Vec<Secret>) {
+fn secrets_of_json(name: &str, value: &serde_json::Value, depth: u32, secrets: &mut Vec<Secret>) {
     match value {
         serde_json::Value::String(text) if is_headers(name) => secrets.extend(words(text)),
         serde_json::Value::String(text) => {
             secrets.extend(names_secret(name).then(|| text.as_str().into()));
-            secrets.extend(secret_parts(text));
+            secrets.extend(parts_within(text, depth));
         }
         serde_json::Value::Number(number) if names_secret(name) => secrets.push(number.to_string().into()),
-        serde_json::Value::Array(items) => items.iter().for_each(|item| secrets_of_json(name, item, secrets)),
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| secrets_of_json(name, item, depth, secrets))
+        }
         serde_json::Value::Object(entries) => {
             let below = |key: &str| if is_headers(name) { name.to_owned() } else { key.to_owned() };
-            entries.iter().for_each(|(key, value)| secrets_of_json(&below(key), value, secrets));
+            entries.iter().for_each(|(key, value)| secrets_of_json(&below(key), value, depth, secrets));
         }
         serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
     }
@@ -235,11 +240,17 @@ fn secrets_of_json(name: &str, value: &serde_json::Value, secrets: &mut Vec<Secr
 /// What is secret within a value: what stands behind `Bearer` and the like, the password in a URL and what its query names so, and
 /// what a connection string does.
 pub(super) fn secret_parts(value: &str) -> Vec<Secret> {
+    parts_within(value, TEXTS_WITHIN_MAX)
+}
+
+/// The same, with what is within texts in it, so many deep.
+fn parts_within(value: &str, depth: u32) -> Vec<Secret> {
+    let Some(depth) = depth.checked_sub(1) else { return Vec::new() };
     if value.trim_start().starts_with(['{', '['])
         && let Ok(json) = serde_json::from_str(value)
     {
         let mut secrets = Vec::new();
-        secrets_of_json("", &json, &mut secrets);
+        secrets_of_json("", &json, depth, &mut secrets);
         return secrets;
     }
     // JSON whose quotes are escaped once more, with quotes around it or without.
@@ -248,7 +259,7 @@ pub(super) fn secret_parts(value: &str) -> Vec<Secret> {
         && let Ok(inner) = serde_json::from_str::<String>(&quoted)
         && inner.starts_with(['{', '['])
     {
-        return secret_parts(&inner);
+        return parts_within(&inner, depth);
     }
     let mut parts: Vec<&str> = Vec::new();
     // A scheme and what it takes, as `Bearer …`, or a header of its own, as `X-Key: …`.
@@ -285,22 +296,29 @@ pub(super) fn secret_parts(value: &str) -> Vec<Secret> {
         }
         None => Some(value),
     };
-    let pairs = pairs.into_iter().flat_map(|pairs| pairs.split(['&', ';', '#', '?']));
+    // A password may have a number sign in it, and what stands before a fragment none.
+    let is_url = value.contains("://") && !value.contains(';');
+    let pairs = pairs
+        .into_iter()
+        .flat_map(|pairs| pairs.split(|c| matches!(c, '&' | ';' | '?') || is_url && c == '#'));
     // A connection string may have blanks between, and a shell's line has quotes.
-    let pairs =
-        pairs.flat_map(|pair| pair.split_whitespace().chain([pair])).filter_map(|pair| pair.split_once('='));
+    let pairs = pairs.flat_map(|pair| {
+        let has_words = pair.contains(char::is_whitespace);
+        pair.split_whitespace().filter(move |_| has_words).chain([pair])
+    });
+    let pairs = pairs.filter_map(|pair| pair.split_once('='));
     let (named, others): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| names_secret(name));
     parts.extend(named.into_iter().flat_map(|(_, value)| [value, value.trim_matches(['"', '\''])]));
     // As JSON in the query of a URL.
     let json =
         others.into_iter().map(|(_, value)| percent_encoding::percent_decode_str(value).decode_utf8_lossy());
     let json = json.filter(|text| text.trim_start().starts_with(['{', '[']));
-    let mut within: Vec<Secret> = json.flat_map(|text| secret_parts(&text)).collect();
+    let mut within: Vec<Secret> = json.flat_map(|text| parts_within(&text, depth)).collect();
     // The names of files and folders are none.
-    let words = Some(value).filter(|value| !is_path(value)).into_iter().flat_map(|value| {
-        let words = value.split(|c: char| !is_of_token(c));
-        words.flat_map(|word| word.split(['-', '_']).chain([word]))
-    });
+    let words =
+        value.split(|c: char| c.is_whitespace() || "=,;\"'()[]{}".contains(c)).filter(|word| !is_path(word));
+    let words = words.flat_map(|word| word.split(|c: char| !is_of_token(c)));
+    let words = words.flat_map(|word| word.split(['-', '_']).chain([word]));
     within.extend(words.filter(|word| looks_random(word)).map(Secret::from));
     let decoded = |part: &&str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
     let decoded: Vec<String> = parts.iter().map(decoded).collect();
@@ -585,6 +603,7 @@ mod tests {
             ),
             (args(&["Endpoint=sb://x/;SharedAccessKeyName=R;SharedAccessKey=s3cret-value"]), "bad ***"),
             (args(&["--connection-string", "Endpoint=sb://x/;SharedAccessKey=s3cret-value"]), "bad ***"),
+            (args(&["Server=h;Password=s3cret-value#x;Database=x"]), "bad s3cret-value"),
             (args(&["https://x.blob/c?sv=2020&sig=s3cret-value"]), "bad ***"),
             (args(&["--config", r#""{\"apiToken\":\"s3cret-value\"}""#]), "bad ***"),
             (args(&["--config", r#"{\"apiToken\":\"s3cret-value\"}"#]), "bad ***"),
@@ -640,6 +659,7 @@ mod tests {
             ("@modelcontextprotocol/server-everything@2025.11.25", false),
             ("claude-3-5-sonnet-20241022", false),
             ("/home/User1/AProjectWithALongName2024/index.js", false),
+            ("--config=/home/User1/AProjectWithALongName2024/index.js", false),
             ("com.example.MyServerApplication", false),
             ("https://mcp.example.com/v1/streamable-http", false),
             ("3f2504e0-4f89-11d3-9a0c-0305e82c3301", true),
@@ -647,6 +667,23 @@ mod tests {
         ] {
             assert_eq!(!secret_parts(name).is_empty(), is_token, "{name}");
         }
+    }
+
+    #[cfg(feature = "stdio")]
+    #[test]
+    fn texts_within_texts_cost_no_more_than_a_few_readings_and_a_number_sign_ends_no_password() {
+        let nested = "%7Bx=".repeat(200);
+        let spaced = "%7Bx=%20".repeat(5_000);
+        for value in [format!("https://h/mcp?x={nested}"), format!("https://h/mcp?x={spaced}"), nested] {
+            assert!(secret_parts(&value).len() < 100_000);
+        }
+        let mask = Mask::of(&secret_parts("Server=h;Password=s3cr#t-value-1;Database=x"));
+        assert_eq!(mask.text("bad s3cr#t-value-1".to_owned()), "bad ***");
+        let mask = Mask::of(&[Secret::from("/no/such/folder/of/data/app.db")]);
+        assert_eq!(
+            mask.broken_off(Bytes::from("cannot create /no/such/folder/of")),
+            "cannot create /no/such/folder/of"
+        );
     }
 
     #[cfg(feature = "stdio")]

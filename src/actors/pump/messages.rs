@@ -180,7 +180,7 @@ impl Wanted {
 }
 
 /// A log message of the server's that belongs to no call.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Logged {
     pub level: LogLevel,
     pub logger: Option<String>,

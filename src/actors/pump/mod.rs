@@ -719,6 +719,8 @@ impl<R: FnMut(Report)> Pump<R> {
             Err(_) if to.is_some() => {}
             Err(malformed) => {
                 let named = answered_by_unreadable(&frame).filter(|named| place.admits(*named));
+                // What is said on a call's stream in place of its answer.
+                let named = named.or(on.filter(|_| malformed.is_words()));
                 self.unreadable(named, &malformed.to_string(), now)?;
             }
         }

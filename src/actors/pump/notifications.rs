@@ -5,6 +5,8 @@
 //! and each link passes on so many a second; what comes beyond that is counted. So a flood costs its reading and no more,
 //! and fills no mailbox.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::notices::Cause;
@@ -28,6 +30,9 @@ const LOGS: Rate = Rate::per_second(50, 100);
 /// Log messages beyond that which are passed on before an answer: a few calls in a row have their last words, and a flood among
 /// many answers is none.
 const LAST_LOGS: Rate = Rate::per_second(1, 5);
+
+/// How old such a message may be.
+const LAST_LOG_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// The largest log message that is handed to a call, in bytes: a call's stream may hold many of them.
 const LOG_BYTES_MAX: usize = 64 << 10;
@@ -93,7 +98,7 @@ pub(super) struct Suppressed {
     logs_allowed: Allowance,
     last_allowed: Allowance,
     /// The last log message of the server that was not passed on.
-    last_log: Option<Logged>,
+    last_log: Option<(Logged, Instant)>,
     /// Those before it.
     logs: u64,
 }
@@ -113,12 +118,18 @@ impl Suppressed {
     /// later one may come that could say how many were not passed on.
     pub(super) fn add_to(&mut self, report: &mut Report) {
         if !report.finished.is_empty()
-            && self.last_log.is_some()
-            && self.last_allowed.take(Instant::now())
-            && let Some(last) = self.last_log.take()
+            && let Some((last, at)) = &self.last_log
         {
-            let missed = std::mem::take(&mut self.logs);
-            report.notifications.get_or_insert_default().logs.push(Logged { missed, ..last });
+            let now = Instant::now();
+            if now.saturating_duration_since(*at) > LAST_LOG_AGE_MAX {
+                // It says nothing of a call that ends now.
+                self.last_log = None;
+                self.logs += 1;
+            } else if self.last_allowed.take(now) {
+                let last = Logged { missed: std::mem::take(&mut self.logs), ..last.clone() };
+                report.notifications.get_or_insert_default().logs.push(last);
+                self.last_log = None;
+            }
         }
         if self.unmatched > 0 {
             report.notifications.get_or_insert_default().unmatched += std::mem::take(&mut self.unmatched);
@@ -133,7 +144,7 @@ impl Suppressed {
         if self.logs_allowed.take(now) {
             return Some(Logged { missed: std::mem::take(&mut self.logs), ..logged });
         }
-        self.last_log = Some(logged);
+        self.last_log = Some((logged, now));
         None
     }
 }

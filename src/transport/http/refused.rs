@@ -47,7 +47,7 @@ use super::head;
 use super::sse::Events;
 use crate::error::RpcError;
 use crate::json::members::{members, string};
-use crate::protocol::envelope::{Incoming as Message, Response as Answer, decode};
+use crate::protocol::envelope::{Incoming as Message, Response as Answer, decode_exchange};
 
 /// The most of a refusal's body that is read for a message in it.
 pub(super) const REFUSAL_BYTES_MAX: usize = 64 << 10;
@@ -169,7 +169,7 @@ impl Said {
             return Self::Unread;
         }
         let (mut answers, mut hollow) = (Vec::new(), false);
-        let decoded = decode(body.clone(), |message| match message {
+        let decoded = decode_exchange(body.clone(), |message| match message {
             Message::Response(Answer { id, outcome }) => answers.push((id, outcome.err())),
             // Some servers make up an id, such as "server-error", where they know of none.
             Message::Foreign { outcome, .. } => answers.push((None, outcome.err())),
@@ -195,18 +195,16 @@ impl Said {
     fn of_events(body: &Bytes, whole: bool) -> Self {
         let mut events = Events::new(REFUSAL_BYTES_MAX);
         events.feed(body);
-        let (mut found, mut words) = (None, None);
+        let mut found = None;
         while let Ok(Some(event)) = events.next() {
             match Self::of_json(event.data) {
                 answer @ Self::Answer { .. } if found.is_none() => found = Some(answer),
                 Self::Answer { .. } => return Self::Unread,
-                said @ Self::Words(_) => words = words.or(Some(said)),
-                Self::Unread | Self::Nothing => {}
+                Self::Words(_) | Self::Unread | Self::Nothing => {}
             }
         }
         match found {
             Some(answer) if whole => answer,
-            None if whole && words.is_some() => words.unwrap_or(Self::Nothing),
             None if whole && body.trim_ascii().is_empty() => Self::Nothing,
             Some(_) | None => Self::Unread,
         }

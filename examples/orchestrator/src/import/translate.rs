@@ -412,7 +412,10 @@ impl Translation<'_> {
             });
         }
         let is_relative = |text: &str| {
-            let elsewhere = text.is_empty() || text.contains("${") || text == "~" || text.starts_with("~/");
+            // A drive of Windows, and variables as it writes them.
+            let on_windows = text.contains('%') || text.get(1..2) == Some(":");
+            let at_home = text == "~" || text.starts_with("~/");
+            let elsewhere = text.is_empty() || text.contains("${") || at_home || on_windows;
             !elsewhere && Path::new(text).is_relative()
         };
         let is_there =
