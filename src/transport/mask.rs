@@ -130,7 +130,8 @@ impl Mask {
         let line = rests.iter().fold(line, |line, rest| match rest.expose().len() {
             // Its log may write the time before it, or a frame.
             VALUE_BYTES_MIN.. => without(line, rest.expose().as_bytes()),
-            _ => match line.trim_ascii_start().strip_prefix(rest.expose().as_bytes()) {
+            // A shorter one counts where the line begins, with or without a frame.
+            _ => match line[begin(&line)..].strip_prefix(rest.expose().as_bytes()) {
                 Some(behind) => [MASKED, behind].concat().into(),
                 None => line,
             },
@@ -430,14 +431,26 @@ pub(super) fn url_secrets(url: &str) -> Vec<Secret> {
         .collect()
 }
 
+/// Whether a character stands between a line and what is around it.
+#[cfg(feature = "stdio")]
+fn is_frame(c: char) -> bool {
+    c.is_whitespace() || "|\u{2502}\u{2503}\u{2551}".contains(c)
+}
+
+/// Where a line begins within a frame.
+#[cfg(feature = "stdio")]
+fn begin(line: &[u8]) -> usize {
+    let framed = |text: &str| text.len() - text.trim_start_matches(is_frame).len();
+    std::str::from_utf8(line).map_or(0, framed)
+}
+
 /// Where a line may end that is wrapped: at its last character, before the frame around it, and before what says that it goes on.
 #[cfg(feature = "stdio")]
 fn ends(line: &[u8]) -> [usize; 2] {
     let text = String::from_utf8_lossy(line);
     // Bytes that are no text may be longer by then: such a line ends where it does.
     let text = if text.len() == line.len() { text.as_ref() } else { return [line.len(); 2] };
-    let framed =
-        text.trim_end_matches(|c: char| c.is_whitespace() || "|\u{2502}\u{2503}\u{2551}".contains(c));
+    let framed = text.trim_end_matches(is_frame);
     let goes_on = framed.strip_suffix(['-', '\\']).unwrap_or(framed);
     [framed.len(), goes_on.len()]
 }

@@ -99,7 +99,7 @@ const IN_PART: &[InPart<'_>] = &[
     ("roo-timeout.json", &["quick"], "slow", "write \"300s\": 300 is probably"),
     ("cline-timeout.json", &[], "long", "write \"60s\": 60 is probably"),
     ("gemini-timeout.json", &["small"], "big", "write \"600s\": 600000 is probably"),
-    ("names-that-meet.json", &["a-b"], "a-b", "becomes the id a-b"),
+    ("names-that-meet.json", &["a-b"], "a/b", "becomes the id a-b"),
     ("port-beyond.json", &["near"], "far", "its port is larger than 65535"),
     ("bare-host.json", &["near"], "far", "write http:// or https:// before it"),
     ("large-scheme.json", &["near"], "far", "written in small letters"),
