@@ -120,7 +120,11 @@ struct ToolResult<'a> {
 /// Whether a value says yes: `true`, and also what servers write in its place that know no type for it, such as `1` and `"true"`.
 fn is_true<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     let value = <&RawValue as serde::Deserialize>::deserialize(deserializer)?;
-    Ok(!matches!(value.get(), "false" | "null" | "0" | "\"false\"" | "\"\""))
+    match &*value.get().trim_matches('"').to_ascii_lowercase() {
+        "true" | "1" => Ok(true),
+        "false" | "0" | "null" | "" => Ok(false),
+        _ => Err(serde::de::Error::custom("isError is neither true nor false")),
+    }
 }
 
 /// One message of a prompt.

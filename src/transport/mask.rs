@@ -458,9 +458,9 @@ fn ends(line: &[u8]) -> [usize; 2] {
 /// The beginning of a value, of so many bytes at least, with which a line breaks off.
 #[cfg(feature = "stdio")]
 fn broken_at(value: &[u8], line: &[u8], ends: [usize; 2], least: usize) -> Option<std::ops::Range<usize>> {
-    let lengths = || (least..value.len().min(BREAK_BYTES_MAX)).rev();
+    let lengths = |end: usize| (least..value.len().min(BREAK_BYTES_MAX).min(end.saturating_add(1))).rev();
     let at = |end: usize| {
-        lengths().find(|length| line[..end].ends_with(&value[..*length])).map(|length| end - length..end)
+        lengths(end).find(|length| line[..end].ends_with(&value[..*length])).map(|length| end - length..end)
     };
     ends.into_iter().filter_map(at).max_by_key(std::ops::Range::len)
 }
@@ -470,7 +470,8 @@ fn broken_at(value: &[u8], line: &[u8], ends: [usize; 2], least: usize) -> Optio
 fn rests_of<'v>(values: impl Iterator<Item = &'v str>, line: &[u8], least: usize) -> Vec<Secret> {
     let ends = ends(line);
     let rests = values.flat_map(|value| {
-        let places = value.char_indices().map(|(at, _)| at).take_while(|at| *at <= BREAK_BYTES_MAX);
+        let places =
+            value.char_indices().map(|(at, _)| at).take_while(|at| *at <= BREAK_BYTES_MAX.min(line.len()));
         let is_break = |at: &usize| ends.iter().any(|end| line[..*end].ends_with(&value.as_bytes()[..*at]));
         places.filter(move |at| *at >= least).filter(is_break).map(|at| &value[at..]).collect::<Vec<_>>()
     });

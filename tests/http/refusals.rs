@@ -95,13 +95,24 @@ async fn what_a_gateway_says_in_json_of_its_own_is_no_answer_of_the_server() {
             r#"{"error":{"code":504,"message":"upstream request timeout","status":"DEADLINE_EXCEEDED"}}"#,
             r#"{"id":"req-abc","error":{"code":504,"message":"upstream"}}"#,
             r#"{"id":"req-abc","error":"upstream"}"#,
-            r#"{"jsonrpc":"2.0","id":null,"error":"upstream"}"#,
-            r#"{"jsonrpc":"2.0","id":null,"error":{"message":"upstream"}}"#,
             r#"[{"error":{"code":504,"message":"upstream"}}]"#,
         ] {
             let error = ended(move |_| Do::Send(answer(status, &[JSON], body))).await;
             let CallErrorKind::Refused(refusal) = error.kind() else { panic!("{status} {body}: {error}") };
             assert_eq!((refusal.kind, error.effect()), (meaning, effect), "{status} {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_without_a_code_that_names_the_protocol_leaves_open_whether_the_server_wrote_it() {
+    for status in ["502 Bad Gateway", "404 Not Found", "400 Bad Request"] {
+        for body in [
+            r#"{"jsonrpc":"2.0","id":null,"error":"upstream"}"#,
+            r#"{"jsonrpc":"2.0","id":null,"error":{"message":"upstream"}}"#,
+        ] {
+            let error = ended(move |_| Do::Send(answer(status, &[JSON], body))).await;
+            assert_eq!(error.effect(), Effect::Unknown, "{status} {body}: {error}");
         }
     }
 }

@@ -27,6 +27,8 @@ impl Absent {
         // One whose id another server has is known by its name alone.
         let nameless = mistakes.iter().filter(|found| found.error.reason.starts_with("becomes the id "));
         let nameless = nameless.filter_map(|found| Some((found.server.clone()?, found.error.to_string())));
+        // These are printed as they stand.
+        let nameless = nameless.filter(|(name, _)| !name.contains(char::is_control));
         let left_out = file.left_out.iter().map(|id| (id.clone(), reason(id))).chain(nameless).collect();
         Self { left_out, disabled: file.disabled.clone(), mistakes }
     }
@@ -133,7 +135,9 @@ pub fn other_group(
 ) -> Option<String> {
     if let Some(group) = group.filter(|group| servers.iter().all(|info| info.group != **group)) {
         let is_server = servers.iter().any(|info| info.id == *group);
-        return is_server.then(|| format!("{group} is a server: write --server {group}"));
+        if is_server {
+            return Some(format!("{group} is a server: write --server {group}"));
+        }
     }
     if let (Some(option), Some((named, _))) = (group, parts(tool))
         && named != option

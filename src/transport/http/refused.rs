@@ -106,6 +106,11 @@ pub(super) enum Said {
 /// A message with one sentence is no longer, in bytes: of larger answers nobody asks whether they are one.
 const SENTENCE_BYTES_MAX: usize = 1 << 10;
 
+fn names_protocol(body: &[u8]) -> bool {
+    let text = std::str::from_utf8(body).unwrap_or_default().trim_start_matches('\u{feff}');
+    members(text, ["jsonrpc"]).is_ok_and(|found| found[0].is_some())
+}
+
 fn has_error(body: &[u8]) -> bool {
     let text = std::str::from_utf8(body).unwrap_or_default();
     members(text, ["error"]).is_ok_and(|found| found[0].is_some())
@@ -185,6 +190,8 @@ impl Said {
             (Ok(()), 0) if !hollow => Self::sentence(&body),
             // Of several, one may be the answer.
             (Ok(()), _) => Self::Unread,
+            // Who names the protocol may be the server, and have carried the request out by then.
+            (Err(_), 0) if names_protocol(&body) => Self::Unread,
             (Err(_), 0) if !hollow => Self::sentence(&body),
             // One element of it is no message, and another may be the answer.
             (Err(_), _) => Self::Unread,
