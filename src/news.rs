@@ -35,6 +35,39 @@ pub enum CallUpdate {
     Answer(Result<Reply, CallError>),
 }
 
+/// The last news of each kind that could not be passed on, in their order: how far it came, and what it said last.
+#[derive(Debug)]
+pub(crate) struct LastNews<T>(Vec<T>);
+
+impl<T> LastNews<T> {
+    /// The kinds that there are: progress and log messages.
+    pub(crate) const KINDS: usize = 2;
+
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Keeps these in the place of the ones before of their kind. Says whether there were such.
+    pub(crate) fn keep(&mut self, news: T) -> bool {
+        let kind = std::mem::discriminant(&news);
+        let before = self.0.iter().position(|kept| std::mem::discriminant(kept) == kind);
+        if let Some(before) = before {
+            self.0.remove(before);
+        }
+        self.0.push(news);
+        before.is_some()
+    }
+
+    /// Takes out what is kept.
+    pub(crate) fn take(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.0)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// How far a server has come with a call, in its own words.
 ///
 /// By the rules it grows from report to report of one attempt; a server may break them. When a call is made once more

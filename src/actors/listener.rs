@@ -2,33 +2,40 @@
 
 use tokio::sync::mpsc;
 
-use crate::news::CallUpdate;
+use crate::news::{CallUpdate, LastNews};
 
 /// News that wait to be read. A caller that does something else for a while misses nothing of a server that reports some
 /// steps a second; beyond it what it misses is counted.
 pub(crate) const WAITING_MAX: usize = 256;
 
-/// The router's end. However it ends, what was missed is told last: a place of the queue is kept for that.
+/// Places of the queue that are kept for its end: how many were missed, and the last of each kind.
+const KEPT: usize = 1 + LastNews::<CallUpdate>::KINDS;
+
+/// The router's end. However it ends, it is told how many news were missed, and the last of each kind of them.
 pub(crate) struct Listener {
     news: mpsc::Sender<CallUpdate>,
     /// News that found no place, which has not been told yet.
     missed: u64,
+    /// The last of those.
+    last: LastNews<CallUpdate>,
 }
 
 /// A queue for the news of one call.
 pub(crate) fn channel() -> (mpsc::Sender<CallUpdate>, mpsc::Receiver<CallUpdate>) {
-    mpsc::channel(WAITING_MAX + 1)
+    mpsc::channel(WAITING_MAX + KEPT)
 }
 
 impl Listener {
     /// Of a queue into which nobody else puts anything.
     pub(crate) fn new(news: mpsc::Sender<CallUpdate>) -> Self {
-        Self { news, missed: 0 }
+        Self { news, missed: 0, last: LastNews::new() }
     }
 
     /// Puts news into the queue, or counts them where it has no room.
     pub(crate) fn tell(&mut self, news: CallUpdate) {
-        if self.missed > 0 && self.has_room() {
+        if self.has_room() {
+            // Others came after these and are told now.
+            self.missed += self.last.take().len() as u64;
             self.tell_missed();
         }
         if self.has_room() {
@@ -37,24 +44,28 @@ impl Listener {
         } else {
             self.missed += match news {
                 CallUpdate::Lagged(missed) => missed,
-                CallUpdate::Progress(_) | CallUpdate::Log(_) | CallUpdate::Answer(_) => 1,
+                CallUpdate::Progress(_) | CallUpdate::Log(_) => u64::from(self.last.keep(news)),
+                CallUpdate::Answer(_) => 1,
             };
         }
     }
 
     fn has_room(&self) -> bool {
-        self.news.capacity() > 1
+        self.news.capacity() > KEPT
     }
 
     fn tell_missed(&mut self) {
-        let _ = self.news.try_send(CallUpdate::Lagged(std::mem::take(&mut self.missed)));
+        if self.missed > 0 {
+            let _ = self.news.try_send(CallUpdate::Lagged(std::mem::take(&mut self.missed)));
+        }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if self.missed > 0 {
-            self.tell_missed();
+        self.tell_missed();
+        for last in self.last.take() {
+            let _ = self.news.try_send(last);
         }
     }
 }
@@ -62,6 +73,7 @@ impl Drop for Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::news::{LogLevel, LogMessage, Progress};
 
     fn told(news: &mut mpsc::Receiver<CallUpdate>) -> Vec<u64> {
         std::iter::from_fn(|| news.try_recv().ok())
@@ -83,6 +95,43 @@ mod tests {
         }
         listener.tell(CallUpdate::Lagged(100));
         assert_eq!(told(&mut news)[WAITING_MAX - 3..], [7, 100]);
+    }
+
+    #[test]
+    fn the_last_of_each_kind_is_told_at_the_end_in_their_order_and_however_full_the_queue_is() {
+        let (sender, mut news) = channel();
+        let mut listener = Listener::new(sender);
+        let server = crate::id::ServerId::new("s").unwrap();
+        for step in 0..1_000 {
+            let server = &server;
+            let progress = Progress {
+                server: server.clone(),
+                attempt: 1,
+                progress: f64::from(step),
+                total: None,
+                message: None,
+            };
+            listener.tell(CallUpdate::Progress(progress));
+            if step == 900 {
+                let data = crate::json::RawJson::from_text("\"nearly\"").unwrap();
+                let level = LogLevel::Info;
+                let log = LogMessage { server: server.clone(), attempt: 1, level, logger: None, data };
+                listener.tell(CallUpdate::Log(log));
+            }
+        }
+        drop(listener);
+        let mut missed = 0;
+        let mut told = Vec::new();
+        while let Ok(news) = news.try_recv() {
+            match news {
+                CallUpdate::Progress(progress) => told.push(progress.progress.to_string()),
+                CallUpdate::Log(log) => told.push(log.data.as_str().to_owned()),
+                CallUpdate::Lagged(count) => missed += count,
+                CallUpdate::Answer(_) => unreachable!(),
+            }
+        }
+        assert_eq!(told[told.len() - 3..], ["255", "\"nearly\"", "999"]);
+        assert_eq!(told.len() as u64 + missed, 1_001);
     }
 
     #[test]

@@ -32,6 +32,8 @@ async fn every_report_of_a_flood_is_told_or_counted_as_missed() {
         let (told, missed) = account(&news);
         assert_eq!(told + missed, 20_000);
         assert!(told > 0, "all were missed");
+        // How far it came at last is never missed.
+        assert!(news.last().is_some_and(|last| last.contains("20000")), "{:?}", news.last());
         assert!(answer.is_ok());
         end(troupe).await;
     }
@@ -46,7 +48,9 @@ async fn a_stream_that_is_read_late_says_how_much_it_missed_and_has_its_answer()
     while !troupe.stats().await.router.outcomes.contains_key("ok") {
         tokio::task::yield_now().await;
     }
-    let (mut told, missed) = account(&heard(stream).await.0);
+    let news = heard(stream).await.0;
+    assert!(news.last().is_some_and(|last| last.contains("2000")), "{:?}", news.last());
+    let (mut told, missed) = account(&news);
     told += u64::from(matches!(first, Some(CallUpdate::Progress(_))));
     assert_eq!(told + missed, 2_000);
     assert!(told <= 258, "{told} waited to be read");

@@ -15,7 +15,7 @@ use crate::actors::pump::messages::Report;
 use crate::actors::pump::messages::{Logged, Notifications};
 use crate::id::AttemptId;
 use crate::json::RawJson;
-use crate::news::LogLevel;
+use crate::news::{LastNews, LogLevel};
 use crate::number_map::NumberMap;
 use crate::policy::rate::{Allowance, Rate};
 use crate::policy::routing::{Dispatch, Hears, News, Told};
@@ -46,6 +46,8 @@ pub(super) struct Hearing {
     progress: Option<f64>,
     /// News that were not passed on, which has not been told yet.
     missed: u64,
+    /// The last of those.
+    last: LastNews<Told>,
 }
 
 impl Hearing {
@@ -58,6 +60,7 @@ impl Hearing {
                 allowance: Allowance::new(NEWS, now),
                 progress: None,
                 missed: 0,
+                last: LastNews::new(),
             })
         })
     }
@@ -78,17 +81,26 @@ impl Hearing {
         if self.allowance.take(now) {
             // None before: a flood that does not pass leaves nothing to report.
             let news = &mut notifications.get_or_insert_default().news;
+            // Others come after these and are told now.
+            self.missed += self.last.take().len() as u64;
             news.extend(self.tell_missed(attempt));
             news.push(News { attempt, told, resets_idle });
-        } else if told.is_some() {
-            self.missed += 1;
+        } else if let Some(told) = told {
+            self.missed += u64::from(self.last.keep(told));
         }
     }
 
-    /// How many were not passed on since that was told last.
-    fn tell_missed(&mut self, attempt: AttemptId) -> Option<News> {
+    /// How many were not passed on since that was told last, and the last of each kind.
+    fn tell_missed(&mut self, attempt: AttemptId) -> impl Iterator<Item = News> + use<> {
         let missed = std::mem::take(&mut self.missed);
-        (missed > 0).then_some(News { attempt, told: Some(Told::Missed(missed)), resets_idle: false })
+        let missed = (missed > 0).then_some(Told::Missed(missed));
+        let told = missed.into_iter().chain(self.last.take());
+        told.map(move |told| News { attempt, told: Some(told), resets_idle: false })
+    }
+
+    /// Whether something was not passed on which has not been told yet.
+    fn has_missed(&self) -> bool {
+        self.missed > 0 || !self.last.is_empty()
     }
 }
 
@@ -222,9 +234,9 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Tells what was not passed on of a request that ends.
     pub(super) fn tell_missed(&mut self, flight: &mut Flight) {
         if let Flight::Call { attempt, hearing: Some(hearing), .. } = flight
-            && let Some(missed) = hearing.tell_missed(*attempt)
+            && hearing.has_missed()
         {
-            self.report.notifications.get_or_insert_default().news.push(missed);
+            self.report.notifications.get_or_insert_default().news.extend(hearing.tell_missed(*attempt));
         }
     }
 }
