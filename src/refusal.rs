@@ -41,6 +41,10 @@ pub struct Refusal {
     /// Where the server points to, as far as URLs are shown: `https://host/first/…`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// What the server, or a proxy before it, says in its body where that is a sentence: at most 200 bytes and an ellipsis.
+    /// Untrusted text, without the secrets of the server's configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
     /// When a repetition has a chance, if the server says so.
     #[serde(
         rename = "retry_after_ms",
@@ -63,7 +67,7 @@ impl Refusal {
             400..=498 => RefusalKind::Rejected,
             _ => RefusalKind::Failed,
         };
-        Self { kind, status, location, retry_after }
+        Self { kind, status, location, words: None, retry_after }
     }
 
     /// What it says about the effect of the request.
@@ -120,8 +124,11 @@ impl fmt::Display for Refusal {
         if let Some(location) = &self.location {
             write!(f, ", which points to {location}")?;
         }
-        match self.retry_after {
-            Some(after) => write!(f, ", to be tried again in {}", about(after)),
+        if let Some(after) = self.retry_after {
+            write!(f, ", to be tried again in {}", about(after))?;
+        }
+        match &self.words {
+            Some(words) => write!(f, ", and says: {words}"),
             None => Ok(()),
         }
     }

@@ -16,7 +16,7 @@ use crate::config::{Dialect, EraChoice, PoolSettings};
 use crate::duration::{later, rounded};
 use crate::news::{ELLIPSIS, OneLine, cut};
 use crate::policy::starts::Attempt;
-use crate::protocol::envelope::{Incoming, Malformed, Response, decode, decode_answer};
+use crate::protocol::envelope::{Incoming, Malformed, Response, decode, decode_answer, decode_exchange};
 use crate::protocol::handshake::{Finality, Greeting, Handshake, HandshakeError, Step, Wait};
 use crate::protocol::{Era, Known, Session};
 use crate::refusal::{Refusal, RefusalKind};
@@ -500,8 +500,14 @@ async fn next_step(
                 noise.hear(Malformed { reason: format!("over the limit of {limit} bytes") }, b"")?;
             }
             Some(Ok(Inbound::Beside { id, frame })) => {
-                if let Err(malformed) = decode(frame.clone(), answers_to(id, receive)) {
-                    noise.hear(malformed, &frame)?;
+                let decoded = decode_exchange(frame.clone(), Some(id), answers_to(id, &mut receive));
+                match decoded {
+                    // Somebody says it in place of the answer.
+                    Err(malformed) if malformed.words().is_some() && matches!(step, Step::Wait) => {
+                        return Ok(handshake.failed(id, malformed.to_string(), Finality::ThisRequest));
+                    }
+                    Err(malformed) => noise.hear(malformed, &frame)?,
+                    Ok(()) => {}
                 }
                 return Ok(step);
             }

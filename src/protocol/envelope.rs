@@ -101,9 +101,9 @@ pub(crate) struct Malformed {
 }
 
 impl Malformed {
-    /// Whether it is what somebody says in place of an answer.
-    pub(crate) fn is_words(&self) -> bool {
-        self.reason.starts_with(WORDS)
+    /// What somebody says in place of an answer, where it is that.
+    pub(crate) fn words(&self) -> Option<&str> {
+        self.reason.strip_prefix(WORDS)
     }
 }
 
@@ -116,12 +116,17 @@ pub(crate) fn decode(frame: Bytes, each: impl FnMut(Incoming)) -> Result<(), Mal
     decode_by(message, frame, each)
 }
 
-/// The same of what came on a request's exchange, where gateways may answer in place of the peer: an error of theirs is no message.
+/// The same of what came on the exchange of the request `to`, where gateways may answer in place of the peer: an error of
+/// theirs is no message.
 ///
 /// # Errors
 /// As [`decode`].
-pub(crate) fn decode_exchange(frame: Bytes, each: impl FnMut(Incoming)) -> Result<(), Malformed> {
-    decode_by(message_of_peer, frame, each)
+pub(crate) fn decode_exchange(
+    frame: Bytes,
+    to: Option<u64>,
+    each: impl FnMut(Incoming),
+) -> Result<(), Malformed> {
+    decode_by(|frame, text| message_of_peer(frame, text, to), frame, each)
 }
 
 fn decode_by(
@@ -158,7 +163,7 @@ fn decode_by(
 /// # Errors
 /// As [`decode_exchange`].
 pub(crate) fn decode_answer(frame: Bytes, to: u64, mut each: impl FnMut(Incoming)) -> Result<(), Malformed> {
-    decode_exchange(frame, |incoming| {
+    decode_exchange(frame, Some(to), |incoming| {
         each(match incoming {
             Incoming::Response(Response { id: None, outcome: Err(error) })
             | Incoming::Foreign { outcome: Err(error), .. } => {
@@ -203,30 +208,61 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
     })
 }
 
-/// Reads one message, unless it is an error that somebody else may have written.
-fn message_of_peer(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
-    let incoming = message(frame, text)?;
+/// Reads one message on the exchange of the request `to`, unless it is what somebody else may have written.
+fn message_of_peer(frame: &Bytes, text: &str, to: Option<u64>) -> Result<Incoming, Malformed> {
+    let incoming = match message(frame, text) {
+        Ok(incoming) => incoming,
+        Err(malformed) if names_protocol(text) => return Err(malformed),
+        // It may stand beside the answer, and is none.
+        Err(Malformed { reason }) => {
+            let says = sentence(text).map(|says| format!(", and says: {}", quoted(&says)));
+            return Err(Malformed { reason: reason + &says.unwrap_or_default() });
+        }
+    };
     match &incoming {
-        Incoming::Response(Response { id: None, outcome: Err(error) })
+        // Only who has read the request knows its id.
+        Incoming::Response(Response { id: Some(id), .. }) if Some(*id) == to => Ok(incoming),
+        Incoming::Response(Response { outcome: Err(error), .. })
         | Incoming::Foreign { outcome: Err(error), .. }
             if !is_of_protocol(error, text) =>
         {
-            let mut says = cut(error.message.clone(), WORDS_BYTES_MAX);
-            if says.len() < error.message.len() {
-                // So that no part of a secret is left where it was cut.
-                says.push_str(ELLIPSIS);
-            }
-            Err(Malformed { reason: format!("{WORDS}{says}") })
+            Err(words(&error.message))
         }
         _ => Ok(incoming),
     }
 }
 
-/// Whether an error that names no request of ours is one of the protocol. Gateways, who know nothing of that, write
+fn words(says: &str) -> Malformed {
+    Malformed { reason: format!("{WORDS}{}", quoted(says)) }
+}
+
+/// What somebody says, as far as it is shown.
+pub(crate) fn quoted(says: &str) -> String {
+    let mut shown = cut(says.to_owned(), WORDS_BYTES_MAX);
+    if shown.len() < says.len() {
+        // So that no part of a secret is left where it was cut.
+        shown.push_str(ELLIPSIS);
+    }
+    shown
+}
+
+/// The sentence in an object as frameworks for the web write it in place of a message.
+pub(crate) fn sentence(object: &str) -> Option<String> {
+    let keys = ["detail", "message", "title", "reason", "error"];
+    let said = |text: &str| members(text, keys).unwrap_or_default().into_iter().flatten().find_map(string);
+    let of_error = || members(object, ["error"]).unwrap_or_default()[0].and_then(said);
+    said(object).or_else(of_error)
+}
+
+/// Whether an error that does not name the request is one of the protocol. Gateways, who know nothing of that, write
 /// `{"error": "upstream request timeout"}`, or the status as a code.
 fn is_of_protocol(error: &RpcError, message: &str) -> bool {
-    let names_it = || members(message, ["jsonrpc"]).is_ok_and(|found| found[0].is_some());
-    error.code < 0 || error.code > 0 && names_it()
+    error.code < 0 || error.code > 0 && names_protocol(message)
+}
+
+/// Whether an object has the member `jsonrpc`.
+pub(crate) fn names_protocol(object: &str) -> bool {
+    members(object, ["jsonrpc"]).is_ok_and(|found| found[0].is_some())
 }
 
 /// The request of ours whose answer a frame is that cannot be read: one that is no UTF-8, is no JSON from some point on, or

@@ -209,6 +209,21 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The same with `change` made to each text in it that the peer, or its address, may have a part in.
+    pub(crate) fn map_texts(self, change: impl Fn(String) -> String) -> Self {
+        match self {
+            Self::NotCarriedOut(text) => Self::NotCarriedOut(change(text)),
+            Self::SessionLost(text) => Self::SessionLost(change(text)),
+            Self::Refused(refusal) => Self::Refused(Refusal {
+                location: refusal.location.map(&change),
+                words: refusal.words.map(&change),
+                ..refusal
+            }),
+            Self::Invalid(text) => Self::Invalid(change(text)),
+            Self::BrokenOff(text) => Self::BrokenOff(change(text)),
+        }
+    }
+
     /// Whether the peer has answered the request, though with no message.
     pub(crate) fn is_an_answer(&self) -> bool {
         match self {

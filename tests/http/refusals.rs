@@ -95,11 +95,15 @@ async fn what_a_gateway_says_in_json_of_its_own_is_no_answer_of_the_server() {
             r#"{"error":{"code":504,"message":"upstream request timeout","status":"DEADLINE_EXCEEDED"}}"#,
             r#"{"id":"req-abc","error":{"code":504,"message":"upstream"}}"#,
             r#"{"id":"req-abc","error":"upstream"}"#,
+            r#"{"id":4711,"error":{"code":504,"message":"upstream"}}"#,
             r#"[{"error":{"code":504,"message":"upstream"}}]"#,
         ] {
             let error = ended(move |_| Do::Send(answer(status, &[JSON], body))).await;
             let CallErrorKind::Refused(refusal) = error.kind() else { panic!("{status} {body}: {error}") };
             assert_eq!((refusal.kind, error.effect()), (meaning, effect), "{status} {body}");
+            let words = refusal.words.as_deref();
+            assert!(words.is_some_and(|words| words.starts_with("upstream")), "{status} {body}: {words:?}");
+            assert!(error.to_string().contains(", and says: upstream"), "{error}");
         }
     }
 }
@@ -128,8 +132,71 @@ async fn a_success_with_what_a_gateway_says_leaves_open_what_the_call_did() {
         assert_eq!((error.kind().name(), error.effect()), ("invalid-response", Effect::Unknown), "{error}");
         assert!(error.to_string().contains("Gateway Timeout"), "{error}");
         let (events, stream) = (format!("data: {body}\n\n"), ["content-type: text/event-stream"]);
-        let error = ended(move |_| Do::Send(answer("200 OK", &stream, &events))).await;
-        assert_eq!(error.effect(), Effect::Unknown, "{error}");
+        let ends = events.clone();
+        // Whether the stream ends or stays open: nothing else will come.
+        let ways: [Box<dyn Fn() -> Do + Send + Sync>; 2] = [
+            Box::new(move || Do::Send(answer("200 OK", &stream, &ends))),
+            Box::new(move || Do::Stay(format!("{EVENTS}{events}"))),
+        ];
+        for way in ways {
+            let error = ended(move |_| way()).await;
+            let outcome = (error.kind().name(), error.effect());
+            assert_eq!(outcome, ("invalid-response", Effect::Unknown), "{error}");
+            assert!(error.to_string().contains("Gateway Timeout"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_words_of_a_refusal_are_told_on_one_line_cut_and_without_secrets() {
+    const SECRET: &str = "s3cret-of-a-user";
+    let long = "x".repeat(1_000);
+    let cases = [
+        (
+            "400 Bad Request",
+            JSON,
+            r#"{"error":{"message":"x is required"}}"#.to_owned(),
+            Some("x is required"),
+        ),
+        ("422 Unprocessable Entity", JSON, r#"{"detail":"y is\nno date"}"#.to_owned(), Some("y is no date")),
+        ("413 Payload Too Large", "content-type: text/plain", "too much".to_owned(), Some("too much")),
+        ("429 Too Many Requests", JSON, r#"{"message":"10 a minute"}"#.to_owned(), Some("10 a minute")),
+        (
+            "401 Unauthorized",
+            JSON,
+            r#"{"message":"the token has ended"}"#.to_owned(),
+            Some("the token has ended"),
+        ),
+        ("403 Forbidden", "content-type: text/plain", format!("no {SECRET}"), Some("no ***")),
+        ("500 Oops", JSON, format!(r#"{{"error":"{long}"}}"#), None),
+        ("404 Not Found", "content-type: text/plain", "Not Found".to_owned(), None),
+        ("404 Not Found", "content-type: text/html", "<html>Not here</html>".to_owned(), None),
+        ("502 Bad Gateway", JSON, "{}".to_owned(), None),
+    ];
+    for (status, content_type, body, words) in cases {
+        let server = RawServer::start(move |asked| {
+            modern(asked).unwrap_or_else(|| Do::Send(answer(status, &[content_type], &body)))
+        })
+        .await;
+        let troupe = ready([server.server().bearer(SECRET)]).await;
+        let error = troupe.call(Call::tool("t").timeout(Duration::from_secs(6))).await.unwrap_err();
+        let CallErrorKind::Refused(refusal) = error.kind() else { panic!("{status}: {error}") };
+        if status.starts_with("500") {
+            assert_eq!(refusal.words.as_deref(), Some(&*format!("{}…", "x".repeat(200))));
+        } else {
+            assert_eq!(refusal.words.as_deref(), words, "{status}");
+        }
+        assert!(!format!("{error} {error:?}").contains(SECRET), "{error:?}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_names_another_request_says_less_than_a_status_that_leaves_the_effect_open() {
+    let body = r#"{"jsonrpc":"2.0","id":4711,"error":{"code":-32000,"message":"upstream"}}"#;
+    for (status, name) in [("504 Gateway Timeout", "server-failed"), ("422 What", "invalid-response")] {
+        let error = ended(move |_| Do::Send(answer(status, &[JSON], body))).await;
+        assert_eq!((error.kind().name(), error.effect()), (name, Effect::Unknown), "{status}: {error}");
     }
 }
 

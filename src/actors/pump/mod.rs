@@ -70,7 +70,6 @@ use crate::protocol::{
     LISTEN_METHOD, Notice, Session, cancelled_id, encode_answer, own_request, subscribe_method, updated_uri,
 };
 use crate::question::Asker;
-use crate::refusal::Refusal;
 use crate::transport::{Connector, Failure, Head, Inbound, Link, LinkError, Outbound};
 
 /// Frames that are read before written ones get their turn again: neither side can starve the other.
@@ -720,7 +719,7 @@ impl<R: FnMut(Report)> Pump<R> {
             Err(malformed) => {
                 let named = answered_by_unreadable(&frame).filter(|named| place.admits(*named));
                 // What is said on a call's stream in place of its answer.
-                let named = named.or(on.filter(|_| malformed.is_words()));
+                let named = named.or(on.filter(|_| malformed.words().is_some()));
                 self.unreadable(named, &malformed.to_string(), now)?;
             }
         }
@@ -926,6 +925,7 @@ impl<R: FnMut(Report)> Pump<R> {
     /// A request came to nothing while the link goes on.
     fn failed(&mut self, id: u64, failure: Failure, now: Instant) {
         let Some(flight) = self.land(id) else { return };
+        let failure = failure.map_texts(|text| self.redacts.redact(text));
         let (attempt, permit, sent_at) = match flight {
             Flight::Call { attempt, permit, sent_at, .. } => {
                 self.leaves_work = true;
@@ -950,18 +950,12 @@ impl<R: FnMut(Report)> Pump<R> {
         };
         let latency = now.saturating_duration_since(sent_at);
         let end = match failure {
-            Failure::NotCarriedOut(reason) => {
-                AttemptEnd::ConnectionLost { reason: self.redacts.redact(reason), sent: false }
-            }
-            Failure::SessionLost(reason) => AttemptEnd::SessionLost { reason: self.redacts.redact(reason) },
-            Failure::Refused(refusal) => {
-                // Where it points to has what stands in the server's own address.
-                let location = refusal.location.map(|location| self.redacts.redact(location));
-                AttemptEnd::Refused(Refusal { location, ..refusal })
-            }
-            Failure::Invalid(reason) => AttemptEnd::InvalidResponse(self.redacts.redact(reason)),
+            Failure::NotCarriedOut(reason) => AttemptEnd::ConnectionLost { reason, sent: false },
+            Failure::SessionLost(reason) => AttemptEnd::SessionLost { reason },
+            Failure::Refused(refusal) => AttemptEnd::Refused(refusal),
+            Failure::Invalid(reason) => AttemptEnd::InvalidResponse(reason),
             Failure::BrokenOff(reason) => {
-                let end = AttemptEnd::ConnectionLost { reason: self.redacts.redact(reason), sent: true };
+                let end = AttemptEnd::ConnectionLost { reason, sent: true };
                 // What was on its way together and breaks together is one failure for the breaker.
                 let alone = id >= self.incident;
                 if alone {

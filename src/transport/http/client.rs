@@ -179,7 +179,7 @@ impl Client {
     ) -> Result<Reply, Unanswered> {
         match &self.tokens {
             Some(tokens) => self.request_with(tokens, request, call, harmless).await,
-            None => self.send(request, harmless).await,
+            None => self.send(request, call, harmless).await,
         }
     }
 
@@ -195,7 +195,7 @@ impl Client {
         let none = |error| Unanswered::Unreachable(format!("no token: {error}"));
         let lent = tokens.lend().await.map_err(none)?;
         lent.put(request.headers_mut());
-        let answer = match self.send(request.clone(), harmless).await? {
+        let answer = match self.send(request.clone(), call, harmless).await? {
             Reply::Open(answer) => answer,
             refused @ Reply::Refused { .. } => return Ok(refused),
         };
@@ -204,7 +204,7 @@ impl Client {
         }
         let (head, body) = answer.into_parts();
         let said = match call {
-            Some(_) => Said::read(&head.headers, body).await,
+            Some(_) => Said::read(&head.headers, body, call).await,
             None => Said::Nothing,
         };
         if call.is_some_and(|call| said.may_answer(call)) {
@@ -214,7 +214,7 @@ impl Client {
         match tokens.renew(&lent, &head.headers).await {
             Ok(fresh) => {
                 fresh.put(request.headers_mut());
-                self.send(request, harmless).await
+                self.send(request, call, harmless).await
             }
             Err(_) => Ok(Reply::Refused { head, said }),
         }
@@ -222,7 +222,12 @@ impl Client {
 
     /// Sends it where the server points to, within its own origin: there method, body and credentials are as good. What may be the
     /// answer is one, whatever the server says of another place: it is sent nowhere else, unless it is harmless.
-    async fn send(&self, mut request: Request<Body>, harmless: bool) -> Result<Reply, Unanswered> {
+    async fn send(
+        &self,
+        mut request: Request<Body>,
+        call: Option<u64>,
+        harmless: bool,
+    ) -> Result<Reply, Unanswered> {
         let mut followed = 0;
         loop {
             let answer = self.send_once(request.clone(), harmless).await?;
@@ -232,7 +237,7 @@ impl Client {
             };
             if !harmless {
                 let (head, body) = answer.into_parts();
-                let said = Said::read(&head.headers, body).await;
+                let said = Said::read(&head.headers, body, call).await;
                 if matches!(said, Said::Answer { .. } | Said::Unread) {
                     return Ok(Reply::Refused { head, said });
                 }

@@ -390,7 +390,7 @@ impl Running {
             let said = match refusal.kind {
                 // Here a body counts only as the answer to the call, and nothing else has one.
                 RefusalKind::Unauthorized | RefusalKind::Overloaded if self.call().is_none() => Said::Nothing,
-                _ => Said::read(&head.headers, body).await,
+                _ => Said::read(&head.headers, body, self.asked()).await,
             };
             return self.refused(head.status, &head.headers, said).await;
         }
@@ -462,6 +462,14 @@ impl Running {
         }
     }
 
+    /// The request that this is, whatever for.
+    fn asked(&self) -> Option<u64> {
+        match self.exchange.kind {
+            ExchangeKind::Request { id, .. } => Some(id),
+            ExchangeKind::Notice | ExchangeKind::Listen | ExchangeKind::Check { .. } => None,
+        }
+    }
+
     /// The session, where doubts of it count: what a call is answered with. Lists are asked for by the link itself, and a server may
     /// have none of a kind.
     fn doubtful(&self) -> Option<&HeaderValue> {
@@ -471,7 +479,7 @@ impl Running {
 
     /// Whether an answer to a call says that the session is not known, and names no request.
     fn doubts_session(&self, answer: &Bytes) -> bool {
-        self.doubtful().is_some_and(|session| Said::of_answer(answer).doubts_session(session))
+        self.doubtful().is_some_and(|session| Said::of_answer(answer, self.asked()).doubts_session(session))
     }
 
     /// Has the link take no more calls, after what was heard, so that the next one begins another session.
@@ -491,11 +499,8 @@ impl Running {
     }
 
     async fn say_refused(&mut self, status: StatusCode, headers: &HeaderMap, said: Said) {
-        let refusal = head::refusal(status, headers);
-        let asked = match self.exchange.kind {
-            ExchangeKind::Request { id, .. } => Some(id),
-            ExchangeKind::Notice | ExchangeKind::Listen | ExchangeKind::Check { .. } => None,
-        };
+        let refusal = Refusal { words: said.words(status), ..head::refusal(status, headers) };
+        let asked = self.asked();
         let said = match refusal.kind {
             // These say more than a message does, unless that names the call: who wrote it may have carried the call out.
             RefusalKind::Unauthorized | RefusalKind::Overloaded
@@ -538,6 +543,8 @@ impl Running {
             let certain = match error {
                 // It names the request: who wrote it has read it.
                 _ if to == asked => true,
+                // It names another request: who wrote it knows nothing of this one.
+                Some(_) if to.is_some() => refusal.effect() != Effect::Unknown,
                 // What a gateway says for a server that it lost does not tell what that server did.
                 Some(error) => refusal.effect() != Effect::Unknown || !error.is_rejection(),
                 None => false,

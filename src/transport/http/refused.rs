@@ -46,8 +46,10 @@ use super::body::beginning;
 use super::head;
 use super::sse::Events;
 use crate::error::RpcError;
-use crate::json::members::{members, string};
-use crate::protocol::envelope::{Incoming as Message, Response as Answer, decode_exchange};
+use crate::json::members::members;
+use crate::protocol::envelope::{
+    Incoming as Message, Response as Answer, decode_exchange, names_protocol, quoted, sentence,
+};
 
 /// The most of a refusal's body that is read for a message in it.
 pub(super) const REFUSAL_BYTES_MAX: usize = 64 << 10;
@@ -106,14 +108,12 @@ pub(super) enum Said {
 /// A message with one sentence is no longer, in bytes: of larger answers nobody asks whether they are one.
 const SENTENCE_BYTES_MAX: usize = 1 << 10;
 
-fn names_protocol(body: &[u8]) -> bool {
-    let text = std::str::from_utf8(body).unwrap_or_default().trim_start_matches('\u{feff}');
-    members(text, ["jsonrpc"]).is_ok_and(|found| found[0].is_some())
+fn text_of(body: &[u8]) -> &str {
+    std::str::from_utf8(body).unwrap_or_default().trim_start_matches('\u{feff}')
 }
 
 fn has_error(body: &[u8]) -> bool {
-    let text = std::str::from_utf8(body).unwrap_or_default();
-    members(text, ["error"]).is_ok_and(|found| found[0].is_some())
+    members(text_of(body), ["error"]).is_ok_and(|found| found[0].is_some())
 }
 
 /// A body, as far as it was read.
@@ -126,8 +126,8 @@ struct Body {
 }
 
 impl Said {
-    /// Reads a body, as much of it as there is room and time for.
-    pub(super) async fn read(headers: &HeaderMap, body: Incoming) -> Self {
+    /// Reads the body that came on the exchange of the request `to`, as much of it as there is room and time for.
+    pub(super) async fn read(headers: &HeaderMap, body: Incoming, to: Option<u64>) -> Self {
         let mut gathered = BytesMut::new();
         let whole = timeout(REFUSAL_WAIT, beginning(body, REFUSAL_BYTES_MAX, &mut gathered)).await;
         let body = Body {
@@ -136,10 +136,10 @@ impl Said {
             bytes: gathered.freeze(),
             whole: whole == Ok(true),
         };
-        Self::of(body)
+        Self::of(body, to)
     }
 
-    fn of(body: Body) -> Self {
+    fn of(body: Body, to: Option<u64>) -> Self {
         let Body { content_type, encoded, bytes, whole } = body;
         if encoded {
             // It cannot be read, whatever its type says.
@@ -151,11 +151,11 @@ impl Said {
         let fields = [&b"data:"[..], b"event:", b"id:", b"retry:", b":"];
         let begins = bytes.trim_ascii_start();
         if content_type == "text/event-stream" || fields.iter().any(|field| begins.starts_with(field)) {
-            return Self::of_events(&bytes, whole);
+            return Self::of_events(&bytes, whole, to);
         }
         let first = bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace());
         match (first, whole) {
-            (Some(b'{' | b'['), true) => Self::of_json(bytes),
+            (Some(b'{' | b'['), true) => Self::of_json(bytes, to),
             (Some(b'{' | b'['), false) => Self::Unread,
             // What begins otherwise is no message, wherever it would have gone on to.
             (Some(_), false) => Self::Nothing,
@@ -167,14 +167,14 @@ impl Said {
     }
 
     /// Of an object or a list that is whole.
-    fn of_json(body: Bytes) -> Self {
+    fn of_json(body: Bytes, asked: Option<u64>) -> Self {
         let is_json =
             std::str::from_utf8(&body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
         if !is_json {
             return Self::Unread;
         }
         let (mut answers, mut hollow) = (Vec::new(), false);
-        let decoded = decode_exchange(body.clone(), |message| match message {
+        let decoded = decode_exchange(body.clone(), asked, |message| match message {
             Message::Response(Answer { id, outcome }) => answers.push((id, outcome.err())),
             // Some servers make up an id, such as "server-error", where they know of none.
             Message::Foreign { outcome, .. } => answers.push((None, outcome.err())),
@@ -187,24 +187,27 @@ impl Said {
                 let (to, error) = answers.remove(0);
                 Self::Answer { frame: body, to, error }
             }
-            (Ok(()), 0) if !hollow => Self::sentence(&body),
+            (Ok(()), 0) if !hollow => sentence(text_of(&body)).map_or(Self::Nothing, Self::Words),
             // Of several, one may be the answer.
             (Ok(()), _) => Self::Unread,
             // Who names the protocol may be the server, and have carried the request out by then.
-            (Err(_), 0) if names_protocol(&body) => Self::Unread,
-            (Err(_), 0) if !hollow => Self::sentence(&body),
+            (Err(_), 0) if names_protocol(text_of(&body)) => Self::Unread,
+            (Err(malformed), 0) if !hollow => {
+                let words = sentence(text_of(&body)).or(malformed.words().map(str::to_owned));
+                words.filter(|words| !words.is_empty()).map_or(Self::Nothing, Self::Words)
+            }
             // One element of it is no message, and another may be the answer.
             (Err(_), _) => Self::Unread,
         }
     }
 
     /// Of the events of a stream. What is no whole answer may have been one, and of several any.
-    fn of_events(body: &Bytes, whole: bool) -> Self {
+    fn of_events(body: &Bytes, whole: bool, to: Option<u64>) -> Self {
         let mut events = Events::new(REFUSAL_BYTES_MAX);
         events.feed(body);
         let mut found = None;
         while let Ok(Some(event)) = events.next() {
-            match Self::of_json(event.data) {
+            match Self::of_json(event.data, to) {
                 answer @ Self::Answer { .. } if found.is_none() => found = Some(answer),
                 Self::Answer { .. } => return Self::Unread,
                 Self::Words(_) | Self::Unread | Self::Nothing => {}
@@ -217,14 +220,21 @@ impl Said {
         }
     }
 
-    /// The sentence in an object as frameworks for the web write it in place of a message.
-    fn sentence(body: &[u8]) -> Self {
-        let text = std::str::from_utf8(body).unwrap_or_default();
-        let keys = ["detail", "message", "title", "reason", "error"];
-        let words =
-            |text: &str| members(text, keys).unwrap_or_default().into_iter().flatten().find_map(string);
-        let of_error = || members(text, ["error"]).unwrap_or_default()[0].and_then(words);
-        words(text).or_else(of_error).map_or(Self::Nothing, Self::Words)
+    /// What it says in words, as far as they are shown with the `status`. A page for people says nothing that fits a line.
+    pub(super) fn words(&self, status: StatusCode) -> Option<String> {
+        let words = match self {
+            Self::Words(words) => words.trim(),
+            Self::Answer { error: Some(error), .. } => error.message.trim(),
+            Self::Answer { error: None, .. } | Self::Unread | Self::Nothing => return None,
+        };
+        let is_status = |words: &str| {
+            let words = words.trim_end_matches(['.', '!']);
+            words == status.as_str()
+                || status.canonical_reason().is_some_and(|reason| reason.eq_ignore_ascii_case(words))
+        };
+        let fits = !(words.is_empty() || words.starts_with('<') || is_status(words));
+        // On one line, as texts of errors are.
+        fits.then(|| quoted(&words.split_whitespace().collect::<Vec<_>>().join(" ")))
     }
 
     /// Whether it is the answer to this request, whose writer has read that; or may be.
@@ -236,9 +246,9 @@ impl Said {
         }
     }
 
-    /// Of what came as the answer to a request.
-    pub(super) fn of_answer(frame: &Bytes) -> Self {
-        let read = (frame.len() <= SENTENCE_BYTES_MAX).then(|| Self::of_json(frame.clone()));
+    /// Of what came as the answer to the request `to`.
+    pub(super) fn of_answer(frame: &Bytes, to: Option<u64>) -> Self {
+        let read = (frame.len() <= SENTENCE_BYTES_MAX).then(|| Self::of_json(frame.clone(), to));
         // What is no message ends no call. What has an error and nothing else of a message ends one.
         let is_error = || has_error(frame);
         let ends =
@@ -327,12 +337,12 @@ mod tests {
 
     fn of(content_type: &str, bytes: impl AsRef<[u8]>) -> Said {
         let bytes = Bytes::copy_from_slice(bytes.as_ref());
-        Said::of(Body { content_type: content_type.to_owned(), encoded: false, bytes, whole: true })
+        Said::of(Body { content_type: content_type.to_owned(), encoded: false, bytes, whole: true }, Some(7))
     }
 
     fn cut_off(content_type: &str, bytes: impl AsRef<[u8]>) -> Said {
         let bytes = Bytes::copy_from_slice(bytes.as_ref());
-        Said::of(Body { content_type: content_type.to_owned(), encoded: false, bytes, whole: false })
+        Said::of(Body { content_type: content_type.to_owned(), encoded: false, bytes, whole: false }, Some(7))
     }
 
     fn believed(status: u16, content_type: &str, body: &str) -> bool {
@@ -446,8 +456,8 @@ mod tests {
                 bytes: Bytes::from_static(bytes),
                 whole: true,
             };
-            assert_eq!(Said::of(body(b"\x1f\x8b\x08")), Said::Unread, "{content_type}");
-            assert_eq!(Said::of(body(b"")), Said::Nothing, "{content_type}");
+            assert_eq!(Said::of(body(b"\x1f\x8b\x08"), Some(7)), Said::Unread, "{content_type}");
+            assert_eq!(Said::of(body(b""), Some(7)), Said::Nothing, "{content_type}");
         }
     }
 
