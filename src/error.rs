@@ -488,6 +488,7 @@ struct Details {
     group: Option<GroupId>,
     server: Option<ServerId>,
     attempts: u32,
+    turned_away: u32,
     earlier_servers: Vec<ServerId>,
     /// Names that look like what nobody who is up offers, where the kind has no place for them.
     near: Vec<String>,
@@ -515,6 +516,7 @@ impl CallError {
             group,
             server,
             attempts,
+            turned_away: 0,
             earlier_servers,
             near,
             awaited,
@@ -539,6 +541,12 @@ impl CallError {
         self
     }
 
+    /// The same where servers turned the call away so often before.
+    pub(crate) fn after_refusals(mut self, turned_away: u32) -> Self {
+        self.0.turned_away = turned_away;
+        self
+    }
+
     /// The same with the servers that it waited for.
     pub(crate) fn after_waiting_for(mut self, servers: Vec<UnavailableServer>) -> Self {
         self.0.awaited = servers;
@@ -557,11 +565,11 @@ impl CallError {
 
     /// The error of another call that met a call of `tool` in place of a request of its own.
     pub(crate) fn shared_with(&self, tool: &str) -> Self {
-        let Details { kind, server, attempts, earlier_servers, near, awaited, .. } = &*self.0;
+        let Details { kind, server, attempts, turned_away, earlier_servers, near, awaited, .. } = &*self.0;
         let mut own = Self::new(kind.clone(), RequestId::random(), tool, server.clone(), *attempts);
         own.0.near.clone_from(near);
         own.0.awaited.clone_from(awaited);
-        own.after_servers(earlier_servers.clone())
+        own.after_servers(earlier_servers.clone()).after_refusals(*turned_away)
     }
 
     /// What happened.
@@ -589,9 +597,15 @@ impl CallError {
         self.0.server.as_ref()
     }
 
-    /// How many attempts were made.
+    /// How many attempts were made; not those of which a server said that it did nothing, unless it was the last.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
+    }
+
+    /// How often a server turned the call away before: with a status that says that it did nothing, such as 429. The call
+    /// waited then for as long as the server said, or went to another one.
+    pub fn turned_away(&self) -> u32 {
+        self.0.turned_away
     }
 
     /// The servers that lost or failed the attempts before the last one, in order.
@@ -709,6 +723,7 @@ impl CallError {
             Effect::NotSent | Effect::Rejected | Effect::Failed => "",
         };
         let attempts = if *attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+        let attempts = format!("{attempts}{}", turned_away(self.0.turned_away));
         let (tool, near) = (shown_tool(tool), near_names(near));
         let mut text = format!("{tool}{place}: {what}{unknown}{near}{attempts}");
         if !servers.is_empty() {
@@ -727,6 +742,7 @@ impl CallError {
             group: _,
             server,
             attempts,
+            turned_away: times,
             earlier_servers: _,
             near,
             awaited,
@@ -740,9 +756,18 @@ impl CallError {
         let plural = if *attempts == 1 { "" } else { "s" };
         let tool = shown_tool(tool);
         format!(
-            "{tool}{place}: {}{awaited}{unknown}{near} (request {request_id}, {attempts} attempt{plural})",
-            self.what()
+            "{tool}{place}: {}{awaited}{unknown}{near}{} (request {request_id}, {attempts} attempt{plural})",
+            self.what(),
+            turned_away(*times)
         )
+    }
+}
+
+fn turned_away(times: u32) -> String {
+    match times {
+        0 => String::new(),
+        1 => " (turned away once before)".to_owned(),
+        times => format!(" (turned away {times} times before)"),
     }
 }
 
@@ -758,6 +783,9 @@ impl Serialize for CallError {
         }
         map.serialize_entry("server", &self.server())?;
         map.serialize_entry("attempts", &self.attempts())?;
+        if self.0.turned_away > 0 {
+            map.serialize_entry("turned_away", &self.0.turned_away)?;
+        }
         if !self.0.earlier_servers.is_empty() {
             map.serialize_entry("earlier_servers", self.earlier_servers())?;
         }

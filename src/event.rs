@@ -502,6 +502,15 @@ pub enum Event {
         /// So many before it, of its connection, were not passed on.
         missed: u64,
     },
+    /// A server said that it has no capacity (429, or 503 with `Retry-After`), and for how long. Calls wait for it that long, or go
+    /// to its replicas. Told when it begins; of less than a second nothing is told.
+    ServerOverloaded {
+        /// The server.
+        server: ServerId,
+        /// For how long, five minutes at most.
+        #[serde(rename = "retry_after_ms", serialize_with = "ms")]
+        retry_after: Duration,
+    },
     /// Calls were refused since too many waited, or because the server had as many leases as it may have. Told when it
     /// begins, and then once a second with what came together.
     CallsShed {

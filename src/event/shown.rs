@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Event, ServerStatus};
+use crate::duration::about;
 use crate::stats::waits_for_turn;
 
 /// Some of one thing, or of several.
@@ -37,6 +38,7 @@ impl Event {
             | Self::KnownListsShown { server, .. }
             | Self::ProtocolViolation { server, .. }
             | Self::ServerLogged { server, .. }
+            | Self::ServerOverloaded { server, .. }
             | Self::LateAnswers { server, .. }
             | Self::ServerDiscovered { server, .. }
             | Self::ServerMoved { server, .. }
@@ -135,6 +137,9 @@ impl fmt::Display for What<'_> {
                     write!(f, "{} left out; ", Several(*missed, "log message"))?;
                 }
                 write!(f, "logs {level}: {text}")
+            }
+            Event::ServerOverloaded { retry_after, .. } => {
+                write!(f, "is overloaded: takes no calls for {}", about(*retry_after))
             }
             Event::CallsShed { tool, calls, limit, .. } => {
                 let of = tool.as_deref().unwrap_or("several tools");

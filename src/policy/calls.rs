@@ -43,6 +43,8 @@ pub(crate) struct OpenCall<P> {
     pub tries: u32,
     /// Attempts that may have reached a server.
     pub attempts: u32,
+    /// Tries before the last one that a server refused with its word that it did nothing.
+    pub turned_away: u32,
     /// The server of the last try.
     pub server: Option<ServerId>,
     /// Its group at that time: what is said of that group's tools holds for the try, whatever becomes of the server.
@@ -334,6 +336,7 @@ pub(super) mod tests {
             phase: Phase::New,
             tries: 0,
             attempts: 0,
+            turned_away: 0,
             server: None,
             avoid: None,
             group: None,

@@ -755,7 +755,10 @@ async fn call(args: &CallArgs, stop: &Stop) -> u8 {
                 let told = told(troupe.call_stream(request), troupe.events(), &troupe, &args.target);
                 while_calling(&troupe, &args.target, told).await
             }
-            false => while_calling(&troupe, &args.target, troupe.call(request)).await,
+            false => {
+                let called = beside_pauses(troupe.call(request), troupe.events(), &troupe, &args.target);
+                while_calling(&troupe, &args.target, called).await
+            }
         }
     };
     // Dropped, the call is cancelled at its server.
@@ -805,6 +808,33 @@ struct Failed<'e> {
     left_out: BTreeMap<&'e str, &'e str>,
 }
 
+/// Waits for a call's answer. Meanwhile it says on a terminal which of the call's servers has no capacity for it.
+async fn beside_pauses<T>(
+    called: impl Future<Output = T>,
+    mut events: EventStream,
+    troupe: &Troupe,
+    target: &Target,
+) -> T {
+    if !output::for_people() {
+        return called.await;
+    }
+    let mut called = std::pin::pin!(called);
+    loop {
+        tokio::select! { biased;
+            answer = &mut called => return answer,
+            Some(event) = events.next() => note_pause(&event, troupe, target),
+        }
+    }
+}
+
+fn note_pause(event: &Event, troupe: &Troupe, target: &Target) {
+    if let Event::ServerOverloaded { server, .. } = event
+        && waiting::offering(troupe, target).contains(server)
+    {
+        note_while_waiting(format_args!("{event}, and the call waits for it unless another server takes it"));
+    }
+}
+
 /// Prints what is told of a call, a line each, until its answer. What servers log over stdio names no call: that of the servers
 /// which have its tool is printed.
 async fn told(
@@ -814,6 +844,7 @@ async fn told(
     target: &Target,
 ) -> Result<Reply, CallError> {
     let log = |event: &Event| {
+        note_pause(event, troupe, target);
         if let Event::ServerLogged { server, level, text, missed, .. } = event
             && waiting::offering(troupe, target).contains(server)
         {

@@ -23,6 +23,7 @@ use crate::actors::root::messages::RootMsg;
 use crate::actors::server::messages::ServerMsg;
 use crate::call::Call;
 use crate::error::CallError;
+use crate::event::Event;
 use crate::id::{AttemptId, RouterLife, ServerId};
 use crate::news::CallUpdate;
 use crate::offer::EntryKind;
@@ -60,6 +61,7 @@ struct RouterEffects {
     dispatches: Vec<(ActorRef<ServerMsg>, Vec<Dispatch>)>,
     /// Calls of the last message: turns under load are alike.
     usual: usize,
+    context: Context,
     spans: AttemptSpans,
     shed: ShedCalls,
     late: LateAnswers,
@@ -74,7 +76,8 @@ impl RouterEffects {
             usual: 0,
             spans: AttemptSpans::default(),
             shed: ShedCalls::new(context.clone()),
-            late: LateAnswers::new(context),
+            late: LateAnswers::new(context.clone()),
+            context,
             meters: RouterMeters::new(),
         }
     }
@@ -157,6 +160,10 @@ impl Outlet<Port, ActorRef<ServerMsg>> for RouterEffects {
 
     fn settled(&mut self, settled: &Settled<'_>) {
         self.meters.settled(settled);
+    }
+
+    fn overloaded(&mut self, server: &ServerId, retry_after: Duration) {
+        self.context.emit(Event::ServerOverloaded { server: server.clone(), retry_after });
     }
 
     fn shed(&mut self, shed: &Settled<'_>, limit: usize, now: Instant) {

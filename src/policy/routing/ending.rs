@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::{CancelReason, Outlet, Routing, Settled};
 use crate::call::{AttemptEnd, Completes, OutcomeClass, Purpose, Reply, Request};
-use crate::duration::later;
 use crate::error::{CallError, CallErrorKind, Deadline, UnavailableServer};
 use crate::event::ServerStatus;
 use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
@@ -92,7 +91,7 @@ impl<P, S> Routing<P, S> {
                 let of_itself =
                     refusal.kind == RefusalKind::Overloaded || matches!(refusal.status, 429 | 503);
                 if let Some(after) = refusal.retry_after.filter(|_| of_itself) {
-                    self.pause(place, later(now, after.min(PAUSE_MAX)));
+                    self.pause(place, after.min(PAUSE_MAX), now, out);
                 }
                 self.failed(id, place, CallErrorKind::Refused(refusal), class, now, out);
             }
@@ -263,7 +262,8 @@ impl<P, S> Routing<P, S> {
         };
         let tool = call.call.into_tool();
         let error = CallError::new(kind, call.request_id, tool, call.server, call.attempts);
-        let error = error.of_group(group).after_servers(call.earlier_servers).after_waiting_for(awaited);
+        let error = error.of_group(group).after_servers(call.earlier_servers);
+        let error = error.after_refusals(call.turned_away).after_waiting_for(awaited);
         if unknown {
             out.unknown(call.port, error, sought, &self.catalogue);
         } else {

@@ -135,6 +135,8 @@ pub(crate) trait Outlet<P, S> {
     fn ended(&mut self, _attempt: AttemptId, _outcome: &'static str, _latency: Duration) {}
     /// A call is over.
     fn settled(&mut self, _settled: &Settled<'_>) {}
+    /// A server has no capacity for so long.
+    fn overloaded(&mut self, _server: &ServerId, _retry_after: Duration) {}
     /// A call was refused since too many wait, by this limit.
     fn shed(&mut self, _shed: &Settled<'_>, _limit: usize, _now: Instant) {}
     /// So many answers of a server came when nobody waited for them.
@@ -333,6 +335,7 @@ impl<P, S> Routing<P, S> {
             phase: Phase::New,
             tries: 0,
             attempts: 0,
+            turned_away: 0,
             server: None,
             avoid: None,
             group: None,

@@ -3,6 +3,8 @@
 //! A call that reached no server moves freely. One that may have is repeated only if the host or the operator declared
 //! that safe, within the attempts and the budget; otherwise its error says that the outcome is unknown.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{Outlet, Over, Route, RouteCandidates, Routing, View};
@@ -14,6 +16,9 @@ use crate::id::{AttemptId, CallId, ServerId};
 use crate::policy::backoff;
 use crate::policy::calls::{OpenCall, Phase};
 use crate::policy::strategy::Pick;
+
+/// The shortest pause that is told: a server that asks for less, again and again, would be told of many times a second.
+const PAUSE_TOLD_MIN: Duration = Duration::from_secs(1);
 
 impl<P, S> Routing<P, S> {
     /// An attempt was lost with its link or server: the call moves if it was not sent, is retried if that is safe, and
@@ -72,17 +77,24 @@ impl<P, S> Routing<P, S> {
             }
         } else if harmless && self.may_wait_for(id, place) {
             // It was not carried out, and the server has said when it will be.
-            self.unsent(id);
+            self.turned_away(id);
             return self.place_again(id, now, out);
         }
         self.fail(id, kind, now, out);
     }
 
-    /// Leaves a server alone until then. Calls wait for it meanwhile, or go to others.
-    pub(super) fn pause(&mut self, place: usize, until: Instant) {
+    /// Leaves a server alone for so long. Calls wait for it meanwhile, or go to others.
+    pub(super) fn pause(&mut self, place: usize, pause: Duration, now: Instant, out: &mut impl Outlet<P, S>) {
+        let until = later(now, pause);
         if let Some(view) = self.views[place].as_mut().filter(|view| view.paused_until < Some(until)) {
             let former = view.paused_until.replace(until);
-            former.map(|former| self.pauses.remove(&(former, place)));
+            match former {
+                Some(former) => {
+                    self.pauses.remove(&(former, place));
+                }
+                None if pause >= PAUSE_TOLD_MIN => out.overloaded(&view.spec.id, pause),
+                None => {}
+            }
             self.pauses.insert((until, place));
         }
     }
@@ -148,7 +160,7 @@ impl<P, S> Routing<P, S> {
         self.counters.retries += 1;
         self.note_loss(id, former);
         if harmless {
-            self.unsent(id);
+            self.turned_away(id);
         }
         match delay {
             None => self.place(id, now, out),
@@ -160,6 +172,14 @@ impl<P, S> Routing<P, S> {
             }
         }
         true
+    }
+
+    /// The last attempt was refused by a server that did nothing.
+    fn turned_away(&mut self, id: CallId) {
+        self.unsent(id);
+        if let Some(call) = self.calls.get_mut(id) {
+            call.turned_away = call.turned_away.saturating_add(1);
+        }
     }
 
     fn note_loss(&mut self, id: CallId, server: Option<ServerId>) {

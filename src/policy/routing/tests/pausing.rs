@@ -70,6 +70,8 @@ fn a_server_that_says_so_again_and_again_is_asked_as_often_as_a_call_may_be_made
     let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::Refused(_)), "{error}");
     assert_eq!(error.effect(), Effect::Rejected);
+    assert_eq!((error.attempts(), error.turned_away()), (1, 2));
+    assert!(format!("{error:#}").ends_with("(turned away 2 times before)"), "{error:#}");
 }
 
 #[test]

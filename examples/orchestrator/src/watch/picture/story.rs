@@ -107,6 +107,7 @@ fn subject(event: &Event) -> Option<&ServerId> {
         | Event::ToolUnpinned { server, .. }
         | Event::PinnedToolMissing { server, .. }
         | Event::ServerLogged { server, .. }
+        | Event::ServerOverloaded { server, .. }
         | Event::ServerWithdrawn { server, .. } => Some(server),
         _ => None,
     }
