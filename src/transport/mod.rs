@@ -24,7 +24,7 @@ mod address;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(any(feature = "http", feature = "stdio", feature = "websocket"))]
-mod mask;
+mod redact;
 #[cfg(feature = "stdio")]
 pub mod stdio;
 #[cfg(any(feature = "http", feature = "websocket"))]
@@ -443,10 +443,10 @@ pub(crate) fn connector(
     // Secrets of headers and of the URL, and what references in it stood for.
     #[cfg(any(feature = "http", feature = "websocket"))]
     let mask = |headers, url: &str| {
-        let (of_headers, of_url) = (mask::header_words(headers), mask::url_secrets(url));
+        let (of_headers, of_url) = (redact::find::header_words(headers), redact::find::url_secrets(url));
         let within: Vec<crate::secret::Secret> =
-            spec.looked_up.iter().flat_map(|value| mask::secret_parts(value.expose())).collect();
-        mask::Mask::of(of_headers.iter().chain(&of_url).chain(&spec.looked_up).chain(&within))
+            spec.looked_up.iter().flat_map(|value| redact::find::secret_parts(value.expose())).collect();
+        redact::mask::Mask::of(of_headers.iter().chain(&of_url).chain(&spec.looked_up).chain(&within))
     };
     #[cfg(not(any(feature = "http", feature = "websocket")))]
     drop(alive);

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::BoxFuture;
-use super::mask::Mask;
+use super::redact::mask::Mask;
 use crate::config::BEARER;
 use crate::duration::later;
 use crate::secret::Secret;

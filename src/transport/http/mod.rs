@@ -43,7 +43,8 @@ use super::tokens::Tokens;
 use super::{BoxFuture, Connector, DialError, Link, address};
 use crate::config::{LivenessSettings, ProxyChoice, TlsOptions, shown, shown_url};
 use crate::secret::Secret;
-use crate::transport::mask::{Mask, header_words, url_secrets};
+use crate::transport::redact::find::{header_words, url_secrets};
+use crate::transport::redact::mask::Mask;
 
 /// How a server is reached over HTTP.
 #[derive(Clone)]

@@ -25,7 +25,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{BoxFuture, Connector, DialError, Link};
 use crate::config::{AllVariables, InheritEnv, shown};
 use crate::secret::Secret;
-use crate::transport::mask::{Mask, secret_arguments, secret_parts};
+use crate::transport::redact::find::{secret_arguments, secret_parts};
+use crate::transport::redact::mask::Mask;
 
 #[cfg(unix)]
 mod exits;

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
-use super::super::mask::Mask;
+use super::super::redact::mask::Mask;
 use super::lines::Lines;
 use super::process::Process;
 use super::stderr::{LINE_BYTES_MAX, LINES_MAX, LogLines, Noted, StderrLog, last_line, readable};

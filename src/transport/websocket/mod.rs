@@ -28,7 +28,8 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::config::{SubprotocolChoice, TlsOptions, shown, shown_url};
 use crate::secret::Secret;
-use crate::transport::mask::{Mask, header_words, url_secrets};
+use crate::transport::redact::find::{header_words, url_secrets};
+use crate::transport::redact::mask::Mask;
 
 use super::tls::Tls;
 use super::tokens::{Lent, Tokens};

@@ -1,0 +1,45 @@
+//! How a value stands in JSON and in URLs, by the languages that write them.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+/// What is not encoded in a URL: by RFC 3986, by `encodeURIComponent` of JavaScript, by `quote` of Python, in a form (as well as a
+/// blank, which is a plus there).
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const BY_JAVASCRIPT: AsciiSet = UNRESERVED.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
+const BY_PYTHON: AsciiSet = UNRESERVED.remove(b'/');
+const IN_FORMS: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b' ');
+
+/// A text as JSON has it: as it is, with its slashes escaped, with what HTML would take for its own (Go), with all that is not ASCII
+/// (Python), or with both and in capitals (.NET).
+pub(super) fn in_json(line: &str) -> [String; 5] {
+    let json = serde_json::Value::from(line).to_string();
+    let json = json.trim_matches('"').to_owned();
+    let escaped = |is: fn(char) -> bool, unit_of: fn(u16) -> String| -> String {
+        let mut text = String::with_capacity(json.len());
+        for c in json.chars() {
+            match is(c) {
+                true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&unit_of(*unit))),
+                false => text.push(c),
+            }
+        }
+        text
+    };
+    let lower: fn(u16) -> String = |unit| format!("\\u{unit:04x}");
+    let go = escaped(|c| "<>&".contains(c), lower);
+    let python = escaped(|c| !c.is_ascii(), lower);
+    let dotnet = escaped(|c| !c.is_ascii() || "<>&'+".contains(c), |unit| format!("\\u{unit:04X}"));
+    let slashes = json.replace('/', "\\/");
+    [json, slashes, go, python, dotnet]
+}
+
+/// A text as it stands in a URL, with the digits in capitals or not, and as in a form.
+pub(super) fn in_urls(line: &str) -> [String; 5] {
+    let encoded = |set: &'static AsciiSet| percent_encode(line.as_bytes(), set).to_string();
+    let url = encoded(&UNRESERVED);
+    let in_lower_case = url.split('%').enumerate().map(|(n, part)| match part.split_at_checked(2) {
+        Some((digits, rest)) if n > 0 => format!("%{}{rest}", digits.to_ascii_lowercase()),
+        _ => part.to_owned(),
+    });
+    let lower = in_lower_case.collect();
+    [url, lower, encoded(&BY_JAVASCRIPT), encoded(&BY_PYTHON), encoded(&IN_FORMS).replace(' ', "+")]
+}
