@@ -1,5 +1,8 @@
 //! How a value stands in JSON and in URLs, by the languages that write them.
 
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 /// What is not encoded in a URL: by RFC 3986, by `encodeURIComponent` of JavaScript, by `quote` of Python, in a form (as well as a
@@ -8,6 +11,17 @@ const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b
 const BY_JAVASCRIPT: AsciiSet = UNRESERVED.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
 const BY_PYTHON: AsciiSet = UNRESERVED.remove(b'/');
 const IN_FORMS: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b' ');
+
+/// Some write base64 without its padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A text that is written in base64.
+pub(super) fn from_base64(word: &str) -> Option<String> {
+    String::from_utf8(BASE64.decode(word).ok()?).ok()
+}
 
 /// A text as JSON has it: as it is, with its slashes escaped, with what HTML would take for its own (Go), with all that is not ASCII
 /// (Python), or with both and in capitals (.NET).

@@ -1,5 +1,7 @@
 //! Finds what is secret in a configuration: in arguments, variables, URLs, headers, JSON and connection strings.
 
+use super::encodings::from_base64;
+use super::forms::{LONE_BYTES_MIN, is_drawn, is_of_service, is_of_token, looks_random};
 use crate::secret::Secret;
 
 /// Words in the names of options whose values are secrets.
@@ -9,24 +11,62 @@ const SECRET_OPTIONS: [&str; 10] =
 /// Schemes of credentials that stand before them.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "token", "apikey"];
 
-/// What stands behind another word, or before a password, is a secret where it is as long as tokens are.
-const LONE_BYTES_MIN: usize = 20;
-
 /// How deep texts are looked for within texts: JSON in a URL in JSON, as far as people write it.
 const TEXTS_WITHIN_MAX: u32 = 4;
 
-/// Hexadecimal digits are a token where they are as many as 128 bits have, as those of a UUID.
-const HEX_DIGITS_MIN: usize = 32;
-
 /// Names that are short enough to stand in others.
-const SECRET_NAMES: [&str; 6] = ["bearer", "jwt", "otp", "pat", "pw", "sig"];
+const SECRET_NAMES: [&str; 8] = ["bearer", "jwt", "otp", "pat", "psk", "pw", "sig", "totp"];
+
+/// Options that take `user:password`, as curl's do.
+#[cfg(feature = "stdio")]
+const USER_OPTIONS: [&str; 4] = ["-u", "-U", "--user", "--proxy-user"];
+
+/// Labels of hosts, and segments of paths, behind which the rest of a path is as good as a password.
+const WEBHOOKS: [&str; 5] = ["hook", "hooks", "webhook", "webhooks", "webhookb2"];
+
+/// Whose hosts do not say that they have webhooks.
+const WEBHOOK_HOSTS: [&str; 2] = ["discord.com", "discordapp.com"];
 
 /// The words of a header's value, and what is within them.
 fn words(value: &str) -> impl Iterator<Item = Secret> {
     let parts = |word: &str| -> Vec<Secret> {
         word.split([';', ',', '"', '=']).chain([word]).map(Secret::from).collect()
     };
-    value.split_whitespace().flat_map(parts).collect::<Vec<_>>().into_iter()
+    let words = value.split_whitespace().flat_map(parts);
+    words.chain(of_basic(value)).collect::<Vec<_>>().into_iter()
+}
+
+/// What `Basic` credentials say: the user with the password, and the password alone.
+fn of_basic(value: &str) -> Vec<Secret> {
+    let is_basic = |word: &str| {
+        let scheme = word.rsplit([':', '"', '\'', '=']).next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case("basic")
+    };
+    let behind = value.split_whitespace().skip(1);
+    let credentials = value.split_whitespace().zip(behind).filter(|(word, _)| is_basic(word));
+    let said = credentials.filter_map(|(_, word)| from_base64(word.trim_matches(['"', '\''])));
+    let parts = said.map(|said| {
+        let password = said.split_once(':').map(|(_, password)| Secret::from(password));
+        [Some(Secret::from(said)), password]
+    });
+    parts.flatten().flatten().collect()
+}
+
+/// Of a value whose name says that it is secret, the elements of a list, as in `github:…,gitlab:…`, and what stands behind the name of each, as in `session=…`.
+fn elements<'v>(name: &str, value: &'v str) -> Vec<&'v str> {
+    let value = value.trim_matches(['"', '\'']);
+    // JSON is read as such. Of a connection string each part has a name of its own, and the host is no secret.
+    if value.starts_with(['{', '['])
+        || name.to_ascii_lowercase().replace('_', "-").contains("connection-string")
+    {
+        return vec![value];
+    }
+    let elements = value.split([',', ';']).map(str::trim);
+    let pairs = elements.flat_map(|element| {
+        let behind = element.split_once([':', '=']).map(|(_, behind)| behind.trim());
+        [Some(element), behind.filter(|behind| !behind.starts_with("//") && !is_path(element))]
+    });
+    pairs.flatten().collect()
 }
 
 /// Whether a name of an option, or of a part of a query, says that its value is a secret.
@@ -50,7 +90,9 @@ fn secrets_of_json(name: &str, value: &serde_json::Value, depth: u32, secrets: &
     match value {
         serde_json::Value::String(text) if is_headers(name) => secrets.extend(words(text)),
         serde_json::Value::String(text) => {
-            secrets.extend(names_secret(name).then(|| text.as_str().into()));
+            if names_secret(name) {
+                secrets.extend([text.as_str()].into_iter().chain(elements(name, text)).map(Secret::from));
+            }
             secrets.extend(parts_within(text, depth));
         }
         serde_json::Value::Number(number) if names_secret(name) => secrets.push(number.to_string().into()),
@@ -89,7 +131,16 @@ fn parts_within(value: &str, depth: u32) -> Vec<Secret> {
     {
         return parts_within(&inner, depth);
     }
-    let mut parts: Vec<&str> = Vec::new();
+    let mut within = of_basic(value);
+    // Each of several URLs by itself.
+    if value.matches("://").nth(1).is_some() {
+        let pieces =
+            value.split(|c: char| c.is_whitespace() || c == ',').filter(|piece| piece.len() < value.len());
+        within.extend(
+            pieces.filter(|piece| piece.contains("://")).flat_map(|piece| parts_within(piece, depth)),
+        );
+    }
+    let mut parts: Vec<&str> = of_oracle(value).into_iter().collect();
     // A scheme and what it takes, as `Bearer …`, or a header of its own, as `X-Key: …`.
     let mut pieces = value.split_whitespace();
     if let (Some(first), Some(second), None) = (pieces.next(), pieces.next(), pieces.next())
@@ -107,6 +158,7 @@ fn parts_within(value: &str, depth: u32) -> Vec<Secret> {
     }
     let pairs = match value.split_once("://") {
         Some((_, rest)) => {
+            parts.extend(of_webhook(rest));
             let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
             if let Some((user, _)) = authority.rsplit_once('@') {
                 // Alone it is a token, and where it is long.
@@ -136,37 +188,62 @@ fn parts_within(value: &str, depth: u32) -> Vec<Secret> {
     });
     let pairs = pairs.filter_map(|pair| pair.split_once('='));
     let (named, others): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| names_secret(name));
-    parts.extend(named.into_iter().flat_map(|(_, value)| [value, value.trim_matches(['"', '\''])]));
+    parts
+        .extend(named.into_iter().flat_map(|(name, value)| [value].into_iter().chain(elements(name, value))));
     // As JSON in the query of a URL.
     let json =
         others.into_iter().map(|(_, value)| percent_encoding::percent_decode_str(value).decode_utf8_lossy());
     let json = json.filter(|text| text.trim_start().starts_with(['{', '[']));
-    let mut within: Vec<Secret> = json.flat_map(|text| parts_within(&text, depth)).collect();
-    // The names of files and folders are none.
-    let words =
-        value.split(|c: char| c.is_whitespace() || "=,;\"'()[]{}".contains(c)).filter(|word| !is_path(word));
-    let words = words.flat_map(|word| word.split(|c: char| !is_of_token(c)));
-    let words = words.flat_map(|word| word.split(['-', '_']).chain([word]));
-    within.extend(words.filter(|word| looks_random(word)).map(Secret::from));
+    within.extend(json.flat_map(|text| parts_within(&text, depth)));
+    within.extend(tokens(value));
     let decoded = |part: &&str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
     let decoded: Vec<String> = parts.iter().map(decoded).collect();
     within.extend(parts.into_iter().map(Secret::from).chain(decoded.into_iter().map(Secret::from)));
     within
 }
 
-/// Whether a token may have a character in it.
-fn is_of_token(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
+/// The words in a value that look like tokens.
+fn tokens(value: &str) -> Vec<Secret> {
+    // The names of files and folders are none.
+    let words =
+        value.split(|c: char| c.is_whitespace() || "=,;\"'()[]{}".contains(c)).filter(|word| !is_path(word));
+    let forms = words.clone().flat_map(|word| word.split(|c: char| !is_of_token(c) && c != '.'));
+    let forms = forms.map(|word| word.trim_matches('.'));
+    let words = words.flat_map(|word| word.split(|c: char| !is_of_token(c)));
+    let words = words.flat_map(|word| word.split(['-', '_']).chain([word]));
+    forms
+        .filter(|word| is_of_service(word))
+        .chain(words.filter(|word| looks_random(word)))
+        .map(Secret::from)
+        .collect()
 }
 
-/// Whether a word looks like a token that was drawn by chance, whatever stands around it: as long as these are, with capitals, small
-/// letters and digits, or with digits that are hexadecimal.
-fn looks_random(word: &str) -> bool {
-    let any = |is: fn(&u8) -> bool| word.as_bytes().iter().any(is);
-    let is_mixed = any(u8::is_ascii_lowercase) && any(u8::is_ascii_uppercase) && any(u8::is_ascii_digit);
-    let digits = word.bytes().filter(|byte| *byte != b'-');
-    let is_hex = digits.clone().all(|byte| byte.is_ascii_hexdigit()) && digits.count() >= HEX_DIGITS_MIN;
-    word.len() >= LONE_BYTES_MIN && is_mixed || is_hex && any(u8::is_ascii_digit)
+/// What is as good as a password in the URL of a webhook, which is given without its scheme: whoever knows it may write there.
+fn of_webhook(url: &str) -> Vec<&str> {
+    let mut segments = url.split(['?', '#']).next().unwrap_or_default().split('/');
+    let authority = segments.next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default().split(':').next().unwrap_or_default();
+    let is_of_webhooks = |word: &str| WEBHOOKS.iter().any(|known| known.eq_ignore_ascii_case(word));
+    let says_so = host.split('.').any(is_of_webhooks);
+    let is_known = says_so || WEBHOOK_HOSTS.iter().any(|known| known.eq_ignore_ascii_case(host));
+    // Words of the path itself, such as `services`, have neither digits nor the length of tokens.
+    let is_secret = |segment: &&str| match is_known {
+        true => {
+            let is_name = segment.to_ascii_lowercase().contains("hook");
+            let has_digit = segment.bytes().any(|byte| byte.is_ascii_digit());
+            !is_name && (has_digit || segment.len() >= LONE_BYTES_MIN)
+        }
+        false => is_drawn(segment),
+    };
+    segments.skip_while(|segment| !says_so && !is_of_webhooks(segment)).filter(is_secret).collect()
+}
+
+/// The password in a URL of Oracle's driver, which has it behind a slash: `jdbc:oracle:thin:user/password@…`.
+fn of_oracle(value: &str) -> Option<&str> {
+    let (_, rest) = value.split_once("jdbc:oracle:")?;
+    let (user, _) = rest.split_whitespace().next()?.rsplit_once('@')?;
+    let (_, password) = user.split_once('/')?;
+    Some(password.trim_matches('"'))
 }
 
 /// Whether a value is the path of a file or folder.
@@ -175,8 +252,24 @@ pub(super) fn is_path(value: &str) -> bool {
         || value.get(1..3).is_some_and(|begin| matches!(begin, ":\\" | ":/"))
 }
 
-/// What is secret among the arguments of a program: what stands behind an option such as `--api-key`, or behind its `=`, the value of
-/// a header, and what is within each argument.
+/// What is secret within the value of a variable, whose name may say so.
+#[cfg(feature = "stdio")]
+pub(in crate::transport) fn secrets_of_variable(name: &str, value: &str) -> Vec<Secret> {
+    let elements = if names_secret(name) { elements(name, value) } else { Vec::new() };
+    secret_parts(value).into_iter().chain(elements.into_iter().map(Secret::from)).collect()
+}
+
+/// An option for a secret with its value behind a colon, as programs for Windows and PowerShell have it: `/token:…`, `-ApiKey:…`.
+#[cfg(feature = "stdio")]
+fn by_colon(argument: &str) -> Option<(&str, &str)> {
+    let (option, value) = argument.split_once(':')?;
+    let name = option.strip_prefix('/').unwrap_or_else(|| option.trim_start_matches('-'));
+    let is_option = name.len() < option.len() && name.chars().all(is_of_token) && names_secret(name);
+    Some((option, value)).filter(|(_, value)| is_option && !value.is_empty())
+}
+
+/// What is secret among the arguments of a program: what stands behind an option such as `--api-key`, or behind its `=` or colon, the
+/// value of a header, and what is within each argument.
 #[cfg(feature = "stdio")]
 pub(in crate::transport) fn secret_arguments(args: &[String]) -> Vec<Secret> {
     let mut secrets: Vec<Secret> = args.iter().flat_map(|argument| secret_parts(argument)).collect();
@@ -189,7 +282,7 @@ pub(in crate::transport) fn secret_arguments(args: &[String]) -> Vec<Secret> {
     for (n, argument) in args.iter().enumerate() {
         let behind = args.get(n.saturating_add(1)..).unwrap_or_default();
         // The option, its value, and what stands behind that.
-        let (option, value, behind) = match argument.split_once('=') {
+        let (option, value, behind) = match by_colon(argument).or_else(|| argument.split_once('=')) {
             _ if argument.starts_with("-H") && argument.len() > 2 => ("-H", &argument[2..], behind),
             Some((option, value)) if !option.contains("://") => (option, value, behind),
             _ if argument.starts_with('-') => match behind.split_first() {
@@ -211,13 +304,13 @@ pub(in crate::transport) fn secret_arguments(args: &[String]) -> Vec<Secret> {
             None if option == "-H" => {}
             None if is_header => secrets.extend(words(value).chain([value.into()])),
             None if names_secret(option) => {
-                secrets.extend([value.into(), value.trim_matches(['"', '\'']).into()]);
+                secrets.extend([value].into_iter().chain(elements(option, value)).map(Secret::from));
             }
             None => secrets.extend(secret_parts(value)),
         }
         // As `user:password`, too.
-        if names_secret(option)
-            && let Some((_, password)) = value.split_once(':')
+        if (names_secret(option) || USER_OPTIONS.contains(&option))
+            && let Some((_, password)) = value.split_once(':').filter(|(_, behind)| !behind.starts_with("//"))
         {
             secrets.extend([password.into(), value.into()]);
         }
@@ -262,6 +355,7 @@ pub(in crate::transport) fn url_secrets(url: &str) -> Vec<Secret> {
 mod tests {
     use bytes::Bytes;
 
+    use super::super::forms::FORMS;
     use super::super::mask::Mask;
     use super::*;
 
@@ -324,6 +418,40 @@ mod tests {
             (args(&["X-Key: s3cret-value"]), "bad ***"),
             (args(&["--cookie", "s3cret-value"]), "bad ***"),
             (args(&["--passphrase=s3cret-value"]), "bad ***"),
+            (args(&["--cookie", "session=s3cret-value"]), "bad ***"),
+            (args(&["--cookie", "lang=en; session=s3cret-value"]), "bad ***"),
+            (args(&["--user", "bob:s3cret-value"]), "bad ***"),
+            (args(&["-u", "bob:s3cret-value"]), "bad ***"),
+            (args(&["--proxy-user=bob:s3cret-value"]), "bad ***"),
+            (args(&["-c", "curl -u bob:s3cret-value https://h"]), "bad ***"),
+            (args(&["-ApiKey:s3cret-value"]), "bad ***"),
+            (args(&["--token:s3cret-value"]), "bad ***"),
+            (args(&["/token:s3cret-value"]), "bad ***"),
+            (args(&["--pw", "s3cret-value"]), "bad ***"),
+            (args(&["--otp", "s3cret-value"]), "bad ***"),
+            (args(&["--totp", "s3cret-value"]), "bad ***"),
+            (args(&["--passphrase", "s3cret-value"]), "bad ***"),
+            (args(&["--api-keys", "another-one,s3cret-value"]), "bad ***"),
+            (args(&["TOKENS=github:s3cret-value,gitlab:another-one"]), "bad ***"),
+            (args(&["--config", r#"{"tokens":"another-one, s3cret-value"}"#]), "bad ***"),
+            (args(&["https://h/mcp?keys=another-one,s3cret-value"]), "bad ***"),
+            (args(&["postgres://u:another-one@h/a,postgres://u:s3cret-value@h/b"]), "bad ***"),
+            (args(&["https://hooks.slack.com/services/T00/B00/s3cret-value"]), "bad ***"),
+            (args(&["--notify=https://discord.com/api/webhooks/1234/s3cret-value"]), "bad ***"),
+            (args(&["https://discord.com/api/webhooks/1234/s3cret-value/slack?wait=true"]), "bad ***"),
+            (args(&["https://t.webhook.office.com/webhookb2/a@b/IncomingWebhook/s3cret-value/c"]), "bad ***"),
+            (args(&["jdbc:oracle:thin:scott/s3cret-value@//h:1521/x"]), "bad ***"),
+            (args(&["--db=jdbc:oracle:oci:scott/\"s3cret-value\"@h:1521:x"]), "bad ***"),
+            (args(&["Authorization: Basic Ym9iOnMzY3JldC12YWx1ZQ=="]), "bad ***"),
+            (args(&["--user", "https://h/s3cret-value"]), "bad s3cret-value"),
+            (args(&["--user", "s3cret-value"]), "bad s3cret-value"),
+            (args(&["--url:s3cret-value"]), "bad s3cret-value"),
+            (args(&["/etc/token:s3cret-value"]), "bad s3cret-value"),
+            (args(&["https://h/services/T00/B00/s3cret-value"]), "bad s3cret-value"),
+            (args(&["https://h/docs/webhooks/s3cret-value.html"]), "bad s3cret-value"),
+            (args(&["jdbc:postgresql://s3cret-value/x@y"]), "bad s3cret-value"),
+            (args(&["--folders", "a,s3cret-value"]), "bad s3cret-value"),
+            (args(&["--connection-string", "Server=s3cret-value;Password=another-one"]), "bad s3cret-value"),
             (args(&["--config", r#"{"folder":"s3cret-value"}"#]), "bad s3cret-value"),
             (args(&["--path", "s3cret-value"]), "bad s3cret-value"),
             (args(&["-header", "Authorization: Bearer s3cret-value"]), "bad ***"),
@@ -357,7 +485,11 @@ mod tests {
             (args(&["--config=s3cret-value"]), "bad s3cret-value"),
             (args(&["--token"]), "bad s3cret-value"),
         ] {
-            assert_eq!(Mask::of(&secret_arguments(&given)).apply(Bytes::from("bad s3cret-value")), told);
+            assert_eq!(
+                Mask::of(&secret_arguments(&given)).apply(Bytes::from("bad s3cret-value")),
+                told,
+                "{given:?}"
+            );
         }
     }
 
@@ -390,6 +522,59 @@ mod tests {
 
     #[cfg(feature = "stdio")]
     #[test]
+    fn each_element_of_a_variable_whose_name_says_so_is_taken_out() {
+        for (name, value, told) in [
+            ("TOKENS", "github:s3cret-value,gitlab:another-one", "bad ***"),
+            ("API_KEYS", "another-one, s3cret-value", "bad ***"),
+            ("SESSION_COOKIE", "lang=en; session=s3cret-value", "bad ***"),
+            ("GITHUB_AUTH", "bob:s3cret-value", "bad ***"),
+            ("BACKENDS", "postgres://u:another-one@h/a postgres://u:s3cret-value@h/b", "bad ***"),
+            ("FEATURES", "another-one,s3cret-value", "bad s3cret-value"),
+            ("DB_CONNECTION_STRING", "Server=s3cret-value;Password=another-one", "bad s3cret-value"),
+        ] {
+            let mask = Mask::of(&secrets_of_variable(name, value));
+            assert_eq!(mask.apply(Bytes::from("bad s3cret-value")), told, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_has_the_form_of_a_services_tokens_is_taken_out_and_what_only_begins_so_stays() {
+        let (small, letters) = ("q7w8e9r0t1y2u3i4o5p6a7s8d9f0g1h2", "qWeRtYuIoPaSdFgHjKlZxCvBnMqWeRtYuI");
+        for (begin, rest) in [
+            ("AKIA", "IOSFODNN7EXAMPLE"),
+            ("ASIA", "IOSFODNN7EXAMPLE"),
+            ("hf_", letters),
+            ("xoxe.xoxp-1-", small),
+            ("eyJ", "hbGciOiJub25lIn0.eyJzdWIiOiJib2IifQ.c2lnbmF0dXJl"),
+        ]
+        .into_iter()
+        .chain(FORMS.map(|begin| (begin, small)))
+        {
+            // Put together here: what looks for tokens in sources would find them.
+            let token = [begin, rest].concat();
+            for value in
+                [token.clone(), format!("x={token}"), format!("https://h/{token}/x"), format!("'{token}'.")]
+            {
+                let told = Mask::of(&secret_parts(&value)).text(format!("bad {token}!"));
+                assert_eq!(told, "bad ***!", "{value}");
+            }
+        }
+        for name in [
+            "AKIAIOSFODNN7EXAMPLES",
+            "akiaiosfodnn7example",
+            "ASIAPACIFICSOUTHEAST",
+            "secret_manager_of_the_other_account",
+            "npm_config_registry_of_a_mirror_2024",
+            "sk-learn-model-of-the-year-2024",
+            "hf_transfer_of_large_files",
+            "pat-of-none",
+        ] {
+            assert!(secret_parts(name).is_empty(), "{name}");
+        }
+    }
+
+    #[cfg(feature = "stdio")]
+    #[test]
     fn texts_within_texts_cost_no_more_than_a_few_readings_and_a_number_sign_ends_no_password() {
         let nested = "%7Bx=".repeat(200);
         let spaced = "%7Bx=%20".repeat(5_000);
@@ -408,9 +593,12 @@ mod tests {
     #[cfg(any(feature = "http", feature = "websocket"))]
     #[test]
     fn a_value_within_a_header_is_taken_out() {
-        for (name, value) in
-            [("Cookie", "sid=s3cret-session; lang=en"), ("Authorization", "Token token=\"s3cret-session\"")]
-        {
+        for (name, value) in [
+            ("Cookie", "sid=s3cret-session; lang=en"),
+            ("Authorization", "Token token=\"s3cret-session\""),
+            ("Authorization", "Basic Ym9iOnMzY3JldC1zZXNzaW9u"),
+            ("Authorization", "basic Ym9iOnMzY3JldC1zZXNzaW9uCg"),
+        ] {
             let mask = Mask::of(header_words(&[(name.to_owned(), Secret::from(value))]).iter());
             assert_eq!(
                 mask.apply(Bytes::from("no such session: s3cret-session")),

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{BoxFuture, Connector, DialError, Link};
 use crate::config::{AllVariables, InheritEnv, shown};
 use crate::secret::Secret;
-use crate::transport::redact::find::{secret_arguments, secret_parts};
+use crate::transport::redact::find::{secret_arguments, secret_parts, secrets_of_variable};
 use crate::transport::redact::mask::Mask;
 
 #[cfg(unix)]
@@ -194,12 +194,15 @@ impl StdioConnector {
             // Most of all variables are no secrets, and would be missed in every line.
             InheritEnv::All(_) => &[],
         };
-        let inherited: Vec<Secret> =
-            names.iter().filter_map(|name| std::env::var(name).ok()).map(Secret::from).collect();
-        let within: Vec<Secret> =
-            env.values().chain(masked).flat_map(|value| secret_parts(value.expose())).collect();
+        let inherited = names.iter().filter_map(|name| Some((name, Secret::from(std::env::var(name).ok()?))));
+        let inherited: Vec<(&String, Secret)> = inherited.collect();
+        let variables = || env.iter().chain(inherited.iter().map(|(name, value)| (*name, value)));
+        let of_variables = variables().flat_map(|(name, value)| secrets_of_variable(name, value.expose()));
+        let of_masked = masked.iter().flat_map(|value| secret_parts(value.expose()));
+        let within: Vec<Secret> = of_variables.chain(of_masked).collect();
         let of_args = secret_arguments(args);
-        Mask::of(env.values().chain(masked).chain(&inherited).chain(&within).chain(&of_args))
+        let values = variables().map(|(_, value)| value);
+        Mask::of(values.chain(masked).chain(&within).chain(&of_args))
     }
 
     fn not_started(&self, source: io::Error) -> DialError {
