@@ -8,6 +8,9 @@ use crate::secret::Secret;
 const SECRET_OPTIONS: [&str; 10] =
     ["key", "token", "secret", "pass", "pwd", "cred", "auth", "cookie", "signature", "connection-string"];
 
+/// Words that have one of these in them and say nothing of secrets.
+const OTHER_WORDS: [&str; 3] = ["keyboard", "keyword", "tokeniz"];
+
 /// Schemes of credentials that stand before them.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "token", "apikey"];
 
@@ -30,7 +33,11 @@ const WEBHOOK_HOSTS: [&str; 2] = ["discord.com", "discordapp.com"];
 /// The words of a header's value, and what is within them.
 fn words(value: &str) -> impl Iterator<Item = Secret> {
     let parts = |word: &str| -> Vec<Secret> {
-        word.split([';', ',', '"', '=']).chain([word]).map(Secret::from).collect()
+        let parts = word.split([';', ',', '"', '=']).chain([word]);
+        let behind = |part: &str| part.split_once(':').map(|(_, behind)| behind.to_owned());
+        let behind: Vec<String> = parts.clone().filter_map(behind).collect();
+        let behind = behind.into_iter().filter(|behind| !behind.starts_with("//"));
+        parts.map(Secret::from).chain(behind.map(Secret::from)).collect()
     };
     let words = value.split_whitespace().flat_map(parts);
     words.chain(of_basic(value)).collect::<Vec<_>>().into_iter()
@@ -76,7 +83,8 @@ fn names_secret(name: &str) -> bool {
     let is_short = |short: &&str| {
         whole.strip_suffix(*short).is_some_and(|before| matches!(before, "") || before.ends_with('-'))
     };
-    SECRET_OPTIONS.iter().any(|word| name.contains(word)) || SECRET_NAMES.iter().any(is_short)
+    let others = OTHER_WORDS.iter().fold(name.clone(), |name, word| name.replace(word, ""));
+    SECRET_OPTIONS.iter().any(|word| others.contains(word)) || SECRET_NAMES.iter().any(is_short)
 }
 
 /// Whether headers stand under a name.
@@ -311,6 +319,7 @@ pub(in crate::transport) fn secret_arguments(args: &[String]) -> Vec<Secret> {
         // As `user:password`, too.
         if (names_secret(option) || USER_OPTIONS.contains(&option))
             && let Some((_, password)) = value.split_once(':').filter(|(_, behind)| !behind.starts_with("//"))
+            && !is_path(value)
         {
             secrets.extend([password.into(), value.into()]);
         }
@@ -446,6 +455,11 @@ mod tests {
             (args(&["--user", "https://h/s3cret-value"]), "bad s3cret-value"),
             (args(&["--user", "s3cret-value"]), "bad s3cret-value"),
             (args(&["--url:s3cret-value"]), "bad s3cret-value"),
+            (args(&["--tokenizer:s3cret-value"]), "bad s3cret-value"),
+            (args(&["--keywords", "another-one,s3cret-value"]), "bad s3cret-value"),
+            (args(&["--keyword-token", "s3cret-value"]), "bad ***"),
+            (args(&["--key-file", "C:s3cret-value"]), "bad ***"),
+            (args(&["--key-file", "C:/s3cret-value"]), "bad s3cret-value"),
             (args(&["/etc/token:s3cret-value"]), "bad s3cret-value"),
             (args(&["https://h/services/T00/B00/s3cret-value"]), "bad s3cret-value"),
             (args(&["https://h/docs/webhooks/s3cret-value.html"]), "bad s3cret-value"),
@@ -596,6 +610,7 @@ mod tests {
         for (name, value) in [
             ("Cookie", "sid=s3cret-session; lang=en"),
             ("Authorization", "Token token=\"s3cret-session\""),
+            ("X-Keys", "a:another-one,b:s3cret-session"),
             ("Authorization", "Basic Ym9iOnMzY3JldC1zZXNzaW9u"),
             ("Authorization", "basic Ym9iOnMzY3JldC1zZXNzaW9uCg"),
         ] {
