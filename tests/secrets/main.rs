@@ -129,6 +129,29 @@ async fn a_child_that_tells_its_token_is_told_without_it() {
     assert!(outputs.contains("no such token: ***") && !outputs.contains(SECRET), "{outputs}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_child_that_tells_its_token_shortened_in_base64_or_out_of_a_list_is_told_without_it() {
+    let (log, logged) = mpsc::channel();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || Log(log.clone())).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let script = "echo \"short: ${TOKEN%????}...\" >&2; echo \"word: ${TOKEN%????} is bad\" >&2; \
+                  echo \"basic: $(printf %s \"bob:$TOKEN\" | base64)\" >&2; echo \"one: ${TOKENS##*:}\" >&2; exit 3";
+    let telling = Server::stdio("telling", "sh", ["-c", script]);
+    let telling = telling.env("TOKEN", "s3cr3t-token-9Vab").env("TOKENS", "a:another-one,b:s3cr3t-one");
+    let troupe = common::start([telling]).await;
+    troupe.settled().await;
+    let error = troupe.call(Call::tool("telling/x")).await.unwrap_err();
+    let told = format!("{error} {error:?} {:?}", troupe.servers());
+    end(troupe).await;
+    let lines: Vec<u8> = logged.try_iter().flatten().collect();
+    let told = told + &String::from_utf8_lossy(&lines);
+    for masked in ["short: ***...", "word: *** is bad", "basic: Ym9iO***", "one: ***"] {
+        assert!(told.contains(masked), "{masked}: {told}");
+    }
+    assert!(!told.contains(SECRET), "{told}");
+}
+
 /// The variable that the server below is handed by its name.
 #[cfg(unix)]
 const HANDED_ON: &str = "CARGO_PKG_DESCRIPTION";

@@ -1,9 +1,11 @@
-//! How a value stands in JSON and in URLs, by the languages that write them.
+//! How a value stands in JSON and in URLs, by the languages that write them, and in base64.
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+use crate::secret::Secret;
 
 /// What is not encoded in a URL: by RFC 3986, by `encodeURIComponent` of JavaScript, by `quote` of Python, in a form (as well as a
 /// blank, which is a plus there).
@@ -21,6 +23,39 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// A text that is written in base64.
 pub(super) fn from_base64(word: &str) -> Option<String> {
     String::from_utf8(BASE64.decode(word).ok()?).ok()
+}
+
+/// The longest value that is looked for in base64: no longer line is read, and hardly a longer text told.
+const BASE64_BYTES_MAX: usize = 4096;
+
+/// A value as it stands within a text that is in base64, at one of three places that it may have there.
+#[derive(Debug)]
+pub(super) struct InBase64 {
+    /// The characters that have bits of the value alone.
+    pub middle: Secret,
+    /// How many characters before and behind have others as well.
+    pub before: usize,
+    pub after: usize,
+}
+
+/// A value within a text in base64, such as `user:password`, in the alphabet of MIME and in that of URLs: each three bytes are four
+/// characters, so what stands before it has three ways to shift it.
+pub(super) fn in_base64(value: &str) -> Vec<InBase64> {
+    /// How many characters so many bytes of three have a part in.
+    const SHARED: [usize; 3] = [0, 2, 3];
+    let places = (0..3usize).filter(|_| value.len() <= BASE64_BYTES_MAX).flat_map(|first| {
+        let whole = value.as_bytes().get(first..).unwrap_or_default();
+        let rest = whole.len() % 3;
+        let mime = BASE64.encode(&whole[..whole.len() - rest]);
+        let url = mime.replace('+', "-").replace('/', "_");
+        let url = Some(url).filter(|url| *url != mime);
+        [Some(mime), url].into_iter().flatten().map(move |middle| InBase64 {
+            middle: middle.into(),
+            before: SHARED[first],
+            after: SHARED[rest],
+        })
+    });
+    places.filter(|place| !place.middle.expose().is_empty()).collect()
 }
 
 /// A text as JSON has it: as it is, with its slashes escaped, with what HTML would take for its own (Go), with all that is not ASCII

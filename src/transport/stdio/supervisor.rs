@@ -211,6 +211,8 @@ impl ChildSupervisor {
         self.rests = [further, self.mask.rests(&shown)].concat();
         let line =
             if line.len() < LINE_BYTES_MAX { self.mask.broken_off(shown) } else { self.mask.cut(shown) };
+        // Last: what ends a line may go on in the next one.
+        let line = self.mask.shortened(line);
         // One read brings many lines; a server that floods must not keep other tasks from their turn.
         tokio::task::consume_budget().await;
         let Noted { logged, dropped } = self.log.note(&line, Instant::now());
