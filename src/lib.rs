@@ -98,8 +98,8 @@ pub use call::{
     AttemptEnd, Call, Content, InputRequired, OutcomeClass, Priority, Reply, ReplyError, ResourceBody,
 };
 pub use config::{
-    Applied, ConfigError, ConfigFile, Diagnostic, Dialect, EraChoice, OnChange, Server, Settings, Severity,
-    Start, Variables,
+    Applied, ConfigError, ConfigFile, Diagnostic, DiagnosticKind, Dialect, EraChoice, OnChange, Server,
+    Settings, Severity, Start, Variables,
 };
 pub use error::{CallError, CallErrorKind, Deadline, Effect, RpcError};
 pub use event::Event;

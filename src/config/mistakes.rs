@@ -15,6 +15,9 @@ use super::{ConfigError, PinSettings, ServerSpec, Settings, SourceConfig, shown}
 /// Mistakes that are looked for in one server, or in the settings: more would help nobody.
 const MISTAKES_MAX: usize = 50;
 
+/// Names that one is compared with have at most so many bytes: the comparison takes their product.
+const NEAR_BYTES_MAX: usize = 128;
+
 /// Diagnostics of one file: more than anybody reads.
 const DIAGNOSTICS_MAX: usize = 1_000;
 
@@ -44,6 +47,17 @@ impl fmt::Display for Severity {
     }
 }
 
+/// What a diagnostic tells, where somebody may do something about it by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum DiagnosticKind {
+    /// A server's name becomes the id that another one has: the server is known by its name alone.
+    IdTaken,
+    /// Anything else.
+    Other,
+}
+
 /// A mistake in a `servers.json`, or a warning about it, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{line}:{column}: {severity}: {}", self.joined())]
@@ -51,6 +65,8 @@ impl fmt::Display for Severity {
 pub struct Diagnostic {
     /// How much it matters.
     pub severity: Severity,
+    /// What it tells.
+    pub kind: DiagnosticKind,
     /// The line, counted from 1, of what stands under the key, or under the nearest key above it that is there.
     pub line: usize,
     /// The column in it, counted from 1 in characters.
@@ -122,13 +138,17 @@ pub(crate) struct Knowing<'a> {
     pub searches: bool,
     /// Whether the pins can be read.
     pub pins: &'a dyn Fn(&PinSettings) -> Result<(), ConfigError>,
+    /// Whether the file of known lists can be used, or why not.
+    pub known_lists: &'a dyn Fn(&Path) -> Result<(), String>,
 }
 
 /// Something that was found, before its place in lines and columns is known.
 pub(super) struct Finding {
     pub severity: Severity,
+    pub kind: DiagnosticKind,
     pub span: Span,
     pub server: Option<String>,
+    /// Its key is one that may be shown.
     pub error: ConfigError,
     pub advice: Option<String>,
 }
@@ -136,7 +156,7 @@ pub(super) struct Finding {
 impl Finding {
     /// The key, what is wrong, and what to do.
     pub(super) fn joined(&self) -> ConfigError {
-        joined(&self.error, self.advice.as_deref()).shown()
+        joined(&self.error, self.advice.as_deref())
     }
 }
 
@@ -157,7 +177,7 @@ pub(super) fn placed(mut findings: Vec<Finding>, text: &str, read: bool) -> Vec<
     // One walk over the text, however many there are.
     let (mut at, mut line, mut column) = (0, 1_usize, 1_usize);
     let mut diagnostics: Vec<Diagnostic> = Vec::with_capacity(findings.len());
-    for Finding { severity, span, server, error, advice } in findings {
+    for Finding { severity, kind, span, server, error, advice } in findings {
         for c in text[at..span.start].chars() {
             match c {
                 '\n' => (line, column) = (line.saturating_add(1), 1),
@@ -167,37 +187,32 @@ pub(super) fn placed(mut findings: Vec<Finding>, text: &str, read: bool) -> Vec<
         }
         at = span.start;
         let excerpt = excerpt(text, span, read);
-        diagnostics.push(Diagnostic {
-            severity,
-            line,
-            column,
-            server,
-            error: error.shown(),
-            advice,
-            excerpt,
-        });
+        diagnostics.push(Diagnostic { severity, kind, line, column, server, error, advice, excerpt });
     }
     diagnostics.dedup();
     diagnostics
 }
 
-/// Reads again and again, each time without the key that was wrong.
+/// Reads again and again, each time without the key that was wrong. How a server is reached shapes what else it may say: without
+/// that the rest is judged by its `form` alone.
 pub(super) fn every_mistake<T>(
     mut value: Value,
     read: impl Fn(&Value) -> Result<T, ConfigError>,
+    form: impl Fn(&Value) -> Result<(), ConfigError>,
 ) -> (Option<T>, Vec<ConfigError>) {
     let mut wrong: Vec<ConfigError> = Vec::new();
+    let mut shapeless = false;
     while wrong.len() < MISTAKES_MAX {
-        match read(&value) {
-            Ok(read) => return (Some(read), wrong),
+        let judged = if shapeless { form(&value).map(|()| None) } else { read(&value).map(Some) };
+        match judged {
+            Ok(read) => return (read, wrong),
             Err(error) => {
                 let again = remove(&mut value, &error.key);
-                // How a server is reached shapes what else it may say: without it the rest cannot be judged.
-                let shaping = matches!(error.key.as_str(), "url" | "command" | "type");
+                shapeless |= matches!(error.key.as_str(), "url" | "command" | "type");
                 if !lacks_what_was_taken_out(&error, &wrong) {
                     wrong.push(error);
                 }
-                if !again || shaping {
+                if !again {
                     break;
                 }
             }
@@ -264,7 +279,7 @@ pub(super) fn remove(value: &mut Value, path: &str) -> bool {
 }
 
 /// What to do about an unknown key: the one that was meant, if one of those that there are is like it.
-pub(super) fn near<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn near<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let plain = |key: &str| -> String {
         key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
     };
@@ -272,8 +287,10 @@ pub(super) fn near<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> O
     if given.is_empty() || given.len() > 64 {
         return None;
     }
+    // Those of another length are not near, and need not be compared.
+    let known = known.into_iter().filter(|known| known.len() <= NEAR_BYTES_MAX);
     let far = |known: &&str| strsim::damerau_levenshtein(&given, &plain(known));
-    let nearest = known.into_iter().min_by_key(far)?;
+    let nearest = known.min_by_key(far)?;
     (far(&nearest) <= 2.min(given.len() / 3)).then_some(nearest)
 }
 
@@ -392,6 +409,62 @@ mod tests {
             assert_eq!(advice.contains("did you mean"), near.is_some(), "{advice}");
             assert!(near.is_none_or(|near| advice.contains(near)) && advice.len() < 80, "{advice}");
         }
+    }
+
+    #[test]
+    fn all_keys_of_a_server_are_judged_though_the_one_that_shapes_it_is_wrong() {
+        for (server, keys) in [
+            (
+                r#"{"command":["python3","x"],"environment":{},"workingDirectory":"/"}"#,
+                vec!["command", "environment", "workingDirectory"],
+            ),
+            (r#"{"url":7,"wieght":1,"pool":{"max":"x"}}"#, vec!["url", "wieght", "pool.max"]),
+            (r#"{"type":"ftp","url":7,"command":[],"x":1}"#, vec!["type", "url", "command", "x"]),
+            (r#"{"url":"ws://h","command":"x","tags":7,"x":1}"#, vec!["url", "tags", "x"]),
+        ] {
+            let found = found(&format!(r#"{{"mcpServers":{{"a":{server}}}}}"#));
+            let told: Vec<_> =
+                found.iter().filter_map(|(_, _, key)| key.strip_prefix("mcpServers.a.")).collect();
+            assert_eq!(told, keys, "{server}");
+        }
+        let keys: Vec<String> = (0..60).map(|n| format!(r#""x{n}":1"#)).collect();
+        let text = format!(r#"{{"mcpServers":{{"a":{{"command":[],{}}}}}}}"#, keys.join(","));
+        assert_eq!(found(&text).len(), MISTAKES_MAX);
+    }
+
+    #[test]
+    fn a_server_is_told_by_the_name_that_stands_in_the_file() {
+        for (name, shown) in [
+            ("my server", r#"mcpServers."my server".x"#),
+            ("Müller (prod)", r#"mcpServers."Müller (prod)".x"#),
+            ("a.b", "mcpServers.a.b.x"),
+            (r#"a\u001b[1m\u202eb\""#, r#"mcpServers."a\u001b[1m\u202eb\"".x"#),
+        ] {
+            let found = found(&format!(r#"{{"mcpServers":{{"{name}":{{"command":"c","x":1}}}}}}"#));
+            assert_eq!(found[0].2, shown);
+        }
+        let long = "ü".repeat(1_000);
+        let found = found(&format!(r#"{{"mcpServers":{{"{long}":{{"command":"c","TOKEN=x y":1}}}}}}"#));
+        assert!(found[0].2.chars().count() < 100 && found[0].2.ends_with(r#"…".TOKEN…"#), "{}", found[0].2);
+    }
+
+    #[test]
+    fn keys_of_other_clients_lead_to_what_is_meant() {
+        let advice = |text: &str| ConfigFile::mistakes(text)[0].advice.clone().unwrap_or_default();
+        for (text, key) in [
+            (r#"{"amp.mcpServers":{"a":{"command":"x"}}}"#, "amp.mcpServers"),
+            (r#"{"amp":{"mcpServers":{"a":{"command":"x"}}}}"#, "amp.mcpServers"),
+            (r#"{"theme":"x","app.servers":{}}"#, "app.servers"),
+        ] {
+            assert_eq!(
+                advice(text),
+                format!(r#"put what stands under "{key}" under "mcpServers""#),
+                "{text}"
+            );
+        }
+        let warp = r#"{"mcpServers":{"a":{"command":"x","working_directory":"/","start_on_launch":true}}}"#;
+        assert_eq!(advice(warp), "did you mean `cwd`?");
+        assert_eq!(found(warp).len(), 1, "the other is a warning");
     }
 
     #[test]

@@ -48,12 +48,30 @@ fn parts(path: &Path) -> io::Result<(&Path, &std::ffi::OsStr)> {
     Ok((folder.unwrap_or(Path::new(".")), name))
 }
 
-/// Whether it could be read, or written where it is not there yet. Nothing is changed.
-pub(super) fn check(path: &Path) -> Result<(), PrivateError> {
-    let (folder, name) =
-        parts(path).map_err(|source| PrivateError::Unreadable { path: path.to_owned(), source })?;
-    if let Some(folder) = system::Folder::open(folder)? {
-        drop(folder.read(name, path)?);
+/// Whether it could be written, with its folder where there is none. Nothing is changed.
+pub(crate) fn check(path: &Path) -> Result<(), PrivateError> {
+    let unwritable = |source| PrivateError::Unwritable { path: path.to_owned(), source };
+    let (place, name) = parts(path).map_err(unwritable)?;
+    match system::Folder::open(place)? {
+        Some(folder) => {
+            drop(folder.read(name, path)?);
+            system::takes_names(place).map_err(unwritable)
+        }
+        None => could_be_made(place).map_err(unwritable),
+    }
+}
+
+/// Whether a folder that is not there could be made, in the nearest one above it that is.
+fn could_be_made(folder: &Path) -> io::Result<()> {
+    for above in folder.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match std::fs::metadata(above) {
+            Ok(metadata) if metadata.is_dir() => return system::takes_names(above),
+            Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+            // A link that leads nowhere is in the way.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !above.is_symlink() => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
@@ -129,7 +147,8 @@ mod system {
     use std::path::{Path, PathBuf};
 
     use rustix::fs::{
-        AtFlags, FileType, Mode, OFlags, Stat, fstat, open, openat, renameat, statat, unlinkat,
+        Access, AtFlags, FileType, Mode, OFlags, Stat, access, fstat, open, openat, renameat, statat,
+        unlinkat,
     };
     use rustix::io::Errno;
 
@@ -145,6 +164,20 @@ mod system {
     pub(super) fn make(folder: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }
+
+    /// Whether this user may put files and folders into a folder.
+    pub(super) fn takes_names(folder: &Path) -> io::Result<()> {
+        // Those of the kernel's own take none, whatever their mode says to the user root.
+        #[cfg(target_os = "linux")]
+        if KERNEL_FILE_SYSTEMS.contains(&(rustix::fs::statfs(folder)?.f_type as u64)) {
+            return Err(io::Error::other("nothing can be made in that folder"));
+        }
+        Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+    }
+
+    /// What `statfs` calls `/proc` and `/sys`.
+    #[cfg(target_os = "linux")]
+    const KERNEL_FILE_SYSTEMS: [u64; 2] = [0x9fa0, 0x6265_6572];
 
     impl Folder {
         /// Opens it, if there is one.
@@ -235,6 +268,14 @@ mod system {
 
     pub fn make(folder: &Path) -> io::Result<()> {
         std::fs::create_dir_all(folder)
+    }
+
+    /// Whether this user may put files into a folder: as far as can be told without making one.
+    pub fn takes_names(folder: &Path) -> io::Result<()> {
+        match std::fs::metadata(folder)?.is_dir() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
     }
 
     /// Whether it is there, and of its kind.
@@ -356,6 +397,31 @@ mod tests {
         assert!(open(replace(&path, b"more")));
         set(folder.path(), 0o700);
         assert_eq!(read(&path, 100).unwrap().unwrap(), b"ours");
+    }
+
+    #[test]
+    fn a_file_whose_folder_could_not_be_made_is_found_and_nothing_is_made() {
+        let folder = folder();
+        check(&folder.path().join("known.json")).unwrap();
+        check(&folder.path().join("a/b/known.json")).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        symlink(folder.path().join("nothing"), folder.path().join("link")).unwrap();
+        for wrong in ["file/known.json", "file/a/known.json", "link/a/known.json"] {
+            assert!(check(&folder.path().join(wrong)).is_err(), "{wrong}");
+        }
+        #[cfg(target_os = "linux")]
+        for wrong in ["/proc/x/known.json", "/sys/x/known.json"] {
+            let told = check(Path::new(wrong)).unwrap_err().to_string();
+            assert!(told.starts_with(&format!("cannot write {wrong}: ")), "{told}");
+        }
+        // Root may write everywhere.
+        if !rustix::process::geteuid().is_root() {
+            set(folder.path(), 0o500);
+            assert!(check(&folder.path().join("known.json")).is_err());
+            assert!(check(&folder.path().join("a/known.json")).is_err());
+            set(folder.path(), 0o700);
+        }
     }
 
     #[test]

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use super::expand::{Variables, looks_unexpanded};
 use super::file::{NO_SSE, NO_SSE_ADVICE, WrittenServer};
 use super::mistakes::{
-    Finding, every_mistake, lists_for_objects, near, placed, read_value, remove, unknown_key, unknown_word,
+    DiagnosticKind, Finding, every_mistake, lists_for_objects, near, placed, read_value, remove, unknown_key,
+    unknown_word,
 };
-use super::private;
 use super::programs;
 use super::source::WrittenSource;
 use super::text::{Entry, Node, Span, Unreadable};
@@ -92,7 +92,7 @@ const HANDSHAKE_ADVICE: &str = "say how long its start may take by pool.handshak
 const CALL_ADVICE: &str = "say how long a call may take by timeout, as \"60s\"";
 
 /// Keys of other clients that mean something which is not done here: what is said of each, and what to write in its place.
-pub(super) const FOREIGN_KEYS: [(&str, &str, &str); 19] = [
+pub(super) const FOREIGN_KEYS: [(&str, &str, &str); 20] = [
     // Cursor, Claude Code, Gemini, Kiro, Copilot.
     ("auth", NO_LOGIN, LOGIN_ADVICE),
     ("oauth", NO_LOGIN, LOGIN_ADVICE),
@@ -111,6 +111,8 @@ pub(super) const FOREIGN_KEYS: [(&str, &str, &str); 19] = [
         "is not used: a server is not started anew when files change",
         "take it out, or start the host anew after a change",
     ),
+    // Warp.
+    ("start_on_launch", "is not used", "say when it is started by start, as \"on-demand\""),
     // VS Code.
     (
         "sandbox",
@@ -184,7 +186,7 @@ pub(super) fn value(text: &str) -> Result<Value, Vec<Diagnostic>> {
 fn no_json(Unreadable { span, reason }: Unreadable) -> Finding {
     let advice = no_object(&reason).then(|| shape("begin with"));
     let error = ConfigError::new(WHOLE, reason);
-    Finding { severity: Severity::Error, span, server: None, error, advice }
+    Finding { severity: Severity::Error, kind: DiagnosticKind::Other, span, server: None, error, advice }
 }
 
 /// Reads the text of a `servers.json`.
@@ -237,9 +239,9 @@ pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigEr
     for ReadServer { id, state } in reader.servers("", servers, top.is_empty(), &|_| Ok(())) {
         match state {
             ServerState::Good(server) => one_by_one.push((id, Ok(*server))),
-            ServerState::Wrong(error) => one_by_one.push((id, Err(error.shown()))),
+            ServerState::Wrong(error) => one_by_one.push((id, Err(error))),
             // Nobody sees which of both is the mistake.
-            ServerState::Repeated(error) => return Err(error.shown()),
+            ServerState::Repeated(error) => return Err(error),
             ServerState::Disabled => {}
         }
     }
@@ -260,6 +262,22 @@ fn may_be_server(node: &Node) -> bool {
     let meant =
         |entry: &Entry| near(&entry.key, WAYS).is_some() || ["args", "env", "headers"].contains(&&*entry.key);
     is_server(node) || entries.is_empty() || entries.iter().any(meant)
+}
+
+/// The key of another client that has servers, such as `amp.mcpServers`, or `mcpServers` within `amp`.
+fn holder(entries: &[Entry]) -> Option<String> {
+    let is_theirs = |key: &str| [MCP_SERVERS, SERVERS].into_iter().chain(KEYS_OF_SERVERS).any(|of| of == key);
+    let has_some = |node: &Node| node.entries().is_some();
+    let dotted = |entry: &Entry| {
+        let last = entry.key.rsplit_once('.').map(|(_, last)| last);
+        (last.is_some_and(is_theirs) && has_some(&entry.node)).then(|| shown::name(&entry.key).into_owned())
+    };
+    let within = |entry: &Entry| {
+        let inner =
+            entry.node.entries()?.iter().find(|inner| is_theirs(&inner.key) && has_some(&inner.node))?;
+        Some(format!("{}.{}", shown::name(&entry.key), inner.key))
+    };
+    entries.iter().find_map(|entry| dotted(entry).or_else(|| within(entry)))
 }
 
 /// A server whose other keys are judged although one of those that shape it is wrong.
@@ -285,7 +303,17 @@ impl Reader<'_> {
         error: ConfigError,
         advice: Option<String>,
     ) {
-        self.findings.push(Finding { severity, span, server: server.map(str::to_owned), error, advice });
+        // The key of a server's mistake has its name, which may be shown as it is.
+        let error = if server.is_none() { error.shown() } else { error };
+        let kind = DiagnosticKind::Other;
+        self.findings.push(Finding {
+            severity,
+            kind,
+            span,
+            server: server.map(str::to_owned),
+            error,
+            advice,
+        });
     }
 
     /// A mistake that concerns the whole.
@@ -363,7 +391,10 @@ impl Reader<'_> {
         if others().any(|entry| is_server(&entry.node)) && others().all(|entry| may_be_server(&entry.node)) {
             return Some(("", root));
         }
-        match entries.iter().find(|entry| near(&entry.key, [MCP_SERVERS]).is_some()) {
+        let is_slip = |entry: &&Entry| {
+            near(&entry.key, [MCP_SERVERS]).is_some() && holder(std::slice::from_ref(*entry)).is_none()
+        };
+        match entries.iter().find(is_slip) {
             Some(entry) => {
                 let key = shown::name(&entry.key).into_owned();
                 let advice = format!("did you mean `{MCP_SERVERS}`?");
@@ -376,7 +407,10 @@ impl Reader<'_> {
                         format!("put what stands under \"{key}.{SERVERS}\" under \"{MCP_SERVERS}\"")
                     }
                     Some(key) => format!("write \"{MCP_SERVERS}\" in place of \"{key}\""),
-                    None => format!("put the servers into \"{MCP_SERVERS}\": {{ … }}"),
+                    None => match holder(entries) {
+                        Some(key) => format!("put what stands under \"{key}\" under \"{MCP_SERVERS}\""),
+                        None => format!("put the servers into \"{MCP_SERVERS}\": {{ … }}"),
+                    },
                 };
                 self.refuse(root.find("", false), WHOLE, format!("has no {MCP_SERVERS}"), advice);
             }
@@ -454,6 +488,7 @@ impl Reader<'_> {
         }
         for key in PATHS_OF_SETTINGS {
             let Some(path) = text_in(&mut value, key) else { continue };
+            self.warn_of_shell_words(root, &format!("{TROUPE}.{key}"), path, None);
             // A path is told where something is wrong with it; what else is looked up may be a secret.
             let expanded = self.variables.expand(path).map_err(|error| error.to_string());
             let of_paths = expanded.and_then(|expanded| {
@@ -476,14 +511,13 @@ impl Reader<'_> {
         self.paths_at_home(&mut value, &PATHS_OF_SETTINGS);
         // Whether one mistake refuses the whole does not hang on another.
         let strict = value.get("strict").and_then(Value::as_bool).unwrap_or_default();
-        let (settings, further) = every_mistake(value, read);
+        let (settings, further) = every_mistake(value, read, |_| Ok(()));
         self.mistakes_of(root, TROUPE, lists.into_iter().chain(further).collect());
         self.repeated(node, TROUPE);
         if let Some(path) = settings.as_ref().and_then(|settings| settings.known_lists.as_deref())
-            && self.searches
-            && let Err(error) = private::check(path)
+            && let Err(reason) = (knowing.known_lists)(path)
         {
-            let error = ConfigError::new(format!("{TROUPE}.knownLists"), format!("is not used: {error}"));
+            let error = ConfigError::new(format!("{TROUPE}.knownLists"), format!("is not used: {reason}"));
             self.find(Severity::Warning, root.find(&error.key, false), None, error, None);
         }
         settings.unwrap_or_else(|| Settings { strict, ..Settings::default() })
@@ -512,9 +546,16 @@ impl Reader<'_> {
                 remove(&mut item, &error.key);
             }
             wrong.extend(lists);
+            for key in PATHS_OF_SOURCES {
+                if let Some(path) = text_in(&mut item, key) {
+                    // No references are looked up there.
+                    let advice = "write the whole path, or begin it with ~/ for your home folder";
+                    self.warn_of_shell_words(root, &format!("{at}.{key}"), path, Some(advice));
+                }
+            }
             self.paths_at_home(&mut item, &PATHS_OF_SOURCES);
             let read = |value: &Value| read_value::<WrittenSource>(value)?.into_source();
-            let (source, further) = every_mistake(item, read);
+            let (source, further) = every_mistake(item, read, |_| Ok(()));
             wrong.extend(further);
             if let Some(source) = source {
                 if sources.iter().any(|known| known.name == source.name) {
@@ -535,6 +576,15 @@ impl Reader<'_> {
             if let Some(path) = text_in(value, key) {
                 self.put_at_home(path);
             }
+        }
+    }
+
+    /// Warns of a path that begins with what only a shell looks up. `instead` is said of what to write, where that is not the usual.
+    fn warn_of_shell_words(&mut self, root: &Node, key: &str, path: &str, instead: Option<&str>) {
+        if let Some((reason, advice)) = shell_word(path).or_else(|| other_home(path)) {
+            let error = ConfigError::new(key, reason);
+            let advice = Some(instead.unwrap_or(advice).to_owned());
+            self.find(Severity::Warning, root.find(key, false), None, error, advice);
         }
     }
 
@@ -584,26 +634,32 @@ impl Reader<'_> {
         for entry in entries.iter().filter(|entry| !whole || !APART.contains(&entry.key.as_str())) {
             let name = &entry.key;
             let id = legal_id(name);
-            let display = if top.is_empty() { id.clone() } else { format!("{top}.{id}") };
+            let display = server_key(top, name, &id);
             let taken = as_written.get(id.as_str()).filter(|own| *own != name).map(|own| (*own).to_owned());
             let meets = match taken {
                 Some(own) => Some(own),
                 None => names.insert(id.clone(), name.clone()),
             };
             if let Some(other) = meets {
-                let (reason, advice) = match other == *name {
+                let (kind, of, reason, advice) = match other == *name {
                     true => {
-                        (format!("the id \"{}\" stands twice", shown::name(name)), "give one another name")
+                        let reason = format!("the name {} stands twice", shown::server(name));
+                        (DiagnosticKind::Other, &id, reason, "give one another name")
                     }
-                    false => (format!("becomes the id {id}, as another name does"), "rename one of them"),
+                    false => {
+                        let reason = format!("becomes the id {id}, as another name does");
+                        (DiagnosticKind::IdTaken, name, reason, "rename one of them")
+                    }
                 };
-                // By the name that stands there: the id is the other's.
-                let written = shown::name(name);
-                let display = if top.is_empty() { written.into_owned() } else { format!("{top}.{written}") };
                 let error = ConfigError::new(display, reason);
-                let advice = Some(advice.to_owned());
-                let of = if other == *name { &id } else { name };
-                self.find(Severity::Error, entry.span, Some(of), error.clone(), advice);
+                self.findings.push(Finding {
+                    severity: Severity::Error,
+                    kind,
+                    span: entry.span,
+                    server: Some(of.clone()),
+                    error: error.clone(),
+                    advice: Some(advice.to_owned()),
+                });
                 read.push(ReadServer { id, state: ServerState::Repeated(error) });
                 continue;
             }
@@ -727,7 +783,9 @@ impl Reader<'_> {
             }
             judge(&server).map(|()| server)
         };
-        let (server, further) = every_mistake(Value::Object(value), read);
+        // Its keys and their types can be judged by themselves.
+        let form = |value: &Value| read_value::<WrittenServer>(value).map(drop);
+        let (server, further) = every_mistake(Value::Object(value), read, form);
         for error in further {
             wrong.push(self.in_words_of_server(error, &entry.node));
         }
@@ -1051,7 +1109,33 @@ const PATHS_OF_SOURCES: [&str; 4] = ["path", "tls.caFile", "tls.certFile", "tls.
 const PATHS_OF_SETTINGS: [&str; 2] = ["knownLists", "pins.file"];
 
 /// Programs that look up variables and homes in their arguments themselves.
-const SHELLS: [&str; 7] = ["sh", "bash", "zsh", "dash", "ksh", "fish", "ash"];
+const SHELLS: [&str; 9] = ["sh", "bash", "zsh", "dash", "ksh", "fish", "ash", "cmd", "cmd.exe"];
+
+/// What is said of a home folder where no path is expected.
+const HOME_ELSEWHERE: (&str, &str) = (
+    "begins with ~/, which goes out as it stands: no shell reads it",
+    "write ${userHome}/ for the home folder",
+);
+
+/// A variable as a shell writes it at the beginning of a text: what is wrong, and what to do.
+fn shell_word(text: &str) -> Option<(&'static str, &'static str)> {
+    const ADVICE: &str = "write ${NAME} for the variable's value";
+    if looks_unexpanded(text) {
+        return Some(("has a $NAME without braces, which goes out as it stands: no shell reads it", ADVICE));
+    }
+    let (name, behind) = text.strip_prefix('%')?.split_once('%')?;
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let of_windows = is_name && (behind.is_empty() || behind.starts_with(['/', '\\']));
+    of_windows.then_some(("begins with a %NAME%, which goes out as it stands: no shell reads it", ADVICE))
+}
+
+/// The same of a path in another user's home.
+fn other_home(path: &str) -> Option<(&'static str, &'static str)> {
+    (path.len() > 1 && path.starts_with('~') && !path.starts_with("~/")).then_some((
+        "begins with ~, and only ~/ is a home folder here",
+        "write ~/ for your own home folder, or the whole path",
+    ))
+}
 
 /// Texts of a server that a shell would change, and that go out as they stand.
 fn shell_words(value: &Map<String, Value>) -> Vec<(ConfigError, Option<String>)> {
@@ -1073,17 +1157,14 @@ fn shell_words(value: &Map<String, Value>) -> Vec<(ConfigError, Option<String>)>
 
 fn search_shell_words(key: &str, value: &Value, found: &mut Vec<(ConfigError, Option<String>)>) {
     match value {
-        Value::String(text) if looks_unexpanded(text) => {
-            let error = ConfigError::new(
-                key,
-                "has a $NAME without braces, which goes out as it stands: no shell reads it",
-            );
-            found.push((error, Some("write ${NAME} for the variable's value".to_owned())));
-        }
-        Value::String(text) if text.starts_with("~/") && !PATHS_OF_SERVERS.contains(&key) => {
-            let error =
-                ConfigError::new(key, "begins with ~/, which goes out as it stands: no shell reads it");
-            found.push((error, Some("write ${userHome}/ for the home folder".to_owned())));
+        Value::String(text) => {
+            let word = shell_word(text).or_else(|| match PATHS_OF_SERVERS.contains(&key) {
+                true => other_home(text),
+                false => text.starts_with("~/").then_some(HOME_ELSEWHERE),
+            });
+            if let Some((reason, advice)) = word {
+                found.push((ConfigError::new(key, reason), Some(advice.to_owned())));
+            }
         }
         Value::Array(items) => {
             let items = items.iter().enumerate();
@@ -1094,7 +1175,7 @@ fn search_shell_words(key: &str, value: &Value, found: &mut Vec<(ConfigError, Op
                 .iter()
                 .for_each(|(name, value)| search_shell_words(&format!("{key}.{name}"), value, found));
         }
-        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -1171,7 +1252,9 @@ fn advice_of_server(error: &ConfigError) -> Option<String> {
             "take it out, or write \"type\": \"stdio\" if this program is the server"
         }
         _ if reason.starts_with("unknown key") => {
-            if let Some((_, meant)) = OTHER_NAMES.iter().find(|(other, _)| other == key) {
+            // In any of the ways to write several words as one.
+            let plain = |key: &str| key.replace(['_', '-'], "").to_ascii_lowercase();
+            if let Some((_, meant)) = OTHER_NAMES.iter().find(|(other, _)| plain(other) == plain(key)) {
                 return Some(format!("did you mean `{meant}`?"));
             }
             let of_all =
@@ -1194,8 +1277,16 @@ fn in_words(error: ConfigError, node: &Node) -> (ConfigError, Option<String>) {
     }
 }
 
+/// A mistake of a server, whose own key is `display`.
 fn under(display: &str, error: ConfigError) -> ConfigError {
+    let error = error.shown();
     if error.key.is_empty() { ConfigError::new(display, error.reason) } else { error.under(display) }
+}
+
+/// The key of a server as mistakes have it: by the name that stands in the file, in quotes where it is no id.
+fn server_key(top: &str, name: &str, id: &str) -> String {
+    let name = if name == id { name.to_owned() } else { shown::server(name) };
+    if top.is_empty() { name } else { format!("{top}.{name}") }
 }
 
 /// What is said of a `timeout` that is a number: what it means in the unit that it most probably has. Clients that mean seconds

@@ -37,6 +37,31 @@ pub(crate) fn name(name: &str) -> Cow<'_, str> {
     }
 }
 
+/// The most characters of a server's name that are shown: what stands behind it matters more.
+const SERVER_CHARS_MAX: usize = 64;
+
+/// The name of a server as it stands in a file, in quotes. It is no secret; what would steer a terminal is escaped as in JSON.
+pub(crate) fn server(name: &str) -> String {
+    // Those that turn the direction of what follows are no control characters.
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::from("\"");
+    for (n, character) in name.chars().enumerate() {
+        match character {
+            _ if n >= SERVER_CHARS_MAX => {
+                shown.push_str(HIDDEN);
+                break;
+            }
+            '"' | '\\' => shown.extend(['\\', character]),
+            c if steers(c) => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => shown.push(c),
+        }
+    }
+    shown + "\""
+}
+
 /// Names, each as it may be shown.
 pub(crate) fn names<'n>(names: impl IntoIterator<Item = &'n String>) -> Vec<Cow<'n, str>> {
     names.into_iter().map(|given| name(given)).collect()

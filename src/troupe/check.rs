@@ -1,6 +1,7 @@
 //! Reads a `servers.json` without starting anything.
 
 use super::pins;
+use crate::actors::known_lists;
 use crate::config::{
     self, ConfigError, ConfigFile, Diagnostic, DiscoverySettings, Knowing, Reading, ServerSpec, Settings,
     Severity, Variables,
@@ -47,6 +48,7 @@ impl ConfigFile {
             source: &|_| Ok(()),
             searches: false,
             pins: &|_| Ok(()),
+            known_lists: &|_| Ok(()),
         };
         config::read(text, variables, &any)
     }
@@ -73,6 +75,7 @@ impl ConfigFile {
             },
             searches: true,
             pins: &|settings| pins::read(settings).map(|_| ()),
+            known_lists: &known_lists::check,
         };
         config::read(text, variables, &knowing).diagnostics
     }

@@ -346,6 +346,12 @@ fn seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Whether the file at this path can be used, or why not. Nothing is changed.
+pub(crate) fn check(path: &Path) -> Result<(), String> {
+    private::check(path).map_err(|error| error.to_string())?;
+    read(path).map(drop).map_err(|problem| problem.reason)
+}
+
 /// Reads the file, if there is one.
 fn read(path: &Path) -> Result<Option<KnownLists>, Problem> {
     // Whose file it is was not seen, so that it is not written either until it can be read.
