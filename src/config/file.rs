@@ -18,7 +18,7 @@ use super::source::WrittenSource;
 use super::{
     BreakerSettings, ConfigError, Diagnostic, Dialect, Endpoint, EraChoice, LoosePermissions, Place,
     PoolSettings, ProxyChoice, Server, Settings, Severity, SourceConfig, Start, SubprotocolChoice,
-    TlsOptions, ToolChoice, address, duration, permissions, reading, shown,
+    TlsOptions, address, duration, files, permissions, reading, shown,
 };
 use crate::secret::Secret;
 
@@ -70,6 +70,14 @@ impl ConfigFile {
         for found in self.diagnostics.iter().filter(|found| found.severity == Severity::Error) {
             tracing::warn!("servers.json:{found}");
         }
+    }
+
+    /// The text of a `servers.json` that was read as bytes.
+    ///
+    /// # Errors
+    /// It is no UTF-8: which line is not, and what to do, in words for whoever wrote the file.
+    pub fn decode(bytes: Vec<u8>) -> std::io::Result<String> {
+        files::text(bytes)
     }
 
     /// Reads a text in the dialect of a `servers.json`, and says nothing of what it means: JSON with comments and trailing commas,
@@ -507,14 +515,12 @@ impl WrittenServer {
             }
         }
         server.metadata.extend(self.metadata);
-        let names = |several: [Option<Names>; 2]| {
-            let mut names = several.into_iter().flatten().map(Names::list).peekable();
-            names.peek().is_some().then(|| names.flatten().collect::<Vec<_>>())
-        };
-        server.tool_choice = ToolChoice::new(
-            names([self.include_tools, self.tools]),
-            names([self.disabled_tools, self.exclude_tools]).unwrap_or_default(),
-        );
+        for (key, only) in [("includeTools", self.include_tools), ("tools", self.tools)] {
+            only.into_iter().for_each(|names| server.tool_choice.add_only(key, names.list()));
+        }
+        for (key, without) in [("disabledTools", self.disabled_tools), ("excludeTools", self.exclude_tools)] {
+            without.into_iter().for_each(|names| server.tool_choice.add_without(key, names.list()));
+        }
         server.dialect = self.dialect;
         server.era = self.era;
         server.stream = self.stream.unwrap_or(true);
@@ -1265,6 +1271,17 @@ mod tests {
                 Some(Path::new("/home/me/lists.json")),
                 "{written}"
             );
+        }
+        for odd in ["$HOME/lists.json", "%APPDATA%/lists.json", "~bob/lists.json"] {
+            for (key, troupe) in [
+                ("troupe.knownLists", format!(r#"{{"knownLists":"{odd}"}}"#)),
+                ("troupe.pins.file", format!(r#"{{"pins":{{"file":"{odd}"}}}}"#)),
+            ] {
+                let file = read(&format!(r#""troupe":{troupe}"#)).unwrap();
+                let warned: Vec<_> = file.diagnostics.iter().map(|found| found.error.key.as_str()).collect();
+                assert_eq!(warned, [key], "{odd}");
+                assert!(file.diagnostics[0].advice.is_some());
+            }
         }
         let refused = read(r#""troupe":{"knownLists":"${NOT_SET}/lists.json"}"#).unwrap_err();
         assert!(

@@ -25,6 +25,8 @@ use super::shown;
 pub(crate) enum FileError {
     #[error("cannot read {}: {source}", shown::path(path))]
     Unreadable { path: PathBuf, source: io::Error },
+    #[error("cannot read {}: it is a folder: name a file in it", shown::path(.0))]
+    Folder(PathBuf),
     /// To read a pipe or a device may wait for ever.
     #[error("cannot read {}: it is no regular file", shown::path(.0))]
     NotAFile(PathBuf),
@@ -32,15 +34,17 @@ pub(crate) enum FileError {
     TooLarge { path: PathBuf, limit: u64 },
 }
 
-/// Why a text cannot be read, and what to do.
-pub(crate) fn no_utf8(error: &std::string::FromUtf8Error) -> String {
-    let bytes = error.as_bytes();
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return "it is written in UTF-16: save it as UTF-8".to_owned();
-    }
-    let before = &bytes[..error.utf8_error().valid_up_to()];
-    let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
-    format!("line {line} is no text in UTF-8: save the file as UTF-8")
+/// The text of a configuration, or why it cannot be read and what to do.
+pub(super) fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let bytes = error.as_bytes();
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            return io::Error::other("it is written in UTF-16: save it as UTF-8");
+        }
+        let before = &bytes[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1);
+        io::Error::other(format!("line {line} is no text in UTF-8: save the file as UTF-8"))
+    })
 }
 
 /// The same without the file's name, for those who tell it themselves.
@@ -48,6 +52,9 @@ impl From<FileError> for io::Error {
     fn from(error: FileError) -> Self {
         match error {
             FileError::Unreadable { source, .. } => source,
+            FileError::Folder(_) => {
+                Self::new(io::ErrorKind::IsADirectory, "it is a folder: name a file in it")
+            }
             FileError::NotAFile(_) => Self::new(io::ErrorKind::InvalidInput, "it is no regular file"),
             FileError::TooLarge { limit, .. } => {
                 Self::new(io::ErrorKind::FileTooLarge, format!("it is larger than {limit} bytes"))
@@ -104,6 +111,9 @@ pub(crate) fn read_stamped(path: &Path, limit: u64) -> Result<Content, FileError
     let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
     let file = open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(FileError::Folder(path.to_owned()));
+    }
     if !metadata.is_file() {
         return Err(FileError::NotAFile(path.to_owned()));
     }
@@ -183,7 +193,7 @@ pub(crate) mod tests {
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"12345");
         assert!(matches!(read(&path, 4), Err(FileError::TooLarge { limit: 4, .. })));
-        assert!(matches!(read(folder.path(), 5), Err(FileError::NotAFile(_))));
+        assert!(matches!(read(folder.path(), 5), Err(FileError::Folder(_))));
         let missing = read(&folder.path().join("none"), 5).unwrap_err();
         assert!(missing.to_string().contains("none"), "{missing}");
     }

@@ -471,14 +471,14 @@ impl Server {
     /// Offers only these of its tools, by the names that the server gives them; `*` stands for all. A call of another is one of
     /// an unknown tool. Several calls add up.
     pub fn only_tools(mut self, tools: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.tool_choice.add_only(tools.into_iter().map(Into::into));
+        self.tool_choice.add_only("only_tools", tools.into_iter().map(Into::into));
         self
     }
 
     /// Offers none of these of its tools, by the names that the server gives them; `*` stands for all. A call of one is a call of
     /// an unknown tool. Several calls add up, and go before [`only_tools`](Self::only_tools).
     pub fn without_tools(mut self, tools: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.tool_choice.add_without(tools.into_iter().map(Into::into));
+        self.tool_choice.add_without("without_tools", tools.into_iter().map(Into::into));
         self
     }
 

@@ -1,34 +1,41 @@
 //! Which tools of a server its operator wants to be offered.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Stands for all tools of a server.
 const ALL: &str = "*";
 
 /// Which tools of a server are offered, by the names that the server gives them: all, unless it says otherwise.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ToolChoice {
-    /// The only ones, if there is such a list.
-    only: Option<BTreeSet<String>>,
-    without: BTreeSet<String>,
+    /// The only ones, if there is such a list, each with the key that names it.
+    only: Option<BTreeMap<String, &'static str>>,
+    /// Those that are not, in the same way.
+    without: BTreeMap<String, &'static str>,
 }
 
-impl ToolChoice {
-    /// Only those of the one list, if there is one, and none of the other. `*` is all of them.
-    pub(crate) fn new(only: Option<Vec<String>>, without: Vec<String>) -> Self {
-        // Some clients let arguments follow a name, which choose commands of a shell.
-        let name =
-            |name: String| name.split('(').next().map(|name| name.trim().to_owned()).unwrap_or_default();
-        let only: Option<BTreeSet<String>> = only.map(|names| names.into_iter().map(name).collect());
-        Self {
-            only: only.filter(|names| !names.contains(ALL)),
-            without: without.into_iter().map(|name| name.trim().to_owned()).collect(),
-        }
+/// Two are the same that choose the same tools, whichever keys name them.
+impl PartialEq for ToolChoice {
+    fn eq(&self, other: &Self) -> bool {
+        let chosen = |choice: &Self| {
+            let only = choice.only().map(|only| only.keys().cloned().collect::<Vec<_>>());
+            (only, choice.without.keys().cloned().collect::<Vec<_>>())
+        };
+        chosen(self) == chosen(other)
     }
+}
 
+impl Eq for ToolChoice {}
+
+impl ToolChoice {
     /// Whether all are offered.
     pub(crate) fn is_all(&self) -> bool {
-        self.only.is_none() && self.without.is_empty()
+        self.only().is_none() && self.without.is_empty()
+    }
+
+    /// The only ones, unless they are all.
+    fn only(&self) -> Option<&BTreeMap<String, &'static str>> {
+        self.only.as_ref().filter(|names| !names.contains_key(ALL))
     }
 
     /// Whether this tool is offered.
@@ -38,25 +45,28 @@ impl ToolChoice {
 
     /// The same of a tool that has two names: it is meant by each of them.
     pub(crate) fn offers_either(&self, one: &str, other: &str) -> bool {
-        let is_in = |names: &BTreeSet<String>| names.contains(one) || names.contains(other);
-        let without = is_in(&self.without) || self.without.contains(ALL);
-        !without && self.only.as_ref().is_none_or(is_in)
+        let is_in = |names: &BTreeMap<String, _>| names.contains_key(one) || names.contains_key(other);
+        let without = is_in(&self.without) || self.without.contains_key(ALL);
+        !without && self.only().is_none_or(is_in)
     }
 
-    /// The names that the lists have, as people wrote them.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        let names = self.only.iter().flatten().chain(&self.without);
-        names.map(String::as_str).filter(|name| *name != ALL)
+    /// The names that the lists have, each after the key that has it.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let names = self.only().into_iter().flatten().chain(&self.without);
+        names.map(|(name, key)| (*key, name.as_str())).filter(|(_, name)| *name != ALL)
     }
 
-    /// Adds to the only tools that are offered.
-    pub(crate) fn add_only(&mut self, tools: impl IntoIterator<Item = String>) {
-        self.only.get_or_insert_default().extend(tools);
+    /// Adds to the only tools that are offered. `key` is where they are named.
+    pub(crate) fn add_only(&mut self, key: &'static str, tools: impl IntoIterator<Item = String>) {
+        // Some clients let arguments follow a name, which choose commands of a shell.
+        let name = |name: String| name.split('(').next().map(|name| name.trim().to_owned());
+        let named = tools.into_iter().filter_map(name).map(|name| (name, key));
+        self.only.get_or_insert_default().extend(named);
     }
 
-    /// Adds to the tools that are not offered.
-    pub(crate) fn add_without(&mut self, tools: impl IntoIterator<Item = String>) {
-        self.without.extend(tools);
+    /// Adds to the tools that are not offered. `key` is where they are named.
+    pub(crate) fn add_without(&mut self, key: &'static str, tools: impl IntoIterator<Item = String>) {
+        self.without.extend(tools.into_iter().map(|name| (name.trim().to_owned(), key)));
     }
 }
 
@@ -77,7 +87,9 @@ mod tests {
             (Some(&[]), &[], ""),
             (None, &["*"], ""),
         ] {
-            let choice = ToolChoice::new(only.map(names), names(without));
+            let mut choice = ToolChoice::default();
+            only.into_iter().for_each(|only| choice.add_only("tools", names(only)));
+            choice.add_without("disabledTools", names(without));
             let found: Vec<&str> = ["a", "b"].into_iter().filter(|tool| choice.offers(tool)).collect();
             assert_eq!(found.join(" "), offered, "{only:?} {without:?}");
         }

@@ -147,8 +147,7 @@ impl ConfigWatch {
         let variables = self.variables.clone();
         let read = self.disk.aside(move || {
             let Content { bytes, stamp } = files::read_stamped(&path, FILE_BYTES_MAX)?;
-            let text =
-                String::from_utf8(bytes).map_err(|error| std::io::Error::other(files::no_utf8(&error)))?;
+            let text = ConfigFile::decode(bytes)?;
             let said = (former.as_deref() != Some(&*text)).then(|| {
                 let mut said = ConfigFile::read(&text, &variables);
                 if let Ok(file) = &mut said.file {

@@ -26,7 +26,7 @@ use crate::actors::list_fetch::{self, Found};
 use crate::actors::registry::messages::RegistryMsg;
 use crate::actors::server::messages::ServerMsg;
 use crate::actors::tasks::OwnedTask;
-use crate::config::{BackoffSettings, shown};
+use crate::config::{BackoffSettings, near, shown};
 use crate::duration::later;
 use crate::event::Event;
 use crate::id::ConnectionId;
@@ -64,6 +64,11 @@ const JITTER: f64 = 0.1;
 /// Entries of one list that are told one by one; of the others their number is told. More would push what other servers do
 /// out of the subscribers' sight.
 pub(super) const TOLD_MAX: usize = 100;
+
+/// Names of tools in a server's description that are told where it has none of them, and its tools that each is compared with:
+/// more than one mistake has, and some milliseconds of work.
+const NAMES_TOLD_MAX: usize = 5;
+const NAMES_COMPARED_MAX: usize = 200;
 
 /// Bytes of the names that one event tells: thousands of usual ones.
 const NAMES_BYTES_MAX: usize = 64 << 10;
@@ -403,11 +408,22 @@ impl ServerState {
     fn tell_of_names_without_a_tool(&self, offer: &Offer) {
         let known = offer.tools.iter().chain(offer.blocked.iter()).map(|tool| &*tool.name);
         let known: HashSet<&str> = known.chain(self.real_names.values().map(|name| &**name)).collect();
-        let unmet = self.spec.tool_choice.names().filter(|name| !known.contains(name));
-        let unmet: Vec<_> = unmet.take(TOLD_MAX).map(shown::name).collect();
-        if !unmet.is_empty() {
-            let (server, names) = (&self.spec.id, unmet.join(", "));
-            tracing::warn!(%server, %names, "the keys that choose its tools name some that it does not have");
+        let mut unmet = self.spec.tool_choice.names().filter(|(_, name)| !known.contains(name));
+        let server = &self.spec.id;
+        let mut compared: Vec<&str> = known.iter().copied().collect();
+        compared.sort_unstable();
+        compared.truncate(NAMES_COMPARED_MAX);
+        for (key, name) in unmet.by_ref().take(NAMES_TOLD_MAX) {
+            let near = near(name, compared.iter().copied());
+            let near = near.map(|near| format!(": did you mean {}?", shown::name(near))).unwrap_or_default();
+            tracing::warn!(
+                "{key} of {server} names the tool {}, which it does not have{near}",
+                shown::name(name)
+            );
+        }
+        let more = unmet.count();
+        if more > 0 {
+            tracing::warn!("{server} does not have {more} more of the tools that are named for it");
         }
     }
 
