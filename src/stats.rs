@@ -156,7 +156,11 @@ impl Starting {
             Self::Waiting { before, .. } => waits_for_turn(*before),
             Self::Running { since, limit, last_line } => {
                 let seconds = Duration::from_secs(now.saturating_duration_since(*since).as_secs());
-                let (elapsed, limit) = (rounded(seconds), rounded(*limit));
+                let elapsed = match seconds {
+                    Duration::ZERO => "less than 1s".to_owned(),
+                    seconds => rounded(seconds).to_string(),
+                };
+                let limit = rounded(*limit);
                 let said = last_line.as_ref().map(|line| format!(", says: {line}")).unwrap_or_default();
                 format!("starting for {elapsed}, {limit} at most (pool.handshakeTimeout){said}")
             }

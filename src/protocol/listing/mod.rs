@@ -306,7 +306,8 @@ impl Listing {
                 self.listed.entries.push(ListedEntry { name, definition });
                 return;
             }
-            Err((name, reason)) => (name.unwrap_or(place), reason),
+            // An empty name says nothing where it is told.
+            Err((name, reason)) => (name.filter(|name| !name.trim().is_empty()).unwrap_or(place), reason),
         };
         self.skip(shown, reason);
     }
