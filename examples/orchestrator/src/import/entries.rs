@@ -13,6 +13,10 @@ const SERVERS_MAX: usize = 1_000;
 /// Keys that stand beside the servers of a file of servers alone.
 const APART: [&str; 2] = ["$schema", "inputs"];
 
+/// Keys of Claude Code that switch off servers: any, and those of a project's own file.
+const DISABLED: &str = "disabledMcpServers";
+const DISABLED_OF_PROJECT: &str = "disabledMcpjsonServers";
+
 /// What is wrong with something else in the place of servers.
 const NO_OBJECT: &str = "is no object";
 
@@ -26,8 +30,8 @@ pub struct Written {
     pub value: Value,
     /// The folder of the project that it belongs to; none for one of all projects.
     pub project: Option<PathBuf>,
-    /// Whether another key of the file switches it off.
-    pub switched_off: bool,
+    /// The key outside of it that switches it off, if one does.
+    pub switched_off: Option<&'static str>,
 }
 
 /// What a file says of servers.
@@ -52,7 +56,7 @@ pub fn entries(place: &Place, text: &str, here: &Path) -> Result<Entries, String
     }
     let (servers, wrong) = servers_of(place.shape, &root);
     let off = switched_off_here(place.shape, &root, here);
-    let off = |name: &str| off.contains(&name);
+    let off = |name: &str| off.contains(&name).then_some(DISABLED);
     found.servers = listed(place.client, servers, place.project.as_deref(), &off);
     match wrong {
         // In the file of all projects those of each stand elsewhere.
@@ -79,7 +83,9 @@ fn switch_off_by_lists(root: &Map<String, Value>, servers: &mut [Written]) {
     let (allowed, excluded) = (names("allowed"), names("excluded"));
     for server in servers {
         let name = server.name.as_str();
-        server.switched_off = excluded.contains(&name) || !(allowed.is_empty() || allowed.contains(&name));
+        let unless_allowed = !(allowed.is_empty() || allowed.contains(&name));
+        let excluded = excluded.contains(&name).then_some("mcp.excluded");
+        server.switched_off = excluded.or(unless_allowed.then_some("mcp.allowed"));
     }
 }
 
@@ -94,8 +100,8 @@ fn of_projects(root: &Map<String, Value>, found: &mut Entries) {
             found.passed_over.push((folder.clone(), "it is no object".to_owned()));
             continue;
         }
-        let off = names_of(settings.get("disabledMcpServers"));
-        let off = |name: &str| off.contains(&name);
+        let off = names_of(settings.get(DISABLED));
+        let off = |name: &str| off.contains(&name).then_some(DISABLED);
         match object(settings.get("mcpServers")) {
             Ok(servers) => {
                 let (servers, folder) = (servers.into_iter().flatten(), Some(Path::new(folder)));
@@ -106,25 +112,26 @@ fn of_projects(root: &Map<String, Value>, found: &mut Entries) {
     }
 }
 
-/// The names of servers in the `.mcp.json` of a project that a file of Claude Code switches off.
-pub fn switched_off(place: &Place, text: &str, project: &Path) -> Vec<String> {
+/// The names of servers in the `.mcp.json` of a project that a file of Claude Code switches off, and by which key.
+pub fn switched_off(place: &Place, text: &str, project: &Path) -> Vec<(String, &'static str)> {
     if !matches!(place.shape, Shape::Projects | Shape::Switches) {
         return Vec::new();
     }
     let root = json(text).unwrap_or_default();
     let settings = settings_of(root.get("projects"), project);
     let lists = [
-        root.get("disabledMcpjsonServers"),
-        settings.and_then(|settings| settings.get("disabledMcpjsonServers")),
-        settings.and_then(|settings| settings.get("disabledMcpServers")),
+        (DISABLED_OF_PROJECT, root.get(DISABLED_OF_PROJECT)),
+        (DISABLED_OF_PROJECT, settings.and_then(|settings| settings.get(DISABLED_OF_PROJECT))),
+        (DISABLED, settings.and_then(|settings| settings.get(DISABLED))),
     ];
-    lists.into_iter().flat_map(names_of).map(str::to_owned).collect()
+    let named = |(key, list)| names_of(list).into_iter().map(move |name| (name.to_owned(), key));
+    lists.into_iter().flat_map(named).collect()
 }
 
 /// The names of a user's own servers that Claude Code switches off in this project.
 fn switched_off_here<'v>(shape: Shape, root: &'v Map<String, Value>, here: &Path) -> Vec<&'v str> {
     let settings = settings_of(root.get("projects"), here).filter(|_| shape == Shape::Projects);
-    names_of(settings.and_then(|settings| settings.get("disabledMcpServers")))
+    names_of(settings.and_then(|settings| settings.get(DISABLED)))
 }
 
 /// What Claude Code keeps of a project.
@@ -173,7 +180,7 @@ fn listed<'v>(
     client: Client,
     servers: impl IntoIterator<Item = (&'v String, &'v Value)>,
     project: Option<&Path>,
-    off: &dyn Fn(&str) -> bool,
+    off: &dyn Fn(&str) -> Option<&'static str>,
 ) -> Vec<Written> {
     let written = |(name, value): (&String, &Value)| Written {
         client,

@@ -7,7 +7,7 @@ mod own;
 mod places;
 mod translate;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -53,7 +53,7 @@ pub struct ImportArgs {
 
 /// What is said where the shell has made the file that the result goes to.
 const OPEN_STDOUT: &str =
-    "stdout is a file that others may read: take that right away (chmod 600), or write it with --output";
+    "stdout is a file that others may read: run chmod 600 on it, or write it with --output FILE";
 
 /// Parts of one file that are passed over and told: more than anybody has.
 const PASSED_OVER_TOLD: usize = 20;
@@ -70,8 +70,16 @@ struct Found {
     passed_over: Vec<(String, String)>,
 }
 
-/// A server that was taken, with warnings; or the name of one that is left out, and why.
-type Became = Result<(Which, Vec<String>), (String, String)>;
+/// A server that was taken, or the name of one that is left out, and why.
+type Became = Result<Taken, (String, String)>;
+
+/// A server that was taken.
+struct Taken {
+    which: Which,
+    warnings: Vec<String>,
+    /// The key of another place that switches it off.
+    off: Option<&'static str>,
+}
 
 /// Reads the clients' files and writes one of them all; says on stderr what was found.
 pub fn run(args: &ImportArgs) -> u8 {
@@ -90,6 +98,12 @@ pub fn run(args: &ImportArgs) -> u8 {
         }
         // Before anything is read; one that comes meanwhile is kept as well.
         match std::fs::metadata(output) {
+            Err(error) if error.kind() == ErrorKind::NotFound && output.is_symlink() => {
+                return misused(
+                    output,
+                    "it is a link to a file that is not there: remove the link, or name that file",
+                );
+            }
             Ok(metadata) if !metadata.is_file() => {
                 return misused(output, "it is no regular file; without --output the result goes to stdout");
             }
@@ -108,7 +122,7 @@ pub fn run(args: &ImportArgs) -> u8 {
     let mut named = BTreeSet::new();
     reports.iter().for_each(|report| report.tell(&servers, &mut named));
     if servers.len() == 0 {
-        note!("no server is found in the configurations of other clients");
+        tell_nothing_found(args, home.as_deref(), &project);
         return FAILED;
     }
     let text = match servers.text() {
@@ -148,6 +162,22 @@ pub fn run(args: &ImportArgs) -> u8 {
     0
 }
 
+/// Says where it was looked for servers, and what else leads to some.
+fn tell_nothing_found(args: &ImportArgs, home: Option<&Path>, project: &Path) {
+    let clients = match args.from.as_slice() {
+        [] => "other clients".to_owned(),
+        named => named.iter().map(|client| client.name()).collect::<Vec<_>>().join(", "),
+    };
+    account(&format!("no server is found in the configurations of {clients}"));
+    let home = home.map(|home| format!("the home folder {} and ", home.display())).unwrap_or_default();
+    let wider = if args.from.is_empty() { "" } else { ", and without --from at those of all clients" };
+    account(&format!(
+        "hint: {home}the project {} were looked through: --project FOLDER looks at another project{wider}",
+        project.display()
+    ));
+    account(&format!("hint: or begin with one server in servers.json: {}", crate::ONE_SERVER));
+}
+
 fn misused(path: &Path, reason: &str) -> u8 {
     account(&format!("{}: {reason}", path.display()));
     MISUSED
@@ -168,7 +198,7 @@ fn collect(places: Vec<Place>, project: &Path, variables: &Variables) -> (Vec<Re
         is_set: &|name| std::env::var_os(name).is_some(),
     };
     let (mut reports, mut merge) = (Vec::new(), Merge::default());
-    let mut off = BTreeSet::new();
+    let mut off = BTreeMap::new();
     for place in places {
         let text = match disk::read(&place) {
             Ok(Some(text)) => Ok(text),
@@ -184,10 +214,13 @@ fn collect(places: Vec<Place>, project: &Path, variables: &Variables) -> (Vec<Re
         }
         let found = written.map(|Entries { mut servers, passed_over }| {
             if place.client == Client::ClaudeCode && place.shape == Shape::Servers {
-                servers.iter_mut().for_each(|server| server.switched_off = off.contains(&server.name));
+                servers.iter_mut().for_each(|server| server.switched_off = off.get(&server.name).copied());
             }
             let each = servers.iter().map(|written| match translate(written, &surroundings) {
-                Ok(taken) => Ok((merge.add(written, taken.entry), taken.warnings)),
+                Ok(taken) => {
+                    let which = merge.add(written, taken.entry);
+                    Ok(Taken { which, warnings: taken.warnings, off: written.switched_off })
+                }
                 Err(reason) => Err((shown(&written.name), reason)),
             });
             Found { servers: each.collect(), passed_over }
@@ -217,11 +250,15 @@ impl Found {
         let (mut taken, mut known, mut left_out) = (Vec::new(), Vec::new(), 0_usize);
         for one in &self.servers {
             match one {
-                Ok((which, _)) if named.insert(*which) => {
-                    let off = if servers.is_switched_off(*which) { " (switched off)" } else { "" };
-                    taken.push(shown(servers.name(*which)) + off);
+                Ok(Taken { which, off, .. }) if named.insert(*which) => {
+                    let off = match off {
+                        Some(key) => format!(" (switched off by {key})"),
+                        None if servers.is_switched_off(*which) => " (switched off)".to_owned(),
+                        None => String::new(),
+                    };
+                    taken.push(shown(servers.name(*which)) + &off);
                 }
-                Ok((which, _)) => known.push(shown(servers.name(*which))),
+                Ok(Taken { which, .. }) => known.push(shown(servers.name(*which))),
                 Err(_) => left_out += 1,
             }
         }
@@ -237,7 +274,7 @@ impl Found {
     fn tell(&self, servers: &Servers) {
         for one in &self.servers {
             match one {
-                Ok((which, warnings)) => {
+                Ok(Taken { which, warnings, .. }) => {
                     let name = shown(servers.name(*which));
                     warnings.iter().for_each(|warning| account(&format!("  {name}: {warning}")));
                 }

@@ -330,7 +330,7 @@ impl Translation<'_> {
     fn switches(&mut self) {
         let enabled = self.entry.remove("enabled").and_then(|value| value.as_bool());
         let disabled = self.entry.get("disabled").and_then(Value::as_bool).unwrap_or_default();
-        if disabled || enabled == Some(false) || self.written.switched_off {
+        if disabled || enabled == Some(false) || self.written.switched_off.is_some() {
             self.entry.insert("disabled".to_owned(), true.into());
         } else if self.entry.get("disabled").is_some_and(Value::is_boolean) {
             self.entry.remove("disabled");

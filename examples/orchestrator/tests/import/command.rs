@@ -226,6 +226,31 @@ async fn a_dry_run_says_what_is_found_and_writes_nothing() {
     assert!(!machine.path("shop/servers.json").exists());
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_that_leads_to_nothing_is_told_as_such_and_stays() {
+    let machine = Machine::new(&[(".cursor/mcp.json", ONE)]);
+    std::os::unix::fs::symlink("nothing.json", machine.path("shop/out.json")).unwrap();
+    for arguments in [&["--output", "out.json"][..], &["--output", "out.json", "--force"]] {
+        let (code, _, stderr) = machine.import(arguments).await;
+        assert!(code == 2 && stderr.contains("a link to a file that is not there"), "{stderr}");
+        assert!(machine.path("shop/out.json").is_symlink() && !machine.path("shop/nothing.json").exists());
+    }
+}
+
+#[tokio::test]
+async fn what_switches_off_a_server_from_elsewhere_is_told() {
+    let machine = Machine::new(&[
+        ("shop/.mcp.json", ONE),
+        (".claude/settings.json", r#"{"disabledMcpjsonServers":["one"]}"#),
+        (".gemini/settings.json", r#"{"mcp":{"excluded":["two"]},"mcpServers":{"two":{"command":"two"}}}"#),
+    ]);
+    let (_, _, stderr) = machine.import(&["--dry-run"]).await;
+    for said in ["one (switched off by disabledMcpjsonServers)", "two (switched off by mcp.excluded)"] {
+        assert!(stderr.contains(said), "{said}: {stderr}");
+    }
+}
+
 #[tokio::test]
 async fn secrets_are_told_where_some_may_be_copied_and_servers_that_are_off_by_their_names() {
     let cursor = |server: Value| (".cursor/mcp.json", json!({"mcpServers": {"a": server}}).to_string());
@@ -412,7 +437,7 @@ async fn a_file_of_the_shell_that_others_may_read_is_told_with_what_to_do() {
         let import = machine.orchestrator().arg("import").stdout(file).stderr(Stdio::piped()).spawn();
         let (code, _, stderr) = told(import.unwrap().wait_with_output().await.unwrap());
         let last = stderr.lines().next_back().unwrap();
-        assert_eq!((code, last.contains("chmod 600")), (0, open), "{mode:o}: {stderr}");
+        assert_eq!((code, last.contains("run chmod 600 on it")), (0, open), "{mode:o}: {stderr}");
         assert!(std::fs::read_to_string(&path).unwrap().contains("\"one\""));
     }
     let (_, _, stderr) = machine.import(&[]).await;
@@ -463,6 +488,7 @@ async fn where_nothing_is_found_nothing_is_written_and_the_exit_is_1() {
     let (code, stdout, stderr) = machine.import(&["--output", "servers.json"]).await;
     assert_eq!((code, &*stdout), (1, ""));
     assert!(stderr.contains("(cursor): no servers") && stderr.contains("no server is found"), "{stderr}");
+    assert!(stderr.contains("hint: the home folder ") && stderr.contains("--project FOLDER"), "{stderr}");
     assert!(!machine.path("shop/servers.json").exists());
     for (arguments, says) in [
         (["--project", "no-such-folder"], "no-such-folder: No such file"),

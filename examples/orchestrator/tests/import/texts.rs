@@ -43,7 +43,7 @@ fn translated(written: &Written) -> Result<Taken, String> {
 }
 
 fn written(client: Client, value: Value) -> Written {
-    Written { client, name: "s".to_owned(), value, project: None, switched_off: false }
+    Written { client, name: "s".to_owned(), value, project: None, switched_off: None }
 }
 
 fn one(client: Client, value: Value) -> Result<Taken, String> {
@@ -64,7 +64,7 @@ fn read(client: Client, text: &str) -> Result<Entries, String> {
 
 fn names(client: Client, text: &str) -> Vec<(String, Option<PathBuf>, bool)> {
     let found = read(client, text).unwrap().servers;
-    found.into_iter().map(|found| (found.name, found.project, found.switched_off)).collect()
+    found.into_iter().map(|found| (found.name, found.project, found.switched_off.is_some())).collect()
 }
 
 /// The names of the servers of a file, and the parts of it that are passed over.
@@ -505,7 +505,7 @@ fn merged(servers: &[(Client, &str, &str, Option<&str>)]) -> Value {
             name: (*name).to_owned(),
             value,
             project: project.map(PathBuf::from),
-            switched_off: false,
+            switched_off: None,
         };
         merge.add(&written, translated(&written).unwrap().entry);
     }
