@@ -23,6 +23,8 @@ const AND: &str = " · ";
 /// What is above all: the troupe, its servers, its router, its calls.
 pub fn summary(snapshot: &Snapshot) -> Vec<Line<'static>> {
     let (router, totals) = (&snapshot.stats.router, &snapshot.stats.totals);
+    let disabled = snapshot.stats.servers.iter().filter(|server| server.status == ServerStatus::Disabled);
+    let disabled = disabled.count();
     let label = |label: &'static str, said: String| {
         Line::from(vec![Span::styled(format!("{label:<9}"), Style::new().bold()), Span::raw(said)])
     };
@@ -41,7 +43,7 @@ pub fn summary(snapshot: &Snapshot) -> Vec<Line<'static>> {
             Span::styled("mcp-troupe", Style::new().bold()),
             Span::raw(format!("{AND}{}{AND}up {up}", snapshot.title)),
         ]),
-        label("servers", servers(totals)),
+        label("servers", servers(totals, disabled)),
         label(
             "router",
             format!(
@@ -70,11 +72,14 @@ pub fn summary(snapshot: &Snapshot) -> Vec<Line<'static>> {
     ]
 }
 
-/// How many servers there are, and how many of them are ready.
-fn servers(totals: &Totals) -> String {
-    let idle =
-        if totals.idle_servers > 0 { format!("{} idle, ", totals.idle_servers) } else { String::new() };
-    format!("{}: {} ready, {idle}{} not", totals.servers, totals.healthy_servers, totals.unhealthy_servers)
+/// How many servers there are, and how many of them are ready. Those that are switched off are none that should be.
+fn servers(totals: &Totals, disabled: usize) -> String {
+    let mut parts = vec![format!("{} ready", totals.healthy_servers)];
+    let not = totals.unhealthy_servers.saturating_sub(disabled);
+    parts.extend((totals.idle_servers > 0).then(|| format!("{} idle", totals.idle_servers)));
+    parts.extend((disabled > 0).then(|| format!("{disabled} disabled")));
+    parts.extend((not > 0 || disabled == 0).then(|| format!("{not} not")));
+    format!("{}: {}", totals.servers, parts.join(", "))
 }
 
 /// The servers with what there is to note of each, and the sources.
@@ -85,7 +90,11 @@ pub fn tree(snapshot: &Snapshot, table: &Table, width: usize) -> Vec<Line<'stati
         let (branch, beside) = branches(index, servers.len());
         lines.push(table.row(branch, server));
         let most = if server.status == ServerStatus::Ready { 1 } else { NOTE_LINES_MAX };
-        lines.extend(note(beside, notes(server, snapshot, table, width), width, most));
+        let notes = notes(server, snapshot, table, width);
+        // The line of any other is kept for what there may be to note next.
+        if server.status != ServerStatus::Disabled || !notes.is_empty() {
+            lines.extend(note(beside, notes, width, most));
+        }
     }
     if servers.is_empty() {
         lines.push(Line::raw("  none"));
@@ -225,7 +234,7 @@ pub fn legend() -> Vec<Line<'static>> {
     const LEGEND: [(&str, &str); 17] = [
         ("status", "connecting · ready · disconnected, and tried again by itself"),
         ("", "idle, and started by the next call · restarting · draining · stopped"),
-        ("", "quarantined, after many crashes"),
+        ("", "quarantined, after many crashes · disabled by the configuration"),
         ("life", "of the server's actor: one more after each restart, replace or resume"),
         ("restarts", "how often that actor was restarted"),
         ("breaker", "closed: calls pass · open: none, for a time · half-open: a few do"),
