@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Diagnostic, ServerInfo, Severity, Troupe};
+use mcp_troupe::{
+    CallError, CallErrorKind, ConfigFile, Diagnostic, DiagnosticKind, ServerInfo, Severity, Troupe,
+};
+
+use crate::Target;
 
 /// The most servers left out that one error tells.
 const LEFT_OUT_TOLD: usize = 32;
@@ -25,7 +29,7 @@ impl Absent {
             own.map_or_else(|| "it has a mistake".to_owned(), |found| found.error.to_string())
         };
         // One whose id another server has is known by its name alone.
-        let nameless = mistakes.iter().filter(|found| found.error.reason.starts_with("becomes the id "));
+        let nameless = mistakes.iter().filter(|found| found.kind == DiagnosticKind::IdTaken);
         let nameless = nameless.filter_map(|found| Some((found.server.clone()?, found.error.to_string())));
         // These are printed as they stand.
         let nameless = nameless.filter(|(name, _)| !name.contains(char::is_control));
@@ -72,29 +76,41 @@ impl Absent {
     }
 
     /// What to know of a call that found nobody: whoever it names may be here under another name, or not play.
-    pub fn hint(
-        &self,
-        troupe: &Troupe,
-        tool: &str,
-        chosen: Option<&str>,
-        error: &CallError,
-    ) -> Option<String> {
+    pub fn hint(&self, troupe: &Troupe, target: &Target, error: &CallError) -> Option<String> {
         let unknown = matches!(
             error.kind(),
             CallErrorKind::UnknownTool { .. }
                 | CallErrorKind::UnknownPrompt { .. }
                 | CallErrorKind::NoMatch { .. }
         );
-        let named = named(tool, chosen)?;
-        if !unknown || named.is_empty() {
+        if !unknown {
             return None;
         }
+        let Target { tool, server, group, .. } = target;
+        let options = server.iter().chain(group).map(String::as_str);
+        // Options name whom they mean; a tool may have two underscores in its own name.
+        let of_tool = match target.chosen() {
+            Some(_) => tool.split_once('/').map(|(group, _)| group),
+            None => parts(tool).map(|(group, _)| group),
+        };
+        let named: Vec<&str> = options.chain(of_tool).filter(|named| !named.is_empty()).collect();
+        let absent = named.iter().find_map(|named| self.does_not_play(named));
+        absent.or_else(|| named.iter().find_map(|named| self.misnamed(troupe, named, target.chosen())))
+    }
+
+    /// Why a server of this name does not play.
+    fn does_not_play(&self, named: &str) -> Option<String> {
         if let Some(reason) = self.left_out.get(named) {
             return Some(format!("{named} is left out of the configuration: {reason}"));
         }
         if self.disabled.iter().any(|id| id == named) {
             return Some(format!("{named} is switched off in the configuration (disabled)"));
         }
+        None
+    }
+
+    /// What is called otherwise, or not there.
+    fn misnamed(&self, troupe: &Troupe, named: &str, chosen: Option<&str>) -> Option<String> {
         let servers = troupe.servers();
         let within =
             servers.iter().find(|info| chosen.is_none() && info.id == *named && info.group != *named);

@@ -72,7 +72,9 @@ fn text_of(name: &str, reader: impl Read) -> Result<String, Mistake> {
     let wrong = |what: String| Mistake { what, hint: "give a JSON object in UTF-8".to_owned() };
     read.map_err(|error| wrong(format!("{name}: {error}")))?;
     if text.len() as u64 > READ_MAX {
-        return Err(wrong(format!("{name}: it has more than {READ_MAX} bytes")));
+        let what = format!("{name}: it has more than {READ_MAX} bytes");
+        let hint = "the arguments of one call have 16 MiB at most: give less, or in several calls";
+        return Err(Mistake { what, hint: hint.to_owned() });
     }
     Ok(text)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use mcp_troupe::{ConfigFile, ConfigFileError, ConfigWatch, Diagnostic, Severity, StartError, Variables};
 use serde_json::json;
 
-use crate::diagnostics::tell;
+use crate::diagnostics::{of_format, tell};
 use crate::output::note;
 use crate::signals::{Stop, aside};
 use crate::{MISUSED, no_file, output};
@@ -111,7 +111,8 @@ pub async fn read_for(
                     no_file(path)
                 }
                 ConfigFileError::Config { diagnostics, .. } if !diagnostics.is_empty() => {
-                    first(path, diagnostics)
+                    let format = of_format(path).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+                    format!("{}; nothing is started{format}", first(path, diagnostics))
                 }
                 error => error.to_string(),
             };
@@ -126,11 +127,14 @@ pub async fn read_for(
         let found = ConfigFile::diagnose(&text, &variables);
         let message = match found.is_empty() {
             true => format!("{}: {error}", name(path).display()),
-            false => first(path, &found),
+            false => format!("{}; nothing is started", first(path, &found)),
         };
         reader.told(&message, || match found.is_empty() {
             true => note!("{message}"),
-            false => tell(path, &found),
+            false => {
+                tell(path, &found);
+                tell_refused(path);
+            }
         })
     })
 }
@@ -165,15 +169,7 @@ pub fn text_of(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > STREAM_BYTES_MAX {
         return Err(format!("{shown}: it is larger than {STREAM_BYTES_MAX} bytes"));
     }
-    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-    String::from_utf8(bytes).map_err(|error| {
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        match utf16 {
-            true => format!("{shown}: it is written in UTF-16: save it as UTF-8"),
-            false => format!("{shown}: line {line} is no text in UTF-8: save the file as UTF-8"),
-        }
-    })
+    ConfigFile::decode(bytes).map_err(told)
 }
 
 /// One byte more than the limit where there is more.
@@ -211,10 +207,19 @@ pub fn tell_unplayable(path: &Path, error: &StartError) {
     tell(path, &found);
 }
 
+/// Tells below the mistakes of a file what they come to.
+fn tell_refused(path: &Path) {
+    note!("{}: nothing is started: the file is refused as a whole", name(path).display());
+    of_format(path).into_iter().for_each(|hint| output::account(&format!("hint: {hint}")));
+}
+
 /// Tells why a file cannot be taken.
 pub fn tell_refusal(path: &Path, error: &ConfigFileError) {
     match error {
-        ConfigFileError::Config { diagnostics, .. } if !diagnostics.is_empty() => tell(path, diagnostics),
+        ConfigFileError::Config { diagnostics, .. } if !diagnostics.is_empty() => {
+            tell(path, diagnostics);
+            tell_refused(path);
+        }
         ConfigFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             note!("{}", no_file(path))
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mcp_troupe::{ConfigFile, Diagnostic, Severity};
+use mcp_troupe::{ConfigError, ConfigFile, Diagnostic, Severity};
 
 use crate::MISUSED;
 use crate::configuration::{is_stream, name, text_of, variables};
@@ -27,10 +27,30 @@ pub fn tell<'d>(path: &Path, found: impl IntoIterator<Item = &'d Diagnostic>) {
             true => output::draw(format_args!("{}\n", painted(&output::harmless(&text), found.severity))),
             false => note!("{text}"),
         }
-        let no_pins = found.error.key == "troupe.pins.file" && found.error.reason.starts_with("cannot read ");
-        if no_pins && !found.error.reason.contains("ermission") {
-            note!("hint: `mcp-troupe pin` prints the pins of all tools: put them into that file");
+        if let Some(hint) = hint(&found.error) {
+            note!("hint: {hint}");
         }
+    }
+}
+
+/// Which command helps with a mistake.
+pub fn hint(error: &ConfigError) -> Option<&'static str> {
+    let no_pins = error.key == "troupe.pins.file" && error.reason.starts_with("cannot read ");
+    (no_pins && !error.reason.contains("ermission"))
+        .then_some("`mcp-troupe pin` prints the pins of all tools: put them into that file")
+}
+
+/// What to do with a file of another format.
+pub fn of_format(path: &Path) -> Option<&'static str> {
+    match path.extension()?.to_str()? {
+        "toml" => Some(
+            "TOML is not read as a configuration: `mcp-troupe import --from codex` makes one of that of Codex, where Codex keeps it",
+        ),
+        "yaml" | "yml" => Some(
+            "YAML, as Goose and Continue write it, is not read, nor does `mcp-troupe import` read it: write the same as JSON, with or \
+             without comments",
+        ),
+        _ => None,
     }
 }
 
@@ -68,13 +88,7 @@ pub fn check(path: &Path) -> u8 {
     let on_disk = file.as_ref().ok().filter(|_| !is_stream(path));
     let loose = on_disk.map(|file| file.loose_permissions(path)).unwrap_or_default();
     loose.iter().for_each(|loose| note!("warning: {loose}"));
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => note!("hint: `mcp-troupe import --from codex` reads the TOML of Codex"),
-        Some("yaml" | "yml") => {
-            note!("hint: YAML is not read: write the same as JSON, with or without comments")
-        }
-        _ => {}
-    }
+    of_format(path).into_iter().for_each(|hint| output::account(&format!("hint: {hint}")));
     let of = |severity| found.iter().filter(|found| found.severity == severity).count();
     let mistakes = of(Severity::Error);
     let warnings = of(Severity::Warning) + loose.len();
@@ -97,12 +111,18 @@ fn summary(file: Result<&ConfigFile, Option<usize>>, mistakes: usize, warnings: 
     };
     let mut parts = match file {
         Ok(file) => {
-            let off = file.disabled.len();
-            let mut parts = vec![some(file.servers.len() + off, "server")];
-            parts.extend((off > 0).then(|| format!("{off} of them switched off")));
+            let (plays, off) = (file.servers.len(), file.disabled.len());
             let left_out = file.left_out.len() + file.repeated.len();
-            parts.extend((left_out > 0).then(|| format!("{left_out} left out")));
-            parts
+            let all = some(plays + off + left_out, "server");
+            if plays > 0 && off + left_out == 0 {
+                vec![all]
+            } else {
+                let verb = if plays == 1 { "plays" } else { "play" };
+                let mut parts = vec![format!("{all}: {plays} {verb}")];
+                parts.extend((off > 0).then(|| format!("{off} switched off")));
+                parts.extend((left_out > 0).then(|| format!("{left_out} left out")));
+                parts
+            }
         }
         Err(Some(line)) => vec![format!("refused for line {line}")],
         Err(None) => vec!["refused".to_owned()],

@@ -17,9 +17,10 @@ pub async fn of_call(args: &CallArgs, troupe: &Troupe, absent: &Absent, error: &
     let Target { tool, timeout, .. } = &args.target;
     let chosen = args.target.chosen();
     let hint = pinned_otherwise(error)
-        .or_else(|| absent.hint(troupe, tool, chosen, error))
+        .or_else(|| absent.hint(troupe, &args.target, error))
         .or_else(|| mixed_up(troupe, &args.target, error))
         .or_else(|| unknown_tag(troupe, &args.target, error))
+        .or_else(|| near_with_tags(troupe, &args.target, error))
         .or_else(|| unoffered(&args.config.config, tool, chosen, error))
         .or_else(|| wrong_urls(troupe, error))
         .or_else(|| longer(troupe, error, *timeout));
@@ -75,6 +76,32 @@ fn unknown_tag(troupe: &Troupe, target: &Target, error: &CallError) -> Option<St
         .then(|| format!("{nobody} has all of these tags: {}", wanted.join(", ")))
 }
 
+/// Which of the tools that may have been meant servers with these tags offer, where not all are.
+fn near_with_tags(troupe: &Troupe, target: &Target, error: &CallError) -> Option<String> {
+    let CallErrorKind::UnknownTool { near, .. } = error.kind() else { return None };
+    let wanted = &target.tag;
+    if wanted.is_empty() || near.is_empty() {
+        return None;
+    }
+    let (servers, tools) = (troupe.servers(), troupe.tools());
+    let has_all =
+        |id| servers.iter().any(|info| info.id == id && wanted.iter().all(|tag| info.tags.contains(tag)));
+    let mut offered: Vec<String> = Vec::new();
+    for tool in tools.iter().filter(|tool| tool.servers.iter().any(|id| has_all(id.clone()))) {
+        let whole = format!("{}/{}", tool.group, tool.name);
+        if near.iter().any(|near| *near == *tool.name || *near == *tool.exposed || *near == whole) {
+            offered.push(whole);
+        }
+    }
+    let tags = wanted.join(", ");
+    Some(match offered.is_empty() {
+        true => format!("none of these is offered by a server with --tag {tags}"),
+        false => {
+            format!("with --tag {tags} there is {}", listed(offered.iter().map(String::as_str).collect()))
+        }
+    })
+}
+
 /// Keys of a server that name tools which it does not offer, and keys that name the only ones that it does.
 const WITHOUT_TOOLS: [&str; 2] = ["disabledTools", "excludeTools"];
 const ONLY_TOOLS: [&str; 2] = ["includeTools", "tools"];
@@ -111,11 +138,16 @@ fn unoffered(path: &Path, tool: &str, chosen: Option<&str>, error: &CallError) -
     })
 }
 
-/// What may be wrong with the address of a server that is down, where it says so by what it answers.
-pub fn wrong_url(server: &ServerInfo, reason: Option<&str>) -> Option<String> {
+/// What may be wrong with the address of a server that is down, where it says so by what it answers, or nobody does.
+pub fn of_address(server: &ServerInfo, reason: Option<&str>) -> Option<String> {
     let ServerInfo { id, endpoint, .. } = server;
-    let reason = reason.filter(|_| endpoint.starts_with("http"))?;
-    if reason.contains("no MCP server at this address") {
+    let reason = reason.filter(|_| ["http", "ws"].iter().any(|scheme| endpoint.starts_with(scheme)))?;
+    if reason.contains("onnection refused") {
+        return Some(format!("is {id} running? Are host and port in its url right?"));
+    }
+    if !endpoint.starts_with("http") {
+        None
+    } else if reason.contains("no MCP server at this address") {
         Some(format!("is the path in the url of {id} right? Often it ends in /mcp"))
     } else if reason.contains("connection closed before message completed") {
         Some(format!("is {id} a WebSocket server? Then its url begins with ws:// or wss://"))
@@ -130,7 +162,7 @@ fn wrong_urls(troupe: &Troupe, error: &CallError) -> Option<String> {
     let servers = troupe.servers();
     down.iter().find_map(|down| {
         let server = servers.iter().find(|info| info.id == down.server)?;
-        wrong_url(server, Some(down.reason.as_str()))
+        of_address(server, Some(down.reason.as_str()))
     })
 }
 

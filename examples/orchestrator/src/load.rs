@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use mcp_troupe::{Call, CallError, CallErrorKind, Effect, Readiness, ReplyError, Troupe};
+use mcp_troupe::{Call, CallError, CallErrorKind, Effect, Readiness, ReplyError, ServerInfo, Troupe};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -69,6 +69,9 @@ pub struct LoadArgs {
     #[command(flatten)]
     metrics: MetricsArgs,
 }
+
+/// Servers that an account without calls tells as not ready.
+const NOT_READY_TOLD: usize = 32;
 
 /// What one caller saw, and what all of them saw together.
 struct Account {
@@ -133,6 +136,9 @@ struct Report {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     first_errors: BTreeMap<&'static str, String>,
     lost: u64,
+    /// Servers that were not ready where no call was made, with what they are.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    not_ready: BTreeMap<String, String>,
     /// Calls that an interrupt cancelled.
     #[serde(skip_serializing_if = "is_zero")]
     cancelled: u64,
@@ -239,9 +245,16 @@ pub async fn run(args: &LoadArgs, stop: &Stop) -> u8 {
         Err(code) => return code,
     };
     if let Err(code) = begin(&troupe, args, stop).await {
+        let not_ready = crate::not_ready(&troupe.servers());
         if stop.code().is_some() {
-            tell_missing(&crate::not_ready(&troupe.servers()));
-            args.tell(&report(&Account::new(), 0.0));
+            tell_missing(&not_ready);
+        }
+        // A program that reads the account gets one, whatever became of it.
+        if stop.code().is_some() || args.json {
+            let mut report = report(&Account::new(), 0.0);
+            let of = |server: &ServerInfo| (server.id.to_string(), format!("{server:#}"));
+            report.not_ready = not_ready.iter().map(of).take(NOT_READY_TOLD).collect();
+            args.tell(&report);
         }
         troupe.shutdown().await;
         return code;
@@ -444,6 +457,7 @@ fn report(total: &Account, elapsed: f64) -> Report {
         errors: total.errors.clone(),
         first_errors: total.first_errors.clone(),
         lost: total.calls - total.answered - total.cancelled,
+        not_ready: BTreeMap::new(),
         cancelled: total.cancelled,
         per_server: total.per_server.clone(),
         latency_us: (total.sent > 0).then(|| Latency {

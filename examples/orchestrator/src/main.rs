@@ -29,7 +29,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mcp_troupe::{
     Call, CallError, CallStream, CallUpdate, ConfigFile, ConfigWatch, Event, EventStream, LogLevel, Priority,
-    Reply, Server, ServerInfo, Tool, Troupe,
+    Reply, Server, ServerInfo, StartError, Tool, Troupe,
 };
 use serde_json::json;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -357,7 +357,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// The same where no time at all would leave nothing to do.
 fn some_time(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("it must be more than nothing".to_owned()),
+        Duration::ZERO => Err("write a time that is longer than 0s".to_owned()),
         some => Ok(some),
     }
 }
@@ -572,7 +572,12 @@ async fn play(file: ConfigFile, path: &Path, reader: Reader) -> Result<(Troupe, 
         return Err(reader.told(&message, || note!("{none}")));
     }
     Troupe::builder().config(file).start_with_events().await.map_err(|error| {
-        let message = format!("{}: {error}", configuration::name(path).display());
+        let hint = match &error {
+            StartError::Config(error) => diagnostics::hint(error),
+            _ => None,
+        };
+        let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        let message = format!("{}: {error}{hint}", configuration::name(path).display());
         reader.told(&message, || configuration::tell_unplayable(path, &error))
     })
 }
@@ -582,6 +587,9 @@ fn nobody_is_left(file: &ConfigFile) -> bool {
     file.servers.is_empty() && file.sources.is_empty() && !file.left_out.is_empty()
 }
 
+/// The smallest configuration that does something.
+const ONE_SERVER: &str = r#"{"mcpServers": {"time": {"command": "uvx", "args": ["mcp-server-time"]}}}"#;
+
 /// What to do where there is no configuration.
 fn no_file(path: &Path) -> String {
     let at_home = if path.starts_with("~") { "\nhint: a quoted ~ is no home folder" } else { "" };
@@ -590,7 +598,7 @@ fn no_file(path: &Path) -> String {
         r#"{path}: there is no such file{at_home}
 hint: `mcp-troupe import --output servers.json` makes one of the configurations of other clients
 hint: name another one with --config FILE, or begin with one server:
-  {{"mcpServers": {{"time": {{"command": "uvx", "args": ["mcp-server-time"]}}}}}}
+  {ONE_SERVER}
 hint: `mcp-troupe schema` prints what a configuration may say, for editors"#
     )
 }
@@ -599,7 +607,7 @@ hint: `mcp-troupe schema` prints what a configuration may say, for editors"#
 fn tell_missing(missing: &[ServerInfo]) {
     for server in missing {
         output::account(&format!("{server:#}"));
-        if let Some(hint) = hints::wrong_url(server, server.reason.as_deref()) {
+        if let Some(hint) = hints::of_address(server, server.reason.as_deref()) {
             output::account(&format!("  hint: {hint}"));
         }
     }

@@ -283,9 +283,9 @@ async fn a_load_of_a_tool_that_nobody_offers_ends_at_once_and_says_why() {
 async fn a_time_without_a_unit_or_of_nothing_is_refused_with_what_to_write() {
     for (arguments, told) in [
         (["call", "echo", "--timeout", "5"], "write a number with its unit, such as 300ms, 5s or 2m"),
-        (["call", "echo", "--timeout", "0s"], "it must be more than nothing"),
+        (["call", "echo", "--timeout", "0s"], "write a time that is longer than 0s"),
         (["call", "echo", "--idle-timeout", "soon"], "write a number with its unit"),
-        (["load", "echo", "--duration", "0s"], "it must be more than nothing"),
+        (["load", "echo", "--duration", "0s"], "write a time that is longer than 0s"),
     ] {
         let output = orchestrator().args(arguments).output().await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -366,7 +366,13 @@ async fn a_name_by_which_a_tool_is_chosen_and_that_none_has_is_told() {
         let output = run("tools", &servers, &[]).await;
         let tools: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
         let told = text(&output.stderr);
-        assert!(tools.len() == offered && told.contains("names=ecko"), "{key}: {told}");
+        assert!(
+            tools.len() == offered
+                && told.contains(&format!(
+                    "{key} of s names the tool ecko, which it does not have: did you mean echo?"
+                )),
+            "{key}: {told}"
+        );
     }
 }
 
@@ -570,7 +576,7 @@ async fn the_catalogue_of_those_that_are_there_is_no_failure_unless_that_is_aske
         assert_eq!((output.status.code(), &tools[0]["name"]), (Some(code), &json!("echo")), "{told}");
         // A line each, without colours.
         let lines: Vec<&str> = told.lines().filter(|line| !line.contains("WARN")).collect();
-        assert_eq!(lines.len(), 2, "{told}");
+        assert_eq!((lines.len(), lines[2].trim_start().starts_with("hint: ")), (3, true), "{told}");
         assert!(
             lines[0].starts_with("absent is ") && lines[0].contains("cannot start no-such-server"),
             "{told}"
@@ -723,7 +729,7 @@ async fn a_configuration_comes_through_a_pipe_too() {
         let told = text(&output.stderr);
         assert!(output.status.success() && told.contains("stdin:1:"), "{told}");
         let output = fed(&["check", stdin], &servers).await;
-        assert_eq!(text(&output.stdout), "1 server, 1 left out, 1 mistake\n");
+        assert_eq!(text(&output.stdout), "2 servers: 1 plays, 1 left out, 1 mistake\n");
         // It cannot be read twice, nor again.
         let output = fed(&["call", "--config", stdin, "echo", "-"], &servers).await;
         assert_eq!(output.status.code(), Some(2));
@@ -969,7 +975,7 @@ async fn a_check_writes_as_compilers_do_and_tells_warnings_apart() {
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert_eq!(
         text(&output.stdout),
-        "2 servers, 1 of them switched off, 2 left out, 2 mistakes, 3 warnings\n"
+        "4 servers: 1 plays, 1 switched off, 2 left out, 2 mistakes, 3 warnings\n"
     );
     for part in [
         ":3:3: warning: theme: has no meaning here",
@@ -1438,13 +1444,13 @@ async fn check_sums_up_each_kind_of_mistake_as_what_it_costs() {
     for (config, summary) in [
         (
             format!(r#"{{"mcpServers":{{{good},"a":{{"command":"false"}}}}}}"#),
-            "1 server, 1 left out, 1 mistake",
+            "2 servers: 1 plays, 1 left out, 1 mistake",
         ),
         (
             format!(
                 r#"{{"mcpServers":{{{good},"b":{{"comand":"x"}},"c c":{{"command":"true"}},"c/c":{{"command":"true"}}}}}}"#
             ),
-            "2 servers, 2 left out, 2 mistakes",
+            "4 servers: 2 play, 2 left out, 2 mistakes",
         ),
         (troupe(r#""strategy":"fastest""#), "refused, 1 mistake"),
         (troupe(r#""pins":{"file":"/no/such/pins.json"}"#), "refused, 1 mistake"),
@@ -1491,6 +1497,93 @@ async fn a_check_warns_of_known_lists_that_would_not_be_used() {
         assert_eq!(output.status.code(), Some(0), "{told}");
         assert_eq!(told.contains("troupe.knownLists: is not used"), warned, "{mode:o}: {told}");
     }
+    // It is broken between words.
+    let unbroken = |told: &[u8]| text(told).split_whitespace().collect::<Vec<_>>().join(" ");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::write(&path, r#"{"theirs": true}"#).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let told = unbroken(&run("check", &config, &[]).await.stderr);
+    assert!(told.contains("is not used: it is no file of known lists"), "{told}");
+    std::fs::File::create(&path).unwrap().set_len((16 << 20) + 1).unwrap();
+    let told = unbroken(&run("check", &config, &[]).await.stderr);
+    assert!(told.contains("troupe.knownLists: is not used") && told.contains("larger than"), "{told}");
+    let no_folder = path.join("known.json").display().to_string();
+    let config = json!({"mcpServers": {"a": {"command": "true"}}, "troupe": {"knownLists": no_folder}});
+    let told = unbroken(&run("check", &config.to_string(), &[]).await.stderr);
+    assert!(told.contains("troupe.knownLists: is not used"), "{told}");
+}
+
+#[tokio::test]
+async fn whoever_is_named_and_does_not_play_is_told_beside_whoever_does() {
+    let server = echo().await;
+    let servers = json!({"mcpServers": {
+        "a": {"url": server.url()}, "bad": {"comand": "x"}, "c": {"url": server.url()},
+        "g": {"url": server.url(), "tags": ["x"]},
+    }})
+    .to_string();
+    for (arguments, says) in [
+        (&["--server", "a", "--group", "bad", "echo"][..], "bad is left out of the configuration"),
+        (&["--server", "a", "--group", "nope", "echo"], "there is no server or group nope"),
+        (&["--server", "a", "bad/echo"], "bad is left out of the configuration"),
+        (&["--server", "a", "--group", "c", "echo"], "a is of the group a, not of c"),
+        (&["--tag", "x", "ech"], "with --tag x there is g/echo"),
+    ] {
+        let output = run("call", &servers, arguments).await;
+        let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert!(told["hint"].as_str().unwrap_or_default().contains(says), "{arguments:?}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn each_error_of_a_start_says_what_leads_on() {
+    let (good, mut refused) = (echo().await, echo().await);
+    refused.stop_listening().await;
+    let down = json!({"mcpServers": {"r": {"url": refused.url()}}}).to_string();
+    let told: Value = serde_json::from_slice(&run("call", &down, &["echo"]).await.stderr).unwrap();
+    assert!(told["hint"].as_str().unwrap_or_default().starts_with("is r running?"), "{told}");
+    let load = run("load", &down, &["--json", "--calls", "1", "echo"]).await;
+    assert_eq!(load.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&load.stdout).unwrap();
+    assert_eq!((&report["calls"], &report["ok"]), (&json!(0), &json!(0)));
+    assert!(report["not_ready"]["r"].as_str().unwrap().contains("refused"), "{report}");
+    let of = |troupe: Value| json!({"mcpServers": {"s": {"url": good.url()}}, "troupe": troupe}).to_string();
+    let no_pins = of(json!({"pins": {"file": "/no/such/pins.json"}}));
+    let told: Value = serde_json::from_slice(&run("call", &no_pins, &["echo"]).await.stderr).unwrap();
+    assert!(told["hint"].as_str().unwrap_or_default().starts_with("`mcp-troupe pin` prints"), "{told}");
+    let wrong_key = of(json!({"colour": 1}));
+    let told = text(&run("tools", &wrong_key, &[]).await.stderr);
+    assert!(told.contains("nothing is started"), "{told}");
+    let told: Value = serde_json::from_slice(&run("call", &wrong_key, &["echo"]).await.stderr).unwrap();
+    assert!(told["message"].as_str().unwrap().ends_with("; nothing is started"), "{told}");
+    let folder = tempfile::tempdir().unwrap();
+    for command in [&["tools"][..], &["call", "echo"]] {
+        let output = orchestrator().args(command).arg("--config").arg(folder.path()).output().await.unwrap();
+        assert!(text(&output.stderr).contains("it is a folder: name"), "{}", text(&output.stderr));
+    }
+    let (_folder, file) = config(&down);
+    let large = file.with_file_name("large.json");
+    std::fs::File::create(&large).unwrap().set_len((16 << 20) + 1).unwrap();
+    let output = run("call", &down, &["echo", &format!("@{}", large.display())]).await;
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert!(told["hint"].as_str().unwrap().contains("16 MiB at most"), "{told}");
+    for (name, says) in [("config.toml", "import --from codex"), ("goose.yaml", "write the same as JSON")] {
+        let theirs = file.with_file_name(name);
+        std::fs::write(&theirs, "theirs = 1").unwrap();
+        for command in ["check", "tools"] {
+            let output = orchestrator().arg(command).arg(&theirs).output().await.unwrap();
+            assert!(text(&output.stderr).contains(says), "{name}: {}", text(&output.stderr));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_picture_tells_those_that_are_switched_off_apart_and_has_no_empty_line_for_them() {
+    let server = echo().await;
+    let servers =
+        json!({"mcpServers": {"off": {"command": "true", "disabled": true}, "s": {"url": server.url()}}});
+    let shown = text(&run("watch", &servers.to_string(), &["--once"]).await.stdout);
+    assert!(shown.contains("servers  2: 1 ready, 1 disabled\n"), "{shown}");
+    assert!(shown.lines().all(|line| line.trim() != "│"), "{shown}");
 }
 
 #[tokio::test]
