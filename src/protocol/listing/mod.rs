@@ -442,6 +442,7 @@ mod tests {
         );
         assert_eq!(listed.skipped.len(), 7);
         assert_eq!((listed.skipped[0].entry.as_str(), listed.skipped[3].entry.as_str()), ("#2", "b\u{7}c"));
+        assert_eq!(listed.skipped[4].entry, "#6", "an empty name");
     }
 
     #[test]
