@@ -135,7 +135,7 @@ async fn a_child_that_tells_its_token_shortened_in_base64_or_out_of_a_list_is_to
     let (log, logged) = mpsc::channel();
     let subscriber = tracing_subscriber::fmt().with_writer(move || Log(log.clone())).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
-    let script = "echo \"short: ${TOKEN%????}...\" >&2; echo \"word: ${TOKEN%????} is bad\" >&2; \
+    let script = "echo \"short: ${TOKEN%????}...\" >&2; echo \"word: ${TOKEN%??} is bad\" >&2; \
                   echo \"basic: $(printf %s \"bob:$TOKEN\" | base64)\" >&2; echo \"one: ${TOKENS##*:}\" >&2; exit 3";
     let telling = Server::stdio("telling", "sh", ["-c", script]);
     let telling = telling.env("TOKEN", "s3cr3t-token-9Vab").env("TOKENS", "a:another-one,b:s3cr3t-one");
