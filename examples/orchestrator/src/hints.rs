@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::absent::{Absent, listed, named, other_group, parts, plain};
 use crate::configuration::{is_stream, text_of};
+use crate::waiting::NAMES_SETTLE;
 use crate::{CallArgs, Target};
 
 /// What to do about a call that failed.
@@ -24,9 +25,38 @@ pub async fn of_call(args: &CallArgs, troupe: &Troupe, absent: &Absent, error: &
         .or_else(|| unoffered(&args.config.config, tool, chosen, error))
         .or_else(|| wrong_urls(troupe, error))
         .or_else(|| longer(troupe, error, *timeout));
+    if hint.is_none() {
+        let others = further_candidates(troupe, &args.target, error).await;
+        if others.is_some() {
+            return others;
+        }
+    }
     match hint {
         Some(hint) => Some(hint),
         None => failing_source(troupe, error).await.or_else(|| nobody(troupe, absent, error)),
+    }
+}
+
+/// Who else offers a tool whose name is ambiguous: the error names those that had listed their tools by then.
+async fn further_candidates(troupe: &Troupe, target: &Target, error: &CallError) -> Option<String> {
+    let CallErrorKind::AmbiguousTool { candidates } = error.kind() else { return None };
+    troupe.settled_within(NAMES_SETTLE).await;
+    let servers = troupe.servers();
+    let is_meant =
+        |id| servers.iter().any(|info| info.id == id && target.tag.iter().all(|tag| info.tags.contains(tag)));
+    let tools = troupe.tools();
+    let others = tools.iter().filter(|tool| *tool.name == *target.tool);
+    let others = others.filter(|tool| tool.servers.iter().any(|id| is_meant(id.clone())));
+    let others: Vec<String> = others.map(|tool| format!("{}/{}", tool.group, tool.name)).collect();
+    let others: Vec<&str> = others
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !candidates.iter().any(|known| known == name))
+        .collect();
+    match others.as_slice() {
+        [] => None,
+        [one] => Some(format!("{one} has it too")),
+        _ => Some(format!("{} have it too", listed(others))),
     }
 }
 

@@ -23,7 +23,7 @@ const QUIET: Duration = Duration::from_millis(700);
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long a bare name waits for servers that may have a tool of that name as well.
-const NAMES_SETTLE: Duration = Duration::from_secs(3);
+pub const NAMES_SETTLE: Duration = Duration::from_secs(3);
 
 /// A terminal of unknown width.
 const USUAL_WIDTH: usize = 80;

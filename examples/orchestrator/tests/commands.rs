@@ -430,6 +430,22 @@ async fn a_call_that_says_whom_it_means_starts_no_other_server() {
 }
 
 #[tokio::test]
+async fn an_ambiguous_name_is_told_with_all_who_offer_it_however_many_have_listed_first() {
+    let server = echo().await;
+    let ids = ["a", "b", "c", "d"];
+    let servers: serde_json::Map<String, Value> =
+        ids.iter().map(|id| ((*id).to_owned(), json!({"url": server.url()}))).collect();
+    let servers = json!({ "mcpServers": servers }).to_string();
+    let output = run("call", &servers, &["echo"]).await;
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(told["error"], "ambiguous-tool", "{told}");
+    let said = told.to_string();
+    for id in ids {
+        assert!(said.contains(&format!("{id}/echo")), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn options_that_do_not_go_together_are_told_with_what_does() {
     let server = echo().await;
     let servers = json!({"mcpServers": {
