@@ -67,6 +67,8 @@ pub mod event;
 pub mod guide;
 pub mod id;
 mod json;
+#[cfg(any(feature = "http", feature = "websocket"))]
+mod net;
 mod news;
 mod number_map;
 pub mod observability;

@@ -13,11 +13,10 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 
 use crate::config::{Endpoint, ServerSpec, Settings, TlsOptions};
+#[cfg(any(feature = "http", feature = "websocket"))]
+use crate::net::tls::{self, TlsError};
 use crate::refusal::Refusal;
 use crate::token::TokenError;
-
-#[cfg(feature = "consul")]
-pub(crate) use tls::provider as tls_provider;
 
 #[cfg(any(feature = "http", feature = "websocket"))]
 mod address;
@@ -27,8 +26,6 @@ pub mod http;
 mod redact;
 #[cfg(feature = "stdio")]
 pub mod stdio;
-#[cfg(any(feature = "http", feature = "websocket"))]
-mod tls;
 #[cfg(any(feature = "http", feature = "websocket"))]
 mod tokens;
 #[cfg(feature = "websocket")]
@@ -336,6 +333,16 @@ pub enum DialError {
     /// The server does not speak the transport's protocol.
     #[error("handshake: {0}")]
     Handshake(String),
+}
+
+#[cfg(any(feature = "http", feature = "websocket"))]
+impl From<TlsError> for DialError {
+    fn from(error: TlsError) -> Self {
+        match error {
+            TlsError::Setup(words) => Self::Tls(words),
+            TlsError::File { key, reason } => Self::TlsFile { key, reason },
+        }
+    }
 }
 
 impl DialError {

@@ -6,7 +6,7 @@ use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::client::root_of;
+use crate::net::root_of;
 
 /// What became of a body.
 pub(super) enum Collected {

@@ -33,7 +33,8 @@ use super::HttpOptions;
 use super::refused::Said;
 use crate::config::shown_url;
 use crate::duration::TIME_MAX;
-use crate::transport::tls::Tls;
+use crate::net::root_of;
+use crate::net::tls::Tls;
 use crate::transport::tokens::Tokens;
 use crate::transport::{BoxFuture, DialError};
 
@@ -328,15 +329,6 @@ fn unanswered(error: &ClientError) -> Unanswered {
     } else {
         Unanswered::Broken(words)
     }
-}
-
-/// What is at the bottom of an error: what is above only says that something went wrong.
-pub(super) fn root_of(error: &(dyn Error + 'static)) -> String {
-    let mut root = error;
-    while let Some(cause) = root.source() {
-        root = cause;
-    }
-    super::super::tls::words(root)
 }
 
 /// Makes the clients of a server's links.

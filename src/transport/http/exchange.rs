@@ -28,13 +28,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::HttpOptions;
 use super::body::{Collected, collect};
-use super::client::{Body, Client, Reply, Unanswered, root_of};
+use super::client::{Body, Client, Reply, Unanswered};
 use super::head;
 use super::headers::{EVENTS, IDENTITY, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use super::refused::{REFUSAL_BYTES_MAX, Said};
 use super::sse::{Event, Events, Kind, TooLarge};
 use crate::config::BackoffSettings;
 use crate::error::Effect;
+use crate::net::root_of;
 use crate::policy::backoff;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::transport::{Failure, LinkError};

@@ -10,8 +10,8 @@ use tokio::sync::{Barrier, Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
-use crate::transport::tls;
-use crate::transport::tls::tests::{Authority, Clients, accept};
+use crate::net::tls;
+use crate::net::tls::tests::{Authority, Clients, accept};
 use crate::transport::{Failure, Head, Inbound, LinkError, Outbound};
 
 const SECRET: &str = "s3cr3t";

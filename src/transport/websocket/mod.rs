@@ -27,11 +27,11 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::config::{SubprotocolChoice, TlsOptions, shown, shown_url};
+use crate::net::tls::{self, Tls};
 use crate::secret::Secret;
 use crate::transport::redact::find::{header_words, url_secrets};
 use crate::transport::redact::mask::Mask;
 
-use super::tls::Tls;
 use super::tokens::{Lent, Tokens};
 use super::{BoxFuture, Connector, DialError, Inbound, Link, LinkError, Outbound, address};
 
@@ -200,7 +200,7 @@ impl WebSocketConnector {
         };
         let request = self.request(offer, lent).map_err(within)?;
         let tls = match &self.tls {
-            Some(tls) => Some(TlsConnector::from(tls.config().await.map_err(within)?)),
+            Some(tls) => Some(TlsConnector::from(tls.config().await.map_err(|error| within(error.into()))?)),
             None => None,
         };
         let stream = TcpStream::connect(self.address()).await.map_err(WsError::Io)?;
@@ -324,7 +324,7 @@ fn dial_error(error: WsError) -> DialError {
         WsError::Http(response) => DialError::Rejected { status: response.status().as_u16() },
         WsError::Tls(error) => DialError::Tls(error.to_string()),
         WsError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            DialError::Tls(super::tls::words(&error))
+            DialError::Tls(tls::words(&error))
         }
         WsError::Io(error) => DialError::Io(error),
         WsError::Url(error) => DialError::InvalidEndpoint { reason: error.to_string() },

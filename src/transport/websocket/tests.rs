@@ -6,8 +6,8 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response as Accepted};
 
 use super::*;
+use crate::net::tls::tests::{Authority, Clients, accept as accept_tls};
 use crate::token::Token;
-use crate::transport::tls::tests::{Authority, Clients, accept as accept_tls};
 use crate::transport::tokens::tests::tokens;
 
 const SECRET: &str = "s3cr3t";

@@ -15,7 +15,6 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::DialError;
 use crate::config::files::{self, PEM_BYTES_MAX, Stamp};
 use crate::config::{TlsOptions, shown};
 use crate::duration::later;
@@ -31,9 +30,25 @@ const CA_FILE: &str = "caFile";
 const CERT_FILE: &str = "certFile";
 const KEY_FILE: &str = "keyFile";
 
+/// Why there is no TLS to a server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TlsError {
+    /// It cannot be set up.
+    #[error("TLS: {0}")]
+    Setup(String),
+    /// A file that it needs cannot be used.
+    #[error("{reason}")]
+    File {
+        /// The key in `tls` that names it.
+        key: &'static str,
+        /// What is wrong with it; never what is in it.
+        reason: String,
+    },
+}
+
 /// The TLS of one server: what its files said when they were last read. Its clones are one.
 #[derive(Clone)]
-pub(super) struct Tls(Arc<Shared>);
+pub(crate) struct Tls(Arc<Shared>);
 
 struct Shared {
     options: TlsOptions,
@@ -46,7 +61,7 @@ struct Shared {
 struct Known {
     config: Option<Arc<ClientConfig>>,
     /// Why there is none, from the last look.
-    error: Option<Arc<DialError>>,
+    error: Option<TlsError>,
     /// The files as they were when they could be used.
     stamps: Stamps,
     /// When the next look may begin.
@@ -71,8 +86,8 @@ impl Tls {
     /// The TLS that `options` describe. Files are read before the first connection, and not here.
     ///
     /// # Errors
-    /// [`DialError::Tls`] where it needs no file and cannot be set up.
-    pub(super) fn new(options: TlsOptions) -> Result<Self, DialError> {
+    /// [`TlsError::Setup`] where it needs no file and cannot be set up.
+    pub(crate) fn new(options: TlsOptions) -> Result<Self, TlsError> {
         let config = match options.is_default() {
             true => Some(Arc::new(config(&options)?)),
             false => None,
@@ -84,8 +99,8 @@ impl Tls {
     /// What holds for a connection that is opened now.
     ///
     /// # Errors
-    /// [`DialError::TlsFile`] for a file that cannot be read or does not hold what it should, while none was right before.
-    pub(super) async fn config(&self) -> Result<Arc<ClientConfig>, DialError> {
+    /// [`TlsError::File`] for a file that cannot be read or does not hold what it should, while none was right before.
+    pub(crate) async fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let Self(shared) = self;
         if shared.options.is_default() {
             return shared.said();
@@ -149,19 +164,18 @@ impl Shared {
                     if known.config.is_some() {
                         tracing::warn!(%error, "files for TLS changed and cannot be used; the former ones are");
                     }
-                    known.error = Some(Arc::new(error));
+                    known.error = Some(error);
                 }
             }
         });
     }
 
-    fn said(&self) -> Result<Arc<ClientConfig>, DialError> {
+    fn said(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let known = self.known.borrow();
-        match (&known.config, known.error.as_deref()) {
+        match (&known.config, &known.error) {
             (Some(config), _) => Ok(config.clone()),
-            (None, Some(DialError::TlsFile { key, reason })) => Err(wrong(key, reason)),
-            (None, Some(other)) => Err(DialError::Tls(other.to_string())),
-            (None, None) => Err(DialError::Tls("its files were not read".to_owned())),
+            (None, Some(error)) => Err(error.clone()),
+            (None, None) => Err(TlsError::Setup("its files were not read".to_owned())),
         }
     }
 }
@@ -205,15 +219,15 @@ static WEB: std::sync::LazyLock<Arc<RootCertStore>> = std::sync::LazyLock::new(|
 /// the disk.
 ///
 /// # Errors
-/// [`DialError::TlsFile`] for a file that cannot be read or does not hold what it should.
-pub(super) fn config(options: &TlsOptions) -> Result<ClientConfig, DialError> {
+/// [`TlsError::File`] for a file that cannot be read or does not hold what it should.
+pub(crate) fn config(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
     let roots = match &options.ca_file {
         Some(file) => Arc::new(authorities(file)?),
         None => WEB.clone(),
     };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| DialError::Tls(error.to_string()))?
+        .map_err(|error| TlsError::Setup(error.to_string()))?
         .with_root_certificates(roots);
     let (Some(cert_file), Some(key_file)) = (&options.cert_file, &options.key_file) else {
         return Ok(builder.with_no_client_auth());
@@ -232,11 +246,11 @@ pub(super) fn config(options: &TlsOptions) -> Result<ClientConfig, DialError> {
     })
 }
 
-fn wrong(key: &'static str, reason: impl ToString) -> DialError {
-    DialError::TlsFile { key, reason: reason.to_string() }
+fn wrong(key: &'static str, reason: impl ToString) -> TlsError {
+    TlsError::File { key, reason: reason.to_string() }
 }
 
-fn authorities(file: &Path) -> Result<RootCertStore, DialError> {
+fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for (n, certificate) in certificates(CA_FILE, file)?.into_iter().enumerate() {
         let unusable =
@@ -246,7 +260,7 @@ fn authorities(file: &Path) -> Result<RootCertStore, DialError> {
     Ok(roots)
 }
 
-fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, DialError> {
+fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = files::read(file, PEM_BYTES_MAX).map_err(|error| wrong(key, error))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
@@ -259,7 +273,7 @@ fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'st
     }
 }
 
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, DialError> {
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let pem = files::read(file, PEM_BYTES_MAX).map_err(|error| wrong(KEY_FILE, error))?;
     // The parser's own words quote the file.
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
@@ -276,7 +290,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// What is wrong with a session, in words. Who answers without TLS has no words for that.
-pub(super) fn words(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn words(error: &(dyn std::error::Error + 'static)) -> String {
     // An error of a socket has that of the session in it, and may have been put into another one.
     let mut inner = error;
     while let Some(next) = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
@@ -291,7 +305,7 @@ pub(super) fn words(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -310,7 +324,7 @@ pub(super) mod tests {
     use super::*;
 
     /// How often the web's authorities were put together.
-    pub(super) static BUILT: AtomicUsize = AtomicUsize::new(0);
+    pub(crate) static BUILT: AtomicUsize = AtomicUsize::new(0);
 
     #[test]
     fn servers_that_name_no_authority_share_those_of_the_web() {
@@ -424,7 +438,7 @@ pub(super) mod tests {
 
     fn mistake(options: TlsOptions) -> (&'static str, String) {
         match config(&options) {
-            Err(DialError::TlsFile { key, reason }) => (key, reason),
+            Err(TlsError::File { key, reason }) => (key, reason),
             other => panic!("no mistake: {:?}", other.map(|_| ())),
         }
     }
@@ -526,7 +540,7 @@ pub(super) mod tests {
         std::fs::remove_file(&file).expect("it was there");
         let tls = Tls::new(TlsOptions::new().ca_file(&file)).expect("no file is read yet");
         let missing = tls.config().await.expect_err("there is no file");
-        assert!(matches!(missing, DialError::TlsFile { key: CA_FILE, .. }), "{missing}");
+        assert!(matches!(missing, TlsError::File { key: CA_FILE, .. }), "{missing}");
         ours.file();
         tls.config().await.expect("there is one now");
     }
