@@ -1102,6 +1102,22 @@ mod tests {
     }
 
     #[test]
+    fn former_names_of_a_sources_tls_hold_with_a_warning() {
+        let former = r#"{"authority":"a.pem","certificate":"c.pem","key":"k.pem","serverName":"n"}"#;
+        let now = r#"{"caFile":"a.pem","certFile":"c.pem","keyFile":"k.pem","serverName":"n"}"#;
+        let [former, now] = [former, now].map(|tls| {
+            let source = format!(r#"{{"type":"etcd","endpoints":["https://e"],"prefix":"/p/","tls":{tls}}}"#);
+            ConfigFile::parse(&format!(r#"{{"mcpServers":{{}},"discovery":[{source}]}}"#)).unwrap()
+        });
+        assert_eq!(former.sources, now.sources);
+        let told: Vec<&str> = former.diagnostics.iter().map(|found| found.error.key.as_str()).collect();
+        let keys = ["authority", "certificate", "key"].map(|key| format!("discovery[0].tls.{key}"));
+        assert_eq!(told, keys);
+        assert!(former.diagnostics.iter().all(|found| found.severity == Severity::Warning));
+        assert!(now.diagnostics.is_empty(), "{:?}", now.diagnostics);
+    }
+
+    #[test]
     fn a_server_is_switched_off_by_either_spelling() {
         for (keys, disabled, told) in [
             (r#""enabled":false"#, true, 0),

@@ -52,6 +52,10 @@ const APART: [&str; 4] = [SCHEMA, INPUTS, DISCOVERY, TROUPE];
 const FORMER_KEYS: [(&str, &str); 2] =
     [("questionTimeout", "serverRequestTimeout"), ("limits.questionsMax", "limits.serverRequestsMax")];
 
+/// The same of a source of servers.
+const FORMER_KEYS_OF_SOURCES: [(&str, &str); 3] =
+    [("tls.authority", "tls.caFile"), ("tls.certificate", "tls.certFile"), ("tls.key", "tls.keyFile")];
+
 /// The largest number that is told of a `timeout`: a day in milliseconds. What is larger is none.
 const TIMEOUT_TOLD_MAX: u64 = 100_000_000;
 
@@ -476,13 +480,8 @@ impl Reader<'_> {
             }
         }
         for (former, now) in FORMER_KEYS {
-            if let Some(node) = node
-                && node.has(former)
-            {
-                let error = ConfigError::new(format!("{TROUPE}.{former}"), "has another name now");
-                let advice = Some(format!("write `{now}`: the former name holds for one more version"));
-                let span = root.find(&error.key, true);
-                self.find(Severity::Warning, span, None, error, advice);
+            if node.is_some_and(|node| node.has(former)) {
+                self.warn_of_former(root, &format!("{TROUPE}.{former}"), now);
                 renamed(&mut value, former, now);
             }
         }
@@ -523,6 +522,13 @@ impl Reader<'_> {
         settings.unwrap_or_else(|| Settings { strict, ..Settings::default() })
     }
 
+    /// Warns of a key that has another name now.
+    fn warn_of_former(&mut self, root: &Node, key: &str, now: &str) {
+        let error = ConfigError::new(key, "has another name now");
+        let advice = Some(format!("write `{now}`: the former name holds for one more version"));
+        self.find(Severity::Warning, root.find(key, true), None, error, advice);
+    }
+
     fn sources(&mut self, root: &Node, knowing: &Knowing<'_>) -> Vec<SourceConfig> {
         let Some(node) = root.get(DISCOVERY) else { return Vec::new() };
         let Value::Array(items) = node.value() else {
@@ -546,6 +552,12 @@ impl Reader<'_> {
                 remove(&mut item, &error.key);
             }
             wrong.extend(lists);
+            for (former, now) in FORMER_KEYS_OF_SOURCES {
+                if text_in(&mut item, former).is_some() {
+                    self.warn_of_former(root, &format!("{at}.{former}"), now);
+                    renamed(&mut item, former, now);
+                }
+            }
             for key in PATHS_OF_SOURCES {
                 if let Some(path) = text_in(&mut item, key) {
                     // No references are looked up there.

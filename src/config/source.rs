@@ -131,11 +131,11 @@ impl fmt::Debug for Place {
 #[non_exhaustive]
 pub struct TlsConfig {
     /// The file with the authorities that are trusted, unless those that browsers trust.
-    pub authority: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// The file with our certificate.
-    pub certificate: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
     /// The file with its key.
-    pub key: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
     /// The name that the directory's certificate is for, unless its host's.
     pub server_name: Option<String>,
 }
@@ -144,9 +144,9 @@ impl fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |file: &Option<PathBuf>| file.as_deref().map(|file| shown::path(file).into_owned());
         f.debug_struct("TlsConfig")
-            .field("authority", &shown(&self.authority))
-            .field("certificate", &shown(&self.certificate))
-            .field("key", &shown(&self.key))
+            .field("ca_file", &shown(&self.ca_file))
+            .field("cert_file", &shown(&self.cert_file))
+            .field("key_file", &shown(&self.key_file))
             .field("server_name", &self.server_name)
             .finish()
     }

@@ -96,13 +96,23 @@ fn template(config: &SourceConfig) -> Result<Template, ConfigError> {
 #[cfg(any(feature = "consul", feature = "etcd"))]
 fn tls(config: &crate::config::TlsConfig) -> Result<super::Tls, ConfigError> {
     let mut tls = super::Tls::new();
-    if let Some(authority) = &config.authority {
-        tls = tls.authority(authority);
+    if let Some(file) = &config.ca_file {
+        tls = tls.ca_file(file);
     }
-    match (&config.certificate, &config.key) {
-        (Some(certificate), Some(key)) => tls = tls.identity(certificate, key),
-        (Some(_), None) => return Err(ConfigError::new("tls.key", "is missing: the certificate has one")),
-        (None, Some(_)) => return Err(ConfigError::new("tls.certificate", "is missing: the key has one")),
+    match (&config.cert_file, &config.key_file) {
+        (Some(certificate), Some(key)) => tls = tls.client_certificate(certificate, key),
+        (Some(_), None) => {
+            return Err(ConfigError::new(
+                "tls.keyFile",
+                "is missing: certFile is given, and they belong together",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(ConfigError::new(
+                "tls.certFile",
+                "is missing: keyFile is given, and they belong together",
+            ));
+        }
         (None, None) => {}
     }
     Ok(match &config.server_name {

@@ -5,7 +5,7 @@
 //!
 //! ```json
 //! { "url": "wss://10.0.0.7:3000/mcp" }
-//! { "type": "websocket", "address": "10.0.0.7", "port": 3000, "tls": true, "path": "/mcp" }
+//! { "type": "websocket", "address": "10.0.0.7", "port": 3000, "secure": true, "path": "/mcp" }
 //! ```
 //!
 //! and this is all that one may say:
@@ -24,7 +24,7 @@
 //! | `type` | `websocket` or `http`; as the `url` begins, and `websocket` without one |
 //! | `url` | `ws://`, `wss://`, `http://` or `https://`, without user info; or its parts: |
 //! | `address`, `port` | a host name or an IP address, and a port |
-//! | `tls` | whether the connection is encrypted; not, unless said |
+//! | `secure` | whether the connection is encrypted (TLS); not, unless said |
 //! | `path` | begins with `/`; `/` unless said |
 //! | `group`, `tags`, `weight`, `priority`, `dialect`, `era` | as in `servers.json` |
 //! | `metadata` | texts by name: shown with the server, and not read |
@@ -86,9 +86,9 @@ pub struct Record {
     /// Its port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Whether the connection is encrypted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<bool>,
+    /// Whether the connection is encrypted. Its former name, `tls`, holds for one more version.
+    #[serde(alias = "tls", skip_serializing_if = "Option::is_none")]
+    pub secure: Option<bool>,
     /// The path of its URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -208,7 +208,7 @@ impl Record {
             kind: self.kind.or(if whole { None } else { defaults.kind }),
             address: part(self.address, &defaults.address),
             port: if whole { self.port } else { self.port.or(defaults.port) },
-            tls: if whole { self.tls } else { self.tls.or(defaults.tls) },
+            secure: if whole { self.secure } else { self.secure.or(defaults.secure) },
             path: part(self.path, &defaults.path),
             url: self.url,
             group: self.group.or_else(|| defaults.group.clone()),
@@ -256,9 +256,10 @@ impl Record {
     fn located(&self) -> Result<String, RecordError> {
         if let Some(url) = &self.url {
             let parts =
-                [self.address.is_some(), self.port.is_some(), self.tls.is_some(), self.path.is_some()];
+                [self.address.is_some(), self.port.is_some(), self.secure.is_some(), self.path.is_some()];
             if parts.contains(&true) {
-                let reason = "stands beside address, port, tls or path: say it whole or in parts".to_owned();
+                let reason =
+                    "stands beside address, port, secure or path: say it whole or in parts".to_owned();
                 return Err(RecordError::Invalid { key: "url", reason });
             }
             return Ok(url.clone());
@@ -273,7 +274,7 @@ impl Record {
             return Err(RecordError::Invalid { key: "path", reason: "does not begin with /".to_owned() });
         }
         let host = host(address)?;
-        let scheme = match (self.kind(), self.tls.unwrap_or_default()) {
+        let scheme = match (self.kind(), self.secure.unwrap_or_default()) {
             (RecordKind::Websocket, false) => "ws",
             (RecordKind::Websocket, true) => "wss",
             (RecordKind::Http, false) => "http",
@@ -338,7 +339,10 @@ mod tests {
     fn a_place_is_said_whole_or_in_parts() {
         assert_eq!(url(r#"{"url":"wss://h:1/mcp?k=v"}"#), "wss://h:1/mcp?k=v");
         assert_eq!(url(r#"{"address":"10.0.0.7","port":3000}"#), "ws://10.0.0.7:3000/");
-        assert_eq!(url(r#"{"address":"a.example.","port":1,"tls":true,"path":"/p"}"#), "wss://a.example:1/p");
+        for secure in ["secure", "tls"] {
+            let record = format!(r#"{{"address":"a.example.","port":1,"{secure}":true,"path":"/p"}}"#);
+            assert_eq!(url(&record), "wss://a.example:1/p");
+        }
         assert_eq!(url(r#"{"address":"fe80::1","port":1,"type":"websocket"}"#), "ws://[fe80::1]:1/");
         assert_eq!(url(r#"{"address":"h","port":1,"type":"http","path":"/mcp"}"#), "http://h:1/mcp");
         let server = Record::at("https://h/mcp").server("s").unwrap();
@@ -372,7 +376,8 @@ mod tests {
 
     #[test]
     fn what_a_record_leaves_out_comes_from_the_defaults() {
-        let defaults = r#"{"path":"/mcp","tls":true,"group":"g","tags":["t"],"metadata":{"a":"1","b":"1"}}"#;
+        let defaults =
+            r#"{"path":"/mcp","secure":true,"group":"g","tags":["t"],"metadata":{"a":"1","b":"1"}}"#;
         let defaults = Record::parse(defaults.as_bytes()).unwrap();
         let record =
             Record::parse(br#"{"address":"h","port":1,"group":"own","metadata":{"b":"2"}}"#).unwrap();

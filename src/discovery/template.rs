@@ -8,7 +8,7 @@ use crate::config::shown;
 /// ```
 /// use mcp_troupe::discovery::{Record, Template};
 ///
-/// let defaults = Record::parse(br#"{"group": "files", "tls": true, "path": "/mcp"}"#)?;
+/// let defaults = Record::parse(br#"{"group": "files", "secure": true, "path": "/mcp"}"#)?;
 /// let template = Template::new(defaults).header("Authorization", "Bearer …");
 /// # drop(template);
 /// # Ok::<(), mcp_troupe::discovery::RecordError>(())
@@ -59,6 +59,6 @@ impl Template {
     /// Whether connections to its servers are encrypted unless a record says otherwise.
     #[cfg(feature = "dns")]
     pub(super) fn encrypts(&self) -> bool {
-        self.defaults.tls == Some(true)
+        self.defaults.secure == Some(true)
     }
 }

@@ -1,41 +1,24 @@
 //! How a directory is reached over TLS.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::SourceError;
-use crate::config::files::{self, PEM_BYTES_MAX};
-use crate::config::shown;
+use crate::config::{TlsOptions, files};
 
 /// TLS to a directory: whom to trust, and who we are.
 ///
 /// Files are read whenever a watch begins, so that certificates may be renewed while the troupe plays.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    authority: Option<PathBuf>,
-    identity: Option<(PathBuf, PathBuf)>,
+    files: TlsOptions,
     name: Option<String>,
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |file: &Path| shown::path(file).into_owned();
-        let identity = self.identity.as_ref().map(|(certificate, key)| (shown(certificate), shown(key)));
-        f.debug_struct("Tls")
-            .field("authority", &self.authority.as_deref().map(shown))
-            .field("identity", &identity)
-            .field("name", &self.name)
-            .finish()
+        f.debug_struct("Tls").field("files", &self.files).field("name", &self.name).finish()
     }
-}
-
-/// The texts of the files.
-pub(super) struct Material {
-    pub authority: Option<Vec<u8>>,
-    /// Certificate and key.
-    pub identity: Option<(Vec<u8>, Vec<u8>)>,
-    #[cfg(feature = "etcd")]
-    pub name: Option<String>,
 }
 
 impl Tls {
@@ -46,15 +29,15 @@ impl Tls {
 
     /// Trusts the authorities in this PEM file, and no others.
     #[must_use]
-    pub fn authority(mut self, pem: impl Into<PathBuf>) -> Self {
-        self.authority = Some(pem.into());
+    pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.files = self.files.ca_file(file);
         self
     }
 
     /// Shows the certificate in this PEM file, whose key is in the other.
     #[must_use]
-    pub fn identity(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.identity = Some((certificate.into(), key.into()));
+    pub fn client_certificate(mut self, cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
+        self.files = self.files.client_certificate(cert_file, key_file);
         self
     }
 
@@ -65,31 +48,32 @@ impl Tls {
         self
     }
 
+    /// The former name of [`ca_file`](Self::ca_file).
+    #[must_use]
+    #[deprecated(note = "is called `ca_file`")]
+    pub fn authority(self, pem: impl Into<PathBuf>) -> Self {
+        self.ca_file(pem)
+    }
+
+    /// The former name of [`client_certificate`](Self::client_certificate).
+    #[must_use]
+    #[deprecated(note = "is called `client_certificate`")]
+    pub fn identity(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.client_certificate(certificate, key)
+    }
+
     /// The name that is expected.
-    #[cfg(feature = "consul")]
     pub(super) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Reads the files.
-    pub(super) async fn read(&self) -> Result<Material, SourceError> {
-        let this = self.clone();
-        let read = files::aside(move || {
-            Ok(Material {
-                authority: this.authority.as_deref().map(text).transpose()?,
-                identity: match &this.identity {
-                    Some((certificate, key)) => Some((text(certificate)?, text(key)?)),
-                    None => None,
-                },
-                #[cfg(feature = "etcd")]
-                name: this.name,
-            })
-        });
+    /// Reads the files aside, by `read`.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&TlsOptions) -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let files = self.files.clone();
         // It is aborted where the runtime ends.
-        read.await.unwrap_or(Err(SourceError::Ended))
+        files::aside(move || read(&files)).await.unwrap_or(Err(SourceError::Ended))
     }
-}
-
-fn text(path: &Path) -> Result<Vec<u8>, SourceError> {
-    files::read(path, PEM_BYTES_MAX).map_err(|error| SourceError::Refused(error.to_string()))
 }

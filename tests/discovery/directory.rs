@@ -58,11 +58,11 @@ impl Certificates {
 
     /// What is right: trusts the server, shows the client's.
     pub fn tls(&self) -> mcp_troupe::discovery::Tls {
-        self.trusting("server").identity(self.path("client.pem"), self.path("client.key"))
+        self.trusting("server").client_certificate(self.path("client.pem"), self.path("client.key"))
     }
 
     pub fn trusting(&self, name: &str) -> mcp_troupe::discovery::Tls {
-        mcp_troupe::discovery::Tls::new().authority(self.path(&format!("{name}.pem")))
+        mcp_troupe::discovery::Tls::new().ca_file(self.path(&format!("{name}.pem")))
     }
 }
 

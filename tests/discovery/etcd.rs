@@ -300,7 +300,7 @@ async fn certificates_are_shown_and_verified_and_wrong_ones_are_one_clear_status
     let plain = EtcdSource::new([etcd.url()], PREFIX);
     for (tls, says) in [
         (
-            made.trusting("stranger").identity(made.path("client.pem"), made.path("client.key")),
+            made.trusting("stranger").client_certificate(made.path("client.pem"), made.path("client.key")),
             "not reachable: ",
         ),
         (made.trusting("server"), "not reachable: "),

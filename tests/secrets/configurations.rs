@@ -61,7 +61,7 @@ proptest! {
         http.headers.push(("X-Key".to_owned(), s.clone().into()));
         websocket.headers = http.headers.clone();
         let stdio = StdioOptions::new(format!("x --token {s}"), [&s]);
-        let tls = Tls::new().authority(format!("-----BEGIN\n{s}"));
+        let tls = Tls::new().ca_file(format!("-----BEGIN\n{s}"));
         let texts = format!(
             "{servers:?} {record:?} {template:?} {found:?} {} {} {http:?} {websocket:?} {stdio:?} {tls:?}",
             etcd.place(), consul.place(),

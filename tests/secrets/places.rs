@@ -83,7 +83,7 @@ pub fn configuration() -> impl Strategy<Value = Value> {
             "defaults": {"url": url, "group": "g"}, "headers": {"X-Key": s, format!("Authorization: {s}"): "x"},
         })),
         (url(), secret()).prop_map(|(url, s)| json!({
-            "type": "etcd", "endpoints": [url], "prefix": "/p/", "user": "u", "password": s, "tls": {"authority": pem(&s)},
+            "type": "etcd", "endpoints": [url], "prefix": "/p/", "user": "u", "password": s, "tls": {"caFile": pem(&s)},
         })),
         secret().prop_map(|s| json!({"type": "dns", "srv": "_mcp._tcp.h", "nameServers": [s]})),
         secret().prop_map(|s| json!({"type": "file", "path": "/nowhere", "token": s})),

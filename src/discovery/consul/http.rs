@@ -9,16 +9,14 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 use tower_service::Service;
 
 use super::ConsulSource;
 use crate::config::{Address, AddressError};
-use crate::discovery::{SourceError, Tls};
-use crate::transport;
+use crate::discovery::SourceError;
+use crate::net::root_of;
+use crate::net::tls::TlsError;
 
 /// How long a step with Consul may take that does not wait for a change. An agent without a leader says so after 7 s.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(9);
@@ -90,7 +88,9 @@ impl Agent {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let tls = source.tls.clone().unwrap_or_default();
-        let builder = HttpsConnectorBuilder::new().with_tls_config(config(&tls).await?).https_or_http();
+        let refused = |error: TlsError| SourceError::Refused(error.to_string());
+        let config = tls.read(move |files| crate::net::tls::config(files).map_err(refused)).await?;
+        let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
         let builder = match tls.name() {
             Some(name) => {
                 let name = rustls::pki_types::ServerName::try_from(name.to_owned())
@@ -115,7 +115,8 @@ impl Agent {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: String) -> Result<Response, SourceError> {
-        let unreachable = |error: &dyn std::error::Error| SourceError::Unreachable(root_of(error));
+        let unreachable =
+            |error: &(dyn std::error::Error + 'static)| SourceError::Unreachable(root_of(error));
         let stream = timeout(STEP_TIMEOUT, self.connector.clone().call(self.base.clone())).await;
         let stream = stream
             .map_err(|_| SourceError::Silent(STEP_TIMEOUT))?
@@ -143,45 +144,5 @@ impl Agent {
             // A connection that ended may have brought the answer.
             _ = connection => answered.await,
         }
-    }
-}
-
-/// What is at the bottom of an error.
-fn root_of(error: &dyn std::error::Error) -> String {
-    let mut root = error;
-    while let Some(cause) = root.source() {
-        root = cause;
-    }
-    root.to_string()
-}
-
-async fn config(tls: &Tls) -> Result<ClientConfig, SourceError> {
-    let material = tls.read().await?;
-    let unusable = |error: &dyn std::fmt::Display| SourceError::Refused(format!("TLS: {error}"));
-    let mut roots = RootCertStore { roots: Vec::new() };
-    match &material.authority {
-        Some(pem) => {
-            for authority in CertificateDer::pem_slice_iter(pem) {
-                let authority = authority.map_err(|error| unusable(&error))?;
-                roots.add(authority).map_err(|error| unusable(&error))?;
-            }
-            if roots.is_empty() {
-                return Err(unusable(&"the file of authorities has none"));
-            }
-        }
-        None => roots.roots = webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    }
-    let builder = ClientConfig::builder_with_provider(transport::tls_provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(&error))?
-        .with_root_certificates(roots);
-    match &material.identity {
-        Some((certificate, key)) => {
-            let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
-            let chain = chain.map_err(|error| unusable(&error))?;
-            let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| unusable(&error))?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| unusable(&error))
-        }
-        None => Ok(builder.with_no_client_auth()),
     }
 }

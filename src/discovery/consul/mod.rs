@@ -362,7 +362,7 @@ fn record(instance: Instance, weight: u32) -> Result<Record, RecordError> {
                 // Consul knows texts alone; a record has numbers and truths as well.
                 let typed = match ours {
                     "weight" | "priority" => value.parse::<u32>().ok().map(Value::from),
-                    "tls" => value.parse::<bool>().ok().map(Value::from),
+                    "secure" | "tls" => value.parse::<bool>().ok().map(Value::from),
                     _ => None,
                 };
                 said.insert(ours.to_owned(), typed.unwrap_or(Value::from(value)));
@@ -402,7 +402,7 @@ mod tests {
     fn an_instance_says_what_it_is_by_tags_weight_and_meta() {
         let source = ConsulSource::new("http://h", "files");
         let text = r#"{"Node":{"Node":"n1","Address":"10.0.0.1","More":1},"Service":{"ID":"files-1","Address":"","Port":3000,
-            "Tags":["eu"],"Meta":{"mcp-path":"/mcp","mcp-tls":"true","mcp-priority":"7","version":"1.4"},
+            "Tags":["eu"],"Meta":{"mcp-path":"/mcp","mcp-secure":"true","mcp-priority":"7","version":"1.4"},
             "Weights":{"Passing":3,"Warning":1}},"Checks":[]}"#;
         let expected = Server::websocket("files-1", "wss://10.0.0.1:3000/mcp").group("files").tag("eu");
         assert_eq!(

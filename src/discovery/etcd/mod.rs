@@ -12,6 +12,7 @@
 mod post;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use etcd_client::{
@@ -24,6 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{
     Answer, BoxFuture, Next, RECORD_BYTES_MAX, Record, Skipped, Source, SourceError, Template, Tls, Watch,
 };
+use crate::config::files::{self, PEM_BYTES_MAX};
 use crate::config::{Address, shown_endpoint};
 use crate::duration::later;
 use crate::id::ServerId;
@@ -170,18 +172,23 @@ impl Source for EtcdSource {
 }
 
 async fn tls(tls: Option<&Tls>) -> Result<TlsOptions, SourceError> {
-    let material = match tls {
-        Some(tls) => tls.read().await?,
-        None => Tls::new().read().await?,
-    };
-    let mut options = match material.authority {
-        Some(pem) => TlsOptions::new().ca_certificate(Certificate::from_pem(pem)),
-        None => TlsOptions::new().with_webpki_roots(),
-    };
-    if let Some((certificate, key)) = material.identity {
-        options = options.identity(Identity::from_pem(certificate, key));
-    }
-    Ok(match material.name {
+    let Some(tls) = tls else { return Ok(TlsOptions::new().with_webpki_roots()) };
+    // The library reads PEM itself.
+    let options = tls.read(|named| {
+        let text = |file: &Path| {
+            files::read(file, PEM_BYTES_MAX).map_err(|error| SourceError::Refused(error.to_string()))
+        };
+        let options = match &named.ca_file {
+            Some(file) => TlsOptions::new().ca_certificate(Certificate::from_pem(text(file)?)),
+            None => TlsOptions::new().with_webpki_roots(),
+        };
+        Ok(match (&named.cert_file, &named.key_file) {
+            (Some(cert), Some(key)) => options.identity(Identity::from_pem(text(cert)?, text(key)?)),
+            (Some(_) | None, _) => options,
+        })
+    });
+    let options = options.await?;
+    Ok(match tls.name() {
         Some(name) => options.domain_name(name),
         None => options,
     })
