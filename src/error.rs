@@ -7,11 +7,11 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::call::head;
+use crate::call_update::OneLine;
 use crate::duration::{about, millis, optional_ms, rounded};
 use crate::event::{ExitCause, ServerStatus};
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
-use crate::news::OneLine;
 use crate::offer::URI_BYTES_MAX;
 use crate::refusal::{Refusal, RefusalKind};
 

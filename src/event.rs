@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::call_update::LogLevel;
 use crate::config::OnChange;
 use crate::duration::{ms, optional_ms};
 use crate::id::{ConnectionId, GroupId, Incarnation, ServerId, SourceId};
-use crate::news::LogLevel;
 use crate::offer::EntryKind;
 use crate::pin::Pin;
 

@@ -59,6 +59,7 @@ struct Readme;
 
 mod actors;
 mod call;
+mod call_update;
 pub mod config;
 pub mod discovery;
 mod duration;
@@ -69,7 +70,6 @@ pub mod id;
 mod json;
 #[cfg(any(feature = "http", feature = "websocket"))]
 mod net;
-mod news;
 mod number_map;
 pub mod observability;
 pub mod offer;
@@ -99,6 +99,7 @@ pub use actors::server::messages::SubscribeError;
 pub use call::{
     AttemptEnd, Call, Content, InputRequired, OutcomeClass, Priority, Reply, ReplyError, ResourceBody,
 };
+pub use call_update::{CallUpdate, LogLevel, LogMessage, Progress};
 pub use config::{
     Applied, ConfigError, ConfigFile, Diagnostic, DiagnosticKind, Dialect, EraChoice, OnChange, Server,
     Settings, Severity, Start, Variables,
@@ -106,7 +107,6 @@ pub use config::{
 pub use error::{CallError, CallErrorKind, Deadline, Effect, RpcError};
 pub use event::Event;
 pub use json::RawJson;
-pub use news::{CallUpdate, LogLevel, LogMessage, Progress};
 pub use pin::{InvalidPin, Pin};
 pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool, ToolFunction};
 pub use policy::classify::classify;

@@ -7,9 +7,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::actors::pump::messages::{ListFailure, PumpMsg};
+use crate::call_update::reason;
 use crate::duration::{later, rounded};
 use crate::error::RpcError;
-use crate::news::reason;
 use crate::offer::EntryKind;
 use crate::protocol::listing::{Listed, Listing, Page};
 use crate::transport::Failure;

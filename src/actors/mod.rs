@@ -25,7 +25,6 @@ pub(crate) mod intake;
 pub(crate) mod known_lists;
 pub(crate) mod ledger;
 mod list_fetch;
-pub(crate) mod listener;
 pub(crate) mod meters;
 mod numbers;
 mod pump;
@@ -37,6 +36,7 @@ pub(crate) mod server;
 pub(crate) mod starts;
 mod supervision;
 mod tasks;
+pub(crate) mod update_queue;
 mod watching;
 
 use std::sync::Arc;

@@ -18,10 +18,10 @@ pub use content::{Content, ResourceBody};
 pub(crate) use options::{Affinity, CacheUse, Input, Options, Selector};
 pub use reply::{InputRequired, Reply, ReplyError};
 
+use crate::call_update::LogLevel;
 use crate::error::RpcError;
 use crate::id::{ConnectionId, Incarnation, RequestId, ServerId};
 use crate::json::RawJson;
-use crate::news::LogLevel;
 use crate::question::{ElicitResult, Handlers, Root, ServerRequest};
 use crate::spans::SharedSpan;
 use crate::trace_context::InvalidTraceContext;
@@ -296,7 +296,7 @@ impl Call {
 
     /// Ends the call sooner where its server works on it and tells nothing of it for so long: progress and log messages
     /// of the call start this time anew, those of any attempt that is under way; time in a queue does not count. The
-    /// deadline ([`timeout`](Self::timeout)) is never extended. A question that the server asks the host is no news of a
+    /// deadline ([`timeout`](Self::timeout)) is never extended. A question that the server asks the host is no update of a
     /// call, and the time that its answer takes counts. Asks the server for progress; one that reports none has
     /// so long for its answer. Goes before the configured one (`callIdleTimeout`).
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {

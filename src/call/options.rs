@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call_update::LogLevel;
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
-use crate::news::LogLevel;
 use crate::question::Handlers;
 use crate::trace_context::TraceContext;
 

@@ -377,7 +377,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_call_of_which_nothing_is_heard_is_idle_and_news_start_its_time_anew() {
+    fn a_call_of_which_nothing_is_heard_is_idle_and_updates_start_its_time_anew() {
         let now = Instant::now();
         let at = |ms| now + Duration::from_millis(ms);
         let mut calls = Calls::new();
@@ -415,7 +415,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_flood_of_news_leaves_one_entry_in_the_heap() {
+    fn a_flood_of_updates_leaves_one_entry_in_the_heap() {
         let now = Instant::now();
         let mut calls = Calls::new();
         calls.open(CallId(1), in_flight(now, 100));

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::call::{AttemptEnd, Call, OutcomeClass};
+use crate::call_update::CallUpdate;
 use crate::config::{Collisions, PoolSettings, Server, Settings};
 use crate::error::CallError;
 use crate::event::ServerStatus;
 use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
 use crate::json::RawJson;
-use crate::news::CallUpdate;
 use crate::offer::EntryKind;
 use crate::policy::catalogue::{Catalogue, Definition, Offer, Resolution, ServerOffer};
 use crate::policy::routing::{Answer, CancelReason, Completion, Dispatch, Outlet, Routing, Standing};

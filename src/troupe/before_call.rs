@@ -9,12 +9,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::Troupe;
-use super::call_future::{CallFuture, NewsSender, ended, unplaced};
+use super::call_future::{CallFuture, UpdateSender, ended, unplaced};
 use crate::call::{Call, Purpose, Request};
+use crate::call_update;
 use crate::error::{CallError, CallErrorKind};
 use crate::id::ServerId;
 use crate::json::RawJson;
-use crate::news;
 use crate::policy::catalogue::{Resolution, Tool};
 use crate::spans::{CallSpan, SharedSpan};
 
@@ -68,7 +68,7 @@ pub struct Denied(String);
 impl Denied {
     /// With this reason, which the caller is told: the first 1 KiB of it.
     pub fn new(reason: impl fmt::Display) -> Self {
-        Self(news::reason(reason))
+        Self(call_update::reason(reason))
     }
 }
 
@@ -130,9 +130,9 @@ impl BeforeCall {
 
 impl Troupe {
     /// The call, after the host has agreed to it, where it wants to be asked.
-    pub(super) fn propose(&self, mut call: Call, news: NewsSender) -> CallFuture {
+    pub(super) fn propose(&self, mut call: Call, updates: UpdateSender) -> CallFuture {
         let span = CallSpan::begin(&mut call);
-        let Some(hook) = self.0.before_call.of(&call) else { return self.begin(call, news).under(span) };
+        let Some(hook) = self.0.before_call.of(&call) else { return self.begin(call, updates).under(span) };
         // The troupe ends with its last handle, also while somebody thinks about it.
         let (troupe, stage) = (Arc::downgrade(&self.0), self.0.stage.clone());
         let kept = Kept::of(&call);
@@ -154,7 +154,7 @@ impl Troupe {
             kept.put_into(&mut call);
             let troupe = troupe.upgrade().map(Troupe);
             let troupe = troupe.ok_or_else(|| unplaced(CallErrorKind::Closed, &name))?;
-            Ok::<_, CallError>(troupe.begin(call, news))
+            Ok::<_, CallError>(troupe.begin(call, updates))
         });
         proposal.under(span)
     }

@@ -22,13 +22,13 @@ use super::caching::CachePath;
 use super::rounds::Rounds;
 use crate::actors::Stage;
 use crate::actors::intake::{Arrival, CancelOnDrop};
-use crate::actors::listener::Listener;
 use crate::actors::router::messages::{Port, RouterMsg, RouterReply, Submission};
+use crate::actors::update_queue::UpdateQueue;
 use crate::call::{Call, Reply};
+use crate::call_update::CallUpdate;
 use crate::duration::later;
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{CallId, RequestId};
-use crate::news::CallUpdate;
 use crate::offer::EntryKind;
 use crate::policy::catalogue::Catalogue;
 use crate::policy::routing::Answer;
@@ -47,8 +47,8 @@ pub struct CallFuture {
     span: CallSpan,
 }
 
-/// Where the news of a call go, if anybody listens.
-pub(super) type NewsSender = Option<mpsc::Sender<CallUpdate>>;
+/// Where the updates of a call go, if anybody listens.
+pub(super) type UpdateSender = Option<mpsc::Sender<CallUpdate>>;
 
 enum Progress {
     /// The host is asked whether it is to be made.
@@ -57,7 +57,7 @@ enum Progress {
         id: CallId,
         call: Arc<Call>,
         stage: watch::Receiver<Stage>,
-        news: NewsSender,
+        updates: UpdateSender,
     },
     Placed {
         word: oneshot::Receiver<RouterReply>,
@@ -73,13 +73,18 @@ pub(super) struct CallContext {
     pub id: CallId,
     pub started: Instant,
     pub stage: watch::Receiver<Stage>,
-    news: NewsSender,
+    updates: UpdateSender,
 }
 
 impl CallFuture {
     /// Nothing is done before it is polled; its time begins then.
-    pub(super) fn new(id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>, news: NewsSender) -> Self {
-        let progress = Progress::Made { id, call, stage, news };
+    pub(super) fn new(
+        id: CallId,
+        call: Arc<Call>,
+        stage: watch::Receiver<Stage>,
+        updates: UpdateSender,
+    ) -> Self {
+        let progress = Progress::Made { id, call, stage, updates };
         Self { progress, rounds: None, started: None, span: CallSpan::none() }
     }
 
@@ -135,9 +140,9 @@ impl CallFuture {
                     }
                     Poll::Ready(Err(denied)) => Err(denied),
                 },
-                Progress::Made { id, call, stage, news } => {
+                Progress::Made { id, call, stage, updates } => {
                     let started = *self.started.get_or_insert_with(Instant::now);
-                    self.progress = CallContext { id, started, stage, news }.begin(call);
+                    self.progress = CallContext { id, started, stage, updates }.begin(call);
                     continue;
                 }
                 Progress::Placed { mut word, mut guard, trip } => match Pin::new(&mut word).poll(poller) {
@@ -206,7 +211,7 @@ impl CallContext {
             drop(stage);
             return Progress::InTurn(Box::pin(detour.perform(self, call)));
         }
-        let (port, word) = port(&self.news);
+        let (port, word) = port(&self.updates);
         let arrival = Arrival { id: self.id, started: self.started, submission: Submission::new(call, port) };
         let submitted = stage.submit(arrival);
         drop(stage);
@@ -227,7 +232,7 @@ impl CallContext {
         mut call: Arc<Call>,
         mut former: Option<ActorRef<RouterMsg>>,
     ) -> Answer {
-        let Self { id, started, stage, news } = self;
+        let Self { id, started, stage, updates } = self;
         // A call that no router takes is given up at its deadline.
         let until = later(started, call.timeout.unwrap_or_else(|| stage.borrow().patience));
         loop {
@@ -236,7 +241,7 @@ impl CallContext {
             {
                 return Err(unplaced_round(CallErrorKind::Closed, &call));
             }
-            let (port, word) = port(&news);
+            let (port, word) = port(&updates);
             let arrival = Arrival { id, started, submission: Submission::new(call, port) };
             let Some(router) = submit_in_turn(arrival, stage.clone(), until).await else {
                 return Err(match word.await {
@@ -260,10 +265,10 @@ impl CallContext {
 }
 
 /// A port for one router, and where its word comes out.
-fn port(news: &NewsSender) -> (Port, oneshot::Receiver<RouterReply>) {
+fn port(updates: &UpdateSender) -> (Port, oneshot::Receiver<RouterReply>) {
     let (word, said) = oneshot::channel();
-    let listener = news.clone().map(|news| Box::new(Listener::new(news)));
-    (Port { word, listener }, said)
+    let updates = updates.clone().map(|updates| Box::new(UpdateQueue::new(updates)));
+    (Port { word, updates }, said)
 }
 
 /// What a router says of a call. It has a word for each, however it ends: its intake gives back what it never took, and its

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::CallFuture;
 use crate::call::Reply;
+use crate::call_update::CallUpdate;
 use crate::error::CallError;
-use crate::news::CallUpdate;
 
 /// What is told of one call as it comes, and at last its answer; see [`Troupe::call_stream`](super::Troupe::call_stream).
 /// Dropping it cancels the call, and the server is told.
@@ -20,7 +20,7 @@ use crate::news::CallUpdate;
 /// without its server's answer the last of these counts may be lacking. The answer waits however long it takes to be read.
 #[must_use = "a call that is not awaited is cancelled"]
 pub struct CallStream {
-    news: mpsc::Receiver<CallUpdate>,
+    updates: mpsc::Receiver<CallUpdate>,
     call: Call,
 }
 
@@ -31,9 +31,9 @@ enum Call {
 }
 
 impl CallStream {
-    /// Of a call whose news come out at `news`. Nothing is done before it is polled.
-    pub(super) fn new(call: CallFuture, news: mpsc::Receiver<CallUpdate>) -> Self {
-        Self { news, call: Call::Open(call) }
+    /// Of a call whose updates come out at `updates`. Nothing is done before it is polled.
+    pub(super) fn new(call: CallFuture, updates: mpsc::Receiver<CallUpdate>) -> Self {
+        Self { updates, call: Call::Open(call) }
     }
 
     /// What is told next; `None` after the answer. May be dropped at any time without losing anything.
@@ -66,15 +66,15 @@ impl CallStream {
         }
         if let Call::Open(_) = self.call {
             // A call that was answered with an error may still look for near names: nothing more is told, and its answer comes.
-            return match self.news.poll_recv(poller) {
+            return match self.updates.poll_recv(poller) {
                 Poll::Ready(None) | Poll::Pending => Poll::Pending,
                 told @ Poll::Ready(Some(_)) => told,
             };
         }
         // What was told before the answer is there by the time that the answer is. It is not waited for: a task that has
-        // used up its time would take the news for late.
-        if let Ok(news) = self.news.try_recv() {
-            return Poll::Ready(Some(news));
+        // used up its time would take the updates for late.
+        if let Ok(update) = self.updates.try_recv() {
+            return Poll::Ready(Some(update));
         }
         match std::mem::replace(&mut self.call, Call::Over) {
             Call::Answered(answer) => Poll::Ready(Some(CallUpdate::Answer(answer))),

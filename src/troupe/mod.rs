@@ -34,7 +34,7 @@ use crate::actors::registry::roster::Roster;
 use crate::actors::root::messages::{ApplyError, RegisterError, Rest, RootMsg};
 use crate::actors::router::messages::RouterMsg;
 use crate::actors::server::messages::{BreakerOrder, ServerMsg, ServerReport};
-use crate::actors::{Stage, Tasks, ask, listener};
+use crate::actors::{Stage, Tasks, ask, update_queue};
 use crate::call::Call;
 use crate::config::{Applied, ConfigError, ConfigFile, Server, Settings};
 use crate::duration::later;
@@ -46,7 +46,7 @@ use crate::policy::strategy::UnknownStrategy;
 use crate::stats::{ServerInfo, ServerStats, Stats, Totals};
 use crate::transport::Connector;
 
-use call_future::NewsSender;
+use call_future::UpdateSender;
 use rounds::Rounds;
 
 use before_call::BeforeCall;
@@ -317,8 +317,8 @@ impl Troupe {
     /// let call = Call::tool("index").log_level(LogLevel::Warning);
     /// let call = call.timeout(Duration::from_secs(600)).idle_timeout(Duration::from_secs(20));
     /// let mut stream = troupe.call_stream(call);
-    /// while let Some(news) = stream.next().await {
-    ///     match news {
+    /// while let Some(update) = stream.next().await {
+    ///     match update {
     ///         CallUpdate::Progress(progress) => println!("{progress}"),
     ///         CallUpdate::Log(log) => println!("{}: {}", log.level, log.data),
     ///         CallUpdate::Lagged(count) => println!("{count} reports were missed"),
@@ -331,24 +331,24 @@ impl Troupe {
     /// ```
     pub fn call_stream(&self, mut call: Call) -> CallStream {
         call.streamed = true;
-        let (sender, news) = listener::channel();
-        CallStream::new(self.propose(call, Some(sender)), news)
+        let (sender, updates) = update_queue::channel();
+        CallStream::new(self.propose(call, Some(sender)), updates)
     }
 
-    fn begin(&self, call: Call, news: NewsSender) -> CallFuture {
+    fn begin(&self, call: Call, updates: UpdateSender) -> CallFuture {
         let handlers = &self.0.host_handlers.handlers;
         let call = Arc::new(call.sealed(handlers));
         if handlers.is_empty() && call.options().handlers.is_none() {
-            return self.call_once(call, news);
+            return self.call_once(call, updates);
         }
-        let rounds = Rounds::new(self, call.clone(), news.clone());
-        self.call_once(call, news).with_rounds(rounds)
+        let rounds = Rounds::new(self, call.clone(), updates.clone());
+        self.call_once(call, updates).with_rounds(rounds)
     }
 
     /// A call with a result that asks back as it is.
-    fn call_once(&self, call: Arc<Call>, news: NewsSender) -> CallFuture {
+    fn call_once(&self, call: Arc<Call>, updates: UpdateSender) -> CallFuture {
         let id = CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed));
-        CallFuture::new(id, call, self.0.stage.clone(), news)
+        CallFuture::new(id, call, self.0.stage.clone(), updates)
     }
 
     /// Leases a connection of a server, or of one server of a group: for exchanges that live on one connection, such as

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::call_future::{NewsSender, ended};
+use super::call_future::{UpdateSender, ended};
 use super::{Inner, Troupe};
 use crate::actors::Stage;
 use crate::call::{Call, InputRequired, Reply};
@@ -27,14 +27,14 @@ pub(super) struct Rounds {
     troupe: Weak<Inner>,
     stage: watch::Receiver<Stage>,
     call: Arc<Call>,
-    /// Who hears the news of it, in each round.
-    news: NewsSender,
+    /// Where the updates of it go, in each round.
+    updates: UpdateSender,
 }
 
 impl Rounds {
     /// Of this call.
-    pub(super) fn new(troupe: &Troupe, call: Arc<Call>, news: NewsSender) -> Self {
-        Self { troupe: Arc::downgrade(&troupe.0), stage: troupe.0.stage.clone(), call, news }
+    pub(super) fn new(troupe: &Troupe, call: Arc<Call>, updates: UpdateSender) -> Self {
+        Self { troupe: Arc::downgrade(&troupe.0), stage: troupe.0.stage.clone(), call, updates }
     }
 
     /// On whose behalf it is asked: all rounds are one call.
@@ -69,7 +69,7 @@ impl Rounds {
                 return Err(failed(&reply, CallErrorKind::Closed));
             };
             // What the rounds before it did stays done, however this one ends.
-            let answer = Troupe(troupe).call_once(Arc::new(next), self.news.clone()).await;
+            let answer = Troupe(troupe).call_once(Arc::new(next), self.updates.clone()).await;
             let answer = answer.map_err(|error| error.after_attempts(reply.attempts))?;
             reply = Reply {
                 duration: Instant::now().saturating_duration_since(started),

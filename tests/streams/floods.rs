@@ -28,12 +28,12 @@ fn carriers() -> [ScriptedBuilder; 2] {
 async fn every_report_of_a_flood_is_told_or_counted_as_missed() {
     for builder in carriers() {
         let (_server, troupe) = narrow(builder.tool("flood", telling([Step::Flood(20_000)]))).await;
-        let (news, answer) = heard(troupe.call_stream(Call::tool("flood"))).await;
-        let (told, missed) = account(&news);
+        let (updates, answer) = heard(troupe.call_stream(Call::tool("flood"))).await;
+        let (told, missed) = account(&updates);
         assert_eq!(told + missed, 20_000);
         assert!(told > 0, "all were missed");
         // How far it came at last is never missed.
-        assert!(news.last().is_some_and(|last| last.contains("20000")), "{:?}", news.last());
+        assert!(updates.last().is_some_and(|last| last.contains("20000")), "{:?}", updates.last());
         assert!(answer.is_ok());
         end(troupe).await;
     }
@@ -48,9 +48,9 @@ async fn a_stream_that_is_read_late_says_how_much_it_missed_and_has_its_answer()
     while !troupe.stats().await.router.outcomes.contains_key("ok") {
         tokio::task::yield_now().await;
     }
-    let news = heard(stream).await.0;
-    assert!(news.last().is_some_and(|last| last.contains("2000")), "{:?}", news.last());
-    let (mut told, missed) = account(&news);
+    let updates = heard(stream).await.0;
+    assert!(updates.last().is_some_and(|last| last.contains("2000")), "{:?}", updates.last());
+    let (mut told, missed) = account(&updates);
     told += u64::from(matches!(first, Some(CallUpdate::Progress(_))));
     assert_eq!(told + missed, 2_000);
     assert!(told <= 258, "{told} waited to be read");

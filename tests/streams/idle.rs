@@ -60,8 +60,8 @@ async fn progress_keeps_a_long_call_alive_in_both_eras_whether_somebody_listens_
         let begun = Instant::now();
         assert!(troupe.call(call()).await.is_ok());
         assert!((18_000..=18_050).contains(&since(begun)), "{}", since(begun));
-        let (news, answer) = heard(troupe.call_stream(call())).await;
-        assert_eq!(news.len(), 20);
+        let (updates, answer) = heard(troupe.call_stream(call())).await;
+        assert_eq!(updates.len(), 20);
         assert!(answer.is_ok());
         end(troupe).await;
     }
@@ -83,11 +83,11 @@ async fn progress_that_does_not_grow_keeps_no_call_alive() {
     let (_server, troupe) =
         troupe(ScriptedEra::Modern, telling(paced([1.0; 20], 900 * SECOND / 1000)), |_| ()).await;
     let begun = Instant::now();
-    let (news, answer) = heard(troupe.call_stream(call())).await;
+    let (updates, answer) = heard(troupe.call_stream(call())).await;
     assert!(matches!(kind(answer), CallErrorKind::DeadlineExceeded { deadline: Deadline::Idle, .. }));
     // The first is at 900 ms.
     assert!((1_900..=1_902).contains(&since(begun)), "{}", since(begun));
-    assert_eq!(news, ["s/1 1", "s/1 1"]);
+    assert_eq!(updates, ["s/1 1", "s/1 1"]);
     end(troupe).await;
 }
 
@@ -114,8 +114,8 @@ async fn a_flood_keeps_a_call_alive_though_few_of_it_are_passed_on() {
     }
     let (_server, troupe) = troupe(ScriptedEra::Modern, telling(steps), |_| ()).await;
     assert!(troupe.call(call()).await.is_ok());
-    let (news, answer) = heard(troupe.call_stream(call())).await;
-    let (told, missed) = account(&news);
+    let (updates, answer) = heard(troupe.call_stream(call())).await;
+    let (told, missed) = account(&updates);
     assert_eq!(told + missed, 100_000);
     // Each of the twenty bursts passes as far as the allowance of an attempt goes.
     assert!(told <= 20 * 256, "{told} were told");

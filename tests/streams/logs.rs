@@ -41,8 +41,8 @@ async fn a_modern_server_is_told_the_level_and_of_a_legacy_one_what_is_below_it_
     for (builder, told_level) in http().into_iter().zip([true, false]) {
         let server = builder.tool("t", telling(levels.clone())).start().await;
         let troupe = ready([Server::http("s", server.url())]).await;
-        let (news, _) = heard(troupe.call_stream(Call::tool("t").log_level(LogLevel::Notice))).await;
-        assert_eq!(news, [r#"s/1 notice "notice""#, r#"s/1 critical "critical""#]);
+        let (updates, _) = heard(troupe.call_stream(Call::tool("t").log_level(LogLevel::Notice))).await;
+        assert_eq!(updates, [r#"s/1 notice "notice""#, r#"s/1 critical "critical""#]);
         assert_eq!(server.observed().log_levels == ["notice"], told_level);
         end(troupe).await;
     }
@@ -92,8 +92,8 @@ async fn a_message_that_is_too_large_for_a_stream_is_missed() {
     let steps = [log("info", json!("x".repeat(70_000))), log("info", json!(1))];
     let server = ScriptedServer::builder().http_events().tool("t", telling(steps)).start().await;
     let troupe = ready([Server::http("s", server.url())]).await;
-    let (news, answer) = heard(troupe.call_stream(Call::tool("t"))).await;
-    assert_eq!(news, ["1 missed", "s/1 info 1"]);
+    let (updates, answer) = heard(troupe.call_stream(Call::tool("t"))).await;
+    assert_eq!(updates, ["1 missed", "s/1 info 1"]);
     assert!(answer.is_ok());
     end(troupe).await;
 }

@@ -18,33 +18,33 @@ fn telling(steps: impl Into<Vec<Step>>) -> Script {
     Script::Tell { steps: steps.into(), next: Script::Echo.into() }
 }
 
-/// All that is told of a call: its news as text, and its answer, which comes last and once.
+/// All that is told of a call: its updates as text, and its answer, which comes last and once.
 async fn heard(mut stream: CallStream) -> (Vec<String>, Result<Reply, CallError>) {
-    let mut news = Vec::new();
+    let mut updates = Vec::new();
     loop {
         match stream.next().await.expect("the answer comes before the end") {
             CallUpdate::Answer(answer) => {
                 assert!(stream.next().await.is_none(), "something came after the answer");
-                return (news, answer);
+                return (updates, answer);
             }
-            told => news.push(text(&told)),
+            told => updates.push(text(&told)),
         }
     }
 }
 
-fn text(news: &CallUpdate) -> String {
-    match news {
+fn text(update: &CallUpdate) -> String {
+    match update {
         CallUpdate::Progress(progress) => format!("{}/{} {progress}", progress.server, progress.attempt),
         CallUpdate::Log(log) => format!("{}/{} {} {}", log.server, log.attempt, log.level, log.data),
         CallUpdate::Lagged(missed) => format!("{missed} missed"),
-        other => panic!("{other:?} is no news"),
+        other => panic!("{other:?} is no update"),
     }
 }
 
 /// How many reports were told, and how many missed.
-fn account(news: &[String]) -> (u64, u64) {
+fn account(updates: &[String]) -> (u64, u64) {
     let missed = |text: &String| text.strip_suffix(" missed").map(|count| count.parse::<u64>().unwrap());
-    let lost: u64 = news.iter().filter_map(missed).sum();
-    let told = news.iter().filter(|text| missed(text).is_none()).count();
+    let lost: u64 = updates.iter().filter_map(missed).sum();
+    let told = updates.iter().filter(|text| missed(text).is_none()).count();
     (told as u64, lost)
 }

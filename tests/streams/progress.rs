@@ -42,8 +42,8 @@ async fn progress_comes_before_the_answer_over_each_transport_and_in_both_eras()
     ] {
         let server = builder.tool("t", telling([half.clone(), Step::progress(2.0)])).start().await;
         let troupe = ready([at("s", &server)]).await;
-        let (news, answer) = heard(troupe.call_stream(Call::tool("t").args(json!({"n": 1})))).await;
-        assert_eq!(news, ["s/1 0.5 of 2: grün", "s/1 2"]);
+        let (updates, answer) = heard(troupe.call_stream(Call::tool("t").args(json!({"n": 1})))).await;
+        assert_eq!(updates, ["s/1 0.5 of 2: grün", "s/1 2"]);
         assert_eq!(answer.unwrap().structured::<Value>().unwrap(), json!({"n": 1}));
         assert_eq!(server.observed().progress_asked, 1);
         end(troupe).await;
@@ -54,8 +54,8 @@ async fn progress_comes_before_the_answer_over_each_transport_and_in_both_eras()
 async fn progress_comes_from_a_child_process() {
     let troupe = ready([child("modern", []), child("legacy", ["--legacy"])]).await;
     for server in ["modern", "legacy"] {
-        let (news, answer) = heard(troupe.call_stream(Call::tool("steps").server(server))).await;
-        assert_eq!(news, ["1 of 3", "2 of 3", "3 of 3"].map(|text| format!("{server}/1 {text}")));
+        let (updates, answer) = heard(troupe.call_stream(Call::tool("steps").server(server))).await;
+        assert_eq!(updates, ["1 of 3", "2 of 3", "3 of 3"].map(|text| format!("{server}/1 {text}")));
         assert!(answer.is_ok());
     }
     end(troupe).await;
@@ -122,8 +122,8 @@ async fn a_dialect_without_progress_streams_the_answer_alone() {
     let server =
         builder().dialect(Dialect::ToolExecute).tool("t", telling([Step::progress(1.0)])).start().await;
     let troupe = ready([at("s", &server).dialect(Dialect::ToolExecute)]).await;
-    let (news, answer) = heard(troupe.call_stream(Call::tool("t"))).await;
-    assert!(news.is_empty() && answer.is_ok());
+    let (updates, answer) = heard(troupe.call_stream(Call::tool("t"))).await;
+    assert!(updates.is_empty() && answer.is_ok());
     assert_eq!(server.observed().progress_asked, 0);
     end(troupe).await;
 }
@@ -163,12 +163,12 @@ async fn a_call_that_is_made_once_more_tells_which_attempt_its_progress_is_of() 
         let server = builder.tool("t", Script::Sequence(vec![first, again])).start().await;
         let troupe = ready([at("s", &server)]).await;
         let mut stream = troupe.call_stream(Call::tool("t").idempotent());
-        let mut news =
-            [stream.next().await.unwrap(), stream.next().await.unwrap()].map(|news| text(&news)).to_vec();
+        let mut updates =
+            [stream.next().await.unwrap(), stream.next().await.unwrap()].map(|update| text(&update)).to_vec();
         server.release();
         let (rest, answer) = heard(stream).await;
-        news.extend(rest);
-        assert_eq!(news, ["s/1 1", "s/1 2", "s/2 1"]);
+        updates.extend(rest);
+        assert_eq!(updates, ["s/1 1", "s/1 2", "s/2 1"]);
         assert_eq!(answer.unwrap().attempts, 2);
         end(troupe).await;
     }
@@ -179,8 +179,8 @@ async fn a_call_over_a_lease_tells_its_progress() {
     let server = builder().tool("t", telling([Step::progress(1.0)])).start().await;
     let troupe = ready([at("s", &server)]).await;
     let lease = troupe.lease("s").await.unwrap();
-    let (news, answer) = heard(lease.call_stream(Call::tool("t"))).await;
-    assert_eq!(news, ["s/1 1"]);
+    let (updates, answer) = heard(lease.call_stream(Call::tool("t"))).await;
+    assert_eq!(updates, ["s/1 1"]);
     assert!(answer.is_ok());
     drop(lease);
     end(troupe).await;
@@ -212,8 +212,8 @@ async fn progress_that_belongs_to_no_call_reaches_none_and_is_counted() {
     assert!(heard(troupe.call_stream(Call::tool("strays"))).await.0.is_empty());
     assert!(heard(troupe.call_stream(Call::tool("late"))).await.0.is_empty());
     // What breaks the rule that it grows is told as it came, and counted.
-    let (news, _) = heard(troupe.call_stream(Call::tool("shrinking"))).await;
-    assert_eq!(news, ["s/1 2", "s/1 1", "s/1 2", "s/1 3"]);
+    let (updates, _) = heard(troupe.call_stream(Call::tool("shrinking"))).await;
+    assert_eq!(updates, ["s/1 2", "s/1 1", "s/1 2", "s/1 3"]);
     let stats = troupe.stats().await;
     assert_eq!(stats.servers[0].outcomes["stray-notice"], 4 + 1 + 2);
     end(troupe).await;
@@ -235,8 +235,8 @@ async fn a_stream_whose_router_ends_before_its_call_was_sent_goes_on_with_the_ne
     inject(&troupe, Target::Router, Fault::Kill).await.unwrap();
     event(&mut events, |event| matches!(event, Event::RouterRestarted { .. })).await;
     assert!(matches!(kind(before.await.unwrap()), CallErrorKind::Interrupted));
-    let (news, answer) = call.await.unwrap();
-    assert_eq!(news, ["s/1 1"]);
+    let (updates, answer) = call.await.unwrap();
+    assert_eq!(updates, ["s/1 1"]);
     assert!(answer.is_ok());
     end(troupe).await;
 }
@@ -251,8 +251,8 @@ async fn a_call_that_is_made_again_with_answers_tells_the_progress_of_each_round
         Troupe::builder().server(at("s", &server)).on_elicitation(|_| async { Ok(ElicitResult::Decline) });
     let troupe = troupe.start().await.unwrap();
     troupe.ready(Readiness::All).await.unwrap();
-    let (news, answer) = heard(troupe.call_stream(Call::tool("t"))).await;
-    assert_eq!(news, ["s/1 1", "s/1 1"]);
+    let (updates, answer) = heard(troupe.call_stream(Call::tool("t"))).await;
+    assert_eq!(updates, ["s/1 1", "s/1 1"]);
     assert_eq!(answer.unwrap().structured::<Value>().unwrap()["responses"]["k"]["action"], "decline");
     end(troupe).await;
 }

@@ -865,14 +865,14 @@ async fn told(
         }
     };
     loop {
-        let news = tokio::select! { biased;
+        let update = tokio::select! { biased;
             Some(event) = events.next() => {
                 log(&event);
                 continue;
             }
-            news = stream.next() => news,
+            update = stream.next() => update,
         };
-        match news {
+        match update {
             Some(CallUpdate::Answer(answer)) => {
                 events.drain().await.iter().for_each(log);
                 return answer;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::call::OutcomeClass;
+use crate::call_update::{LogLevel, TEXT_BYTES_MAX, cut};
 use crate::error::RpcError;
 use crate::id::AttemptId;
 use crate::json::RawJson;
-use crate::news::{LogLevel, TEXT_BYTES_MAX, cut};
 use crate::offer::{EntryKind, Kinds};
 use crate::policy::breaker::Permit;
-use crate::policy::routing::{CancelReason, Completion, Dispatch, News};
+use crate::policy::routing::{AttemptUpdate, CancelReason, Completion, Dispatch};
 use crate::protocol::Mirrors;
 use crate::transport::Failure;
 
@@ -126,8 +126,9 @@ impl Report {
 
     /// Whether there is something in it that our own requests bound, or a rate of its own: it is sent at once.
     pub(super) fn is_asked_for(&self) -> bool {
-        let notifications =
-            |notifications: &Notifications| !(notifications.news.is_empty() && notifications.logs.is_empty());
+        let notifications = |notifications: &Notifications| {
+            !(notifications.updates.is_empty() && notifications.logs.is_empty())
+        };
         !(self.finished.is_empty() && self.stale.is_empty() && self.listened.is_empty())
             || self.leaving.is_some()
             || self.notifications.as_deref().is_some_and(notifications)
@@ -194,7 +195,7 @@ pub(crate) struct Logged {
 #[derive(Debug, Default)]
 pub(crate) struct Notifications {
     /// Of calls, in their order.
-    pub news: Vec<News>,
+    pub updates: Vec<AttemptUpdate>,
     /// Of the server.
     pub logs: Vec<Logged>,
     /// Progress that belongs to no call, or does not grow, and what could not be read.

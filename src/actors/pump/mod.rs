@@ -52,12 +52,12 @@ use self::unasked::Unasked;
 use super::dial::Opened;
 use super::questions::{self, Answered, Questions, TakenBackOn};
 use crate::call::{AttemptEnd, OutcomeClass, Request};
+use crate::call_update::{TEXT_BYTES_MAX, cut, reason};
 use crate::config::LivenessSettings;
 use crate::duration::{later, rounded};
 use crate::error::RpcError;
 use crate::id::{AttemptId, RequestId};
 use crate::json::RawJson;
-use crate::news::{TEXT_BYTES_MAX, cut, reason};
 use crate::number_map::NumberMap;
 use crate::policy::breaker::Permit;
 use crate::policy::classify::Judge;
@@ -415,7 +415,7 @@ impl<R: FnMut(Report)> Pump<R> {
         match message {
             PumpMsg::Call { dispatch, permit, mirroring } => {
                 let hearing = Hearing::of(&dispatch, now);
-                let Dispatch { attempt, tool, call, bypass: _, over, hears: _, request_id } = dispatch;
+                let Dispatch { attempt, tool, call, bypass: _, over, interest: _, request_id } = dispatch;
                 if let Some(reason) = &self.leaving {
                     let end = AttemptEnd::ConnectionLost { reason: reason.clone(), sent: false };
                     self.finish(attempt, permit, end, Duration::ZERO);

@@ -1,6 +1,6 @@
 //! What a peer tells beside its answers: progress and log messages, of calls that want them.
 //!
-//! A call that wants news gives its id as the token for progress, which so is unique on the link. A log message names no
+//! A call that wants updates gives its id as the token for progress, which so is unique on the link. A log message names no
 //! request: it is a call's only where it came on the stream of that call's answer, and otherwise the server's. Each call
 //! and each link passes on so many a second; what comes beyond that is counted. So a flood costs its reading and no more,
 //! and fills no mailbox.
@@ -13,16 +13,16 @@ use super::notices::Cause;
 use super::{Flight, Pump, answer_of};
 use crate::actors::pump::messages::Report;
 use crate::actors::pump::messages::{Logged, Notifications};
+use crate::call_update::{LastUpdates, LogLevel};
 use crate::id::AttemptId;
 use crate::json::RawJson;
-use crate::news::{LastNews, LogLevel};
 use crate::number_map::NumberMap;
 use crate::policy::rate::{Allowance, Rate};
-use crate::policy::routing::{Dispatch, Hears, News, Told};
+use crate::policy::routing::{AttemptUpdate, Dispatch, Interest, Update};
 use crate::protocol::notes::{LogNote, ProgressNote};
 
 /// What one attempt may tell. Nobody reads a thousand reports a second, and a burst is as long as what a stream holds.
-const NEWS: Rate = Rate::per_second(1_000, 256);
+const UPDATES: Rate = Rate::per_second(1_000, 256);
 
 /// Log messages of a server that belong to no call and are passed on; a stack trace of some lines passes whole.
 const LOGS: Rate = Rate::per_second(50, 100);
@@ -37,30 +37,30 @@ const LAST_LOG_AGE_MAX: Duration = Duration::from_secs(1);
 /// The largest log message that is handed to a call, in bytes: a call's stream may hold many of them.
 const LOG_BYTES_MAX: usize = 64 << 10;
 
-/// What is heard of one attempt that wants news.
+/// What is heard of one attempt that wants updates.
 pub(super) struct Hearing {
-    hears: Hears,
+    interest: Interest,
     log_level: Option<LogLevel>,
     allowance: Allowance,
     /// The last progress.
     progress: Option<f64>,
-    /// News that were not passed on, which has not been told yet.
+    /// How many updates were not passed on, which has not been told yet.
     missed: u64,
     /// The last of those.
-    last: LastNews<Told>,
+    last: LastUpdates<Update>,
 }
 
 impl Hearing {
     /// Of an attempt, if it wants any.
     pub(super) fn of(dispatch: &Dispatch, now: Instant) -> Option<Box<Self>> {
-        (dispatch.hears != Hears::Answer).then(|| {
+        (dispatch.interest != Interest::Result).then(|| {
             Box::new(Self {
-                hears: dispatch.hears,
+                interest: dispatch.interest,
                 log_level: dispatch.call.options().log_level,
-                allowance: Allowance::new(NEWS, now),
+                allowance: Allowance::new(UPDATES, now),
                 progress: None,
                 missed: 0,
-                last: LastNews::new(),
+                last: LastUpdates::new(),
             })
         })
     }
@@ -69,33 +69,33 @@ impl Hearing {
     fn pass(
         &mut self,
         attempt: AttemptId,
-        told: Option<Told>,
+        update: Option<Update>,
         resets_idle: bool,
         notifications: &mut Option<Box<Notifications>>,
         now: Instant,
     ) {
-        let told = told.filter(|_| self.hears == Hears::News);
-        if told.is_none() && !resets_idle {
+        let update = update.filter(|_| self.interest == Interest::Updates);
+        if update.is_none() && !resets_idle {
             return;
         }
         if self.allowance.take(now) {
             // None before: a flood that does not pass leaves nothing to report.
-            let news = &mut notifications.get_or_insert_default().news;
+            let updates = &mut notifications.get_or_insert_default().updates;
             // Others come after these and are told now.
             self.missed += self.last.take().len() as u64;
-            news.extend(self.tell_missed(attempt));
-            news.push(News { attempt, told, resets_idle });
-        } else if let Some(told) = told {
-            self.missed += u64::from(self.last.keep(told));
+            updates.extend(self.tell_missed(attempt));
+            updates.push(AttemptUpdate { attempt, update, resets_idle });
+        } else if let Some(update) = update {
+            self.missed += u64::from(self.last.keep(update));
         }
     }
 
     /// How many were not passed on since that was told last, and the last of each kind.
-    fn tell_missed(&mut self, attempt: AttemptId) -> impl Iterator<Item = News> + use<> {
+    fn tell_missed(&mut self, attempt: AttemptId) -> impl Iterator<Item = AttemptUpdate> + use<> {
         let missed = std::mem::take(&mut self.missed);
-        let missed = (missed > 0).then_some(Told::Missed(missed));
-        let told = missed.into_iter().chain(self.last.take());
-        told.map(move |told| News { attempt, told: Some(told), resets_idle: false })
+        let missed = (missed > 0).then_some(Update::Lagged(missed));
+        let updates = missed.into_iter().chain(self.last.take());
+        updates.map(move |update| AttemptUpdate { attempt, update: Some(update), resets_idle: false })
     }
 
     /// Whether something was not passed on which has not been told yet.
@@ -161,7 +161,7 @@ impl Suppressed {
     }
 }
 
-/// What is heard of the call that is the request `id`, if it wants any news.
+/// What is heard of the call that is the request `id`, if it wants any updates.
 fn hearing_of(in_flight: &mut NumberMap<u64, Flight>, id: u64) -> Option<(AttemptId, &mut Hearing)> {
     match in_flight.get_mut(&id)? {
         Flight::Call { attempt, hearing, .. } => Some((*attempt, hearing.as_deref_mut()?)),
@@ -182,7 +182,7 @@ impl<R: FnMut(Report)> Pump<R> {
         } else {
             self.suppressed.unmatched += 1;
         }
-        hearing.pass(attempt, Some(Told::Progress(note)), grows, &mut self.report.notifications, now);
+        hearing.pass(attempt, Some(Update::Progress(note)), grows, &mut self.report.notifications, now);
     }
 
     /// The peer logs something, on the stream of the answer to the request `on` or on none.
@@ -190,17 +190,17 @@ impl<R: FnMut(Report)> Pump<R> {
         let Some(note) = params.and_then(LogNote::read) else { return self.suppressed.unmatched += 1 };
         let hearing = on.and_then(|id| hearing_of(&mut self.in_flight, id));
         let Some((attempt, hearing)) = hearing else { return self.hear_log_of_server(note, now) };
-        match hearing.hears {
-            Hears::News => {
+        match hearing.interest {
+            Interest::Updates => {
                 let wanted = hearing.log_level.is_none_or(|least| note.level >= least);
                 let fits = note.data.len() <= LOG_BYTES_MAX;
                 hearing.missed += u64::from(wanted && !fits);
                 // In bytes of its own: it waits in the call's stream, and would keep the whole frame there.
                 let own = |note: LogNote| LogNote { data: note.data.detached(), ..note };
-                let told = (wanted && fits).then(|| Told::Log(own(note)));
-                hearing.pass(attempt, told, true, &mut self.report.notifications, now);
+                let update = (wanted && fits).then(|| Update::Log(own(note)));
+                hearing.pass(attempt, update, true, &mut self.report.notifications, now);
             }
-            Hears::Signs | Hears::Answer => {
+            Interest::Liveness | Interest::Result => {
                 hearing.pass(attempt, None, true, &mut self.report.notifications, now);
                 self.hear_log_of_server(note, now);
             }
@@ -236,7 +236,7 @@ impl<R: FnMut(Report)> Pump<R> {
         if let Flight::Call { attempt, hearing: Some(hearing), .. } = flight
             && hearing.has_missed()
         {
-            self.report.notifications.get_or_insert_default().news.extend(hearing.tell_missed(*attempt));
+            self.report.notifications.get_or_insert_default().updates.extend(hearing.tell_missed(*attempt));
         }
     }
 }

@@ -6,8 +6,8 @@ use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::actors::listener::Listener;
 use crate::actors::server::messages::ServerMsg;
+use crate::actors::update_queue::UpdateQueue;
 use crate::call::Call;
 use crate::config::{ServerSpec, Settings};
 use crate::error::CallError;
@@ -15,7 +15,7 @@ use crate::event::ExitCause;
 use crate::id::{AttemptId, CallId, Incarnation, ServerId};
 use crate::offer::EntryKind;
 use crate::policy::catalogue::Catalogue;
-use crate::policy::routing::{Answer, Completion, LeaseNews, News, Standing};
+use crate::policy::routing::{Answer, AttemptUpdate, Completion, LeaseUpdate, Standing};
 use crate::stats::RouterStats;
 
 /// What a call's handle hears from a router: one of these, once.
@@ -32,15 +32,15 @@ pub(crate) enum RouterReply {
 /// Where a call's word goes, and what is told of it before that.
 pub(crate) struct Port {
     pub word: oneshot::Sender<RouterReply>,
-    /// Who hears the news of it, if anybody does.
-    pub listener: Option<Box<Listener>>,
+    /// Where updates of it go, if anybody wants them.
+    pub updates: Option<Box<UpdateQueue>>,
 }
 
 impl Port {
     /// The last that is said.
     pub(super) fn say(self, word: RouterReply) {
-        // What the listener missed is told before.
-        drop(self.listener);
+        // What was missed of its updates is told before.
+        drop(self.updates);
         // A caller that left meanwhile has no use for it.
         let _ = self.word.send(word);
     }
@@ -56,9 +56,9 @@ impl Submission {
         Self { call: Some((call, port)) }
     }
 
-    /// Of a call whose news nobody wants to hear.
+    /// Of a call whose updates nobody wants.
     pub(crate) fn unheard(call: Arc<Call>, word: oneshot::Sender<RouterReply>) -> Self {
-        Self::new(call, Port { word, listener: None })
+        Self::new(call, Port { word, updates: None })
     }
 
     /// Takes back a call that was not handed over.
@@ -81,12 +81,17 @@ pub(crate) enum RouterMsg {
     Calls,
     /// By a handle: the caller left.
     Cancel(CallId),
-    /// By a server actor: something was heard of attempts, then attempts ended.
-    Completed { server: ServerId, incarnation: Incarnation, news: Vec<News>, batch: Vec<Completion> },
+    /// By a server actor: updates of attempts came, then attempts ended.
+    Completed {
+        server: ServerId,
+        incarnation: Incarnation,
+        updates: Vec<AttemptUpdate>,
+        batch: Vec<Completion>,
+    },
     /// By a server actor: it would not take a dispatch; nothing was sent.
     Refused { server: ServerId, incarnation: Incarnation, attempt: AttemptId },
     /// By a server actor: what became of a lease.
-    Leasing { server: ServerId, incarnation: Incarnation, attempt: AttemptId, news: LeaseNews },
+    Leasing { server: ServerId, incarnation: Incarnation, attempt: AttemptId, update: LeaseUpdate },
     /// By the registry: a server's actor began a life.
     Joined {
         spec: Arc<ServerSpec>,

@@ -22,10 +22,10 @@ use super::watching::{AttemptSpans, LateAnswers, ShedCalls};
 use crate::actors::root::messages::RootMsg;
 use crate::actors::server::messages::ServerMsg;
 use crate::call::Call;
+use crate::call_update::CallUpdate;
 use crate::error::CallError;
 use crate::event::Event;
 use crate::id::{AttemptId, RouterLife, ServerId};
-use crate::news::CallUpdate;
 use crate::offer::EntryKind;
 use crate::policy::catalogue::Catalogue;
 use crate::policy::routing::{Abandoned, Answer, CancelReason, Dispatch, Outlet, Routing, Settled};
@@ -118,9 +118,9 @@ impl Outlet<Port, ActorRef<ServerMsg>> for RouterEffects {
         port.say(RouterReply::Back(call));
     }
 
-    fn tell(&mut self, port: &mut Port, news: CallUpdate) {
-        if let Some(listener) = &mut port.listener {
-            listener.tell(news);
+    fn tell(&mut self, port: &mut Port, update: CallUpdate) {
+        if let Some(updates) = &mut port.updates {
+            updates.tell(update);
         }
     }
 
@@ -259,17 +259,17 @@ impl Actor for RouterActor {
         match message {
             RouterMsg::Calls => {}
             RouterMsg::Cancel(id) => routing.cancel(id, now, hands),
-            RouterMsg::Completed { server, incarnation, news, batch } => {
-                if !news.is_empty() {
-                    routing.heard(&server, incarnation, news, now, hands);
+            RouterMsg::Completed { server, incarnation, updates, batch } => {
+                if !updates.is_empty() {
+                    routing.heard(&server, incarnation, updates, now, hands);
                 }
                 routing.completed(&server, incarnation, batch, now, hands);
             }
             RouterMsg::Refused { server, incarnation, attempt } => {
                 routing.refused(&server, incarnation, attempt, now, hands);
             }
-            RouterMsg::Leasing { server, incarnation, attempt, news } => {
-                routing.leasing(&server, incarnation, attempt, news, now, hands);
+            RouterMsg::Leasing { server, incarnation, attempt, update } => {
+                routing.leasing(&server, incarnation, attempt, update, now, hands);
             }
             RouterMsg::Joined { spec, incarnation, actor, standing } => {
                 routing.joined(spec, incarnation, actor, standing, now);

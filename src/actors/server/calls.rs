@@ -8,7 +8,7 @@ use crate::actors::pump::messages::{Finished, PumpMsg, Violations};
 use crate::actors::router::messages::RouterMsg;
 use crate::call::{AttemptEnd, OutcomeClass, Request};
 use crate::id::{AttemptId, ConnectionId, RouterLife};
-use crate::policy::routing::{CancelReason, Completion, Dispatch, News};
+use crate::policy::routing::{AttemptUpdate, CancelReason, Completion, Dispatch};
 
 /// Whether the server may have received an attempt that ended so.
 fn was_sent(end: &AttemptEnd) -> bool {
@@ -107,12 +107,12 @@ impl ServerState {
 
     /// Counts what has ended, and passes it on to the router: when that places the next call, the place that the last one
     /// held is free. One message after the other, so that each wakes one actor: two at once would be shared out over the
-    /// threads of a runtime, which costs more than the work. News of calls go along, to be heard before their answers.
+    /// threads of a runtime, which costs more than the work. Updates of calls go along, to be heard before their answers.
     pub(super) fn finished(
         &mut self,
         connection: ConnectionId,
         finished: Vec<Finished>,
-        news: Vec<News>,
+        updates: Vec<AttemptUpdate>,
         now: Instant,
     ) {
         let mut transitions = Vec::new();
@@ -137,8 +137,8 @@ impl ServerState {
         });
         let batch: Vec<Completion> = ended.collect();
         transitions.into_iter().for_each(|transition| self.announce(transition));
-        if !batch.is_empty() || !news.is_empty() {
-            self.tell_router(news, batch);
+        if !batch.is_empty() || !updates.is_empty() {
+            self.tell_router(updates, batch);
         }
     }
 
@@ -147,9 +147,9 @@ impl ServerState {
         self.tell_router(Vec::new(), batch);
     }
 
-    fn tell_router(&self, news: Vec<News>, batch: Vec<Completion>) {
+    fn tell_router(&self, updates: Vec<AttemptUpdate>, batch: Vec<Completion>) {
         let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
-        self.context.to_router(RouterMsg::Completed { server, incarnation, news, batch });
+        self.context.to_router(RouterMsg::Completed { server, incarnation, updates, batch });
     }
 
     pub(super) fn noted(

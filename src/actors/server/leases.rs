@@ -12,7 +12,7 @@ use crate::call::{Granted, LeaseKey};
 use crate::duration::rounded;
 use crate::id::{AttemptId, ConnectionId};
 use crate::policy::leases::Denied;
-use crate::policy::routing::{Dispatch, LeaseNews};
+use crate::policy::routing::{Dispatch, LeaseUpdate};
 
 impl ServerState {
     /// Begins a lease; its connection is opened when this message is done with.
@@ -22,7 +22,7 @@ impl ServerState {
         }
         let connection = self.numbers.connection();
         if !self.leases.open(connection, attempt) {
-            self.tell_of_lease(attempt, LeaseNews::Exhausted { limit: self.leases.max() });
+            self.tell_of_lease(attempt, LeaseUpdate::Exhausted { limit: self.leases.max() });
         }
     }
 
@@ -57,11 +57,11 @@ impl ServerState {
     ) {
         let attempt = dispatch.attempt;
         if let Err(denied) = self.leases.begin(connection, attempt) {
-            let news = match denied {
-                Denied::Over(reason) => LeaseNews::Ended { reason },
-                Denied::Full(limit) => LeaseNews::Exhausted { limit },
+            let update = match denied {
+                Denied::Over(reason) => LeaseUpdate::Ended { reason },
+                Denied::Full(limit) => LeaseUpdate::Exhausted { limit },
             };
-            return self.tell_of_lease(attempt, news);
+            return self.tell_of_lease(attempt, update);
         }
         let permit = self.ledger().breaker.bypass();
         let mirroring = self.mirroring_of(&dispatch, turn);
@@ -87,7 +87,7 @@ impl ServerState {
             // A life that has ended has no leases.
             let _ = myself.cast(ServerMsg::Release { incarnation, connection });
         });
-        self.tell_of_lease(attempt, LeaseNews::Granted(granted));
+        self.tell_of_lease(attempt, LeaseUpdate::Granted(granted));
     }
 
     /// Ends a lease: its connection closes in order.
@@ -114,8 +114,8 @@ impl ServerState {
         self.lose(opener.into_iter().collect(), reason, false);
     }
 
-    fn tell_of_lease(&self, attempt: AttemptId, news: LeaseNews) {
+    fn tell_of_lease(&self, attempt: AttemptId, update: LeaseUpdate) {
         let (server, incarnation) = (self.spec.id.clone(), self.incarnation);
-        self.context.to_router(RouterMsg::Leasing { server, incarnation, attempt, news });
+        self.context.to_router(RouterMsg::Leasing { server, incarnation, attempt, update });
     }
 }

@@ -360,17 +360,17 @@ impl Actor for ServerActor {
                 if let (Some(asks), Some(held)) = (asks, state.connections.get_mut(&connection)) {
                     held.asks = asks;
                 }
-                let news =
+                let updates =
                     notifications.map(|notifications| state.overheard(*notifications)).unwrap_or_default();
                 state.updated(updated.uris, updated.beyond);
                 if !finished.is_empty() {
                     state.sweep_updated();
                 }
-                state.finished(connection, finished, news, now);
+                state.finished(connection, finished, updates, now);
                 state.noted(connection, violations, unmatched, now);
                 state.lists_changed(changed, now);
-                for news in listened {
-                    state.listened(connection, news, now);
+                for listened in listened {
+                    state.listened(connection, listened, now);
                 }
                 if !stale.is_empty() {
                     state.hold_stale(connection, stale, now);

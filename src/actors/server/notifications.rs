@@ -1,14 +1,14 @@
-//! What the server tells beside its answers: its log, and news of calls.
+//! What the server tells beside its answers: its log, and updates of calls.
 
 use super::ServerState;
 use crate::actors::pump::messages::{Logged, Notifications};
 use crate::event::Event;
-use crate::policy::routing::News;
+use crate::policy::routing::AttemptUpdate;
 
 impl ServerState {
-    /// Tells the host what the server logs, and counts what belongs to nobody. Returns the news of calls, for the router.
-    pub(super) fn overheard(&mut self, notifications: Notifications) -> Vec<News> {
-        let Notifications { news, logs, unmatched } = notifications;
+    /// Tells the host what the server logs, and counts what belongs to nobody. Returns the updates of calls, for the router.
+    pub(super) fn overheard(&mut self, notifications: Notifications) -> Vec<AttemptUpdate> {
+        let Notifications { updates, logs, unmatched } = notifications;
         if unmatched > 0 {
             *self.ledger().outcomes.entry("stray-notice").or_default() += unmatched;
         }
@@ -16,6 +16,6 @@ impl ServerState {
             let server = self.spec.id.clone();
             self.context.emit(Event::ServerLogged { server, level, logger, text, missed });
         }
-        news
+        updates
     }
 }

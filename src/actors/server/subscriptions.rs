@@ -17,10 +17,10 @@ use crate::actors::cache::messages::CacheMsg;
 use crate::actors::pump::messages::{Listened, PumpMsg};
 use crate::actors::pump::messages::{SUBSCRIPTIONS_MAX, Wanted};
 use crate::actors::server::messages::SubscribeError;
+use crate::call_update;
 use crate::duration::later;
 use crate::event::Event;
 use crate::id::ConnectionId;
-use crate::news;
 use crate::offer::EntryKind;
 use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::updates::{Updated, Updates};
@@ -296,8 +296,8 @@ impl ServerState {
     }
 
     /// The server took a wish, or refused it.
-    pub(super) fn listened(&mut self, connection: ConnectionId, news: Listened, now: Instant) {
-        match news {
+    pub(super) fn listened(&mut self, connection: ConnectionId, listened: Listened, now: Instant) {
+        match listened {
             Listened::Acknowledged => {
                 self.listening.tells_since = Some(now);
                 let told = self.listening.told.as_ref().map(|(_, told)| (*told.resources).clone());
@@ -335,7 +335,7 @@ impl ServerState {
                 let refused = self.listening.refused.get_or_insert_with(|| Refused {
                     uris: Vec::new(),
                     more: 0,
-                    reason: news::reason(reason),
+                    reason: call_update::reason(reason),
                 });
                 if refused.uris.len() < REFUSED_NAMED_MAX {
                     refused.uris.push(uri.clone());

@@ -23,7 +23,7 @@ use crate::id::{CallId, RequestId};
 use crate::policy::breaker::Admission;
 use crate::policy::classify::Judge;
 use crate::policy::demand::Begins;
-use crate::policy::routing::{Dispatch, Hears, LeaseNews};
+use crate::policy::routing::{Dispatch, Interest, LeaseUpdate};
 use crate::question::Handlers;
 use crate::testkit::{Script, ScriptedServer};
 
@@ -154,7 +154,7 @@ impl House {
             call: Arc::new(Call::tool("s")),
             bypass: false,
             over: Over::NewLease,
-            hears: Hears::Answer,
+            interest: Interest::Result,
             request_id: RequestId::random(),
         };
         self.tell(ServerMsg::Dispatch { router: RouterLife(router), batch: vec![dispatch] });
@@ -168,7 +168,7 @@ impl House {
     async fn granted(&mut self) -> (u64, ConnectionId) {
         loop {
             let told = self.routed.recv().await.expect("the actor goes on");
-            if let RouterMsg::Leasing { attempt, news: LeaseNews::Granted(lease), .. } = told {
+            if let RouterMsg::Leasing { attempt, update: LeaseUpdate::Granted(lease), .. } = told {
                 let connection = lease.key().connection;
                 self.leases.push(lease);
                 return (attempt.call.0, connection);
@@ -184,14 +184,14 @@ impl House {
             call: Arc::new(Call::tool("echo")),
             bypass: false,
             over: Over::Leased(over),
-            hears: Hears::Answer,
+            interest: Interest::Result,
             request_id: RequestId::random(),
         };
         self.tell(ServerMsg::Dispatch { router: RouterLife(1), batch: vec![dispatch] });
         loop {
             match self.routed.recv().await.expect("the actor goes on") {
                 RouterMsg::Completed { .. } => return true,
-                RouterMsg::Leasing { news: LeaseNews::Ended { .. }, .. } => return false,
+                RouterMsg::Leasing { update: LeaseUpdate::Ended { .. }, .. } => return false,
                 _ => {}
             }
         }

@@ -17,7 +17,7 @@ use crate::policy::calls::Phase;
 
 /// What a server actor tells of a lease.
 #[derive(Debug)]
-pub(crate) enum LeaseNews {
+pub(crate) enum LeaseUpdate {
     /// The connection that was asked for is open. It ends where this is dropped, also in the mailbox of a router that has ended.
     Granted(Granted),
     /// The lease, or the server, has as much as it may have; nothing was sent.
@@ -32,7 +32,7 @@ pub(crate) enum LeaseNews {
     },
 }
 
-impl LeaseNews {
+impl LeaseUpdate {
     /// The outcome of the attempt that it is about.
     fn outcome(&self) -> &'static str {
         match self {
@@ -116,19 +116,19 @@ impl<P, S> Routing<P, S> {
         server: &ServerId,
         incarnation: Incarnation,
         attempt: AttemptId,
-        news: LeaseNews,
+        update: LeaseUpdate,
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(place) = self.place_of(server, incarnation) else { return };
         let landed = self.land(place, attempt);
         if let Some(flight) = landed {
-            out.ended(attempt, news.outcome(), now.saturating_duration_since(flight.since));
+            out.ended(attempt, update.outcome(), now.saturating_duration_since(flight.since));
         }
         let landed = landed.is_some();
         let id = attempt.call;
-        match news {
-            LeaseNews::Granted(lease) => {
+        match update {
+            LeaseUpdate::Granted(lease) => {
                 let granted = landed.then(|| self.calls.settle(id)).flatten();
                 // Where whoever asked for it is gone, it ends here.
                 let (Some(call), Some(view)) = (granted, &self.views[place]) else { return };
@@ -150,16 +150,16 @@ impl<P, S> Routing<P, S> {
                 };
                 out.answer(call.port, Ok(reply));
             }
-            LeaseNews::Exhausted { limit } if landed => {
+            LeaseUpdate::Exhausted { limit } if landed => {
                 self.unsent(id);
                 let kind = CallErrorKind::Overloaded { waiting: limit, limit, retry_after: None };
                 self.fail(id, kind, now, out);
             }
-            LeaseNews::Ended { reason } if landed => {
+            LeaseUpdate::Ended { reason } if landed => {
                 self.unsent(id);
                 self.fail(id, CallErrorKind::LeaseEnded { reason }, now, out);
             }
-            LeaseNews::Exhausted { .. } | LeaseNews::Ended { .. } => {}
+            LeaseUpdate::Exhausted { .. } | LeaseUpdate::Ended { .. } => {}
         }
     }
 }

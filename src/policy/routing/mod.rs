@@ -31,10 +31,10 @@ use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
 use crate::call::{Call, Reply, Request, Selector};
+use crate::call_update::CallUpdate;
 use crate::config::{RetrySettings, ServerSpec, Settings};
 use crate::error::{CallError, CallErrorKind};
 use crate::id::{AttemptId, CallId, ConnectionId, GroupId, Incarnation, RequestId, ServerId};
-use crate::news::CallUpdate;
 use crate::number_map::NumberMap;
 use crate::offer::EntryKind;
 use crate::policy::affinity::AffinityTable;
@@ -48,8 +48,8 @@ use crate::stats::{Outcomes, QueuedStats, RouterStats};
 use crate::trace_context::InvalidTraceContext;
 
 pub(crate) use ending::{Abandoned, Completion};
-pub(crate) use leasing::LeaseNews;
-pub(crate) use progress::{Hears, News, Told};
+pub(crate) use leasing::LeaseUpdate;
+pub(crate) use progress::{AttemptUpdate, Interest, Update};
 pub(crate) use server_view::Standing;
 use server_view::{Kind, Rare, RouteCandidates, View};
 
@@ -70,7 +70,7 @@ pub(crate) struct Dispatch {
     /// The connection.
     pub over: Over,
     /// What is wanted of the server beside the answer.
-    pub hears: Hears,
+    pub interest: Interest,
     /// The public id of the call, for what the server asks on its behalf.
     pub request_id: RequestId,
 }
@@ -123,7 +123,7 @@ pub(crate) trait Outlet<P, S> {
     /// Tells a server that is idle that calls wait for it.
     fn need(&mut self, server: &S);
     /// Tells a call that is open what a server says of it.
-    fn tell(&mut self, port: &mut P, news: CallUpdate);
+    fn tell(&mut self, port: &mut P, update: CallUpdate);
     /// Calls an attempt off.
     fn cancel(&mut self, server: &S, attempt: AttemptId, reason: CancelReason);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Dispatch, Hears, Outlet, Over, Route, RouteCandidates, RouteKey, Routing, Sought, View};
+use super::{Dispatch, Interest, Outlet, Over, Route, RouteCandidates, RouteKey, Routing, Sought, View};
 use crate::call::{Purpose, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::{AttemptId, CallId, ServerId};
@@ -422,9 +422,9 @@ impl<P, S> Routing<P, S> {
         call.server = Some(view.spec.id.clone());
         call.group = Some(view.spec.group.clone());
         let attempt = AttemptId { call: id, number: call.tries };
-        let hears = Hears::of(call);
+        let interest = Interest::of(call);
         let (tool, request, request_id) = (call.tool.clone(), call.call.clone(), call.request_id.clone());
-        let dispatch = Dispatch { attempt, tool, call: request, bypass, over, hears, request_id };
+        let dispatch = Dispatch { attempt, tool, call: request, bypass, over, interest, request_id };
         let shared = over == Over::Shared;
         view.dispatched(shared);
         let taken = view.handle.as_ref().is_some_and(|handle| out.dispatch(handle, dispatch));
@@ -437,7 +437,7 @@ impl<P, S> Routing<P, S> {
         out.began(attempt, &call.call, &view.spec.id);
         let flight =
             Flight { server: place, number: attempt.number, attempt: call.attempts, since: now, shared };
-        if hears != Hears::Answer {
+        if interest != Interest::Result {
             self.calls.reset_idle(id, now);
         }
         Some(flight)

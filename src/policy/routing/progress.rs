@@ -4,48 +4,48 @@ use tokio::time::Instant;
 
 use super::{CancelReason, Outlet, Routing};
 use crate::call::{Call, Purpose};
+use crate::call_update::{CallUpdate, LogMessage, Progress};
 use crate::error::{CallErrorKind, Deadline};
 use crate::id::{AttemptId, Incarnation, ServerId};
-use crate::news::{CallUpdate, LogMessage, Progress};
 use crate::policy::calls::{Flight, IdleTimer, OpenCall};
 use crate::protocol::notes::{LogNote, ProgressNote};
 
 /// What is wanted of a server beside its answer. What is not wanted is not asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hears {
+pub(crate) enum Interest {
     /// Nothing.
-    Answer,
+    Result,
     /// Signs that it works on the call, whatever they say.
-    Signs,
+    Liveness,
     /// All that it tells of the call.
-    News,
+    Updates,
 }
 
-impl Hears {
+impl Interest {
     /// What is wanted for a call.
     pub(super) fn of<P>(call: &OpenCall<P>) -> Self {
         if call.call.streamed {
-            Self::News
+            Self::Updates
         } else if call.idle.is_some() {
-            Self::Signs
+            Self::Liveness
         } else {
-            Self::Answer
+            Self::Result
         }
     }
 }
 
-/// What a server tells of a call.
+/// What a server tells of a call before it answers.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum Update {
     /// How far it has come.
     Progress(ProgressNote),
     /// What it logs.
     Log(LogNote),
     /// So many of these were not passed on.
-    Missed(u64),
+    Lagged(u64),
 }
 
-impl Told {
+impl Update {
     /// As the caller hears it.
     fn of(self, server: ServerId, attempt: u32) -> CallUpdate {
         match self {
@@ -55,18 +55,18 @@ impl Told {
             Self::Log(LogNote { level, logger, data }) => {
                 CallUpdate::Log(LogMessage { server, attempt, level, logger, data })
             }
-            Self::Missed(missed) => CallUpdate::Lagged(missed),
+            Self::Lagged(missed) => CallUpdate::Lagged(missed),
         }
     }
 }
 
 /// Something that was heard of an attempt.
 #[derive(Debug)]
-pub(crate) struct News {
+pub(crate) struct AttemptUpdate {
     /// Which attempt.
     pub attempt: AttemptId,
     /// What is told to the caller, if it listens.
-    pub told: Option<Told>,
+    pub update: Option<Update>,
     /// It shows that the server works on the call.
     pub resets_idle: bool,
 }
@@ -77,18 +77,18 @@ impl<P, S> Routing<P, S> {
         &mut self,
         server: &ServerId,
         incarnation: Incarnation,
-        batch: Vec<News>,
+        updates: Vec<AttemptUpdate>,
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(place) = self.place_of(server, incarnation) else { return };
-        for News { attempt, told, resets_idle } in batch {
+        for AttemptUpdate { attempt, update, resets_idle } in updates {
             let Some(call) = self.calls.get_mut(attempt.call) else { continue };
             let mut flights = call.flights();
             let of = |flight: &Flight| (flight.server, flight.number) == (place, attempt.number);
             let Some(flight) = flights.find(of) else { continue };
-            if let Some(told) = told {
-                out.tell(&mut call.port, told.of(server.clone(), flight.attempt));
+            if let Some(update) = update {
+                out.tell(&mut call.port, update.of(server.clone(), flight.attempt));
             }
             if resets_idle {
                 self.calls.reset_idle(attempt.call, now);

@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 pub(crate) use self::legal::real_name;
 use super::mirror::Mirrors;
+use crate::call_update::{beginning, reason};
 use crate::json::RawJson;
-use crate::news::{beginning, reason};
 use crate::offer::{EntryKind, NAME_BYTES_MAX, URI_BYTES_MAX};
 
 /// The largest entry, in bytes: no honest schema or description comes near it, and ten thousand of them still fit into memory.

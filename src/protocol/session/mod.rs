@@ -17,11 +17,11 @@ use bytes::Bytes;
 use super::envelope::{self, FrameMemory, Writer, slice_of};
 use super::{Declared, MODERN_VERSION};
 use crate::call::{Call, Completes, Input, Request};
+use crate::call_update::LogLevel;
 use crate::config::Dialect;
 use crate::error::RpcError;
 use crate::json::RawJson;
 use crate::json::members::{each_member, members, string};
-use crate::news::LogLevel;
 use crate::offer::{EntryKind, Kinds};
 use crate::stats::ServerDetails;
 

@@ -10,7 +10,7 @@ use memchr::memmem;
 use super::encodings::{InBase64, in_base64, in_json, in_urls};
 use super::find::is_path;
 use super::forms::is_of_token;
-use crate::news::{ELLIPSIS, OneLine};
+use crate::call_update::{ELLIPSIS, OneLine};
 use crate::secret::Secret;
 
 /// Shorter values, such as `true` or `1`, stand in lines that have nothing to do with them, and are no secrets.

@@ -16,15 +16,15 @@ impl House {
         self.call(call)
     }
 
-    fn news(&mut self, server: &str, attempt: AttemptId, news: LeaseNews) {
-        self.routing.leasing(&id(server), Incarnation::FIRST, attempt, news, self.now, &mut self.out);
+    fn tell_of_lease(&mut self, server: &str, attempt: AttemptId, update: LeaseUpdate) {
+        self.routing.leasing(&id(server), Incarnation::FIRST, attempt, update, self.now, &mut self.out);
     }
 
     /// The server grants a lease.
     fn grant(&mut self, server: &str, attempt: AttemptId) {
         let released = self.out.released.clone();
         let granted = Granted::new(key(server), move |key| released.send_modify(|keys| keys.push(key)));
-        self.news(server, attempt, LeaseNews::Granted(granted));
+        self.tell_of_lease(server, attempt, LeaseUpdate::Granted(granted));
     }
 
     /// A lease of server `a`.
@@ -95,7 +95,7 @@ fn a_lease_that_ended_says_why_and_that_nothing_was_sent() {
     let lease = house.leased();
     let call = house.call_on(&lease);
     let (server, attempt) = house.last();
-    house.news(&server, attempt, LeaseNews::Ended { reason: "it was unused for 1m".into() });
+    house.tell_of_lease(&server, attempt, LeaseUpdate::Ended { reason: "it was unused for 1m".into() });
     let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
     assert_eq!((error.effect(), error.attempts()), (Effect::NotSent, 0));
     assert!(error.to_string().contains("unused for 1m"), "{error}");
@@ -181,7 +181,7 @@ fn as_many_leases_as_there_may_be_is_told_with_the_limit() {
     let mut house = House::new("round-robin", |_| {}).with(TWO, 8);
     let call = house.lease("a");
     let (server, attempt) = house.last();
-    house.news(&server, attempt, LeaseNews::Exhausted { limit: 16 });
+    house.tell_of_lease(&server, attempt, LeaseUpdate::Exhausted { limit: 16 });
     assert!(matches!(house.error_of(call), CallErrorKind::Overloaded { limit: 16, .. }));
 }
 

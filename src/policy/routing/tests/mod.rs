@@ -1,11 +1,11 @@
 mod accounts;
 mod bounds;
 mod demanding;
-mod hearing;
 mod leasing;
 mod naming;
 mod once;
 mod pausing;
+mod progress;
 mod repeating;
 mod tiers;
 
@@ -74,8 +74,8 @@ impl Outlet<u64, String> for Script {
         self.handed_back.push((port, call));
     }
 
-    fn tell(&mut self, port: &mut u64, news: CallUpdate) {
-        self.told.push((*port, news));
+    fn tell(&mut self, port: &mut u64, update: CallUpdate) {
+        self.told.push((*port, update));
     }
 
     fn ended(&mut self, attempt: AttemptId, outcome: &'static str, _: Duration) {

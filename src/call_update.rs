@@ -35,11 +35,11 @@ pub enum CallUpdate {
     Answer(Result<Reply, CallError>),
 }
 
-/// The last news of each kind that could not be passed on, in their order: how far it came, and what it said last.
+/// The last updates of each kind that could not be passed on, in their order: how far it came, and what it said last.
 #[derive(Debug)]
-pub(crate) struct LastNews<T>(Vec<T>);
+pub(crate) struct LastUpdates<T>(Vec<T>);
 
-impl<T> LastNews<T> {
+impl<T> LastUpdates<T> {
     /// The kinds that there are: progress and log messages.
     pub(crate) const KINDS: usize = 2;
 
@@ -48,13 +48,13 @@ impl<T> LastNews<T> {
     }
 
     /// Keeps these in the place of the ones before of their kind. Says whether there were such.
-    pub(crate) fn keep(&mut self, news: T) -> bool {
-        let kind = std::mem::discriminant(&news);
+    pub(crate) fn keep(&mut self, update: T) -> bool {
+        let kind = std::mem::discriminant(&update);
         let before = self.0.iter().position(|kept| std::mem::discriminant(kept) == kind);
         if let Some(before) = before {
             self.0.remove(before);
         }
-        self.0.push(news);
+        self.0.push(update);
         before.is_some()
     }
 

@@ -1,38 +1,38 @@
-//! Where the news of one call go: a bounded queue that its stream reads.
+//! Where the updates of one call go: a bounded queue that its stream reads.
 
 use tokio::sync::mpsc;
 
-use crate::news::{CallUpdate, LastNews};
+use crate::call_update::{CallUpdate, LastUpdates};
 
-/// News that wait to be read. A caller that does something else for a while misses nothing of a server that reports some
+/// Updates that wait to be read. A caller that does something else for a while misses nothing of a server that reports some
 /// steps a second; beyond it what it misses is counted.
 pub(crate) const WAITING_MAX: usize = 256;
 
 /// Places of the queue that are kept for its end: how many were missed, and the last of each kind.
-const KEPT: usize = 1 + LastNews::<CallUpdate>::KINDS;
+const KEPT: usize = 1 + LastUpdates::<CallUpdate>::KINDS;
 
-/// The router's end. However it ends, it is told how many news were missed, and the last of each kind of them.
-pub(crate) struct Listener {
-    news: mpsc::Sender<CallUpdate>,
-    /// News that found no place, which has not been told yet.
+/// The router's end. However it ends, it is told how many updates were missed, and the last of each kind of them.
+pub(crate) struct UpdateQueue {
+    updates: mpsc::Sender<CallUpdate>,
+    /// How many updates found no place, which has not been told yet.
     missed: u64,
     /// The last of those.
-    last: LastNews<CallUpdate>,
+    last: LastUpdates<CallUpdate>,
 }
 
-/// A queue for the news of one call.
+/// A queue for the updates of one call.
 pub(crate) fn channel() -> (mpsc::Sender<CallUpdate>, mpsc::Receiver<CallUpdate>) {
     mpsc::channel(WAITING_MAX + KEPT)
 }
 
-impl Listener {
+impl UpdateQueue {
     /// Of a queue into which nobody else puts anything.
-    pub(crate) fn new(news: mpsc::Sender<CallUpdate>) -> Self {
-        Self { news, missed: 0, last: LastNews::new() }
+    pub(crate) fn new(updates: mpsc::Sender<CallUpdate>) -> Self {
+        Self { updates, missed: 0, last: LastUpdates::new() }
     }
 
-    /// Puts news into the queue, or counts them where it has no room.
-    pub(crate) fn tell(&mut self, news: CallUpdate) {
+    /// Puts an update into the queue, or counts it where there is no room.
+    pub(crate) fn tell(&mut self, update: CallUpdate) {
         if self.has_room() {
             // Others came after these and are told now.
             self.missed += self.last.take().len() as u64;
@@ -40,32 +40,32 @@ impl Listener {
         }
         if self.has_room() {
             // The caller may have left; its cancellation is under way.
-            let _ = self.news.try_send(news);
+            let _ = self.updates.try_send(update);
         } else {
-            self.missed += match news {
+            self.missed += match update {
                 CallUpdate::Lagged(missed) => missed,
-                CallUpdate::Progress(_) | CallUpdate::Log(_) => u64::from(self.last.keep(news)),
+                CallUpdate::Progress(_) | CallUpdate::Log(_) => u64::from(self.last.keep(update)),
                 CallUpdate::Answer(_) => 1,
             };
         }
     }
 
     fn has_room(&self) -> bool {
-        self.news.capacity() > KEPT
+        self.updates.capacity() > KEPT
     }
 
     fn tell_missed(&mut self) {
         if self.missed > 0 {
-            let _ = self.news.try_send(CallUpdate::Lagged(std::mem::take(&mut self.missed)));
+            let _ = self.updates.try_send(CallUpdate::Lagged(std::mem::take(&mut self.missed)));
         }
     }
 }
 
-impl Drop for Listener {
+impl Drop for UpdateQueue {
     fn drop(&mut self) {
         self.tell_missed();
         for last in self.last.take() {
-            let _ = self.news.try_send(last);
+            let _ = self.updates.try_send(last);
         }
     }
 }
@@ -73,11 +73,11 @@ impl Drop for Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::news::{LogLevel, LogMessage, Progress};
+    use crate::call_update::{LogLevel, LogMessage, Progress};
 
-    fn told(news: &mut mpsc::Receiver<CallUpdate>) -> Vec<u64> {
-        std::iter::from_fn(|| news.try_recv().ok())
-            .map(|news| match news {
+    fn told(updates: &mut mpsc::Receiver<CallUpdate>) -> Vec<u64> {
+        std::iter::from_fn(|| updates.try_recv().ok())
+            .map(|update| match update {
                 CallUpdate::Lagged(missed) => missed,
                 other => panic!("{other:?}"),
             })
@@ -86,21 +86,21 @@ mod tests {
 
     #[test]
     fn what_finds_no_place_is_counted_and_told_at_its_place() {
-        let (sender, mut news) = channel();
-        let mut listener = Listener::new(sender);
-        // The numbers stand for news.
-        (1..=WAITING_MAX as u64 + 7).for_each(|_| listener.tell(CallUpdate::Lagged(1)));
+        let (sender, mut updates) = channel();
+        let mut queue = UpdateQueue::new(sender);
+        // The numbers stand for updates.
+        (1..=WAITING_MAX as u64 + 7).for_each(|_| queue.tell(CallUpdate::Lagged(1)));
         for _ in 0..3 {
-            assert!(news.try_recv().is_ok());
+            assert!(updates.try_recv().is_ok());
         }
-        listener.tell(CallUpdate::Lagged(100));
-        assert_eq!(told(&mut news)[WAITING_MAX - 3..], [7, 100]);
+        queue.tell(CallUpdate::Lagged(100));
+        assert_eq!(told(&mut updates)[WAITING_MAX - 3..], [7, 100]);
     }
 
     #[test]
     fn the_last_of_each_kind_is_told_at_the_end_in_their_order_and_however_full_the_queue_is() {
-        let (sender, mut news) = channel();
-        let mut listener = Listener::new(sender);
+        let (sender, mut updates) = channel();
+        let mut queue = UpdateQueue::new(sender);
         let server = crate::id::ServerId::new("s").unwrap();
         for step in 0..1_000 {
             let server = &server;
@@ -111,19 +111,19 @@ mod tests {
                 total: None,
                 message: None,
             };
-            listener.tell(CallUpdate::Progress(progress));
+            queue.tell(CallUpdate::Progress(progress));
             if step == 900 {
                 let data = crate::json::RawJson::from_text("\"nearly\"").unwrap();
                 let level = LogLevel::Info;
                 let log = LogMessage { server: server.clone(), attempt: 1, level, logger: None, data };
-                listener.tell(CallUpdate::Log(log));
+                queue.tell(CallUpdate::Log(log));
             }
         }
-        drop(listener);
+        drop(queue);
         let mut missed = 0;
         let mut told = Vec::new();
-        while let Ok(news) = news.try_recv() {
-            match news {
+        while let Ok(update) = updates.try_recv() {
+            match update {
                 CallUpdate::Progress(progress) => told.push(progress.progress.to_string()),
                 CallUpdate::Log(log) => told.push(log.data.as_str().to_owned()),
                 CallUpdate::Lagged(count) => missed += count,
@@ -136,11 +136,11 @@ mod tests {
 
     #[test]
     fn what_was_missed_is_told_at_the_end_even_where_nobody_read_anything() {
-        let (sender, mut news) = channel();
-        let mut listener = Listener::new(sender);
-        (0..10_000).for_each(|_| listener.tell(CallUpdate::Lagged(1)));
-        drop(listener);
-        let told = told(&mut news);
+        let (sender, mut updates) = channel();
+        let mut queue = UpdateQueue::new(sender);
+        (0..10_000).for_each(|_| queue.tell(CallUpdate::Lagged(1)));
+        drop(queue);
+        let told = told(&mut updates);
         assert_eq!((told.len(), told.iter().sum::<u64>()), (WAITING_MAX + 1, 10_000));
     }
 }

@@ -19,13 +19,13 @@ fn streamed(mut call: Call) -> Call {
 }
 
 impl House {
-    fn hear(&mut self, server: &str, attempt: AttemptId, told: Option<Told>) {
-        let news = vec![News { attempt, told, resets_idle: true }];
-        self.routing.heard(&id(server), Incarnation::FIRST, news, self.now, &mut self.out);
+    fn hear(&mut self, server: &str, attempt: AttemptId, update: Option<Update>) {
+        let updates = vec![AttemptUpdate { attempt, update, resets_idle: true }];
+        self.routing.heard(&id(server), Incarnation::FIRST, updates, self.now, &mut self.out);
     }
 
-    fn last_hears(&self) -> Hears {
-        self.out.dispatched.last().expect("something was dispatched").1.hears
+    fn last_interest(&self) -> Interest {
+        self.out.dispatched.last().expect("something was dispatched").1.interest
     }
 
     fn is_idle(&self, call: u64) -> bool {
@@ -34,34 +34,34 @@ impl House {
 }
 
 #[test]
-fn news_are_asked_for_only_where_somebody_wants_them() {
+fn updates_are_asked_for_only_where_somebody_wants_them() {
     let mut house = house(|_| ());
     house.call(Call::tool("t"));
-    assert_eq!(house.last_hears(), Hears::Answer);
+    assert_eq!(house.last_interest(), Interest::Result);
     house.call(Call::tool("t").idle_timeout(SECOND));
-    assert_eq!(house.last_hears(), Hears::Signs);
+    assert_eq!(house.last_interest(), Interest::Liveness);
     house.call(streamed(Call::tool("t")));
-    assert_eq!(house.last_hears(), Hears::News);
+    assert_eq!(house.last_interest(), Interest::Updates);
 }
 
 #[test]
-fn news_reach_their_own_call_until_it_is_answered() {
+fn updates_reach_their_own_call_until_it_is_answered() {
     let mut house = house(|_| ());
     let (one, two) = (house.call(streamed(Call::tool("t"))), house.call(streamed(Call::tool("t"))));
     let [(first, attempt), (second, other)] =
         [0, 1].map(|n| (house.out.dispatched[n].0.clone(), house.out.dispatched[n].1.attempt));
-    house.hear(&second, other, Some(Told::Missed(2)));
-    house.hear(&first, attempt, Some(Told::Missed(1)));
+    house.hear(&second, other, Some(Update::Lagged(2)));
+    house.hear(&first, attempt, Some(Update::Lagged(1)));
     // Of a server that does not have it, and of a try that was not made.
-    house.hear(&second, attempt, Some(Told::Missed(9)));
-    house.hear(&first, AttemptId { number: 7, ..attempt }, Some(Told::Missed(9)));
+    house.hear(&second, attempt, Some(Update::Lagged(9)));
+    house.hear(&first, AttemptId { number: 7, ..attempt }, Some(Update::Lagged(9)));
     house.succeed(&first, attempt);
-    house.hear(&first, attempt, Some(Told::Missed(9)));
+    house.hear(&first, attempt, Some(Update::Lagged(9)));
     let told: Vec<(u64, u64)> = house
         .out
         .told
         .iter()
-        .map(|(port, news)| match news {
+        .map(|(port, update)| match update {
             CallUpdate::Lagged(n) => (*port, *n),
             other => panic!("{other:?}"),
         })
@@ -77,7 +77,7 @@ fn progress_says_which_server_and_which_of_the_attempts_it_is_of() {
     // Refused unread, then lost, then made once more.
     house.routing.refused(&id(&first), Incarnation::FIRST, attempt, house.now, &mut house.out);
     let report =
-        |progress| Told::Progress(ProgressNote { token: None, progress, total: None, message: None });
+        |progress| Update::Progress(ProgressNote { token: None, progress, total: None, message: None });
     for _ in 0..2 {
         let (server, attempt) = house.last();
         house.hear(&server, attempt, Some(report(0.5)));
@@ -87,7 +87,7 @@ fn progress_says_which_server_and_which_of_the_attempts_it_is_of() {
         .out
         .told
         .iter()
-        .map(|(_, news)| match news {
+        .map(|(_, update)| match update {
             CallUpdate::Progress(told) => (told.server.as_str(), told.attempt),
             other => panic!("{other:?}"),
         })
@@ -109,7 +109,7 @@ fn a_call_of_which_nothing_is_heard_ends_and_its_server_is_told() {
 }
 
 #[test]
-fn news_extend_the_idle_deadline_and_never_the_hard_one() {
+fn updates_extend_the_idle_deadline_and_never_the_hard_one() {
     let mut house = house(|_| ());
     let call = house.call(Call::tool("t").idle_timeout(SECOND).timeout(5 * SECOND));
     let (server, attempt) = house.last();
@@ -124,13 +124,13 @@ fn news_extend_the_idle_deadline_and_never_the_hard_one() {
 }
 
 #[test]
-fn news_that_do_not_stir_extend_nothing() {
+fn updates_that_do_not_reset_the_idle_timer_extend_nothing() {
     let mut house = house(|_| ());
     let call = house.call(Call::tool("t").idle_timeout(SECOND));
     let (server, attempt) = house.last();
     house.wait(900);
-    let news = vec![News { attempt, told: None, resets_idle: false }];
-    house.routing.heard(&id(&server), Incarnation::FIRST, news, house.now, &mut house.out);
+    let updates = vec![AttemptUpdate { attempt, update: None, resets_idle: false }];
+    house.routing.heard(&id(&server), Incarnation::FIRST, updates, house.now, &mut house.out);
     house.wait(100);
     assert!(house.is_idle(call));
 }
