@@ -58,7 +58,7 @@ enum Now {
 
 /// What a step has to bring.
 #[derive(Debug, Clone, PartialEq)]
-enum Told {
+enum Output {
     Nothing,
     Admitted(bool),
     Turned { from: BreakerState, to: BreakerState, open_for: Option<u64> },
@@ -103,7 +103,7 @@ struct Record {
     row: Vec<bool>,
     trips_in_row: u32,
     trips: u64,
-    told: Told,
+    output: Output,
 }
 
 impl Record {
@@ -137,7 +137,7 @@ impl Record {
         let from = self.shown();
         self.state = state;
         self.generation += 1;
-        self.told = Told::Turned { from, to: self.shown(), open_for };
+        self.output = Output::Turned { from, to: self.shown(), open_for };
     }
 
     fn trip(&mut self, by_links: bool) {
@@ -162,7 +162,7 @@ impl Record {
         self.forget_proven();
         self.enter(Now::Closed { since: Some(self.now) }, None);
         if from == BreakerState::Closed {
-            self.told = Told::Nothing;
+            self.output = Output::Nothing;
         }
         self.row.clear();
         self.outcomes.clear();
@@ -283,7 +283,7 @@ impl ReferenceStateMachine for Record {
             row: Vec::new(),
             trips_in_row: 0,
             trips: 0,
-            told: Told::Nothing,
+            output: Output::Nothing,
         })
         .boxed()
     }
@@ -315,9 +315,9 @@ impl ReferenceStateMachine for Record {
     }
 
     fn apply(mut record: Self, step: &Step) -> Self {
-        record.told = Told::Nothing;
+        record.output = Output::Nothing;
         match *step {
-            Step::Admit => record.told = Told::Admitted(record.admit()),
+            Step::Admit => record.output = Output::Admitted(record.admit()),
             Step::Bypass => record.take(Some(Of::Bypass)),
             Step::Drop { permit } => {
                 record.permits.swap_remove(permit);
@@ -394,7 +394,7 @@ impl StateMachineTest for Test {
         let turned = match step {
             Step::Admit => {
                 let permit = breaker.admit(now).ok();
-                assert_eq!(Told::Admitted(permit.is_some()), record.told);
+                assert_eq!(Output::Admitted(permit.is_some()), record.output);
                 permits.extend(permit);
                 return test;
             }
@@ -421,12 +421,12 @@ impl StateMachineTest for Test {
             Step::ForceClose => breaker.force_close(now),
             Step::Reset => breaker.reset(now),
         };
-        let told = turned.map_or(Told::Nothing, |turned| Told::Turned {
+        let output = turned.map_or(Output::Nothing, |turned| Output::Turned {
             from: turned.from,
             to: turned.to,
             open_for: turned.open_for.map(|time| time.as_millis() as u64),
         });
-        assert_eq!(told, record.told);
+        assert_eq!(output, record.output);
         test
     }
 

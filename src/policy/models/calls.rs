@@ -32,7 +32,7 @@ enum Step {
 
 /// What a step has to bring.
 #[derive(Debug, Clone, PartialEq)]
-enum Told {
+enum Output {
     Nothing,
     Settled(bool),
     /// The calls that ran out of time, those of which nothing was heard, and those that woke, by id.
@@ -63,7 +63,7 @@ struct Table {
     opened: u64,
     ended: u64,
     open: BTreeMap<u64, Open>,
-    told: Told,
+    output: Output,
 }
 
 impl Table {
@@ -83,7 +83,7 @@ impl ReferenceStateMachine for Table {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Self> {
-        Just(Self { now: 0, opened: 0, ended: 0, open: BTreeMap::new(), told: Told::Nothing }).boxed()
+        Just(Self { now: 0, opened: 0, ended: 0, open: BTreeMap::new(), output: Output::Nothing }).boxed()
     }
 
     fn transitions(table: &Self) -> BoxedStrategy<Step> {
@@ -103,7 +103,7 @@ impl ReferenceStateMachine for Table {
     }
 
     fn apply(mut table: Self, step: &Step) -> Self {
-        table.told = Told::Nothing;
+        table.output = Output::Nothing;
         match *step {
             Step::Open { timeout, idle } => {
                 let started = table.now;
@@ -125,7 +125,7 @@ impl ReferenceStateMachine for Table {
                 let now = table.now;
                 table.open.entry(id).and_modify(|open| open.stirred = Some(now));
             }
-            Step::Settle(id) => table.told = Told::Settled(table.settle(id)),
+            Step::Settle(id) => table.output = Output::Settled(table.settle(id)),
             Step::SetTimeout(id, timeout) => {
                 table.open.entry(id).and_modify(|open| open.timeout = timeout);
             }
@@ -144,7 +144,7 @@ impl ReferenceStateMachine for Table {
                 for id in &woken {
                     table.open.entry(*id).and_modify(|open| open.wake_at = None);
                 }
-                table.told = Told::Due(expired, silent, woken);
+                table.output = Output::Due(expired, silent, woken);
             }
         }
         table
@@ -169,7 +169,7 @@ impl StateMachineTest for Test {
     fn apply(mut test: Self, table: &Table, step: Step) -> Self {
         let Self { calls, start, opened, answered } = &mut test;
         let now = *start + MS(table.now);
-        let mut told = Told::Nothing;
+        let mut output = Output::Nothing;
         match step {
             Step::Open { timeout, idle } => {
                 let mut open = call(now, MS(timeout));
@@ -193,7 +193,7 @@ impl StateMachineTest for Test {
             Step::Settle(id) => {
                 let settled = calls.settle(CallId(id)).is_some();
                 answered.extend(settled.then_some(id));
-                told = Told::Settled(settled);
+                output = Output::Settled(settled);
             }
             Step::SetTimeout(id, timeout) => calls.set_timeout(CallId(id), MS(timeout)),
             Step::Wake(id, after) => calls.wake(CallId(id), now + MS(after)),
@@ -216,10 +216,10 @@ impl StateMachineTest for Test {
                 silent.sort_unstable();
                 let mut woken: Vec<u64> = std::iter::from_fn(|| calls.woken(now).map(|id| id.0)).collect();
                 woken.sort_unstable();
-                told = Told::Due(expired, silent, woken);
+                output = Output::Due(expired, silent, woken);
             }
         }
-        assert_eq!(told, table.told);
+        assert_eq!(output, table.output);
         test
     }
 

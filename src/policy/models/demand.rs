@@ -29,13 +29,13 @@ struct Story {
     touched: Option<u64>,
     awaited: bool,
     activity: Activity,
-    told: Option<Change>,
+    output: Option<Change>,
 }
 
 impl Story {
     fn starts(&mut self) {
         (self.runs, self.asking, self.touched, self.awaited) = (true, false, None, true);
-        self.told = Some(Change::Starts);
+        self.output = Some(Change::Starts);
     }
 }
 
@@ -56,7 +56,7 @@ impl ReferenceStateMachine for Story {
                 touched: None,
                 awaited: begins == Begins::Running,
                 activity: Activity::default(),
-                told: None,
+                output: None,
             })
             .boxed()
     }
@@ -74,7 +74,7 @@ impl ReferenceStateMachine for Story {
     }
 
     fn apply(mut story: Self, step: &Step) -> Self {
-        story.told = None;
+        story.output = None;
         match *step {
             Step::Needed if story.runs => (story.touched, story.awaited) = (None, true),
             Step::Needed if !story.asking => story.starts(),
@@ -108,7 +108,7 @@ impl ReferenceStateMachine for Story {
                 let unused = story.now - story.touched.unwrap();
                 if !activity.under_way && unused >= story.timeout {
                     story.runs = false;
-                    story.told = Some(Change::Stops);
+                    story.output = Some(Change::Stops);
                 }
             }
         }
@@ -136,7 +136,7 @@ impl StateMachineTest for Test {
 
     fn apply(mut test: Self, story: &Story, step: Step) -> Self {
         let now = test.began + Duration::from_secs(story.now);
-        let told = match step {
+        let output = match step {
             Step::Needed => test.demand.needed(),
             Step::Answered(known) => test.demand.answered(known),
             Step::Described(on_demand, timeout) => {
@@ -145,17 +145,17 @@ impl StateMachineTest for Test {
             }
             Step::Observe(_, activity) => {
                 let due = test.demand.due_at(activity);
-                let told = test.demand.observe(activity, now);
-                if told == Some(Change::Stops) {
+                let output = test.demand.observe(activity, now);
+                if output == Some(Change::Stops) {
                     assert!(!activity.in_use && !activity.under_way && story.on_demand);
                 }
                 if let Some(due) = due.filter(|due| *due > now) {
-                    assert!(told.is_none(), "it stopped before {due:?}");
+                    assert!(output.is_none(), "it stopped before {due:?}");
                 }
-                told
+                output
             }
         };
-        assert_eq!(told, story.told);
+        assert_eq!(output, story.output);
         test
     }
 

@@ -32,7 +32,7 @@ enum Step {
 
 /// What a step has to bring.
 #[derive(Debug, Clone, PartialEq)]
-enum Told {
+enum Output {
     Nothing,
     Opened(bool),
     Granted(Option<u32>),
@@ -60,7 +60,7 @@ struct Book {
     now: u64,
     asked: u64,
     leases: BTreeMap<u64, Lease>,
-    told: Told,
+    output: Output,
 }
 
 impl Book {
@@ -84,7 +84,7 @@ impl ReferenceStateMachine for Book {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Self> {
-        Just(Self { now: 0, asked: 0, leases: BTreeMap::new(), told: Told::Nothing }).boxed()
+        Just(Self { now: 0, asked: 0, leases: BTreeMap::new(), output: Output::Nothing }).boxed()
     }
 
     fn transitions(book: &Self) -> BoxedStrategy<Step> {
@@ -108,7 +108,7 @@ impl ReferenceStateMachine for Book {
 
     fn apply(mut book: Self, step: &Step) -> Self {
         let now = book.now;
-        book.told = match *step {
+        book.output = match *step {
             Step::Open => {
                 let room = book.leases.len() < MAX;
                 if room {
@@ -117,21 +117,21 @@ impl ReferenceStateMachine for Book {
                     book.leases.insert(book.asked, lease);
                 }
                 book.asked += 1;
-                Told::Opened(room)
+                Output::Opened(room)
             }
             Step::Opened(id) => {
                 let lease = book.leases.get_mut(&id).filter(|lease| lease.opener.is_some());
-                Told::Granted(lease.and_then(|lease| {
+                Output::Granted(lease.and_then(|lease| {
                     (lease.open, lease.idle_since) = (true, now);
                     lease.opener.take()
                 }))
             }
             Step::Begin(id, work) => match book.leases.get_mut(&id).filter(|lease| lease.open) {
-                None => Told::Begun(Err(true)),
-                Some(lease) if lease.work.len() == IN_FLIGHT_MAX => Told::Begun(Err(false)),
+                None => Output::Begun(Err(true)),
+                Some(lease) if lease.work.len() == IN_FLIGHT_MAX => Output::Begun(Err(false)),
                 Some(lease) => {
                     lease.work.push(work);
-                    Told::Begun(Ok(()))
+                    Output::Begun(Ok(()))
                 }
             },
             Step::Finish(id, work) => {
@@ -141,20 +141,20 @@ impl ReferenceStateMachine for Book {
                     lease.idle_since = now;
                     lease.work.len() < before
                 });
-                Told::Finished(finished)
+                Output::Finished(finished)
             }
-            Step::Close(id) => Told::Closed(book.close(id)),
+            Step::Close(id) => Output::Closed(book.close(id)),
             Step::End(id) => {
                 let ended = book.leases.remove(&id);
                 let (mut work, opener) = ended.map(|lease| (lease.work, lease.opener)).unwrap_or_default();
                 work.sort_unstable();
-                Told::Lost(work, opener)
+                Output::Lost(work, opener)
             }
             Step::Pass(ms) => {
                 book.now += ms;
                 let expired = book.expired();
                 expired.iter().for_each(|id| assert!(book.close(*id)));
-                Told::Expired(expired)
+                Output::Expired(expired)
             }
         };
         book
@@ -178,31 +178,31 @@ impl StateMachineTest for Test {
     fn apply(mut test: Self, book: &Book, step: Step) -> Self {
         let Self { leases, start, asked } = &mut test;
         let now = *start + MS(book.now);
-        let told = match step {
+        let output = match step {
             Step::Open => {
                 let opened = leases.open(ConnectionId(*asked), 1_000 + *asked as u32);
                 *asked += 1;
-                Told::Opened(opened)
+                Output::Opened(opened)
             }
-            Step::Opened(id) => Told::Granted(leases.opened(ConnectionId(id), now)),
-            Step::Begin(id, work) => Told::Begun(
+            Step::Opened(id) => Output::Granted(leases.opened(ConnectionId(id), now)),
+            Step::Begin(id, work) => Output::Begun(
                 leases.begin(ConnectionId(id), work).map_err(|denied| matches!(denied, Denied::Over(_))),
             ),
-            Step::Finish(id, work) => Told::Finished(leases.finish(ConnectionId(id), work, now)),
-            Step::Close(id) => Told::Closed(leases.close(ConnectionId(id), "released")),
+            Step::Finish(id, work) => Output::Finished(leases.finish(ConnectionId(id), work, now)),
+            Step::Close(id) => Output::Closed(leases.close(ConnectionId(id), "released")),
             Step::End(id) => {
                 let (work, opener) = leases.end(ConnectionId(id), "cut");
-                Told::Lost(work, opener)
+                Output::Lost(work, opener)
             }
             Step::Pass(_) => {
                 let due = leases.idle_check_at().is_some_and(|at| at <= now);
                 let expired = leases.expired(now);
                 assert_eq!(due, !expired.is_empty(), "it says when to look");
                 expired.iter().for_each(|id| assert!(leases.close(*id, "unused")));
-                Told::Expired(expired.into_iter().map(|id| id.0).collect())
+                Output::Expired(expired.into_iter().map(|id| id.0).collect())
             }
         };
-        assert_eq!(told, book.told);
+        assert_eq!(output, book.output);
         test
     }
 

@@ -17,7 +17,7 @@ enum Step {
 
 /// What a step has to bring.
 #[derive(Debug, Clone, PartialEq)]
-enum Told {
+enum Output {
     Nothing,
     Queued,
     Shed(u32),
@@ -35,7 +35,7 @@ struct List {
     /// By priority: higher items served since the class was last served or began to wait.
     overtakes: [u32; 3],
     pushed: u32,
-    told: Told,
+    output: Output,
 }
 
 impl List {
@@ -52,23 +52,23 @@ impl List {
         Some(self.waiting.remove(at).0)
     }
 
-    fn push(&mut self, priority: Priority) -> Told {
-        let told = if self.waiting.len() < self.capacity {
-            Told::Queued
+    fn push(&mut self, priority: Priority) -> Output {
+        let output = if self.waiting.len() < self.capacity {
+            Output::Queued
         } else {
             let lowest = self.waiting.iter().map(|(waiting, _)| *waiting).max().unwrap();
             if lowest <= priority {
-                return Told::Full;
+                return Output::Full;
             }
             let newest = *self.waiting.iter().rfind(|(waiting, _)| *waiting == lowest).unwrap();
             self.take(newest.1);
-            Told::Shed(newest.1)
+            Output::Shed(newest.1)
         };
         if self.waits(priority) == 0 {
             *self.overtakes(priority) = 0;
         }
         self.waiting.push((priority, self.pushed));
-        told
+        output
     }
 
     /// The lowest class that was overtaken as often as it may be goes first; else the highest.
@@ -99,7 +99,7 @@ impl ReferenceStateMachine for List {
                 waiting: Vec::new(),
                 overtakes: [0; 3],
                 pushed: 0,
-                told: Told::Nothing,
+                output: Output::Nothing,
             })
             .boxed()
     }
@@ -115,18 +115,18 @@ impl ReferenceStateMachine for List {
     }
 
     fn apply(mut list: Self, step: &Step) -> Self {
-        list.told = match step {
+        list.output = match step {
             Step::Push(priority) => {
-                let told = list.push(*priority);
+                let output = list.push(*priority);
                 list.pushed += 1;
-                told
+                output
             }
-            Step::Pop => Told::Taken(list.pop()),
-            Step::Remove(item) => Told::Taken(list.take(*item).map(|_| *item)),
+            Step::Pop => Output::Taken(list.pop()),
+            Step::Remove(item) => Output::Taken(list.take(*item).map(|_| *item)),
             Step::Drain => {
                 let mut waiting = std::mem::take(&mut list.waiting);
                 waiting.sort_by_key(|(priority, _)| *priority);
-                Told::Drained(waiting.into_iter().map(|(_, item)| item).collect())
+                Output::Drained(waiting.into_iter().map(|(_, item)| item).collect())
             }
         };
         list
@@ -149,33 +149,33 @@ impl StateMachineTest for Test {
     }
 
     fn apply(mut test: Self, list: &List, step: Step) -> Self {
-        let told = match step {
+        let output = match step {
             Step::Push(priority) => {
                 let item = u32::try_from(test.tickets.len()).unwrap();
-                let (ticket, told) = match test.mailbox.push(priority, item) {
-                    Pushed::Queued(ticket) => (Some(ticket), Told::Queued),
-                    Pushed::Shed { ticket, shed } => (Some(ticket), Told::Shed(shed)),
+                let (ticket, output) = match test.mailbox.push(priority, item) {
+                    Pushed::Queued(ticket) => (Some(ticket), Output::Queued),
+                    Pushed::Shed { ticket, shed } => (Some(ticket), Output::Shed(shed)),
                     Pushed::Full(refused) => {
                         assert_eq!(refused, item);
-                        (None, Told::Full)
+                        (None, Output::Full)
                     }
                 };
                 test.tickets.push(ticket);
-                told
+                output
             }
             Step::Pop => {
                 let peeked = test.mailbox.peek().copied();
                 let popped = test.mailbox.pop();
                 assert_eq!(peeked, popped);
-                Told::Taken(popped)
+                Output::Taken(popped)
             }
             Step::Remove(item) => {
                 let ticket = test.tickets.get(item as usize).copied().flatten();
-                Told::Taken(ticket.and_then(|ticket| test.mailbox.remove(ticket)))
+                Output::Taken(ticket.and_then(|ticket| test.mailbox.remove(ticket)))
             }
-            Step::Drain => Told::Drained(test.mailbox.drain().collect()),
+            Step::Drain => Output::Drained(test.mailbox.drain().collect()),
         };
-        assert_eq!(told, list.told);
+        assert_eq!(output, list.output);
         test
     }
 

@@ -1,7 +1,7 @@
 //! The policies against reference models: plain lists that do the same slowly and plainly. Random steps are taken by
 //! both, and every answer is compared; a difference is shrunk to the fewest steps that show it.
 //!
-//! A model that is applied to a step notes in `told` what the policy has to answer.
+//! A model that is applied to a step notes in `output` what the policy has to answer.
 
 mod breaker;
 mod calls;

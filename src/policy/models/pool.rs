@@ -36,7 +36,7 @@ enum Phase {
 
 /// What a step has to bring.
 #[derive(Debug, Clone, PartialEq)]
-enum Told {
+enum Output {
     Nothing,
     /// These are to be opened.
     Opened(Vec<u64>),
@@ -57,7 +57,7 @@ struct Lists {
     connections: Vec<(u64, Phase)>,
     work: Vec<(u32, u64)>,
     opened_ever: u64,
-    told: Told,
+    output: Output,
 }
 
 impl Lists {
@@ -161,7 +161,7 @@ impl ReferenceStateMachine for Lists {
                 connections: Vec::new(),
                 work: Vec::new(),
                 opened_ever: 0,
-                told: Told::Nothing,
+                output: Output::Nothing,
             })
             .boxed()
     }
@@ -188,14 +188,14 @@ impl ReferenceStateMachine for Lists {
     }
 
     fn apply(mut lists: Self, step: &Step) -> Self {
-        lists.told = Told::Nothing;
+        lists.output = Output::Nothing;
         match *step {
             Step::Open => {
                 let first = lists.opened_ever;
                 lists.opened_ever += lists.wanted() as u64;
                 let opened: Vec<u64> = (first..lists.opened_ever).collect();
                 lists.connections.extend(opened.iter().map(|id| (*id, Phase::Opening)));
-                lists.told = Told::Opened(opened);
+                lists.output = Output::Opened(opened);
             }
             Step::Opened(id) => {
                 let idle_since = lists.now;
@@ -213,16 +213,16 @@ impl ReferenceStateMachine for Lists {
                     *phase = Phase::Leaving;
                 }
             }
-            Step::Close(id) => lists.told = Told::Lost(lists.close(id)),
-            Step::Reserve(work) => lists.told = Told::Reserved(lists.reserve(work)),
-            Step::Release(id, work) => lists.told = Told::Released(lists.release(id, work)),
+            Step::Close(id) => lists.output = Output::Lost(lists.close(id)),
+            Step::Reserve(work) => lists.output = Output::Reserved(lists.reserve(work)),
+            Step::Release(id, work) => lists.output = Output::Released(lists.release(id, work)),
             Step::Trim(ms) => {
                 lists.now += ms;
                 let surplus = lists.surplus();
                 for id in &surplus {
                     *lists.phase(*id).unwrap() = Phase::Closing;
                 }
-                lists.told = Told::Surplus(surplus);
+                lists.output = Output::Surplus(surplus);
             }
         }
         lists
@@ -254,30 +254,30 @@ impl StateMachineTest for Test {
     fn apply(mut test: Self, lists: &Lists, step: Step) -> Self {
         let Self { pool, start, opened_ever } = &mut test;
         let now = *start + MS(lists.now);
-        let mut told = Told::Nothing;
+        let mut output = Output::Nothing;
         match step {
             Step::Open => {
                 let first = *opened_ever;
                 *opened_ever += pool.wanted() as u64;
                 let opened: Vec<u64> = (first..*opened_ever).collect();
                 opened.iter().for_each(|id| pool.opening(ConnectionId(*id)));
-                told = Told::Opened(opened);
+                output = Output::Opened(opened);
             }
             Step::Opened(id) => pool.opened(ConnectionId(id), now),
             Step::Closing(id) => pool.closing(ConnectionId(id)),
             Step::Leaving(id) => pool.leaving(ConnectionId(id)),
-            Step::Close(id) => told = Told::Lost(pool.close(ConnectionId(id))),
-            Step::Reserve(work) => told = Told::Reserved(pool.reserve(work).map(|id| id.0)),
-            Step::Release(id, work) => told = Told::Released(pool.release(ConnectionId(id), work, now)),
+            Step::Close(id) => output = Output::Lost(pool.close(ConnectionId(id))),
+            Step::Reserve(work) => output = Output::Reserved(pool.reserve(work).map(|id| id.0)),
+            Step::Release(id, work) => output = Output::Released(pool.release(ConnectionId(id), work, now)),
             Step::Trim(_) => {
                 let due = pool.idle_check_at().is_some_and(|at| at <= now);
                 let surplus = pool.surplus(now);
                 assert_eq!(due, !surplus.is_empty(), "it says when to look");
                 surplus.iter().for_each(|id| pool.closing(*id));
-                told = Told::Surplus(surplus.into_iter().map(|id| id.0).collect());
+                output = Output::Surplus(surplus.into_iter().map(|id| id.0).collect());
             }
         }
-        assert_eq!(told, lists.told);
+        assert_eq!(output, lists.output);
         test
     }
 

@@ -32,7 +32,7 @@ struct History {
     /// Failures since the last good stretch, and when one began.
     failures: u32,
     good_since: Option<u64>,
-    told: Option<Decision>,
+    output: Option<Decision>,
 }
 
 impl History {
@@ -82,7 +82,7 @@ impl ReferenceStateMachine for History {
                 abnormal: 0,
                 failures: 0,
                 good_since: None,
-                told: None,
+                output: None,
             })
             .boxed()
     }
@@ -104,9 +104,9 @@ impl ReferenceStateMachine for History {
     }
 
     fn apply(mut history: Self, step: &Step) -> Self {
-        history.told = None;
+        history.output = None;
         match step {
-            Step::Ended(cause) => history.told = Some(history.decide(cause)),
+            Step::Ended(cause) => history.output = Some(history.decide(cause)),
             Step::Ready => history.good_since = history.good_since.or(Some(history.now)),
             Step::Pass(ms) => history.now += ms,
         }
@@ -146,7 +146,7 @@ impl StateMachineTest for Test {
 
     fn apply(mut test: Self, history: &History, step: Step) -> Self {
         let now = test.start + MS(history.now);
-        let told = match step {
+        let output = match step {
             Step::Ended(cause) => Some(test.policy.decide(&cause, now, &mut test.rng)),
             Step::Ready => {
                 test.policy.ready(now);
@@ -154,7 +154,7 @@ impl StateMachineTest for Test {
             }
             Step::Pass(_) => None,
         };
-        assert_eq!(told, history.told);
+        assert_eq!(output, history.output);
         assert_eq!(test.policy.in_window(now) as usize, history.in_window());
         test
     }

@@ -24,7 +24,7 @@ struct Lists {
     running: Vec<(u64, Attempt)>,
     overtaken: u32,
     /// What the last step let start.
-    told: Vec<u64>,
+    output: Vec<u64>,
 }
 
 impl Lists {
@@ -62,7 +62,7 @@ impl ReferenceStateMachine for Lists {
 
     fn init_state() -> BoxedStrategy<Self> {
         let empty =
-            |limit| Self { limit, asked: 0, waiting: vec![], running: vec![], overtaken: 0, told: vec![] };
+            |limit| Self { limit, asked: 0, waiting: vec![], running: vec![], overtaken: 0, output: vec![] };
         (1usize..6).prop_map(empty).boxed()
     }
 
@@ -77,7 +77,7 @@ impl ReferenceStateMachine for Lists {
     }
 
     fn apply(mut lists: Self, step: &Step) -> Self {
-        lists.told.clear();
+        lists.output.clear();
         match *step {
             Step::Ask(attempt) => {
                 lists.asked += 1;
@@ -85,7 +85,7 @@ impl ReferenceStateMachine for Lists {
             }
             Step::Next => {
                 while let Some(id) = lists.next() {
-                    lists.told.push(id);
+                    lists.output.push(id);
                 }
             }
             Step::Over(id) => {
@@ -108,13 +108,13 @@ impl StateMachineTest for Test {
     }
 
     fn apply(mut test: Self, lists: &Lists, step: Step) -> Self {
-        let mut told = Vec::new();
+        let mut output = Vec::new();
         match step {
             Step::Ask(attempt) => assert_eq!(test.0.ask(attempt), StartId(lists.asked)),
-            Step::Next => told.extend(std::iter::from_fn(|| test.0.next()).map(|id| id.0)),
+            Step::Next => output.extend(std::iter::from_fn(|| test.0.next()).map(|id| id.0)),
             Step::Over(id) => test.0.over(StartId(id)),
         }
-        assert_eq!(told, lists.told);
+        assert_eq!(output, lists.output);
         test
     }
 
