@@ -54,7 +54,7 @@ pub(crate) struct OpenCall<P> {
     /// A server has said of an attempt that it knew its session no more, and so did nothing.
     pub session_lost: bool,
     /// A second attempt beside the one in `phase`, on another server.
-    pub hedge: Option<Flight>,
+    pub hedge: Option<OpenAttempt>,
     /// When the call wants something else than its end.
     pub wake_at: Option<Instant>,
     /// Runs while servers work on it and tell nothing, where that has a limit.
@@ -83,7 +83,7 @@ impl IdleTimer {
 
 /// An attempt that a server works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Flight {
+pub(crate) struct OpenAttempt {
     /// The server's place in the roster.
     pub server: usize,
     /// The number of the try.
@@ -113,7 +113,7 @@ pub(crate) enum Phase {
     /// Waits for its next attempt, until `wake_at`.
     Delayed,
     /// A server works on it.
-    InFlight(Flight),
+    InFlight(OpenAttempt),
 }
 
 impl<P> OpenCall<P> {
@@ -123,9 +123,9 @@ impl<P> OpenCall<P> {
     }
 
     /// The attempts that servers work on.
-    pub(crate) fn flights(&self) -> impl Iterator<Item = Flight> + use<P> {
+    pub(crate) fn open_attempts(&self) -> impl Iterator<Item = OpenAttempt> + use<P> {
         let main = match self.phase {
-            Phase::InFlight(flight) => Some(flight),
+            Phase::InFlight(attempt) => Some(attempt),
             Phase::New | Phase::Parked(_) | Phase::Queued { .. } | Phase::Delayed => None,
         };
         main.into_iter().chain(self.hedge)
@@ -133,15 +133,15 @@ impl<P> OpenCall<P> {
 
     /// The attempt `number` on the server at `place` is over; another one takes its place in `phase`, if there is one.
     /// `None` if no such attempt is in flight.
-    pub(crate) fn land(&mut self, place: usize, number: u32) -> Option<Flight> {
-        let is_it = |flight: &Flight| (flight.server, flight.number) == (place, number);
+    pub(crate) fn end_attempt(&mut self, place: usize, number: u32) -> Option<OpenAttempt> {
+        let is_it = |attempt: &OpenAttempt| (attempt.server, attempt.number) == (place, number);
         if let Some(hedge) = self.hedge.take_if(|hedge| is_it(hedge)) {
             return Some(hedge);
         }
-        let Phase::InFlight(landed) = self.phase else { return None };
-        is_it(&landed).then(|| {
+        let Phase::InFlight(attempt) = self.phase else { return None };
+        is_it(&attempt).then(|| {
             self.phase = self.hedge.take().map_or(Phase::New, Phase::InFlight);
-            landed
+            attempt
         })
     }
 
@@ -275,7 +275,7 @@ impl<P> Calls<P> {
             }
             self.idles.pop();
             let Some(call) = self.open.get_mut(&id) else { continue };
-            let in_flight = call.flights().next().is_some();
+            let in_flight = call.open_attempts().next().is_some();
             let Some(idle) = &mut call.idle else { continue };
             idle.listed = false;
             match idle.until.filter(|_| in_flight) {
@@ -310,7 +310,7 @@ impl<P> Calls<P> {
     /// into the place that another one leaves.
     pub(crate) fn idle_first(&self) -> Vec<CallId> {
         let mut ids: Vec<CallId> = self.open.keys().copied().collect();
-        ids.sort_unstable_by_key(|id| (self.open[id].flights().next().is_some(), *id));
+        ids.sort_unstable_by_key(|id| (self.open[id].open_attempts().next().is_some(), *id));
         ids
     }
 
@@ -370,10 +370,10 @@ pub(super) mod tests {
 
     /// A call that a server works on and that may go unheard for `idle_ms`.
     fn in_flight(started: Instant, idle_ms: u64) -> Box<OpenCall<u64>> {
-        let flight = Flight { server: 0, number: 1, attempt: 1, since: started, shared: true };
+        let attempt = OpenAttempt { server: 0, number: 1, attempt: 1, since: started, shared: true };
         let idle = Some(Box::new(IdleTimer::new(Duration::from_millis(idle_ms))));
         let call = *call(started, Duration::from_secs(30));
-        Box::new(OpenCall { phase: Phase::InFlight(flight), idle, ..call })
+        Box::new(OpenCall { phase: Phase::InFlight(attempt), idle, ..call })
     }
 
     #[test]

@@ -92,7 +92,7 @@ const ASKED_ID_BYTES_MAX: usize = 4 << 10;
 const SUBSCRIBING_MAX: usize = 2 * SUBSCRIPTIONS_MAX;
 
 /// A request that waits for its answer.
-enum Flight {
+enum InFlight {
     Call {
         attempt: AttemptId,
         permit: Permit,
@@ -119,9 +119,9 @@ enum Flight {
     },
 }
 
-/// Where a frame came.
+/// Where a frame came from.
 #[derive(Clone, Copy)]
-enum Place {
+enum Origin {
     /// Where all frames come.
     Shared,
     /// On a stream of what the peer says unasked.
@@ -134,7 +134,7 @@ enum Place {
     RefusalOf(u64),
 }
 
-impl Place {
+impl Origin {
     /// Whether an answer to the request `named` may come here. Ids are small and equal on all links: what a confused server
     /// or proxy sends on another request's exchange may be the answer to another caller's request.
     fn admits(self, named: u64) -> bool {
@@ -180,7 +180,7 @@ pub(super) struct Pump<R> {
     /// nothing.
     of_handshake: Vec<u64>,
     frames: FrameMemory,
-    in_flight: NumberMap<u64, Flight>,
+    in_flight: NumberMap<u64, InFlight>,
     /// Taken from the queue, not yet written.
     outbox: VecDeque<PumpMsg>,
     /// Frames of our own that go before the outbox.
@@ -346,7 +346,7 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// Whether nothing is in flight that ends by itself.
     fn has_answered(&self) -> bool {
-        self.in_flight.values().all(|flight| matches!(flight, Flight::Listen { .. }))
+        self.in_flight.values().all(|request| matches!(request, InFlight::Listen { .. }))
     }
 
     /// Takes what is queued, unless earlier requests still wait for the peer to read.
@@ -373,7 +373,7 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// What is no call may never be answered, and is begun anew over another link.
     fn let_go_of_all_but_calls(&mut self) {
-        self.in_flight.retain(|_, flight| matches!(flight, Flight::Call { .. }));
+        self.in_flight.retain(|_, request| matches!(request, InFlight::Call { .. }));
         self.subscribing = 0;
         self.forget_put_off();
     }
@@ -442,8 +442,8 @@ impl<R: FnMut(Report)> Pump<R> {
                 }
                 let asker = self.questions.asker(&request_id, call.options().handlers.as_ref());
                 let leased = matches!(over, Over::Leased(_));
-                let flight = Flight::Call { attempt, permit, sent_at: now, spare, hearing, asker, leased };
-                self.in_flight.insert(id, flight);
+                let request = InFlight::Call { attempt, permit, sent_at: now, spare, hearing, asker, leased };
+                self.in_flight.insert(id, request);
                 Some(Outbound::Request { id, head, frame })
             }
             PumpMsg::Close => {
@@ -456,7 +456,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 self.stop_listening();
                 let id = self.next_id;
                 self.next_id += 1;
-                self.in_flight.insert(id, Flight::Listen { acknowledged: false });
+                self.in_flight.insert(id, InFlight::Listen { acknowledged: false });
                 let frame = self.session.encode_listen(id, wanted.changes, wanted.resources.iter());
                 Some(Outbound::Request { id, head: Head::of(LISTEN_METHOD), frame })
             }
@@ -465,7 +465,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 let id = self.next_id;
                 self.next_id += 1;
                 let frame = self.session.encode_subscribe(id, &uri, wanted);
-                self.in_flight.insert(id, Flight::Subscribe { uri, wanted });
+                self.in_flight.insert(id, InFlight::Subscribe { uri, wanted });
                 Some(Outbound::Request { id, head: Head::of(subscribe_method(wanted)), frame })
             }
             PumpMsg::List { port, .. } if self.closing || self.leaving.is_some() => {
@@ -477,23 +477,24 @@ impl<R: FnMut(Report)> Pump<R> {
                 self.forget_listings();
                 let id = self.next_id;
                 self.next_id += 1;
-                self.in_flight.insert(id, Flight::List { port });
+                self.in_flight.insert(id, InFlight::List { port });
                 let head = Head::of(self.session.list_method(kind));
                 let frame = self.session.encode_list(id, kind, cursor.as_deref());
                 Some(Outbound::Request { id, head, frame })
             }
             PumpMsg::Cancel { attempt, reason } => {
-                let id = self.in_flight.iter().find_map(|(id, flight)| match flight {
-                    Flight::Call { attempt: other, .. } if *other == attempt => Some(*id),
-                    Flight::Call { .. }
-                    | Flight::List { .. }
-                    | Flight::Listen { .. }
-                    | Flight::Subscribe { .. } => None,
+                let id = self.in_flight.iter().find_map(|(id, request)| match request {
+                    InFlight::Call { attempt: other, .. } if *other == attempt => Some(*id),
+                    InFlight::Call { .. }
+                    | InFlight::List { .. }
+                    | InFlight::Listen { .. }
+                    | InFlight::Subscribe { .. } => None,
                 })?;
                 Some(self.call_off(id, reason, now))
             }
             PumpMsg::CancelAll => {
-                let calls = self.in_flight.iter().filter(|(_, flight)| matches!(flight, Flight::Call { .. }));
+                let calls =
+                    self.in_flight.iter().filter(|(_, request)| matches!(request, InFlight::Call { .. }));
                 let mut ids: Vec<u64> = calls.map(|(id, _)| *id).collect();
                 ids.sort_unstable();
                 for id in ids {
@@ -507,8 +508,8 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// Calls off pages that nobody waits for any more, so that a server that never answers them gathers none.
     fn forget_listings(&mut self) {
-        let over = |flight: &Flight| matches!(flight, Flight::List { port } if port.is_closed());
-        for (id, _) in self.in_flight.extract_if(|_, flight| over(flight)) {
+        let over = |request: &InFlight| matches!(request, InFlight::List { port } if port.is_closed());
+        for (id, _) in self.in_flight.extract_if(|_, request| over(request)) {
             self.notices.push(Cause::Own, Outbound::Cancel { id, frame: None });
         }
         self.forget_put_off();
@@ -522,8 +523,8 @@ impl<R: FnMut(Report)> Pump<R> {
     /// Counts one more request to subscribe. Of a server that answers none, no more are kept than hosts can want.
     fn forget_subscribing(&mut self) {
         if self.subscribing >= SUBSCRIBING_MAX {
-            let subscribing = |flight: &Flight| matches!(flight, Flight::Subscribe { .. });
-            for (id, _) in self.in_flight.extract_if(|_, flight| subscribing(flight)) {
+            let subscribing = |request: &InFlight| matches!(request, InFlight::Subscribe { .. });
+            for (id, _) in self.in_flight.extract_if(|_, request| subscribing(request)) {
                 self.notices.push(Cause::Own, Outbound::Cancel { id, frame: None });
             }
             self.subscribing = 0;
@@ -534,8 +535,8 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// Calls off what the peer was asked to tell.
     fn stop_listening(&mut self) {
-        let telling = |flight: &Flight| matches!(flight, Flight::Listen { .. });
-        for (id, _) in self.in_flight.extract_if(|_, flight| telling(flight)) {
+        let telling = |request: &InFlight| matches!(request, InFlight::Listen { .. });
+        for (id, _) in self.in_flight.extract_if(|_, request| telling(request)) {
             let frame = self.session.encode_cancel(id, "another subscription takes its place");
             self.notices.push(Cause::Own, Outbound::Cancel { id, frame });
         }
@@ -567,7 +568,7 @@ impl<R: FnMut(Report)> Pump<R> {
             CancelReason::AnsweredElsewhere => (AttemptEnd::Cancelled, "another server answered first"),
             CancelReason::DeadlineExceeded => (AttemptEnd::DeadlineExceeded, "deadline exceeded"),
         };
-        if let Some(Flight::Call { attempt, permit, sent_at, .. }) = self.land(id) {
+        if let Some(InFlight::Call { attempt, permit, sent_at, .. }) = self.remove_in_flight(id) {
             self.leaves_work = true;
             self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
         }
@@ -624,17 +625,17 @@ impl<R: FnMut(Report)> Pump<R> {
                     let now = *now.get_or_insert_with(Instant::now);
                     unfinished |= match inbound {
                         Inbound::Alive => false,
-                        Inbound::Message(frame) => self.receive(frame, Place::Shared, now)?,
+                        Inbound::Message(frame) => self.receive(frame, Origin::Shared, now)?,
                         Inbound::TooLarge { beginning, end, limit } => {
                             let named = answered_by_ends(&beginning, &end);
                             let words = format!("it is over the limit of {limit} bytes");
                             self.unreadable(named, &words, now)?;
                             true
                         }
-                        Inbound::Unasked(frame) => self.receive(frame, Place::Unasked, now)?,
-                        Inbound::Beside { id, frame } => self.receive(frame, Place::StreamOf(id), now)?,
-                        Inbound::Answer { id, frame } => self.receive(frame, Place::AnswerTo(id), now)?,
-                        Inbound::Refused { id, frame } => self.receive(frame, Place::RefusalOf(id), now)?,
+                        Inbound::Unasked(frame) => self.receive(frame, Origin::Unasked, now)?,
+                        Inbound::Beside { id, frame } => self.receive(frame, Origin::StreamOf(id), now)?,
+                        Inbound::Answer { id, frame } => self.receive(frame, Origin::AnswerTo(id), now)?,
+                        Inbound::Refused { id, frame } => self.receive(frame, Origin::RefusalOf(id), now)?,
                         Inbound::Failed { id, failure } => {
                             self.failed(id, failure, now);
                             true
@@ -643,7 +644,7 @@ impl<R: FnMut(Report)> Pump<R> {
                             if self.in_flight.contains_key(&id)
                                 && let Some(response) = self.put_off.put_off(id)
                             {
-                                self.answer(response, Place::Unasked, now);
+                                self.answer(response, Origin::Unasked, now);
                             }
                             true
                         }
@@ -664,29 +665,29 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// Reads a frame; one that is all the peer has to say to a request ends it. Says whether there was anything but answers
     /// in it. Its messages are taken as they are read: a vector of them could be many times larger than the frame.
-    fn receive(&mut self, frame: Bytes, place: Place, now: Instant) -> Result<bool, String> {
-        let (to, on) = match place {
-            Place::Shared | Place::Unasked => (None, None),
-            Place::StreamOf(id) => (None, Some(id)),
-            Place::AnswerTo(id) | Place::RefusalOf(id) => (Some(id), Some(id)),
+    fn receive(&mut self, frame: Bytes, origin: Origin, now: Instant) -> Result<bool, String> {
+        let (to, on) = match origin {
+            Origin::Shared | Origin::Unasked => (None, None),
+            Origin::StreamOf(id) => (None, Some(id)),
+            Origin::AnswerTo(id) | Origin::RefusalOf(id) => (Some(id), Some(id)),
         };
         let bytes = frame.len();
         let mut asked = 0;
         let mut more = false;
         let each = |incoming: Incoming| {
-            if let Some(named) = incoming.answered().filter(|named| !place.admits(*named)) {
+            if let Some(named) = incoming.answered().filter(|named| !origin.admits(*named)) {
                 // Its request, if there is one, goes on: its own answer is still to come.
                 self.report.violations.note(|| misplacement(named, on));
-                if let (Incoming::Response(response), Place::Unasked) = (incoming, place)
+                if let (Incoming::Response(response), Origin::Unasked) = (incoming, origin)
                     && self.in_flight.contains_key(&named)
                     && let Some(response) = self.put_off.answered(named, response, bytes)
                 {
-                    self.answer(response, place, now);
+                    self.answer(response, origin, now);
                 }
                 return;
             }
             match incoming {
-                Incoming::Response(response) => self.answer(response, place, now),
+                Incoming::Response(response) => self.answer(response, origin, now),
                 Incoming::MissingOutcome { id } => self.invalid(id, "it has neither result nor error", now),
                 Incoming::Foreign { id, outcome: _ } => {
                     self.report.unmatched += 1;
@@ -695,7 +696,7 @@ impl<R: FnMut(Report)> Pump<R> {
                 Incoming::Request { id, method, params } => {
                     more = true;
                     asked += 1;
-                    self.asked(asked, id, &method, params, place);
+                    self.asked(asked, id, &method, params, origin);
                 }
                 Incoming::Notification { method, params } => {
                     more = true;
@@ -717,7 +718,7 @@ impl<R: FnMut(Report)> Pump<R> {
             // Its request has ended with it.
             Err(_) if to.is_some() => {}
             Err(malformed) => {
-                let named = answered_by_unreadable(&frame).filter(|named| place.admits(*named));
+                let named = answered_by_unreadable(&frame).filter(|named| origin.admits(*named));
                 // What is said on a call's stream in place of its answer.
                 let named = named.or(on.filter(|_| malformed.words().is_some()));
                 self.unreadable(named, &malformed.to_string(), now)?;
@@ -746,9 +747,9 @@ impl<R: FnMut(Report)> Pump<R> {
     fn only_call(&self) -> Option<u64> {
         let settled = self.answered.is_some_and(|answered| answered >= self.noticed);
         let mut waiting =
-            self.in_flight.iter().filter(|(_, flight)| !matches!(flight, Flight::Listen { .. }));
+            self.in_flight.iter().filter(|(_, request)| !matches!(request, InFlight::Listen { .. }));
         match (waiting.next(), waiting.next()) {
-            (Some((id, Flight::Call { .. })), None) if settled => Some(*id),
+            (Some((id, InFlight::Call { .. })), None) if settled => Some(*id),
             _ => None,
         }
     }
@@ -758,19 +759,22 @@ impl<R: FnMut(Report)> Pump<R> {
     ///
     /// # Errors
     /// What it is answered with where it asks on behalf of a call that is over: nobody is left who could be asked.
-    fn asker(&self, place: Place) -> Result<Option<&Asker>, RpcError> {
-        match place {
-            Place::StreamOf(id) | Place::AnswerTo(id) | Place::RefusalOf(id) => match self.in_flight.get(&id)
-            {
-                Some(Flight::Call { asker, .. }) => Ok(asker.as_deref()),
-                Some(Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. }) => Ok(None),
-                None => Err(questions::over()),
-            },
-            Place::Unasked => Ok(None),
-            Place::Shared => {
-                let mut open = self.in_flight.values().filter_map(|flight| match flight {
-                    Flight::Call { asker, leased, .. } => Some((asker.as_deref(), *leased)),
-                    Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. } => None,
+    fn asker(&self, origin: Origin) -> Result<Option<&Asker>, RpcError> {
+        match origin {
+            Origin::StreamOf(id) | Origin::AnswerTo(id) | Origin::RefusalOf(id) => {
+                match self.in_flight.get(&id) {
+                    Some(InFlight::Call { asker, .. }) => Ok(asker.as_deref()),
+                    Some(InFlight::List { .. } | InFlight::Listen { .. } | InFlight::Subscribe { .. }) => {
+                        Ok(None)
+                    }
+                    None => Err(questions::over()),
+                }
+            }
+            Origin::Unasked => Ok(None),
+            Origin::Shared => {
+                let mut open = self.in_flight.values().filter_map(|request| match request {
+                    InFlight::Call { asker, leased, .. } => Some((asker.as_deref(), *leased)),
+                    InFlight::List { .. } | InFlight::Listen { .. } | InFlight::Subscribe { .. } => None,
                 });
                 match (open.next(), open.next()) {
                     (Some((asker, true)), None) if !self.leaves_work => Ok(asker),
@@ -783,13 +787,13 @@ impl<R: FnMut(Report)> Pump<R> {
     /// The call that this request is, if it is one that somebody may be asked for.
     fn call_of(&self, request: u64) -> Option<&RequestId> {
         match self.in_flight.get(&request)? {
-            Flight::Call { asker, .. } => asker.as_ref().map(|asker| &asker.call),
-            Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. } => None,
+            InFlight::Call { asker, .. } => asker.as_ref().map(|asker| &asker.call),
+            InFlight::List { .. } | InFlight::Listen { .. } | InFlight::Subscribe { .. } => None,
         }
     }
 
-    /// The peer asks, in its frame as the `nth`, at this place.
-    fn asked(&mut self, nth: usize, id: RawJson, method: &str, params: Option<RawJson>, place: Place) {
+    /// The peer asks, in its frame as the `nth`, from there.
+    fn asked(&mut self, nth: usize, id: RawJson, method: &str, params: Option<RawJson>, origin: Origin) {
         if nth > ASKED_PER_FRAME_MAX {
             let words =
                 || format!("more than {ASKED_PER_FRAME_MAX} requests in one frame: they are not answered");
@@ -801,7 +805,7 @@ impl<R: FnMut(Report)> Pump<R> {
             return self.report.violations.note(words);
         }
         let room = !self.notices.hold_many_answers();
-        let asker = match self.asker(place) {
+        let asker = match self.asker(origin) {
             Ok(asker) => asker.cloned(),
             Err(over) if questions::is_question(method) => {
                 return self.notices.push(Cause::Peer, answer_of(&id, &Err(over)));
@@ -824,8 +828,8 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             Notice::Acknowledged => {
                 // A peer tells one thing at a time, and bridges rewrite the id that it names.
-                for flight in self.in_flight.values_mut() {
-                    if let Flight::Listen { acknowledged: acknowledged @ false } = flight {
+                for request in self.in_flight.values_mut() {
+                    if let InFlight::Listen { acknowledged: acknowledged @ false } = request {
                         *acknowledged = true;
                         self.report.listened.push(Listened::Acknowledged);
                     }
@@ -854,20 +858,20 @@ impl<R: FnMut(Report)> Pump<R> {
     /// The peer gives up a request of ours: it may do so with what it was asked to tell, and answers all others.
     fn given_up(&mut self, id: &str) {
         let Some(id) = own_request(id) else { return };
-        if let Some(Flight::Listen { acknowledged }) = self.in_flight.get(&id) {
+        if let Some(InFlight::Listen { acknowledged }) = self.in_flight.get(&id) {
             let acknowledged = *acknowledged;
             self.in_flight.remove(&id);
             self.listen_ended(!acknowledged);
         }
     }
 
-    fn answer(&mut self, response: Response, place: Place, now: Instant) {
+    fn answer(&mut self, response: Response, origin: Origin, now: Instant) {
         let Some(id) = response.id else {
             // An error without an id answers nobody in particular; a welcome is no error.
             if let Err(error) = response.outcome {
                 let words = oddities::error_to_nobody(error);
                 // Where each request travels alone, one comes with what it is about.
-                let about = self.only_call().filter(|_| matches!(place, Place::Shared));
+                let about = self.only_call().filter(|_| matches!(origin, Origin::Shared));
                 if let Some(id) = about {
                     // It may as well be about something else.
                     self.leaves_work = true;
@@ -878,19 +882,19 @@ impl<R: FnMut(Report)> Pump<R> {
             }
             return;
         };
-        let landed = self.land(id);
-        if landed.is_some() {
+        let request = self.remove_in_flight(id);
+        if request.is_some() {
             self.answered = self.answered.max(Some(id));
         }
-        match landed {
+        match request {
             None => self.answered_nothing(id),
-            Some(Flight::Call { attempt, permit, sent_at, spare, hearing: _, asker: _, leased: _ }) => {
+            Some(InFlight::Call { attempt, permit, sent_at, spare, hearing: _, asker: _, leased: _ }) => {
                 self.link.answered(id);
                 let end = match (response.outcome, spare) {
                     // A tool's own error may have that code too, after it has done something.
                     (Err(error), Some(spare))
                         if error.code == RpcError::HEADER_MISMATCH
-                            && matches!(place, Place::RefusalOf(_)) =>
+                            && matches!(origin, Origin::RefusalOf(_)) =>
                     {
                         return self.report.stale.push(Stale { dispatch: *spare, permit, error });
                     }
@@ -905,16 +909,16 @@ impl<R: FnMut(Report)> Pump<R> {
                 };
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
-            Some(Flight::List { port }) => {
+            Some(InFlight::List { port }) => {
                 self.link.answered(id);
                 // The listing may have been given up.
                 let _ = port.send(response.outcome.map_err(ListFailure::Rpc));
             }
-            Some(Flight::Listen { acknowledged }) => {
+            Some(InFlight::Listen { acknowledged }) => {
                 self.link.answered(id);
                 self.listen_ended(!acknowledged);
             }
-            Some(Flight::Subscribe { uri, wanted }) => {
+            Some(InFlight::Subscribe { uri, wanted }) => {
                 self.link.answered(id);
                 let outcome = response.outcome.map(|_| ()).map_err(|error| error.to_string());
                 self.subscribed(uri, wanted, outcome);
@@ -924,23 +928,23 @@ impl<R: FnMut(Report)> Pump<R> {
 
     /// A request came to nothing while the link goes on.
     fn failed(&mut self, id: u64, failure: Failure, now: Instant) {
-        let Some(flight) = self.land(id) else { return };
+        let Some(request) = self.remove_in_flight(id) else { return };
         let failure = failure.map_texts(|text| self.redacts.redact(text));
-        let (attempt, permit, sent_at) = match flight {
-            Flight::Call { attempt, permit, sent_at, .. } => {
+        let (attempt, permit, sent_at) = match request {
+            InFlight::Call { attempt, permit, sent_at, .. } => {
                 self.leaves_work = true;
                 (attempt, permit, sent_at)
             }
-            Flight::List { port } => {
+            InFlight::List { port } => {
                 // The listing may have been given up.
                 let _ = port.send(Err(ListFailure::Failed(failure)));
                 return;
             }
             // What broke says nothing of what the peer knows: the wish is said again.
-            Flight::Listen { acknowledged } => {
+            InFlight::Listen { acknowledged } => {
                 return self.listen_ended(!acknowledged && failure.is_an_answer());
             }
-            Flight::Subscribe { uri, wanted } => {
+            InFlight::Subscribe { uri, wanted } => {
                 // One that broke is said again when it is not answered in time.
                 if failure.is_an_answer() {
                     self.subscribed(uri, wanted, Err(failure.to_string()));
@@ -991,18 +995,18 @@ impl<R: FnMut(Report)> Pump<R> {
 
     fn invalid(&mut self, id: u64, reason: &str, now: Instant) {
         let reason = self.redacts.redact(reason.to_owned());
-        match self.land(id) {
+        match self.remove_in_flight(id) {
             None => self.answered_nothing(id),
-            Some(Flight::Call { attempt, permit, sent_at, .. }) => {
+            Some(InFlight::Call { attempt, permit, sent_at, .. }) => {
                 let end = AttemptEnd::InvalidResponse(reason);
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }
-            Some(Flight::List { port }) => {
+            Some(InFlight::List { port }) => {
                 // The listing may have been given up.
                 let _ = port.send(Err(ListFailure::Failed(Failure::Invalid(reason))));
             }
-            Some(Flight::Listen { acknowledged }) => self.listen_ended(!acknowledged),
-            Some(Flight::Subscribe { uri, wanted }) => self.subscribed(uri, wanted, Err(reason)),
+            Some(InFlight::Listen { acknowledged }) => self.listen_ended(!acknowledged),
+            Some(InFlight::Subscribe { uri, wanted }) => self.subscribed(uri, wanted, Err(reason)),
         }
     }
 
@@ -1097,11 +1101,11 @@ impl<R: FnMut(Report)> Pump<R> {
         if !self.closing && self.leaving.is_none() {
             self.report.leaving = Some(Leaving { reason: ending.to_owned(), blameless: false });
         }
-        let mut in_flight: Vec<(u64, Flight)> = std::mem::take(&mut self.in_flight).into_iter().collect();
+        let mut in_flight: Vec<(u64, InFlight)> = std::mem::take(&mut self.in_flight).into_iter().collect();
         in_flight.sort_unstable_by_key(|(id, _)| *id);
-        for (_, mut flight) in in_flight {
-            self.tell_missed(&mut flight);
-            if let Flight::Call { attempt, permit, sent_at, .. } = flight {
+        for (_, mut request) in in_flight {
+            self.tell_missed(&mut request);
+            if let InFlight::Call { attempt, permit, sent_at, .. } = request {
                 let end = AttemptEnd::ConnectionLost { reason: ending.to_owned(), sent: true };
                 self.finish(attempt, permit, end, now.saturating_duration_since(sent_at));
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::notices::Cause;
-use super::{Flight, Pump, answer_of};
+use super::{InFlight, Pump, answer_of};
 use crate::actors::pump::messages::Report;
 use crate::actors::pump::messages::{Logged, Notifications};
 use crate::call_update::{LastUpdates, LogLevel};
@@ -162,10 +162,10 @@ impl Suppressed {
 }
 
 /// What is heard of the call that is the request `id`, if it wants any updates.
-fn hearing_of(in_flight: &mut NumberMap<u64, Flight>, id: u64) -> Option<(AttemptId, &mut Hearing)> {
+fn hearing_of(in_flight: &mut NumberMap<u64, InFlight>, id: u64) -> Option<(AttemptId, &mut Hearing)> {
     match in_flight.get_mut(&id)? {
-        Flight::Call { attempt, hearing, .. } => Some((*attempt, hearing.as_deref_mut()?)),
-        Flight::List { .. } | Flight::Listen { .. } | Flight::Subscribe { .. } => None,
+        InFlight::Call { attempt, hearing, .. } => Some((*attempt, hearing.as_deref_mut()?)),
+        InFlight::List { .. } | InFlight::Listen { .. } | InFlight::Subscribe { .. } => None,
     }
 }
 
@@ -214,26 +214,26 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     /// Takes a request out of flight. What was missed of it is told before its end.
-    pub(super) fn land(&mut self, id: u64) -> Option<Flight> {
-        let mut flight = self.in_flight.remove(&id)?;
+    pub(super) fn remove_in_flight(&mut self, id: u64) -> Option<InFlight> {
+        let mut request = self.in_flight.remove(&id)?;
         self.put_off.forget(id);
-        if let Flight::Subscribe { .. } = flight {
+        if let InFlight::Subscribe { .. } = request {
             self.subscribing = self.subscribing.saturating_sub(1);
         }
-        self.tell_missed(&mut flight);
-        if let Flight::Call { asker: Some(asker), .. } = &flight
+        self.tell_missed(&mut request);
+        if let InFlight::Call { asker: Some(asker), .. } = &request
             && asker.handlers.is_some()
         {
             for (id, answered) in self.questions.call_ended(&asker.call) {
                 self.notices.push(Cause::Host, answer_of(&id, &answered));
             }
         }
-        Some(flight)
+        Some(request)
     }
 
     /// Tells what was not passed on of a request that ends.
-    pub(super) fn tell_missed(&mut self, flight: &mut Flight) {
-        if let Flight::Call { attempt, hearing: Some(hearing), .. } = flight
+    pub(super) fn tell_missed(&mut self, request: &mut InFlight) {
+        if let InFlight::Call { attempt, hearing: Some(hearing), .. } = request
             && hearing.has_missed()
         {
             self.report.notifications.get_or_insert_default().updates.extend(hearing.tell_missed(*attempt));

@@ -5,7 +5,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 use tokio::time::Instant;
 
 use crate::id::CallId;
-use crate::policy::calls::{Calls, Flight, IdleTimer, Phase, tests::call};
+use crate::policy::calls::{Calls, IdleTimer, OpenAttempt, Phase, tests::call};
 
 use super::MS;
 
@@ -179,8 +179,8 @@ impl StateMachineTest for Test {
             }
             Step::Fly(id) => {
                 if let Some(open) = calls.get_mut(CallId(id)) {
-                    let flight = Flight { server: 0, number: 1, attempt: 1, since: now, shared: true };
-                    open.phase = Phase::InFlight(flight);
+                    let attempt = OpenAttempt { server: 0, number: 1, attempt: 1, since: now, shared: true };
+                    open.phase = Phase::InFlight(attempt);
                 }
                 calls.reset_idle(CallId(id), now);
             }

@@ -11,7 +11,7 @@ use crate::event::ServerStatus;
 use crate::id::{AttemptId, CallId, GroupId, Incarnation, ServerId};
 use crate::offer::EntryKind;
 use crate::policy::breaker::Admission;
-use crate::policy::calls::{Flight, OpenCall, Phase};
+use crate::policy::calls::{OpenAttempt, OpenCall, Phase};
 use crate::policy::catalogue::Resolution;
 use crate::refusal::RefusalKind;
 use crate::spans::NOT_TAKEN;
@@ -68,7 +68,7 @@ impl<P, S> Routing<P, S> {
 
     fn complete(&mut self, place: usize, completion: Completion, now: Instant, out: &mut impl Outlet<P, S>) {
         let Completion { attempt, end, class, latency } = completion;
-        let Some(landed) = self.land(place, attempt) else {
+        let Some(ended) = self.end_attempt(place, attempt) else {
             self.counters.late_answers += 1;
             if let Some(view) = &self.views[place] {
                 out.late(&view.spec.id, 1, now);
@@ -84,7 +84,7 @@ impl<P, S> Routing<P, S> {
         }
         let id = attempt.call;
         match end {
-            AttemptEnd::Result(result) => self.succeed(id, landed, result, now, out),
+            AttemptEnd::Result(result) => self.succeed(id, ended, result, now, out),
             AttemptEnd::Rpc(error) => self.failed(id, place, CallErrorKind::Rpc(error), class, now, out),
             AttemptEnd::Refused(refusal) => {
                 // With 429 and 503 it speaks of itself, whatever became of this call.
@@ -118,12 +118,12 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Ends an attempt that the server at `place` works on, and frees its slot. `None` if there is no such attempt.
-    pub(super) fn land(&mut self, place: usize, attempt: AttemptId) -> Option<Flight> {
-        let landed = self.calls.get_mut(attempt.call)?.land(place, attempt.number)?;
+    pub(super) fn end_attempt(&mut self, place: usize, attempt: AttemptId) -> Option<OpenAttempt> {
+        let ended = self.calls.get_mut(attempt.call)?.end_attempt(place, attempt.number)?;
         if let Some(view) = &mut self.views[place] {
-            view.released(landed.shared);
+            view.released(ended.shared);
         }
-        Some(landed)
+        Some(ended)
     }
 
     /// A server would not take a dispatch; nothing was sent, so the call is placed again at once.
@@ -136,8 +136,8 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(place) = self.place_of(server, incarnation) else { return };
-        let Some(landed) = self.land(place, attempt) else { return };
-        out.ended(attempt, NOT_TAKEN, now.saturating_duration_since(landed.since));
+        let Some(ended) = self.end_attempt(place, attempt) else { return };
+        out.ended(attempt, NOT_TAKEN, now.saturating_duration_since(ended.since));
         if let Some(view) = &mut self.views[place] {
             view.refused();
         }
@@ -155,19 +155,19 @@ impl<P, S> Routing<P, S> {
     fn succeed(
         &mut self,
         id: CallId,
-        landed: Flight,
+        ended: OpenAttempt,
         result: crate::json::RawJson,
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(call) = self.calls.get(id) else { return };
-        if call.flights().any(|other| other.number < landed.number) {
+        if call.open_attempts().any(|other| other.number < ended.number) {
             self.counters.hedges_won += 1;
         }
         let Some(mut call) = self.settle(id, CancelReason::AnsweredElsewhere, now, out) else { return };
-        let Some(view) = &self.views[landed.server] else { return };
+        let Some(view) = &self.views[ended.server] else { return };
         if self.is_hedged(&call) {
-            let latency = now.saturating_duration_since(landed.since);
+            let latency = now.saturating_duration_since(ended.since);
             self.hedge_delays.observe(&view.spec.group, &call.tool, latency, now);
         }
         if let Some(affinity) = &call.call.options().affinity {
@@ -412,7 +412,7 @@ impl<P, S> Routing<P, S> {
                 }
             }
         }
-        for Flight { server, number, attempt: _, since, shared } in call.flights() {
+        for OpenAttempt { server, number, attempt: _, since, shared } in call.open_attempts() {
             if let Some(view) = &mut self.views[server] {
                 view.released(shared);
                 let latency = now.saturating_duration_since(since);

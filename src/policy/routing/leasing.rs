@@ -86,9 +86,9 @@ impl<P, S> Routing<P, S> {
         }
         // The breaker is not asked: who holds an open transaction must be able to end it.
         match self.send(id, place, Over::Leased(lease.connection), true, now, out) {
-            Some(flight) => {
+            Some(attempt) => {
                 if let Some(call) = self.calls.get_mut(id) {
-                    call.phase = Phase::InFlight(flight);
+                    call.phase = Phase::InFlight(attempt);
                 }
             }
             None => {
@@ -121,15 +121,15 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         let Some(place) = self.place_of(server, incarnation) else { return };
-        let landed = self.land(place, attempt);
-        if let Some(flight) = landed {
-            out.ended(attempt, update.outcome(), now.saturating_duration_since(flight.since));
+        let ended = self.end_attempt(place, attempt);
+        if let Some(ended) = ended {
+            out.ended(attempt, update.outcome(), now.saturating_duration_since(ended.since));
         }
-        let landed = landed.is_some();
+        let was_open = ended.is_some();
         let id = attempt.call;
         match update {
             LeaseUpdate::Granted(lease) => {
-                let granted = landed.then(|| self.calls.settle(id)).flatten();
+                let granted = was_open.then(|| self.calls.settle(id)).flatten();
                 // Where whoever asked for it is gone, it ends here.
                 let (Some(call), Some(view)) = (granted, &self.views[place]) else { return };
                 *self.counters.outcomes.entry("ok").or_default() += 1;
@@ -150,12 +150,12 @@ impl<P, S> Routing<P, S> {
                 };
                 out.answer(call.port, Ok(reply));
             }
-            LeaseUpdate::Exhausted { limit } if landed => {
+            LeaseUpdate::Exhausted { limit } if was_open => {
                 self.unsent(id);
                 let kind = CallErrorKind::Overloaded { waiting: limit, limit, retry_after: None };
                 self.fail(id, kind, now, out);
             }
-            LeaseUpdate::Ended { reason } if landed => {
+            LeaseUpdate::Ended { reason } if was_open => {
                 self.unsent(id);
                 self.fail(id, CallErrorKind::LeaseEnded { reason }, now, out);
             }

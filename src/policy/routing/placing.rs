@@ -10,7 +10,7 @@ use crate::call::{Purpose, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::{AttemptId, CallId, ServerId};
 use crate::offer::EntryKind;
-use crate::policy::calls::{Flight, Phase};
+use crate::policy::calls::{OpenAttempt, Phase};
 use crate::policy::mailbox::{Mailbox, Pushed};
 use crate::policy::strategy::{Pick, hash_key};
 
@@ -399,9 +399,9 @@ impl<P, S> Routing<P, S> {
             Purpose::OpenLease => Over::NewLease,
             Purpose::Tool | Purpose::OnLease(_) => Over::Shared,
         });
-        let Some(flight) = self.send(id, place, over, bypass, now, out) else { return false };
+        let Some(attempt) = self.send(id, place, over, bypass, now, out) else { return false };
         if let Some(call) = self.calls.get_mut(id) {
-            call.phase = Phase::InFlight(flight);
+            call.phase = Phase::InFlight(attempt);
         }
         self.plan_hedge(id, route, place, now);
         true
@@ -416,7 +416,7 @@ impl<P, S> Routing<P, S> {
         bypass: bool,
         now: Instant,
         out: &mut impl Outlet<P, S>,
-    ) -> Option<Flight> {
+    ) -> Option<OpenAttempt> {
         let (view, call) = (self.views[place].as_mut()?, self.calls.get_mut(id)?);
         call.tries += 1;
         call.server = Some(view.spec.id.clone());
@@ -435,12 +435,12 @@ impl<P, S> Routing<P, S> {
         }
         call.attempts += 1;
         out.began(attempt, &call.call, &view.spec.id);
-        let flight =
-            Flight { server: place, number: attempt.number, attempt: call.attempts, since: now, shared };
+        let open =
+            OpenAttempt { server: place, number: attempt.number, attempt: call.attempts, since: now, shared };
         if interest != Interest::Result {
             self.calls.reset_idle(id, now);
         }
-        Some(flight)
+        Some(open)
     }
 
     /// The server that gets a call: the bound one, else the strategy's choice, else the one that lost it before.

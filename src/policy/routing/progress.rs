@@ -7,7 +7,7 @@ use crate::call::{Call, Purpose};
 use crate::call_update::{CallUpdate, LogMessage, Progress};
 use crate::error::{CallErrorKind, Deadline};
 use crate::id::{AttemptId, Incarnation, ServerId};
-use crate::policy::calls::{Flight, IdleTimer, OpenCall};
+use crate::policy::calls::{IdleTimer, OpenAttempt, OpenCall};
 use crate::protocol::notes::{LogNote, ProgressNote};
 
 /// What is wanted of a server beside its answer. What is not wanted is not asked for.
@@ -84,11 +84,11 @@ impl<P, S> Routing<P, S> {
         let Some(place) = self.place_of(server, incarnation) else { return };
         for AttemptUpdate { attempt, update, resets_idle } in updates {
             let Some(call) = self.calls.get_mut(attempt.call) else { continue };
-            let mut flights = call.flights();
-            let of = |flight: &Flight| (flight.server, flight.number) == (place, attempt.number);
-            let Some(flight) = flights.find(of) else { continue };
+            let mut attempts = call.open_attempts();
+            let is_it = |open: &OpenAttempt| (open.server, open.number) == (place, attempt.number);
+            let Some(open) = attempts.find(is_it) else { continue };
             if let Some(update) = update {
-                out.tell(&mut call.port, update.of(server.clone(), flight.attempt));
+                out.tell(&mut call.port, update.of(server.clone(), open.attempt));
             }
             if resets_idle {
                 self.calls.reset_idle(attempt.call, now);

@@ -66,7 +66,7 @@ impl<P, S> Routing<P, S> {
         // What was refused for a reason of the server's was not carried out: repeating it does no harm.
         let harmless = matches!(&kind, CallErrorKind::Refused(refusal) if refusal.moves());
         let servers_fault = harmless || matches!(class, OutcomeClass::Failure | OutcomeClass::Overload);
-        let in_flight = self.calls.get(id).is_some_and(|call| call.flights().next().is_some());
+        let in_flight = self.calls.get(id).is_some_and(|call| call.open_attempts().next().is_some());
         // The same server would fail again.
         if servers_fault && (in_flight || self.another_admits(id, place, now)) {
             if let Some(call) = self.calls.get_mut(id) {
@@ -120,7 +120,7 @@ impl<P, S> Routing<P, S> {
 
     /// Places a call again, unless another attempt of it is under way.
     pub(super) fn place_again(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
-        if self.calls.get(id).is_some_and(|call| call.flights().next().is_none()) {
+        if self.calls.get(id).is_some_and(|call| call.open_attempts().next().is_none()) {
             self.place(id, now, out);
         }
     }
@@ -137,7 +137,7 @@ impl<P, S> Routing<P, S> {
     ) -> bool {
         let Some(call) = self.calls.get(id) else { return false };
         let former = self.views[place].as_ref().map(|view| view.spec.id.clone());
-        if call.flights().next().is_some() {
+        if call.open_attempts().next().is_some() {
             // The hedge, or the attempt that was hedged, goes on.
             self.note_loss(id, former);
             return true;
@@ -250,8 +250,8 @@ impl<P, S> Routing<P, S> {
     /// Asks a second server, if one has room at this moment and the budget allows it.
     fn hedge(&mut self, id: CallId, now: Instant, out: &mut impl Outlet<P, S>) {
         let Some(call) = self.calls.get(id) else { return };
-        let mut flights = call.flights();
-        let (Some(first), None) = (flights.next(), flights.next()) else { return };
+        let mut attempts = call.open_attempts();
+        let (Some(first), None) = (attempts.next(), attempts.next()) else { return };
         if !self.may_repeat(call, false) {
             return;
         }
@@ -261,10 +261,10 @@ impl<P, S> Routing<P, S> {
             return;
         }
         match self.send(id, place, Over::Shared, false, now, out) {
-            Some(flight) => {
+            Some(attempt) => {
                 self.counters.hedges += 1;
                 if let Some(call) = self.calls.get_mut(id) {
-                    call.hedge = Some(flight);
+                    call.hedge = Some(attempt);
                 }
             }
             None => self.budget.give_back(now),
@@ -297,8 +297,8 @@ impl<P, S> Routing<P, S> {
         out: &mut impl Outlet<P, S>,
     ) {
         for attempt in self.attempts_at(place) {
-            if let Some(landed) = self.land(place, attempt) {
-                out.ended(attempt, "server-down", now.saturating_duration_since(landed.since));
+            if let Some(ended) = self.end_attempt(place, attempt) {
+                out.ended(attempt, "server-down", now.saturating_duration_since(ended.since));
                 let kind = CallErrorKind::ServerDown { cause: cause.clone(), sent: true };
                 self.lost(attempt.call, place, kind, now, out);
             }
@@ -310,9 +310,9 @@ impl<P, S> Routing<P, S> {
         let mut attempts: Vec<AttemptId> = self
             .calls
             .iter()
-            .flat_map(|(id, call)| call.flights().map(move |flight| (id, flight)))
-            .filter(|(_, flight)| flight.server == place)
-            .map(|(call, flight)| AttemptId { call, number: flight.number })
+            .flat_map(|(id, call)| call.open_attempts().map(move |attempt| (id, attempt)))
+            .filter(|(_, attempt)| attempt.server == place)
+            .map(|(call, attempt)| AttemptId { call, number: attempt.number })
             .collect();
         attempts.sort_unstable_by_key(|attempt| (attempt.call, attempt.number));
         attempts
