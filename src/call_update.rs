@@ -58,6 +58,14 @@ impl<T> LastUpdates<T> {
         before.is_some()
     }
 
+    /// A later one of its kind is told: what is kept of that kind is not the last any more. Says whether there was such.
+    pub(crate) fn overtaken_by(&mut self, update: &T) -> bool {
+        let kind = std::mem::discriminant(update);
+        let before = self.0.len();
+        self.0.retain(|kept| std::mem::discriminant(kept) != kind);
+        self.0.len() < before
+    }
+
     /// Takes out what is kept.
     pub(crate) fn take(&mut self) -> Vec<T> {
         std::mem::take(&mut self.0)
@@ -223,14 +231,14 @@ impl fmt::Write for Cleaned<'_> {
     }
 }
 
-/// A text of a peer's in one line that steers no terminal: its control characters are written as Rust writes them, such as
-/// `\n` and `\u{1b}`.
+/// A text of a peer's in one line that steers no terminal: its control characters, and those that turn the direction of writing, are
+/// written as Rust writes them, such as `\n` and `\u{1b}`.
 pub(crate) struct OneLine<'t>(pub &'t str);
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
-        while let Some(at) = rest.find(char::is_control) {
+        while let Some(at) = rest.find(steers) {
             let (plain, behind) = rest.split_at(at);
             let mut characters = behind.chars();
             f.write_str(plain)?;
@@ -241,6 +249,11 @@ impl fmt::Display for OneLine<'_> {
         }
         f.write_str(rest)
     }
+}
+
+/// Whether a character moves the cursor, colours, or turns what stands behind it around.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The longest beginning of a text that has at most `bytes`, and no broken character.

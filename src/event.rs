@@ -503,7 +503,7 @@ pub enum Event {
         missed: u64,
     },
     /// A server said that it has no capacity (429, or 503 with `Retry-After`), and for how long. Calls wait for it that long, or go
-    /// to its replicas. Told when it begins; of less than a second nothing is told.
+    /// to its replicas. Told when it begins, and again when it says twice as long; of less than a second nothing is told.
     ServerOverloaded {
         /// The server.
         server: ServerId,

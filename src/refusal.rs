@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::call_update::OneLine;
 use crate::duration::{about, optional_ms};
 use crate::error::Effect;
 
@@ -128,7 +129,7 @@ impl fmt::Display for Refusal {
             write!(f, ", to be tried again in {}", about(after))?;
         }
         match &self.words {
-            Some(words) => write!(f, ", and says: {words}"),
+            Some(words) => write!(f, ", and says: {}", OneLine(words)),
             None => Ok(()),
         }
     }

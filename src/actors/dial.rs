@@ -500,19 +500,20 @@ async fn next_step(
                 noise.hear(Malformed { reason: format!("over the limit of {limit} bytes") }, b"")?;
             }
             Some(Ok(Inbound::Beside { id, frame })) => {
-                let decoded = decode_exchange(frame.clone(), Some(id), answers_to(id, &mut receive));
-                match decoded {
+                let answers = answers_to(id, &mut receive);
+                if let Err(malformed) = decode_exchange(frame.clone(), Some(id), |_| false, answers) {
+                    let words = malformed.words().is_some().then(|| malformed.to_string());
+                    noise.hear(malformed, &frame)?;
                     // Somebody says it in place of the answer.
-                    Err(malformed) if malformed.words().is_some() && matches!(step, Step::Wait) => {
-                        return Ok(handshake.failed(id, malformed.to_string(), Finality::ThisRequest));
+                    if let Some(words) = words.filter(|_| matches!(step, Step::Wait)) {
+                        link.answered(id);
+                        return Ok(handshake.failed(id, words, Finality::ThisRequest));
                     }
-                    Err(malformed) => noise.hear(malformed, &frame)?,
-                    Ok(()) => {}
                 }
                 return Ok(step);
             }
             Some(Ok(Inbound::Answer { id, frame } | Inbound::Refused { id, frame })) => {
-                let decoded = decode_answer(frame, id, answers_to(id, &mut receive));
+                let decoded = decode_answer(frame, id, |_| false, answers_to(id, &mut receive));
                 let Step::Wait = step else { return Ok(step) };
                 let words =
                     decoded.err().map_or("its answer holds no response".to_owned(), |e| e.to_string());

@@ -33,12 +33,10 @@ impl UpdateQueue {
 
     /// Puts an update into the queue, or counts it where there is no room.
     pub(crate) fn tell(&mut self, update: CallUpdate) {
-        if self.has_room() {
-            // Others came after these and are told now.
-            self.missed += self.last.take().len() as u64;
+        let places = 1 + usize::from(self.missed > 0);
+        if self.updates.capacity() >= KEPT.saturating_add(places) {
+            self.missed += u64::from(self.last.overtaken_by(&update));
             self.tell_missed();
-        }
-        if self.has_room() {
             // The caller may have left; its cancellation is under way.
             let _ = self.updates.try_send(update);
         } else {
@@ -48,10 +46,6 @@ impl UpdateQueue {
                 CallUpdate::Answer(_) => 1,
             };
         }
-    }
-
-    fn has_room(&self) -> bool {
-        self.updates.capacity() > KEPT
     }
 
     fn tell_missed(&mut self) {
@@ -132,6 +126,43 @@ mod tests {
         }
         assert_eq!(told[told.len() - 3..], ["255", "\"nearly\"", "999"]);
         assert_eq!(told.len() as u64 + missed, 1_001);
+    }
+
+    #[test]
+    fn an_update_that_finds_room_takes_the_place_of_the_last_of_its_own_kind_alone() {
+        let (sender, mut updates) = channel();
+        let mut queue = UpdateQueue::new(sender);
+        let server = crate::id::ServerId::new("s").unwrap();
+        let log = |text: &str| {
+            let data = crate::json::RawJson::from_text(text).unwrap();
+            let (server, level) = (server.clone(), LogLevel::Info);
+            CallUpdate::Log(LogMessage { server, attempt: 1, level, logger: None, data })
+        };
+        for step in 0..1_000 {
+            let server = server.clone();
+            let progress = f64::from(step);
+            queue.tell(CallUpdate::Progress(Progress {
+                server,
+                attempt: 1,
+                progress,
+                total: None,
+                message: None,
+            }));
+        }
+        queue.tell(log("1"));
+        (0..5).for_each(|_| drop(updates.try_recv().unwrap()));
+        queue.tell(log("2"));
+        drop(queue);
+        let rest: Vec<String> = std::iter::from_fn(|| updates.try_recv().ok())
+            .map(|update| match update {
+                CallUpdate::Progress(progress) => progress.progress.to_string(),
+                CallUpdate::Log(log) => log.data.as_str().to_owned(),
+                CallUpdate::Lagged(missed) => format!("{missed} missed"),
+                CallUpdate::Answer(_) => unreachable!(),
+            })
+            .collect();
+        // 743 reports, and the first log message.
+        assert_eq!(rest[rest.len() - 3..], ["744 missed", "2", "999"]);
     }
 
     #[test]

@@ -516,10 +516,15 @@ impl WrittenServer {
         }
         server.metadata.extend(self.metadata);
         for (key, only) in [("includeTools", self.include_tools), ("tools", self.tools)] {
-            only.into_iter().for_each(|names| server.tool_choice.add_only(key, names.list()));
+            // Some clients let arguments follow a name, which choose commands of a shell.
+            let name = |name: String| name.split('(').next().map(|name| name.trim().to_owned());
+            only.into_iter().for_each(|names| {
+                server.tool_choice.add_only(key, names.list().into_iter().filter_map(name))
+            });
         }
         for (key, without) in [("disabledTools", self.disabled_tools), ("excludeTools", self.exclude_tools)] {
-            without.into_iter().for_each(|names| server.tool_choice.add_without(key, names.list()));
+            let names = |names: Names| names.list().into_iter().map(|name| name.trim().to_owned());
+            without.into_iter().for_each(|list| server.tool_choice.add_without(key, names(list)));
         }
         server.dialect = self.dialect;
         server.era = self.era;

@@ -58,15 +58,12 @@ impl ToolChoice {
 
     /// Adds to the only tools that are offered. `key` is where they are named.
     pub(crate) fn add_only(&mut self, key: &'static str, tools: impl IntoIterator<Item = String>) {
-        // Some clients let arguments follow a name, which choose commands of a shell.
-        let name = |name: String| name.split('(').next().map(|name| name.trim().to_owned());
-        let named = tools.into_iter().filter_map(name).map(|name| (name, key));
-        self.only.get_or_insert_default().extend(named);
+        self.only.get_or_insert_default().extend(tools.into_iter().map(|name| (name, key)));
     }
 
     /// Adds to the tools that are not offered. `key` is where they are named.
     pub(crate) fn add_without(&mut self, key: &'static str, tools: impl IntoIterator<Item = String>) {
-        self.without.extend(tools.into_iter().map(|name| (name.trim().to_owned(), key)));
+        self.without.extend(tools.into_iter().map(|name| (name, key)));
     }
 }
 

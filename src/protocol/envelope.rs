@@ -19,7 +19,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::call_update::{ELLIPSIS, cut};
+use crate::call_update::{ELLIPSIS, OneLine, cut};
 use crate::error::RpcError;
 use crate::json::RawJson;
 use crate::json::members::{each_element, given, members, string};
@@ -96,7 +96,7 @@ pub(crate) struct Response {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no JSON-RPC message: {reason}")]
 pub(crate) struct Malformed {
-    /// What is wrong. Of the frame's content it has what [`WORDS`] says, which is untrusted and may have a secret in it.
+    /// What is wrong, and the sentence in the frame where there is one, which is untrusted and may have a secret in it.
     pub reason: String,
 }
 
@@ -117,16 +117,17 @@ pub(crate) fn decode(frame: Bytes, each: impl FnMut(Incoming)) -> Result<(), Mal
 }
 
 /// The same of what came on the exchange of the request `to`, where gateways may answer in place of the peer: an error of
-/// theirs is no message.
+/// theirs is no message. Of other ids `given` says whether they were ever given to a request: their answers came to a wrong place.
 ///
 /// # Errors
 /// As [`decode`].
 pub(crate) fn decode_exchange(
     frame: Bytes,
     to: Option<u64>,
+    given: impl Fn(u64) -> bool,
     each: impl FnMut(Incoming),
 ) -> Result<(), Malformed> {
-    decode_by(|frame, text| message_of_peer(frame, text, to), frame, each)
+    decode_by(|frame, text| message_of_peer(frame, text, to, &given), frame, each)
 }
 
 fn decode_by(
@@ -162,8 +163,13 @@ fn decode_by(
 ///
 /// # Errors
 /// As [`decode_exchange`].
-pub(crate) fn decode_answer(frame: Bytes, to: u64, mut each: impl FnMut(Incoming)) -> Result<(), Malformed> {
-    decode_exchange(frame, Some(to), |incoming| {
+pub(crate) fn decode_answer(
+    frame: Bytes,
+    to: u64,
+    given: impl Fn(u64) -> bool,
+    mut each: impl FnMut(Incoming),
+) -> Result<(), Malformed> {
+    decode_exchange(frame, Some(to), given, |incoming| {
         each(match incoming {
             Incoming::Response(Response { id: None, outcome: Err(error) })
             | Incoming::Foreign { outcome: Err(error), .. } => {
@@ -209,19 +215,24 @@ fn message(frame: &Bytes, text: &str) -> Result<Incoming, Malformed> {
 }
 
 /// Reads one message on the exchange of the request `to`, unless it is what somebody else may have written.
-fn message_of_peer(frame: &Bytes, text: &str, to: Option<u64>) -> Result<Incoming, Malformed> {
+fn message_of_peer(
+    frame: &Bytes,
+    text: &str,
+    to: Option<u64>,
+    given: &impl Fn(u64) -> bool,
+) -> Result<Incoming, Malformed> {
     let incoming = match message(frame, text) {
         Ok(incoming) => incoming,
         Err(malformed) if names_protocol(text) => return Err(malformed),
         // It may stand beside the answer, and is none.
         Err(Malformed { reason }) => {
-            let says = sentence(text).map(|says| format!(", and says: {}", quoted(&says)));
+            let says = sentence(text).map(|says| format!(", and says: {}", OneLine(&quoted(&says))));
             return Err(Malformed { reason: reason + &says.unwrap_or_default() });
         }
     };
     match &incoming {
         // Only who has read the request knows its id.
-        Incoming::Response(Response { id: Some(id), .. }) if Some(*id) == to => Ok(incoming),
+        Incoming::Response(Response { id: Some(id), .. }) if Some(*id) == to || given(*id) => Ok(incoming),
         Incoming::Response(Response { outcome: Err(error), .. })
         | Incoming::Foreign { outcome: Err(error), .. }
             if !is_of_protocol(error, text) =>
@@ -233,7 +244,7 @@ fn message_of_peer(frame: &Bytes, text: &str, to: Option<u64>) -> Result<Incomin
 }
 
 fn words(says: &str) -> Malformed {
-    Malformed { reason: format!("{WORDS}{}", quoted(says)) }
+    Malformed { reason: format!("{WORDS}{}", OneLine(&quoted(says))) }
 }
 
 /// What somebody says, as far as it is shown.
@@ -258,6 +269,11 @@ pub(crate) fn sentence(object: &str) -> Option<String> {
 /// `{"error": "upstream request timeout"}`, or the status as a code.
 fn is_of_protocol(error: &RpcError, message: &str) -> bool {
     error.code < 0 || error.code > 0 && names_protocol(message)
+}
+
+/// Whether an object has an id of the kind that we give.
+pub(crate) fn names_request(object: &str) -> bool {
+    members(object, ["id"]).is_ok_and(|found| own_id(given(found[0])).is_some())
 }
 
 /// Whether an object has the member `jsonrpc`.

@@ -80,7 +80,8 @@ impl CachePath {
             let terms = Terms::of(CachedKind::Tool, Some(reading))?;
             let named = (CachedKind::Tool, &tool.group, &tool.name);
             let place = place(call, named, reading.scope)?;
-            let timeout = deadline(call, &tool.servers, caching, &roster);
+            let named = Some((&tool.group, &*tool.name));
+            let timeout = deadline(call, named, &tool.servers, caching, &roster);
             return Self::read(call, place, terms, timeout, caching);
         }
         let clears = match resolved {
@@ -120,7 +121,7 @@ impl CachePath {
         let mut place = place(call, (kind, group, &name), CacheScope::Shared)?;
         // Until its answer says otherwise it is the caller's own.
         place.whose = Whose::Identity(call.options().identity.clone());
-        let timeout = deadline(call, servers, caching, &roster);
+        let timeout = deadline(call, None, servers, caching, &roster);
         Self::read(call, place, terms, timeout, caching)
     }
 
@@ -190,9 +191,15 @@ fn place(
 }
 
 /// The time of a call, as the router would find it.
-fn deadline(call: &Call, servers: &[ServerId], caching: &Caching, roster: &Roster) -> Duration {
+fn deadline(
+    call: &Call,
+    tool: Option<(&GroupId, &str)>,
+    servers: &[ServerId],
+    caching: &Caching,
+    roster: &Roster,
+) -> Duration {
     let settings = &caching.settings;
-    let of_tool = || settings.tool_timeouts.get(&call.tool).copied();
+    let of_tool = || tool.and_then(|(group, tool)| settings.tool_timeout(&call.tool, group.as_str(), tool));
     let of_servers = || servers.iter().filter_map(|server| roster.entry(server)?.timeout).max();
     call.timeout.or_else(of_tool).or_else(of_servers).unwrap_or(settings.call_timeout)
 }

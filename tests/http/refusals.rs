@@ -158,7 +158,7 @@ async fn the_words_of_a_refusal_are_told_on_one_line_cut_and_without_secrets() {
             r#"{"error":{"message":"x is required"}}"#.to_owned(),
             Some("x is required"),
         ),
-        ("422 Unprocessable Entity", JSON, r#"{"detail":"y is\nno date"}"#.to_owned(), Some("y is no date")),
+        ("422 Unprocessable Entity", JSON, r#"{"detail":"y is\nno date"}"#.to_owned(), Some("y is\nno date")),
         ("413 Payload Too Large", "content-type: text/plain", "too much".to_owned(), Some("too much")),
         ("429 Too Many Requests", JSON, r#"{"message":"10 a minute"}"#.to_owned(), Some("10 a minute")),
         (
@@ -169,7 +169,10 @@ async fn the_words_of_a_refusal_are_told_on_one_line_cut_and_without_secrets() {
         ),
         ("403 Forbidden", "content-type: text/plain", format!("no {SECRET}"), Some("no ***")),
         ("500 Oops", JSON, format!(r#"{{"error":"{long}"}}"#), None),
+        ("403 Forbidden", JSON, r#"{"message":"\u001b[2J\u202e"}"#.to_owned(), Some("\u{1b}[2J\u{202e}")),
         ("404 Not Found", "content-type: text/plain", "Not Found".to_owned(), None),
+        ("404 Not Found", "content-type: text/plain", "404 Not Found\n".to_owned(), None),
+        ("502 Bad Gateway", "content-type: text/plain", "502".to_owned(), None),
         ("404 Not Found", "content-type: text/html", "<html>Not here</html>".to_owned(), None),
         ("502 Bad Gateway", JSON, "{}".to_owned(), None),
     ];
@@ -187,8 +190,52 @@ async fn the_words_of_a_refusal_are_told_on_one_line_cut_and_without_secrets() {
             assert_eq!(refusal.words.as_deref(), words, "{status}");
         }
         assert!(!format!("{error} {error:?}").contains(SECRET), "{error:?}");
+        assert!(!error.to_string().contains(['\u{1b}', '\u{202e}', '\n']), "{error}");
         end(troupe).await;
     }
+}
+
+#[tokio::test]
+async fn an_error_that_names_an_earlier_request_on_a_calls_stream_ends_no_call() {
+    for error in [r#"{"code":0,"message":"no such file"}"#, r#"{"code":-32000,"message":"x"}"#, r#""x""#] {
+        let server = RawServer::start(move |asked| {
+            modern(asked).unwrap_or_else(|| {
+                let id = asked.body["id"].as_u64().unwrap_or_default();
+                let other = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id - 1);
+                let own =
+                    json!({"jsonrpc": "2.0", "id": id, "result": {"content": [], "resultType": "complete"}});
+                Do::Send(format!("{EVENTS}data: {other}\n\ndata: {own}\n\n"))
+            })
+        })
+        .await;
+        let troupe = ready([server.server()]).await;
+        let reply = troupe.call(Call::tool("t")).await;
+        assert!(reply.is_ok(), "{error}: {reply:?}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_says_for_how_long_it_has_no_capacity_is_told_of_once() {
+    let server = RawServer::start(|asked| {
+        let busy = || Do::Send(answer("429 Too Many Requests", &["retry-after: 20"], ""));
+        modern(asked).unwrap_or_else(busy)
+    })
+    .await;
+    let troupe = start([server.server()]).await;
+    let mut events = troupe.events();
+    troupe.ready(Readiness::All).await.unwrap();
+    for _ in 0..2 {
+        let error = troupe.call(Call::tool("t").timeout(Duration::from_secs(5))).await.unwrap_err();
+        assert!(error.retry_after().is_some(), "{error}");
+    }
+    let told = event(&mut events, |event| matches!(event, Event::ServerOverloaded { .. })).await;
+    let Event::ServerOverloaded { retry_after, .. } = told else { unreachable!() };
+    assert_eq!(retry_after, Duration::from_secs(20));
+    let more =
+        events.drain().await.into_iter().filter(|event| matches!(event, Event::ServerOverloaded { .. }));
+    assert_eq!(more.count(), 0);
+    end(troupe).await;
 }
 
 #[tokio::test]

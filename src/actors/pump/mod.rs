@@ -671,7 +671,7 @@ impl<R: FnMut(Report)> Pump<R> {
             Origin::StreamOf(id) => (None, Some(id)),
             Origin::AnswerTo(id) | Origin::RefusalOf(id) => (Some(id), Some(id)),
         };
-        let bytes = frame.len();
+        let (bytes, given) = (frame.len(), self.next_id);
         let mut asked = 0;
         let mut more = false;
         let each = |incoming: Incoming| {
@@ -706,7 +706,7 @@ impl<R: FnMut(Report)> Pump<R> {
         };
         let decoded = match on {
             None => decode(frame.clone(), each),
-            Some(id) => decode_answer(frame.clone(), id, each),
+            Some(id) => decode_answer(frame.clone(), id, |named| named < given, each),
         };
         if let Some(id) = to.filter(|id| self.in_flight.contains_key(id)) {
             let none = "it holds no response to this request".to_owned();

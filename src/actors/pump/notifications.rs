@@ -81,21 +81,32 @@ impl Hearing {
         if self.allowance.take(now) {
             // None before: a flood that does not pass leaves nothing to report.
             let updates = &mut notifications.get_or_insert_default().updates;
-            // Others come after these and are told now.
-            self.missed += self.last.take().len() as u64;
-            updates.extend(self.tell_missed(attempt));
+            if let Some(update) = &update {
+                self.missed += u64::from(self.last.overtaken_by(update));
+                updates.extend(self.tell_lagged(attempt));
+            }
             updates.push(AttemptUpdate { attempt, update, resets_idle });
         } else if let Some(update) = update {
             self.missed += u64::from(self.last.keep(update));
         }
     }
 
-    /// How many were not passed on since that was told last, and the last of each kind.
-    fn tell_missed(&mut self, attempt: AttemptId) -> impl Iterator<Item = AttemptUpdate> + use<> {
+    /// How many were not passed on since that was told last.
+    fn tell_lagged(&mut self, attempt: AttemptId) -> Option<AttemptUpdate> {
         let missed = std::mem::take(&mut self.missed);
-        let missed = (missed > 0).then_some(Update::Lagged(missed));
-        let updates = missed.into_iter().chain(self.last.take());
-        updates.map(move |update| AttemptUpdate { attempt, update: Some(update), resets_idle: false })
+        let update = Some(Update::Lagged(missed));
+        (missed > 0).then_some(AttemptUpdate { attempt, update, resets_idle: false })
+    }
+
+    /// The same, with the last of each kind.
+    fn tell_missed(&mut self, attempt: AttemptId) -> impl Iterator<Item = AttemptUpdate> + use<> {
+        let lagged = self.tell_lagged(attempt);
+        let last = self.last.take().into_iter();
+        lagged.into_iter().chain(last.map(move |update| AttemptUpdate {
+            attempt,
+            update: Some(update),
+            resets_idle: false,
+        }))
     }
 
     /// Whether something was not passed on which has not been told yet.

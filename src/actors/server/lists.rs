@@ -417,13 +417,14 @@ impl ServerState {
             let near = near(name, compared.iter().copied());
             let near = near.map(|near| format!(": did you mean {}?", shown::name(near))).unwrap_or_default();
             tracing::warn!(
+                %server,
                 "{key} of {server} names the tool {}, which it does not have{near}",
                 shown::name(name)
             );
         }
         let more = unmet.count();
         if more > 0 {
-            tracing::warn!("{server} does not have {more} more of the tools that are named for it");
+            tracing::warn!(%server, "{server} does not have {more} more of the tools that are named for it");
         }
     }
 

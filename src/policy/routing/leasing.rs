@@ -84,6 +84,8 @@ impl<P, S> Routing<P, S> {
         if let Some(call) = self.calls.get_mut(id) {
             call.tool = name;
         }
+        let of_server = self.views[place].as_ref().and_then(|view| view.spec.timeout);
+        self.apply_deadline(id, place, of_server);
         // The breaker is not asked: who holds an open transaction must be able to end it.
         match self.send(id, place, Over::Leased(lease.connection), true, now, out) {
             Some(attempt) => {

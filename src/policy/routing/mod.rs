@@ -420,6 +420,7 @@ impl<P, S> Routing<P, S> {
             view.listed_since = former.listed_since;
             view.load = former.load;
             view.paused_until = former.paused_until;
+            view.told_paused_until = former.told_paused_until;
             if former.incarnation == incarnation {
                 // It was known already, and works on what it got.
                 view.in_flight = former.in_flight;

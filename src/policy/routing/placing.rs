@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Dispatch, Interest, Outlet, Over, Route, RouteCandidates, RouteKey, Routing, Sought, View};
-use crate::call::{Purpose, Selector};
+use crate::call::{Purpose, Request, Selector};
 use crate::error::{CallErrorKind, UnavailableServer};
 use crate::id::{AttemptId, CallId, ServerId};
 use crate::offer::EntryKind;
@@ -86,7 +86,9 @@ impl<P, S> Routing<P, S> {
 
     fn place_in(&mut self, id: CallId, route: usize, now: Instant, out: &mut impl Outlet<P, S>) {
         let Some(priority) = self.calls.get(id).map(|call| call.call.priority) else { return };
-        self.apply_server_timeout(id, route);
+        if let Some(first) = self.routes[route].servers.first().copied() {
+            self.apply_deadline(id, first, self.routes[route].timeout);
+        }
         if self.routes[route].waiting.is_empty() {
             match self.dispatch(id, route, now, out) {
                 Placed::Dispatched => return,
@@ -338,13 +340,17 @@ impl<P, S> Routing<P, S> {
         if self.routes[route].servers == [server] { route } else { self.route_over(vec![server]) }
     }
 
-    /// Applies the deadline that the route's servers name, unless the call or its tool names one.
-    fn apply_server_timeout(&mut self, id: CallId, route: usize) {
-        let Some(call) = self.calls.get(id) else { return };
-        if call.call.timeout.is_some() || self.settings.tool_timeouts.contains_key(&call.call.tool) {
+    /// Applies the deadline of what a call turned out to mean, unless the call names one itself: that of its tool, else the one that
+    /// the servers name.
+    pub(super) fn apply_deadline(&mut self, id: CallId, place: usize, of_servers: Option<Duration>) {
+        let (Some(call), Some(view)) = (self.calls.get(id), &self.views[place]) else { return };
+        if call.call.timeout.is_some() {
             return;
         }
-        if let Some(timeout) = self.routes[route].timeout.filter(|timeout| *timeout != call.timeout) {
+        let is_tool = call.call.request == Request::Tool && !call.tool.is_empty();
+        let of_tool = || self.settings.tool_timeout(&call.call.tool, view.spec.group.as_str(), &call.tool);
+        let timeout = is_tool.then(of_tool).flatten().or(of_servers);
+        if let Some(timeout) = timeout.filter(|timeout| *timeout != call.timeout) {
             self.calls.set_timeout(id, timeout);
         }
     }

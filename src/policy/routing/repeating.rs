@@ -88,12 +88,13 @@ impl<P, S> Routing<P, S> {
         let until = later(now, pause);
         if let Some(view) = self.views[place].as_mut().filter(|view| view.paused_until < Some(until)) {
             let former = view.paused_until.replace(until);
-            match former {
-                Some(former) => {
-                    self.pauses.remove(&(former, place));
-                }
-                None if pause >= PAUSE_TOLD_MIN => out.overloaded(&view.spec.id, pause),
-                None => {}
+            former.map(|former| self.pauses.remove(&(former, place)));
+            // Again where it became twice as long as was told: so a server that asks for more each time is told of a few times.
+            let told =
+                view.told_paused_until.map_or(Duration::ZERO, |told| told.saturating_duration_since(now));
+            if pause >= PAUSE_TOLD_MIN.max(told.saturating_mul(2)) {
+                view.told_paused_until = Some(until);
+                out.overloaded(&view.spec.id, pause);
             }
             self.pauses.insert((until, place));
         }
@@ -140,6 +141,9 @@ impl<P, S> Routing<P, S> {
         if call.open_attempts().next().is_some() {
             // The hedge, or the attempt that was hedged, goes on.
             self.note_loss(id, former);
+            if harmless {
+                self.turned_away(id);
+            }
             return true;
         }
         if !self.may_repeat(call, harmless) {

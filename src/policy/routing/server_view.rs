@@ -95,6 +95,8 @@ pub(super) struct View<S> {
     pub leaving: bool,
     /// The server asked to be left alone until then.
     pub paused_until: Option<Instant>,
+    /// Until when those who watch believe that.
+    pub told_paused_until: Option<Instant>,
     /// When it was added.
     pub added: Instant,
     /// It had listed its tools when it was added, as where the router is new.
@@ -180,6 +182,7 @@ impl<S> View<S> {
             needed: false,
             leaving: false,
             paused_until: None,
+            told_paused_until: None,
         }
     }
 

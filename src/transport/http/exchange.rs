@@ -390,7 +390,9 @@ impl Running {
             let refusal = head::refusal(head.status, &head.headers);
             let said = match refusal.kind {
                 // Here a body counts only as the answer to the call, and nothing else has one.
-                RefusalKind::Unauthorized | RefusalKind::Overloaded if self.call().is_none() => Said::Nothing,
+                RefusalKind::Unauthorized | RefusalKind::Overloaded if self.asked().is_none() => {
+                    Said::Nothing
+                }
                 _ => Said::read(&head.headers, body, self.asked()).await,
             };
             return self.refused(head.status, &head.headers, said).await;
@@ -463,6 +465,16 @@ impl Running {
         }
     }
 
+    /// A text without the id of the session, which is as good as a password while that lasts.
+    fn without_session(&self, text: String) -> String {
+        let session =
+            self.exchange.session_context.session.as_ref().and_then(|session| session.to_str().ok());
+        match session.filter(|session| !session.is_empty()) {
+            Some(session) => text.replace(session, "***"),
+            None => text,
+        }
+    }
+
     /// The request that this is, whatever for.
     fn asked(&self) -> Option<u64> {
         match self.exchange.kind {
@@ -500,7 +512,8 @@ impl Running {
     }
 
     async fn say_refused(&mut self, status: StatusCode, headers: &HeaderMap, said: Said) {
-        let refusal = Refusal { words: said.words(status), ..head::refusal(status, headers) };
+        let words = said.words(status).map(|words| self.without_session(words));
+        let refusal = Refusal { words, ..head::refusal(status, headers) };
         let asked = self.asked();
         let said = match refusal.kind {
             // These say more than a message does, unless that names the call: who wrote it may have carried the call out.
@@ -531,21 +544,27 @@ impl Running {
             ExchangeKind::Request { .. } if self.resumes() => return self.broke_off(&refusal.to_string()),
             ExchangeKind::Notice | ExchangeKind::Request { .. } | ExchangeKind::Check { .. } => {}
         }
-        if said == Said::Unread && self.call().is_some() && refusal.effect() != Effect::Unknown {
+        let names_another = matches!(&said, Said::Answer { to: Some(to), .. } if Some(*to) != asked);
+        if (said == Said::Unread || names_another)
+            && self.call().is_some()
+            && refusal.effect() != Effect::Unknown
+        {
             // By its status the call was not carried out; by what may be its answer it was.
             if refusal.kind == RefusalKind::Overloaded && refusal.retry_after.is_some() {
                 // Others are told when to come again all the same.
                 return self.fail(Failure::Refused(Refusal { kind: RefusalKind::Failed, ..refusal }));
             }
-            let words = format!("{refusal}, with a body that may be the answer and cannot be read");
+            let words = match names_another {
+                true => format!("{refusal}; its body names another request"),
+                false => format!("{refusal}, with a body that may be the answer and cannot be read"),
+            };
             return self.fail(Failure::Invalid(words));
         }
         if let (Said::Answer { frame, to, error }, Some(_)) = (said, asked) {
             let certain = match error {
                 // It names the request: who wrote it has read it.
                 _ if to == asked => true,
-                // It names another request: who wrote it knows nothing of this one.
-                Some(_) if to.is_some() => refusal.effect() != Effect::Unknown,
+                Some(_) if names_another => false,
                 // What a gateway says for a server that it lost does not tell what that server did.
                 Some(error) => refusal.effect() != Effect::Unknown || !error.is_rejection(),
                 None => false,

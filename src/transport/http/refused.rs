@@ -17,7 +17,8 @@
 //! | is one JSON-RPC answer, as it is or as an event | that answer |
 //! | is a list or a stream of several, or has an id and neither result nor error | unread |
 //! | begins as JSON or as events, and is cut off, over 64 KiB, no JSON or no UTF-8 | unread |
-//! | is another JSON object | the sentence in its `detail`, `message`, `title` or `reason`, if it has one |
+//! | is another JSON object | the sentence in its `detail`, `message`, `title`, `reason` or `error`, if it has one |
+//! | is an error without the protocol, and names another request | that sentence, which says nothing of the session |
 //! | begins otherwise, such as a page or a sentence | that sentence; nothing where it is cut off or over 64 KiB |
 //! | never comes | unread; nothing where its type is that of a page or a picture |
 //!
@@ -48,7 +49,7 @@ use super::sse::Events;
 use crate::error::RpcError;
 use crate::json::members::members;
 use crate::protocol::envelope::{
-    Incoming as Message, Response as Answer, decode_exchange, names_protocol, quoted, sentence,
+    Incoming as Message, Response as Answer, decode_exchange, names_protocol, names_request, quoted, sentence,
 };
 
 /// The most of a refusal's body that is read for a message in it.
@@ -99,6 +100,8 @@ pub(super) enum Said {
     Answer { frame: Bytes, to: Option<u64>, error: Option<RpcError> },
     /// A sentence.
     Words(String),
+    /// The same in an error that names another request. Whoever wrote it has read some request, so it says nothing of the session.
+    Misaddressed(String),
     /// What may be an answer, and could not be read as one: too large, cut off, or of another form.
     Unread,
     /// Nothing that can be understood.
@@ -174,14 +177,19 @@ impl Said {
             return Self::Unread;
         }
         let (mut answers, mut hollow) = (Vec::new(), false);
-        let decoded = decode_exchange(body.clone(), asked, |message| match message {
-            Message::Response(Answer { id, outcome }) => answers.push((id, outcome.err())),
-            // Some servers make up an id, such as "server-error", where they know of none.
-            Message::Foreign { outcome, .. } => answers.push((None, outcome.err())),
-            // It has an id and says nothing: whoever wrote it has read the request.
-            Message::MissingOutcome { .. } => hollow = true,
-            Message::Request { .. } | Message::Notification { .. } => {}
-        });
+        let decoded = decode_exchange(
+            body.clone(),
+            asked,
+            |_| false,
+            |message| match message {
+                Message::Response(Answer { id, outcome }) => answers.push((id, outcome.err())),
+                // Some servers make up an id, such as "server-error", where they know of none.
+                Message::Foreign { outcome, .. } => answers.push((None, outcome.err())),
+                // It has an id and says nothing: whoever wrote it has read the request.
+                Message::MissingOutcome { .. } => hollow = true,
+                Message::Request { .. } | Message::Notification { .. } => {}
+            },
+        );
         match (decoded, answers.len()) {
             (Ok(()), 1) if !hollow => {
                 let (to, error) = answers.remove(0);
@@ -194,7 +202,9 @@ impl Said {
             (Err(_), 0) if names_protocol(text_of(&body)) => Self::Unread,
             (Err(malformed), 0) if !hollow => {
                 let words = sentence(text_of(&body)).or(malformed.words().map(str::to_owned));
-                words.filter(|words| !words.is_empty()).map_or(Self::Nothing, Self::Words)
+                let words = words.filter(|words| !words.is_empty());
+                let claimed = names_request(text_of(&body));
+                words.map_or(Self::Nothing, if claimed { Self::Misaddressed } else { Self::Words })
             }
             // One element of it is no message, and another may be the answer.
             (Err(_), _) => Self::Unread,
@@ -210,7 +220,7 @@ impl Said {
             match Self::of_json(event.data, to) {
                 answer @ Self::Answer { .. } if found.is_none() => found = Some(answer),
                 Self::Answer { .. } => return Self::Unread,
-                Self::Words(_) | Self::Unread | Self::Nothing => {}
+                Self::Words(_) | Self::Misaddressed(_) | Self::Unread | Self::Nothing => {}
             }
         }
         match found {
@@ -223,18 +233,18 @@ impl Said {
     /// What it says in words, as far as they are shown with the `status`. A page for people says nothing that fits a line.
     pub(super) fn words(&self, status: StatusCode) -> Option<String> {
         let words = match self {
-            Self::Words(words) => words.trim(),
+            Self::Words(words) | Self::Misaddressed(words) => words.trim(),
             Self::Answer { error: Some(error), .. } => error.message.trim(),
             Self::Answer { error: None, .. } | Self::Unread | Self::Nothing => return None,
         };
         let is_status = |words: &str| {
-            let words = words.trim_end_matches(['.', '!']);
-            words == status.as_str()
+            let words = words.strip_prefix(status.as_str()).unwrap_or(words);
+            let words = words.trim_matches([' ', ':', '.', '!']);
+            words.is_empty()
                 || status.canonical_reason().is_some_and(|reason| reason.eq_ignore_ascii_case(words))
         };
         let fits = !(words.is_empty() || words.starts_with('<') || is_status(words));
-        // On one line, as texts of errors are.
-        fits.then(|| quoted(&words.split_whitespace().collect::<Vec<_>>().join(" ")))
+        fits.then(|| quoted(words))
     }
 
     /// Whether it is the answer to this request, whose writer has read that; or may be.
@@ -242,7 +252,7 @@ impl Said {
         match self {
             Self::Answer { to, .. } => *to == Some(request),
             Self::Unread => true,
-            Self::Words(_) | Self::Nothing => false,
+            Self::Words(_) | Self::Misaddressed(_) | Self::Nothing => false,
         }
     }
 
@@ -262,7 +272,7 @@ impl Said {
         match self {
             Self::Words(words) => is_about_it(words, session),
             Self::Answer { error: Some(error), to: None, .. } => is_about_it(&error.message, session),
-            Self::Answer { .. } | Self::Unread | Self::Nothing => false,
+            Self::Answer { .. } | Self::Misaddressed(_) | Self::Unread | Self::Nothing => false,
         }
     }
 
@@ -278,7 +288,7 @@ impl Said {
         match self {
             // It may be the answer.
             Self::Unread => false,
-            Self::Nothing => gone && asks,
+            Self::Nothing | Self::Misaddressed(_) => gone && asks,
             Self::Words(words) => gone && asks || is_about_it(words, session),
             // It was carried out.
             Self::Answer { error: None, to, .. } => gone && to.is_none() && asks,

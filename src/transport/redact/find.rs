@@ -249,7 +249,7 @@ fn of_webhook(url: &str) -> Vec<&str> {
 /// The password in a URL of Oracle's driver, which has it behind a slash: `jdbc:oracle:thin:user/password@…`.
 fn of_oracle(value: &str) -> Option<&str> {
     let (_, rest) = value.split_once("jdbc:oracle:")?;
-    let (user, _) = rest.split_whitespace().next()?.rsplit_once('@')?;
+    let (user, _) = rest.split(['?', '(']).next()?.split_whitespace().next()?.rsplit_once('@')?;
     let (_, password) = user.split_once('/')?;
     Some(password.trim_matches('"'))
 }

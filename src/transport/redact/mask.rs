@@ -143,7 +143,9 @@ impl Mask {
 
     /// A line without the beginnings of values that somebody shortened, where they are long enough to tell something.
     pub(in crate::transport) fn shortened(&self, line: Bytes) -> Bytes {
-        let values = self.values.iter().map(Secret::expose).filter(|value| !is_path(value));
+        // A URL and a path begin as others do; what is secret in a URL is a value of its own.
+        let is_address = |value: &str| is_path(value) || value.contains("://");
+        let values = self.values.iter().map(Secret::expose).filter(|value| !is_address(value));
         values.fold(line, without_beginnings)
     }
 
@@ -356,6 +358,7 @@ mod tests {
             ("correct-horse-riding", "correct-horse-riding"),
             ("that is correct-hor", "that is correct-hor"),
             ("no https://api2.example.com, sorry", "no https://api2.example.com, sorry"),
+            ("cannot reach https://api2 now", "cannot reach https://api2 now"),
             ("claude-3-5-sonnet is no model", "claude-3-5-sonnet is no model"),
             ("cannot open /srv/data2/o...", "cannot open /srv/data2/o..."),
         ] {

@@ -592,6 +592,25 @@ fn deadlines_go_call_then_tool_then_server_then_settings() {
 }
 
 #[test]
+fn a_tools_deadline_holds_however_the_call_and_the_setting_spell_it() {
+    let secs = Duration::from_secs;
+    for (key, other) in [("slow", None), ("g/slow", None), ("g__slow", None), ("g/slow", Some("slow"))] {
+        let timeouts = |settings: &mut Settings| {
+            settings.tool_timeouts.insert(key.into(), secs(60));
+            settings.tool_timeouts.extend(other.map(|other| (other.to_owned(), secs(1))));
+        };
+        let mut house = House::new("round-robin", timeouts).with(&[("a", "g", &["t", "slow"])], 8);
+        for written in ["slow", "g/slow", "g__slow"] {
+            let call = house.call(Call::tool(written));
+            let timeout = house.routing.calls.get(CallId(call)).unwrap().timeout;
+            assert_eq!(timeout, secs(60), "{key} {other:?}: {written}");
+        }
+        let call = house.call(Call::tool("g/t"));
+        assert_eq!(house.routing.calls.get(CallId(call)).unwrap().timeout, Settings::default().call_timeout);
+    }
+}
+
+#[test]
 fn a_caller_who_leaves_frees_the_slot_and_the_peer_is_told() {
     let mut house = House::new("round-robin", |_| {}).with(&[("a", "g", &["t"])], 1);
     let first = house.call(Call::tool("t"));
