@@ -19,6 +19,7 @@ use crate::id::{CallId, GroupId, RequestId, ServerId};
 use crate::number_map::NumberMap;
 
 use super::mailbox::Ticket;
+use super::slots::{RouteId, ServerSlot};
 
 /// Ended entries that a heap of times may hold beside the live ones before it is swept.
 const DEAD_TIMES_MAX: usize = 1024;
@@ -49,8 +50,8 @@ pub(crate) struct OpenCall<P> {
     pub server: Option<ServerId>,
     /// Its group at that time: what is said of that group's tools holds for the try, whatever becomes of the server.
     pub group: Option<GroupId>,
-    /// The place of a server that lost the last attempt: others go first.
-    pub avoid: Option<usize>,
+    /// The slot of a server that lost the last attempt: others go first.
+    pub avoid: Option<ServerSlot>,
     /// A server has said of an attempt that it knew its session no more, and so did nothing.
     pub session_lost: bool,
     /// A second attempt beside the one in `phase`, on another server.
@@ -84,15 +85,15 @@ impl IdleTimer {
 /// An attempt that a server works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OpenAttempt {
-    /// The server's place in the roster.
-    pub server: usize,
+    /// The server's slot in the routing.
+    pub server: ServerSlot,
     /// The number of the try.
     pub number: u32,
     /// Which it is of the attempts that may have reached a server, from 1.
     pub attempt: u32,
     /// When it was dispatched.
     pub since: Instant,
-    /// It takes one of the server's shared slots; those of leases do not.
+    /// It takes room of the server's shared connections; those of leases do not.
     pub shared: bool,
 }
 
@@ -105,8 +106,8 @@ pub(crate) enum Phase {
     Parked(Ticket),
     /// Waits in the mailbox of a route.
     Queued {
-        /// The route's place.
-        route: usize,
+        /// Which route.
+        route: RouteId,
         /// The place in its mailbox.
         ticket: Ticket,
     },
@@ -131,10 +132,10 @@ impl<P> OpenCall<P> {
         main.into_iter().chain(self.hedge)
     }
 
-    /// The attempt `number` on the server at `place` is over; another one takes its place in `phase`, if there is one.
+    /// The attempt `number` on the server at `slot` is over; another one takes its place in `phase`, if there is one.
     /// `None` if no such attempt is in flight.
-    pub(crate) fn end_attempt(&mut self, place: usize, number: u32) -> Option<OpenAttempt> {
-        let is_it = |attempt: &OpenAttempt| (attempt.server, attempt.number) == (place, number);
+    pub(crate) fn end_attempt(&mut self, slot: ServerSlot, number: u32) -> Option<OpenAttempt> {
+        let is_it = |attempt: &OpenAttempt| (attempt.server, attempt.number) == (slot, number);
         if let Some(hedge) = self.hedge.take_if(|hedge| is_it(hedge)) {
             return Some(hedge);
         }
@@ -323,6 +324,7 @@ impl<P> Calls<P> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::policy::slots::TableIndex;
 
     /// A call that just entered.
     pub(in crate::policy) fn call(started: Instant, timeout: Duration) -> Box<OpenCall<u64>> {
@@ -370,7 +372,8 @@ pub(super) mod tests {
 
     /// A call that a server works on and that may go unheard for `idle_ms`.
     fn in_flight(started: Instant, idle_ms: u64) -> Box<OpenCall<u64>> {
-        let attempt = OpenAttempt { server: 0, number: 1, attempt: 1, since: started, shared: true };
+        let attempt =
+            OpenAttempt { server: ServerSlot::at(0), number: 1, attempt: 1, since: started, shared: true };
         let idle = Some(Box::new(IdleTimer::new(Duration::from_millis(idle_ms))));
         let call = *call(started, Duration::from_secs(30));
         Box::new(OpenCall { phase: Phase::InFlight(attempt), idle, ..call })

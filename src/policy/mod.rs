@@ -29,6 +29,7 @@ pub(crate) mod retry;
 pub(crate) mod routing;
 pub(crate) mod search;
 pub(crate) mod selection;
+pub(crate) mod slots;
 pub(crate) mod starts;
 pub(crate) mod strategy;
 pub(crate) mod tally;

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::id::CallId;
 use crate::policy::calls::{Calls, IdleTimer, OpenAttempt, Phase, tests::call};
+use crate::policy::slots::{ServerSlot, TableIndex};
 
 use super::MS;
 
@@ -179,7 +180,13 @@ impl StateMachineTest for Test {
             }
             Step::Fly(id) => {
                 if let Some(open) = calls.get_mut(CallId(id)) {
-                    let attempt = OpenAttempt { server: 0, number: 1, attempt: 1, since: now, shared: true };
+                    let attempt = OpenAttempt {
+                        server: ServerSlot::at(0),
+                        number: 1,
+                        attempt: 1,
+                        since: now,
+                        shared: true,
+                    };
                     open.phase = Phase::InFlight(attempt);
                 }
                 calls.reset_idle(CallId(id), now);

@@ -10,15 +10,16 @@ use tokio::time::Instant;
 use super::placing::LOOKS_MAX;
 use super::{Outlet, RouteCandidates, Routing, View};
 use crate::id::CallId;
+use crate::policy::slots::{RouteId, ServerSlot};
 
 impl<P, S> Routing<P, S> {
     /// Calls wait in a route: a server of it is started, unless one is on its way. Those of a higher priority number are left
     /// alone while one of a lower is up, as they get no calls then.
-    pub(super) fn start_for_queued(&mut self, route: usize, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub(super) fn start_for_queued(&mut self, route: RouteId, now: Instant, out: &mut impl Outlet<P, S>) {
         if self.rare.idle == 0 {
             return;
         }
-        let idle = |place: &usize| self.views[*place].as_ref().is_some_and(View::is_to_be_started);
+        let idle = |slot: &ServerSlot| self.views[*slot].as_ref().is_some_and(View::is_to_be_started);
         if !self.routes[route].servers.iter().any(idle) {
             return;
         }
@@ -29,11 +30,11 @@ impl<P, S> Routing<P, S> {
     }
 
     /// A call went to a server though better ones are idle: one of those is started, for the calls that follow.
-    pub(super) fn start_better(&mut self, route: usize, place: usize, out: &mut impl Outlet<P, S>) {
+    pub(super) fn start_better(&mut self, route: RouteId, slot: ServerSlot, out: &mut impl Outlet<P, S>) {
         if !self.routes[route].tiered {
             return;
         }
-        let priority = self.views[place].as_ref().map(|view| view.spec.priority);
+        let priority = self.views[slot].as_ref().map(|view| view.spec.priority);
         if let Some(better) = priority.and_then(|priority| priority.checked_sub(1)) {
             self.start_one(route, better, None, out);
         }
@@ -41,24 +42,30 @@ impl<P, S> Routing<P, S> {
 
     /// Starts the best idle server of a route, up to a priority number, if none of them is on its way. Where the call that waits
     /// is bound to one of them, that is the best.
-    fn start_one(&mut self, route: usize, tier: u16, bound: Option<usize>, out: &mut impl Outlet<P, S>) {
+    fn start_one(
+        &mut self,
+        route: RouteId,
+        tier: u16,
+        bound: Option<ServerSlot>,
+        out: &mut impl Outlet<P, S>,
+    ) {
         let servers = self.routes[route].servers.iter().copied();
-        let views = servers.filter_map(|place| Some((place, self.views[place].as_ref()?)));
+        let views = servers.filter_map(|slot| Some((slot, self.views[slot].as_ref()?)));
         let views = views.filter(|(_, view)| view.spec.priority <= tier);
         let mut best = None;
-        for (place, view) in views {
+        for (slot, view) in views {
             if view.is_starting() {
                 return;
             }
             if view.is_to_be_started() {
-                let rank = (view.spec.priority, bound != Some(place), Reverse(view.spec.weight));
+                let rank = (view.spec.priority, bound != Some(slot), Reverse(view.spec.weight));
                 if best.as_ref().is_none_or(|(least, _)| rank < *least) {
-                    best = Some((rank, place));
+                    best = Some((rank, slot));
                 }
             }
         }
-        if let Some((_, place)) = best {
-            self.need(place, out);
+        if let Some((_, slot)) = best {
+            self.need(slot, out);
         }
     }
 
@@ -66,31 +73,31 @@ impl<P, S> Routing<P, S> {
     pub(super) fn start_prospects(&mut self, id: CallId, out: &mut impl Outlet<P, S>) {
         let Some(call) = self.calls.get(id).map(|call| call.call.clone()) else { return };
         let is_prospect = self.is_prospect(&call);
-        let views = self.views.iter().enumerate().filter_map(|(place, view)| Some((place, view.as_ref()?)));
+        let views = self.views.entries().filter_map(|(slot, view)| Some((slot, view.as_ref()?)));
         let idle = views.filter(|(_, view)| view.is_to_be_started() && is_prospect(view));
-        let idle: Vec<usize> = idle.map(|(place, _)| place).collect();
+        let idle: Vec<ServerSlot> = idle.map(|(slot, _)| slot).collect();
         drop(is_prospect);
-        for place in idle {
-            self.need(place, out);
+        for slot in idle {
+            self.need(slot, out);
         }
     }
 
     /// The same, when one of them may be tried again.
-    pub(super) fn start_for_parked(&mut self, place: usize, out: &mut impl Outlet<P, S>) {
+    pub(super) fn start_for_parked(&mut self, slot: ServerSlot, out: &mut impl Outlet<P, S>) {
         let unlisted = |view: &View<S>| view.is_to_be_started() && !view.standing.listed;
-        let Some(view) = self.views[place].as_ref().filter(|view| unlisted(view)) else { return };
+        let Some(view) = self.views[slot].as_ref().filter(|view| unlisted(view)) else { return };
         // To look at a call takes a look at each server. Beyond this, it is tried for nobody rather than for all of them.
         let looks = LOOKS_MAX / self.views.len().max(1);
         let mut parked = self.parked.iter().take(looks.max(1)).filter_map(|id| self.calls.get(*id));
         let wanted = parked.any(|call| self.is_prospect(&call.call)(&view));
         drop(parked);
         if wanted {
-            self.need(place, out);
+            self.need(slot, out);
         }
     }
 
-    fn need(&mut self, place: usize, out: &mut impl Outlet<P, S>) {
-        if let Some(view) = &mut self.views[place]
+    fn need(&mut self, slot: ServerSlot, out: &mut impl Outlet<P, S>) {
+        if let Some(view) = &mut self.views[slot]
             && let Some(handle) = &view.handle
         {
             out.need(handle);
@@ -99,11 +106,11 @@ impl<P, S> Routing<P, S> {
     }
 
     /// The server of a route that a call is bound to.
-    fn bound_to(&mut self, id: CallId, route: usize, now: Instant) -> Option<usize> {
+    fn bound_to(&mut self, id: CallId, route: RouteId, now: Instant) -> Option<ServerSlot> {
         let call = self.calls.get(id)?;
         let affinity = call.call.options().affinity.as_ref()?;
         let first = self.views[*self.routes[route].servers.first()?].as_ref()?;
         let server = self.affinity.bound(&affinity.key, &first.spec.group, now)?;
-        self.places.get(&server).copied()
+        self.server_slots.get(&server).copied()
     }
 }

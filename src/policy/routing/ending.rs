@@ -13,6 +13,7 @@ use crate::offer::EntryKind;
 use crate::policy::breaker::Admission;
 use crate::policy::calls::{OpenAttempt, OpenCall, Phase};
 use crate::policy::catalogue::Resolution;
+use crate::policy::slots::ServerSlot;
 use crate::refusal::RefusalKind;
 use crate::spans::NOT_TAKEN;
 
@@ -55,28 +56,34 @@ impl<P, S> Routing<P, S> {
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        let Some(place) = self.place_of(server, incarnation) else {
+        let Some(slot) = self.slot_of(server, incarnation) else {
             self.counters.late_answers += batch.len() as u64;
             out.late(server, batch.len() as u64, now);
             return;
         };
         for completion in batch {
-            self.complete(place, completion, now, out);
+            self.complete(slot, completion, now, out);
         }
-        self.serve(place, now, out);
+        self.serve(slot, now, out);
     }
 
-    fn complete(&mut self, place: usize, completion: Completion, now: Instant, out: &mut impl Outlet<P, S>) {
+    fn complete(
+        &mut self,
+        slot: ServerSlot,
+        completion: Completion,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
         let Completion { attempt, end, class, latency } = completion;
-        let Some(ended) = self.end_attempt(place, attempt) else {
+        let Some(ended) = self.end_attempt(slot, attempt) else {
             self.counters.late_answers += 1;
-            if let Some(view) = &self.views[place] {
+            if let Some(view) = &self.views[slot] {
                 out.late(&view.spec.id, 1, now);
             }
             return;
         };
         out.ended(attempt, end.name(), latency);
-        if let Some(view) = &mut self.views[place] {
+        if let Some(view) = &mut self.views[slot] {
             // A server that refuses at once for a reason of its own is no fast one.
             let moves = matches!(&end, AttemptEnd::Refused(refusal) if refusal.moves());
             let class = if moves && class == OutcomeClass::Ignored { OutcomeClass::Failure } else { class };
@@ -85,42 +92,42 @@ impl<P, S> Routing<P, S> {
         let id = attempt.call;
         match end {
             AttemptEnd::Result(result) => self.succeed(id, ended, result, now, out),
-            AttemptEnd::Rpc(error) => self.failed(id, place, CallErrorKind::Rpc(error), class, now, out),
+            AttemptEnd::Rpc(error) => self.failed(id, slot, CallErrorKind::Rpc(error), class, now, out),
             AttemptEnd::Refused(refusal) => {
                 // With 429 and 503 it speaks of itself, whatever became of this call.
                 let of_itself =
                     refusal.kind == RefusalKind::Overloaded || matches!(refusal.status, 429 | 503);
                 if let Some(after) = refusal.retry_after.filter(|_| of_itself) {
-                    self.pause(place, after.min(PAUSE_MAX), now, out);
+                    self.pause(slot, after.min(PAUSE_MAX), now, out);
                 }
-                self.failed(id, place, CallErrorKind::Refused(refusal), class, now, out);
+                self.failed(id, slot, CallErrorKind::Refused(refusal), class, now, out);
             }
             AttemptEnd::InvalidResponse(reason) => {
-                self.failed(id, place, CallErrorKind::InvalidResponse { reason }, class, now, out);
+                self.failed(id, slot, CallErrorKind::InvalidResponse { reason }, class, now, out);
             }
             AttemptEnd::TooLarge { bytes, limit } => {
                 self.unsent(id);
                 self.fail(id, CallErrorKind::TooLarge { bytes, limit }, now, out);
             }
             AttemptEnd::ConnectionLost { reason, sent } => {
-                self.lost(id, place, CallErrorKind::ConnectionLost { reason, sent }, now, out);
+                self.lost(id, slot, CallErrorKind::ConnectionLost { reason, sent }, now, out);
             }
             AttemptEnd::SessionLost { reason } => {
                 // The server's word that it did nothing is taken once for each call: a server that says so again and again
                 // may be one that works and says so for another reason.
                 let call = self.calls.get_mut(id);
                 let sent = call.is_some_and(|call| std::mem::replace(&mut call.session_lost, true));
-                self.lost(id, place, CallErrorKind::ConnectionLost { reason, sent }, now, out);
+                self.lost(id, slot, CallErrorKind::ConnectionLost { reason, sent }, now, out);
             }
             // The router itself calls attempts off, and settles their calls when it does.
             AttemptEnd::DeadlineExceeded | AttemptEnd::Cancelled => {}
         }
     }
 
-    /// Ends an attempt that the server at `place` works on, and frees its slot. `None` if there is no such attempt.
-    pub(super) fn end_attempt(&mut self, place: usize, attempt: AttemptId) -> Option<OpenAttempt> {
-        let ended = self.calls.get_mut(attempt.call)?.end_attempt(place, attempt.number)?;
-        if let Some(view) = &mut self.views[place] {
+    /// Ends an attempt that the server at `slot` works on, and makes room there. `None` if there is no such attempt.
+    pub(super) fn end_attempt(&mut self, slot: ServerSlot, attempt: AttemptId) -> Option<OpenAttempt> {
+        let ended = self.calls.get_mut(attempt.call)?.end_attempt(slot, attempt.number)?;
+        if let Some(view) = &mut self.views[slot] {
             view.released(ended.shared);
         }
         Some(ended)
@@ -135,10 +142,10 @@ impl<P, S> Routing<P, S> {
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        let Some(place) = self.place_of(server, incarnation) else { return };
-        let Some(ended) = self.end_attempt(place, attempt) else { return };
+        let Some(slot) = self.slot_of(server, incarnation) else { return };
+        let Some(ended) = self.end_attempt(slot, attempt) else { return };
         out.ended(attempt, NOT_TAKEN, now.saturating_duration_since(ended.since));
-        if let Some(view) = &mut self.views[place] {
+        if let Some(view) = &mut self.views[slot] {
             view.refused();
         }
         self.unsent(attempt.call);
@@ -174,9 +181,9 @@ impl<P, S> Routing<P, S> {
             // Calls that were sent before the key was bound end elsewhere too, and others where it had no room. It stays bound to a
             // server that takes calls, or will at once.
             let bound = self.affinity.bound(&affinity.key, &view.spec.group, now);
-            let place = bound.and_then(|server| self.places.get(&server).copied());
-            if !place
-                .and_then(|place| self.views[place].as_ref())
+            let slot = bound.and_then(|server| self.server_slots.get(&server).copied());
+            if !slot
+                .and_then(|slot| self.views[slot].as_ref())
                 .is_some_and(super::server_view::View::promises)
             {
                 self.affinity.bind(&affinity.key, &view.spec.group, &view.spec.id, now);
@@ -347,7 +354,7 @@ impl<P, S> Routing<P, S> {
         }
         match call.phase {
             Phase::Queued { route, .. } => {
-                let views = self.routes[route].servers.iter().filter_map(|place| self.views[*place].as_ref());
+                let views = self.routes[route].servers.iter().filter_map(|slot| self.views[*slot].as_ref());
                 let barred = views.filter(|view| {
                     let open = matches!(view.standing.admission, Admission::Rejecting { .. });
                     view.standing.status != ServerStatus::Ready || open || view.paused_until.is_some()

@@ -61,7 +61,7 @@ impl<P, S> Routing<P, S> {
             routing.fail(id, kind, now, out);
             None
         };
-        let Some(place) = self.place_of(&lease.server, lease.incarnation) else {
+        let Some(slot) = self.slot_of(&lease.server, lease.incarnation) else {
             let reason = format!("{} is not what it was", lease.server);
             return fail(self, Lacking::Other(CallErrorKind::LeaseEnded { reason }), out);
         };
@@ -84,10 +84,10 @@ impl<P, S> Routing<P, S> {
         if let Some(call) = self.calls.get_mut(id) {
             call.tool = name;
         }
-        let of_server = self.views[place].as_ref().and_then(|view| view.spec.timeout);
-        self.apply_deadline(id, place, of_server);
+        let of_server = self.views[slot].as_ref().and_then(|view| view.spec.timeout);
+        self.apply_deadline(id, slot, of_server);
         // The breaker is not asked: who holds an open transaction must be able to end it.
-        match self.send(id, place, Over::Leased(lease.connection), true, now, out) {
+        match self.send(id, slot, Over::Leased(lease.connection), true, now, out) {
             Some(attempt) => {
                 if let Some(call) = self.calls.get_mut(id) {
                     call.phase = Phase::InFlight(attempt);
@@ -104,7 +104,7 @@ impl<P, S> Routing<P, S> {
     /// What a lease may be of: the server of that name, or else the group.
     pub(super) fn lessor(&self, name: &str) -> Selector {
         let mut selector = Selector::default();
-        if self.places.contains_key(name) {
+        if self.server_slots.contains_key(name) {
             selector.server = Some(name.to_owned());
         } else {
             selector.group = Some(name.to_owned());
@@ -122,8 +122,8 @@ impl<P, S> Routing<P, S> {
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        let Some(place) = self.place_of(server, incarnation) else { return };
-        let ended = self.end_attempt(place, attempt);
+        let Some(slot) = self.slot_of(server, incarnation) else { return };
+        let ended = self.end_attempt(slot, attempt);
         if let Some(ended) = ended {
             out.ended(attempt, update.outcome(), now.saturating_duration_since(ended.since));
         }
@@ -133,7 +133,7 @@ impl<P, S> Routing<P, S> {
             LeaseUpdate::Granted(lease) => {
                 let granted = was_open.then(|| self.calls.settle(id)).flatten();
                 // Where whoever asked for it is gone, it ends here.
-                let (Some(call), Some(view)) = (granted, &self.views[place]) else { return };
+                let (Some(call), Some(view)) = (granted, &self.views[slot]) else { return };
                 *self.counters.outcomes.entry("ok").or_default() += 1;
                 let settled = self.settled(&call, Some(&view.spec.group), "ok", now);
                 out.settled(&settled);

@@ -43,6 +43,7 @@ use crate::policy::catalogue::Catalogue;
 use crate::policy::hedge::HedgeDelays;
 use crate::policy::mailbox::Mailbox;
 use crate::policy::retry::RetryBudget;
+use crate::policy::slots::{RouteId, ServerSlot, Table};
 use crate::policy::strategy::{Strategies, UnknownStrategy};
 use crate::stats::{Outcomes, QueuedStats, RouterStats};
 use crate::trace_context::InvalidTraceContext;
@@ -179,8 +180,8 @@ pub(crate) struct Figures {
 
 /// Servers that can take the same calls, and the calls that wait for one of them.
 struct Route {
-    /// Their places in the roster, by server id.
-    servers: Vec<usize>,
+    /// Their slots, by server id.
+    servers: Vec<ServerSlot>,
     /// Names the set to the strategy; the same for the same servers.
     set: u64,
     /// Their priorities differ.
@@ -202,13 +203,13 @@ impl RouteKey {
     /// The one thing that it leads to the servers of, if that is all that it says.
     fn thing(&self) -> Option<(EntryKind, usize)> {
         match self.sought {
-            Sought::One(kind, place) if self.selector == Selector::default() => Some((kind, place)),
+            Sought::One(kind, index) if self.selector == Selector::default() => Some((kind, index)),
             Sought::One(..) | Sought::Server | Sought::Any(..) | Sought::Reader => None,
         }
     }
 }
 
-/// What a call wants of its server. Things are given by their places in the catalogue.
+/// What a call wants of its server. Things are given by their indexes in the catalogue.
 #[derive(PartialEq, Eq, Hash)]
 enum Sought {
     /// A lease, whatever it offers.
@@ -236,36 +237,36 @@ struct Counters {
 pub(crate) struct Routing<P, S> {
     settings: Arc<Settings>,
     calls: Calls<P>,
-    views: Vec<Option<View<S>>>,
+    views: Table<ServerSlot, Option<View<S>>>,
     /// How many of them are held back, or do not run: while none is, nobody looks through them all for one.
     rare: Rare,
-    places: HashMap<ServerId, usize>,
+    server_slots: HashMap<ServerId, ServerSlot>,
     /// Lives that were replaced and finish what they have.
-    retiring: HashMap<(ServerId, Incarnation), usize>,
+    retiring: HashMap<(ServerId, Incarnation), ServerSlot>,
     catalogue: Arc<Catalogue>,
     /// Whether the registry has told which servers there are.
     introduced: bool,
     /// When it told of the first of them.
     began: Option<Instant>,
-    routes: Vec<Route>,
+    routes: Table<RouteId, Route>,
     /// By key, of calls that say more than which thing they want; callers choose the keys.
-    route_of: HashMap<RouteKey, usize>,
+    route_of: HashMap<RouteKey, RouteId>,
     /// By thing, of all others.
-    route_of_thing: NumberMap<(EntryKind, usize), usize>,
+    route_of_thing: NumberMap<(EntryKind, usize), RouteId>,
     /// By the servers.
-    route_of_set: HashMap<Vec<usize>, usize>,
+    route_of_set: HashMap<Vec<ServerSlot>, RouteId>,
     /// With so many routes those in which nothing waits are forgotten.
     routes_max: usize,
-    /// The routes of each server, by its place.
-    routes_of: Vec<Vec<usize>>,
+    /// The routes of each server, by its slot.
+    routes_of: Table<ServerSlot, Vec<RouteId>>,
     /// Routes with waiting calls.
-    waiting: BTreeSet<usize>,
-    /// When servers that asked to be left alone are asked again, by place.
-    pauses: BTreeSet<(Instant, usize)>,
+    waiting: BTreeSet<RouteId>,
+    /// When servers that asked to be left alone are asked again, by slot.
+    pauses: BTreeSet<(Instant, ServerSlot)>,
     /// Calls whose tool nobody offers, or whose bare name more than one may, while servers may still tell their tools.
     parked: Mailbox<CallId>,
-    /// Servers that bare names wait for, by place, each with the time at which they do no more.
-    naming: BTreeSet<(Instant, usize)>,
+    /// Servers that bare names wait for, by slot, each with the time at which they do no more.
+    naming: BTreeSet<(Instant, ServerSlot)>,
     strategies: Strategies,
     affinity: AffinityTable,
     budget: RetryBudget,
@@ -283,19 +284,19 @@ impl<P, S> Routing<P, S> {
     pub(crate) fn new(settings: Arc<Settings>, strategies: Strategies, seed: u64) -> Self {
         Self {
             calls: Calls::new(),
-            views: Vec::new(),
+            views: Table::default(),
             rare: Rare::default(),
-            places: HashMap::new(),
+            server_slots: HashMap::new(),
             retiring: HashMap::new(),
             catalogue: Arc::new(Catalogue::empty()),
             introduced: false,
             began: None,
-            routes: Vec::new(),
+            routes: Table::default(),
             route_of: HashMap::new(),
             route_of_thing: NumberMap::default(),
             route_of_set: HashMap::new(),
             routes_max: placing::ROUTES_MAX,
-            routes_of: Vec::new(),
+            routes_of: Table::default(),
             waiting: BTreeSet::new(),
             pauses: BTreeSet::new(),
             parked: Mailbox::new(&settings.mailbox),
@@ -401,20 +402,20 @@ impl<P, S> Routing<P, S> {
         standing: Standing,
         now: Instant,
     ) {
-        let place = match self.places.get(&spec.id) {
-            Some(place) => *place,
+        let slot = match self.server_slots.get(&spec.id) {
+            Some(slot) => *slot,
             None => {
-                let place = self.free_place();
-                self.places.insert(spec.id.clone(), place);
-                place
+                let slot = self.free_slot();
+                self.server_slots.insert(spec.id.clone(), slot);
+                slot
             }
         };
         let mut view = View::new(spec, incarnation, handle, standing, now);
         // Those that the registry tells at first are there from the beginning, whichever it tells first.
         let began = *self.began.get_or_insert(now);
         view.added = if self.introduced { now } else { began };
-        if let Some(former) = self.put(place, None) {
-            self.naming.remove(&(former.names_until(), place));
+        if let Some(former) = self.put(slot, None) {
+            self.naming.remove(&(former.names_until(), slot));
             view.added = former.added;
             view.listed_before |= former.listed_before;
             view.listed_since = former.listed_since;
@@ -427,34 +428,31 @@ impl<P, S> Routing<P, S> {
             }
         }
         if view.may_share_names() && view.names_until() > now {
-            self.naming.insert((view.names_until(), place));
+            self.naming.insert((view.names_until(), slot));
         }
-        self.put(place, Some(view));
+        self.put(slot, Some(view));
     }
 
-    /// Puts a server in a place, or takes it out. Returns what was there.
-    fn put(&mut self, place: usize, view: Option<View<S>>) -> Option<View<S>> {
-        let former = std::mem::replace(&mut self.views[place], view);
+    /// Puts a server into a slot, or takes it out. Returns what was there.
+    fn put(&mut self, slot: ServerSlot, view: Option<View<S>>) -> Option<View<S>> {
+        let former = std::mem::replace(&mut self.views[slot], view);
         let standing = |view: &Option<View<S>>| view.as_ref().map(|view| Kind::of(&view.standing));
-        self.rare.change(standing(&former), standing(&self.views[place]));
+        self.rare.change(standing(&former), standing(&self.views[slot]));
         former
     }
 
     /// Takes a report of a server.
-    fn report(&mut self, place: usize, standing: Standing, now: Instant) {
-        if let Some(view) = &mut self.views[place] {
+    fn report(&mut self, slot: ServerSlot, standing: Standing, now: Instant) {
+        if let Some(view) = &mut self.views[slot] {
             self.rare.change(Some(Kind::of(&view.standing)), Some(Kind::of(&standing)));
             view.report(standing, now);
         }
     }
 
-    /// A place that no server has.
-    fn free_place(&mut self) -> usize {
-        let place = self.views.iter().position(Option::is_none).unwrap_or(self.views.len());
-        if place == self.views.len() {
-            self.views.push(None);
-        }
-        place
+    /// A slot that no server has.
+    fn free_slot(&mut self) -> ServerSlot {
+        let free = self.views.entries().find(|(_, view)| view.is_none()).map(|(slot, _)| slot);
+        free.unwrap_or_else(|| self.views.push(None))
     }
 
     /// A server's description changed: its present life finishes what it has, and another one takes what is new.
@@ -467,12 +465,12 @@ impl<P, S> Routing<P, S> {
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        if let Some(place) = self.places.remove(&spec.id)
-            && let Some(view) = &mut self.views[place]
+        if let Some(slot) = self.server_slots.remove(&spec.id)
+            && let Some(view) = &mut self.views[slot]
         {
             view.leaving = true;
-            self.naming.remove(&(view.names_until(), place));
-            self.retiring.insert((spec.id.clone(), view.incarnation), place);
+            self.naming.remove(&(view.names_until(), slot));
+            self.retiring.insert((spec.id.clone(), view.incarnation), slot);
         }
         self.joined(spec, incarnation, handle, standing, now);
         self.reconsider(now, out);
@@ -487,22 +485,22 @@ impl<P, S> Routing<P, S> {
         now: Instant,
     ) {
         let of = (spec.id.clone(), incarnation);
-        if self.place_of(&of.0, incarnation).is_some() {
+        if self.slot_of(&of.0, incarnation).is_some() {
             // It was replaced after this routing had begun, and is known.
             return;
         }
         // Names do not wait for one that leaves.
         let mut view = View::new(spec, incarnation, Some(handle), Standing::beginning(), now);
         view.leaving = true;
-        let place = self.free_place();
-        self.put(place, Some(view));
-        self.retiring.insert(of, place);
+        let slot = self.free_slot();
+        self.put(slot, Some(view));
+        self.retiring.insert(of, slot);
     }
 
     /// A server's description changed so that its present life serves it as well.
     pub(crate) fn amended(&mut self, spec: Arc<ServerSpec>, now: Instant, out: &mut impl Outlet<P, S>) {
-        if let Some(place) = self.places.get(&spec.id).copied()
-            && let Some(view) = &mut self.views[place]
+        if let Some(slot) = self.server_slots.get(&spec.id).copied()
+            && let Some(view) = &mut self.views[slot]
         {
             view.spec = spec;
             self.reconsider(now, out);
@@ -517,9 +515,9 @@ impl<P, S> Routing<P, S> {
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        if let Some(place) = self.retiring.remove(&(server.clone(), incarnation)) {
-            self.lose_all(place, &crate::event::ExitCause::Requested, now, out);
-            self.put(place, None);
+        if let Some(slot) = self.retiring.remove(&(server.clone(), incarnation)) {
+            self.lose_all(slot, &crate::event::ExitCause::Requested, now, out);
+            self.put(slot, None);
         }
     }
 
@@ -532,18 +530,18 @@ impl<P, S> Routing<P, S> {
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        let Some(place) = self.place_of(server, incarnation) else { return };
-        let Some(view) = &self.views[place] else { return };
+        let Some(slot) = self.slot_of(server, incarnation) else { return };
+        let Some(view) = &self.views[slot] else { return };
         let newly_listed = standing.listed && !view.standing.listed;
         let promised = view.promises();
-        self.report(place, standing, now);
-        let given_up = promised && self.views[place].as_ref().is_some_and(|view| !view.promises());
-        let named = self.names_settled(place);
-        self.serve(place, now, out);
+        self.report(slot, standing, now);
+        let given_up = promised && self.views[slot].as_ref().is_some_and(|view| !view.promises());
+        let named = self.names_settled(slot);
+        self.serve(slot, now, out);
         if newly_listed || given_up || named {
             self.unpark(now, out);
         }
-        self.start_for_parked(place, out);
+        self.start_for_parked(slot, out);
     }
 
     /// A server's actor ended: its attempts are lost, and `standing` says what follows.
@@ -556,21 +554,21 @@ impl<P, S> Routing<P, S> {
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        let Some(place) = self.place_of(server, incarnation) else { return };
-        self.report(place, standing, now);
-        self.names_settled(place);
-        self.lose_all(place, cause, now, out);
-        self.serve(place, now, out);
+        let Some(slot) = self.slot_of(server, incarnation) else { return };
+        self.report(slot, standing, now);
+        self.names_settled(slot);
+        self.lose_all(slot, cause, now, out);
+        self.serve(slot, now, out);
         self.unpark(now, out);
     }
 
     /// A server was unregistered: it gets no new calls and may finish what it has.
     pub(crate) fn leaving(&mut self, server: &ServerId, now: Instant, out: &mut impl Outlet<P, S>) {
-        if let Some(place) = self.places.get(server).copied() {
-            if let Some(view) = &mut self.views[place] {
+        if let Some(slot) = self.server_slots.get(server).copied() {
+            if let Some(view) = &mut self.views[slot] {
                 view.leaving = true;
             }
-            self.names_settled(place);
+            self.names_settled(slot);
             self.affinity.forget_server(server);
             self.reconsider(now, out);
         }
@@ -578,19 +576,19 @@ impl<P, S> Routing<P, S> {
 
     /// A server is gone for good.
     pub(crate) fn left(&mut self, server: &ServerId, now: Instant, out: &mut impl Outlet<P, S>) {
-        let Some(place) = self.places.remove(server) else { return };
-        self.lose_all(place, &crate::event::ExitCause::Requested, now, out);
-        if let Some(view) = self.put(place, None) {
-            self.naming.remove(&(view.names_until(), place));
+        let Some(slot) = self.server_slots.remove(server) else { return };
+        self.lose_all(slot, &crate::event::ExitCause::Requested, now, out);
+        if let Some(view) = self.put(slot, None) {
+            self.naming.remove(&(view.names_until(), slot));
         }
         self.affinity.forget_server(server);
         self.reconsider(now, out);
     }
 
     /// Bare names need not wait for this server any more, if they did. Returns whether they did.
-    fn names_settled(&mut self, place: usize) -> bool {
-        let settled = self.views[place].as_ref().filter(|view| !view.may_share_names());
-        settled.is_some_and(|view| self.naming.remove(&(view.names_until(), place)))
+    fn names_settled(&mut self, slot: ServerSlot) -> bool {
+        let settled = self.views[slot].as_ref().filter(|view| !view.may_share_names());
+        settled.is_some_and(|view| self.naming.remove(&(view.names_until(), slot)))
     }
 
     /// The time of some is over in which bare names wait for them: those that wait look again.
@@ -610,11 +608,11 @@ impl<P, S> Routing<P, S> {
         self.reconsider(now, out);
     }
 
-    /// The place of a server, if `incarnation` is its current life, or one that finishes what it has.
-    fn place_of(&self, server: &ServerId, incarnation: Incarnation) -> Option<usize> {
+    /// The slot of a server, if `incarnation` is its current life, or one that finishes what it has.
+    fn slot_of(&self, server: &ServerId, incarnation: Incarnation) -> Option<ServerSlot> {
         let current =
-            self.places.get(server).copied().filter(|place| {
-                self.views[*place].as_ref().is_some_and(|view| view.incarnation == incarnation)
+            self.server_slots.get(server).copied().filter(|slot| {
+                self.views[*slot].as_ref().is_some_and(|view| view.incarnation == incarnation)
             });
         if current.is_some() || self.retiring.is_empty() {
             return current;

@@ -12,6 +12,7 @@ use crate::id::{AttemptId, CallId, ServerId};
 use crate::offer::EntryKind;
 use crate::policy::calls::{OpenAttempt, Phase};
 use crate::policy::mailbox::{Mailbox, Pushed};
+use crate::policy::slots::{RouteId, ServerSlot};
 use crate::policy::strategy::{Pick, hash_key};
 
 /// Bounds of what a caller is told to wait when a queue is full: not so short that it spins, not so long that it gives
@@ -84,7 +85,7 @@ impl<P, S> Routing<P, S> {
         None
     }
 
-    fn place_in(&mut self, id: CallId, route: usize, now: Instant, out: &mut impl Outlet<P, S>) {
+    fn place_in(&mut self, id: CallId, route: RouteId, now: Instant, out: &mut impl Outlet<P, S>) {
         let Some(priority) = self.calls.get(id).map(|call| call.call.priority) else { return };
         if let Some(first) = self.routes[route].servers.first().copied() {
             self.apply_deadline(id, first, self.routes[route].timeout);
@@ -119,7 +120,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// The servers among which a call is placed.
-    pub(super) fn route_for(&mut self, id: CallId, now: Instant) -> Result<usize, NoRoute> {
+    pub(super) fn route_for(&mut self, id: CallId, now: Instant) -> Result<RouteId, NoRoute> {
         let unknown = || NoRoute::Never(CallErrorKind::Closed);
         let call = self.calls.get(id).ok_or_else(unknown)?;
         if call.call.purpose == Purpose::OpenLease {
@@ -141,7 +142,7 @@ impl<P, S> Routing<P, S> {
         })
     }
 
-    fn overloaded(&mut self, id: CallId, route: usize, now: Instant, out: &mut impl Outlet<P, S>) {
+    fn overloaded(&mut self, id: CallId, route: RouteId, now: Instant, out: &mut impl Outlet<P, S>) {
         let Route { servers, waiting, .. } = &self.routes[route];
         let retry_after = Some(self.pace(servers, waiting.len()));
         let kind =
@@ -150,10 +151,10 @@ impl<P, S> Routing<P, S> {
     }
 
     /// How long the servers take for so many calls, by their mean latencies.
-    fn pace(&self, servers: &[usize], calls: usize) -> Duration {
+    fn pace(&self, servers: &[ServerSlot], calls: usize) -> Duration {
         let rate: f64 = servers
             .iter()
-            .filter_map(|place| self.views[*place].as_ref())
+            .filter_map(|slot| self.views[*slot].as_ref())
             .filter_map(|view| Some(view.standing.slots as f64 / view.load.mean()?.as_secs_f64().max(1e-6)))
             .sum();
         let secs = if rate > 0.0 { calls as f64 / rate } else { f64::INFINITY };
@@ -205,7 +206,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// The route for a key; built when it is first asked for.
-    fn route(&mut self, key: RouteKey) -> Result<usize, NoRoute> {
+    fn route(&mut self, key: RouteKey) -> Result<RouteId, NoRoute> {
         let known = match key.thing() {
             Some(thing) => self.route_of_thing.get(&thing),
             None => self.route_of.get(&key),
@@ -213,25 +214,26 @@ impl<P, S> Routing<P, S> {
         if let Some(route) = known {
             return Ok(*route);
         }
-        let offering = |kind: EntryKind, things: &[usize]| -> Vec<usize> {
+        let offering = |kind: EntryKind, things: &[usize]| -> Vec<ServerSlot> {
             let servers = things.iter().flat_map(|thing| self.catalogue.servers_of(kind, *thing));
-            servers.filter_map(|server| self.places.get(server).copied()).collect()
+            servers.filter_map(|server| self.server_slots.get(server).copied()).collect()
         };
-        let mut servers: Vec<usize> = match &key.sought {
-            Sought::Server => self.choice(&key.selector).map(|(_, place)| *place).collect(),
+        let mut servers: Vec<ServerSlot> = match &key.sought {
+            Sought::Server => self.choice(&key.selector).map(|(_, slot)| *slot).collect(),
             Sought::One(kind, thing) => offering(*kind, std::slice::from_ref(thing)),
             Sought::Any(kind, things) => offering(*kind, things),
             Sought::Reader => {
                 let readers = self.choice(&key.selector).filter(|(server, _)| self.catalogue.reads(server));
-                readers.map(|(_, place)| *place).collect()
+                readers.map(|(_, slot)| *slot).collect()
             }
         };
-        servers.retain(|place| self.views[*place].as_ref().is_some_and(|view| selected(view, &key.selector)));
+        servers.retain(|slot| self.views[*slot].as_ref().is_some_and(|view| selected(view, &key.selector)));
         if servers.is_empty() {
             // Servers that were picked and have no resources do not have this one.
-            let picked =
-                |place: &usize| self.views[*place].as_ref().is_some_and(|view| selected(view, &key.selector));
-            if key.sought == Sought::Reader && self.choice(&key.selector).any(|(_, place)| picked(place)) {
+            let picked = |slot: &ServerSlot| {
+                self.views[*slot].as_ref().is_some_and(|view| selected(view, &key.selector))
+            };
+            if key.sought == Sought::Reader && self.choice(&key.selector).any(|(_, slot)| picked(slot)) {
                 return Err(NoRoute::NotYet(Lacking::Resource));
             }
             let selector = key.selector.describe();
@@ -253,15 +255,15 @@ impl<P, S> Routing<P, S> {
     }
 
     /// The servers among which a selector picks: the one that it names, or all.
-    fn choice(&self, selector: &Selector) -> impl Iterator<Item = (&ServerId, &usize)> {
+    fn choice(&self, selector: &Selector) -> impl Iterator<Item = (&ServerId, &ServerSlot)> {
         let named = selector.server.as_deref();
-        let one = named.and_then(|server| self.places.get_key_value(server));
-        let all = named.is_none().then_some(&self.places);
+        let one = named.and_then(|server| self.server_slots.get_key_value(server));
+        let all = named.is_none().then_some(&self.server_slots);
         one.into_iter().chain(all.into_iter().flatten())
     }
 
     /// The route over exactly these servers.
-    fn route_over(&mut self, servers: Vec<usize>) -> usize {
+    fn route_over(&mut self, servers: Vec<ServerSlot>) -> RouteId {
         if let Some(route) = self.route_of_set.get(&servers) {
             return *route;
         }
@@ -269,28 +271,25 @@ impl<P, S> Routing<P, S> {
             self.forget_idle_routes();
         }
         let mut hasher = DefaultHasher::new();
-        servers.iter().for_each(|place| self.id_at(*place).hash(&mut hasher));
+        servers.iter().for_each(|slot| self.id_at(*slot).hash(&mut hasher));
         let mut priorities =
-            servers.iter().filter_map(|place| Some(self.views[*place].as_ref()?.spec.priority));
+            servers.iter().filter_map(|slot| Some(self.views[*slot].as_ref()?.spec.priority));
         let first = priorities.next();
         let tiered = priorities.any(|other| Some(other) != first);
-        let timeouts = servers.iter().filter_map(|place| self.views[*place].as_ref()?.spec.timeout);
+        let timeouts = servers.iter().filter_map(|slot| self.views[*slot].as_ref()?.spec.timeout);
         let timeout = timeouts.max();
         let waiting = Mailbox::new(&self.settings.mailbox);
         self.keep_route(Route { servers, set: hasher.finish(), tiered, timeout, waiting })
     }
 
-    fn keep_route(&mut self, route: Route) -> usize {
-        let at = self.routes.len();
-        for place in &route.servers {
-            if self.routes_of.len() <= *place {
-                self.routes_of.resize_with(*place + 1, Vec::new);
-            }
-            self.routes_of[*place].push(at);
+    fn keep_route(&mut self, route: Route) -> RouteId {
+        let id = self.routes.push(route);
+        let servers = &self.routes[id].servers;
+        for slot in servers {
+            self.routes_of.grown_to(*slot).push(id);
         }
-        self.route_of_set.insert(route.servers.clone(), at);
-        self.routes.push(route);
-        at
+        self.route_of_set.insert(servers.clone(), id);
+        id
     }
 
     /// Forgets the routes in which nothing waits, and which calls lead where: each call that comes finds its own anew. What
@@ -299,13 +298,13 @@ impl<P, S> Routing<P, S> {
         let former = self.forget_routes();
         for route in former.into_iter().filter(|route| !route.waiting.is_empty()) {
             let ids: Vec<CallId> = route.waiting.iter().copied().collect();
-            let at = self.keep_route(route);
-            self.waiting.insert(at);
+            let kept = self.keep_route(route);
+            self.waiting.insert(kept);
             for id in ids {
                 if let Some(call) = self.calls.get_mut(id)
                     && let Phase::Queued { route, .. } = &mut call.phase
                 {
-                    *route = at;
+                    *route = kept;
                 }
             }
         }
@@ -320,30 +319,30 @@ impl<P, S> Routing<P, S> {
         self.route_of_set.clear();
         self.routes_of.clear();
         self.waiting.clear();
-        std::mem::take(&mut self.routes)
+        self.routes.take()
     }
 
-    fn id_at(&self, place: usize) -> Option<&str> {
-        self.views[place].as_ref().map(|view| view.spec.id.as_str())
+    fn id_at(&self, slot: ServerSlot) -> Option<&str> {
+        self.views[slot].as_ref().map(|view| view.spec.id.as_str())
     }
 
     /// The server that a strict affinity ties the call to, if it is bound.
-    fn strictly_bound(&mut self, id: CallId, route: usize, now: Instant) -> Option<usize> {
+    fn strictly_bound(&mut self, id: CallId, route: RouteId, now: Instant) -> Option<ServerSlot> {
         let call = self.calls.get(id)?;
         let affinity = call.call.options().affinity.as_ref().filter(|affinity| affinity.strict)?;
         let first = self.views[*self.routes[route].servers.first()?].as_ref()?;
         let server = self.affinity.bound(&affinity.key, &first.spec.group, now)?;
-        self.places.get(&server).copied().filter(|place| self.routes[route].servers.contains(place))
+        self.server_slots.get(&server).copied().filter(|slot| self.routes[route].servers.contains(slot))
     }
 
-    fn route_of_one(&mut self, route: usize, server: usize) -> usize {
+    fn route_of_one(&mut self, route: RouteId, server: ServerSlot) -> RouteId {
         if self.routes[route].servers == [server] { route } else { self.route_over(vec![server]) }
     }
 
     /// Applies the deadline of what a call turned out to mean, unless the call names one itself: that of its tool, else the one that
     /// the servers name.
-    pub(super) fn apply_deadline(&mut self, id: CallId, place: usize, of_servers: Option<Duration>) {
-        let (Some(call), Some(view)) = (self.calls.get(id), &self.views[place]) else { return };
+    pub(super) fn apply_deadline(&mut self, id: CallId, slot: ServerSlot, of_servers: Option<Duration>) {
+        let (Some(call), Some(view)) = (self.calls.get(id), &self.views[slot]) else { return };
         if call.call.timeout.is_some() {
             return;
         }
@@ -356,35 +355,35 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Whether waiting in this route has a prospect.
-    fn promising(&self, route: usize) -> bool {
-        self.routes[route].servers.iter().any(|place| self.views[*place].as_ref().is_some_and(View::promises))
+    fn promising(&self, route: RouteId) -> bool {
+        self.routes[route].servers.iter().any(|slot| self.views[*slot].as_ref().is_some_and(View::promises))
     }
 
     /// Whether every server of a route that may take the call wants to be left alone for longer than the call has time.
-    fn all_pause_too_long(&self, id: CallId, route: usize) -> bool {
+    fn all_pause_too_long(&self, id: CallId, route: RouteId) -> bool {
         let Some(deadline) = self.calls.get(id).map(|call| call.deadline()) else { return false };
-        let views = self.routes[route].servers.iter().filter_map(|place| self.views[*place].as_ref());
+        let views = self.routes[route].servers.iter().filter_map(|slot| self.views[*slot].as_ref());
         let mut promising = views.filter(|view| view.promises()).peekable();
         promising.peek().is_some()
             && promising.all(|view| view.paused_until.is_some_and(|until| until >= deadline))
     }
 
     /// Why no server of a route takes a call.
-    fn reasons(&self, route: usize, now: Instant) -> Vec<UnavailableServer> {
-        let views = self.routes[route].servers.iter().filter_map(|place| self.views[*place].as_ref());
+    fn reasons(&self, route: RouteId, now: Instant) -> Vec<UnavailableServer> {
+        let views = self.routes[route].servers.iter().filter_map(|slot| self.views[*slot].as_ref());
         views.map(|view| view.unavailable(now)).collect()
     }
 
     /// Tries to hand a call to a server of its route.
-    fn dispatch(&mut self, id: CallId, route: usize, now: Instant, out: &mut impl Outlet<P, S>) -> Placed {
+    fn dispatch(&mut self, id: CallId, route: RouteId, now: Instant, out: &mut impl Outlet<P, S>) -> Placed {
         // A dispatch fails only where the server's actor is gone, which bars that server: the loop ends.
-        while let Some((place, bypass)) = self
+        while let Some((slot, bypass)) = self
             .choose(id, route, now)
-            .map(|place| (place, false))
-            .or_else(|| self.least_bad(route, now).map(|place| (place, true)))
+            .map(|slot| (slot, false))
+            .or_else(|| self.least_bad(route, now).map(|slot| (slot, true)))
         {
-            if self.give(id, route, place, bypass, now, out) {
-                self.start_better(route, place, out);
+            if self.give(id, route, slot, bypass, now, out) {
+                self.start_better(route, slot, out);
                 return Placed::Dispatched;
             }
         }
@@ -395,8 +394,8 @@ impl<P, S> Routing<P, S> {
     fn give(
         &mut self,
         id: CallId,
-        route: usize,
-        place: usize,
+        route: RouteId,
+        slot: ServerSlot,
         bypass: bool,
         now: Instant,
         out: &mut impl Outlet<P, S>,
@@ -405,11 +404,11 @@ impl<P, S> Routing<P, S> {
             Purpose::OpenLease => Over::NewLease,
             Purpose::Tool | Purpose::OnLease(_) => Over::Shared,
         });
-        let Some(attempt) = self.send(id, place, over, bypass, now, out) else { return false };
+        let Some(attempt) = self.send(id, slot, over, bypass, now, out) else { return false };
         if let Some(call) = self.calls.get_mut(id) {
             call.phase = Phase::InFlight(attempt);
         }
-        self.plan_hedge(id, route, place, now);
+        self.plan_hedge(id, route, slot, now);
         true
     }
 
@@ -417,13 +416,13 @@ impl<P, S> Routing<P, S> {
     pub(super) fn send(
         &mut self,
         id: CallId,
-        place: usize,
+        slot: ServerSlot,
         over: Over,
         bypass: bool,
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) -> Option<OpenAttempt> {
-        let (view, call) = (self.views[place].as_mut()?, self.calls.get_mut(id)?);
+        let (view, call) = (self.views[slot].as_mut()?, self.calls.get_mut(id)?);
         call.tries += 1;
         call.server = Some(view.spec.id.clone());
         call.group = Some(view.spec.group.clone());
@@ -442,7 +441,7 @@ impl<P, S> Routing<P, S> {
         call.attempts += 1;
         out.began(attempt, &call.call, &view.spec.id);
         let open =
-            OpenAttempt { server: place, number: attempt.number, attempt: call.attempts, since: now, shared };
+            OpenAttempt { server: slot, number: attempt.number, attempt: call.attempts, since: now, shared };
         if interest != Interest::Result {
             self.calls.reset_idle(id, now);
         }
@@ -450,7 +449,7 @@ impl<P, S> Routing<P, S> {
     }
 
     /// The server that gets a call: the bound one, else the strategy's choice, else the one that lost it before.
-    fn choose(&mut self, id: CallId, route: usize, now: Instant) -> Option<usize> {
+    fn choose(&mut self, id: CallId, route: RouteId, now: Instant) -> Option<ServerSlot> {
         let call = self.calls.get(id)?;
         let Route { servers, set, .. } = &self.routes[route];
         let mut key = None;
@@ -458,12 +457,12 @@ impl<P, S> Routing<P, S> {
             key = Some(hash_key(&affinity.key));
             let group = &self.views[*servers.first()?].as_ref()?.spec.group;
             let bound = self.affinity.bound(&affinity.key, group, now);
-            let place = bound.and_then(|server| self.places.get(&server).copied());
-            let usable = |place: &usize| {
-                servers.contains(place) && self.views[*place].as_ref().is_some_and(View::admits)
+            let slot = bound.and_then(|server| self.server_slots.get(&server).copied());
+            let usable = |slot: &ServerSlot| {
+                servers.contains(slot) && self.views[*slot].as_ref().is_some_and(View::admits)
             };
-            if let Some(place) = place.filter(usable) {
-                return Some(place);
+            if let Some(slot) = slot.filter(usable) {
+                return Some(slot);
             }
         }
         let avoid = call.avoid;
@@ -479,14 +478,14 @@ impl<P, S> Routing<P, S> {
     }
 
     /// The ejected server that fails least, where more are ejected than may be.
-    fn least_bad(&self, route: usize, now: Instant) -> Option<usize> {
+    fn least_bad(&self, route: RouteId, now: Instant) -> Option<ServerSlot> {
         debug_assert!(self.rare.is_of(self.views.iter().flatten().map(|view| &view.standing)));
         let servers = &self.routes[route].servers;
         // Nearly always too few are ejected, and then this is asked for each call that waits.
         if self.rare.ejected as f64 <= self.settings.ejection_max * servers.len() as f64 {
             return None;
         }
-        let views = || servers.iter().filter_map(|place| Some((*place, self.views[*place].as_ref()?)));
+        let views = || servers.iter().filter_map(|slot| Some((*slot, self.views[*slot].as_ref()?)));
         let ejected = views().filter(|(_, view)| view.ejected()).count();
         if ejected as f64 <= self.settings.ejection_max * servers.len() as f64 {
             return None;
@@ -499,12 +498,12 @@ impl<P, S> Routing<P, S> {
 
     /// A server has room, or has changed: the calls that wait for it are dispatched, the most urgent and oldest
     /// first; those that wait in vain fail.
-    pub(super) fn serve(&mut self, server: usize, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub(super) fn serve(&mut self, server: ServerSlot, now: Instant, out: &mut impl Outlet<P, S>) {
         if self.waiting.is_empty() {
             return;
         }
         let of_server = self.routes_of.get(server).map(Vec::as_slice).unwrap_or_default();
-        let mut routes: Vec<usize> =
+        let mut routes: Vec<RouteId> =
             of_server.iter().copied().filter(|route| self.waiting.contains(route)).collect();
         while !routes.is_empty() {
             routes.sort_by_cached_key(|route| {
@@ -516,7 +515,13 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Dispatches the call at the head of a route, after a change of `server`. Returns whether there may be more to do in it.
-    fn serve_head(&mut self, route: usize, server: usize, now: Instant, out: &mut impl Outlet<P, S>) -> bool {
+    fn serve_head(
+        &mut self,
+        route: RouteId,
+        server: ServerSlot,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) -> bool {
         let Some(head) = self.routes[route].waiting.peek().copied() else {
             self.waiting.remove(&route);
             return false;

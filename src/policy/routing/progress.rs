@@ -81,11 +81,11 @@ impl<P, S> Routing<P, S> {
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        let Some(place) = self.place_of(server, incarnation) else { return };
+        let Some(slot) = self.slot_of(server, incarnation) else { return };
         for AttemptUpdate { attempt, update, resets_idle } in updates {
             let Some(call) = self.calls.get_mut(attempt.call) else { continue };
             let mut attempts = call.open_attempts();
-            let is_it = |open: &OpenAttempt| (open.server, open.number) == (place, attempt.number);
+            let is_it = |open: &OpenAttempt| (open.server, open.number) == (slot, attempt.number);
             let Some(open) = attempts.find(is_it) else { continue };
             if let Some(update) = update {
                 out.tell(&mut call.port, update.of(server.clone(), open.attempt));

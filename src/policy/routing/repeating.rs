@@ -15,6 +15,7 @@ use crate::event::ExitCause;
 use crate::id::{AttemptId, CallId, ServerId};
 use crate::policy::backoff;
 use crate::policy::calls::{OpenCall, Phase};
+use crate::policy::slots::{RouteId, ServerSlot};
 use crate::policy::strategy::Pick;
 
 /// The shortest pause that is told: a server that asks for less, again and again, would be told of many times a second.
@@ -26,7 +27,7 @@ impl<P, S> Routing<P, S> {
     pub(super) fn lost(
         &mut self,
         id: CallId,
-        place: usize,
+        slot: ServerSlot,
         kind: CallErrorKind,
         now: Instant,
         out: &mut impl Outlet<P, S>,
@@ -36,19 +37,19 @@ impl<P, S> Routing<P, S> {
             // What the server kept for this connection is gone: another one would be another lease.
             return self.fail(id, kind, now, out);
         }
-        call.avoid = Some(place);
+        call.avoid = Some(slot);
         let lease = call.call.purpose == Purpose::OpenLease;
         let tries = call.tries;
         if kind.effect() == Effect::NotSent {
             self.unsent(id);
             // A server that is ready and yet opens no connection for a lease would be asked again and again.
             let hopeless =
-                lease && (tries >= self.settings.retry.attempts_max || !self.another_admits(id, place, now));
+                lease && (tries >= self.settings.retry.attempts_max || !self.another_admits(id, slot, now));
             if !hopeless {
                 return self.place_again(id, now, out);
             }
         }
-        if !self.repeat(id, place, false, now, out) {
+        if !self.repeat(id, slot, false, now, out) {
             self.fail(id, kind, now, out);
         }
     }
@@ -57,7 +58,7 @@ impl<P, S> Routing<P, S> {
     pub(super) fn failed(
         &mut self,
         id: CallId,
-        place: usize,
+        slot: ServerSlot,
         kind: CallErrorKind,
         class: OutcomeClass,
         now: Instant,
@@ -68,14 +69,14 @@ impl<P, S> Routing<P, S> {
         let servers_fault = harmless || matches!(class, OutcomeClass::Failure | OutcomeClass::Overload);
         let in_flight = self.calls.get(id).is_some_and(|call| call.open_attempts().next().is_some());
         // The same server would fail again.
-        if servers_fault && (in_flight || self.another_admits(id, place, now)) {
+        if servers_fault && (in_flight || self.another_admits(id, slot, now)) {
             if let Some(call) = self.calls.get_mut(id) {
-                call.avoid = Some(place);
+                call.avoid = Some(slot);
             }
-            if self.repeat(id, place, harmless, now, out) {
+            if self.repeat(id, slot, harmless, now, out) {
                 return;
             }
-        } else if harmless && self.may_wait_for(id, place) {
+        } else if harmless && self.may_wait_for(id, slot) {
             // It was not carried out, and the server has said when it will be.
             self.turned_away(id);
             return self.place_again(id, now, out);
@@ -84,11 +85,17 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Leaves a server alone for so long. Calls wait for it meanwhile, or go to others.
-    pub(super) fn pause(&mut self, place: usize, pause: Duration, now: Instant, out: &mut impl Outlet<P, S>) {
+    pub(super) fn pause(
+        &mut self,
+        slot: ServerSlot,
+        pause: Duration,
+        now: Instant,
+        out: &mut impl Outlet<P, S>,
+    ) {
         let until = later(now, pause);
-        if let Some(view) = self.views[place].as_mut().filter(|view| view.paused_until < Some(until)) {
+        if let Some(view) = self.views[slot].as_mut().filter(|view| view.paused_until < Some(until)) {
             let former = view.paused_until.replace(until);
-            former.map(|former| self.pauses.remove(&(former, place)));
+            former.map(|former| self.pauses.remove(&(former, slot)));
             // Again where it became twice as long as was told: so a server that asks for more each time is told of a few times.
             let told =
                 view.told_paused_until.map_or(Duration::ZERO, |told| told.saturating_duration_since(now));
@@ -96,26 +103,26 @@ impl<P, S> Routing<P, S> {
                 view.told_paused_until = Some(until);
                 out.overloaded(&view.spec.id, pause);
             }
-            self.pauses.insert((until, place));
+            self.pauses.insert((until, slot));
         }
     }
 
     /// Servers that were left alone take calls again.
     pub(super) fn end_pauses(&mut self, now: Instant, out: &mut impl Outlet<P, S>) {
-        while let Some((until, place)) = self.pauses.first().copied().filter(|(until, _)| *until <= now) {
+        while let Some((until, slot)) = self.pauses.first().copied().filter(|(until, _)| *until <= now) {
             self.pauses.pop_first();
-            // Another server may have its place by now.
-            let view = self.views[place].as_mut().filter(|view| view.paused_until == Some(until));
+            // Another server may have its slot by now.
+            let view = self.views[slot].as_mut().filter(|view| view.paused_until == Some(until));
             if let Some(view) = view {
                 view.paused_until = None;
-                self.serve(place, now, out);
+                self.serve(slot, now, out);
             }
         }
     }
 
-    /// Whether a call that the server at `place` would not take for now can wait for it, and has attempts left.
-    fn may_wait_for(&self, id: CallId, place: usize) -> bool {
-        let (Some(call), Some(view)) = (self.calls.get(id), &self.views[place]) else { return false };
+    /// Whether a call that the server at `slot` would not take for now can wait for it, and has attempts left.
+    fn may_wait_for(&self, id: CallId, slot: ServerSlot) -> bool {
+        let (Some(call), Some(view)) = (self.calls.get(id), &self.views[slot]) else { return false };
         view.paused_until.is_some_and(|until| until < call.deadline()) && self.may_repeat(call, true)
     }
 
@@ -126,18 +133,18 @@ impl<P, S> Routing<P, S> {
         }
     }
 
-    /// Makes another attempt after one that `place` lost or failed. `false` if there may be none; what is `harmless` to
-    /// repeat need not be declared so.
+    /// Makes another attempt after one that the server at `slot` lost or failed. `false` if there may be none; what is
+    /// `harmless` to repeat need not be declared so.
     fn repeat(
         &mut self,
         id: CallId,
-        place: usize,
+        slot: ServerSlot,
         harmless: bool,
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) -> bool {
         let Some(call) = self.calls.get(id) else { return false };
-        let former = self.views[place].as_ref().map(|view| view.spec.id.clone());
+        let former = self.views[slot].as_ref().map(|view| view.spec.id.clone());
         if call.open_attempts().next().is_some() {
             // The hedge, or the attempt that was hedged, goes on.
             self.note_loss(id, former);
@@ -240,8 +247,8 @@ impl<P, S> Routing<P, S> {
     }
 
     /// Sets the time for a hedge of a call that was just dispatched for the first time.
-    pub(super) fn plan_hedge(&mut self, id: CallId, route: usize, place: usize, now: Instant) {
-        let (Some(call), Some(view)) = (self.calls.get(id), &self.views[place]) else { return };
+    pub(super) fn plan_hedge(&mut self, id: CallId, route: RouteId, slot: ServerSlot, now: Instant) {
+        let (Some(call), Some(view)) = (self.calls.get(id), &self.views[slot]) else { return };
         let bound = call.call.options().affinity.as_ref().is_some_and(|affinity| affinity.strict);
         if call.attempts > 1 || bound || self.routes[route].servers.len() < 2 || !self.is_hedged(call) {
             return;
@@ -259,12 +266,12 @@ impl<P, S> Routing<P, S> {
         if !self.may_repeat(call, false) {
             return;
         }
-        let Some(place) = self.another(id, first.server, now) else { return };
+        let Some(slot) = self.another(id, first.server, now) else { return };
         if !self.budget.withdraw(now) {
             self.counters.retries_refused += 1;
             return;
         }
-        match self.send(id, place, Over::Shared, false, now, out) {
+        match self.send(id, slot, Over::Shared, false, now, out) {
             Some(attempt) => {
                 self.counters.hedges += 1;
                 if let Some(call) = self.calls.get_mut(id) {
@@ -275,18 +282,19 @@ impl<P, S> Routing<P, S> {
         }
     }
 
-    /// Whether a server other than the one at `place` takes the call now.
-    fn another_admits(&mut self, id: CallId, place: usize, now: Instant) -> bool {
+    /// Whether a server other than the one at `slot` takes the call now.
+    fn another_admits(&mut self, id: CallId, slot: ServerSlot, now: Instant) -> bool {
         let Ok(route) = self.route_for(id, now) else { return false };
-        let admits = |other: &usize| *other != place && self.views[*other].as_ref().is_some_and(View::admits);
+        let admits =
+            |other: &ServerSlot| *other != slot && self.views[*other].as_ref().is_some_and(View::admits);
         self.routes[route].servers.iter().any(admits)
     }
 
-    /// The server that the strategy chooses when the one at `place` is out of the question.
-    fn another(&mut self, id: CallId, place: usize, now: Instant) -> Option<usize> {
+    /// The server that the strategy chooses when the one at `slot` is out of the question.
+    fn another(&mut self, id: CallId, slot: ServerSlot, now: Instant) -> Option<ServerSlot> {
         let route = self.route_for(id, now).ok()?;
         let Route { servers, set, .. } = &self.routes[route];
-        let candidates = RouteCandidates::of(&self.routes[route], &self.views, Some(place));
+        let candidates = RouteCandidates::of(&self.routes[route], &self.views, Some(slot));
         let pick = Pick { set: *set, key: None, now, rng: &mut self.rng };
         let picked = self.strategies.active().pick(&candidates, pick)?;
         servers.get(picked).copied()
@@ -295,27 +303,27 @@ impl<P, S> Routing<P, S> {
     /// Ends the attempts that were with a server, without an answer of the server's.
     pub(super) fn lose_all(
         &mut self,
-        place: usize,
+        slot: ServerSlot,
         cause: &ExitCause,
         now: Instant,
         out: &mut impl Outlet<P, S>,
     ) {
-        for attempt in self.attempts_at(place) {
-            if let Some(ended) = self.end_attempt(place, attempt) {
+        for attempt in self.attempts_at(slot) {
+            if let Some(ended) = self.end_attempt(slot, attempt) {
                 out.ended(attempt, "server-down", now.saturating_duration_since(ended.since));
                 let kind = CallErrorKind::ServerDown { cause: cause.clone(), sent: true };
-                self.lost(attempt.call, place, kind, now, out);
+                self.lost(attempt.call, slot, kind, now, out);
             }
         }
     }
 
     /// The attempts that a server works on, oldest call first.
-    fn attempts_at(&self, place: usize) -> Vec<AttemptId> {
+    fn attempts_at(&self, slot: ServerSlot) -> Vec<AttemptId> {
         let mut attempts: Vec<AttemptId> = self
             .calls
             .iter()
             .flat_map(|(id, call)| call.open_attempts().map(move |attempt| (id, attempt)))
-            .filter(|(_, attempt)| attempt.server == place)
+            .filter(|(_, attempt)| attempt.server == slot)
             .map(|(call, attempt)| AttemptId { call, number: attempt.number })
             .collect();
         attempts.sort_unstable_by_key(|attempt| (attempt.call, attempt.number));

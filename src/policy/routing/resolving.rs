@@ -79,8 +79,8 @@ impl<P, S> Routing<P, S> {
                         Err(NoRoute::Never(CallErrorKind::AmbiguousTool { candidates }))
                     }
                     Resolution::Several(tools) => {
-                        let places = tools.iter().map(|tool| tool.index).collect();
-                        Ok((Sought::Any(EntryKind::Tool, places), tools[0].name.clone()))
+                        let indexes = tools.iter().map(|tool| tool.index).collect();
+                        Ok((Sought::Any(EntryKind::Tool, indexes), tools[0].name.clone()))
                     }
                     Resolution::Ambiguous(candidates) => {
                         Err(NoRoute::Never(CallErrorKind::AmbiguousTool { candidates }))
@@ -101,8 +101,8 @@ impl<P, S> Routing<P, S> {
                     }
                     Resolution::Found(prompt) => one(EntryKind::Prompt, prompt.index, &prompt.name),
                     Resolution::Several(prompts) => {
-                        let places = prompts.iter().map(|prompt| prompt.index).collect();
-                        Ok((Sought::Any(EntryKind::Prompt, places), prompts[0].name.clone()))
+                        let indexes = prompts.iter().map(|prompt| prompt.index).collect();
+                        Ok((Sought::Any(EntryKind::Prompt, indexes), prompts[0].name.clone()))
                     }
                     Resolution::Ambiguous(candidates) => {
                         Err(NoRoute::Never(CallErrorKind::AmbiguousPrompt { candidates }))
@@ -213,10 +213,10 @@ impl<P, S> Routing<P, S> {
         let is_prospect = self.is_prospect(call);
         let settled = |added: Instant| {
             let mut holders =
-                servers.iter().filter_map(|server| self.views[*self.places.get(server)?].as_ref());
+                servers.iter().filter_map(|server| self.views[*self.server_slots.get(server)?].as_ref());
             holders.any(|view| view.had_listed(added))
         };
-        let views = self.naming.iter().filter_map(|(_, place)| self.views[*place].as_ref());
+        let views = self.naming.iter().filter_map(|(_, slot)| self.views[*slot].as_ref());
         views.filter(is_prospect).any(|view| view.spec.group != *group && !settled(view.added))
     }
 
@@ -241,8 +241,8 @@ impl<P, S> Routing<P, S> {
             }
             Resolution::Found(resource) => one(EntryKind::Resource, resource.index, &resource.uri),
             Resolution::Several(resources) => {
-                let places = resources.iter().map(|resource| resource.index).collect();
-                Ok((Sought::Any(EntryKind::Resource, places), uri.into()))
+                let indexes = resources.iter().map(|resource| resource.index).collect();
+                Ok((Sought::Any(EntryKind::Resource, indexes), uri.into()))
             }
             Resolution::Ambiguous(groups) => Err(NoRoute::Never(CallErrorKind::AmbiguousResource { groups })),
             Resolution::Unknown if *selector != Selector::default() => Ok((Sought::Reader, uri.into())),
@@ -259,8 +259,8 @@ impl<P, S> Routing<P, S> {
                 Ok((Sought::One(EntryKind::ResourceTemplate, template.index), name.into()))
             }
             Resolution::Several(templates) => {
-                let places = templates.iter().map(|template| template.index).collect();
-                Ok((Sought::Any(EntryKind::ResourceTemplate, places), name.into()))
+                let indexes = templates.iter().map(|template| template.index).collect();
+                Ok((Sought::Any(EntryKind::ResourceTemplate, indexes), name.into()))
             }
             Resolution::Ambiguous(groups) => Err(NoRoute::Never(CallErrorKind::AmbiguousResource { groups })),
             Resolution::Unknown => Err(NoRoute::NotYet(Lacking::Resource)),
@@ -269,8 +269,8 @@ impl<P, S> Routing<P, S> {
 
     /// Whether one of these servers is among those that a call may go to.
     fn offered(&self, servers: &[ServerId], selector: &Selector) -> bool {
-        let places = servers.iter().filter_map(|server| self.places.get(server));
-        places.filter_map(|place| self.views[*place].as_ref()).any(|view| selected(view, selector))
+        let slots = servers.iter().filter_map(|server| self.server_slots.get(server));
+        slots.filter_map(|slot| self.views[*slot].as_ref()).any(|view| selected(view, selector))
     }
 }
 

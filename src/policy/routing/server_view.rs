@@ -12,6 +12,7 @@ use crate::error::UnavailableServer;
 use crate::event::ServerStatus;
 use crate::id::Incarnation;
 use crate::policy::breaker::Admission;
+use crate::policy::slots::{ServerSlot, Table};
 use crate::policy::strategy::{Candidate, Candidates, Load};
 use crate::stats::Starting;
 
@@ -344,21 +345,25 @@ impl<S> View<S> {
 
 /// The servers of one route, as a strategy sees them.
 pub(super) struct RouteCandidates<'a, S> {
-    pub servers: &'a [usize],
-    pub views: &'a [Option<View<S>>],
+    pub servers: &'a [ServerSlot],
+    pub views: &'a Table<ServerSlot, Option<View<S>>>,
     /// A server that is passed over.
-    pub avoid: Option<usize>,
+    pub avoid: Option<ServerSlot>,
     /// Servers of a higher priority number are passed over.
     pub tier: u16,
 }
 
 impl<'a, S> RouteCandidates<'a, S> {
     /// The servers of a route, but for one.
-    pub(super) fn of(route: &'a Route, views: &'a [Option<View<S>>], avoid: Option<usize>) -> Self {
+    pub(super) fn of(
+        route: &'a Route,
+        views: &'a Table<ServerSlot, Option<View<S>>>,
+        avoid: Option<ServerSlot>,
+    ) -> Self {
         let mut candidates = Self { servers: &route.servers, views, avoid, tier: u16::MAX };
         if route.tiered {
-            let up = candidates.servers.iter().filter(|place| avoid != Some(**place));
-            let up = up.filter_map(|place| views[*place].as_ref()).filter(|view| view.stands());
+            let up = candidates.servers.iter().filter(|slot| avoid != Some(**slot));
+            let up = up.filter_map(|slot| views[*slot].as_ref()).filter(|view| view.stands());
             candidates.tier = up.map(|view| view.spec.priority).min().unwrap_or(u16::MAX);
         }
         candidates
@@ -371,9 +376,9 @@ impl<S> Candidates for RouteCandidates<'_, S> {
     }
 
     fn get(&self, index: usize) -> Option<Candidate<'_>> {
-        let place = *self.servers.get(index)?;
-        let view = self.views.get(place)?.as_ref()?;
-        (self.avoid != Some(place) && view.spec.priority <= self.tier && view.admits()).then(|| Candidate {
+        let slot = *self.servers.get(index)?;
+        let view = self.views.get(slot)?.as_ref()?;
+        (self.avoid != Some(slot) && view.spec.priority <= self.tier && view.admits()).then(|| Candidate {
             server: &view.spec.id,
             weight: view.spec.weight,
             in_flight: view.in_flight,

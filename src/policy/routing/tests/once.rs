@@ -133,8 +133,8 @@ proptest! {
             }
             seen = house.out.answers.len();
             prop_assert_eq!(house.next as usize, seen + cancelled + house.routing.open_calls());
-            for (place, view) in house.routing.views.iter().enumerate() {
-                let with = |call: &OpenCall<u64>| call.open_attempts().filter(|attempt| attempt.server == place && attempt.shared).count();
+            for (slot, view) in house.routing.views.entries() {
+                let with = |call: &OpenCall<u64>| call.open_attempts().filter(|attempt| attempt.server == slot && attempt.shared).count();
                 let attempts: usize = house.routing.calls.iter().map(|(_, call)| with(call)).sum();
                 prop_assert_eq!(view.as_ref().map_or(0, |view| view.in_flight), attempts);
             }
