@@ -139,7 +139,7 @@ impl fmt::Display for What<'_> {
                 write!(f, "logs {level}: {text}")
             }
             Event::ServerOverloaded { retry_after, .. } => {
-                write!(f, "is overloaded: takes no calls for {}", about(*retry_after))
+                write!(f, "has no capacity, and takes no calls for {}", about(*retry_after))
             }
             Event::CallsShed { tool, calls, limit, .. } => {
                 let of = tool.as_deref().unwrap_or("several tools");

@@ -685,7 +685,13 @@ mod tests {
     fn an_error_that_names_nobody_answers_the_request_that_it_was_the_answer_to() {
         let answered = |frame: &'static str| {
             let mut seen = None;
-            decode_answer(Bytes::from_static(frame.as_bytes()), 7, |incoming| seen = Some(incoming)).unwrap();
+            decode_answer(
+                Bytes::from_static(frame.as_bytes()),
+                7,
+                |_| false,
+                |incoming| seen = Some(incoming),
+            )
+            .unwrap();
             match seen {
                 Some(Incoming::Response(response)) => response.id,
                 other => panic!("{other:?}"),

@@ -1,6 +1,6 @@
 //! What a configuration names and the troupe does not play: servers that are left out or switched off, and names that became ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mcp_troupe::{
     CallError, CallErrorKind, ConfigFile, Diagnostic, DiagnosticKind, ServerInfo, Severity, Troupe,
@@ -17,6 +17,8 @@ pub struct Absent {
     left_out: BTreeMap<String, String>,
     disabled: Vec<String>,
     mistakes: Vec<Diagnostic>,
+    /// Servers and groups that play.
+    playing: BTreeSet<String>,
 }
 
 impl Absent {
@@ -34,7 +36,9 @@ impl Absent {
         // These are printed as they stand.
         let nameless = nameless.filter(|(name, _)| !name.contains(char::is_control));
         let left_out = file.left_out.iter().map(|id| (id.clone(), reason(id))).chain(nameless).collect();
-        Self { left_out, disabled: file.disabled.clone(), mistakes }
+        let playing = file.servers.iter().flat_map(|server| [server.id(), server.group_name()]);
+        let playing = playing.map(str::to_owned).collect();
+        Self { left_out, disabled: file.disabled.clone(), mistakes, playing }
     }
 
     /// How many are switched off.
@@ -59,7 +63,10 @@ impl Absent {
                 | CallErrorKind::NoMatch { .. }
                 | CallErrorKind::Unavailable { .. }
         );
-        move |id: &str| named.as_ref().map_or(nobody, |named| id == named)
+        // A group that nobody of those who play has may be that of one which is left out.
+        let known = |named: &String| self.left_out.contains_key(named) || self.playing.contains(named);
+        let unknown = named.as_ref().is_some_and(|named| nobody && !known(named));
+        move |id: &str| unknown || named.as_ref().map_or(nobody, |named| id == named)
     }
 
     /// The servers left out that a failed call may have meant, with reasons.
@@ -127,6 +134,12 @@ impl Absent {
         // A name with spaces and the like is an id in which they are replaced.
         match ids.iter().find(|id| plain(id) == plain(named)) {
             Some(id) => Some(format!("{named} is called {id} here")),
+            None if !self.left_out.is_empty() => {
+                let left_out = listed(self.left_out().collect());
+                Some(format!(
+                    "no server that plays is called {named}, or is of such a group; left out are {left_out}"
+                ))
+            }
             None => {
                 let near = ids.iter().map(|id| (strsim::jaro_winkler(named, id), *id));
                 let near = near.filter(|(likeness, _)| *likeness >= LIKENESS_MIN);

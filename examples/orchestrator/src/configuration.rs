@@ -116,7 +116,12 @@ pub async fn read_for(
                 }
                 error => error.to_string(),
             };
-            reader.told(&message, || tell_refusal(path, &error))
+            reader.told(&message, || {
+                tell_refusal(path, &error);
+                if matches!(&error, ConfigFileError::Config { diagnostics, .. } if !diagnostics.is_empty()) {
+                    tell_refused(path);
+                }
+            })
         });
     }
     let stream = path.to_owned();
@@ -218,7 +223,6 @@ pub fn tell_refusal(path: &Path, error: &ConfigFileError) {
     match error {
         ConfigFileError::Config { diagnostics, .. } if !diagnostics.is_empty() => {
             tell(path, diagnostics);
-            tell_refused(path);
         }
         ConfigFileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             note!("{}", no_file(path))

@@ -35,9 +35,11 @@ pub fn tell<'d>(path: &Path, found: impl IntoIterator<Item = &'d Diagnostic>) {
 
 /// Which command helps with a mistake.
 pub fn hint(error: &ConfigError) -> Option<&'static str> {
-    let no_pins = error.key == "troupe.pins.file" && error.reason.starts_with("cannot read ");
-    (no_pins && !error.reason.contains("ermission"))
-        .then_some("`mcp-troupe pin` prints the pins of all tools: put them into that file")
+    let reason = &error.reason;
+    let no_pins = error.key == "troupe.pins.file"
+        && (reason.starts_with("cannot read ") || reason.contains(" has no pins: "));
+    (no_pins && !reason.contains("ermission"))
+        .then_some("`mcp-troupe pin --output FILE` puts the pins of all tools into that file")
 }
 
 /// What to do with a file of another format.
@@ -114,7 +116,9 @@ fn summary(file: Result<&ConfigFile, Option<usize>>, mistakes: usize, warnings: 
             let (plays, off) = (file.servers.len(), file.disabled.len());
             let left_out = file.left_out.len() + file.repeated.len();
             let all = some(plays + off + left_out, "server");
-            if plays > 0 && off + left_out == 0 {
+            if plays + off + left_out == 0 && file.sources.is_empty() {
+                vec!["no servers: the file names none".to_owned()]
+            } else if plays > 0 && off + left_out == 0 {
                 vec![all]
             } else {
                 let verb = if plays == 1 { "plays" } else { "play" };

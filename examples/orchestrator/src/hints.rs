@@ -83,8 +83,8 @@ fn mixed_up(troupe: &Troupe, target: &Target, error: &CallError) -> Option<Strin
 /// What to do where a tool is not what was pinned.
 fn pinned_otherwise(error: &CallError) -> Option<String> {
     let CallErrorKind::UnknownTool { blocked, .. } = error.kind() else { return None };
-    let hint = "look at what the tool is now (`mcp-troupe tools --json`), then have `mcp-troupe pin` print new pins into another \
-                file, and put that in the place of the old one";
+    let hint = "a tool that is blocked is in no catalogue: to look at what it says now, write \"onChange\": \"warn\" and have \
+                `mcp-troupe tools --json` print it; if that is right, `mcp-troupe pin --output FILE` makes new pins";
     (!blocked.is_empty()).then(|| hint.to_owned())
 }
 
@@ -220,10 +220,16 @@ fn longer(troupe: &Troupe, error: &CallError, given: Option<Duration>) -> Option
                         that only this one is started, or give the call more time, as --timeout 2m";
             Some(hint.to_owned())
         }
+        // The name is the likelier mistake, and is told.
+        (false, _) if starting && !error.near_names().is_empty() => None,
         (false, _) if starting => {
             Some("it may need longer to start: give the call more time, as --timeout 2m".to_owned())
         }
-        (_, None) => Some("the configuration sets this time; --timeout gives one call another".to_owned()),
+        (_, None) => {
+            let hint = "--timeout gives one call another time; toolTimeouts, timeout of its server and callTimeout (30s) set it \
+                        in the configuration";
+            Some(hint.to_owned())
+        }
         _ => None,
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
+use mcp_troupe::event::ServerStatus;
 use mcp_troupe::{Call, CallError, CallErrorKind, Effect, Readiness, ReplyError, ServerInfo, Troupe};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -52,7 +53,7 @@ pub struct LoadArgs {
     #[arg(long, default_value = "10s", value_parser = crate::some_time)]
     duration: Duration,
     /// Make this many calls instead, however long they take.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     calls: Option<u64>,
     /// Wait for every server before the first call; else one that failed is not waited for.
     #[arg(long)]
@@ -81,6 +82,8 @@ struct Account {
     answered: u64,
     /// Calls of which a server may know.
     sent: u64,
+    /// Calls that the cache answered.
+    cached: u64,
     ok: u64,
     errors: BTreeMap<&'static str, u64>,
     /// Of each kind of error, what its first one said.
@@ -98,6 +101,7 @@ impl Account {
             cancelled: 0,
             answered: 0,
             sent: 0,
+            cached: 0,
             ok: 0,
             errors: BTreeMap::new(),
             first_errors: BTreeMap::new(),
@@ -111,6 +115,7 @@ impl Account {
         self.cancelled += other.cancelled;
         self.answered += other.answered;
         self.sent += other.sent;
+        self.cached += other.cached;
         self.ok += other.ok;
         for (kind, count) in &other.errors {
             *self.errors.entry(kind).or_default() += count;
@@ -130,6 +135,11 @@ impl Account {
 struct Report {
     calls: u64,
     answered: u64,
+    /// Calls that a server may have seen.
+    sent: u64,
+    /// Calls that the cache answered.
+    #[serde(skip_serializing_if = "is_zero")]
+    cached: u64,
     ok: u64,
     errors: BTreeMap<&'static str, u64>,
     /// What the first error of each kind said.
@@ -240,7 +250,9 @@ pub async fn run(args: &LoadArgs, stop: &Stop) -> u8 {
         return MISUSED;
     }
     let mut watch = configuration::watch(config);
-    let troupe = match start_from(&mut watch, config, stop).await {
+    // A file that is followed may bring others.
+    let meant = (!args.reload).then_some(&args.target);
+    let troupe = match start_from(&mut watch, config, meant, stop).await {
         Ok((troupe, _)) => troupe,
         Err(code) => return code,
     };
@@ -298,7 +310,8 @@ async fn begin(troupe: &Troupe, args: &LoadArgs, stop: &Stop) -> Result<(), u8> 
         FAILED
     })?;
     tell_missing(&missing);
-    if missing.is_empty() || missing.len() < troupe.servers().len() {
+    let playing = troupe.servers().iter().filter(|info| info.status != ServerStatus::Disabled).count();
+    if missing.is_empty() || missing.len() < playing {
         return Ok(());
     }
     note!("no call is made: no server is ready");
@@ -380,6 +393,7 @@ async fn one_caller(
             // A histogram that resizes by itself takes every value.
             let _ = account.latency_us.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
         }
+        account.cached += u64::from(answer.as_ref().is_ok_and(|reply| reply.cached));
         match answer {
             Ok(reply) if reply.is_error() => {
                 *account.errors.entry(TOOL_ERROR).or_default() += 1;
@@ -453,6 +467,8 @@ fn report(total: &Account, elapsed: f64) -> Report {
     Report {
         calls: total.calls,
         answered: total.answered,
+        sent: total.sent,
+        cached: total.cached,
         ok: total.ok,
         errors: total.errors.clone(),
         first_errors: total.first_errors.clone(),
@@ -476,7 +492,19 @@ fn report(total: &Account, elapsed: f64) -> Report {
 fn print(report: &Report) {
     let Report { calls, answered, ok, lost, calls_per_s, duration_s, .. } = report;
     let failed = answered.saturating_sub(*ok);
-    say!("{calls} calls: {ok} ok, {failed} failed, {lost} lost, in {duration_s:.2} s: {calls_per_s:.0}/s");
+    let rate = if report.sent == *answered {
+        format!("{calls_per_s:.0}/s")
+    } else {
+        format!("{calls_per_s:.0}/s by servers")
+    };
+    say!("{calls} calls: {ok} ok, {failed} failed, {lost} lost, in {duration_s:.2} s: {rate}");
+    if report.cached > 0 {
+        say!("  {} were answered from the cache", report.cached);
+    }
+    let unsent = answered.saturating_sub(report.sent).saturating_sub(report.cached);
+    if unsent > 0 {
+        say!("  {unsent} reached no server");
+    }
     if let Some(Latency { p50, p90, p99, p999, max }) = report.latency_us {
         say!("latency in µs: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}");
     }

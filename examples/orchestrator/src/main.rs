@@ -28,8 +28,8 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueP
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mcp_troupe::{
-    Call, CallError, CallStream, CallUpdate, ConfigFile, ConfigWatch, Event, EventStream, LogLevel, Priority,
-    Reply, Server, ServerInfo, StartError, Tool, Troupe,
+    Call, CallError, CallStream, CallUpdate, ConfigFile, ConfigWatch, Event, EventStream, LogLevel, Pins,
+    Priority, Reply, Server, ServerInfo, StartError, Tool, Troupe,
 };
 use serde_json::json;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -98,7 +98,7 @@ const TOOLS_HELP: &str = "Examples:
   mcp-troupe tools | jq -r '.[].exposed'
   mcp-troupe tools --strict --wait 90s   # exit 1 where a server is not ready";
 const PIN_HELP: &str = "Examples:
-  mcp-troupe pin > pins.json
+  mcp-troupe pin --output pins.json
   mcp-troupe pin --config servers.json --wait 90s";
 const CHECK_HELP: &str = "Examples:
   mcp-troupe check
@@ -193,6 +193,9 @@ struct ToolsArgs {
 struct PinArgs {
     #[command(flatten)]
     file: File,
+    /// Write them to this file; it is left as it is where not all can be pinned.
+    #[arg(long)]
+    output: Option<PathBuf>,
     #[command(flatten)]
     wait: Wait,
 }
@@ -531,7 +534,7 @@ async fn carry_out(command: Command, stop: &Stop) -> u8 {
 
 /// Starts a troupe from a configuration, or says what is wrong with it.
 async fn start(path: &Path, stop: &Stop) -> Result<(Troupe, Absent), u8> {
-    start_from(&mut configuration::watch(path), path, stop).await
+    start_from(&mut configuration::watch(path), path, None, stop).await
 }
 
 /// The same, with all that is told from the start on.
@@ -543,11 +546,17 @@ async fn start_listening(path: &Path, stop: &Stop) -> Result<(Troupe, EventStrea
     Ok((troupe, events, absent))
 }
 
-/// The same for a file that is followed.
-async fn start_from(watch: &mut ConfigWatch, path: &Path, stop: &Stop) -> Result<(Troupe, Absent), u8> {
+/// The same for a file that is followed; of its servers those alone that are `meant`, where somebody is.
+async fn start_from(
+    watch: &mut ConfigWatch,
+    path: &Path,
+    meant: Option<&Target>,
+    stop: &Stop,
+) -> Result<(Troupe, Absent), u8> {
     let mut file = configuration::read(watch, path, stop).await?;
     let absent = Absent::of(&file);
     configuration::tell_mistakes(path, &mut file);
+    meant.into_iter().for_each(|target| target.keep_those_that_are_meant(&mut file));
     Ok((play(file, path, Reader::People).await?.0, absent))
 }
 
@@ -730,8 +739,14 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
             if troupe.tools().is_empty() {
                 note!("{}: no server offers a tool", configuration::name(path).display());
             }
-            output::json(&troupe.pins().await);
-            0
+            let pins = troupe.pins().await;
+            match &args.output {
+                None => {
+                    output::json(&pins);
+                    0
+                }
+                Some(file) => write_pins(file, &pins),
+            }
         }
         Ok(missing) => {
             note!("nothing is pinned, since not every server is ready:");
@@ -743,6 +758,21 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
     };
     troupe.shutdown().await;
     code
+}
+
+/// Puts pins into a file, in the place of those that were there.
+fn write_pins(file: &Path, pins: &Pins) -> u8 {
+    let written = serde_json::to_string_pretty(pins).map_err(std::io::Error::from);
+    match written.and_then(|text| import::disk::write(file, &format!("{text}\n"), true)) {
+        Ok(()) => {
+            note!("the pins are in {}", file.display());
+            0
+        }
+        Err(error) => {
+            note!("{}: {error}", file.display());
+            FAILED
+        }
+    }
 }
 
 async fn call(args: &CallArgs, stop: &Stop) -> u8 {
@@ -839,7 +869,9 @@ fn note_pause(event: &Event, troupe: &Troupe, target: &Target) {
     if let Event::ServerOverloaded { server, .. } = event
         && waiting::offering(troupe, target).contains(server)
     {
-        note_while_waiting(format_args!("{event}, and the call waits for it unless another server takes it"));
+        note_while_waiting(format_args!(
+            "{event}; until then the call waits, unless another server takes it"
+        ));
     }
 }
 

@@ -27,7 +27,10 @@ static LOST: AtomicBool = AtomicBool::new(false);
 
 /// A text that steers no terminal: what servers say is in it. Line breaks are ours as well, and stay.
 pub fn harmless(text: &str) -> String {
-    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    // Some turn the direction of what stands behind them.
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t' || turns(c);
     let mut harmless = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

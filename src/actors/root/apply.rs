@@ -119,8 +119,18 @@ impl RootState {
             // What the configuration says of it now cannot be played: what it said before goes on.
             (!left_out.iter().any(|id| spec.id == *id.as_str())).then_some((&**spec, origin))
         });
-        let Changes { added, removed, replaced, amended, unchanged, kept } = changes(playing, specs);
+        let Changes { added, removed, replaced, amended, unchanged, kept } = changes(playing.clone(), specs);
         let names = |specs: &[ServerSpec]| specs.iter().map(|spec| spec.id.clone()).collect();
+        // Whose place in the file alone is another one is as it was.
+        let (moved, told): (Vec<_>, Vec<_>) =
+            amended.iter().map(|spec| (spec, spec.id.clone())).partition(|(spec, _)| {
+                playing
+                    .clone()
+                    .any(|(present, _)| ServerSpec { order: spec.order, ..present.clone() } == **spec)
+            });
+        let ids =
+            |specs: Vec<(&ServerSpec, ServerId)>| specs.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
+        let (moved, told) = (ids(moved), ids(told));
         let mut pending = settings.differing_keys(&wanted);
         if sources != self.described {
             pending.push("discovery".to_owned());
@@ -129,8 +139,8 @@ impl RootState {
             added: names(&added),
             removed: removed.clone(),
             replaced: names(&replaced),
-            amended: names(&amended),
-            unchanged,
+            amended: told,
+            unchanged: unchanged.into_iter().chain(moved).collect(),
             kept,
             left_out: left_out.iter().filter_map(|id| ServerId::new(id).ok()).collect(),
             settings: self.settings.differing_keys(&settings),

@@ -221,15 +221,14 @@ impl<P, S> Routing<P, S> {
         wanted && !call.call.is_personal()
     }
 
-    /// Whether the operator's list names the call's tool, bare or with its group.
+    /// Whether the operator's list names the call's tool, bare or with its group: `group/tool`, or `group__tool` as models see it.
     fn declared(tools: &[String], call: &OpenCall<P>) -> bool {
-        tools.iter().any(|declared| match declared.split_once('/') {
-            _ if *declared == *call.tool => true,
-            Some((wanted, tool)) => {
-                *tool == *call.tool && call.group.as_ref().is_some_and(|group| *group == wanted)
-            }
-            None => false,
-        })
+        let is_whole = |declared: &str| {
+            let within = call.group.as_ref().and_then(|group| declared.strip_prefix(group.as_str()));
+            let tool = within.and_then(|rest| rest.strip_prefix('/').or_else(|| rest.strip_prefix("__")));
+            tool == Some(&*call.tool)
+        };
+        tools.iter().any(|declared| *declared == *call.tool || is_whole(declared))
     }
 
     /// A call's time has come: its next attempt, or its hedge.

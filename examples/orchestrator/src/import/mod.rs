@@ -1,6 +1,6 @@
 //! Makes one `servers.json` out of the configurations of the clients on this machine.
 
-mod disk;
+pub mod disk;
 mod entries;
 mod merge;
 mod own;
