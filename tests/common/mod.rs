@@ -104,7 +104,7 @@ pub fn kind(answer: Result<Reply, CallError>) -> CallErrorKind {
 
 /// How long a test waits for an event. It is of the clock on the wall, paused time or not, and only there so that a test of
 /// what never happens fails by its name, and does not hold up all that follow.
-const NEVER: Duration = Duration::from_secs(300);
+pub const NEVER: Duration = Duration::from_secs(300);
 
 /// Reads events until one is what the test waits for.
 pub async fn event(events: &mut EventStream, mut wanted: impl FnMut(&Event) -> bool) -> Event {

@@ -4,7 +4,7 @@ use mcp_troupe::config::PoolSettings;
 use mcp_troupe::testkit::{Script, ScriptedBuilder, ScriptedServer, Step};
 use mcp_troupe::{Call, CallUpdate, Server, Troupe};
 
-use super::common::{echo, end, ready};
+use super::common::{NEVER, echo, end, ready};
 use super::{account, heard, telling};
 
 /// A troupe with one connection to one server, over which everything goes.
@@ -35,6 +35,27 @@ async fn every_report_of_a_flood_is_told_or_counted_as_missed() {
         // How far it came at last is never missed.
         assert!(updates.last().is_some_and(|last| last.contains("20000")), "{:?}", updates.last());
         assert!(answer.is_ok());
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_report_of_a_burst_is_told_though_its_server_tells_nothing_more() {
+    for builder in carriers() {
+        let (_server, troupe) =
+            narrow(builder.tool("flood", telling([Step::Flood(20_000), Step::Hold]))).await;
+        let mut stream = troupe.call_stream(Call::tool("flood"));
+        let last = async {
+            loop {
+                match stream.next().await.expect("the call is open") {
+                    CallUpdate::Progress(progress) if progress.progress == 20_000.0 => return,
+                    CallUpdate::Answer(answer) => panic!("{answer:?}"),
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(NEVER, last).await.expect("it is told");
+        drop(stream);
         end(troupe).await;
     }
 }

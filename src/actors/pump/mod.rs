@@ -31,6 +31,7 @@ mod stall;
 mod unasked;
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
 use std::time::Duration;
@@ -38,7 +39,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
 use self::messages::SUBSCRIPTIONS_MAX;
 use self::messages::Updated;
@@ -215,6 +216,8 @@ pub(super) struct Pump<R> {
     misses: u32,
     noise: Noise,
     suppressed: Suppressed,
+    /// When updates are told that were held back.
+    held: Option<Pin<Box<Sleep>>>,
     unasked: Unasked,
     put_off: PutOff,
     report: Report,
@@ -285,6 +288,7 @@ impl<R: FnMut(Report)> Pump<R> {
             misses: 0,
             noise: Noise::new(now),
             suppressed: Suppressed::new(now),
+            held: None,
             unasked: Unasked::new(now),
             put_off: PutOff::default(),
             report: Report::default(),
@@ -330,6 +334,7 @@ impl<R: FnMut(Report)> Pump<R> {
         if std::mem::replace(&mut self.asks, asks) != asks {
             self.report.asks = Some(asks);
         }
+        self.tell_held(poller);
         self.report(poller);
         let unfinished = read?;
         self.check_liveness(poller)?;

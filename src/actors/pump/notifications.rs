@@ -5,6 +5,7 @@
 //! and each link passes on so many a second; what comes beyond that is counted. So a flood costs its reading and no more,
 //! and fills no mailbox.
 
+use std::task::Context as Poller;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -36,6 +37,10 @@ const LAST_LOG_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// The largest log message that is handed to a call, in bytes: a call's stream may hold many of them.
 const LOG_BYTES_MAX: usize = 64 << 10;
+
+/// How long an update is held back that may not pass yet, where no later one of its kind takes its place. Whoever watches a call then
+/// sees where it stands, though its server tells nothing more.
+const HELD_FOR: Duration = Duration::from_millis(100);
 
 /// What is heard of one attempt that wants updates.
 pub(super) struct Hearing {
@@ -109,6 +114,20 @@ impl Hearing {
         }))
     }
 
+    /// Tells what was held back, as far as it may pass now. Says whether something is left.
+    fn tell_held(
+        &mut self,
+        attempt: AttemptId,
+        notifications: &mut Option<Box<Notifications>>,
+        now: Instant,
+    ) -> bool {
+        if self.has_missed() && self.allowance.take(now) {
+            let updates = &mut notifications.get_or_insert_default().updates;
+            updates.extend(self.tell_missed(attempt));
+        }
+        self.has_missed()
+    }
+
     /// Whether something was not passed on which has not been told yet.
     fn has_missed(&self) -> bool {
         self.missed > 0 || !self.last.is_empty()
@@ -159,6 +178,15 @@ impl Suppressed {
         }
     }
 
+    /// The last log message, if it may pass now that was held back.
+    fn held_log(&mut self, now: Instant) -> Option<Logged> {
+        if self.last_log.is_none() || !self.logs_allowed.take(now) {
+            return None;
+        }
+        let (last, _) = self.last_log.take()?;
+        Some(Logged { missed: std::mem::take(&mut self.logs), ..last })
+    }
+
     /// A log message of the server, if it may pass now. Otherwise it is kept in the place of the one before it.
     fn pass_log(&mut self, note: LogNote, now: Instant) -> Option<Logged> {
         self.logs += u64::from(self.last_log.take().is_some());
@@ -194,6 +222,8 @@ impl<R: FnMut(Report)> Pump<R> {
             self.suppressed.unmatched += 1;
         }
         hearing.pass(attempt, Some(Update::Progress(note)), grows, &mut self.report.notifications, now);
+        let holds = hearing.has_missed();
+        self.hold_back(holds);
     }
 
     /// The peer logs something, on the stream of the answer to the request `on` or on none.
@@ -210,6 +240,8 @@ impl<R: FnMut(Report)> Pump<R> {
                 let own = |note: LogNote| LogNote { data: note.data.detached(), ..note };
                 let update = (wanted && fits).then(|| Update::Log(own(note)));
                 hearing.pass(attempt, update, true, &mut self.report.notifications, now);
+                let holds = hearing.has_missed();
+                self.hold_back(holds);
             }
             Interest::Liveness | Interest::Result => {
                 hearing.pass(attempt, None, true, &mut self.report.notifications, now);
@@ -219,8 +251,34 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     fn hear_log_of_server(&mut self, note: LogNote, now: Instant) {
-        if let Some(logged) = self.suppressed.pass_log(note, now) {
-            self.report.notifications.get_or_insert_default().logs.push(logged);
+        match self.suppressed.pass_log(note, now) {
+            Some(logged) => self.report.notifications.get_or_insert_default().logs.push(logged),
+            None => self.hold_back(true),
+        }
+    }
+
+    /// Sets the time at which what is held back is told, if something is.
+    fn hold_back(&mut self, holds: bool) {
+        if holds && self.held.is_none() {
+            self.held = Some(Box::pin(tokio::time::sleep(HELD_FOR)));
+        }
+    }
+
+    /// Tells what was held back, when its time has come.
+    pub(super) fn tell_held(&mut self, poller: &mut Poller<'_>) {
+        while self.held.as_mut().is_some_and(|held| held.as_mut().poll(poller).is_ready()) {
+            self.held = None;
+            let now = Instant::now();
+            let mut holds = false;
+            for request in self.in_flight.values_mut() {
+                if let InFlight::Call { attempt, hearing: Some(hearing), .. } = request {
+                    holds |= hearing.tell_held(*attempt, &mut self.report.notifications, now);
+                }
+            }
+            if let Some(logged) = self.suppressed.held_log(now) {
+                self.report.notifications.get_or_insert_default().logs.push(logged);
+            }
+            self.hold_back(holds || self.suppressed.last_log.is_some());
         }
     }
 
