@@ -108,6 +108,22 @@ async fn a_server_that_is_described_as_before_keeps_its_connection_and_its_break
 }
 
 #[tokio::test]
+async fn a_server_whose_place_in_the_file_alone_is_another_one_is_unchanged() {
+    let (a, b) = (scripted().await, scripted().await);
+    let file = |order: [(&str, &ScriptedServer); 2]| {
+        let servers = order.map(|(id, server)| format!(r#""{id}":{{"url":"{}"}}"#, server.url())).join(",");
+        ConfigFile::parse(&format!(r#"{{"mcpServers":{{{servers}}}}}"#)).unwrap()
+    };
+    let troupe = Troupe::builder().config(file([("a", &a), ("b", &b)])).start().await.unwrap();
+    troupe.ready(Readiness::All).await.unwrap();
+    let applied = troupe.apply(file([("b", &b), ("a", &a)])).await.unwrap();
+    let mut unchanged = named(&applied.unchanged);
+    unchanged.sort_unstable();
+    assert_eq!((unchanged, applied.amended.len()), (vec!["a", "b"], 0));
+    end(troupe).await;
+}
+
+#[tokio::test]
 async fn another_group_another_tag_and_another_deadline_hold_without_another_connection() {
     let server = scripted().await;
     let troupe = playing(json!({"a": {"url": server.url(), "group": "g"}}), json!({})).await;

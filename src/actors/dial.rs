@@ -198,6 +198,8 @@ impl OpenError {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded(refusal) => refusal.retry_after,
+            // Of other statuses it says nothing that a new attempt would not find out.
+            Self::Dial(DialError::Rejected { status: 429 | 503, retry_after }) => *retry_after,
             Self::Dial(_)
             | Self::ConnectTimeout(_)
             | Self::Link { .. }

@@ -1096,6 +1096,18 @@ mod tests {
     }
 
     #[test]
+    fn arguments_that_clients_write_behind_a_tools_name_are_left_out_and_names_of_hosts_are_as_they_are() {
+        let text = r#"{"mcpServers":{"a":{"command":"c","includeTools":["run(ls)"," read "],"disabledTools":[" x "]}}}"#;
+        let file = ConfigFile::parse(text).unwrap();
+        let offers = |server: &Server| {
+            let tools = ["run", "read", "run(ls)", "x"];
+            tools.into_iter().filter(|tool| server.tool_choice.offers(tool)).collect::<Vec<_>>()
+        };
+        assert_eq!(offers(&file.servers[0]), ["run", "read"]);
+        assert_eq!(offers(&Server::stdio("a", "c", [""; 0]).only_tools(["run(ls)"])), ["run(ls)"]);
+    }
+
+    #[test]
     fn former_names_of_settings_hold_with_a_warning() {
         let text = r#"{"mcpServers":{},"troupe":{"questionTimeout":"9s","limits":{"questionsMax":3}}}"#;
         let file = ConfigFile::parse(text).unwrap();

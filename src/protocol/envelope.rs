@@ -259,10 +259,23 @@ pub(crate) fn quoted(says: &str) -> String {
 
 /// The sentence in an object as frameworks for the web write it in place of a message.
 pub(crate) fn sentence(object: &str) -> Option<String> {
-    let keys = ["detail", "message", "title", "reason", "error"];
+    let keys = ["error_description", "detail", "message", "msg", "title", "reason", "error"];
     let said = |text: &str| members(text, keys).unwrap_or_default().into_iter().flatten().find_map(string);
-    let of_error = || members(object, ["error"]).unwrap_or_default()[0].and_then(said);
-    said(object).or_else(of_error)
+    let within = |value: &str| match value.starts_with('[') {
+        // Of several the first.
+        true => {
+            let mut first = None;
+            let _ = each_element(value, |element| {
+                if first.is_none() {
+                    first = string(element).or_else(|| said(element));
+                }
+            });
+            first
+        }
+        false => said(value),
+    };
+    let holders = || members(object, ["error", "detail", "errors"]).unwrap_or_default().into_iter().flatten();
+    said(object).or_else(|| holders().find_map(within))
 }
 
 /// Whether an error that does not name the request is one of the protocol. Gateways, who know nothing of that, write

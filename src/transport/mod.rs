@@ -315,6 +315,8 @@ pub enum DialError {
     Rejected {
         /// The status.
         status: u16,
+        /// When another attempt has a chance, if the server says so.
+        retry_after: Option<Duration>,
     },
     /// There is no token to show to the server.
     #[error("no token: {0}")]

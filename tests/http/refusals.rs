@@ -159,6 +159,19 @@ async fn the_words_of_a_refusal_are_told_on_one_line_cut_and_without_secrets() {
             Some("x is required"),
         ),
         ("422 Unprocessable Entity", JSON, r#"{"detail":"y is\nno date"}"#.to_owned(), Some("y is\nno date")),
+        (
+            "422 Unprocessable Entity",
+            JSON,
+            r#"{"detail":[{"loc":["body"],"msg":"field required"},{"msg":"y"}]}"#.to_owned(),
+            Some("field required"),
+        ),
+        ("400 Bad Request", JSON, r#"{"errors":[{"message":"no such x"}]}"#.to_owned(), Some("no such x")),
+        (
+            "401 Unauthorized",
+            JSON,
+            r#"{"error":"invalid_token","error_description":"expired yesterday"}"#.to_owned(),
+            Some("expired yesterday"),
+        ),
         ("413 Payload Too Large", "content-type: text/plain", "too much".to_owned(), Some("too much")),
         ("429 Too Many Requests", JSON, r#"{"message":"10 a minute"}"#.to_owned(), Some("10 a minute")),
         (

@@ -134,21 +134,21 @@ impl Absent {
         // A name with spaces and the like is an id in which they are replaced.
         match ids.iter().find(|id| plain(id) == plain(named)) {
             Some(id) => Some(format!("{named} is called {id} here")),
-            None if !self.left_out.is_empty() => {
-                let left_out = listed(self.left_out().collect());
-                Some(format!(
-                    "no server that plays is called {named}, or is of such a group; left out are {left_out}"
-                ))
-            }
             None => {
                 let near = ids.iter().map(|id| (strsim::jaro_winkler(named, id), *id));
                 let near = near.filter(|(likeness, _)| *likeness >= LIKENESS_MIN);
-                Some(match near.max_by(|one, other| one.0.total_cmp(&other.0)) {
+                let hint = match near.max_by(|one, other| one.0.total_cmp(&other.0)) {
                     Some((_, nearest)) => {
                         format!("there is no server or group {named}: did you mean {nearest}?")
                     }
                     None => format!("there is no server or group {named}: there are {}", listed(ids)),
-                })
+                };
+                // It may be the group of one that does not play.
+                let left_out = match self.left_out.len() {
+                    0 => String::new(),
+                    _ => format!(" (left out: {})", listed(self.left_out().collect())),
+                };
+                Some(hint + &left_out)
             }
         }
     }

@@ -1419,6 +1419,75 @@ async fn nothing_is_pinned_while_a_server_is_down() {
 }
 
 #[tokio::test]
+async fn pins_in_a_file_are_replaced_whole_or_stay() {
+    let (good, refused) = (echo().await, ScriptedServer::builder().refuse_upgrade(503).start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pins.json");
+    std::fs::write(&file, "reviewed").unwrap();
+    let into = ["--output", file.to_str().unwrap(), "--wait", "200ms"];
+    let config = json!({"mcpServers": {"good": {"url": good.url()}, "refused": {"url": refused.url()}}});
+    assert_eq!(run("pin", &config.to_string(), &into).await.status.code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "reviewed");
+    let config = json!({"mcpServers": {"good": {"url": good.url()}}});
+    let output = run("pin", &config.to_string(), &into).await;
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", text(&output.stderr));
+    let pins: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert!(pins["servers"]["good"]["echo"].is_string(), "{pins}");
+    std::fs::write(&file, "").unwrap();
+    let config = json!({"mcpServers": {}, "troupe": {"pins": {"file": file}}}).to_string();
+    let told = text(&run("check", &config, &[]).await.stderr);
+    assert!(told.contains("hint: `mcp-troupe pin --output FILE`"), "{told}");
+}
+
+#[tokio::test]
+async fn a_load_starts_whom_it_names_and_makes_no_call_where_all_others_are_switched_off() {
+    let (server, other) = (echo().await, echo().await);
+    let servers = json!({"mcpServers": {"a": {"url": server.url()}, "b": {"url": other.url()}}}).to_string();
+    for arguments in [&["a/echo"][..], &["--server", "a", "echo"]] {
+        let output = run("load", &servers, &[arguments, &["--calls", "2"]].concat()).await;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(other.observed().accepted, 0, "{arguments:?}");
+    }
+    let servers =
+        r#"{"mcpServers":{"gone":{"url":"ws://127.0.0.1:1"},"off":{"command":"x","disabled":true}}}"#;
+    let output = run("load", servers, &["echo", "--json", "--duration", "1s"]).await;
+    let account: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((account["calls"].as_u64(), output.status.code()), (Some(0), Some(1)), "{account}");
+}
+
+#[tokio::test]
+async fn a_load_tells_apart_what_the_cache_answered() {
+    let server = echo().await;
+    let servers = json!({
+        "mcpServers": {"a": {"url": server.url()}}, "troupe": {"cache": {"tools": {"echo": {"ttl": "1h"}}}},
+    });
+    let arguments = ["echo", "--calls", "20", "--concurrency", "1"];
+    let output = run("load", &servers.to_string(), &arguments).await;
+    let told = text(&output.stdout);
+    assert!(told.contains("20 ok") && told.contains("/s by servers"), "{told}");
+    assert!(told.contains("  19 were answered from the cache"), "{told}");
+    let output = run("load", &servers.to_string(), &[&arguments[..], &["--json"]].concat()).await;
+    let account: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((account["sent"].as_u64(), account["cached"].as_u64()), (Some(1), Some(19)), "{account}");
+}
+
+#[tokio::test]
+async fn a_group_that_nobody_has_who_plays_is_told_with_the_servers_that_are_left_out() {
+    let server = echo().await;
+    let servers = json!({"mcpServers": {"a": {"url": server.url(), "group": "g"}, "bad": {"comand": "x", "group": "g2"}}});
+    for arguments in [&["--group", "g2", "b"][..], &["g2/b"]] {
+        let output = run("call", &servers.to_string(), arguments).await;
+        let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+        let hint = told["hint"].as_str().unwrap_or_default();
+        assert!(hint.ends_with("(left out: bad)"), "{told}");
+        assert!(told["left_out"]["bad"].is_string(), "{told}");
+    }
+    let output = run("call", &servers.to_string(), &["g/b"]).await;
+    let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert!(told.get("left_out").is_none(), "{told}");
+}
+
+#[tokio::test]
 async fn progress_and_log_messages_go_to_stderr_while_the_result_goes_to_stdout() {
     let half = Step::Progress { progress: 1.0, total: Some(2.0), message: Some("half".into()) };
     let log = Step::Log { level: "warning".into(), data: json!("slow disk") };
@@ -1565,7 +1634,10 @@ async fn each_error_of_a_start_says_what_leads_on() {
     let of = |troupe: Value| json!({"mcpServers": {"s": {"url": good.url()}}, "troupe": troupe}).to_string();
     let no_pins = of(json!({"pins": {"file": "/no/such/pins.json"}}));
     let told: Value = serde_json::from_slice(&run("call", &no_pins, &["echo"]).await.stderr).unwrap();
-    assert!(told["hint"].as_str().unwrap_or_default().starts_with("`mcp-troupe pin` prints"), "{told}");
+    assert!(
+        told["hint"].as_str().unwrap_or_default().starts_with("`mcp-troupe pin --output FILE` puts"),
+        "{told}"
+    );
     let wrong_key = of(json!({"colour": 1}));
     let told = text(&run("tools", &wrong_key, &[]).await.stderr);
     assert!(told.contains("nothing is started"), "{told}");

@@ -1,16 +1,12 @@
 //! What the head of an answer says. Its texts are the server's: they are told, and so cut short.
 
-use std::time::Duration;
-
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::headers::SESSION_ID;
 use crate::config::shown_location;
+use crate::net::retry_after;
 use crate::refusal::Refusal;
-
-/// The longest time after which a refused request may be repeated, by the server's word.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The most of a header that is told.
 const TOLD_CHARS_MAX: usize = 256;
@@ -53,15 +49,4 @@ pub(super) fn session(headers: &HeaderMap) -> Result<Option<HeaderValue>, String
 pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Refusal {
     let location = text(headers, LOCATION).map(|location| brief(&shown_location(location)));
     Refusal::new(status.as_u16(), location, retry_after(headers))
-}
-
-/// When the server wants the request again: in seconds, or at a time.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = text(headers, RETRY_AFTER)?.trim();
-    let after = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        // The clock of the wall is what the server speaks of; no decision here rests on it.
-        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(std::time::SystemTime::now()).ok()?,
-    };
-    Some(after.min(RETRY_AFTER_MAX))
 }

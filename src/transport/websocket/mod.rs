@@ -27,6 +27,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::config::{SubprotocolChoice, TlsOptions, shown, shown_url};
+use crate::net::retry_after;
 use crate::net::tls::{self, Tls};
 use crate::secret::Secret;
 use crate::transport::redact::find::{header_words, url_secrets};
@@ -321,7 +322,10 @@ fn refuses_token(status: StatusCode) -> bool {
 
 fn dial_error(error: WsError) -> DialError {
     match error {
-        WsError::Http(response) => DialError::Rejected { status: response.status().as_u16() },
+        WsError::Http(response) => DialError::Rejected {
+            status: response.status().as_u16(),
+            retry_after: retry_after(response.headers()),
+        },
         WsError::Tls(error) => DialError::Tls(error.to_string()),
         WsError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             DialError::Tls(tls::words(&error))

@@ -126,7 +126,15 @@ async fn each_way_to_be_turned_away_is_told_apart() {
 
     let address = answering(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await;
     let rejected = failed(&connector(&format!("ws://{address}"))).await;
-    assert!(matches!(rejected, DialError::Rejected { status: 503 }), "{rejected}");
+    assert!(matches!(rejected, DialError::Rejected { status: 503, retry_after: None }), "{rejected}");
+
+    let address = answering(b"HTTP/1.1 429 Slow\r\nretry-after: 30\r\ncontent-length: 0\r\n\r\n").await;
+    let rejected = failed(&connector(&format!("ws://{address}"))).await;
+    let half_a_minute = Some(Duration::from_secs(30));
+    assert!(
+        matches!(rejected, DialError::Rejected { status: 429, retry_after } if retry_after == half_a_minute),
+        "{rejected}"
+    );
 
     let address = answering(b"220 mail.example.com ready\r\n\r\n").await;
     let stranger = failed(&connector(&format!("ws://{address}"))).await;
@@ -311,7 +319,7 @@ async fn an_upgrade_that_is_refused_for_its_token_is_asked_for_once_more_with_an
         assert_eq!(shown, ["authorization: bearer 1", "authorization: bearer 2"][..refusals]);
         match dialled {
             Ok(_) => assert_eq!(refusals, 1),
-            Err(error) => assert!(matches!(error, DialError::Rejected { status: 401 }), "{error}"),
+            Err(error) => assert!(matches!(error, DialError::Rejected { status: 401, .. }), "{error}"),
         }
         assert!(provider.idle());
     }
