@@ -20,9 +20,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A text that is written in base64.
+/// A text that is written in base64, in the alphabet of MIME or in that of URLs.
 pub(super) fn from_base64(word: &str) -> Option<String> {
-    String::from_utf8(BASE64.decode(word).ok()?).ok()
+    let mime = word.replace('-', "+").replace('_', "/");
+    String::from_utf8(BASE64.decode(mime).ok()?).ok()
 }
 
 /// The longest value that is looked for in base64: no longer line is read, and hardly a longer text told.

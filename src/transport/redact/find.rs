@@ -1,15 +1,19 @@
 //! Finds what is secret in a configuration: in arguments, variables, URLs, headers, JSON and connection strings.
 
+use super::connections::{in_quotes, of_go, of_oracle};
 use super::encodings::from_base64;
-use super::forms::{LONE_BYTES_MIN, is_drawn, is_of_service, is_of_token, looks_random};
+use super::forms::{LONE_BYTES_MIN, is_of_service, is_of_token, looks_random};
+use super::lists::{AROUND, elements, of_basic, words};
+#[cfg(any(feature = "http", feature = "websocket"))]
+use super::names::is_plain_header;
+use super::names::{is_headers, is_other_key, names_secret};
+#[cfg(feature = "stdio")]
+use super::paths::begins_as_path;
+use super::paths::{drawn_parts, is_path};
+#[cfg(any(feature = "http", feature = "websocket"))]
+pub(in crate::transport) use super::urls::url_secrets;
+use super::urls::{decoded, of_user, of_webhook, readings};
 use crate::secret::Secret;
-
-/// Words in the names of options whose values are secrets.
-const SECRET_OPTIONS: [&str; 10] =
-    ["key", "token", "secret", "pass", "pwd", "cred", "auth", "cookie", "signature", "connection-string"];
-
-/// Words that have one of these in them and say nothing of secrets.
-const OTHER_WORDS: [&str; 3] = ["keyboard", "keyword", "tokeniz"];
 
 /// Schemes of credentials that stand before them.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "token", "apikey"];
@@ -17,102 +21,83 @@ const SCHEMES: [&str; 4] = ["bearer", "basic", "token", "apikey"];
 /// How deep texts are looked for within texts: JSON in a URL in JSON, as far as people write it.
 const TEXTS_WITHIN_MAX: u32 = 4;
 
-/// Names that are short enough to stand in others.
-const SECRET_NAMES: [&str; 8] = ["bearer", "jwt", "otp", "pat", "psk", "pw", "sig", "totp"];
-
 /// Options that take `user:password`, as curl's do.
 #[cfg(feature = "stdio")]
 const USER_OPTIONS: [&str; 4] = ["-u", "-U", "--user", "--proxy-user"];
 
-/// Labels of hosts, and segments of paths, behind which the rest of a path is as good as a password.
-const WEBHOOKS: [&str; 5] = ["hook", "hooks", "webhook", "webhooks", "webhookb2"];
-
-/// Whose hosts do not say that they have webhooks.
-const WEBHOOK_HOSTS: [&str; 2] = ["discord.com", "discordapp.com"];
-
-/// The words of a header's value, and what is within them.
-fn words(value: &str) -> impl Iterator<Item = Secret> {
-    let parts = |word: &str| -> Vec<Secret> {
-        let parts = word.split([';', ',', '"', '=']).chain([word]);
-        let behind = |part: &str| part.split_once(':').map(|(_, behind)| behind.to_owned());
-        let behind: Vec<String> = parts.clone().filter_map(behind).collect();
-        let behind = behind.into_iter().filter(|behind| !behind.starts_with("//"));
-        parts.map(Secret::from).chain(behind.map(Secret::from)).collect()
-    };
-    let words = value.split_whitespace().flat_map(parts);
-    words.chain(of_basic(value)).collect::<Vec<_>>().into_iter()
-}
-
-/// What `Basic` credentials say: the user with the password, and the password alone.
-fn of_basic(value: &str) -> Vec<Secret> {
-    let is_basic = |word: &str| {
-        let scheme = word.rsplit([':', '"', '\'', '=']).next().unwrap_or_default();
-        scheme.eq_ignore_ascii_case("basic")
-    };
-    let behind = value.split_whitespace().skip(1);
-    let credentials = value.split_whitespace().zip(behind).filter(|(word, _)| is_basic(word));
-    let said = credentials.filter_map(|(_, word)| from_base64(word.trim_matches(['"', '\''])));
-    let parts = said.map(|said| {
-        let password = said.split_once(':').map(|(_, password)| Secret::from(password));
-        [Some(Secret::from(said)), password]
-    });
-    parts.flatten().flatten().collect()
-}
-
-/// Of a value whose name says that it is secret, the elements of a list, as in `github:…,gitlab:…`, and what stands behind the name of each, as in `session=…`.
-fn elements<'v>(name: &str, value: &'v str) -> Vec<&'v str> {
-    let value = value.trim_matches(['"', '\'']);
-    // JSON is read as such. Of a connection string each part has a name of its own, and the host is no secret.
-    if value.starts_with(['{', '['])
-        || name.to_ascii_lowercase().replace('_', "-").contains("connection-string")
+/// JSON in a text: as it is, with its quotes escaped once more, with quotes around it or without, and in base64.
+pub(super) fn json_within(value: &str) -> Option<serde_json::Value> {
+    let begins = |text: &str| text.trim_start().starts_with(['{', '[']);
+    if begins(value)
+        && let Ok(json) = serde_json::from_str(value)
     {
-        return vec![value];
+        return Some(json);
     }
-    let elements = value.split([',', ';']).map(str::trim);
-    let pairs = elements.flat_map(|element| {
-        let behind = element.split_once([':', '=']).map(|(_, behind)| behind.trim());
-        [Some(element), behind.filter(|behind| !behind.starts_with("//") && !is_path(element))]
-    });
-    pairs.flatten().collect()
+    let quoted = if value.starts_with('"') { value.to_owned() } else { format!("\"{value}\"") };
+    let unescaped = value.contains("\\\"").then(|| serde_json::from_str(&quoted).ok()).flatten();
+    let text: String = unescaped.or_else(|| from_base64(value)).filter(|text| begins(text))?;
+    serde_json::from_str(&text).ok()
 }
 
-/// Whether a name of an option, or of a part of a query, says that its value is a secret.
-fn names_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    let whole = name.trim_start_matches('-');
-    let is_short = |short: &&str| {
-        whole.strip_suffix(*short).is_some_and(|before| matches!(before, "") || before.ends_with('-'))
-    };
-    let others = OTHER_WORDS.iter().fold(name.clone(), |name, word| name.replace(word, ""));
-    SECRET_OPTIONS.iter().any(|word| others.contains(word)) || SECRET_NAMES.iter().any(is_short)
-}
-
-/// Whether headers stand under a name.
-fn is_headers(name: &str) -> bool {
-    name.to_ascii_lowercase().contains("header")
-}
-
-/// Finds what is secret within JSON: what stands under names of secrets, each word of what stands under `headers`, and what is within
-/// other texts. How deep it nests is bounded by the parser.
+/// Finds what is secret within JSON: what stands under names of secrets, or below them, each word of what stands under `headers`, and
+/// what is within other texts. How deep it nests is bounded by the parser.
 fn secrets_of_json(name: &str, value: &serde_json::Value, depth: u32, secrets: &mut Vec<Secret>) {
     match value {
         serde_json::Value::String(text) if is_headers(name) => secrets.extend(words(text)),
-        serde_json::Value::String(text) => {
-            if names_secret(name) {
-                secrets.extend([text.as_str()].into_iter().chain(elements(name, text)).map(Secret::from));
-            }
-            secrets.extend(parts_within(text, depth));
-        }
+        serde_json::Value::String(text) if names_secret(name) => secrets.extend(of_named(name, text, depth)),
+        serde_json::Value::String(text) => secrets.extend(parts_within(text, depth)),
         serde_json::Value::Number(number) if names_secret(name) => secrets.push(number.to_string().into()),
         serde_json::Value::Array(items) => {
-            items.iter().for_each(|item| secrets_of_json(name, item, depth, secrets))
+            // As the `args` of a server.
+            #[cfg(feature = "stdio")]
+            if items.iter().filter_map(serde_json::Value::as_str).any(|item| item.starts_with('-')) {
+                let args = items.iter().map(|item| item.as_str().unwrap_or_default().to_owned());
+                secrets.extend(arguments_within(&args.collect::<Vec<_>>(), depth));
+            }
+            items.iter().for_each(|item| secrets_of_json(name, item, depth, secrets));
         }
         serde_json::Value::Object(entries) => {
-            let below = |key: &str| if is_headers(name) { name.to_owned() } else { key.to_owned() };
-            entries.iter().for_each(|(key, value)| secrets_of_json(&below(key), value, depth, secrets));
+            for (key, value) in entries {
+                let below = name_below(name, entries, key, value);
+                secrets_of_json(below, value, depth, secrets);
+            }
         }
         serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
     }
+}
+
+/// What says of an entry of a JSON object, which stands under a name itself, whether it is secret: its key, or the name that is nearest.
+fn name_below<'n>(
+    name: &'n str,
+    entries: &'n serde_json::Map<String, serde_json::Value>,
+    key: &'n str,
+    value: &serde_json::Value,
+) -> &'n str {
+    // Kubernetes has its variables so: `{"name":"API_KEY","value":…}`.
+    let texts = ["name", "key"].iter().filter_map(|key| entries.get(*key)?.as_str());
+    let said = || texts.clone().find(|name| names_secret(name));
+    let is_address = || value.as_str().is_some_and(|text| text.contains("://"));
+    let says_more = || is_headers(key) || names_secret(key) || is_other_key(key) || is_address();
+    match key {
+        _ if is_headers(name) => name,
+        "value" => said().unwrap_or(if names_secret(name) { name } else { key }),
+        _ if names_secret(name) && !says_more() => name,
+        _ => key,
+    }
+}
+
+/// What is secret of a value whose name says so: the whole, each element of a list, and what is within.
+fn of_named(name: &str, value: &str, depth: u32) -> Vec<Secret> {
+    let mut secrets = vec![Secret::from(value)];
+    match (depth.checked_sub(1), json_within(value.trim_matches('\''))) {
+        (Some(depth), Some(json)) => secrets_of_json(name, &json, depth, &mut secrets),
+        (Some(_), None) => {
+            secrets.extend(elements(name, value).into_iter().map(Secret::from));
+            secrets.extend(parts_within(value, depth));
+        }
+        (None, _) => {}
+    }
+    secrets
 }
 
 /// What is secret within a value: what stands behind `Bearer` and the like, the password in a URL and what its query names so, and
@@ -124,20 +109,10 @@ pub(in crate::transport) fn secret_parts(value: &str) -> Vec<Secret> {
 /// The same, with what is within texts in it, so many deep.
 fn parts_within(value: &str, depth: u32) -> Vec<Secret> {
     let Some(depth) = depth.checked_sub(1) else { return Vec::new() };
-    if value.trim_start().starts_with(['{', '['])
-        && let Ok(json) = serde_json::from_str(value)
-    {
+    if let Some(json) = json_within(value) {
         let mut secrets = Vec::new();
         secrets_of_json("", &json, depth, &mut secrets);
         return secrets;
-    }
-    // JSON whose quotes are escaped once more, with quotes around it or without.
-    let quoted = if value.starts_with('"') { value.to_owned() } else { format!("\"{value}\"") };
-    if value.contains("\\\"")
-        && let Ok(inner) = serde_json::from_str::<String>(&quoted)
-        && inner.starts_with(['{', '['])
-    {
-        return parts_within(&inner, depth);
     }
     let mut within = of_basic(value);
     // Each of several URLs by itself.
@@ -148,7 +123,8 @@ fn parts_within(value: &str, depth: u32) -> Vec<Secret> {
             pieces.filter(|piece| piece.contains("://")).flat_map(|piece| parts_within(piece, depth)),
         );
     }
-    let mut parts: Vec<&str> = of_oracle(value).into_iter().collect();
+    within.extend(in_quotes(value));
+    let mut parts: Vec<&str> = of_oracle(value).into_iter().chain(of_go(value)).collect();
     // A scheme and what it takes, as `Bearer …`, or a header of its own, as `X-Key: …`.
     let mut pieces = value.split_whitespace();
     if let (Some(first), Some(second), None) = (pieces.next(), pieces.next(), pieces.next())
@@ -167,14 +143,7 @@ fn parts_within(value: &str, depth: u32) -> Vec<Secret> {
     let pairs = match value.split_once("://") {
         Some((_, rest)) => {
             parts.extend(of_webhook(rest));
-            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            if let Some((user, _)) = authority.rsplit_once('@') {
-                // Alone it is a token, and where it is long.
-                let (name, password) = user.split_once(':').unwrap_or(("", user));
-                parts.extend(
-                    [password].into_iter().chain(Some(name).filter(|name| name.len() >= LONE_BYTES_MIN)),
-                );
-            }
+            parts.extend(of_user(rest));
             // Its query, and what some give in its fragment. Connection strings may have a URL within.
             if value.contains(';') {
                 Some(value)
@@ -194,27 +163,49 @@ fn parts_within(value: &str, depth: u32) -> Vec<Secret> {
         let has_words = pair.contains(char::is_whitespace);
         pair.split_whitespace().filter(move |_| has_words).chain([pair])
     });
-    let pairs = pairs.filter_map(|pair| pair.split_once('='));
-    let (named, others): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| names_secret(name));
-    parts
-        .extend(named.into_iter().flat_map(|(name, value)| [value].into_iter().chain(elements(name, value))));
-    // As JSON in the query of a URL.
-    let json =
-        others.into_iter().map(|(_, value)| percent_encoding::percent_decode_str(value).decode_utf8_lossy());
-    let json = json.filter(|text| text.trim_start().starts_with(['{', '[']));
-    within.extend(json.flat_map(|text| parts_within(&text, depth)));
+    let pairs = pairs.filter_map(|pair| pair.split_once('=')).chain(loose_pairs(value));
+    let has_url = value.contains("://");
+    within.extend(pairs.flat_map(|(name, value)| secrets_of_pair(name, value, has_url, depth)));
     within.extend(tokens(value));
-    let decoded = |part: &&str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
-    let decoded: Vec<String> = parts.iter().map(decoded).collect();
-    within.extend(parts.into_iter().map(Secret::from).chain(decoded.into_iter().map(Secret::from)));
+    within.extend(parts.into_iter().flat_map(|part| [Secret::from(part), decoded(part).into()]));
     within
+}
+
+/// What is secret of a pair: its value where its name says so, else what is within that.
+fn secrets_of_pair(name: &str, value: &str, is_of_url: bool, depth: u32) -> Vec<Secret> {
+    let name = decoded(name.trim().trim_matches(AROUND));
+    let read = readings(value, is_of_url);
+    let secrets = read.iter().flat_map(|reading| match names_secret(&name) {
+        true => of_named(&name, reading, depth),
+        false if is_headers(&name) => match json_within(reading) {
+            Some(json) => {
+                let mut secrets = Vec::new();
+                secrets_of_json(&name, &json, depth, &mut secrets);
+                secrets
+            }
+            None => words(reading).collect(),
+        },
+        // As JSON, or another URL, in the query of a URL.
+        false if json_within(reading).is_some() || reading.contains("://") => parts_within(reading, depth),
+        false => Vec::new(),
+    });
+    secrets.collect()
+}
+
+/// The pairs of what is JSON but for its quotes, as `{apiKey: '…'}`, and of several lines of YAML or TOML.
+fn loose_pairs(value: &str) -> impl Iterator<Item = (&str, &str)> {
+    let value = Some(value.trim()).filter(|value| value.starts_with(['{', '[']) || value.contains('\n'));
+    let pairs = value.into_iter().flat_map(|value| value.split(['{', '}', ',', '\n']));
+    pairs.filter_map(|pair| pair.split_once([':', '=']))
 }
 
 /// The words in a value that look like tokens.
 fn tokens(value: &str) -> Vec<Secret> {
-    // The names of files and folders are none.
-    let words =
-        value.split(|c: char| c.is_whitespace() || "=,;\"'()[]{}".contains(c)).filter(|word| !is_path(word));
+    let words = value.split(|c: char| c.is_whitespace() || "=,;\"'()[]{}".contains(c));
+    // Names of files and folders are none, but for what looks drawn by chance.
+    let (paths, words): (Vec<&str>, Vec<&str>) = words.partition(|word| is_path(word));
+    let drawn = paths.into_iter().filter_map(drawn_parts).flatten();
+    let words = words.into_iter();
     let forms = words.clone().flat_map(|word| word.split(|c: char| !is_of_token(c) && c != '.'));
     let forms = forms.map(|word| word.trim_matches('.'));
     let words = words.flat_map(|word| word.split(|c: char| !is_of_token(c)));
@@ -222,49 +213,18 @@ fn tokens(value: &str) -> Vec<Secret> {
     forms
         .filter(|word| is_of_service(word))
         .chain(words.filter(|word| looks_random(word)))
+        .chain(drawn)
         .map(Secret::from)
         .collect()
-}
-
-/// What is as good as a password in the URL of a webhook, which is given without its scheme: whoever knows it may write there.
-fn of_webhook(url: &str) -> Vec<&str> {
-    let mut segments = url.split(['?', '#']).next().unwrap_or_default().split('/');
-    let authority = segments.next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default().split(':').next().unwrap_or_default();
-    let is_of_webhooks = |word: &str| WEBHOOKS.iter().any(|known| known.eq_ignore_ascii_case(word));
-    let says_so = host.split('.').any(is_of_webhooks);
-    let is_known = says_so || WEBHOOK_HOSTS.iter().any(|known| known.eq_ignore_ascii_case(host));
-    // Words of the path itself, such as `services`, have neither digits nor the length of tokens.
-    let is_secret = |segment: &&str| match is_known {
-        true => {
-            let is_name = segment.to_ascii_lowercase().contains("hook");
-            let has_digit = segment.bytes().any(|byte| byte.is_ascii_digit());
-            !is_name && (has_digit || segment.len() >= LONE_BYTES_MIN)
-        }
-        false => is_drawn(segment),
-    };
-    segments.skip_while(|segment| !says_so && !is_of_webhooks(segment)).filter(is_secret).collect()
-}
-
-/// The password in a URL of Oracle's driver, which has it behind a slash: `jdbc:oracle:thin:user/password@…`.
-fn of_oracle(value: &str) -> Option<&str> {
-    let (_, rest) = value.split_once("jdbc:oracle:")?;
-    let (user, _) = rest.split(['?', '(']).next()?.split_whitespace().next()?.rsplit_once('@')?;
-    let (_, password) = user.split_once('/')?;
-    Some(password.trim_matches('"'))
-}
-
-/// Whether a value is the path of a file or folder.
-pub(super) fn is_path(value: &str) -> bool {
-    value.starts_with(['/', '\\', '.', '~'])
-        || value.get(1..3).is_some_and(|begin| matches!(begin, ":\\" | ":/"))
 }
 
 /// What is secret within the value of a variable, whose name may say so.
 #[cfg(feature = "stdio")]
 pub(in crate::transport) fn secrets_of_variable(name: &str, value: &str) -> Vec<Secret> {
-    let elements = if names_secret(name) { elements(name, value) } else { Vec::new() };
-    secret_parts(value).into_iter().chain(elements.into_iter().map(Secret::from)).collect()
+    match names_secret(name) {
+        true => of_named(name, value, TEXTS_WITHIN_MAX),
+        false => secret_parts(value),
+    }
 }
 
 /// An option for a secret with its value behind a colon, as programs for Windows and PowerShell have it: `/token:…`, `-ApiKey:…`.
@@ -280,12 +240,22 @@ fn by_colon(argument: &str) -> Option<(&str, &str)> {
 /// value of a header, and what is within each argument.
 #[cfg(feature = "stdio")]
 pub(in crate::transport) fn secret_arguments(args: &[String]) -> Vec<Secret> {
-    let mut secrets: Vec<Secret> = args.iter().flat_map(|argument| secret_parts(argument)).collect();
+    arguments_within(args, TEXTS_WITHIN_MAX)
+}
+
+/// The same, with what is within texts among them, so many deep.
+#[cfg(feature = "stdio")]
+fn arguments_within(args: &[String], depth: u32) -> Vec<Secret> {
+    let Some(within) = depth.checked_sub(1) else { return Vec::new() };
+    let mut secrets: Vec<Secret> = args.iter().flat_map(|argument| parts_within(argument, depth)).collect();
     for argument in args.iter().filter(|argument| argument.contains(char::is_whitespace)) {
-        // What a shell is given has arguments within.
+        // What a shell is given has arguments within, with quotes around some.
         let unquoted = |word: &str| word.trim_matches(['"', '\'', ';', '(', ')']).to_owned();
         let words: Vec<String> = argument.split_whitespace().map(unquoted).collect();
-        secrets.extend(secret_arguments(&words));
+        secrets.extend(arguments_within(&words, within));
+        if argument.contains(['"', '\'']) {
+            secrets.extend(arguments_within(&words_of_shell(argument), within));
+        }
     }
     for (n, argument) in args.iter().enumerate() {
         let behind = args.get(n.saturating_add(1)..).unwrap_or_default();
@@ -312,14 +282,14 @@ pub(in crate::transport) fn secret_arguments(args: &[String]) -> Vec<Secret> {
             None if option == "-H" => {}
             None if is_header => secrets.extend(words(value).chain([value.into()])),
             None if names_secret(option) => {
-                secrets.extend([value].into_iter().chain(elements(option, value)).map(Secret::from));
+                secrets.extend(of_named(option, value, depth));
             }
-            None => secrets.extend(secret_parts(value)),
+            None => secrets.extend(parts_within(value, depth)),
         }
         // As `user:password`, too.
         if (names_secret(option) || USER_OPTIONS.contains(&option))
             && let Some((_, password)) = value.split_once(':').filter(|(_, behind)| !behind.starts_with("//"))
-            && !is_path(value)
+            && !begins_as_path(value)
         {
             secrets.extend([password.into(), value.into()]);
         }
@@ -327,37 +297,28 @@ pub(in crate::transport) fn secret_arguments(args: &[String]) -> Vec<Secret> {
     secrets
 }
 
-/// What is secret in headers: each word of a value by itself, since a server tells a token without the `Bearer` before it, or what
-/// stands in a cookie without its name.
-#[cfg(any(feature = "http", feature = "websocket"))]
-pub(in crate::transport) fn header_words(headers: &[(String, Secret)]) -> Vec<Secret> {
-    headers.iter().flat_map(|(_, value)| words(value.expose())).collect()
+/// The words of a shell's line, without the quotes around them.
+#[cfg(feature = "stdio")]
+fn words_of_shell(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, _) if c.is_whitespace() => words.push(String::new()),
+            _ => words.last_mut().into_iter().for_each(|word| word.push(c)),
+        }
+    }
+    words
 }
 
-/// Values of a query that are shorter are no secrets, unless their names say so: they are versions, and names of features.
+/// What is secret in headers: each word of a value by itself, since a server tells a token without the `Bearer` before it, or what
+/// stands in a cookie without its name. Some headers say what a client takes, and where it asks.
 #[cfg(any(feature = "http", feature = "websocket"))]
-const QUERY_BYTES_MIN: usize = 16;
-
-/// What may be secret in a URL: its user info, values of its query, and what looks like a token.
-#[cfg(any(feature = "http", feature = "websocket"))]
-pub(in crate::transport) fn url_secrets(url: &str) -> Vec<Secret> {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let user = authority.rsplit_once('@').map(|(user, _)| user);
-    let query = rest.split_once('?').map(|(_, query)| query.split('#').next().unwrap_or_default());
-    let values = query.into_iter().flat_map(|query| query.split(['&', ';']));
-    let values = values.filter_map(|pair| match pair.split_once('=') {
-        Some((name, value)) => (names_secret(name) || value.len() >= QUERY_BYTES_MIN).then_some(value),
-        None => Some(pair).filter(|pair| pair.len() >= QUERY_BYTES_MIN),
-    });
-    let parts = user.into_iter().flat_map(|user| user.split(':').chain([user])).chain(values);
-    parts
-        .flat_map(|part| {
-            let decoded = percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
-            [Secret::from(part), Secret::from(decoded)]
-        })
-        .chain(secret_parts(url))
-        .collect()
+pub(in crate::transport) fn header_words(headers: &[(String, Secret)]) -> Vec<Secret> {
+    let headers = headers.iter().filter(|(name, _)| !is_plain_header(name));
+    headers.flat_map(|(_, value)| words(value.expose())).collect()
 }
 
 #[cfg(test)]
@@ -385,6 +346,38 @@ mod tests {
             ),
             ("https://user:s3cret-value@h/mcp", "user:s3cret-value", "***"),
             ("https://host-of-it/mcp/path-of-it", "host-of-it/mcp/path-of-it", "host-of-it/mcp/path-of-it"),
+            ("https://h/mcp?token=Bearer%20s3cret-value", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?authorization=Bearer+s3cret-value", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?t=aaaaaaaa%20s3cret-value", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?t=aaaaaaaa|s3cret-value", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?keys=aaaaaaaa1%2Cs3cret-value", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?keys=aaaaaaaa1%3Bs3cret-value", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?auth=bob%3As3cret-value", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?auth=Basic%20Ym9iOnMzY3JldC12YWx1ZQ%3D%3D", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?cfg=%7B%22a%22%3A%22s3cret-value%22%7D", "bad s3cret-value", "bad ***"),
+            (
+                "https://h/mcp?cfg=%7B%22a%22%3A%5B%22x%22,%22s3cret-value%22%5D%7D",
+                "bad s3cret-value",
+                "bad ***",
+            ),
+            ("https://h/mcp?cfg=eyJhIjoiczNjcmV0LXZhbHVlIn0=", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?api%5Fkey=s3cret-value", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?x=(another,s3cret-value)", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?x?token=s3cret-value", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?x=another%2520s3cret-value", "bad s3cret-value", "bad ***"),
+            ("https://bob%3As3cret-value@h/mcp", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?to=https%3A%2F%2Fo%2F%3Ftoken%3Ds3cret-value", "bad s3cret-value", "bad ***"),
+            ("https://h/mcp?token=Bearer%20s3cret%2Dvalue", "bad s3cret%2Dvalue", "bad ***"),
+            (
+                "https://h/mcp?token=s3cret+value-of",
+                "bad s3cret+value-of or s3cret value-of",
+                "bad *** or ***",
+            ),
+            (
+                "https://h/mcp?features=account,database,functions",
+                "no database functions",
+                "no database functions",
+            ),
         ] {
             assert_eq!(Mask::of(&url_secrets(url)).apply(Bytes::from(line)), told, "{url}");
         }
@@ -452,6 +445,65 @@ mod tests {
             (args(&["jdbc:oracle:thin:scott/s3cret-value@//h:1521/x"]), "bad ***"),
             (args(&["--db=jdbc:oracle:oci:scott/\"s3cret-value\"@h:1521:x"]), "bad ***"),
             (args(&["Authorization: Basic Ym9iOnMzY3JldC12YWx1ZQ=="]), "bad ***"),
+            (args(&["mcp-remote", "https://h/mcp?token=Bearer%20s3cret-value"]), "bad ***"),
+            (args(&["mcp-remote", "https://h/mcp?authorization=Bearer+s3cret-value"]), "bad ***"),
+            (args(&["https://h/mcp?auth=bob%3As3cret-value"]), "bad ***"),
+            (args(&["https://h/mcp?api%5Fkeys=aaaaaaaa1%2Cs3cret-value"]), "bad ***"),
+            (args(&["https://h/mcp?tokens=%5B%22s3cret-value%22%5D"]), "bad ***"),
+            (args(&["https://h/mcp?auth=Basic%20Ym9iOnMzY3JldC12YWx1ZQ%3D%3D"]), "bad ***"),
+            (args(&["https://h/mcp?to=https%3A%2F%2Fo%2F%3Ftoken%3Ds3cret-value"]), "bad ***"),
+            (args(&["https://h/mcp?config=eyJhcGlLZXkiOiJzM2NyZXQtdmFsdWUifQ"]), "bad ***"),
+            (args(&["https://h/mcp?x=aaaaaaaa1%2Cs3cret-value"]), "bad s3cret-value"),
+            (args(&["https://h/mcp?headers=X:s3cret-value"]), "bad ***"),
+            (args(&["https://h/mcp?headers=%7B%22X%22%3A%22s3cret-value%22%7D"]), "bad ***"),
+            (args(&["https://h/mcp?token=Bearer%2520s3cret-value"]), "bad ***"),
+            (args(&["https://s3cret-value:x-oauth-basic@h/repo"]), "bad ***"),
+            (args(&["https://s3cret-value:@h/repo"]), "bad ***"),
+            (args(&["-c", r#"node x --api-keys '["a", "s3cret-value"]'"#]), "bad ***"),
+            (args(&["-c", "node x --api-keys 'another-one s3cret-value' y"]), "bad ***"),
+            (args(&["-c", r#"sh -c "node x --api-keys 'another-one s3cret-value'""#]), "bad ***"),
+            (args(&["--config", r#"{"a":{"args":["--token","s3cret-value"]}}"#]), "bad ***"),
+            (args(&["--config", r#"{"a":{"args":["--folder","s3cret-value"]}}"#]), "bad s3cret-value"),
+            (args(&["--config", r#"[{"key":"API_KEY","value":"s3cret-value"}]"#]), "bad ***"),
+            (args(&["--config", r#"[{"name":"FOLDER","value":"s3cret-value"}]"#]), "bad s3cret-value"),
+            (args(&[r#"--api-keys=["aaaaaaaa1","s3cret-value"]"#]), "bad ***"),
+            (args(&["--api-keys", r#"["aaaaaaaa1", "s3cret-value"]"#]), "bad ***"),
+            (args(&["--api-keys", r#"{"github":"s3cret-value"}"#]), "bad ***"),
+            (args(&["--api-keys", r#"{"github":{"main":["s3cret-value"]}}"#]), "bad ***"),
+            (args(&["--api-keys", "['aaaaaaaa1','s3cret-value']"]), "bad ***"),
+            (args(&["--api-keys", "{github: 's3cret-value'}"]), "bad ***"),
+            (args(&["--api-keys", r#"[\"s3cret-value\"]"#]), "bad ***"),
+            (args(&["--api-keys", "aaaaaaaa1|s3cret-value"]), "bad ***"),
+            (args(&["--api-keys", "aaaaaaaa1 s3cret-value"]), "bad ***"),
+            (args(&["--config", r#"{"apiKeys":{"github":"s3cret-value"}}"#]), "bad ***"),
+            (args(&["--config", r#"{"apiKeys":"[\"s3cret-value\"]"}"#]), "bad ***"),
+            (args(&["--config", r#"{"apiKeys":[{"value":"s3cret-value"}]}"#]), "bad ***"),
+            (args(&["--config", r#"[{"name":"API_KEY","value":"s3cret-value"}]"#]), "bad ***"),
+            (args(&["--config", "{'api_key':'s3cret-value'}"]), "bad ***"),
+            (args(&["--config", r#"{apiKey:"s3cret-value"}"#]), "bad ***"),
+            (args(&["--config", r#"apiKey = "s3cret-value""#]), "bad ***"),
+            (args(&["--config", "region = \"x\"\napi_key = \"s3cret-value\"\n"]), "bad ***"),
+            (args(&["--config", "region: x\nauth:\n  token: s3cret-value\n"]), "bad ***"),
+            (args(&["--config", "region: s3cret-value\ntoken: another-one\n"]), "bad s3cret-value"),
+            (args(&["https://h/mcp?a=b;token=Bearer+s3cret-value"]), "bad ***"),
+            (args(&["--config", r#"{"auth":{"headers":{"X":"Foo s3cret-value"}}}"#]), "bad ***"),
+            (args(&["--config", r#"{"auth":{"type":"s3cret-value"}}"#]), "bad s3cret-value"),
+            (args(&["--config", r#"{"auth":{"issuer":"https://s3cret-value"}}"#]), "bad s3cret-value"),
+            (args(&["--notify=https://ptb.discord.com/api/webhooks/1234/s3cret-value"]), "bad ***"),
+            (args(&["--notify=https://canary.discord.com/api/webhooks/1234/s3cret-value"]), "bad ***"),
+            (args(&["--notify=https://PTB.discordapp.com/api/webhooks/1234/s3cret-value"]), "bad ***"),
+            (args(&["--notify=https://nodiscord.com/api/webhooks/1234/s3cret-value"]), "bad s3cret-value"),
+            (args(&["Driver={X};Server=h;UID=u;PWD={s3cret-value}"]), "bad ***"),
+            (args(&["--connection-string", "Driver={X};Server=h;UID=u;PWD={s3cret-value}"]), "bad ***"),
+            (args(&["Driver={s3cret-value};Server=h;PWD={another-one}"]), "bad s3cret-value"),
+            (args(&["u:s3cret-value@tcp(h:3306)/db"]), "bad ***"),
+            (args(&["--mnemonic", "s3cret-value"]), "bad ***"),
+            (args(&["--author", "s3cret-value"]), "bad s3cret-value"),
+            (args(&["--keymap", "s3cret-value"]), "bad s3cret-value"),
+            (args(&["--primary-key", "s3cret-value"]), "bad s3cret-value"),
+            (args(&["--passthrough", "s3cret-value"]), "bad s3cret-value"),
+            (args(&["--authorization", "s3cret-value"]), "bad ***"),
+            (args(&["--keymap-token", "s3cret-value"]), "bad ***"),
             (args(&["--user", "https://h/s3cret-value"]), "bad s3cret-value"),
             (args(&["--user", "s3cret-value"]), "bad s3cret-value"),
             (args(&["--url:s3cret-value"]), "bad s3cret-value"),
@@ -527,7 +579,11 @@ mod tests {
             ("--config=/home/User1/AProjectWithALongName2024/index.js", false),
             ("com.example.MyServerApplication", false),
             ("https://mcp.example.com/v1/streamable-http", false),
+            ("meta-llama/Llama-3.3-70B-Instruct-Turbo", false),
+            ("@scope/My-Package2-WithCaps", false),
+            ("/home/u/Vab9CdE7xQ2mL5tR8wZ0/x.json", true),
             ("3f2504e0-4f89-11d3-9a0c-0305e82c3301", true),
+            ("ctx7sk-3f2504e0-4f89-11d3-9a0c-0305e82c3301", true),
             ("0123456789abcdef0123456789abcdef", true),
         ] {
             assert_eq!(!secret_parts(name).is_empty(), is_token, "{name}");
@@ -543,6 +599,16 @@ mod tests {
             ("SESSION_COOKIE", "lang=en; session=s3cret-value", "bad ***"),
             ("GITHUB_AUTH", "bob:s3cret-value", "bad ***"),
             ("BACKENDS", "postgres://u:another-one@h/a postgres://u:s3cret-value@h/b", "bad ***"),
+            ("API_KEYS", r#"["aaaaaaaa1","s3cret-value"]"#, "bad ***"),
+            ("API_KEYS", r#"["s3cret-value"]"#, "bad ***"),
+            ("GITHUB_TOKENS", r#"["s3cret-value","b"]"#, "bad ***"),
+            ("API_KEYS", r#"{"github":"s3cret-value"}"#, "bad ***"),
+            ("API_KEYS", "aaaaaaaa1 s3cret-value", "bad ***"),
+            ("API_KEYS", "aaaaaaaa1|s3cret-value", "bad ***"),
+            ("API_KEYS", "github:aaaaaaaa1 gitlab:s3cret-value", "bad ***"),
+            ("FEATURES", r#"["another-one","s3cret-value"]"#, "bad s3cret-value"),
+            ("DSN", "Driver={X};Server=h;UID=u;PWD={s3cret-value}", "bad ***"),
+            ("MCP_URL", "https://h/mcp?token=Bearer%20s3cret-value", "bad ***"),
             ("FEATURES", "another-one,s3cret-value", "bad s3cret-value"),
             ("DB_CONNECTION_STRING", "Server=s3cret-value;Password=another-one", "bad s3cret-value"),
         ] {
@@ -613,6 +679,8 @@ mod tests {
             ("X-Keys", "a:another-one,b:s3cret-session"),
             ("Authorization", "Basic Ym9iOnMzY3JldC1zZXNzaW9u"),
             ("Authorization", "basic Ym9iOnMzY3JldC1zZXNzaW9uCg"),
+            ("X-Keys", "another-one|s3cret-session"),
+            ("X-Config", r#"{"apiKey":"s3cret-session"}"#),
         ] {
             let mask = Mask::of(header_words(&[(name.to_owned(), Secret::from(value))]).iter());
             assert_eq!(

@@ -2,14 +2,13 @@
 //! into its next line.
 
 use std::ops::Range;
-use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
 use super::encodings::{InBase64, in_base64, in_json, in_urls};
-use super::find::is_path;
 use super::forms::is_of_token;
+use super::paths::drawn_parts;
 use crate::call_update::{ELLIPSIS, OneLine};
 use crate::secret::Secret;
 
@@ -46,12 +45,13 @@ pub(in crate::transport) struct Mask {
 }
 
 impl Mask {
-    /// Takes out these values; of one with several lines, each of them. The path of a file or folder that there is stays: what a
-    /// program says of its files would tell nothing without it.
+    /// Takes out these values; of one with several lines, each of them. Of a path only what looks drawn by chance.
     pub(in crate::transport) fn of<'v>(values: impl IntoIterator<Item = &'v Secret>) -> Self {
-        let is_path = |value: &str| value.starts_with(['/', '\\']) && Path::new(value).exists();
-        let secrets = values.into_iter().map(Secret::expose).filter(|value| !is_path(value));
-        let lines = secrets.flat_map(|value| value.lines().map(str::trim));
+        let lines = values.into_iter().flat_map(|value| value.expose().lines().map(str::trim));
+        // Where variables have one line, keys have their line breaks written out.
+        let written_out = |line: &'v str| line.split("\\n").filter(|part| part.len() < line.len());
+        let lines = lines.flat_map(|line| written_out(line).chain([line]));
+        let lines = lines.flat_map(|line| drawn_parts(line).unwrap_or_else(|| vec![line]));
         let mut long: Vec<&str> = lines.filter(|line| line.len() >= VALUE_BYTES_MIN).collect();
         long.sort_unstable();
         long.dedup();
@@ -132,8 +132,7 @@ impl Mask {
     #[cfg(feature = "stdio")]
     pub(in crate::transport) fn broken_off(&self, line: Bytes) -> Bytes {
         let ends = ends(&line);
-        // What stands there of a path, or of an address, tells where something went wrong.
-        let values = self.values.iter().map(Secret::expose).filter(|value| !is_path(value));
+        let values = self.values.iter().map(Secret::expose);
         let parts = values.filter_map(|value| broken_at(value.as_bytes(), &line, ends, telling(value)));
         match parts.max_by_key(Range::len) {
             Some(part) => [&line[..part.start], MASKED, &line[part.end..]].concat().into(),
@@ -143,9 +142,8 @@ impl Mask {
 
     /// A line without the beginnings of values that somebody shortened, where they are long enough to tell something.
     pub(in crate::transport) fn shortened(&self, line: Bytes) -> Bytes {
-        // A URL and a path begin as others do; what is secret in a URL is a value of its own.
-        let is_address = |value: &str| is_path(value) || value.contains("://");
-        let values = self.values.iter().map(Secret::expose).filter(|value| !is_address(value));
+        // A URL begins as others do; what is secret in it is a value of its own.
+        let values = self.values.iter().map(Secret::expose).filter(|value| !value.contains("://"));
         values.fold(line, without_beginnings)
     }
 
@@ -287,6 +285,7 @@ mod tests {
             ("TOKEN", "s3cret-token"),
             ("LONGER", "s3cret-token-and-more"),
             ("KEY", "-----BEGIN\n  line-of-a-key\n"),
+            ("ONE_LINE", "-----BEGIN\\nline-of-another-key\\n"),
             ("DEBUG", "true"),
             ("EMPTY", ""),
             ("HOME", "/"),
@@ -302,6 +301,7 @@ mod tests {
             ("true: bad token s3cret-token, s3cret-token!", "true: bad token ***, ***!"),
             ("s3cret-token-and-more", "***"),
             ("key: line-of-a-key", "key: ***"),
+            ("key: line-of-another-key", "key: ***"),
             ("nothing of it", "nothing of it"),
             (r#"{"error":"a\"quoted/s3cret"}"#, r#"{"error":"***"}"#),
             (r#"{"error":"a\"quoted\/s3cret"}"#, r#"{"error":"***"}"#),
