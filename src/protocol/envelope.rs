@@ -285,6 +285,7 @@ fn is_of_protocol(error: &RpcError, message: &str) -> bool {
 }
 
 /// Whether an object has an id of the kind that we give.
+#[cfg(feature = "http")]
 pub(crate) fn names_request(object: &str) -> bool {
     members(object, ["id"]).is_ok_and(|found| own_id(given(found[0])).is_some())
 }
