@@ -11,7 +11,7 @@ pub(crate) const WAITING_MAX: usize = 256;
 /// Places of the queue that are kept for its end: how many were missed, and the last of each kind.
 const KEPT: usize = 1 + LastUpdates::<CallUpdate>::KINDS;
 
-/// The router's end. However it ends, it is told how many updates were missed, and the last of each kind of them.
+/// The router's end of the queue. When it is dropped, the reader still gets how many updates were missed, and the last of each kind.
 pub(crate) struct UpdateQueue {
     updates: mpsc::Sender<CallUpdate>,
     /// How many updates found no place, which has not been told yet.

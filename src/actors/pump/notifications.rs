@@ -38,8 +38,8 @@ const LAST_LOG_AGE_MAX: Duration = Duration::from_secs(1);
 /// The largest log message that is handed to a call, in bytes: a call's stream may hold many of them.
 const LOG_BYTES_MAX: usize = 64 << 10;
 
-/// How long an update is held back that may not pass yet, where no later one of its kind takes its place. Whoever watches a call then
-/// sees where it stands, though its server tells nothing more.
+/// An update that may not pass yet is held back for so long, then told, unless a later one of its kind takes its place. So whoever
+/// watches a call sees where it stands, though its server tells nothing more.
 const HELD_FOR: Duration = Duration::from_millis(100);
 
 /// What is heard of one attempt that wants updates.
@@ -178,7 +178,7 @@ impl Suppressed {
         }
     }
 
-    /// The last log message, if it may pass now that was held back.
+    /// The log message that was held back, if it may pass now.
     fn held_log(&mut self, now: Instant) -> Option<Logged> {
         if self.last_log.is_none() || !self.logs_allowed.take(now) {
             return None;

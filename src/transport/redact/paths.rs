@@ -134,7 +134,6 @@ mod tests {
     fn a_path_stays_whether_there_is_such_a_file_or_not() {
         for path in [
             "/etc/ssl/private/nokey.pem",
-            "/work/wt/adv2/nofile.json",
             "/home/u/.config/gcloud/application_default_credentials.json",
             "/no/such/folder/of/data/app.db",
             "/no-such-folder/file",
