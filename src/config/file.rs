@@ -433,7 +433,7 @@ impl WrittenServer {
         this.described(id.clone(), at)
     }
 
-    fn described(self, id: String, at: impl Fn(&str) -> String) -> Result<Server, ConfigError> {
+    fn described(mut self, id: String, at: impl Fn(&str) -> String) -> Result<Server, ConfigError> {
         let kind = match (self.kind, &self.url, &self.command) {
             (Some(kind), _, _) => kind,
             (None, Some(_), Some(_)) => {
@@ -469,35 +469,41 @@ impl WrittenServer {
         self.reject_keys_of_others(kind).map_err(|error| error.under(&id))?;
         let missing =
             |key: &str, kind: &str| ConfigError::new(at(key), format!("is missing: {kind} server needs one"));
-        let headers = self.headers.unwrap_or_default().into_iter();
+        let headers = self.headers.take().unwrap_or_default().into_iter();
         let headers = headers.filter_map(|(name, value)| Some((name, value.0?))).collect();
         let endpoint = match kind {
             Kind::WebSocket => {
-                let url = self.url.ok_or_else(|| missing("url", "a websocket"))?;
+                let url = self.url.take().ok_or_else(|| missing("url", "a websocket"))?;
                 let subprotocol =
-                    self.subprotocol.map_or(SubprotocolChoice::Auto, WrittenSubprotocol::choice);
+                    self.subprotocol.take().map_or(SubprotocolChoice::Auto, WrittenSubprotocol::choice);
                 Endpoint::WebSocket { url, headers, subprotocol }
             }
             Kind::Http => {
-                let url = self.url.ok_or_else(|| missing("url", "an http"))?;
-                Endpoint::Http { url, headers, proxy: self.proxy.unwrap_or_default() }
+                let url = self.url.take().ok_or_else(|| missing("url", "an http"))?;
+                Endpoint::Http { url, headers, proxy: self.proxy.take().unwrap_or_default() }
             }
             Kind::Sse => {
                 return Err(ConfigError::new(at("type"), NO_SSE));
             }
             Kind::Stdio => {
-                let command = self.command.ok_or_else(|| missing("command", "a stdio"))?;
-                let args = self.args.unwrap_or_default();
-                let env = Self::variables(self.env_file.as_ref(), self.env.unwrap_or_default());
+                let command = self.command.take().ok_or_else(|| missing("command", "a stdio"))?;
+                let args = self.args.take().unwrap_or_default();
+                let env = Self::variables(self.env_file.as_ref(), self.env.take().unwrap_or_default());
                 let env = env.map_err(|error| error.under(&id))?;
-                Endpoint::Stdio { command, args, env, cwd: self.cwd }
+                Endpoint::Stdio { command, args, env, cwd: self.cwd.take() }
             }
         };
-        let mut server = Server::at(id, endpoint);
-        if let Some(token) = self.bearer {
+        let (bearer, tls) = (self.bearer.take(), self.tls.take());
+        let mut server = self.wherever(Server::at(id, endpoint));
+        if let Some(token) = bearer {
             server = server.bearer(token);
         }
-        server.tls = self.tls.unwrap_or_default();
+        server.tls = tls.unwrap_or_default();
+        Ok(server)
+    }
+
+    /// The server with what is said of it wherever it is and however it is reached.
+    pub(super) fn wherever(self, mut server: Server) -> Server {
         server.group = self.group;
         server.tags = self.tags;
         server.weight = self.weight.unwrap_or(server.weight);
@@ -534,7 +540,7 @@ impl WrittenServer {
         server.timeout = self.timeout;
         server.pool = self.pool;
         server.breaker = self.breaker;
-        Ok(server)
+        server
     }
 
     /// Whether a URL says by itself that nothing reaches it. What it says instead may be secret.

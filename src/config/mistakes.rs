@@ -340,7 +340,7 @@ mod tests {
     "a": { "url": "ws://h", "wieght": 1, "weight": 0,
            "tags": [""], "pool": { "max": "x", "min": 0 } },
     "b.c": { "args": ["x"] },
-    "d": { "url": 7, "timeout": 3 }
+    "d": { "url": 7, "timeout": 3, "weight": 0, "tags": [""], "pool": { "max": 0 }, "group": "a b", "tls": {} }
   },
   "troupe": { "callTimeout": 30, "toolTimeouts": { "file.read": "0s" }, "colour": 1 },
   "discovery": [{ "type": "file", "path": "p" }, { "type": "dns", "srv": "h", "port": 1, "x": 2 }]
@@ -354,6 +354,10 @@ mod tests {
             (5, 5, "mcpServers.b.c.command"),
             (6, 19, "mcpServers.d.url"),
             (6, 33, "mcpServers.d.timeout"),
+            (6, 46, "mcpServers.d.weight"),
+            (6, 49, "mcpServers.d.tags"),
+            (6, 80, "mcpServers.d.pool.max"),
+            (6, 94, "mcpServers.d.group"),
             (8, 30, "troupe.callTimeout"),
             (8, 65, "troupe.toolTimeouts.file.read"),
             (8, 73, "troupe.colour"),

@@ -24,6 +24,9 @@ use crate::secret::Secret;
 /// Where a mistake is that concerns the file as a whole.
 pub(super) const WHOLE: &str = "servers.json";
 
+/// The program of a server whose own way to be reached cannot be read: it is judged, and never started.
+const STAND_IN: &str = "stand-in";
+
 /// The key of servers in the file that most clients share, and in that of VS Code.
 const MCP_SERVERS: &str = "mcpServers";
 const SERVERS: &str = "servers";
@@ -795,8 +798,11 @@ impl Reader<'_> {
             }
             judge(&server).map(|()| server)
         };
-        // Its keys and their types can be judged by themselves.
-        let form = |value: &Value| read_value::<WrittenServer>(value).map(drop);
+        // Its other keys can be judged by themselves.
+        let form = |value: &Value| {
+            let written = read_value::<WrittenServer>(value)?;
+            judge(&written.wherever(Server::stdio(id, STAND_IN, [""; 0])))
+        };
         let (server, further) = every_mistake(Value::Object(value), read, form);
         for error in further {
             wrong.push(self.in_words_of_server(error, &entry.node));
