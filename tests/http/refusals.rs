@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::common::{echo, end, event, kind, ready, start, start_with};
-use super::raw::{Do, EVENTS, RawServer, answer, json as whole, modern};
+use super::raw::{Do, EVENTS, RawServer, answer, json as whole, legacy, modern};
 
 const JSON: &str = "content-type: application/json";
 
@@ -204,6 +204,64 @@ async fn the_words_of_a_refusal_are_told_on_one_line_cut_and_without_secrets() {
         }
         assert!(!format!("{error} {error:?}").contains(SECRET), "{error:?}");
         assert!(!error.to_string().contains(['\u{1b}', '\u{202e}', '\n']), "{error}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_repeats_the_sessions_id_is_told_without_it() {
+    let server = RawServer::start(|asked| {
+        let repeat = || {
+            let body =
+                format!(r#"{{"message":"not for {}"}}"#, asked.header("mcp-session-id").unwrap_or("nobody"));
+            Do::Send(answer("403 Forbidden", &[JSON], &body))
+        };
+        legacy(asked).unwrap_or_else(repeat)
+    })
+    .await;
+    let troupe = ready([server.server()]).await;
+    let error = troupe.call(Call::tool("t")).await.unwrap_err();
+    let CallErrorKind::Refused(refusal) = error.kind() else { panic!("{error}") };
+    assert_eq!(refusal.words.as_deref(), Some("not for ***"));
+    end(troupe).await;
+}
+
+#[tokio::test]
+async fn the_words_of_a_refused_handshake_are_told_as_those_of_a_refused_call() {
+    for status in
+        ["401 Unauthorized", "403 Forbidden", "429 Too Many Requests", "400 Bad Request", "500 Oops"]
+    {
+        let body = r#"{"message":"come with a badge"}"#;
+        let server = RawServer::start(move |_| Do::Send(answer(status, &[JSON], body))).await;
+        let troupe = start([server.server()]).await;
+        let mut events = troupe.events();
+        let error = troupe.call(Call::tool("t").timeout(Duration::from_millis(1_500))).await.unwrap_err();
+        let told =
+            event(&mut events, |event| matches!(event, Event::ServerStatusChanged { reason: Some(_), .. }))
+                .await;
+        for text in [error.to_string(), told.to_string()] {
+            assert!(text.contains("come with a badge"), "{status}: {text}");
+            assert!(text.contains(&status[..3]), "{status}: {text}");
+        }
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_on_a_handshakes_stream_in_place_of_its_answer_ends_it_with_those_words() {
+    for ends in [true, false] {
+        let server = RawServer::start(move |_| {
+            let said = format!("{EVENTS}data: {{\"error\":{{\"message\":\"come with a badge\"}}}}\n\n");
+            if ends { Do::Send(said) } else { Do::Stay(said) }
+        })
+        .await;
+        let troupe = start([server.server()]).await;
+        let mut events = troupe.events();
+        troupe.call(Call::tool("t").timeout(Duration::from_millis(1_500))).await.unwrap_err();
+        let told =
+            event(&mut events, |event| matches!(event, Event::ServerStatusChanged { reason: Some(_), .. }))
+                .await;
+        assert!(told.to_string().contains("come with a badge"), "the stream ends: {ends}: {told}");
         end(troupe).await;
     }
 }

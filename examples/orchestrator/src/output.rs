@@ -122,3 +122,24 @@ pub fn for_people() -> bool {
 pub fn colours() -> bool {
     for_people() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_written_out_and_line_breaks_and_letters_stay() {
+        for (said, shown) in [
+            ("a\n\tb", "a\n\tb"),
+            ("\u{1b}[2J\u{7f}\r\u{9b}", "\\u001b[2J\\u007f\\u000d\\u009b"),
+            ("pay \u{202e}001\u{202c} now", "pay \\u202e001\\u202c now"),
+            (
+                "\u{200e}\u{200f}\u{2028}\u{2029}\u{2066}\u{2069}",
+                "\\u200e\\u200f\\u2028\\u2029\\u2066\\u2069",
+            ),
+            ("שלום, é, 日本 \u{200d}", "שלום, é, 日本 \u{200d}"),
+        ] {
+            assert_eq!(harmless(said), shown);
+        }
+    }
+}

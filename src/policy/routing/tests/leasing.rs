@@ -3,6 +3,7 @@
 use super::*;
 use crate::call::Purpose;
 
+const ONE: &[(&str, &str, &[&str])] = &[("a", "g", &["t"])];
 const LINE: ConnectionId = ConnectionId(7);
 
 fn key(server: &str) -> LeaseKey {
@@ -232,4 +233,39 @@ fn a_call_on_a_lease_of_a_tool_that_its_server_does_not_have_fails_when_the_rout
     let call = house.call_on(&key);
     let house = house.with(&[("a", "g", &["u"])], 8);
     assert!(matches!(house.error_of(call), CallErrorKind::UnknownTool { .. }));
+}
+
+#[test]
+fn a_call_on_a_lease_has_the_time_of_its_tool_else_of_its_server_else_of_the_settings() {
+    let second = Duration::from_secs(1);
+    for (of_tools, of_server, holds) in [
+        (&[("t", 2)][..], Some(5), 2),
+        (&[("g/t", 3), ("t", 2)][..], Some(5), 3),
+        (&[("g__t", 4)][..], None, 4),
+        (&[("other", 2)][..], Some(5), 5),
+        (&[][..], None, 9),
+    ] {
+        let mut house = House::new("round-robin", |settings| {
+            settings.call_timeout = 9 * second;
+            settings.tool_timeouts =
+                of_tools.iter().map(|(tool, seconds)| ((*tool).to_owned(), *seconds * second)).collect();
+        })
+        .with(ONE, 8);
+        let mut spec = Server::custom("a").group("g").tag("tag-a");
+        if let Some(seconds) = of_server {
+            spec = spec.timeout(seconds * second);
+        }
+        let spec = Arc::new(spec.settle(&Settings::default(), 0).unwrap());
+        house.routing.joined(spec, Incarnation::FIRST, Some("a".to_owned()), up(8), house.now);
+        let lease = house.leased();
+        let call = house.call_on(&lease);
+        assert!(house.answer_of(call).is_none());
+        house.wait(holds * 1_000 - 1);
+        assert!(house.answer_of(call).is_none(), "{of_tools:?}, {of_server:?}: too early");
+        house.wait(1);
+        let CallErrorKind::DeadlineExceeded { timeout, .. } = house.error_of(call) else {
+            panic!("no deadline")
+        };
+        assert_eq!(timeout.as_secs(), holds, "{of_tools:?}, {of_server:?}");
+    }
 }

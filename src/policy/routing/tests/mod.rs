@@ -42,6 +42,8 @@ struct Script {
     gone: Vec<String>,
     /// How attempts ended.
     ended: Vec<(AttemptId, &'static str)>,
+    /// The pauses of servers that were told to the host.
+    overloaded: Vec<Duration>,
 }
 
 impl Outlet<u64, String> for Script {
@@ -84,6 +86,10 @@ impl Outlet<u64, String> for Script {
 
     fn cancel(&mut self, server: &String, attempt: AttemptId, reason: CancelReason) {
         self.cancelled.push((server.clone(), attempt, reason));
+    }
+
+    fn overloaded(&mut self, _: &ServerId, retry_after: Duration) {
+        self.overloaded.push(retry_after);
     }
 }
 

@@ -90,3 +90,27 @@ fn the_longest_pause_is_bounded_and_the_latest_word_counts_only_if_it_is_longer(
     assert_eq!(house.out.dispatched.len(), 4);
     assert_eq!(house.routing.pauses.len(), 0);
 }
+
+#[test]
+fn a_pause_is_told_again_where_it_became_twice_as_long_as_what_is_left_of_the_one_that_was_told() {
+    let mut house = House::new("round-robin", |_| {}).with(ONE, 8);
+    for _ in 0..7 {
+        house.call(Call::tool("t").timeout(Duration::from_secs(1_000)));
+    }
+    let attempts: Vec<AttemptId> = house.out.dispatched.iter().map(|(_, sent)| sent.attempt).collect();
+    let asked = [999, 4_000, 3_000, 7_999, 8_000, 9_000, 16_000];
+    for (attempt, ms) in attempts.into_iter().zip(asked) {
+        house.end("a", attempt, overloaded(ms));
+    }
+    let told = |house: &House| house.out.overloaded.iter().map(Duration::as_secs).collect::<Vec<_>>();
+    assert_eq!(
+        told(&house),
+        [4, 8, 16],
+        "less than a second, less than before and a little more are nothing new"
+    );
+    // When it is over, the next one is news, however short.
+    house.wait(16_000);
+    let (server, attempt) = house.last();
+    house.end(&server, attempt, overloaded(2_000));
+    assert_eq!(told(&house), [4, 8, 16, 2]);
+}

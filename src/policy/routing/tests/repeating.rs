@@ -1,6 +1,7 @@
 //! Attempts after the first.
 
 use super::*;
+use crate::refusal::Refusal;
 
 #[test]
 fn an_unsent_call_moves_to_another_server_and_is_no_attempt() {
@@ -305,4 +306,60 @@ fn a_safe_call_whose_sessions_are_lost_again_and_again_has_its_attempts_and_no_m
     // The free one, and `attemptsMax`.
     assert_eq!(house.out.dispatched.len(), 4);
     assert_eq!(house.answer_of(call).unwrap().as_ref().unwrap_err().effect(), Effect::Unknown);
+}
+
+#[test]
+fn a_server_that_turns_a_call_away_while_its_hedge_is_under_way_is_counted_as_such() {
+    for hedge_is_turned_away in [false, true] {
+        let mut house = paced(|_| {});
+        let call = house.call(Call::tool("t").hedged());
+        let first = house.last();
+        house.wait(15);
+        let hedge = house.last();
+        let (away, stays) = if hedge_is_turned_away { (hedge, first) } else { (first, hedge) };
+        let refusal = Refusal::new(429, None, Some(Duration::from_secs(1)));
+        house.end(&away.0, away.1, AttemptEnd::Refused(refusal));
+        assert!(house.answer_of(call).is_none(), "the other attempt goes on");
+        house.end(&stays.0, stays.1, lost(true));
+        // The one that was turned away was no attempt: the call has others left.
+        let mut made = 1;
+        while house.answer_of(call).is_none() {
+            house.wait(5_000);
+            let (server, attempt) = house.last();
+            house.end(&server, attempt, lost(true));
+            made += 1;
+            assert!(made < 10, "it goes on for ever");
+        }
+        let error = house.answer_of(call).unwrap().as_ref().unwrap_err();
+        assert_eq!((error.attempts(), error.turned_away()), (made, 1), "{error:#}");
+    }
+}
+
+#[test]
+fn the_operators_lists_name_a_tool_bare_or_whole_in_both_spellings_however_it_is_called() {
+    for declared in ["t", "g/t", "g__t"] {
+        for called in ["t", "g/t", "g__t"] {
+            let mut house =
+                House::new("round-robin", |settings| settings.retry.idempotent_tools = vec![declared.into()])
+                    .with(TWO, 8);
+            house.call(Call::tool(called));
+            let (server, attempt) = house.last();
+            house.end(&server, attempt, lost(true));
+            assert_eq!(house.out.dispatched.len(), 2, "{declared}, called as {called}: made again");
+
+            let mut house = paced(|settings| settings.retry.hedged_tools = vec![declared.into()]);
+            house.call(Call::tool(called));
+            house.wait(15);
+            assert_eq!(house.out.dispatched.len(), 2, "{declared}, called as {called}: hedged");
+        }
+    }
+    for declared in ["other", "h/t", "h__t", "g", "g/", "g_t", "gg/t", "g/t/t"] {
+        let mut house =
+            House::new("round-robin", |settings| settings.retry.idempotent_tools = vec![declared.into()])
+                .with(TWO, 8);
+        let call = house.call(Call::tool("t"));
+        let (server, attempt) = house.last();
+        house.end(&server, attempt, lost(true));
+        assert!(house.answer_of(call).is_some_and(Result::is_err), "{declared} is another tool");
+    }
 }
