@@ -855,7 +855,7 @@ fn waited_for(servers: &[UnavailableServer]) -> String {
     if servers.is_empty() { String::new() } else { format!("; waited for: {}", joined(servers)) }
 }
 
-fn near_names(near: &[String]) -> String {
+pub(crate) fn near_names(near: &[String]) -> String {
     if near.is_empty() { String::new() } else { format!(", did you mean {}?", near.join(", ")) }
 }
 

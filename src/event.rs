@@ -564,9 +564,11 @@ pub enum Event {
         /// How many results that were.
         entries: usize,
     },
-    /// Every server has told its tools, and none offers this one, which a rule of the cache names.
-    CacheRuleUnknown {
-        /// The tool as the rule names it.
+    /// Every server has listed its tools, and none offers this one, which a setting names.
+    NamedToolMissing {
+        /// The setting, as a path below `troupe`: `retry.idempotentTools`.
+        setting: String,
+        /// The tool as the setting names it.
         tool: String,
         /// Names that look alike, best first.
         near: Vec<String>,

@@ -111,6 +111,7 @@ pub use pin::{InvalidPin, Pin};
 pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool, ToolFunction};
 pub use policy::classify::classify;
 pub use policy::filter::{Hint, ToolFilter};
+pub use policy::named_tools::MissingTool;
 pub use policy::pins::Pins;
 pub use policy::plan::{Plan, PlanError, PlanOutcome, StepOutcome};
 pub use policy::response_cache::CachedKind;
@@ -124,7 +125,7 @@ pub use troupe::{
     Answers, AnyFailure, BreakerControl, CacheControl, CacheError, Cached, CallAnyError, CallFuture,
     CallStream, CatalogueChanges, ConfigFileError, ConfigWatch, Denied, DrainError, EventStream, Lease,
     NotReady, ProposedCall, Readiness, ReplaceError, StartError, Subscription, SubscriptionEnded, Troupe,
-    TroupeBuilder, UnknownCachedTool, UnknownServer,
+    TroupeBuilder, UnknownServer,
 };
 
 /// Former names, for one more version.

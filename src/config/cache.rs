@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{count, number, optional_time, time};
+use super::tool_name::ToolName;
 use super::{ConfigError, duration};
-use crate::id::GroupId;
-use crate::offer::NAME_BYTES_MAX;
 
 /// The most bytes of results that may be kept, 1 TiB: more than the machines have that this runs on.
 const KEPT_BYTES_MAX: u64 = 1 << 40;
@@ -20,7 +19,7 @@ const KEPT_BYTES_MAX: u64 = 1 << 40;
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CacheSettings {
-    /// Tools whose results are kept, by name (bare or `group/tool`, which goes before): none.
+    /// Tools whose results are kept, by name (bare, or `group/tool`, which goes before, or `group__tool`): none.
     pub tools: BTreeMap<String, CacheRule>,
     /// How long results are kept of tools that all their servers call read-only (`readOnlyHint`), where all these are
     /// [`trusted`](crate::Server::trusted); none: they are not kept. A call of any other tool of the group clears them.
@@ -54,7 +53,7 @@ pub struct CacheRule {
     pub stale_if_error: Option<Duration>,
     /// Who shares a result.
     pub scope: CacheScope,
-    /// Tools (bare or `group/tool`) whose calls make the kept results wrong: each that was, or may have been, carried out
+    /// Tools (bare, `group/tool` or `group__tool`) whose calls make the kept results wrong: each that was, or may have been, carried out
     /// clears them. A bare name means the tool in every group.
     pub cleared_by: Vec<String>,
 }
@@ -98,50 +97,9 @@ impl Default for CacheRule {
     }
 }
 
-/// A tool as the operator names it: in one group, or in all.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ToolName {
-    pub group: Option<GroupId>,
-    pub tool: String,
-}
-
-impl ToolName {
-    /// Reads `tool` or `group/tool`; says what is wrong with anything else.
-    pub(crate) fn parse(name: &str) -> Result<Self, String> {
-        let (group, tool) = match name.split_once('/') {
-            Some((group, tool)) => (Some(GroupId::new(group).map_err(|error| error.to_string())?), tool),
-            None => (None, name),
-        };
-        if tool.is_empty() || tool.len() > NAME_BYTES_MAX {
-            return Err(format!("{name:?} names no tool: its name is empty or longer than 128 characters"));
-        }
-        if !tool.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
-            return Err(format!(
-                "{name:?} names no tool: only letters, digits, '_', '.' and '-' are allowed"
-            ));
-        }
-        Ok(Self { group, tool: tool.to_owned() })
-    }
-
-    /// Whether both can mean the same tool.
-    fn meets(&self, other: &Self) -> bool {
-        let alike = self.group == other.group || self.group.is_none() || other.group.is_none();
-        alike && self.tool == other.tool
-    }
-}
-
-impl std::fmt::Display for ToolName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.group {
-            Some(group) => write!(f, "{group}/{}", self.tool),
-            None => f.write_str(&self.tool),
-        }
-    }
-}
-
 impl CacheSettings {
     /// Checks every value; the error names the first key that is wrong. Whether there are such tools is known only when the
-    /// servers have told theirs, see [`Event::CacheRuleUnknown`](crate::Event::CacheRuleUnknown).
+    /// servers have told theirs, see [`Event::NamedToolMissing`](crate::Event::NamedToolMissing).
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut readers = Vec::with_capacity(self.tools.len());
         for (name, rule) in &self.tools {

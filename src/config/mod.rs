@@ -23,6 +23,7 @@ pub(crate) mod shown;
 mod source;
 mod text;
 mod tls;
+mod tool_name;
 mod tools;
 mod wire;
 
@@ -34,7 +35,6 @@ pub(crate) use address::AddressError;
 pub(crate) use address::shown_location;
 pub(crate) use address::{shown as shown_url, shown_endpoint};
 pub use applied::Applied;
-pub(crate) use cache::ToolName;
 pub use cache::{CacheRule, CacheScope, CacheSettings};
 pub use discovery::DiscoverySettings;
 pub use expand::Variables;
@@ -55,6 +55,7 @@ pub use settings::{
 };
 pub use source::{Place, SourceConfig, TlsConfig};
 pub use tls::TlsOptions;
+pub(crate) use tool_name::ToolName;
 pub(crate) use tools::ToolChoice;
 pub use wire::{Dialect, EraChoice, Start};
 

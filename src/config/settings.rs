@@ -47,7 +47,7 @@ pub struct Settings {
     /// Deadline of a call that names none, whose tool and server name none: 30 s.
     #[serde(with = "duration::Text")]
     pub call_timeout: Duration,
-    /// Deadlines by tool name, bare or `group/tool`, however a call spells it. They go before the server's and `callTimeout`.
+    /// Deadlines by tool name: bare, `group/tool` or `group__tool`, however a call spells it. They go before the server's and `callTimeout`.
     #[serde(with = "duration::TextByName")]
     pub tool_timeouts: BTreeMap<String, Duration>,
     /// Ends a call sooner whose server works on it and tells nothing of it for so long; progress and log messages of the
@@ -403,9 +403,9 @@ pub struct RetrySettings {
     /// The window of the budget: 10 s.
     #[serde(with = "duration::Text")]
     pub budget_window: Duration,
-    /// Tools (bare or `group/tool`) that the operator declares safe to repeat.
+    /// Tools (bare, `group/tool` or `group__tool`) that the operator declares safe to repeat.
     pub idempotent_tools: Vec<String>,
-    /// Tools (bare or `group/tool`) whose calls are hedged; declares them idempotent as well.
+    /// Tools (bare, `group/tool` or `group__tool`) whose calls are hedged; declares them idempotent as well.
     pub hedged_tools: Vec<String>,
     /// The share of a tool's calls that are answered before a second server is asked: 0.95.
     pub hedge_percentile: f64,
@@ -665,16 +665,6 @@ fn ordered<T: PartialOrd + std::fmt::Debug>(low: (&str, T), high: (&str, T)) -> 
 }
 
 impl Settings {
-    /// The deadline of a tool, which a call spells as `written`: by its whole name, else by its bare one.
-    pub(crate) fn tool_timeout(&self, written: &str, group: &str, tool: &str) -> Option<Duration> {
-        if self.tool_timeouts.is_empty() {
-            return None;
-        }
-        let by = |name: &str| self.tool_timeouts.get(name).copied();
-        let whole = || by(&format!("{group}/{tool}")).or_else(|| by(&format!("{group}__{tool}")));
-        whole().or_else(|| by(written)).or_else(|| by(tool))
-    }
-
     /// How many processes may be starting at once on a machine with so many cores.
     pub(crate) fn process_starts(&self, cores: usize) -> usize {
         let usual = || cores.saturating_mul(2).min(self.start_concurrency);

@@ -54,7 +54,7 @@ impl Event {
             | Self::RegistryRestarted { .. }
             | Self::CacheRestarted { .. }
             | Self::CacheCleared { .. }
-            | Self::CacheRuleUnknown { .. }
+            | Self::NamedToolMissing { .. }
             | Self::LoosePermissions(_)
             | Self::KnownListsFailed { .. }
             | Self::ConfigurationApplied(_)
@@ -160,8 +160,8 @@ impl fmt::Display for What<'_> {
             Event::CacheCleared { what, entries } => {
                 write!(f, "cache: {} cleared, of {what}", Several(*entries as u64, "result"))
             }
-            Event::CacheRuleUnknown { tool, .. } => {
-                write!(f, "cache: nobody offers {tool}, which has a rule")
+            Event::NamedToolMissing { setting, tool, .. } => {
+                write!(f, "nobody offers the tool {tool}, which troupe.{setting} names")
             }
             Event::ServerDiscovered { source, endpoint, .. } => write!(f, "found by {source} at {endpoint}"),
             Event::ServerMoved { source, to, .. } => write!(f, "moved to {to}, says {source}"),

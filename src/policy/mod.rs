@@ -17,6 +17,7 @@ pub(crate) mod mailbox;
 pub(crate) mod membership;
 #[cfg(test)]
 mod models;
+pub(crate) mod named_tools;
 mod names;
 pub(crate) mod pins;
 pub(crate) mod plan;

@@ -18,7 +18,7 @@ const HASH_CHARS: usize = 9;
 const KEPT_CHARS: usize = EXPOSED_CHARS_MAX - HASH_CHARS;
 
 /// What stands between group and tool.
-const SEPARATOR: &str = "__";
+pub(super) const SEPARATOR: &str = "__";
 
 /// The exposed name of a tool. Other characters become `_`; a name that was cut, or that is `ambiguous` because
 /// another original gives the same, ends in a hash of its original.

@@ -27,12 +27,13 @@ use crate::error::{CallError, CallErrorKind, Deadline, Effect};
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::canonical::canonical;
 use crate::policy::catalogue::{Catalogue, Resolution, Tool};
+use crate::policy::named_tools;
 use crate::policy::response_cache::{
-    CachedKind, Demand, Kept, Place, Question, Sweep, Terms, UnknownRule, Wanted, Whose, excuses,
+    CachedKind, Demand, Kept, Place, Question, Sweep, Terms, Wanted, Whose, excuses,
 };
 use crate::policy::routing::Answer;
 
-crate::error::debug_as_display!(CacheError, UnknownCachedTool);
+crate::error::debug_as_display!(CacheError);
 
 /// Calls with larger arguments are not looked up: they are hardly made twice, and to compare them costs more than a hop.
 const ARGUMENTS_BYTES_MAX: usize = 64 << 10;
@@ -199,7 +200,8 @@ fn deadline(
     roster: &Roster,
 ) -> Duration {
     let settings = &caching.settings;
-    let of_tool = || tool.and_then(|(group, tool)| settings.tool_timeout(&call.tool, group.as_str(), tool));
+    let of_tool =
+        || tool.and_then(|(group, tool)| named_tools::timeout(settings, &call.tool, group.as_str(), tool));
     let of_servers = || servers.iter().filter_map(|server| roster.entry(server)?.timeout).max();
     call.timeout.or_else(of_tool).or_else(of_servers).unwrap_or(settings.call_timeout)
 }
@@ -376,21 +378,6 @@ pub enum CacheError {
     Gone,
 }
 
-/// A rule of the cache that can have no effect; see [`CacheControl::unknown_tools`].
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("troupe.cache names the tool {tool:?}, which no server offers{}", near_names(near))]
-#[non_exhaustive]
-pub struct UnknownCachedTool {
-    /// The tool as the rule names it.
-    pub tool: String,
-    /// Names that look alike, best first.
-    pub near: Vec<String>,
-}
-
-fn near_names(near: &[String]) -> String {
-    if near.is_empty() { String::new() } else { format!(": did you mean {}?", near.join(", ")) }
-}
-
 /// Orders to the response cache.
 #[derive(Debug)]
 pub struct CacheControl<'a> {
@@ -414,18 +401,5 @@ impl CacheControl<'_> {
         };
         let cache = self.troupe.0.stage.borrow().cache.clone().ok_or(CacheError::Gone)?;
         ask(&cache, |port| CacheMsg::Clear { sweep, port }).await.map_err(|_| CacheError::Gone)
-    }
-
-    /// The tools that rules of the cache name and no server offers: mistakes that nobody can see before the servers have told
-    /// their tools. None while one of them has yet to; [`Event::CacheRuleUnknown`](crate::Event::CacheRuleUnknown) tells them
-    /// when all have.
-    pub fn unknown_tools(&self) -> Vec<UnknownCachedTool> {
-        let Some(caching) = self.troupe.0.stage.borrow().caching.clone() else { return Vec::new() };
-        let roster = self.troupe.0.roster.borrow().clone();
-        if !roster.all_listed() {
-            return Vec::new();
-        }
-        let unknown = caching.rules.unknown(&roster.catalogue).into_iter();
-        unknown.map(|UnknownRule { tool, near }| UnknownCachedTool { tool, near }).collect()
     }
 }

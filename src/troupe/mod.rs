@@ -42,6 +42,7 @@ use crate::error::{CallError, debug_as_display};
 use crate::event::{BreakerTransition, Origin, ServerStatus};
 use crate::id::{CallId, ServerId};
 use crate::policy::catalogue::Tool;
+use crate::policy::named_tools::{self, MissingTool};
 use crate::policy::strategy::UnknownStrategy;
 use crate::stats::{ServerInfo, ServerStats, Stats, Totals};
 use crate::transport::Connector;
@@ -52,7 +53,7 @@ use rounds::Rounds;
 use before_call::BeforeCall;
 pub use before_call::{Denied, ProposedCall};
 pub use builder::{StartError, TroupeBuilder};
-pub use caching::{CacheControl, CacheError, Cached, UnknownCachedTool};
+pub use caching::{CacheControl, CacheError, Cached};
 pub use call_future::CallFuture;
 pub use call_stream::CallStream;
 pub use config_watch::{ConfigFileError, ConfigWatch};
@@ -613,6 +614,20 @@ impl Troupe {
     /// The circuit breaker of a server.
     pub fn breaker(&self, server: impl Into<String>) -> BreakerControl<'_> {
         BreakerControl { troupe: self, server: server.into() }
+    }
+
+    /// Settings that name a tool that no server offers.
+    ///
+    /// Nobody can see these mistakes before the servers have listed their tools: there are none while one of them has yet to.
+    /// [`Event::NamedToolMissing`](crate::Event::NamedToolMissing) tells them when all have.
+    pub fn missing_tools(&self) -> Vec<MissingTool> {
+        let roster = self.0.roster.borrow().clone();
+        if !roster.all_listed() {
+            return Vec::new();
+        }
+        let settings = self.0.settings.borrow().clone();
+        let missing = named_tools::named(&settings).filter(|named| !named.is_offered(&roster.catalogue));
+        missing.map(|named| named.missing(&roster.catalogue)).collect()
     }
 
     /// The response cache.

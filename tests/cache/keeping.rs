@@ -1,7 +1,7 @@
 //! What is kept, and for whom.
 
 use mcp_troupe::testkit::{Script, ScriptedServer};
-use mcp_troupe::{Call, Dialect, Event, Server};
+use mcp_troupe::{Call, CallErrorKind, Dialect, Event, Server};
 use serde_json::json;
 
 use super::common::{end, event, ready, start_with};
@@ -130,6 +130,27 @@ async fn what_a_lease_sees_is_its_holders() {
 }
 
 #[tokio::test]
+async fn a_call_that_may_be_kept_has_the_time_of_its_tool_however_it_is_spelled() {
+    let server = ScriptedServer::builder().tool("read", Script::Hold).start().await;
+    for (of_tools, called) in
+        [("read", "g/read"), ("g/read", "read"), ("g__read", "g/read"), ("read", "g__read")]
+    {
+        let cache = serde_json::from_str(READ).unwrap();
+        let time = std::time::Duration::from_millis(40);
+        let change = |all: &mut mcp_troupe::Settings| {
+            all.cache = cache;
+            all.tool_timeouts.insert(of_tools.to_owned(), time);
+        };
+        let troupe = start_with(change, [Server::websocket("s", server.url()).group("g")]).await;
+        troupe.ready(mcp_troupe::Readiness::All).await.unwrap();
+        let error = troupe.call(Call::tool(called)).await.unwrap_err();
+        let CallErrorKind::DeadlineExceeded { timeout, .. } = error.kind() else { panic!("{error}") };
+        assert_eq!(*timeout, time, "{of_tools}, called as {called}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
 async fn a_result_that_is_too_large_is_not_kept() {
     let large = format!(r#"{{"content":[],"structuredContent":"{}"}}"#, "x".repeat(2_000));
     let server = ScriptedServer::builder().tool("read", Script::Reply(large)).start().await;
@@ -171,12 +192,12 @@ async fn a_rule_for_a_tool_that_nobody_offers_is_told_when_all_servers_have_told
     let settings = serde_json::from_str(cache).unwrap();
     let troupe = start_with(|all| all.cache = settings, [Server::websocket("s", server.url())]).await;
     let mut events = troupe.events();
-    assert_eq!(troupe.cache().unknown_tools(), []);
+    assert_eq!(troupe.missing_tools(), []);
     server.resume().await;
-    let told = event(&mut events, |event| matches!(event, Event::CacheRuleUnknown { .. })).await;
-    let Event::CacheRuleUnknown { tool, near } = told else { unreachable!() };
-    assert_eq!((tool.as_str(), near), ("raed", vec!["read".to_owned()]));
-    let unknown = troupe.cache().unknown_tools();
+    let told = event(&mut events, |event| matches!(event, Event::NamedToolMissing { .. })).await;
+    let Event::NamedToolMissing { setting, tool, near } = told else { unreachable!() };
+    assert_eq!((setting.as_str(), tool.as_str(), near), ("cache.tools", "raed", vec!["read".to_owned()]));
+    let unknown = troupe.missing_tools();
     assert_eq!(unknown.len(), 1);
     assert!(unknown[0].to_string().contains("did you mean read?"), "{}", unknown[0]);
     end(troupe).await;

@@ -656,9 +656,9 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
             );
         }
     }
-    let unknown = troupe.cache().unknown_tools();
-    for rule in &unknown {
-        note!("{}: {rule}", configuration::name(path).display());
+    let unknown = troupe.missing_tools();
+    for setting in &unknown {
+        note!("{}: {setting}", configuration::name(path).display());
     }
     let tools = troupe.tools();
     if tools.is_empty() && missing.is_empty() {

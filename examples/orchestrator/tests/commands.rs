@@ -95,7 +95,7 @@ async fn tools_of_a_server_that_is_down_are_shown_from_the_last_run_as_not_confi
 }
 
 #[tokio::test]
-async fn a_rule_of_the_cache_for_a_tool_that_nobody_offers_is_a_mistake() {
+async fn a_setting_for_a_tool_that_nobody_offers_is_a_mistake() {
     let server = echo().await;
     let of = |tool: &str| {
         let rules = json!({tool: {"ttl": "5s"}});
@@ -104,8 +104,20 @@ async fn a_rule_of_the_cache_for_a_tool_that_nobody_offers_is_a_mistake() {
     let output = run("tools", &of("ehco"), &[]).await;
     assert_eq!(output.status.code(), Some(2));
     let told = text(&output.stderr);
-    assert!(told.contains(r#"the tool "ehco", which no server offers: did you mean echo?"#), "{told}");
+    assert!(told.contains(r#"the tool "ehco", which no server offers, did you mean echo?"#), "{told}");
     assert_eq!(run("tools", &of("echo"), &[]).await.status.code(), Some(0));
+    for (settings, mistake) in [
+        (json!({"retry": {"idempotentTools": ["s/echo", "s__echo", "echo", "ehco"]}}), true),
+        (json!({"retry": {"hedgedTools": ["t/echo"]}}), true),
+        (json!({"toolTimeouts": {"s__ehco": "1s"}}), true),
+        (json!({"retry": {"hedgedTools": ["s__echo"]}, "toolTimeouts": {"s/echo": "1s"}}), false),
+    ] {
+        let servers = json!({"mcpServers": {"s": {"url": server.url()}}, "troupe": settings});
+        let output = run("tools", &servers.to_string(), &[]).await;
+        let told = text(&output.stderr);
+        assert_eq!(told.matches("which no server offers").count(), usize::from(mistake), "{told}");
+        assert_eq!(output.status.code(), Some(if mistake { 2 } else { 0 }), "{told}");
+    }
     let output = run("check", &of("s/e cho"), &[]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("troupe.cache.tools.s/e cho"), "{}", text(&output.stderr));

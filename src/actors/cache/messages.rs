@@ -115,8 +115,6 @@ pub(crate) enum CacheMsg {
     Changed(Vec<Sweep>),
     /// By a handle: the host clears. Answered with the number of results.
     Clear { sweep: Sweep, port: oneshot::Sender<usize> },
-    /// By the look at the roster: it changed.
-    Roster,
     /// By the root: the rules changed.
     Rules,
     /// By the root: the troupe is shutting down. New calls are the router's to refuse.

@@ -9,7 +9,7 @@
 
 pub(crate) mod messages;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -21,15 +21,13 @@ use super::alarm::Alarm;
 use super::intake::{Arrival, CancelOnDrop};
 use super::tasks::OwnedTask;
 use super::{Stage, Tasks};
-use crate::actors::registry::roster::Roster;
 use crate::actors::router::messages::{RouterReply, Submission};
 use crate::call::Call;
 use crate::config::Settings;
 use crate::event::Event;
 use crate::id::CallId;
-use crate::policy::catalogue::Catalogue;
 use crate::policy::response_cache::{
-    Asked, Dropped, Fetched, FlightId, Port, ResponseCache, Shared, Sweep, Terms, UnknownRule,
+    Asked, Dropped, Fetched, FlightId, Port, ResponseCache, Shared, Sweep, Terms,
 };
 use crate::policy::routing::Answer;
 
@@ -37,7 +35,6 @@ use crate::policy::routing::Answer;
 pub(crate) struct CacheArguments {
     pub settings: Arc<Settings>,
     pub stage: watch::Receiver<Stage>,
-    pub roster: watch::Receiver<Arc<Roster>>,
     pub tasks: Tasks,
 }
 
@@ -45,18 +42,11 @@ pub(crate) struct CacheArguments {
 pub(crate) struct CacheState {
     cache: ResponseCache<oneshot::Sender<CacheReply>>,
     stage: watch::Receiver<Stage>,
-    roster: watch::Receiver<Arc<Roster>>,
     tasks: Tasks,
     /// Requests for results that were given out stale.
     refreshing: HashMap<FlightId, OwnedTask>,
-    /// Tools of rules that were offered once, or were told to be unknown.
-    settled: BTreeSet<String>,
-    /// The catalogue that unknown tools were looked for in, and whether every server had told its tools: near names are
-    /// looked for among all there are, and the roster changes with each connection.
-    looked_in: Option<(Arc<Catalogue>, bool)>,
     draining: bool,
     alarm: Alarm,
-    _look: OwnedTask,
 }
 
 impl Port for oneshot::Sender<CacheReply> {
@@ -75,25 +65,17 @@ impl Actor for CacheActor {
 
     async fn pre_start(
         &self,
-        myself: ActorRef<CacheMsg>,
+        _: ActorRef<CacheMsg>,
         arguments: CacheArguments,
     ) -> Result<CacheState, ActorProcessingErr> {
-        let CacheArguments { settings, stage, roster, tasks } = arguments;
-        let mut seen = roster.clone();
-        let look = tasks.spawn(async move {
-            while myself.cast(CacheMsg::Roster).is_ok() && seen.changed().await.is_ok() {}
-        });
+        let CacheArguments { settings, stage, tasks } = arguments;
         Ok(CacheState {
             cache: ResponseCache::new(&settings.cache, settings.limits.open_calls_max, Instant::now()),
             stage,
-            roster,
             refreshing: HashMap::new(),
-            settled: BTreeSet::new(),
-            looked_in: None,
             draining: false,
             alarm: Alarm::new(tasks.clone()),
             tasks,
-            _look: look,
         })
     }
 
@@ -128,13 +110,9 @@ impl Actor for CacheActor {
             CacheMsg::Clear { sweep, port } => {
                 let _ = port.send(state.clear_out(&sweep, now));
             }
-            CacheMsg::Roster => state.find_unknown(),
             CacheMsg::Rules => {
-                state.settled.clear();
-                state.looked_in = None;
                 // What was kept by other rules may not be kept by these.
                 state.clear_out(&Sweep::Everything, now);
-                state.find_unknown();
             }
             CacheMsg::Drain => {
                 state.draining = true;
@@ -224,29 +202,6 @@ impl CacheState {
     fn tell_dropped(&self, dropped: Option<Dropped>) {
         if let Some(Dropped { what, entries }) = dropped {
             self.emit(Event::CacheCleared { what, entries });
-        }
-    }
-
-    /// Tells rules for tools that nobody offers, once every server has told what it offers. A tool that leaves with its server
-    /// is no mistake.
-    fn find_unknown(&mut self) {
-        let Some(caching) = self.stage.borrow().caching.clone() else { return };
-        let roster = self.roster.borrow_and_update().clone();
-        let all_listed = roster.all_listed();
-        let former = self.looked_in.replace((roster.catalogue.clone(), all_listed));
-        if former.is_some_and(|(looked, all)| Arc::ptr_eq(&looked, &roster.catalogue) && all == all_listed) {
-            return;
-        }
-        let unknown = caching.rules.unknown(&roster.catalogue);
-        let offered = |tool: &String| unknown.iter().all(|rule| rule.tool != *tool);
-        self.settled.extend(caching.rules.named().filter(offered));
-        if !all_listed {
-            return;
-        }
-        for UnknownRule { tool, near } in unknown {
-            if self.settled.insert(tool.clone()) {
-                self.emit(Event::CacheRuleUnknown { tool, near });
-            }
         }
     }
 

@@ -9,6 +9,7 @@ use super::registration::{Enrolment, Registration};
 use crate::actors::known_lists::messages::KnownListsMsg;
 use crate::actors::numbers::DrainOrder;
 use crate::actors::root::messages::Bequest;
+use crate::config::Settings;
 use crate::id::{Incarnation, RouterLife, ServerId};
 use crate::policy::catalogue::Offer;
 use crate::policy::known_lists::Fingerprint;
@@ -31,6 +32,8 @@ pub(crate) enum RegistryMsg {
     Resume(ServerId),
     /// By the root: a server leaves.
     Unregister(ServerId),
+    /// By the root: these settings hold from now on.
+    Settings(Arc<Settings>),
     /// By the root: every source of servers has answered, or failed; those it knows are all there are.
     Complete,
     /// By the root: there is a new router, which knows nothing yet.

@@ -21,6 +21,7 @@ mod lives;
 mod member;
 mod membership;
 pub(crate) mod messages;
+mod naming;
 pub(crate) mod registration;
 pub(crate) mod roster;
 
@@ -39,6 +40,7 @@ use tokio::time::Instant;
 use self::lives::Beginning;
 use self::member::{Member, Phase, Retiring};
 use self::messages::{RegistryMsg, Taken};
+use self::naming::Naming;
 use self::registration::{Enrolment, Registration};
 use self::roster::Former;
 use self::roster::{Roster, RosterEntry};
@@ -61,6 +63,7 @@ use crate::id::{GroupId, Incarnation, RouterLife, ServerId};
 use crate::offer::EntryKind;
 use crate::policy::catalogue::{Catalogue, Offer, ServerOffer, differences};
 use crate::policy::known_lists::Fingerprint;
+use crate::policy::named_tools::MissingTool;
 use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::search::SearchIndex;
 
@@ -100,6 +103,8 @@ pub(crate) struct RegistryState {
     /// Who keeps what servers list for the next run, if anybody does.
     known_lists: Option<ActorRef<KnownListsMsg>>,
     roster: watch::Sender<Arc<Roster>>,
+    /// The settings that name tools, and which of these tools nobody offers.
+    naming: Naming,
     /// Members whose standing changed since the last publication.
     changed: BTreeSet<ServerId>,
     offers_changed: bool,
@@ -155,6 +160,7 @@ impl Actor for RegistryActor {
             index: Arc::default(),
             configuration,
             known_lists: None,
+            naming: Naming::new(context.settings.clone()),
             roster,
             changed: BTreeSet::new(),
             offers_changed: true,
@@ -193,6 +199,10 @@ impl Actor for RegistryActor {
                 state.complete = true;
                 // The handles are told as well.
                 state.offers_changed = true;
+            }
+            RegistryMsg::Settings(settings) => {
+                state.naming = Naming::new(settings);
+                state.tell_missing_tools();
             }
             RegistryMsg::RouterUp(router) => state.router_up(router),
             RegistryMsg::Report { server, incarnation, standing } => {
@@ -472,12 +482,22 @@ impl RegistryState {
             self.context.to_router(RouterMsg::Introduced);
         }
         self.show();
+        self.tell_missing_tools();
         for (server, tools) in self.known_shown.drain(..) {
             self.context.emit(Event::KnownListsShown { server, tools });
         }
         for (server, order) in self.rested.drain(..) {
             // Without a root the whole troupe is ending.
             let _ = self.root.cast(RootMsg::Rested { server, order });
+        }
+    }
+
+    /// Tells settings that name tools that nobody offers, once every server has listed.
+    fn tell_missing_tools(&mut self) {
+        let all_listed = self.roster.borrow().all_listed();
+        for missing in self.naming.look(&self.catalogue, all_listed) {
+            let MissingTool { setting, tool, near } = missing;
+            self.context.emit(Event::NamedToolMissing { setting, tool, near });
         }
     }
 

@@ -203,6 +203,7 @@ impl RootState {
         self.settings_shown.send_replace(self.settings.clone());
         // A router that has just ended is replaced by one that is given them.
         let _ = self.children.router.cast(RouterMsg::Settings(self.settings.clone()));
+        let _ = self.children.registry.cast(RegistryMsg::Settings(self.settings.clone()));
         self.sources.settings(&self.settings);
         // Deadlines are among what it tells.
         self.caching = Caching::new(&self.settings, self.roster.subscribe());

@@ -241,7 +241,7 @@ impl Actor for RootActor {
             start_registry(&myself, &context, beginning, complete, configuration.clone(), &roster).await?;
         let router_life = RouterLife(1);
         let (router, intake, last_word) = start_router(&myself, &context, router_life, &strategies).await?;
-        let cache = start_cache(&myself, &context, &roster).await?;
+        let cache = start_cache(&myself, &context).await?;
         let starts = start_starts(&myself, &context).await?;
         let known_lists = start_known_lists(&myself, &context).await?;
         let mut state = RootState {
@@ -464,12 +464,10 @@ async fn start_router(
 async fn start_cache(
     myself: &ActorRef<RootMsg>,
     context: &Context,
-    roster: &watch::Sender<Arc<Roster>>,
 ) -> Result<ActorRef<CacheMsg>, ActorProcessingErr> {
     let arguments = CacheArguments {
         settings: context.settings.clone(),
         stage: context.stage.clone(),
-        roster: roster.subscribe(),
         tasks: context.tasks.clone(),
     };
     let (cache, _) = CacheActor::spawn_linked(None, CacheActor, arguments, myself.get_cell()).await?;
@@ -537,7 +535,7 @@ impl RootState {
             Ending::Draining | Ending::Drained { .. } => return Ok(()),
         }
         self.grant_restart(now)?;
-        self.children.cache = start_cache(myself, &self.children.context, &self.roster).await?;
+        self.children.cache = start_cache(myself, &self.children.context).await?;
         self.publish();
         self.children.context.emit(Event::CacheRestarted { cause });
         Ok(())

@@ -28,7 +28,7 @@ pub(crate) use clearing::Sweep;
 pub(crate) use flights::FlightId;
 pub use key::CachedKind;
 pub(crate) use key::{Kept, Place, Question, Whose};
-pub(crate) use rules::{Rules, Terms, UnknownRule};
+pub(crate) use rules::{Rules, Terms};
 pub(crate) use verdict::{Verdict, excuses, is_own, judge};
 
 use crate::call::Priority;

@@ -8,8 +8,7 @@ use super::clearing::Sweep;
 use super::key::CachedKind;
 use crate::config::{CacheRule, CacheScope, CacheSettings, ToolName};
 use crate::id::GroupId;
-use crate::offer::EntryKind;
-use crate::policy::catalogue::{Catalogue, Effect, Tool};
+use crate::policy::catalogue::{Effect, Tool};
 
 /// How long an answer is kept, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,15 +49,6 @@ pub(crate) struct Reading {
     pub scope: CacheScope,
 }
 
-/// A rule for a tool that no server offers.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct UnknownRule {
-    /// The tool as the rule names it.
-    pub tool: String,
-    /// Names that look alike, best first.
-    pub near: Vec<String>,
-}
-
 /// What is said of the tools of one bare name: of one group's, or of all.
 type OfName<T> = Vec<(Option<GroupId>, T)>;
 
@@ -68,8 +58,6 @@ pub(crate) struct Rules {
     readers: HashMap<String, OfName<Reading>>,
     writers: HashMap<String, OfName<Sweep>>,
     hinted: Option<Reading>,
-    /// Every tool that a rule names.
-    named: Vec<ToolName>,
 }
 
 /// What a rule says that is not written.
@@ -86,25 +74,20 @@ impl Rules {
     pub(crate) fn new(settings: &CacheSettings) -> Self {
         let mut rules = Self::default();
         for (name, rule) in &settings.tools {
-            // Names were checked; one that is none can match no tool.
-            let Ok(reader) = ToolName::parse(name) else { continue };
-            let sweep = Sweep::Tool(reader.clone());
-            for writer in rule.cleared_by.iter().filter_map(|writer| ToolName::parse(writer).ok()) {
-                let sweeps = rules.writers.entry(writer.tool.clone()).or_default();
-                sweeps.push((writer.group.clone(), sweep.clone()));
-                rules.named.push(writer);
+            let sweeps: Vec<Sweep> = ToolName::meant_by(name).map(Sweep::Tool).collect();
+            for writer in rule.cleared_by.iter().flat_map(|writer| ToolName::meant_by(writer)) {
+                let cleared = rules.writers.entry(writer.tool).or_default();
+                cleared.extend(sweeps.iter().map(|sweep| (writer.group.clone(), sweep.clone())));
             }
             let reading = Reading { terms: Terms::Ruled(lifetime(rule)), scope: rule.scope };
-            let readings = rules.readers.entry(reader.tool.clone()).or_default();
-            readings.push((reader.group.clone(), reading));
-            rules.named.push(reader);
+            for reader in ToolName::meant_by(name) {
+                rules.readers.entry(reader.tool).or_default().push((reader.group, reading));
+            }
         }
         rules.hinted = settings.trusted_ttl.map(|ttl| Reading {
             terms: Terms::Hinted(Lifetime { ttl, ..Lifetime::default() }),
             scope: CacheScope::Shared,
         });
-        rules.named.sort();
-        rules.named.dedup();
         rules
     }
 
@@ -144,24 +127,6 @@ impl Rules {
         });
         meant.map(|(_, sweep)| sweep.clone()).collect()
     }
-
-    /// Every tool that a rule names, as it names it.
-    pub(crate) fn named(&self) -> impl Iterator<Item = String> {
-        self.named.iter().map(ToolName::to_string)
-    }
-
-    /// The rules for tools that nobody offers.
-    pub(crate) fn unknown(&self, catalogue: &Catalogue) -> Vec<UnknownRule> {
-        let unknown = self.named.iter().filter_map(|name| {
-            let group = name.group.as_ref().map(GroupId::as_str);
-            // By their own names, as rules are applied.
-            (!catalogue.offers(&name.tool, group)).then(|| {
-                let near = catalogue.near(EntryKind::Tool, &name.tool);
-                UnknownRule { tool: name.to_string(), near }
-            })
-        });
-        unknown.collect()
-    }
 }
 
 #[cfg(test)]
@@ -170,7 +135,7 @@ mod tests {
     use crate::config::Collisions;
     use crate::id::ServerId;
     use crate::json::RawJson;
-    use crate::policy::catalogue::{Definition, Offer, Resolution, ServerOffer};
+    use crate::policy::catalogue::{Catalogue, Definition, Offer, Resolution, ServerOffer};
 
     /// Tools whose names begin with `get` are read-only by their own word.
     fn offer(group: &str, trusted: bool, tools: &[&str]) -> ServerOffer {
@@ -279,21 +244,27 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_names_tools_as_their_servers_do_and_not_as_models_do() {
-        let rules = rules(r#"{"tools":{"files__file_read":{},"file.read":{}}}"#).unwrap();
-        let unknown: Vec<String> = rules.unknown(&catalogue()).into_iter().map(|rule| rule.tool).collect();
-        assert_eq!(unknown, ["files__file_read"]);
-    }
-
-    #[test]
-    fn rules_for_tools_that_nobody_offers_are_found_with_near_names() {
-        let rules = rules(
-            r#"{"tools":{"file.raed":{"clearedBy":["files/file.write","db/file.write"]},"file.read":{}}}"#,
-        )
-        .unwrap();
-        let unknown = rules.unknown(&catalogue());
-        let names: Vec<&str> = unknown.iter().map(|rule| rule.tool.as_str()).collect();
-        assert_eq!(names, ["file.raed", "db/file.write"]);
-        assert!(unknown[0].near.contains(&"db/file.read".to_owned()), "{:?}", unknown[0]);
+    fn a_rule_may_name_its_tools_group_in_both_spellings() {
+        let catalogue = catalogue();
+        for (reader, writer) in [
+            ("files/file.read", "files/file.write"),
+            ("files__file.read", "files/file.write"),
+            ("files/file.read", "files__file.write"),
+            ("files__file.read", "files__file.write"),
+        ] {
+            let rules =
+                rules(&format!(r#"{{"tools":{{"{reader}":{{"clearedBy":["{writer}"]}}}}}}"#)).unwrap();
+            let of = |name: &str| match catalogue.resolve(name, None, |_| true) {
+                Resolution::Found(tool) => (tool, catalogue.effect(tool)),
+                other => panic!("{name}: {other:?}"),
+            };
+            let (read, effect) = of("files/file.read");
+            assert!(rules.reading(read, effect).is_some(), "{reader}");
+            let (others, effect) = of("db/file.read");
+            assert!(rules.reading(others, effect).is_none(), "{reader}: another group's");
+            let (write, effect) = of("files/file.write");
+            let swept = Sweep::Tool(ToolName::parse("files/file.read").unwrap());
+            assert!(rules.sweeps(write, effect).contains(&swept), "{reader} by {writer}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::id::{AttemptId, CallId, ServerId};
 use crate::offer::EntryKind;
 use crate::policy::calls::{OpenAttempt, Phase};
 use crate::policy::mailbox::{Mailbox, Pushed};
+use crate::policy::named_tools;
 use crate::policy::slots::{RouteId, ServerSlot};
 use crate::policy::strategy::{Pick, hash_key};
 
@@ -347,7 +348,8 @@ impl<P, S> Routing<P, S> {
             return;
         }
         let is_tool = call.call.request == Request::Tool && !call.tool.is_empty();
-        let of_tool = || self.settings.tool_timeout(&call.call.tool, view.spec.group.as_str(), &call.tool);
+        let group = view.spec.group.as_str();
+        let of_tool = || named_tools::timeout(&self.settings, &call.call.tool, group, &call.tool);
         let timeout = is_tool.then(of_tool).flatten().or(of_servers);
         if let Some(timeout) = timeout.filter(|timeout| *timeout != call.timeout) {
             self.calls.set_timeout(id, timeout);

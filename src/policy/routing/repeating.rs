@@ -15,6 +15,7 @@ use crate::event::ExitCause;
 use crate::id::{AttemptId, CallId, ServerId};
 use crate::policy::backoff;
 use crate::policy::calls::{OpenCall, Phase};
+use crate::policy::named_tools;
 use crate::policy::slots::{RouteId, ServerSlot};
 use crate::policy::strategy::Pick;
 
@@ -221,14 +222,10 @@ impl<P, S> Routing<P, S> {
         wanted && !call.call.is_personal()
     }
 
-    /// Whether the operator's list names the call's tool, bare or with its group: `group/tool`, or `group__tool` as models see it.
+    /// Whether the operator's list names the call's tool.
     fn declared(tools: &[String], call: &OpenCall<P>) -> bool {
-        let is_whole = |declared: &str| {
-            let within = call.group.as_ref().and_then(|group| declared.strip_prefix(group.as_str()));
-            let tool = within.and_then(|rest| rest.strip_prefix('/').or_else(|| rest.strip_prefix("__")));
-            tool == Some(&*call.tool)
-        };
-        tools.iter().any(|declared| *declared == *call.tool || is_whole(declared))
+        let group = call.group.as_ref().map(|group| group.as_str());
+        !tools.is_empty() && named_tools::lists(tools, &call.call.tool, group, &call.tool)
     }
 
     /// A call's time has come: its next attempt, or its hedge.
