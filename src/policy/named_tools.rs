@@ -105,7 +105,7 @@ mod tests {
 
     fn catalogue(tools: &[(&str, &str)]) -> Catalogue {
         let offers = tools.iter().enumerate().map(|(order, (group, tool))| ServerOffer {
-            server: ServerId::new(&format!("s{order}")).unwrap(),
+            server: ServerId::new(format!("s{order}")).unwrap(),
             group: GroupId::new(group).unwrap(),
             order,
             trusted: false,
