@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Stage;
+use super::CurrentActors;
 use super::starts::turn;
 use super::tasks::Alive;
 use crate::actors::starts::messages::Turn;
@@ -227,7 +227,7 @@ pub(super) struct Dial {
     pub connector: Arc<dyn Connector>,
     pub gate: Arc<Semaphore>,
     /// Names who gives processes their turn to start.
-    pub stage: watch::Receiver<Stage>,
+    pub current_actors: watch::Receiver<CurrentActors>,
     pub limits: PoolSettings,
     /// The limit of this handshake.
     pub handshake_limit: Duration,
@@ -277,8 +277,9 @@ impl Dial {
     pub(super) async fn open(mut self) -> Result<Opened, NotOpened> {
         if self.connector.starts_process() {
             let since = Instant::now();
-            let Self { stage, attempt, tell, .. } = &mut self;
-            let turn = turn(stage, *attempt, |before| tell(Starting::Waiting { before, since })).await;
+            let Self { current_actors, attempt, tell, .. } = &mut self;
+            let turn =
+                turn(current_actors, *attempt, |before| tell(Starting::Waiting { before, since })).await;
             return self.dial_and_agree(Some(turn.ok_or(OpenError::Ended)?)).await;
         }
         // The gate is never closed.
@@ -579,7 +580,7 @@ mod tests {
         Dial {
             connector: connector.clone(),
             gate: gate.clone(),
-            stage: watch::Sender::new(Stage::default()).subscribe(),
+            current_actors: watch::Sender::new(CurrentActors::default()).subscribe(),
             limits: PoolSettings::default(),
             handshake_limit: Duration::from_secs(10),
             turn_limit: Duration::from_secs(10),

@@ -55,13 +55,13 @@ use crate::policy::pins::Pinning;
 
 /// Who plays at the moment. Published by the root, so that handles and servers find a new router by themselves.
 #[derive(Clone, Default)]
-pub(crate) struct Stage {
+pub(crate) struct CurrentActors {
     /// The current router; none while it is replaced.
     pub router: Option<ActorRef<router::messages::RouterMsg>>,
     /// The way of calls to it.
     pub intake: Option<intake::Intake>,
     /// How long calls that name no deadline wait for a router, where there is none at the moment. No time, where none is to come.
-    pub patience: Duration,
+    pub default_timeout: Duration,
     /// The current events actor.
     pub events: Option<ActorRef<events::messages::EventsMsg>>,
     /// Which calls the cache has to do with; none if nothing is kept.
@@ -82,7 +82,7 @@ pub(crate) struct Stage {
 #[derive(Clone)]
 pub(crate) struct Context {
     pub settings: Arc<Settings>,
-    pub stage: watch::Receiver<Stage>,
+    pub current_actors: watch::Receiver<CurrentActors>,
     pub events: ActorRef<events::messages::EventsMsg>,
     /// Bounds how many links are being opened at once, those of processes left out. A gate, no state: nothing is decided by
     /// its value.
@@ -98,7 +98,7 @@ pub(crate) struct Context {
     pub seed: u64,
 }
 
-impl Stage {
+impl CurrentActors {
     /// Hands a call to the router, which is returned.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl Context {
 
     /// Sends to the current router. A message that meets none is about calls which that router's end has answered.
     pub(crate) fn to_router(&self, message: router::messages::RouterMsg) {
-        if let Some(router) = &self.stage.borrow().router {
+        if let Some(router) = &self.current_actors.borrow().router {
             let _ = router.cast(message);
         }
     }

@@ -30,7 +30,7 @@ const LATENESS_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct AnswerChecker {
     troupe: Troupe,
-    patience: Duration,
+    default_timeout: Duration,
     book: watch::Sender<Book>,
 }
 
@@ -146,7 +146,7 @@ impl AnswerChecker {
     pub fn new(troupe: &Troupe, settings: &Settings) -> Self {
         Self {
             troupe: troupe.clone(),
-            patience: settings.call_timeout,
+            default_timeout: settings.call_timeout,
             book: watch::Sender::new(Book::default()),
         }
     }
@@ -176,7 +176,7 @@ impl AnswerChecker {
         });
         let repeatable = call.idempotent;
         let mut entry = OpenEntry { book: &self.book, number: Some(number), repeatable };
-        let limit = call.timeout.unwrap_or(self.patience);
+        let limit = call.timeout.unwrap_or(self.default_timeout);
         let begun = Instant::now();
         let answer = make(numbered(call, number)).await;
         let took = Instant::now().saturating_duration_since(begun);

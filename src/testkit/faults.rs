@@ -87,27 +87,32 @@ pub async fn inject(troupe: &Troupe, target: Target, fault: Fault) -> Result<(),
         Target::Server(server) => troupe
             .actor_of(server)
             .is_some_and(|actor| strike(&actor, fault, [Some(ServerMsg::Panic), Some(ServerMsg::Hang)])),
-        Target::Router => {
-            troupe.stage().router.is_some_and(|actor| strike(&actor, fault, [Some(RouterMsg::Panic), None]))
-        }
+        Target::Router => troupe
+            .current_actors()
+            .router
+            .is_some_and(|actor| strike(&actor, fault, [Some(RouterMsg::Panic), None])),
         Target::Registry => troupe
-            .stage()
+            .current_actors()
             .registry
             .is_some_and(|actor| strike(&actor, fault, [Some(RegistryMsg::Panic), None])),
         Target::Source(source) => source_actor(troupe, source)
             .await
             .is_some_and(|actor| strike(&actor, fault, [Some(DiscoveryMsg::Panic), None])),
-        Target::Cache => {
-            troupe.stage().cache.is_some_and(|actor| strike(&actor, fault, [Some(CacheMsg::Panic), None]))
-        }
-        Target::Starts => {
-            troupe.stage().starts.is_some_and(|actor| strike(&actor, fault, [Some(StartsMsg::Panic), None]))
-        }
+        Target::Cache => troupe
+            .current_actors()
+            .cache
+            .is_some_and(|actor| strike(&actor, fault, [Some(CacheMsg::Panic), None])),
+        Target::Starts => troupe
+            .current_actors()
+            .starts
+            .is_some_and(|actor| strike(&actor, fault, [Some(StartsMsg::Panic), None])),
         Target::KnownLists => troupe
-            .stage()
+            .current_actors()
             .known_lists
             .is_some_and(|actor| strike(&actor, fault, [Some(KnownListsMsg::Panic), None])),
-        Target::Events => troupe.stage().events.is_some_and(|actor| strike(&actor, fault, [None, None])),
+        Target::Events => {
+            troupe.current_actors().events.is_some_and(|actor| strike(&actor, fault, [None, None]))
+        }
     };
     if struck { Ok(()) } else { Err(NoSuchActor(target)) }
 }

@@ -134,7 +134,7 @@ impl Troupe {
         let span = CallSpan::begin(&mut call);
         let Some(hook) = self.0.before_call.of(&call) else { return self.begin(call, updates).under(span) };
         // The troupe ends with its last handle, also while somebody thinks about it.
-        let (troupe, stage) = (Arc::downgrade(&self.0), self.0.stage.clone());
+        let (troupe, current_actors) = (Arc::downgrade(&self.0), self.0.current_actors.clone());
         let kept = Kept::of(&call);
         let proposed = self.proposed(call);
         let proposal = CallFuture::after(async move {
@@ -143,7 +143,7 @@ impl Troupe {
             let verdict = AssertUnwindSafe(async move { hook(proposed).await }).catch_unwind();
             let verdict = tokio::select! { biased;
                 verdict = verdict => verdict,
-                () = ended(stage) => return Err(unplaced(CallErrorKind::Closed, &name)),
+                () = ended(current_actors) => return Err(unplaced(CallErrorKind::Closed, &name)),
             };
             let mut call = match verdict {
                 Ok(Ok(call)) => call,

@@ -16,7 +16,7 @@ use crate::actors::registry::registration::{Registration, wrong_files};
 use crate::actors::registry::roster::Roster;
 use crate::actors::root::messages::RegisterError;
 use crate::actors::root::{RegisteredSource, RootActor, RootArguments, StrategiesFactory};
-use crate::actors::{Stage, Tasks, meters};
+use crate::actors::{CurrentActors, Tasks, meters};
 use crate::call::Call;
 use crate::config::{
     ConfigError, ConfigFile, DiscoverySettings, LoosePermissions, OnChange, Server, Settings, SourceConfig,
@@ -298,8 +298,8 @@ impl TroupeBuilder {
         let capacity = self.settings.events_capacity.max(1);
         let (sender, events) = mpsc::channel(capacity);
         let troupe = self.begin(None, Some(sender)).await?;
-        let stage = troupe.0.stage.clone();
-        Ok((troupe, EventStream { events, stage, capacity }))
+        let current_actors = troupe.0.current_actors.clone();
+        Ok((troupe, EventStream { events, current_actors, capacity }))
     }
 
     /// Starts the troupe under an actor of the host's: its root is linked to `supervisor`, which learns of its end.
@@ -373,7 +373,7 @@ impl TroupeBuilder {
             registrations.push(registration);
         }
         let sources = registered_sources(sources, &settings)?;
-        let (stage, stage_seen) = watch::channel(Stage::default());
+        let (current_actors, current_actors_seen) = watch::channel(CurrentActors::default());
         let (roster, roster_seen) = watch::channel(Arc::new(Roster::default()));
         let (settings, settings_seen) = watch::channel(settings);
         let arguments = RootArguments {
@@ -390,7 +390,7 @@ impl TroupeBuilder {
             judge,
             seed: seed.unwrap_or_else(|| rand::rng().next_u64()),
             tasks: tasks.clone(),
-            stage,
+            current_actors,
             roster,
         };
         meters::describe();
@@ -401,7 +401,7 @@ impl TroupeBuilder {
         let (root, _) = started.map_err(|error| StartError::Root(error.to_string()))?;
         Ok(Troupe(Arc::new(Inner {
             root,
-            stage: stage_seen,
+            current_actors: current_actors_seen,
             roster: roster_seen,
             settings: settings_seen,
             tasks,

@@ -19,7 +19,7 @@ use super::Troupe;
 use super::call_future::CallContext;
 use crate::actors::cache::messages::{Asking, CacheMsg, CacheReply, Caching, Lead};
 use crate::actors::registry::roster::Roster;
-use crate::actors::{Stage, ask};
+use crate::actors::{CurrentActors, ask};
 use crate::call::{CacheUse, Call, Purpose, Reply, Request};
 use crate::config::{CacheScope, ToolName};
 use crate::duration::later;
@@ -56,15 +56,15 @@ pub(super) enum Clears {
 
 impl CachePath {
     /// None for a call that the cache has nothing to do with, which is found out without an allocation.
-    pub(super) fn of(call: &Call, caching: &Arc<Caching>, stage: &Stage) -> Option<Self> {
+    pub(super) fn of(call: &Call, caching: &Arc<Caching>, current_actors: &CurrentActors) -> Option<Self> {
         match (&call.purpose, call.request) {
             (Purpose::Tool | Purpose::OnLease(_), Request::Tool) if caching.rules.is_empty() => return None,
             (Purpose::Tool | Purpose::OnLease(_), Request::Tool) => {}
             (Purpose::Tool, Request::Resource) => {
-                return Self::declared(call, CachedKind::Resource, caching, stage);
+                return Self::declared(call, CachedKind::Resource, caching, current_actors);
             }
             (Purpose::Tool, Request::Prompt) => {
-                return Self::declared(call, CachedKind::Prompt, caching, stage);
+                return Self::declared(call, CachedKind::Prompt, caching, current_actors);
             }
             // A lease is no tool, and what is seen on one is its holder's.
             (Purpose::OpenLease, _)
@@ -77,7 +77,7 @@ impl CachePath {
         if let Resolution::Found(tool) = &resolved
             && let Some(reading) = caching.rules.reading(tool, roster.catalogue.effect(tool))
         {
-            stage.cache.as_ref()?;
+            current_actors.cache.as_ref()?;
             let terms = Terms::of(CachedKind::Tool, Some(reading))?;
             let named = (CachedKind::Tool, &tool.group, &tool.name);
             let place = place(call, named, reading.scope)?;
@@ -98,11 +98,16 @@ impl CachePath {
     }
 
     /// The way of a call whose result itself says how long it may be kept.
-    fn declared(call: &Call, kind: CachedKind, caching: &Arc<Caching>, stage: &Stage) -> Option<Self> {
+    fn declared(
+        call: &Call,
+        kind: CachedKind,
+        caching: &Arc<Caching>,
+        current_actors: &CurrentActors,
+    ) -> Option<Self> {
         if !caching.settings.cache.declared {
             return None;
         }
-        stage.cache.as_ref()?;
+        current_actors.cache.as_ref()?;
         let roster = caching.roster.borrow();
         let (catalogue, group) = (&roster.catalogue, call.options().selector.group.as_deref());
         let (name, group, servers): (Arc<str>, &GroupId, &[ServerId]) = match kind {
@@ -213,9 +218,11 @@ async fn read(
     trip: CallContext,
     call: Arc<Call>,
 ) -> Answer {
-    let Some(cache) = trip.stage.borrow().cache.clone() else { return trip.perform(call, None).await };
+    let Some(cache) = trip.current_actors.borrow().cache.clone() else {
+        return trip.perform(call, None).await;
+    };
     let (place, terms, started) = (wanted.place.clone(), wanted.terms, trip.started);
-    let stage = trip.stage.clone();
+    let current_actors = trip.current_actors.clone();
     let asking = Asking { wanted, call: (trip.id, call.clone()), caching: caching.clone() };
     let asked = ask(&cache, |port| CacheMsg::Ask { asking: Box::new(asking), port });
     let answer = match timeout_at(later(started, timeout), asked).await {
@@ -232,7 +239,7 @@ async fn read(
     };
     match answer {
         Err(error) if excuses(error.kind()) && excusable(&terms) => {
-            match excuse(&stage, place, terms, error.clone()).await {
+            match excuse(&current_actors, place, terms, error.clone()).await {
                 Some(kept) => Ok(reply(kept, started)),
                 None => Err(error),
             }
@@ -257,12 +264,12 @@ fn excusable(terms: &Terms) -> bool {
 }
 
 async fn excuse(
-    stage: &watch::Receiver<Stage>,
+    current_actors: &watch::Receiver<CurrentActors>,
     place: Place,
     terms: Terms,
     error: CallError,
 ) -> Option<Kept> {
-    let cache = stage.borrow().cache.clone()?;
+    let cache = current_actors.borrow().cache.clone()?;
     ask(&cache, |port| CacheMsg::Excuse { place, terms, error, port }).await.ok()?
 }
 
@@ -284,8 +291,8 @@ fn reply(kept: Kept, started: Instant) -> Reply {
 }
 
 async fn write(clears: Clears, caching: Arc<Caching>, trip: CallContext, call: Arc<Call>) -> Answer {
-    let stage = trip.stage.clone();
-    let mut guard = ClearOnDrop { clears, caching, call: call.clone(), stage, harmless: false };
+    let current_actors = trip.current_actors.clone();
+    let mut guard = ClearOnDrop { clears, caching, call: call.clone(), current_actors, harmless: false };
     let answer = trip.perform(call, None).await;
     guard.harmless = match &answer {
         Ok(_) => false,
@@ -303,7 +310,7 @@ struct ClearOnDrop {
     clears: Clears,
     caching: Arc<Caching>,
     call: Arc<Call>,
-    stage: watch::Receiver<Stage>,
+    current_actors: watch::Receiver<CurrentActors>,
     /// It was surely not carried out.
     harmless: bool,
 }
@@ -318,7 +325,7 @@ impl Drop for ClearOnDrop {
             Clears::Unsure => self.sweeps_of_all_meant(),
         };
         if !sweeps.is_empty() {
-            self.stage.borrow().tell_cache(CacheMsg::Wrote(sweeps));
+            self.current_actors.borrow().tell_cache(CacheMsg::Wrote(sweeps));
         }
     }
 }
@@ -399,7 +406,7 @@ impl CacheControl<'_> {
             }
             Cached::Tool(tool) => Sweep::Tool(ToolName::parse(&tool).map_err(CacheError::NoName)?),
         };
-        let cache = self.troupe.0.stage.borrow().cache.clone().ok_or(CacheError::Gone)?;
+        let cache = self.troupe.0.current_actors.borrow().cache.clone().ok_or(CacheError::Gone)?;
         ask(&cache, |port| CacheMsg::Clear { sweep, port }).await.map_err(|_| CacheError::Gone)
     }
 }

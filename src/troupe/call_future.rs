@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::caching::CachePath;
 use super::rounds::Rounds;
-use crate::actors::Stage;
+use crate::actors::CurrentActors;
 use crate::actors::intake::{Arrival, CancelOnDrop};
 use crate::actors::router::messages::{Port, RouterMsg, RouterReply, Submission};
 use crate::actors::update_queue::UpdateQueue;
@@ -56,7 +56,7 @@ enum Progress {
     Made {
         id: CallId,
         call: Arc<Call>,
-        stage: watch::Receiver<Stage>,
+        current_actors: watch::Receiver<CurrentActors>,
         updates: UpdateSender,
     },
     Placed {
@@ -72,7 +72,7 @@ enum Progress {
 pub(super) struct CallContext {
     pub id: CallId,
     pub started: Instant,
-    pub stage: watch::Receiver<Stage>,
+    pub current_actors: watch::Receiver<CurrentActors>,
     updates: UpdateSender,
 }
 
@@ -81,10 +81,10 @@ impl CallFuture {
     pub(super) fn new(
         id: CallId,
         call: Arc<Call>,
-        stage: watch::Receiver<Stage>,
+        current_actors: watch::Receiver<CurrentActors>,
         updates: UpdateSender,
     ) -> Self {
-        let progress = Progress::Made { id, call, stage, updates };
+        let progress = Progress::Made { id, call, current_actors, updates };
         Self { progress, rounds: None, started: None, span: CallSpan::none() }
     }
 
@@ -140,9 +140,9 @@ impl CallFuture {
                     }
                     Poll::Ready(Err(denied)) => Err(denied),
                 },
-                Progress::Made { id, call, stage, updates } => {
+                Progress::Made { id, call, current_actors, updates } => {
                     let started = *self.started.get_or_insert_with(Instant::now);
-                    self.progress = CallContext { id, started, stage, updates }.begin(call);
+                    self.progress = CallContext { id, started, current_actors, updates }.begin(call);
                     continue;
                 }
                 Progress::Placed { mut word, mut guard, trip } => match Pin::new(&mut word).poll(poller) {
@@ -204,17 +204,17 @@ impl fmt::Debug for CallFuture {
 impl CallContext {
     /// Hands a new call to the router of the moment, or to the cache, where that has to do with it.
     fn begin(self, call: Arc<Call>) -> Progress {
-        let stage = self.stage.borrow();
+        let current_actors = self.current_actors.borrow();
         // What the router refuses for its length is looked up nowhere before.
-        let caching = stage.caching.as_ref().filter(|_| call.too_long().is_none());
-        if let Some(detour) = caching.and_then(|caching| CachePath::of(&call, caching, &stage)) {
-            drop(stage);
+        let caching = current_actors.caching.as_ref().filter(|_| call.too_long().is_none());
+        if let Some(detour) = caching.and_then(|caching| CachePath::of(&call, caching, &current_actors)) {
+            drop(current_actors);
             return Progress::InTurn(Box::pin(detour.perform(self, call)));
         }
         let (port, word) = port(&self.updates);
         let arrival = Arrival { id: self.id, started: self.started, submission: Submission::new(call, port) };
-        let submitted = stage.submit(arrival);
-        drop(stage);
+        let submitted = current_actors.submit(arrival);
+        drop(current_actors);
         match submitted {
             Ok(router) => Progress::Placed { word, guard: CancelOnDrop::new(router, self.id), trip: self },
             Err(arrival) => self.go_on(arrival.submission.withdraw(), None),
@@ -232,18 +232,18 @@ impl CallContext {
         mut call: Arc<Call>,
         mut former: Option<ActorRef<RouterMsg>>,
     ) -> Answer {
-        let Self { id, started, stage, updates } = self;
+        let Self { id, started, current_actors, updates } = self;
         // A call that no router takes is given up at its deadline.
-        let until = later(started, call.timeout.unwrap_or_else(|| stage.borrow().patience));
+        let until = later(started, call.timeout.unwrap_or_else(|| current_actors.borrow().default_timeout));
         loop {
             if let Some(former) = &former
-                && !tokio::time::timeout_at(until, another(former, &stage)).await.unwrap_or_default()
+                && !tokio::time::timeout_at(until, another(former, &current_actors)).await.unwrap_or_default()
             {
                 return Err(unplaced_round(CallErrorKind::Closed, &call));
             }
             let (port, word) = port(&updates);
             let arrival = Arrival { id, started, submission: Submission::new(call, port) };
-            let Some(router) = submit_in_turn(arrival, stage.clone(), until).await else {
+            let Some(router) = submit_in_turn(arrival, current_actors.clone(), until).await else {
                 return Err(match word.await {
                     Ok(RouterReply::Back(call)) => unplaced_round(CallErrorKind::Closed, &call),
                     Ok(RouterReply::Answer(_) | RouterReply::Unknown { .. }) | Err(_) => {
@@ -287,10 +287,13 @@ async fn word_of(
 /// The same; waits for a router and for room. None when the troupe has ended.
 async fn submit_in_turn(
     arrival: Arrival,
-    mut stage: watch::Receiver<Stage>,
+    mut current_actors: watch::Receiver<CurrentActors>,
     until: Instant,
 ) -> Option<ActorRef<RouterMsg>> {
-    let found = tokio::time::timeout_at(until, stage.wait_for(|stage| stage.router.is_some()));
+    let found = tokio::time::timeout_at(
+        until,
+        current_actors.wait_for(|current_actors| current_actors.router.is_some()),
+    );
     let (router, intake) = {
         let found = found.await.ok()?.ok()?;
         (found.router.clone()?, found.intake.clone()?)
@@ -300,16 +303,18 @@ async fn submit_in_turn(
 }
 
 /// Waits until the troupe has ended.
-pub(super) async fn ended(mut stage: watch::Receiver<Stage>) {
+pub(super) async fn ended(mut current_actors: watch::Receiver<CurrentActors>) {
     // It says so by leaving.
-    let _ = stage.wait_for(|_| false).await;
+    let _ = current_actors.wait_for(|_| false).await;
 }
 
 /// Waits until `former` plays no more. False when the troupe has ended.
-async fn another(former: &ActorRef<RouterMsg>, stage: &watch::Receiver<Stage>) -> bool {
-    let mut stage = stage.clone();
-    let other = |stage: &Stage| stage.router.as_ref().is_none_or(|router| router.get_id() != former.get_id());
-    stage.wait_for(other).await.is_ok()
+async fn another(former: &ActorRef<RouterMsg>, current_actors: &watch::Receiver<CurrentActors>) -> bool {
+    let mut current_actors = current_actors.clone();
+    let other = |current_actors: &CurrentActors| {
+        current_actors.router.as_ref().is_none_or(|router| router.get_id() != former.get_id())
+    };
+    current_actors.wait_for(other).await.is_ok()
 }
 
 /// Of so few names the comparing takes about as long as to hand it to another thread.

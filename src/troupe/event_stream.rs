@@ -5,13 +5,13 @@ use std::fmt;
 use tokio::sync::{mpsc, watch};
 
 use crate::actors::events::messages::EventsMsg;
-use crate::actors::{Stage, ask};
+use crate::actors::{CurrentActors, ask};
 use crate::event::Event;
 
 /// The events of a troupe, in their order. Reads slowly, misses some: then [`Event::Lagged`] says how many.
 pub struct EventStream {
     pub(super) events: mpsc::Receiver<Event>,
-    pub(super) stage: watch::Receiver<Stage>,
+    pub(super) current_actors: watch::Receiver<CurrentActors>,
     pub(super) capacity: usize,
 }
 
@@ -23,8 +23,8 @@ impl EventStream {
                 return Some(event);
             }
             // The events actor has ended. If another one plays, the stream goes on with it.
-            self.stage.changed().await.ok()?;
-            let actor = self.stage.borrow_and_update().events.clone()?;
+            self.current_actors.changed().await.ok()?;
+            let actor = self.current_actors.borrow_and_update().events.clone()?;
             let (sender, events) = mpsc::channel(self.capacity);
             self.events = events;
             let _ = actor.cast(EventsMsg::Subscribe(sender));
@@ -36,7 +36,7 @@ impl EventStream {
     /// The events that were told until now and are not read yet, without waiting for more. So after the answer of a call it gives
     /// what happened before that, such as what the server logged.
     pub async fn drain(&mut self) -> Vec<Event> {
-        let actor = self.stage.borrow().events.clone();
+        let actor = self.current_actors.borrow().events.clone();
         if let Some(actor) = actor {
             // One that has ended has told all that it had to tell.
             let _ = ask(&actor, EventsMsg::Flush).await;

@@ -34,7 +34,7 @@ use crate::actors::registry::roster::Roster;
 use crate::actors::root::messages::{ApplyError, RegisterError, Rest, RootMsg};
 use crate::actors::router::messages::RouterMsg;
 use crate::actors::server::messages::{BreakerOrder, ServerMsg, ServerReport};
-use crate::actors::{Stage, Tasks, ask, update_queue};
+use crate::actors::{CurrentActors, Tasks, ask, update_queue};
 use crate::call::Call;
 use crate::config::{Applied, ConfigError, ConfigFile, Server, Settings};
 use crate::duration::later;
@@ -185,7 +185,7 @@ pub struct Troupe(Arc<Inner>);
 
 struct Inner {
     root: ActorRef<RootMsg>,
-    stage: watch::Receiver<Stage>,
+    current_actors: watch::Receiver<CurrentActors>,
     roster: watch::Receiver<Arc<Roster>>,
     settings: watch::Receiver<Arc<Settings>>,
     tasks: Tasks,
@@ -349,7 +349,7 @@ impl Troupe {
     /// A call with a result that asks back as it is.
     fn call_once(&self, call: Arc<Call>, updates: UpdateSender) -> CallFuture {
         let id = CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed));
-        CallFuture::new(id, call, self.0.stage.clone(), updates)
+        CallFuture::new(id, call, self.0.current_actors.clone(), updates)
     }
 
     /// Leases a connection of a server, or of one server of a group: for exchanges that live on one connection, such as
@@ -378,17 +378,17 @@ impl Troupe {
     pub fn events(&self) -> EventStream {
         let capacity = self.0.settings.borrow().events_capacity;
         let (sender, events) = mpsc::channel(capacity);
-        if let Some(actor) = &self.0.stage.borrow().events {
+        if let Some(actor) = &self.0.current_actors.borrow().events {
             // An actor that has just ended leaves a stream that ends at once, and is then asked for anew.
             let _ = actor.cast(EventsMsg::Subscribe(sender));
         }
-        EventStream { events, stage: self.0.stage.clone(), capacity }
+        EventStream { events, current_actors: self.0.current_actors.clone(), capacity }
     }
 
     /// The figures of this moment. A server whose actor does not answer is shown with what is known of it.
     pub async fn stats(&self) -> Stats {
         let roster = self.0.roster.borrow().clone();
-        let router = self.0.stage.borrow().router.clone();
+        let router = self.0.current_actors.borrow().router.clone();
         let now = Instant::now();
         let servers = join_all(roster.entries.iter().map(|entry| self.server_stats(entry.info_at(now))));
         let routed = async {
@@ -398,7 +398,7 @@ impl Troupe {
             }
         };
         let sources = tokio::time::timeout(FIGURES_WAIT, ask(&self.0.root, RootMsg::Sources));
-        let cache = self.0.stage.borrow().cache.clone();
+        let cache = self.0.current_actors.borrow().cache.clone();
         let cache = async {
             match cache {
                 Some(cache) => ask(&cache, CacheMsg::Stats).await.ok(),
@@ -604,7 +604,7 @@ impl Troupe {
 
     /// Waits until the router has heard what the root told it, so that calls from now on go by that.
     async fn router_heard(&self) {
-        let router = self.0.stage.borrow().router.clone();
+        let router = self.0.current_actors.borrow().router.clone();
         if let Some(router) = router {
             // One that has ended is followed by one that is started with it.
             let _ = ask(&router, RouterMsg::Stats).await;
@@ -682,8 +682,8 @@ impl Troupe {
     }
 
     /// Who plays at the moment, for the testkit.
-    pub(crate) fn stage(&self) -> Stage {
-        self.0.stage.borrow().clone()
+    pub(crate) fn current_actors(&self) -> CurrentActors {
+        self.0.current_actors.borrow().clone()
     }
 
     /// The actor of a server, for the testkit.

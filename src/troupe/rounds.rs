@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::call_future::{UpdateSender, ended};
 use super::{Inner, Troupe};
-use crate::actors::Stage;
+use crate::actors::CurrentActors;
 use crate::call::{Call, InputRequired, Reply};
 use crate::error::{CallError, CallErrorKind, RpcError};
 use crate::id::RequestId;
@@ -25,7 +25,7 @@ use crate::question::{Asker, ServerRequest};
 pub(super) struct Rounds {
     /// The troupe ends with its last handle, also where a call is under way.
     troupe: Weak<Inner>,
-    stage: watch::Receiver<Stage>,
+    current_actors: watch::Receiver<CurrentActors>,
     call: Arc<Call>,
     /// Where the updates of it go, in each round.
     updates: UpdateSender,
@@ -34,7 +34,12 @@ pub(super) struct Rounds {
 impl Rounds {
     /// Of this call.
     pub(super) fn new(troupe: &Troupe, call: Arc<Call>, updates: UpdateSender) -> Self {
-        Self { troupe: Arc::downgrade(&troupe.0), stage: troupe.0.stage.clone(), call, updates }
+        Self {
+            troupe: Arc::downgrade(&troupe.0),
+            current_actors: troupe.0.current_actors.clone(),
+            call,
+            updates,
+        }
     }
 
     /// On whose behalf it is asked: all rounds are one call.
@@ -106,7 +111,7 @@ impl Rounds {
             drop(troupe);
             let answer = tokio::select! { biased;
                 answer = host_handlers.answer(question, asker.handlers.as_deref()) => answer.map_err(unanswered)?,
-                () = ended(self.stage.clone()) => return Err(failed(reply, CallErrorKind::Closed)),
+                () = ended(self.current_actors.clone()) => return Err(failed(reply, CallErrorKind::Closed)),
             };
             if responses.len() > 1 {
                 responses.push(',');

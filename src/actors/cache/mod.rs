@@ -20,7 +20,7 @@ use self::messages::{Asking, CacheMsg, CacheReply, Caching, Lead};
 use super::alarm::Alarm;
 use super::intake::{Arrival, CancelOnDrop};
 use super::tasks::OwnedTask;
-use super::{Stage, Tasks};
+use super::{CurrentActors, Tasks};
 use crate::actors::router::messages::{RouterReply, Submission};
 use crate::call::Call;
 use crate::config::Settings;
@@ -34,14 +34,14 @@ use crate::policy::routing::Answer;
 /// What the cache is started with.
 pub(crate) struct CacheArguments {
     pub settings: Arc<Settings>,
-    pub stage: watch::Receiver<Stage>,
+    pub current_actors: watch::Receiver<CurrentActors>,
     pub tasks: Tasks,
 }
 
 /// The cache's state.
 pub(crate) struct CacheState {
     cache: ResponseCache<oneshot::Sender<CacheReply>>,
-    stage: watch::Receiver<Stage>,
+    current_actors: watch::Receiver<CurrentActors>,
     tasks: Tasks,
     /// Requests for results that were given out stale.
     refreshing: HashMap<FlightId, OwnedTask>,
@@ -68,10 +68,10 @@ impl Actor for CacheActor {
         _: ActorRef<CacheMsg>,
         arguments: CacheArguments,
     ) -> Result<CacheState, ActorProcessingErr> {
-        let CacheArguments { settings, stage, tasks } = arguments;
+        let CacheArguments { settings, current_actors, tasks } = arguments;
         Ok(CacheState {
             cache: ResponseCache::new(&settings.cache, settings.limits.open_calls_max, Instant::now()),
-            stage,
+            current_actors,
             refreshing: HashMap::new(),
             draining: false,
             alarm: Alarm::new(tasks.clone()),
@@ -171,9 +171,9 @@ impl CacheState {
         caching: Arc<Caching>,
         terms: Terms,
     ) {
-        let stage = self.stage.clone();
+        let current_actors = self.current_actors.clone();
         let task = self.tasks.spawn(async move {
-            if let Some(answer) = request(id, call, stage).await {
+            if let Some(answer) = request(id, call, current_actors).await {
                 lead.report(&caching, &terms, &answer);
             }
         });
@@ -206,7 +206,7 @@ impl CacheState {
     }
 
     fn emit(&self, event: Event) {
-        if let Some(events) = &self.stage.borrow().events {
+        if let Some(events) = &self.current_actors.borrow().events {
             // No events actor means that the troupe is ending; nobody is left to be told.
             let _ = events.cast(super::events::messages::EventsMsg::Emit(event));
         }
@@ -215,10 +215,14 @@ impl CacheState {
 
 /// Makes a request that nobody waits for. None if no router takes it, or the router ends before a server has seen it: it
 /// is made again when the result is asked for again.
-async fn request(id: CallId, call: Arc<Call>, stage: watch::Receiver<Stage>) -> Option<Answer> {
+async fn request(
+    id: CallId,
+    call: Arc<Call>,
+    current_actors: watch::Receiver<CurrentActors>,
+) -> Option<Answer> {
     let (port, word) = oneshot::channel();
     let arrival = Arrival { id, started: Instant::now(), submission: Submission::unheard(call, port) };
-    let submitted = stage.borrow().submit(arrival);
+    let submitted = current_actors.borrow().submit(arrival);
     let mut guard = CancelOnDrop::new(submitted.ok()?, id);
     let said = word.await;
     guard.disarm();

@@ -123,7 +123,7 @@ async fn live(arguments: ConnectionArguments) -> Ending {
     let dial = Dial {
         connector,
         gate: context.dial_gate.clone(),
-        stage: context.stage.clone(),
+        current_actors: context.current_actors.clone(),
         handshake_limit,
         turn_limit,
         attempt,

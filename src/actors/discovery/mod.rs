@@ -163,8 +163,8 @@ impl DiscoveryState {
         self.look += 1;
         self.next_look = None;
         let look = Look { number: self.look, actor: myself.clone(), usable: BTreeMap::new(), over: false };
-        let (source, patience) = (self.source.clone(), self.rules.answer_timeout);
-        self.looking = Some(self.tasks.spawn(look.go_on(source, patience)));
+        let (source, answer_timeout) = (self.source.clone(), self.rules.answer_timeout);
+        self.looking = Some(self.tasks.spawn(look.go_on(source, answer_timeout)));
     }
 
     /// Gives up the present look; the next begins at `at`.
@@ -281,11 +281,11 @@ struct Look {
 
 impl Look {
     /// Reports answers until there is none.
-    async fn go_on(mut self, source: Arc<dyn Source>, patience: Duration) {
+    async fn go_on(mut self, source: Arc<dyn Source>, answer_timeout: Duration) {
         let mut watch = source.watch();
         let mut waits = Duration::ZERO;
         let error = loop {
-            match self.next(watch.as_mut(), waits.saturating_add(patience)).await {
+            match self.next(watch.as_mut(), waits.saturating_add(answer_timeout)).await {
                 Ok(Some(Next::After(after))) => {
                     waits = Duration::ZERO;
                     tokio::time::sleep(after.max(ANSWERS_APART)).await;
@@ -302,12 +302,16 @@ impl Look {
     }
 
     /// The next answer, heard. None if nobody is there to hear it.
-    async fn next(&mut self, watch: &mut dyn Watch, patience: Duration) -> Result<Option<Next>, SourceError> {
-        let answered = tokio::time::timeout(patience, watch.next()).await;
-        let mut answer = answered.map_err(|_| SourceError::Silent(patience))??;
+    async fn next(
+        &mut self,
+        watch: &mut dyn Watch,
+        answer_timeout: Duration,
+    ) -> Result<Option<Next>, SourceError> {
+        let answered = tokio::time::timeout(answer_timeout, watch.next()).await;
+        let mut answer = answered.map_err(|_| SourceError::Silent(answer_timeout))??;
         let next = answer.next;
-        let checked = tokio::time::timeout(patience, self.check_files(&mut answer)).await;
-        checked.map_err(|_| SourceError::Silent(patience))?;
+        let checked = tokio::time::timeout(answer_timeout, self.check_files(&mut answer)).await;
+        checked.map_err(|_| SourceError::Silent(answer_timeout))?;
         let (heard, hearing) = oneshot::channel();
         let message = DiscoveryMsg::Answered { look: self.number, answer, heard };
         if self.actor.cast(message).is_err() {

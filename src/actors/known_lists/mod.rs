@@ -224,8 +224,8 @@ impl KnownListsState {
         let Some((reason, _)) = self.untold.take_if(|(_, at)| *at <= now || ends) else { return };
         let event = Event::KnownListsFailed { path: self.path.clone(), reason };
         // The events actor may have been replaced since this one began.
-        let stage = self.context.stage.borrow();
-        let _ = stage.events.as_ref().unwrap_or(&self.context.events).cast(EventsMsg::Emit(event));
+        let current_actors = self.context.current_actors.borrow();
+        let _ = current_actors.events.as_ref().unwrap_or(&self.context.events).cast(EventsMsg::Emit(event));
     }
 
     /// Begins the work that is due.

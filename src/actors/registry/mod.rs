@@ -370,7 +370,7 @@ impl RegistryState {
         let others = others.into_iter().filter(|(_, of)| former.of(*of) != offer.of(*of));
         let others = others.map(|(kind, _)| Sweep::Of { kind, group: group.clone(), name: None });
         let sweeps = tools.chain(others);
-        self.context.stage.borrow().tell_cache(CacheMsg::Changed(sweeps.collect()));
+        self.context.current_actors.borrow().tell_cache(CacheMsg::Changed(sweeps.collect()));
     }
 
     /// A new router: it is told every member at once, and the rest with the next publication.

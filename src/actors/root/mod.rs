@@ -32,7 +32,7 @@ use super::registry::{RegistryActor, RegistryArguments};
 use super::router::{RouterActor, RouterArguments};
 use super::starts::{StartsActor, StartsArguments};
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
-use super::{Context, Stage, Tasks, ask, meters};
+use super::{Context, CurrentActors, Tasks, ask, meters};
 use crate::actors::cache::messages::{CacheMsg, Caching};
 use crate::actors::events::messages::EventsMsg;
 use crate::actors::known_lists::messages::KnownListsMsg;
@@ -82,7 +82,7 @@ pub(crate) struct RootArguments {
     pub host_handlers: HostHandlers,
     pub seed: u64,
     pub tasks: Tasks,
-    pub stage: watch::Sender<Stage>,
+    pub current_actors: watch::Sender<CurrentActors>,
     pub roster: watch::Sender<Arc<Roster>>,
 }
 
@@ -169,7 +169,7 @@ pub(crate) struct RootState {
     strategies: StrategiesFactory,
     /// The source of every random choice; each cast gets another one, so that lives differ.
     seed: u64,
-    stage: watch::Sender<Stage>,
+    current_actors: watch::Sender<CurrentActors>,
     roster: watch::Sender<Arc<Roster>>,
     /// Which calls the cache has to do with, by the present settings.
     caching: Option<Arc<Caching>>,
@@ -205,7 +205,7 @@ impl Actor for RootActor {
             host_handlers,
             seed,
             tasks,
-            stage,
+            current_actors,
             roster,
         } = arguments;
         let settings = settings_shown.borrow().clone();
@@ -217,7 +217,7 @@ impl Actor for RootActor {
                 settings.start_concurrency.min(tokio::sync::Semaphore::MAX_PERMITS),
             )),
             settings: settings.clone(),
-            stage: stage.subscribe(),
+            current_actors: current_actors.subscribe(),
             events: events.clone(),
             pinning,
             judge,
@@ -257,7 +257,7 @@ impl Actor for RootActor {
             loose: Vec::new(),
             strategies,
             seed,
-            stage,
+            current_actors,
             caching: Caching::new(&context.settings, roster.subscribe()),
             roster,
             children: Children {
@@ -389,8 +389,8 @@ impl Actor for RootActor {
     }
 
     async fn post_stop(&self, _: ActorRef<RootMsg>, state: &mut RootState) -> Result<(), ActorProcessingErr> {
-        // No stage: handles that look for a router learn that there is none to come.
-        state.stage.send_replace(Stage::default());
+        // Handles that wait for a router learn that there is none to come.
+        state.current_actors.send_replace(CurrentActors::default());
         state.sources.end().await;
         stop_or_kill(state.children.router.get_cell(), STOP_GRACE).await;
         stop_or_kill(state.children.cache.get_cell(), STOP_GRACE).await;
@@ -467,7 +467,7 @@ async fn start_cache(
 ) -> Result<ActorRef<CacheMsg>, ActorProcessingErr> {
     let arguments = CacheArguments {
         settings: context.settings.clone(),
-        stage: context.stage.clone(),
+        current_actors: context.current_actors.clone(),
         tasks: context.tasks.clone(),
     };
     let (cache, _) = CacheActor::spawn_linked(None, CacheActor, arguments, myself.get_cell()).await?;
@@ -508,10 +508,10 @@ impl RootState {
     /// Publishes who plays.
     fn publish(&self) {
         let Children { events, router, intake, cache, starts, .. } = &self.children;
-        self.stage.send_replace(Stage {
+        self.current_actors.send_replace(CurrentActors {
             router: Some(router.clone()),
             intake: Some(intake.clone()),
-            patience: self.settings.call_timeout,
+            default_timeout: self.settings.call_timeout,
             events: Some(events.clone()),
             caching: self.caching.clone(),
             cache: Some(cache.clone()),

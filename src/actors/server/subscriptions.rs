@@ -280,8 +280,8 @@ impl ServerState {
 
     fn tell_cache_updated(&self, updated: &Updated) {
         let Updated { subscribed, others, all, .. } = updated;
-        let stage = self.context.stage.borrow();
-        if stage.caching.is_none() {
+        let current_actors = self.context.current_actors.borrow();
+        if current_actors.caching.is_none() {
             return;
         }
         let sweep = |name| Sweep::Of { kind: CachedKind::Resource, group: self.spec.group.clone(), name };
@@ -291,7 +291,7 @@ impl ServerState {
             subscribed.iter().chain(others).map(|uri| sweep(Some(uri.as_str().into()))).collect()
         };
         if !sweeps.is_empty() {
-            stage.tell_cache(CacheMsg::Changed(sweeps));
+            current_actors.tell_cache(CacheMsg::Changed(sweeps));
         }
     }
 

@@ -15,7 +15,7 @@ use crate::actors::numbers::{Numbers, PastNumbers};
 use crate::actors::questions::HostHandlers;
 use crate::actors::registry::registration::Registration;
 use crate::actors::router::messages::RouterMsg;
-use crate::actors::{Stage, Tasks, ask};
+use crate::actors::{CurrentActors, Tasks, ask};
 use crate::call::{Call, Granted};
 use crate::config::{Server, Settings};
 use crate::event::{BreakerState, Origin, ServerStatus};
@@ -75,7 +75,7 @@ struct House {
     /// What was granted, and is held.
     leases: Vec<Granted>,
     _server: ScriptedServer,
-    _stage: watch::Sender<Stage>,
+    _current_actors: watch::Sender<CurrentActors>,
 }
 
 impl House {
@@ -87,10 +87,11 @@ impl House {
         let (registry, told) = ear().await;
         let (root_actor, root) = ear().await;
         let (events, _) = Actor::spawn(None, EventsActor, None).await.unwrap();
-        let (stage, seen) = watch::channel(Stage { router: Some(router), ..Stage::default() });
+        let (current_actors, seen) =
+            watch::channel(CurrentActors { router: Some(router), ..CurrentActors::default() });
         let context = Context {
             settings: settings.clone(),
-            stage: seen,
+            current_actors: seen,
             events,
             dial_gate: Arc::new(Semaphore::new(8)),
             pinning: None,
@@ -138,7 +139,7 @@ impl House {
             root_actor,
             leases: Vec::new(),
             _server: server,
-            _stage: stage,
+            _current_actors: current_actors,
         }
     }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use self::messages::{StartsMsg, Turn};
 use super::alarm::Alarm;
-use super::{Stage, Tasks, ask};
+use super::{CurrentActors, Tasks, ask};
 use crate::duration::later;
 use crate::number_map::NumberMap;
 use crate::policy::starts::{Attempt, StartId, Starts};
@@ -135,12 +135,17 @@ impl StartsState {
 
 /// Waits for a turn at whichever actor gives them, and tells meanwhile how many are before it. None if the troupe has ended.
 pub(super) async fn turn(
-    stage: &mut watch::Receiver<Stage>,
+    current_actors: &mut watch::Receiver<CurrentActors>,
     attempt: Attempt,
     mut told: impl FnMut(usize),
 ) -> Option<Turn> {
     loop {
-        let starts = stage.wait_for(|stage| stage.starts.is_some()).await.ok()?.starts.clone()?;
+        let starts = current_actors
+            .wait_for(|current_actors| current_actors.starts.is_some())
+            .await
+            .ok()?
+            .starts
+            .clone()?;
         let (before, mut seen) = watch::channel(None);
         let mut asked = std::pin::pin!(ask(&starts, |port| StartsMsg::Ask { attempt, before, port }));
         let turn = loop {
@@ -158,8 +163,10 @@ pub(super) async fn turn(
         }
         // That one has ended; the root names the next.
         let ended = starts.get_id();
-        let next = |stage: &Stage| stage.starts.as_ref().is_none_or(|starts| starts.get_id() != ended);
-        stage.wait_for(next).await.ok()?;
+        let next = |current_actors: &CurrentActors| {
+            current_actors.starts.as_ref().is_none_or(|starts| starts.get_id() != ended)
+        };
+        current_actors.wait_for(next).await.ok()?;
     }
 }
 
@@ -175,31 +182,31 @@ mod tests {
         Actor::spawn(None, StartsActor, arguments).await.expect("it starts").0
     }
 
-    fn stage(starts: &ActorRef<StartsMsg>) -> watch::Sender<Stage> {
-        watch::Sender::new(Stage { starts: Some(starts.clone()), ..Stage::default() })
+    fn current_actors(starts: &ActorRef<StartsMsg>) -> watch::Sender<CurrentActors> {
+        watch::Sender::new(CurrentActors { starts: Some(starts.clone()), ..CurrentActors::default() })
     }
 
-    async fn turn_at(stage: &watch::Sender<Stage>) -> Turn {
-        turn(&mut stage.subscribe(), Attempt::First, |_| {}).await.expect("a turn")
+    async fn turn_at(current_actors: &watch::Sender<CurrentActors>) -> Turn {
+        turn(&mut current_actors.subscribe(), Attempt::First, |_| {}).await.expect("a turn")
     }
 
     /// Whether all places are free again: so many turns are given at once.
-    async fn all_free(stage: &watch::Sender<Stage>, limit: usize) {
+    async fn all_free(current_actors: &watch::Sender<CurrentActors>, limit: usize) {
         let mut held = Vec::new();
         for _ in 0..limit {
-            held.push(turn_at(stage).await);
+            held.push(turn_at(current_actors).await);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_comes_back_however_its_holder_ends_and_also_where_nobody_took_it() {
         let starts = start(2).await;
-        let stage = stage(&starts);
-        let (one, two) = (turn_at(&stage).await, turn_at(&stage).await);
+        let current_actors = current_actors(&starts);
+        let (one, two) = (turn_at(&current_actors).await, turn_at(&current_actors).await);
         let mut waiting = JoinSet::new();
         for _ in 0..10 {
-            let mut stage = stage.subscribe();
-            waiting.spawn(async move { turn(&mut stage, Attempt::First, |_| {}).await.is_some() });
+            let mut current_actors = current_actors.subscribe();
+            waiting.spawn(async move { turn(&mut current_actors, Attempt::First, |_| {}).await.is_some() });
         }
         // They have asked before this one.
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -210,14 +217,14 @@ mod tests {
             panic!("while it starts");
         });
         assert!(panics.await.is_err());
-        all_free(&stage, 2).await;
+        all_free(&current_actors, 2).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_told_how_many_are_before_it_once_a_second() {
         let starts = start(1).await;
-        let stage = stage(&starts);
-        let running = turn_at(&stage).await;
+        let current_actors = current_actors(&starts);
+        let running = turn_at(&current_actors).await;
         let (told, mut seen) = mpsc::channel(100);
         let mut news = || {
             let mut news: Vec<(usize, usize)> = std::iter::from_fn(|| seen.try_recv().ok()).collect();
@@ -227,12 +234,12 @@ mod tests {
         let mut waiting = JoinSet::new();
         let mut turns = Vec::new();
         for n in 0..4 {
-            let (mut stage, told) = (stage.subscribe(), told.clone());
+            let (mut current_actors, told) = (current_actors.subscribe(), told.clone());
             let (turn_taken, taken) = oneshot::channel();
             turns.push(taken);
             waiting.spawn(async move {
                 let tell = |before| told.try_send((n, before)).expect("room");
-                let _ = turn_taken.send(turn(&mut stage, Attempt::First, tell).await);
+                let _ = turn_taken.send(turn(&mut current_actors, Attempt::First, tell).await);
             });
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -248,33 +255,33 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_when_the_actor_ends_asks_its_successor() {
         let starts = start(1).await;
-        let stage = stage(&starts);
-        let running = turn_at(&stage).await;
-        let mut waits = stage.subscribe();
+        let current_actors = current_actors(&starts);
+        let running = turn_at(&current_actors).await;
+        let mut waits = current_actors.subscribe();
         let waiting = tokio::spawn(async move { turn(&mut waits, Attempt::First, |_| {}).await.is_some() });
         tokio::time::sleep(Duration::from_millis(1)).await;
         starts.kill();
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(!waiting.is_finished(), "there is no other one yet");
         let next = start(1).await;
-        stage.send_modify(|stage| stage.starts = Some(next));
+        current_actors.send_modify(|current_actors| current_actors.starts = Some(next));
         assert!(waiting.await.expect("no panic"));
         drop(running);
-        all_free(&stage, 1).await;
-        drop(stage);
+        all_free(&current_actors, 1).await;
+        drop(current_actors);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_when_the_troupe_ends_has_no_turn() {
         let starts = start(1).await;
-        let stage = stage(&starts);
-        let _running = turn_at(&stage).await;
-        let mut waits = stage.subscribe();
+        let current_actors = current_actors(&starts);
+        let _running = turn_at(&current_actors).await;
+        let mut waits = current_actors.subscribe();
         let waiting = tokio::spawn(async move { turn(&mut waits, Attempt::First, |_| {}).await.is_some() });
         tokio::time::sleep(Duration::from_millis(1)).await;
-        stage.send_replace(Stage::default());
+        current_actors.send_replace(CurrentActors::default());
         starts.stop(None);
-        drop(stage);
+        drop(current_actors);
         assert!(!waiting.await.expect("no panic"));
     }
 }
