@@ -7,12 +7,12 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::call::head;
-use crate::call_update::OneLine;
 use crate::duration::{about, millis, optional_ms, rounded};
 use crate::event::{ExitCause, ServerStatus};
 use crate::id::{GroupId, RequestId, ServerId};
 use crate::json::RawJson;
 use crate::offer::URI_BYTES_MAX;
+use crate::peer_text::OneLine;
 use crate::refusal::{Refusal, RefusalKind};
 
 /// Bytes of a tool's name or a URI that an error's sentence shows: more than any name has.

@@ -73,6 +73,7 @@ mod net;
 mod number_map;
 pub mod observability;
 pub mod offer;
+mod peer_text;
 mod pin;
 mod policy;
 mod protocol;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::call_update::OneLine;
 use crate::duration::{about, optional_ms};
 use crate::error::Effect;
+use crate::peer_text::OneLine;
 
 /// What a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

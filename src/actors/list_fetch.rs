@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::actors::pump::messages::{ListFailure, PumpMsg};
-use crate::call_update::reason;
 use crate::duration::{later, rounded};
 use crate::error::RpcError;
 use crate::offer::EntryKind;
+use crate::peer_text::reason;
 use crate::protocol::listing::{Listed, Listing, Page};
 use crate::transport::Failure;
 

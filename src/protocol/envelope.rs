@@ -19,11 +19,11 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::call_update::{ELLIPSIS, OneLine, cut};
 use crate::error::RpcError;
 use crate::json::RawJson;
 use crate::json::members::{each_element, given, members, string};
 use crate::json::scan::{Fault, Scan};
+use crate::peer_text::{ELLIPSIS, OneLine, cut};
 
 /// What programs on .NET and PowerShell write before their first line, unless they are told not to.
 const BYTE_ORDER_MARK: char = '\u{feff}';

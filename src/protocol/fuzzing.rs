@@ -7,10 +7,10 @@ use super::envelope::{Incoming, Response, decode};
 use super::handshake::{Handshake, Step};
 use super::listing::{Listing, Page};
 use super::notes::{LogNote, ProgressNote};
-use crate::call_update::TEXT_BYTES_MAX;
 use crate::config::{Dialect, EraChoice};
 use crate::json::RawJson;
 use crate::offer::EntryKind;
+use crate::peer_text::TEXT_BYTES_MAX;
 
 /// Parts the frames of one input. It stands in no JSON text, so it cuts no valid frame.
 const SEPARATOR: u8 = 0x1e;

@@ -1,9 +1,10 @@
 //! What a server tells unasked about the work it does: its progress, and its log.
 
 use super::envelope::{own_number, slice_of};
-use crate::call_update::{LogLevel, TEXT_BYTES_MAX, cut};
+use crate::call_update::LogLevel;
 use crate::json::RawJson;
 use crate::json::members::{given, members, string};
+use crate::peer_text::{TEXT_BYTES_MAX, cut};
 
 /// The longest name of a logger that is kept, in bytes.
 const LOGGER_BYTES_MAX: usize = 256;

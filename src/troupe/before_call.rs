@@ -11,10 +11,10 @@ use futures_util::future::BoxFuture;
 use super::Troupe;
 use super::call_future::{CallFuture, UpdateSender, ended, unplaced};
 use crate::call::{Call, Purpose, Request};
-use crate::call_update;
 use crate::error::{CallError, CallErrorKind};
 use crate::id::ServerId;
 use crate::json::RawJson;
+use crate::peer_text;
 use crate::policy::catalogue::{Resolution, Tool};
 use crate::spans::{CallSpan, SharedSpan};
 
@@ -68,7 +68,7 @@ pub struct Denied(String);
 impl Denied {
     /// With this reason, which the caller is told: the first 1 KiB of it.
     pub fn new(reason: impl fmt::Display) -> Self {
-        Self(call_update::reason(reason))
+        Self(peer_text::reason(reason))
     }
 }
 

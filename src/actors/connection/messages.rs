@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use crate::actors::dial::StartFailure;
-use crate::call_update::reason;
+use crate::peer_text::reason;
 
 /// What a connection is told. It needs no orders: closing its queue ends it in order.
 pub(crate) enum ConnectionMsg {

@@ -25,11 +25,11 @@ use super::Context;
 use super::alarm::Alarm;
 use super::tasks::OwnedTask;
 use crate::actors::events::messages::EventsMsg;
-use crate::call_update;
 use crate::config::{files, private};
 use crate::duration::later;
 use crate::event::Event;
 use crate::id::ServerId;
+use crate::peer_text;
 use crate::policy::catalogue::Offer;
 use crate::policy::known_lists::{FILE_BYTES_MAX, Fingerprint, KnownLists, SERVERS_MAX};
 
@@ -213,7 +213,7 @@ impl KnownListsState {
     /// The file was not read or not written, which hosts are told at this time.
     fn fails(&mut self, Problem { reason, course }: Problem, at: Instant) {
         self.barred |= course == Course::LeaveAlone;
-        let reason = call_update::reason(reason);
+        let reason = peer_text::reason(reason);
         tracing::warn!(path = %self.path.display(), %reason, "the file of known lists cannot be used");
         self.untold = Some((reason, at));
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::call::OutcomeClass;
-use crate::call_update::{LogLevel, TEXT_BYTES_MAX, cut};
+use crate::call_update::LogLevel;
 use crate::error::RpcError;
 use crate::id::AttemptId;
 use crate::json::RawJson;
 use crate::offer::{EntryKind, Kinds};
+use crate::peer_text::{TEXT_BYTES_MAX, cut};
 use crate::policy::breaker::Permit;
 use crate::policy::routing::{AttemptUpdate, CancelReason, Completion, Dispatch};
 use crate::protocol::Mirrors;

@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use crate::call_update::{TEXT_BYTES_MAX, cut};
 use crate::error::RpcError;
 use crate::json::RawJson;
+use crate::peer_text::{TEXT_BYTES_MAX, cut};
 use crate::policy::rate::{Allowance, Rate};
 
 /// Frames that are no messages and are passed over. Programs print where only messages belong: a log line, a stack trace, a

@@ -14,10 +14,10 @@ use crate::actors::pump::messages::{Leaving, PumpMsg};
 use crate::actors::registry::messages::RegistryMsg;
 use crate::actors::server::messages::ServerMsg;
 use crate::call::AttemptEnd;
-use crate::call_update;
 use crate::duration::later;
 use crate::event::{Event, ServerStatus};
 use crate::id::{AttemptId, ConnectionId};
+use crate::peer_text;
 use crate::policy::routing::Completion;
 use crate::protocol::handshake::Greeting;
 use crate::protocol::{Era, Session};
@@ -136,7 +136,7 @@ impl ServerState {
     /// so that this can be called off.
     pub(super) fn leaving(&mut self, connection: ConnectionId, leaving: Leaving, now: Instant) {
         let Leaving { reason, blameless } = leaving;
-        let reason = call_update::reason(reason);
+        let reason = peer_text::reason(reason);
         let Some(held) = self.connections.get_mut(&connection).filter(|held| !held.closing) else { return };
         held.closing = true;
         let server = self.spec.id.clone();

@@ -17,11 +17,11 @@ use crate::actors::cache::messages::CacheMsg;
 use crate::actors::pump::messages::{Listened, PumpMsg};
 use crate::actors::pump::messages::{SUBSCRIPTIONS_MAX, Wanted};
 use crate::actors::server::messages::SubscribeError;
-use crate::call_update;
 use crate::duration::later;
 use crate::event::Event;
 use crate::id::ConnectionId;
 use crate::offer::EntryKind;
+use crate::peer_text;
 use crate::policy::response_cache::{CachedKind, Sweep};
 use crate::policy::updates::{Updated, Updates};
 use crate::protocol::Era;
@@ -335,7 +335,7 @@ impl ServerState {
                 let refused = self.listening.refused.get_or_insert_with(|| Refused {
                     uris: Vec::new(),
                     more: 0,
-                    reason: call_update::reason(reason),
+                    reason: peer_text::reason(reason),
                 });
                 if refused.uris.len() < REFUSED_NAMED_MAX {
                     refused.uris.push(uri.clone());

@@ -32,10 +32,10 @@ pub(crate) use rules::{Rules, Terms};
 pub(crate) use verdict::{Verdict, excuses, is_own, judge};
 
 use crate::call::Priority;
-use crate::call_update::reason;
 use crate::config::CacheSettings;
 use crate::duration::later;
 use crate::error::CallError;
+use crate::peer_text::reason;
 use crate::policy::rate::{Allowance, Rate};
 use crate::stats::CacheStats;
 use clearing::Clearings;

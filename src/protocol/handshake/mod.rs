@@ -28,11 +28,11 @@ use super::capabilities::WrittenCapabilities;
 use super::envelope::{Incoming, Response, Writer};
 use super::session::{Era, Known, Session, client_info, early_answer, modern_meta};
 use super::{Declared, LEGACY_VERSIONS, MODERN_VERSION};
-use crate::call_update::{ELLIPSIS, cut, reason};
 use crate::config::{Dialect, EraChoice};
 use crate::error::RpcError;
 use crate::json::RawJson;
 use crate::json::members::{members, string};
+use crate::peer_text::{ELLIPSIS, cut, reason};
 use crate::stats::ServerDetails;
 
 /// The longest name of a server, in bytes: it is for display.

@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 
 pub(crate) use self::legal::real_name;
 use super::mirror::Mirrors;
-use crate::call_update::{beginning, reason};
 use crate::json::RawJson;
 use crate::offer::{EntryKind, NAME_BYTES_MAX, URI_BYTES_MAX};
+use crate::peer_text::{beginning, reason};
 
 /// The largest entry, in bytes: no honest schema or description comes near it, and ten thousand of them still fit into memory.
 const ENTRY_BYTES_MAX: usize = 256 << 10;

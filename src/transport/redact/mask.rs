@@ -9,7 +9,7 @@ use memchr::memmem;
 use super::encodings::{InBase64, in_base64, in_json, in_urls};
 use super::forms::is_of_token;
 use super::paths::drawn_parts;
-use crate::call_update::{ELLIPSIS, OneLine};
+use crate::peer_text::{ELLIPSIS, OneLine};
 use crate::secret::Secret;
 
 /// Shorter values, such as `true` or `1`, stand in lines that have nothing to do with them, and are no secrets.
