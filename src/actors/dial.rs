@@ -37,7 +37,7 @@ const NOISE_SHOWN_BYTES: usize = 80;
 const NOISE_KEPT_BYTES: usize = 4 << 10;
 
 /// How often a process that is starting is looked at: what it writes is news for people.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a link could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -378,7 +378,8 @@ impl Dial {
         link: &mut Box<dyn Link>,
         noise: &mut Noise,
     ) -> Result<(Session, u64), OpenError> {
-        let mut look = self.connector.starts_process().then(|| Look::begin(self.handshake_limit, &self.tell));
+        let mut report =
+            self.connector.starts_process().then(|| StartReport::begin(self.handshake_limit, &self.tell));
         let mut probe_until = None;
         let mut step = handshake.start();
         loop {
@@ -406,13 +407,13 @@ impl Dial {
                 }
                 Step::Failed(error) => return Err(error.into()),
             }
-            step = next_step(handshake, link, probe_until, &mut look, noise).await?;
+            step = next_step(handshake, link, probe_until, &mut report, noise).await?;
         }
     }
 }
 
-/// The look at a process that is starting.
-struct Look<'a> {
+/// Tells how far a process that is starting has come.
+struct StartReport<'a> {
     since: Instant,
     limit: Duration,
     tell: &'a Tell,
@@ -422,13 +423,13 @@ struct Look<'a> {
     last_line: Option<String>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> StartReport<'a> {
     /// Tells that it was started.
     fn begin(limit: Duration, tell: &'a Tell) -> Self {
         let since = Instant::now();
-        let look = Self { since, limit, tell, at: later(since, LOOK_EVERY), last_line: None };
-        look.tell();
-        look
+        let report = Self { since, limit, tell, at: later(since, REPORT_EVERY), last_line: None };
+        report.tell();
+        report
     }
 
     fn tell(&self) {
@@ -437,8 +438,8 @@ impl<'a> Look<'a> {
     }
 
     /// Tells what the process last wrote, if that is new.
-    fn look(&mut self, link: &dyn Link) {
-        self.at = later(Instant::now(), LOOK_EVERY);
+    fn refresh(&mut self, link: &dyn Link) {
+        self.at = later(Instant::now(), REPORT_EVERY);
         let last_line = link.last_line();
         if self.last_line != last_line {
             self.last_line = last_line;
@@ -452,19 +453,19 @@ async fn next_step(
     handshake: &mut Handshake,
     link: &mut Box<dyn Link>,
     probe_until: Option<Instant>,
-    look: &mut Option<Look<'_>>,
+    report: &mut Option<StartReport<'_>>,
     noise: &mut Noise,
 ) -> Result<Step, OpenError> {
     loop {
-        let look_at = look.as_ref().map(|look| look.at);
-        let received = match probe_until.into_iter().chain(look_at).min() {
+        let report_at = report.as_ref().map(|report| report.at);
+        let received = match probe_until.into_iter().chain(report_at).min() {
             Some(until) => match timeout_at(until, link.next()).await {
                 Ok(received) => received,
                 Err(_) if probe_until.is_some_and(|probe| probe <= until) => {
                     return Ok(handshake.timed_out());
                 }
                 Err(_) => {
-                    look.iter_mut().for_each(|look| look.look(&**link));
+                    report.iter_mut().for_each(|report| report.refresh(&**link));
                     continue;
                 }
             },

@@ -14,12 +14,12 @@ use crate::id::ServerId;
 
 /// What a discovery actor is told.
 pub(crate) enum DiscoveryMsg {
-    /// By its look: the source answered. The look goes on when `heard` is dropped.
-    Answered { look: u64, answer: Answer, heard: oneshot::Sender<()> },
-    /// By its look, which is over.
-    Failed { look: u64, error: SourceError },
-    /// By the root: the answer was not believed; look from the beginning.
-    LookAgain { after: Duration },
+    /// By its task: the source answered. The task goes on when `heard` is dropped.
+    Answered { task: u64, answer: Answer, heard: oneshot::Sender<()> },
+    /// By its task, which is over.
+    Failed { task: u64, error: SourceError },
+    /// By the root: the answer was not believed; watch from the beginning.
+    WatchAgain { after: Duration },
     /// By the root: what servers leave to the troupe has changed; it holds for them from the next answer on.
     Settings(Arc<Settings>),
     /// By the alarm.
@@ -41,5 +41,5 @@ pub(crate) struct Snapshot {
     /// What of the source others may write.
     pub loose: Vec<LoosePermissions>,
     /// When the source is asked again; none while it waits for a change.
-    pub next_look: Option<Instant>,
+    pub next_watch: Option<Instant>,
 }

@@ -1,13 +1,13 @@
-//! DiscoveryActor: owns the look at one source, and when the next begins.
+//! DiscoveryActor: owns the task that watches one source, and when the next begins.
 //!
 //! ```text
-//! looking ──answers──▶ the root ──heard──▶ looking goes on
+//! watching ──answers──▶ the root ──heard──▶ watching goes on
 //!   │  │                 │ not believed
 //!   │  │                 ▼
-//!   │  └──failed──▶ waiting (backoff) ──due──▶ looking, from the beginning
+//!   │  └──failed──▶ waiting (backoff) ──due──▶ watching, from the beginning
 //! ```
 //!
-//! The look is a task, so that a source that hangs holds up nobody. One answer at a time is on its way: a source that has
+//! A task watches the source, so that a source that hangs holds up nobody. One answer at a time is on its way: a source that has
 //! many to tell waits until the last one was heard. What follows from an answer is the root's to carry out; this actor only
 //! turns servers into registrations, and remembers them so that an answer like the last one costs little.
 
@@ -73,11 +73,11 @@ pub(crate) struct DiscoveryState {
     order: usize,
     root: ActorRef<RootMsg>,
     tasks: Tasks,
-    /// Numbers the looks: what an earlier one still says is not heard.
-    look: u64,
-    looking: Option<OwnedTask>,
-    /// When the next look begins, while none is under way.
-    next_look: Option<Instant>,
+    /// Numbers the tasks: what an earlier one still says is not heard.
+    task: u64,
+    watching: Option<OwnedTask>,
+    /// When the next task begins, while none is under way.
+    next_watch: Option<Instant>,
     last: BTreeMap<ServerId, Remembered>,
     backoff: Backoff,
     alarm: Alarm,
@@ -104,9 +104,9 @@ impl Actor for DiscoveryActor {
             backoff: Backoff::new(rules.backoff.clone()),
             alarm: Alarm::new(tasks.clone()),
             rng: SmallRng::seed_from_u64(hasher.finish()),
-            look: 0,
-            looking: None,
-            next_look: None,
+            task: 0,
+            watching: None,
+            next_watch: None,
             last: BTreeMap::new(),
             id,
             source,
@@ -128,50 +128,51 @@ impl Actor for DiscoveryActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
         match message {
-            DiscoveryMsg::Answered { look, answer, heard } => {
-                if look == state.look {
+            DiscoveryMsg::Answered { task, answer, heard } => {
+                if task == state.task {
                     state.answered(answer, heard, now);
                 }
             }
-            DiscoveryMsg::Failed { look, error } => {
-                if look == state.look {
+            DiscoveryMsg::Failed { task, error } => {
+                if task == state.task {
                     state.failed(error, now);
                 }
             }
-            DiscoveryMsg::LookAgain { after } => state.wait(later(now, after)),
+            DiscoveryMsg::WatchAgain { after } => state.wait(later(now, after)),
             DiscoveryMsg::Settings(settings) => {
                 state.settings = settings;
                 state.last.clear();
             }
             DiscoveryMsg::Due => {
                 state.alarm.rang();
-                if state.next_look.is_some_and(|at| at <= now) {
+                if state.next_watch.is_some_and(|at| at <= now) {
                     state.begin(&myself);
                 }
             }
             #[cfg(feature = "testkit")]
             DiscoveryMsg::Panic => panic!("ordered by the testkit"),
         }
-        state.alarm.set(state.next_look, &myself, || DiscoveryMsg::Due);
+        state.alarm.set(state.next_watch, &myself, || DiscoveryMsg::Due);
         Ok(())
     }
 }
 
 impl DiscoveryState {
-    /// Begins to look, from the beginning.
+    /// Begins to watch, from the beginning.
     fn begin(&mut self, myself: &ActorRef<DiscoveryMsg>) {
-        self.look += 1;
-        self.next_look = None;
-        let look = Look { number: self.look, actor: myself.clone(), usable: BTreeMap::new(), over: false };
+        self.task += 1;
+        self.next_watch = None;
+        let watch =
+            WatchTask { number: self.task, actor: myself.clone(), usable: BTreeMap::new(), over: false };
         let (source, answer_timeout) = (self.source.clone(), self.rules.answer_timeout);
-        self.looking = Some(self.tasks.spawn(look.go_on(source, answer_timeout)));
+        self.watching = Some(self.tasks.spawn(watch.go_on(source, answer_timeout)));
     }
 
-    /// Gives up the present look; the next begins at `at`.
+    /// Gives up the present task; the next begins at `at`.
     fn wait(&mut self, at: Instant) {
-        self.look += 1;
-        self.looking = None;
-        self.next_look = Some(at);
+        self.task += 1;
+        self.watching = None;
+        self.next_watch = Some(at);
     }
 
     fn answered(&mut self, answer: Answer, heard: oneshot::Sender<()>, now: Instant) {
@@ -191,7 +192,7 @@ impl DiscoveryState {
     /// Turns an answer into registrations. Whatever is wrong with one server concerns that one alone.
     fn snapshot(&mut self, answer: Answer, now: Instant) -> Snapshot {
         let Answer { servers, skipped, partial, loose, next } = answer;
-        let next_look = match next {
+        let next_watch = match next {
             Next::After(after) => Some(later(now, after)),
             Next::OnChange { .. } => None,
         };
@@ -202,7 +203,7 @@ impl DiscoveryState {
             unread: skipped.iter().filter_map(|skipped| skipped.server.clone()).collect(),
             skipped: BTreeMap::new(),
             loose,
-            next_look,
+            next_watch,
         };
         let mut skip = |record: String, reason: String| {
             if snapshot.skipped.len() < SKIPPED_MAX {
@@ -270,8 +271,8 @@ fn same_way(one: Option<&Arc<dyn Connector>>, other: Option<&Arc<dyn Connector>>
     }
 }
 
-/// One look at a source. However it ends, its actor is told.
-struct Look {
+/// Watches a source. However it ends, its actor is told.
+struct WatchTask {
     number: u64,
     actor: ActorRef<DiscoveryMsg>,
     /// The files that servers of the last answer name and that can be used: an answer like the last one reads none again.
@@ -279,7 +280,7 @@ struct Look {
     over: bool,
 }
 
-impl Look {
+impl WatchTask {
     /// Reports answers until there is none.
     async fn go_on(mut self, source: Arc<dyn Source>, answer_timeout: Duration) {
         let mut watch = source.watch();
@@ -313,7 +314,7 @@ impl Look {
         let checked = tokio::time::timeout(answer_timeout, self.check_files(&mut answer)).await;
         checked.map_err(|_| SourceError::Silent(answer_timeout))?;
         let (heard, hearing) = oneshot::channel();
-        let message = DiscoveryMsg::Answered { look: self.number, answer, heard };
+        let message = DiscoveryMsg::Answered { task: self.number, answer, heard };
         if self.actor.cast(message).is_err() {
             self.over = true;
             return Ok(None);
@@ -345,13 +346,13 @@ impl Look {
     fn fail(&mut self, error: SourceError) {
         if !std::mem::replace(&mut self.over, true) {
             // An actor that has ended needs no answer.
-            let _ = self.actor.cast(DiscoveryMsg::Failed { look: self.number, error });
+            let _ = self.actor.cast(DiscoveryMsg::Failed { task: self.number, error });
         }
     }
 }
 
-/// A source of the host's may panic, and nobody would ever look again.
-impl Drop for Look {
+/// A source of the host's may panic, and nobody would ever watch it again.
+impl Drop for WatchTask {
     fn drop(&mut self) {
         self.fail(SourceError::Ended);
     }

@@ -12,7 +12,7 @@ use crate::policy::known_lists::{Fingerprint, KnownLists};
 pub(crate) enum KnownListsMsg {
     /// By the registry: what did this server list at its last run? It is told, also that this is not known; and once more, if
     /// it turns out after all.
-    Look(Look),
+    LookUp(Lookup),
     /// By the registry: this is what a server lists.
     Keep { fingerprint: Fingerprint, offer: Offer },
     /// By its own task: what the file held.
@@ -31,7 +31,7 @@ pub(crate) enum KnownListsMsg {
 }
 
 /// A question for what a server listed at its last run.
-pub(crate) struct Look {
+pub(crate) struct Lookup {
     pub server: ServerId,
     pub fingerprint: Fingerprint,
     /// Arguments of its tools go into headers.

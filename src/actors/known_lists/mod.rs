@@ -1,7 +1,7 @@
 //! KnownListsActor: owns the file of known lists, in memory what it holds, and what servers have listed since it was written.
 //!
 //! ```text
-//! registry ── Look ──▶ KnownListsActor ── Known ──▶ registry    what a server listed at its last run, to be shown until it lists
+//! registry ── LookUp ─▶ KnownListsActor ── Known ──▶ registry    what a server listed at its last run, to be shown until it lists
 //!          ── Keep ──▶        │                                 what a server lists now
 //!                             └──▶ one task at a time reads or writes the file, on a thread that may wait for the disk
 //! ```
@@ -20,7 +20,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use self::messages::{Course, KnownListsMsg, Look, Problem};
+use self::messages::{Course, KnownListsMsg, Lookup, Problem};
 use super::Context;
 use super::alarm::Alarm;
 use super::tasks::OwnedTask;
@@ -41,7 +41,7 @@ const TELL_AFTER: Duration = Duration::from_secs(1);
 
 /// How long servers are not taken for settled since it is not known what they listed at their last run: a disk that hangs holds
 /// up nobody for longer.
-const LOOK_WAIT_MAX: Duration = Duration::from_secs(2);
+const LOOKUP_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// The time between two writes, whatever servers list: some change their lists all the time.
 const WRITE_EVERY: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ pub(crate) struct KnownListsState {
     /// What the file held when it was last read or written; none before that.
     lists: Option<Arc<KnownLists>>,
     /// Who asks, and until when they wait; none once they have been told that it is not known yet.
-    looks: BTreeMap<ServerId, (Look, Option<Instant>)>,
+    lookups: BTreeMap<ServerId, (Lookup, Option<Instant>)>,
     /// What is to be written, of each description the last: no more than the file may have.
     unsaved: BTreeMap<Fingerprint, Offer>,
     /// What is being written.
@@ -100,7 +100,7 @@ impl Actor for KnownListsActor {
         Ok(KnownListsState {
             path,
             lists: None,
-            looks: BTreeMap::new(),
+            lookups: BTreeMap::new(),
             unsaved: BTreeMap::new(),
             saving: BTreeMap::new(),
             barred: false,
@@ -133,7 +133,7 @@ impl Actor for KnownListsActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
         match message {
-            KnownListsMsg::Look(look) => state.look(look, now),
+            KnownListsMsg::LookUp(lookup) => state.look_up(lookup, now),
             KnownListsMsg::Answered => state.answering = None,
             KnownListsMsg::Keep { fingerprint, offer } => state.keep(fingerprint, offer, now),
             KnownListsMsg::WasRead { lists, problem } => {
@@ -157,16 +157,16 @@ impl Actor for KnownListsActor {
 }
 
 impl KnownListsState {
-    fn look(&mut self, look: Look, now: Instant) {
+    fn look_up(&mut self, lookup: Lookup, now: Instant) {
         // What was listed in this run has passed its pins.
-        let listed = self.unsaved.get(&look.fingerprint).or_else(|| self.saving.get(&look.fingerprint));
+        let listed = self.unsaved.get(&lookup.fingerprint).or_else(|| self.saving.get(&lookup.fingerprint));
         match listed.cloned() {
-            Some(offer) => look.answer(Some(offer)),
+            Some(offer) => lookup.answer(Some(offer)),
             // One for each server that there is: what was asked of it before is of a registry that has ended, or of a
             // description that it has no more.
             None => {
-                let server = look.server.clone();
-                self.looks.insert(server, (look, Some(later(now, LOOK_WAIT_MAX))));
+                let server = lookup.server.clone();
+                self.lookups.insert(server, (lookup, Some(later(now, LOOKUP_WAIT_MAX))));
             }
         }
     }
@@ -246,17 +246,17 @@ impl KnownListsState {
                 }
             }
         }
-        if self.answering.is_none() && !self.looks.is_empty() {
+        if self.answering.is_none() && !self.lookups.is_empty() {
             self.answering = self.answer(myself.clone());
         }
-        for (look, until) in self.looks.values_mut() {
+        for (lookup, until) in self.lookups.values_mut() {
             if until.take_if(|until| *until <= now).is_some() {
-                look.answer(None);
+                lookup.answer(None);
             }
         }
         let write_at = (self.work.is_none() && !self.unsaved.is_empty()).then_some(self.write_at);
         let tell_at = self.untold.as_ref().map(|(_, at)| *at);
-        let waits_until = self.looks.values().filter_map(|(_, until)| *until).min();
+        let waits_until = self.lookups.values().filter_map(|(_, until)| *until).min();
         let next = [write_at, tell_at, waits_until].into_iter().flatten().min();
         self.alarm.set(next, myself, || KnownListsMsg::Due);
     }
@@ -281,12 +281,18 @@ impl KnownListsState {
     /// Answers who asks, when the file was read. Beside the actors, since lists are parsed and hashed for it.
     fn answer(&mut self, myself: ActorRef<KnownListsMsg>) -> Option<OwnedTask> {
         let lists = self.lists.clone()?;
-        let looks = std::mem::take(&mut self.looks);
+        let lookups = std::mem::take(&mut self.lookups);
         let (settings, pinning) = (self.context.settings.clone(), self.context.pinning.clone());
         let answer = move || {
-            for (look, _) in looks.into_values() {
+            for (lookup, _) in lookups.into_values() {
                 let (limits, pinning) = (&settings.limits, pinning.as_deref());
-                look.answer(lists.offer(&look.fingerprint, &look.server, look.mirrored, limits, pinning));
+                lookup.answer(lists.offer(
+                    &lookup.fingerprint,
+                    &lookup.server,
+                    lookup.mirrored,
+                    limits,
+                    pinning,
+                ));
             }
         };
         Some(self.context.tasks.spawn(async move {
@@ -322,7 +328,7 @@ impl KnownListsState {
     }
 }
 
-impl Look {
+impl Lookup {
     fn answer(&self, offer: Option<Offer>) {
         (self.found)(offer);
     }

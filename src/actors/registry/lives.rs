@@ -49,8 +49,8 @@ impl RegistryState {
             Beginning::Beside => true,
         };
         let incarnation = member.numbers.life();
-        let (listed, looking) = (member.may_be_idle(), member.looking && member.offer.is_none());
-        let begins = Begins::of(member.registration.spec.start, listed, looking, member.ran);
+        let (listed, looking_up) = (member.may_be_idle(), member.looking_up && member.offer.is_none());
+        let begins = Begins::of(member.registration.spec.start, listed, looking_up, member.ran);
         member.ledger.described(&member.registration, &self.context.settings);
         member.settled &= !member.ordered;
         let arguments = ServerArguments {
@@ -151,7 +151,7 @@ impl RegistryState {
             return;
         }
         let former = std::mem::replace(&mut member.standing, standing.clone()).status;
-        member.ran = standing.status != ServerStatus::Idle && !(member.looking && member.offer.is_none());
+        member.ran = standing.status != ServerStatus::Idle && !(member.looking_up && member.offer.is_none());
         member.settled |= standing.status != ServerStatus::Connecting || standing.attempts > 0;
         if standing.status == ServerStatus::Ready && former != ServerStatus::Ready {
             member.restart.ready(now);

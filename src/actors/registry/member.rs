@@ -59,7 +59,7 @@ pub(super) struct Member {
     /// What it listed at its last run, and how it is described, until it has listed in this one.
     pub known: Option<(Offer, Fingerprint)>,
     /// Whether that is known has yet to be said.
-    pub looking: bool,
+    pub looking_up: bool,
     /// What it last said of itself, as it is described now.
     pub details: Option<Arc<ServerDetails>>,
     /// How it was described when it listed what it offers.

@@ -46,7 +46,7 @@ impl RegistryState {
             told: Standing::beginning().status,
             ran: false,
             settled: false,
-            looking: settings.known_lists.is_some() && offer.is_none() && known.is_none(),
+            looking_up: settings.known_lists.is_some() && offer.is_none() && known.is_none(),
             offer,
             known,
             details: None,
@@ -63,7 +63,7 @@ impl RegistryState {
             registration,
         };
         RegistryMeters::stands(&spec.id, member.standing.status);
-        self.keep_or_look(myself, &member);
+        self.keep_or_look_up(myself, &member);
         // Names that begin with it are its own from now on.
         self.offers_changed |= !self.catalogue.knows_group(&spec.group);
         self.members.insert(spec.id.clone(), member);
@@ -93,11 +93,11 @@ impl RegistryState {
         if member.offer.is_none() && another {
             // What one of another description listed says nothing of it.
             self.offers_changed |= member.known.take().is_some();
-            member.looking = self.context.settings.known_lists.is_some();
+            member.looking_up = self.context.settings.known_lists.is_some();
         }
         self.changed.insert(server.clone());
         if let Some(member) = self.members.get(&server).filter(|member| member.offer.is_none()) {
-            self.keep_or_look(myself, member);
+            self.keep_or_look_up(myself, member);
         }
         let Some(member) = self.members.get_mut(&server) else { return Ok(()) };
         let actor = match &mut member.phase {

@@ -50,7 +50,7 @@ use super::ledger::Legacy;
 use super::meters::RegistryMeters;
 use super::supervision::{STOP_GRACE, exit_of, stop_or_kill};
 use crate::actors::cache::messages::CacheMsg;
-use crate::actors::known_lists::messages::{KnownListsMsg, Look};
+use crate::actors::known_lists::messages::{KnownListsMsg, Lookup};
 use crate::actors::numbers::DrainOrder;
 use crate::actors::root::messages::Bequest;
 use crate::actors::root::messages::RootMsg;
@@ -221,7 +221,7 @@ impl Actor for RegistryActor {
             }
             RegistryMsg::KnownListsUp(actor) => {
                 state.known_lists = Some(actor);
-                state.members.values().for_each(|member| state.keep_or_look(&myself, member));
+                state.members.values().for_each(|member| state.keep_or_look_up(&myself, member));
             }
             RegistryMsg::Known { server, fingerprint, offer } => state.known(&server, fingerprint, offer),
             RegistryMsg::Handover(bequest) => state.handed_over(bequest.open()),
@@ -298,7 +298,7 @@ impl RegistryState {
     fn offers(&mut self, server: ServerId, incarnation: Incarnation, offer: Offer) {
         let Some(member) = self.current(&server, incarnation) else { return };
         let former = member.offer.replace(offer.clone());
-        (member.known, member.looking) = (None, false);
+        (member.known, member.looking_up) = (None, false);
         let (group, fingerprint) = (member.registration.spec.group.clone(), member.fingerprint());
         member.listed_as = Some(fingerprint);
         member.listed = true;
@@ -316,7 +316,7 @@ impl RegistryState {
     }
 
     /// What a member lists is kept for the next run. One that has yet to list is shown with what it listed at its last one.
-    fn keep_or_look(&self, myself: &ActorRef<RegistryMsg>, member: &Member) {
+    fn keep_or_look_up(&self, myself: &ActorRef<RegistryMsg>, member: &Member) {
         let Some(known_lists) = &self.known_lists else { return };
         let Registration { spec, connector, .. } = &member.registration;
         let fingerprint = member.fingerprint();
@@ -334,7 +334,7 @@ impl RegistryState {
                     // The next registry asks for itself.
                     let _ = registry.cast(RegistryMsg::Known { server: of.clone(), fingerprint, offer });
                 });
-                KnownListsMsg::Look(Look { server, fingerprint, mirrored: connector.mirrors(), found })
+                KnownListsMsg::LookUp(Lookup { server, fingerprint, mirrored: connector.mirrors(), found })
             }
         };
         // As above.
@@ -349,7 +349,7 @@ impl RegistryState {
             return;
         }
         self.changed.insert(server.clone());
-        member.looking = false;
+        member.looking_up = false;
         if let Some(actor) = member.alive() {
             // Its next life begins with it.
             let _ = actor.cast(ServerMsg::Known(offer.clone()));
@@ -509,7 +509,7 @@ impl RegistryState {
             offer: member.offer.clone().map(|offer| (offer, member.listed_as)),
             known: member.known.clone(),
             listed: member.lists_are_known(),
-            settled: member.settled && !member.looking,
+            settled: member.settled && !member.looking_up,
             leaving: matches!(member.phase, Phase::Ended | Phase::Leaving(_)),
             timeout: member.registration.spec.timeout,
         });

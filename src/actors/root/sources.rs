@@ -57,7 +57,7 @@ struct Seat {
     status: SourceStatus,
     reason: Option<String>,
     answered_at: Option<Instant>,
-    next_look: Option<Instant>,
+    next_watch: Option<Instant>,
     failures: u32,
     /// What could not be read of the last answer, and why.
     skipped: BTreeMap<String, String>,
@@ -93,7 +93,7 @@ impl Sources {
             status: SourceStatus::Asking,
             reason: None,
             answered_at: None,
-            next_look: None,
+            next_watch: None,
             failures: 0,
             skipped: BTreeMap::new(),
             loose: Vec::new(),
@@ -167,7 +167,7 @@ impl Sources {
             servers: self.membership.known(&seat.registered.id),
             skipped: seat.skipped.len(),
             answered_ago: seat.answered_at.map(|at| now.saturating_duration_since(at)),
-            next_look_in: seat.next_look.map(|at| at.saturating_duration_since(now)),
+            next_look_in: seat.next_watch.map(|at| at.saturating_duration_since(now)),
             failures: seat.failures,
             restarts: seat.restart.total(),
         });
@@ -203,7 +203,7 @@ impl RootState {
                 DiscoveryActor::spawn_linked(None, DiscoveryActor, arguments, myself.get_cell()).await?;
             seat.actor = Some(actor);
             seat.restart_at = None;
-            seat.next_look = None;
+            seat.next_watch = None;
         }
         Ok(())
     }
@@ -221,7 +221,7 @@ impl RootState {
                 Decision::Leave => Duration::ZERO,
             };
             seat.restart_at = Some(later(now, after));
-            seat.next_look = seat.restart_at;
+            seat.next_watch = seat.restart_at;
             let (source, cause) = (seat.registered.id.clone(), cause.clone());
             self.children.context.emit(Event::DiscoveryRestarted { source, cause });
         }
@@ -230,7 +230,7 @@ impl RootState {
 
     /// A source answered.
     pub(super) fn found(&mut self, source: &SourceId, snapshot: Snapshot, now: Instant) {
-        let Snapshot { servers, partial, mut unread, skipped, loose, next_look } = snapshot;
+        let Snapshot { servers, partial, mut unread, skipped, loose, next_watch } = snapshot;
         let Ending::No = self.ending else { return };
         let count = servers.len();
         if partial {
@@ -263,7 +263,7 @@ impl RootState {
                 seat.reason = None;
                 seat.failures = 0;
                 seat.answered_at = Some(now);
-                seat.next_look = next_look;
+                seat.next_watch = next_watch;
             }
             Accepted::NotYet { again_in, first } => {
                 if first {
@@ -271,10 +271,10 @@ impl RootState {
                 }
                 seat.status = SourceStatus::Doubted;
                 seat.reason = Some(format!("it names no server, and {known} are known"));
-                seat.next_look = Some(later(now, again_in));
+                seat.next_watch = Some(later(now, again_in));
                 if let Some(actor) = &seat.actor {
                     // One that has just ended looks again when it is restarted.
-                    let _ = actor.cast(DiscoveryMsg::LookAgain { after: again_in });
+                    let _ = actor.cast(DiscoveryMsg::WatchAgain { after: again_in });
                 }
             }
         }
@@ -296,7 +296,7 @@ impl RootState {
         let Some(seat) = self.sources.seat(source) else { return };
         let reason = error.to_string();
         seat.failures = seat.failures.saturating_add(1);
-        seat.next_look = Some(retry_at);
+        seat.next_watch = Some(retry_at);
         let told = seat.status == SourceStatus::Failing && seat.reason.as_ref() == Some(&reason);
         seat.status = SourceStatus::Failing;
         seat.reason = Some(reason.clone());
