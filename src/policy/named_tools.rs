@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::names::{SEPARATOR, exposed};
 use crate::config::Settings;
 use crate::offer::EntryKind;
 use crate::policy::catalogue::{Catalogue, Resolution};
@@ -21,13 +20,6 @@ pub struct MissingTool {
 }
 
 crate::error::debug_as_display!(MissingTool);
-
-/// Which tools a name can mean: the group, if it holds one, and the tool's own name. `a__b` is one tool's name, or that of `b` in `a`.
-pub(crate) fn meanings(name: &str) -> impl Iterator<Item = (Option<&str>, &str)> {
-    let whole = name.split_once('/').map_or((None, name), |(group, tool)| (Some(group), tool));
-    let exposed = name.match_indices("__").map(|(at, _)| (Some(&name[..at]), &name[at + 2..]));
-    std::iter::once(whole).chain(exposed).filter(|(group, tool)| *group != Some("") && !tool.is_empty())
-}
 
 /// A tool that a setting names.
 pub(crate) struct Named<'a> {
@@ -57,40 +49,46 @@ pub(crate) fn named(settings: &Settings) -> impl Iterator<Item = Named<'_>> {
 impl Named<'_> {
     /// Whether somebody offers what the name means, or would if its definition were what its pin says.
     pub(crate) fn is_offered(&self, catalogue: &Catalogue) -> bool {
-        meanings(self.tool).any(|(group, tool)| catalogue.offers(tool, group))
-            || catalogue.blocked(self.tool).next().is_some()
-            || self.exposed && !matches!(catalogue.resolve(self.tool, None, |_| true), Resolution::Unknown)
+        let name = self.tool;
+        let of_group =
+            |group: &str, own: &str| catalogue.offers(own, Some(group)) && catalogue.means(name, group, own);
+        let mut exposed = name.match_indices("__").map(|(at, _)| (&name[..at], &name[at + 2..]));
+        name.split_once('/').is_some_and(|(group, own)| of_group(group, own))
+            || exposed.any(|(group, own)| of_group(group, own))
+            || !catalogue.claims(name) && catalogue.offers(name, None)
+            || catalogue.blocked(name).next().is_some()
+            || self.exposed && !matches!(catalogue.resolve(name, None, |_| true), Resolution::Unknown)
     }
 
     /// What is told of it where nobody does. Near names are looked for among all that there are.
     pub(crate) fn missing(self, catalogue: &Catalogue) -> MissingTool {
-        let own = meanings(self.tool).next().map_or(self.tool, |(_, own)| own);
+        let own = self.tool.split_once('/').map_or(self.tool, |(_, own)| own);
         let near = catalogue.near(EntryKind::Tool, own);
         MissingTool { setting: self.setting, tool: self.tool.to_owned(), near }
     }
 }
 
-/// Whether one of the names that an operator lists is that of a tool, which a call spells as `written`: bare, `group/tool`,
-/// `group__tool`, or as models see it.
-pub(crate) fn lists(names: &[String], written: &str, group: Option<&str>, tool: &str) -> bool {
-    let is_whole = |name: &str, group: &str| {
-        let rest = name.strip_prefix(group);
-        let own = rest.and_then(|rest| rest.strip_prefix('/').or_else(|| rest.strip_prefix(SEPARATOR)));
-        own == Some(tool) || name.contains(SEPARATOR) && name == exposed(group, tool, false)
-    };
-    names
-        .iter()
-        .any(|name| name == tool || name == written || group.is_some_and(|group| is_whole(name, group)))
+/// Whether an operator lists a group's tool.
+pub(crate) fn lists(names: &[String], catalogue: &Catalogue, group: &str, tool: &str) -> bool {
+    names.iter().any(|name| catalogue.means(name, group, tool))
 }
 
-/// The deadline that settings give a tool, which a call spells as `written`: by its whole name, else by its bare one.
-pub(crate) fn timeout(settings: &Settings, written: &str, group: &str, tool: &str) -> Option<Duration> {
-    if settings.tool_timeouts.is_empty() {
+/// The deadline that settings give a group's tool, which a call spells as `written`: by its whole name, else by its bare one.
+pub(crate) fn timeout(
+    settings: &Settings,
+    catalogue: &Catalogue,
+    written: &str,
+    group: &str,
+    tool: &str,
+) -> Option<Duration> {
+    let timeouts = &settings.tool_timeouts;
+    if timeouts.is_empty() {
         return None;
     }
-    let by = |name: &str| settings.tool_timeouts.get(name).copied();
-    let whole = by(&format!("{group}/{tool}")).or_else(|| by(&format!("{group}{SEPARATOR}{tool}")));
-    whole.or_else(|| by(written)).or_else(|| by(&exposed(group, tool, false))).or_else(|| by(tool))
+    let by = |name: &str| timeouts.get(name).filter(|_| catalogue.means(name, group, tool)).copied();
+    let exposed = || timeouts.keys().find(|name| **name != *tool && catalogue.means(name, group, tool));
+    let whole = by(&format!("{group}/{tool}")).or_else(|| by(&format!("{group}__{tool}")));
+    whole.or_else(|| by(written)).or_else(|| exposed().and_then(|name| by(name))).or_else(|| by(tool))
 }
 
 #[cfg(test)]
@@ -120,17 +118,6 @@ mod tests {
             },
         });
         Catalogue::merge(1, offers, Collisions::default())
-    }
-
-    #[test]
-    fn a_name_with_underscores_is_one_tool_or_one_of_a_group() {
-        let of = |name| meanings(name).collect::<Vec<_>>();
-        assert_eq!(of("read"), [(None, "read")]);
-        assert_eq!(of("files/read"), [(Some("files"), "read")]);
-        assert_eq!(of("files__read"), [(None, "files__read"), (Some("files"), "read")]);
-        assert_eq!(of("a__b__c"), [(None, "a__b__c"), (Some("a"), "b__c"), (Some("a__b"), "c")]);
-        assert_eq!(of("__init"), [(None, "__init")]);
-        assert_eq!(of("init__"), [(None, "init__")]);
     }
 
     #[test]
@@ -170,27 +157,41 @@ mod tests {
 
     #[test]
     fn a_tool_is_known_by_each_of_its_names_and_by_none_of_another() {
+        let own = catalogue(&[("files", "file.stat")]);
+        let meeting = catalogue(&[("files", "file.stat"), ("files", "file_stat")]);
+        let hashed = meeting.tools().find(|tool| &*tool.name == "file.stat").unwrap().exposed.clone();
+        assert_ne!(hashed, "files__file_stat", "another tool of the group would be called so as well");
+        let like_a_group = catalogue(&[("files", "write"), ("db", "files__write")]);
+        let two_groups = catalogue(&[("a", "b__c"), ("a__b", "c")]);
         let second = Duration::from_secs(1);
-        let written = |name: &str| if name == "as-it-was-called" { name } else { "file.stat" }.to_owned();
-        for (name, is_its) in [
-            ("file.stat", true),
-            ("files/file.stat", true),
-            ("files__file.stat", true),
-            ("files__file_stat", true),
-            ("as-it-was-called", true),
-            ("file_stat", false),
-            ("db/file.stat", false),
-            ("db__file_stat", false),
-            ("files", false),
-            ("files/", false),
-            ("files_file_stat", false),
+        for (catalogue, name, (group, tool), is_its) in [
+            (&own, "file.stat", ("files", "file.stat"), true),
+            (&own, "files/file.stat", ("files", "file.stat"), true),
+            (&own, "files__file.stat", ("files", "file.stat"), true),
+            (&own, "files__file_stat", ("files", "file.stat"), true),
+            (&own, "file_stat", ("files", "file.stat"), false),
+            (&own, "db/file.stat", ("files", "file.stat"), false),
+            (&own, "db__file_stat", ("files", "file.stat"), false),
+            (&own, "files", ("files", "file.stat"), false),
+            (&own, "files/", ("files", "file.stat"), false),
+            (&own, "files_file_stat", ("files", "file.stat"), false),
+            (&meeting, "files__file_stat", ("files", "file.stat"), false),
+            (&meeting, "files__file_stat", ("files", "file_stat"), true),
+            (&meeting, &*hashed, ("files", "file.stat"), true),
+            (&meeting, &*hashed, ("files", "file_stat"), false),
+            (&like_a_group, "files__write", ("files", "write"), true),
+            (&like_a_group, "files__write", ("db", "files__write"), false),
+            (&like_a_group, "db/files__write", ("db", "files__write"), true),
+            (&two_groups, "a__b__c", ("a", "b__c"), false),
+            (&two_groups, "a__b__c", ("a__b", "c"), false),
+            (&two_groups, "a/b__c", ("a", "b__c"), true),
+            (&two_groups, "a__b/c", ("a__b", "c"), true),
         ] {
-            let written = written(name);
             let settings =
                 Settings { tool_timeouts: [(name.to_owned(), second)].into(), ..Settings::default() };
-            let found = timeout(&settings, &written, "files", "file.stat");
-            assert_eq!(found, is_its.then_some(second), "{name}");
-            assert_eq!(lists(&[name.to_owned()], &written, Some("files"), "file.stat"), is_its, "{name}");
+            let found = timeout(&settings, catalogue, tool, group, tool);
+            assert_eq!(found, is_its.then_some(second), "{name} of {group}/{tool}");
+            assert_eq!(lists(&[name.to_owned()], catalogue, group, tool), is_its, "{name} of {group}/{tool}");
         }
     }
 }

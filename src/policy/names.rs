@@ -18,7 +18,7 @@ const HASH_CHARS: usize = 9;
 const KEPT_CHARS: usize = EXPOSED_CHARS_MAX - HASH_CHARS;
 
 /// What stands between group and tool.
-pub(super) const SEPARATOR: &str = "__";
+const SEPARATOR: &str = "__";
 
 /// The exposed name of a tool. Other characters become `_`; a name that was cut, or that is `ambiguous` because
 /// another original gives the same, ends in a hash of its original.
@@ -87,6 +87,11 @@ impl Prefixes {
         let cut = exposed.get(..KEPT_CHARS).filter(|cut| is_cut_after(exposed, cut));
         whole + cut.and_then(|cut| self.cut.get(cut)).copied().unwrap_or_default()
     }
+}
+
+/// Whether a name has characters of the protocol's alone, so that it is a tool's own name as it stands.
+pub(super) fn is_legal(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
 /// The character that stands for another one in an exposed name.

@@ -75,7 +75,7 @@ impl CachePath {
         let resolved =
             roster.catalogue.resolve(&call.tool, call.options().selector.group.as_deref(), |_| true);
         if let Resolution::Found(tool) = &resolved
-            && let Some(reading) = caching.rules.reading(tool, roster.catalogue.effect(tool))
+            && let Some(reading) = caching.rules.reading(tool, &roster.catalogue)
         {
             current_actors.cache.as_ref()?;
             let terms = Terms::of(CachedKind::Tool, Some(reading))?;
@@ -86,9 +86,7 @@ impl CachePath {
             return Self::read(call, place, terms, timeout, caching);
         }
         let clears = match resolved {
-            Resolution::Found(tool) => {
-                Clears::These(caching.rules.sweeps(tool, roster.catalogue.effect(tool)))
-            }
+            Resolution::Found(tool) => Clears::These(caching.rules.sweeps(tool, &roster.catalogue)),
             Resolution::Several(_) | Resolution::Ambiguous(_) | Resolution::Unknown => Clears::Unsure,
         };
         match &clears {
@@ -205,8 +203,10 @@ fn deadline(
     roster: &Roster,
 ) -> Duration {
     let settings = &caching.settings;
-    let of_tool =
-        || tool.and_then(|(group, tool)| named_tools::timeout(settings, &call.tool, group.as_str(), tool));
+    let timeout = |(group, tool): (&GroupId, &str)| {
+        named_tools::timeout(settings, &roster.catalogue, &call.tool, group.as_str(), tool)
+    };
+    let of_tool = || tool.and_then(timeout);
     let of_servers = || servers.iter().filter_map(|server| roster.entry(server)?.timeout).max();
     call.timeout.or_else(of_tool).or_else(of_servers).unwrap_or(settings.call_timeout)
 }
@@ -337,7 +337,7 @@ impl ClearOnDrop {
         let (roster, group) = (roster.borrow(), call.options().selector.group.as_deref());
         let mut sweeps = Vec::new();
         let catalogue: &Catalogue = &roster.catalogue;
-        let of = |tool: &Tool| rules.sweeps(tool, catalogue.effect(tool));
+        let of = |tool: &Tool| rules.sweeps(tool, catalogue);
         match catalogue.resolve(&call.tool, group, |_| true) {
             Resolution::Found(tool) => sweeps.extend(of(tool)),
             Resolution::Several(tools) => sweeps.extend(tools.into_iter().flat_map(of)),

@@ -255,6 +255,12 @@ impl Catalogue {
         self.tools.offers(tool, group)
     }
 
+    /// Whether a name that an operator writes means this tool: its own name, `group/tool`, `group__tool`, or the name by which models
+    /// know it. Of one that could be several groups' by its beginning none is meant but by that last one.
+    pub(crate) fn means(&self, name: &str, group: &str, tool: &str) -> bool {
+        self.tools.means(name, group, tool)
+    }
+
     /// Whether a name begins as the exposed names of a registered group do.
     pub(crate) fn claims(&self, name: &str) -> bool {
         self.tools.claims(name)

@@ -269,6 +269,31 @@ impl<E: Entry> NameIndex<E> {
         self.prefixes.claims(name) > 0
     }
 
+    /// Whether a name that an operator writes means what a group calls `own`. It means what a call by that name would; a bare one
+    /// means what any group calls so.
+    pub(super) fn means(&self, name: &str, group: &str, own: &str) -> bool {
+        let whole = |separator| {
+            name.strip_prefix(group)
+                .and_then(|rest| rest.strip_prefix(separator))
+                .is_some_and(|rest| rest == own)
+        };
+        let by_call = || {
+            let found = self.resolve(name, None, Collisions::default(), |_| true);
+            matches!(found, Resolution::Found(entry) if *entry.group() == group && **entry.name() == *own)
+        };
+        if whole("/") {
+            return true;
+        }
+        if name.contains('/') || !names::is_legal(name) {
+            return by_call();
+        }
+        match name.contains("__").then(|| self.prefixes.claims(name)).unwrap_or_default() {
+            0 => name == own,
+            1 => whole("__") || by_call(),
+            _ => by_call(),
+        }
+    }
+
     /// The one that models see by this name, of `group` if that is given. It goes before any other that has the name as its own:
     /// each server gives its tools the names that it likes, and would get what models ask of others.
     fn exposed(&self, name: &str, group: Option<&str>) -> Option<&E> {

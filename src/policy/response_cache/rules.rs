@@ -8,7 +8,7 @@ use super::clearing::Sweep;
 use super::key::CachedKind;
 use crate::config::{CacheRule, CacheScope, CacheSettings, ToolName};
 use crate::id::GroupId;
-use crate::policy::catalogue::{Effect, Tool};
+use crate::policy::catalogue::{Catalogue, Effect, Tool};
 
 /// How long an answer is kept, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,10 +52,18 @@ pub(crate) struct Reading {
 /// What is said of the tools of one bare name: of one group's, or of all.
 type OfName<T> = Vec<(Option<GroupId>, T)>;
 
+/// A rule for the tools of one bare name.
+#[derive(Debug)]
+struct Reader {
+    reading: Reading,
+    /// The rule's name, where it could be that of several tools: a result of another one must not be kept.
+    name: Option<String>,
+}
+
 /// The cache settings of tools.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
-    readers: HashMap<String, OfName<Reading>>,
+    readers: HashMap<String, OfName<Reader>>,
     writers: HashMap<String, OfName<Sweep>>,
     hinted: Option<Reading>,
 }
@@ -80,8 +88,9 @@ impl Rules {
                 cleared.extend(sweeps.iter().map(|sweep| (writer.group.clone(), sweep.clone())));
             }
             let reading = Reading { terms: Terms::Ruled(lifetime(rule)), scope: rule.scope };
-            for reader in ToolName::meant_by(name) {
-                rules.readers.entry(reader.tool).or_default().push((reader.group, reading));
+            for meant in ToolName::meant_by(name) {
+                let reader = Reader { reading, name: name.contains("__").then(|| name.clone()) };
+                rules.readers.entry(meant.tool).or_default().push((meant.group, reader));
             }
         }
         rules.hinted = settings.trusted_ttl.map(|ttl| Reading {
@@ -97,22 +106,25 @@ impl Rules {
     }
 
     /// Whether, and how, the results of a tool are kept. A rule for its group goes before one for all, and both before hints.
-    pub(crate) fn reading(&self, tool: &Tool, effect: Effect) -> Option<Reading> {
-        let readings = self.readers.get(&*tool.name).map(Vec::as_slice).unwrap_or_default();
+    pub(crate) fn reading(&self, tool: &Tool, catalogue: &Catalogue) -> Option<Reading> {
+        let readers = self.readers.get(&*tool.name).map(Vec::as_slice).unwrap_or_default();
+        let means = |name: &String| catalogue.means(name, tool.group.as_str(), &tool.name);
         let of = |wanted: Option<&GroupId>| {
-            readings.iter().find(|(group, _)| group.as_ref() == wanted).map(|(_, reading)| *reading)
+            let mut readers =
+                readers.iter().filter(|(group, _)| group.as_ref() == wanted).map(|(_, reader)| reader);
+            readers.find(|reader| reader.name.as_ref().is_none_or(means)).map(|reader| reader.reading)
         };
         let ruled = of(Some(&tool.group)).or_else(|| of(None));
-        ruled.or_else(|| self.hinted.filter(|_| effect == Effect::Reads))
+        ruled.or_else(|| self.hinted.filter(|_| catalogue.effect(tool) == Effect::Reads))
     }
 
     /// What a call of a tool clears.
-    pub(crate) fn sweeps(&self, tool: &Tool, effect: Effect) -> Vec<Sweep> {
-        if self.reading(tool, effect).is_some() {
+    pub(crate) fn sweeps(&self, tool: &Tool, catalogue: &Catalogue) -> Vec<Sweep> {
+        if self.reading(tool, catalogue).is_some() {
             return Vec::new();
         }
         let mut sweeps = self.sweeps_of_name(&tool.name, Some(&tool.group));
-        if effect == Effect::Writes && self.hinted.is_some() {
+        if catalogue.effect(tool) == Effect::Writes && self.hinted.is_some() {
             sweeps.push(Sweep::Hinted(tool.group.clone()));
         }
         sweeps
@@ -135,7 +147,7 @@ mod tests {
     use crate::config::Collisions;
     use crate::id::ServerId;
     use crate::json::RawJson;
-    use crate::policy::catalogue::{Catalogue, Definition, Offer, Resolution, ServerOffer};
+    use crate::policy::catalogue::{Definition, Offer, Resolution, ServerOffer};
 
     /// Tools whose names begin with `get` are read-only by their own word.
     fn offer(group: &str, trusted: bool, tools: &[&str]) -> ServerOffer {
@@ -165,22 +177,23 @@ mod tests {
         Catalogue::merge(1, offers, Collisions::Error)
     }
 
-    fn tool(name: &str) -> (Tool, Effect) {
+    fn tool(name: &str) -> (Tool, Catalogue) {
         let catalogue = catalogue();
-        match catalogue.resolve(name, None, |_| true) {
-            Resolution::Found(tool) => (tool.clone(), catalogue.effect(tool)),
+        let tool = match catalogue.resolve(name, None, |_| true) {
+            Resolution::Found(tool) => tool.clone(),
             other => panic!("{other:?}"),
-        }
+        };
+        (tool, catalogue)
     }
 
     fn reading(rules: &Rules, name: &str) -> Option<Reading> {
-        let (tool, effect) = tool(name);
-        rules.reading(&tool, effect)
+        let (tool, catalogue) = tool(name);
+        rules.reading(&tool, &catalogue)
     }
 
     fn sweeps(rules: &Rules, name: &str) -> Vec<Sweep> {
-        let (tool, effect) = tool(name);
-        rules.sweeps(&tool, effect)
+        let (tool, catalogue) = tool(name);
+        rules.sweeps(&tool, &catalogue)
     }
 
     fn rules(json: &str) -> Option<Rules> {
@@ -245,7 +258,6 @@ mod tests {
 
     #[test]
     fn a_rule_may_name_its_tools_group_in_both_spellings() {
-        let catalogue = catalogue();
         for (reader, writer) in [
             ("files/file.read", "files/file.write"),
             ("files__file.read", "files/file.write"),
@@ -254,17 +266,10 @@ mod tests {
         ] {
             let rules =
                 rules(&format!(r#"{{"tools":{{"{reader}":{{"clearedBy":["{writer}"]}}}}}}"#)).unwrap();
-            let of = |name: &str| match catalogue.resolve(name, None, |_| true) {
-                Resolution::Found(tool) => (tool, catalogue.effect(tool)),
-                other => panic!("{name}: {other:?}"),
-            };
-            let (read, effect) = of("files/file.read");
-            assert!(rules.reading(read, effect).is_some(), "{reader}");
-            let (others, effect) = of("db/file.read");
-            assert!(rules.reading(others, effect).is_none(), "{reader}: another group's");
-            let (write, effect) = of("files/file.write");
+            assert!(reading(&rules, "files/file.read").is_some(), "{reader}");
+            assert!(reading(&rules, "db/file.read").is_none(), "{reader}: another group's");
             let swept = Sweep::Tool(ToolName::parse("files/file.read").unwrap());
-            assert!(rules.sweeps(write, effect).contains(&swept), "{reader} by {writer}");
+            assert!(sweeps(&rules, "files/file.write").contains(&swept), "{reader} by {writer}");
         }
     }
 }

@@ -349,7 +349,8 @@ impl<P, S> Routing<P, S> {
         }
         let is_tool = call.call.request == Request::Tool && !call.tool.is_empty();
         let group = view.spec.group.as_str();
-        let of_tool = || named_tools::timeout(&self.settings, &call.call.tool, group, &call.tool);
+        let of_tool =
+            || named_tools::timeout(&self.settings, &self.catalogue, &call.call.tool, group, &call.tool);
         let timeout = is_tool.then(of_tool).flatten().or(of_servers);
         if let Some(timeout) = timeout.filter(|timeout| *timeout != call.timeout) {
             self.calls.set_timeout(id, timeout);

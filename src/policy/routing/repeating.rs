@@ -12,7 +12,7 @@ use crate::call::{OutcomeClass, Purpose};
 use crate::duration::later;
 use crate::error::{CallErrorKind, Effect};
 use crate::event::ExitCause;
-use crate::id::{AttemptId, CallId, ServerId};
+use crate::id::{AttemptId, CallId, GroupId, ServerId};
 use crate::policy::backoff;
 use crate::policy::calls::{OpenCall, Phase};
 use crate::policy::named_tools;
@@ -208,7 +208,7 @@ impl<P, S> Routing<P, S> {
         }
         let safe = harmless
             || call.call.idempotent
-            || Self::declared(&self.settings.retry.idempotent_tools, call)
+            || self.declared(&self.settings.retry.idempotent_tools, call)
             || self.is_hedged(call);
         // Attempts that did nothing are not counted as such.
         let made = if harmless { call.tries } else { call.attempts };
@@ -217,15 +217,15 @@ impl<P, S> Routing<P, S> {
 
     /// Whether a slow attempt of the call gets a second one beside it.
     pub(super) fn is_hedged(&self, call: &OpenCall<P>) -> bool {
-        let wanted = call.call.hedged || Self::declared(&self.settings.retry.hedged_tools, call);
+        let wanted = call.call.hedged || self.declared(&self.settings.retry.hedged_tools, call);
         // Two attempts would ask its user twice.
         wanted && !call.call.is_personal()
     }
 
     /// Whether the operator's list names the call's tool.
-    fn declared(tools: &[String], call: &OpenCall<P>) -> bool {
-        let group = call.group.as_ref().map(|group| group.as_str());
-        !tools.is_empty() && named_tools::lists(tools, &call.call.tool, group, &call.tool)
+    fn declared(&self, tools: &[String], call: &OpenCall<P>) -> bool {
+        let lists = |group: &GroupId| named_tools::lists(tools, &self.catalogue, group.as_str(), &call.tool);
+        call.group.as_ref().is_some_and(lists)
     }
 
     /// A call's time has come: its next attempt, or its hedge.
