@@ -1,8 +1,10 @@
 //! Settings that name tools: what such a name can mean, and which of them name a tool that nobody offers.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::config::Settings;
+use crate::id::GroupId;
 use crate::offer::EntryKind;
 use crate::policy::catalogue::{Catalogue, Resolution};
 
@@ -20,6 +22,22 @@ pub struct MissingTool {
 }
 
 crate::error::debug_as_display!(MissingTool);
+
+/// Whose tools are known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Listed {
+    /// Those of all servers that there are.
+    pub everything: bool,
+    /// Those of all servers of these groups.
+    pub groups: BTreeSet<GroupId>,
+}
+
+impl Listed {
+    /// Whether nobody whose tools are not known can offer what the name means.
+    pub(crate) fn settles(&self, name: &str) -> bool {
+        self.everything || name.split_once('/').is_some_and(|(group, _)| self.groups.contains(group))
+    }
+}
 
 /// A tool that a setting names.
 pub(crate) struct Named<'a> {
@@ -97,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::config::Collisions;
-    use crate::id::{GroupId, ServerId};
+    use crate::id::ServerId;
     use crate::json::RawJson;
     use crate::policy::catalogue::{Definition, Offer, ServerOffer};
 

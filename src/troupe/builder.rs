@@ -81,6 +81,7 @@ pub struct TroupeBuilder {
     loose: Vec<LoosePermissions>,
     /// Servers that it has switched off.
     disabled: Vec<ServerId>,
+    left_out: bool,
     pinning: Option<Pinning>,
     seed: Option<u64>,
 }
@@ -99,6 +100,7 @@ impl TroupeBuilder {
             described: Vec::new(),
             loose: Vec::new(),
             disabled: Vec::new(),
+            left_out: false,
             pinning: None,
             seed: None,
         }
@@ -142,6 +144,7 @@ impl TroupeBuilder {
     pub fn config(mut self, file: ConfigFile) -> Self {
         file.log_mistakes();
         self.settings = file.settings;
+        self.left_out = !file.left_out.is_empty();
         self.disabled = file.disabled.iter().filter_map(|id| ServerId::new(id).ok()).collect();
         self.loose.extend(file.loose);
         self.described.extend(file.sources.iter().cloned());
@@ -327,6 +330,7 @@ impl TroupeBuilder {
             described,
             loose,
             disabled,
+            left_out,
             pinning,
             seed,
         } = self;
@@ -385,6 +389,7 @@ impl TroupeBuilder {
             described,
             loose,
             disabled,
+            left_out,
             pinning: pinning.map(Arc::new),
             strategies,
             judge,

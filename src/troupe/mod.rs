@@ -618,15 +618,14 @@ impl Troupe {
 
     /// Settings that name a tool that no server offers.
     ///
-    /// Nobody can see these mistakes before the servers have listed their tools: there are none while one of them has yet to.
-    /// [`Event::NamedToolMissing`](crate::Event::NamedToolMissing) tells them when all have.
+    /// Nobody can see these mistakes before the servers have listed their tools. A name counts when each server has that may offer it,
+    /// which are those of the group in `group/tool`, and else all of them; [`Event::NamedToolMissing`](crate::Event::NamedToolMissing)
+    /// tells it then. Of a server that is switched off, or was left out for a mistake, nobody knows what it would offer.
     pub fn missing_tools(&self) -> Vec<MissingTool> {
         let roster = self.0.roster.borrow().clone();
-        if !roster.all_listed() {
-            return Vec::new();
-        }
-        let settings = self.0.settings.borrow().clone();
-        let missing = named_tools::named(&settings).filter(|named| !named.is_offered(&roster.catalogue));
+        let (listed, settings) = (roster.listed(), self.0.settings.borrow().clone());
+        let missing = named_tools::named(&settings)
+            .filter(|named| listed.settles(named.tool) && !named.is_offered(&roster.catalogue));
         missing.map(|named| named.missing(&roster.catalogue)).collect()
     }
 

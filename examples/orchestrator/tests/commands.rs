@@ -111,8 +111,24 @@ async fn a_setting_for_a_tool_that_nobody_offers_is_a_mistake() {
         (json!({"retry": {"hedgedTools": ["t/echo"]}}), true),
         (json!({"toolTimeouts": {"s__ehco": "1s"}}), true),
         (json!({"retry": {"hedgedTools": ["s__echo"]}, "toolTimeouts": {"s/echo": "1s"}}), false),
+        // What servers would offer that do not play is not known.
+        (
+            json!({"toolTimeouts": {"off/echo": "1s", "other": "1s", "off__x": "1s"}, "off": {"disabled": true}}),
+            false,
+        ),
+        (
+            json!({"toolTimeouts": {"off/echo": "1s", "other": "1s", "off__x": "1s"}, "off": {"weight": 0}}),
+            false,
+        ),
+        (json!({"toolTimeouts": {"s/other": "1s", "other": "1s"}, "off": {"disabled": true}}), true),
     ] {
-        let servers = json!({"mcpServers": {"s": {"url": server.url()}}, "troupe": settings});
+        let mut settings = settings;
+        let mut servers = json!({"mcpServers": {"s": {"url": server.url()}}});
+        if let Some(mut off) = settings.as_object_mut().unwrap().remove("off") {
+            off["command"] = json!("true");
+            servers["mcpServers"]["off"] = off;
+        }
+        servers["troupe"] = settings;
         let output = run("tools", &servers.to_string(), &[]).await;
         let told = text(&output.stderr);
         assert_eq!(told.matches("which no server offers").count(), usize::from(mistake), "{told}");

@@ -69,6 +69,8 @@ pub(crate) struct Taken {
     pub number: u64,
     /// Servers that it has switched off. They are shown, and nothing else is done with them.
     pub disabled: Arc<[ServerId]>,
+    /// Whether it describes servers that are left out, for mistakes in them.
+    pub left_out: bool,
 }
 
 /// Hands what a life left to a registry. Given back if that has ended.

@@ -492,10 +492,10 @@ impl RegistryState {
         }
     }
 
-    /// Tells settings that name tools that nobody offers, once every server has listed.
+    /// Tells settings that name tools that nobody offers, once each server that could has listed.
     fn tell_missing_tools(&mut self) {
-        let all_listed = self.roster.borrow().all_listed();
-        for missing in self.naming.look(&self.catalogue, all_listed) {
+        let listed = self.roster.borrow().listed();
+        for missing in self.naming.look(&self.catalogue, listed) {
             let MissingTool { setting, tool, near } = missing;
             self.context.emit(Event::NamedToolMissing { setting, tool, near });
         }
@@ -514,14 +514,14 @@ impl RegistryState {
             timeout: member.registration.spec.timeout,
         });
         let mut entries: Vec<RosterEntry> = entries.collect();
-        let Taken { number: configuration, disabled } = &self.configuration;
+        let Taken { number: configuration, disabled, left_out } = &self.configuration;
         // One that somebody has registered under such an id plays.
         let disabled = disabled.iter().filter(|server| !self.members.contains_key(*server));
         entries.extend(disabled.map(RosterEntry::disabled));
         entries.sort_by(|one, other| one.info.id.cmp(&other.info.id));
-        let (complete, configuration) = (self.complete, *configuration);
+        let (complete, configuration, left_out) = (self.complete, *configuration, *left_out);
         let (catalogue, index) = (self.catalogue.clone(), self.index.clone());
-        let roster = Roster { told: true, complete, configuration, entries, catalogue, index };
+        let roster = Roster { told: true, complete, configuration, left_out, entries, catalogue, index };
         self.roster.send_replace(Arc::new(roster));
     }
 }

@@ -1,6 +1,6 @@
 //! What handles see of the servers: one immutable snapshot, published by the registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::event::{Origin, ServerStatus};
 use crate::id::{GroupId, Incarnation, ServerId};
 use crate::policy::catalogue::{Catalogue, Offer, Tool};
 use crate::policy::known_lists::Fingerprint;
+use crate::policy::named_tools::Listed;
 use crate::policy::search::SearchIndex;
 use crate::stats::ServerInfo;
 
@@ -25,6 +26,8 @@ pub(crate) struct Roster {
     pub complete: bool,
     /// The number of the configuration that it shows: how many were applied.
     pub configuration: u64,
+    /// It describes servers that are left out, for mistakes in them.
+    pub left_out: bool,
     /// By server id.
     pub entries: Vec<RosterEntry>,
     pub catalogue: Arc<Catalogue>,
@@ -108,17 +111,18 @@ impl RosterEntry {
 }
 
 impl Roster {
-    /// Whether the catalogue has everything that there is: there are servers, and of each in service the tools are known, from
-    /// what it has listed or, where it is idle, from its last run.
-    pub(crate) fn all_listed(&self) -> bool {
-        let resting = |entry: &RosterEntry| {
-            matches!(
-                entry.info.status,
-                ServerStatus::Draining | ServerStatus::Stopped | ServerStatus::Disabled
-            )
-        };
-        let listed = self.entries.iter().all(|entry| entry.listed || resting(entry));
-        self.told && self.complete && listed && !self.entries.is_empty()
+    /// Whose tools are known: of each server from what it has listed or, where it is idle, from its last run. Of one that is switched
+    /// off, or was left out for a mistake, nobody knows them.
+    pub(crate) fn listed(&self) -> Listed {
+        let all = self.entries.iter().all(|entry| entry.listed);
+        let silent: BTreeSet<&GroupId> =
+            self.entries.iter().filter(|entry| !entry.listed).map(|entry| &entry.info.group).collect();
+        let groups =
+            self.entries.iter().map(|entry| &entry.info.group).filter(|group| !silent.contains(group));
+        Listed {
+            everything: self.told && self.complete && !self.left_out && all && !self.entries.is_empty(),
+            groups: groups.cloned().collect(),
+        }
     }
 
     /// The server of this id.

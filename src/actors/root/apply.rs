@@ -37,10 +37,12 @@ impl RootState {
         wrong: &WrongFiles,
     ) -> Result<(Applied, u64), ApplyError> {
         let (loose, disabled) = (file.loose.clone(), file.disabled.clone());
+        let left_out = !file.left_out.is_empty();
         let Checked { settings, added, replaced, amended, removed, applied } = self.checked(file, wrong)?;
         self.configuration = Taken {
             number: self.configuration.number.saturating_add(1),
             disabled: disabled.iter().filter_map(|id| ServerId::new(id).ok()).collect(),
+            left_out,
         };
         self.tell_loose(loose);
         self.change_settings(settings);

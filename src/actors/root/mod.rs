@@ -76,6 +76,8 @@ pub(crate) struct RootArguments {
     pub loose: Vec<LoosePermissions>,
     /// Servers that the configuration has switched off.
     pub disabled: Vec<ServerId>,
+    /// Whether it describes servers that are left out, for mistakes in them.
+    pub left_out: bool,
     pub pinning: Option<Arc<Pinning>>,
     pub strategies: StrategiesFactory,
     pub judge: Judge,
@@ -199,6 +201,7 @@ impl Actor for RootActor {
             described,
             loose,
             disabled,
+            left_out,
             pinning,
             strategies,
             judge,
@@ -235,7 +238,7 @@ impl Actor for RootActor {
             })
             .collect();
         let beginning = registered.values().map(Registered::enrolment).collect();
-        let configuration = Taken { number: 0, disabled: disabled.into() };
+        let configuration = Taken { number: 0, disabled: disabled.into(), left_out };
         let complete = sources.complete();
         let registry =
             start_registry(&myself, &context, beginning, complete, configuration.clone(), &roster).await?;

@@ -287,7 +287,7 @@ impl<E: Entry> NameIndex<E> {
         if name.contains('/') || !names::is_legal(name) {
             return by_call();
         }
-        match name.contains("__").then(|| self.prefixes.claims(name)).unwrap_or_default() {
+        match self.prefixes.claims(name) {
             0 => name == own,
             1 => whole("__") || by_call(),
             _ => by_call(),
