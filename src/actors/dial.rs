@@ -78,7 +78,8 @@ impl From<LinkError> for OpenError {
 }
 
 impl OpenError {
-    /// With what the peer said in the handshake that was no message: who ends may have said why. `redact` takes secrets out.
+    /// With what the peer said in the handshake that was no message: who ends may have said why. `redact` takes secrets out of what
+    /// the peer said.
     fn after(mut self, noise: Noise, redact: impl Fn(String) -> String) -> Self {
         match &mut self {
             Self::Link { noise: said, .. } | Self::Closed(said) => **said = noise,
@@ -93,14 +94,17 @@ impl OpenError {
             let first = redact(std::mem::take(&mut said.first));
             said.first = cut(OneLine(&first).to_string(), NOISE_SHOWN_BYTES);
         }
-        self
+        match self {
+            Self::Handshake(error) => Self::Handshake(error.map_texts(redact)),
+            other => other,
+        }
     }
 }
 
 /// How a link ended before the handshake did, as one sentence. Who cannot be reached has begun no handshake.
 fn in_handshake(error: &LinkError) -> String {
     match error {
-        LinkError::Unreachable(_) => error.to_string(),
+        LinkError::Unreachable(_) | LinkError::Refused(_) => error.to_string(),
         LinkError::Closed { .. }
         | LinkError::Broken(_)
         | LinkError::SessionLost(_)
@@ -198,6 +202,11 @@ impl OpenError {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded(refusal) => refusal.retry_after,
+            Self::Link { error: LinkError::Refused(refusal), .. }
+                if refusal.kind == RefusalKind::Overloaded =>
+            {
+                refusal.retry_after
+            }
             // Of other statuses it says nothing that a new attempt would not find out.
             Self::Dial(DialError::Rejected { status: 429 | 503, retry_after }) => *retry_after,
             Self::Dial(_)
@@ -364,9 +373,10 @@ impl Dial {
                     // The next process starts when this one is gone, with what it takes of the machine.
                     turn.take().into_iter().for_each(|turn| link.hold(Box::new(turn)));
                 }
+                let error = error.after(noise, |text| link.redact(self.connector.redact(text)));
                 // A peer that does not hear it loses nothing.
                 let _ = timeout(GOODBYE_WAIT, link.close()).await;
-                Err(NotOpened { error: error.after(noise, |text| self.connector.redact(text)), probed })
+                Err(NotOpened { error, probed })
             }
         }
     }

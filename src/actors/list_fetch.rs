@@ -12,13 +12,29 @@ use crate::error::RpcError;
 use crate::offer::EntryKind;
 use crate::peer_text::reason;
 use crate::protocol::listing::{Listed, Listing, Page};
+use crate::refusal::RefusalKind;
 use crate::transport::Failure;
 
 /// What the listings of one time found, one by one.
-pub(crate) type Found = Vec<(EntryKind, Result<Listed, String>)>;
+pub(crate) type Found = Vec<(EntryKind, Result<Listed, NotListed>)>;
+
+/// Why there is no list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NotListed {
+    /// A sentence for people.
+    pub reason: String,
+    /// When the server wants to be asked again, if it has no capacity and said so.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<String> for NotListed {
+    fn from(reason: String) -> Self {
+        Self { reason, retry_after: None }
+    }
+}
 
 /// Fetches lists, all within `limit`: the tools, then the others at the same time, so that one that is never answered takes
-/// no time from another. An error is a sentence for people. Tools that are not listed end it: without them the rest is of no
+/// no time from another. Tools that are not listed end it: without them the rest is of no
 /// use.
 pub(super) async fn fetch(queue: mpsc::Sender<PumpMsg>, listings: Vec<Listing>, limit: Duration) -> Found {
     let until = later(Instant::now(), limit);
@@ -26,8 +42,11 @@ pub(super) async fn fetch(queue: mpsc::Sender<PumpMsg>, listings: Vec<Listing>, 
         let (kind, queue) = (listing.kind(), queue.clone());
         async move {
             let listed = tokio::time::timeout_at(until, pages(queue, listing)).await;
-            let late =
-                |_| Err(format!("its {kind}s were not listed within {} (pool.listTimeout)", rounded(limit)));
+            let late = |_| {
+                let words =
+                    format!("its {kind}s were not listed within {} (pool.listTimeout)", rounded(limit));
+                Err(words.into())
+            };
             (kind, listed.unwrap_or_else(late))
         }
     };
@@ -40,9 +59,9 @@ pub(super) async fn fetch(queue: mpsc::Sender<PumpMsg>, listings: Vec<Listing>, 
     found
 }
 
-async fn pages(queue: mpsc::Sender<PumpMsg>, mut listing: Listing) -> Result<Listed, String> {
+async fn pages(queue: mpsc::Sender<PumpMsg>, mut listing: Listing) -> Result<Listed, NotListed> {
     let kind = listing.kind();
-    let lost = || format!("the connection was lost while its {kind}s were listed");
+    let lost = || NotListed::from(format!("the connection was lost while its {kind}s were listed"));
     let mut cursor = None;
     loop {
         let (port, answer) = oneshot::channel();
@@ -67,7 +86,18 @@ async fn pages(queue: mpsc::Sender<PumpMsg>, mut listing: Listing) -> Result<Lis
             }
             Err(ListFailure::Rpc(error)) if error.code == RpcError::INVALID_PARAMS && listing.restart() => {}
             // In the server's own words, of any length.
-            Err(error) => return Err(reason(format_args!("its {kind}s could not be listed: {error}"))),
+            Err(error) => {
+                let retry_after = match &error {
+                    ListFailure::Failed(Failure::Refused(refusal))
+                        if refusal.kind == RefusalKind::Overloaded =>
+                    {
+                        refusal.retry_after
+                    }
+                    ListFailure::Failed(_) | ListFailure::Rpc(_) => None,
+                };
+                let reason = reason(format_args!("its {kind}s could not be listed: {error}"));
+                return Err(NotListed { reason, retry_after });
+            }
         }
     }
 }

@@ -45,22 +45,20 @@ pub(crate) struct Named<'a> {
     pub setting: String,
     /// The tool as the setting names it.
     pub tool: &'a str,
-    /// Whether it may be named as models see it, with other characters than its own.
-    exposed: bool,
 }
 
 /// The tools that settings name.
 pub(crate) fn named(settings: &Settings) -> impl Iterator<Item = Named<'_>> {
-    let one = |setting: &str, tool, exposed| Named { setting: setting.to_owned(), tool, exposed };
+    let one = |setting: &str, tool| Named { setting: setting.to_owned(), tool };
     let cached = settings.cache.tools.iter().flat_map(move |(tool, rule)| {
         let setting = format!("cache.tools.{tool}.clearedBy");
-        let clearing = rule.cleared_by.iter().map(move |writer| one(&setting, writer, false));
-        std::iter::once(one("cache.tools", tool, false)).chain(clearing)
+        let clearing = rule.cleared_by.iter().map(move |writer| one(&setting, writer));
+        std::iter::once(one("cache.tools", tool)).chain(clearing)
     });
     let retry = &settings.retry;
-    let idempotent = retry.idempotent_tools.iter().map(move |tool| one("retry.idempotentTools", tool, true));
-    let hedged = retry.hedged_tools.iter().map(move |tool| one("retry.hedgedTools", tool, true));
-    let timeouts = settings.tool_timeouts.keys().map(move |tool| one("toolTimeouts", tool, true));
+    let idempotent = retry.idempotent_tools.iter().map(move |tool| one("retry.idempotentTools", tool));
+    let hedged = retry.hedged_tools.iter().map(move |tool| one("retry.hedgedTools", tool));
+    let timeouts = settings.tool_timeouts.keys().map(move |tool| one("toolTimeouts", tool));
     cached.chain(idempotent).chain(hedged).chain(timeouts)
 }
 
@@ -75,7 +73,7 @@ impl Named<'_> {
             || exposed.any(|(group, own)| of_group(group, own))
             || !catalogue.claims(name) && catalogue.offers(name, None)
             || catalogue.blocked(name).next().is_some()
-            || self.exposed && !matches!(catalogue.resolve(name, None, |_| true), Resolution::Unknown)
+            || !matches!(catalogue.resolve(name, None, |_| true), Resolution::Unknown)
     }
 
     /// What is told of it where nobody does. Near names are looked for among all that there are.
@@ -152,7 +150,6 @@ mod tests {
         assert_eq!(
             missing.iter().map(|one| (one.setting.as_str(), one.tool.as_str())).collect::<Vec<_>>(),
             [
-                ("cache.tools", "files__file_stat"),
                 ("cache.tools.files__read.clearedBy", "wriet"),
                 ("cache.tools", "raed"),
                 ("retry.idempotentTools", "stat"),
@@ -160,15 +157,15 @@ mod tests {
                 ("toolTimeouts", "db/read"),
                 ("toolTimeouts", "raed"),
             ],
-            "a rule of the cache names a tool by its own name, others may as models do"
+            "each may be named as models do"
         );
         let told: Vec<String> = missing.iter().map(ToString::to_string).collect();
         assert_eq!(
-            told[1],
+            told[0],
             "troupe.cache.tools.files__read.clearedBy names the tool \"wriet\", which no server offers, did you mean write?"
         );
         assert_eq!(
-            told[6],
+            told[5],
             "troupe.toolTimeouts names the tool \"raed\", which no server offers, did you mean read?"
         );
     }

@@ -92,6 +92,12 @@ pub trait Link:
         true
     }
 
+    /// A text in the server's words without what the link alone knows and is secret, such as the id of its session. It is asked
+    /// after [`Connector::redact`].
+    fn redact(&self, text: String) -> String {
+        text
+    }
+
     /// The handshake agreed on this protocol version. Told before anything else is sent; what the handshake asked and
     /// was not answered is of no interest any more.
     fn agreed(&mut self, _version: &str) {}
@@ -390,6 +396,9 @@ pub enum LinkError {
     /// The server seems not to know it. What a call was answered with says so, and counts by itself.
     #[error("the session was lost: {0}")]
     SessionDoubted(String),
+    /// The server refused the end of the handshake.
+    #[error("the server refused the end of the handshake: {0}")]
+    Refused(Refusal),
     /// The server's process ended.
     #[error("{}", ended(*.code, *.signal, .stderr.as_deref()))]
     Exited {

@@ -351,7 +351,7 @@ impl ClearOnDrop {
             // Its server may be gone by now.
             Resolution::Unknown => {
                 if let Ok(name) = ToolName::parse(&call.tool) {
-                    sweeps.extend(rules.sweeps_of_name(&name.tool, name.group.as_ref()));
+                    sweeps.extend(rules.sweeps_of_name(&name.tool, name.group.as_ref(), catalogue));
                 }
             }
         }

@@ -208,22 +208,91 @@ async fn the_words_of_a_refusal_are_told_on_one_line_cut_and_without_secrets() {
     }
 }
 
-#[tokio::test]
-async fn a_refusal_that_repeats_the_sessions_id_is_told_without_it() {
-    let server = RawServer::start(|asked| {
-        let repeat = || {
-            let body =
-                format!(r#"{{"message":"not for {}"}}"#, asked.header("mcp-session-id").unwrap_or("nobody"));
-            Do::Send(answer("403 Forbidden", &[JSON], &body))
-        };
-        legacy(asked).unwrap_or_else(repeat)
+const SESSION: &str = "7d1f-session-of-ann";
+
+/// A legacy server that gives out [`SESSION`] and has `else_` done with what `refuses` picks.
+async fn with_session(
+    refuses: &'static str,
+    else_: impl Fn(u64) -> Do + Send + Sync + 'static,
+) -> (RawServer, Troupe) {
+    let server = RawServer::start(move |asked| {
+        let id = asked.body["id"].as_u64().unwrap_or_default();
+        if asked.method() == refuses {
+            return else_(id);
+        }
+        match legacy(asked) {
+            Some(Do::Send(said)) => {
+                Do::Send(said.replace("session-id: one", &format!("session-id: {SESSION}")))
+            }
+            Some(other) => other,
+            None => Do::Send(answer("405 Method Not Allowed", &[], "")),
+        }
     })
     .await;
-    let troupe = ready([server.server()]).await;
+    let troupe = start([server.server()]).await;
+    (server, troupe)
+}
+
+#[tokio::test]
+async fn a_refusal_that_repeats_the_sessions_id_is_told_without_it() {
+    let refused = |status: &'static str| {
+        move |_| Do::Send(answer(status, &[JSON], &format!(r#"{{"message":"not for {SESSION}"}}"#)))
+    };
+    let rpc = |id: u64| {
+        let error = json!({"code": -32603, "message": format!("not for {SESSION}")});
+        Do::Send(whole(&json!({"jsonrpc": "2.0", "id": id, "error": error})))
+    };
+    let (_server, troupe) = with_session("tools/call", refused("403 Forbidden")).await;
     let error = troupe.call(Call::tool("t")).await.unwrap_err();
     let CallErrorKind::Refused(refusal) = error.kind() else { panic!("{error}") };
     assert_eq!(refusal.words.as_deref(), Some("not for ***"));
     end(troupe).await;
+    // In place of an answer.
+    let gateway = |_| Do::Send(answer("200 OK", &[JSON], &format!(r#"{{"error":"not for {SESSION}"}}"#)));
+    let (_server, troupe) = with_session("tools/call", gateway).await;
+    let error = troupe.call(Call::tool("t")).await.unwrap_err();
+    assert!(error.to_string().contains("not for ***"), "{error}");
+    end(troupe).await;
+    let with_id = move |id: u64| match rpc(id) {
+        Do::Send(said) => Do::Send(said.replacen("\r\n", &format!("\r\nmcp-session-id: {SESSION}\r\n"), 1)),
+        other => other,
+    };
+    type Says = Box<dyn Fn(u64) -> Do + Send + Sync>;
+    let cases: [(&str, Says); 4] = [
+        ("tools/list", Box::new(rpc)),
+        ("tools/list", Box::new(refused("403 Forbidden"))),
+        ("notifications/initialized", Box::new(refused("401 Unauthorized"))),
+        ("initialize", Box::new(with_id)),
+    ];
+    for (method, says) in cases {
+        let (_server, troupe) = with_session(method, says).await;
+        let mut events = troupe.events();
+        let error = troupe.call(Call::tool("t").timeout(Duration::from_millis(1_500))).await.unwrap_err();
+        let told =
+            event(&mut events, |event| matches!(event, Event::ServerStatusChanged { reason: Some(_), .. }))
+                .await;
+        for text in [told.to_string(), error.to_string(), format!("{error:?} {told:?}")] {
+            assert!(text.contains("not for ***") && !text.contains(SESSION), "{method}: {text}");
+        }
+        assert!(!told.to_string().contains("broke the protocol"), "{method}: {told}");
+        end(troupe).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_capacity_for_a_list_or_the_end_of_the_handshake_is_reached_again_when_it_says() {
+    for method in ["tools/list", "notifications/initialized", "initialize"] {
+        let busy = |_| Do::Send(answer("429 Too Many Requests", &["retry-after: 60"], ""));
+        let (_server, troupe) = with_session(method, busy).await;
+        let mut events = troupe.events();
+        troupe.call(Call::tool("t").timeout(Duration::from_millis(100))).await.unwrap_err();
+        let told =
+            event(&mut events, |event| matches!(event, Event::ServerStatusChanged { reason: Some(_), .. }))
+                .await;
+        let Event::ServerStatusChanged { retry_in, .. } = &told else { unreachable!() };
+        assert!(retry_in.is_some_and(|after| after > Duration::from_secs(50)), "{method}: {told:?}");
+        end(troupe).await;
+    }
 }
 
 #[tokio::test]

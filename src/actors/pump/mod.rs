@@ -232,6 +232,7 @@ fn words_of(error: LinkError) -> String {
         | LinkError::SessionLost(_)
         | LinkError::SessionDoubted(_)
         | LinkError::Exited { .. }
+        | LinkError::Refused(_)
         | LinkError::Protocol(_)
         | LinkError::TooLarge { .. }) => error.to_string(),
     }
@@ -299,7 +300,7 @@ impl<R: FnMut(Report)> Pump<R> {
     pub(super) async fn run(mut self) -> String {
         // It is copied for each call that is lost, and may be in the peer's words.
         let ending = std::future::poll_fn(|poller| self.poll(poller)).await;
-        let ending = reason(self.redacts.redact(ending));
+        let ending = reason(self.redact(ending));
         self.lose_everything(&ending).await;
         // The peer may be gone; a close that fails changes nothing.
         let _ = tokio::time::timeout(self.liveness.write_timeout, self.link.close()).await;
@@ -560,9 +561,7 @@ impl<R: FnMut(Report)> Pump<R> {
         }
         self.report.listened.push(match outcome {
             Ok(()) => Listened::Subscribed { uri },
-            Err(reason) => {
-                Listened::Refused { uri, reason: cut(self.redacts.redact(reason), TEXT_BYTES_MAX) }
-            }
+            Err(reason) => Listened::Refused { uri, reason: cut(self.redact(reason), TEXT_BYTES_MAX) },
         });
     }
 
@@ -735,7 +734,8 @@ impl<R: FnMut(Report)> Pump<R> {
     /// A frame came that cannot be read. The request that it answers, where that is known, ends with it: nothing else will
     /// come. It is told in any case.
     fn unreadable(&mut self, named: Option<u64>, words: &str, now: Instant) -> Result<(), String> {
-        self.report.violations.note(|| self.redacts.redact(words.to_owned()));
+        let (link, redacts) = (&self.link, &self.redacts);
+        self.report.violations.note(|| link.redact(redacts.redact(words.to_owned())));
         match named.filter(|id| self.in_flight.contains_key(id)) {
             Some(id) => {
                 self.link.answered(id);
@@ -917,7 +917,8 @@ impl<R: FnMut(Report)> Pump<R> {
             Some(InFlight::List { port }) => {
                 self.link.answered(id);
                 // The listing may have been given up.
-                let _ = port.send(response.outcome.map_err(ListFailure::Rpc));
+                let redacted = |error: RpcError| RpcError { message: self.redact(error.message), ..error };
+                let _ = port.send(response.outcome.map_err(|error| ListFailure::Rpc(redacted(error))));
             }
             Some(InFlight::Listen { acknowledged }) => {
                 self.link.answered(id);
@@ -931,10 +932,15 @@ impl<R: FnMut(Report)> Pump<R> {
         }
     }
 
+    /// A text in the server's words without what is secret in it.
+    fn redact(&self, text: String) -> String {
+        self.link.redact(self.redacts.redact(text))
+    }
+
     /// A request came to nothing while the link goes on.
     fn failed(&mut self, id: u64, failure: Failure, now: Instant) {
         let Some(request) = self.remove_in_flight(id) else { return };
-        let failure = failure.map_texts(|text| self.redacts.redact(text));
+        let failure = failure.map_texts(|text| self.redact(text));
         let (attempt, permit, sent_at) = match request {
             InFlight::Call { attempt, permit, sent_at, .. } => {
                 self.leaves_work = true;
@@ -983,7 +989,7 @@ impl<R: FnMut(Report)> Pump<R> {
     /// another one.
     fn leave(&mut self, reason: String, blameless: bool) {
         if self.leaving.is_none() {
-            let reason = self.redacts.redact(reason);
+            let reason = self.redact(reason);
             self.let_go_of_all_but_calls();
             self.report.leaving = Some(Leaving { reason: reason.clone(), blameless });
             self.leaving = Some(reason);
@@ -999,7 +1005,7 @@ impl<R: FnMut(Report)> Pump<R> {
     }
 
     fn invalid(&mut self, id: u64, reason: &str, now: Instant) {
-        let reason = self.redacts.redact(reason.to_owned());
+        let reason = self.redact(reason.to_owned());
         match self.remove_in_flight(id) {
             None => self.answered_nothing(id),
             Some(InFlight::Call { attempt, permit, sent_at, .. }) => {

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::ServerState;
 use super::pinned::compare;
-use crate::actors::list_fetch::{self, Found};
+use crate::actors::list_fetch::{self, Found, NotListed};
 use crate::actors::registry::messages::RegistryMsg;
 use crate::actors::server::messages::ServerMsg;
 use crate::actors::tasks::OwnedTask;
@@ -300,7 +300,7 @@ impl ServerState {
         let task = self.context.tasks.spawn(async move {
             // A listing that ended without a word would be the last one.
             let fetched = AssertUnwindSafe(fetch).catch_unwind().await;
-            let panicked = |kind| (kind, Err("their listing panicked".to_owned()));
+            let panicked = |kind| (kind, Err("their listing panicked".to_owned().into()));
             let fetched = fetched.unwrap_or_else(|_| kinds.iter().map(panicked).collect());
             let (found, unlike_pins) = compare(fetched, server, pinning).await;
             // A server actor that has ended lists again in its next life.
@@ -349,9 +349,9 @@ impl ServerState {
                         differing = differing.with(kind);
                     }
                 }
-                Err(reason) if kind == EntryKind::Tool => failed = Some(reason),
+                Err(error) if kind == EntryKind::Tool => failed = Some(error),
                 // What is known of them stays.
-                Err(reason) => {
+                Err(NotListed { reason, .. }) => {
                     let reason = self.connector.redact(reason);
                     tracing::warn!(server = %self.spec.id, %reason, "not listed");
                 }
@@ -372,11 +372,11 @@ impl ServerState {
                 plan.rests_until = plan.rests_until.max(until);
             }
         }
-        if let Some(reason) = failed {
+        if let Some(error) = failed {
             // The others were not tried, and what is absent is not taken. Where the tools are known, they do without them.
             let untried = Kinds::all().only(|kind| absent.has(kind) || missing.has(kind) && !tried.has(kind));
             self.plan_listing(untried, later(now, GATHER));
-            return self.not_listed(connection, reason, now);
+            return self.not_listed(connection, error, now);
         }
         // It may have had some when it was reached before, or at its last run; what it had then says nothing of what it has now.
         let unknown = missing.only(|_| first);
@@ -466,7 +466,8 @@ impl ServerState {
     }
 
     /// The tools could not be listed.
-    fn not_listed(&mut self, connection: ConnectionId, reason: String, now: Instant) {
+    fn not_listed(&mut self, connection: ConnectionId, error: NotListed, now: Instant) {
+        let NotListed { reason, retry_after } = error;
         let reason = self.connector.redact(reason);
         // Of a server without any tools this is why it is not ready, which is told as that.
         if self.offer.is_some() {
@@ -477,7 +478,7 @@ impl ServerState {
         let held = self.connections.get(&connection).filter(|held| !held.closing);
         if self.offer.is_none() && held.is_some() {
             self.dismiss(connection);
-            self.failed_attempt(connection, reason, None, None, now);
+            self.failed_attempt(connection, reason, retry_after, None, now);
         }
     }
 

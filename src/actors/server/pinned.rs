@@ -31,7 +31,7 @@ pub(super) async fn compare(
     });
     compared.await.unwrap_or_else(|error| {
         let reason = format!("its tools could not be compared with their pins: {error}");
-        (vec![(EntryKind::Tool, Err(reason))], None)
+        (vec![(EntryKind::Tool, Err(reason.into()))], None)
     })
 }
 

@@ -8,7 +8,7 @@ use super::clearing::Sweep;
 use super::key::CachedKind;
 use crate::config::{CacheRule, CacheScope, CacheSettings, ToolName};
 use crate::id::GroupId;
-use crate::policy::catalogue::{Catalogue, Effect, Tool};
+use crate::policy::catalogue::{Catalogue, Effect, Resolution, Tool};
 
 /// How long an answer is kept, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,11 +107,16 @@ impl Rules {
 
     /// Whether, and how, the results of a tool are kept. A rule for its group goes before one for all, and both before hints.
     pub(crate) fn reading(&self, tool: &Tool, catalogue: &Catalogue) -> Option<Reading> {
-        let readers = self.readers.get(&*tool.name).map(Vec::as_slice).unwrap_or_default();
+        let named = |name: &str| self.readers.get(name).map(Vec::as_slice).unwrap_or_default();
+        // By its own name, and by the one that models know.
+        let (own, exposed) = (named(&tool.name), named(&tool.exposed));
         let means = |name: &String| catalogue.means(name, tool.group.as_str(), &tool.name);
         let of = |wanted: Option<&GroupId>| {
-            let mut readers =
-                readers.iter().filter(|(group, _)| group.as_ref() == wanted).map(|(_, reader)| reader);
+            let mut readers = own
+                .iter()
+                .chain(exposed)
+                .filter(|(group, _)| group.as_ref() == wanted)
+                .map(|(_, reader)| reader);
             readers.find(|reader| reader.name.as_ref().is_none_or(means)).map(|reader| reader.reading)
         };
         let ruled = of(Some(&tool.group)).or_else(|| of(None));
@@ -123,21 +128,41 @@ impl Rules {
         if self.reading(tool, catalogue).is_some() {
             return Vec::new();
         }
-        let mut sweeps = self.sweeps_of_name(&tool.name, Some(&tool.group));
+        let mut sweeps = self.sweeps_of_name(&tool.name, Some(&tool.group), catalogue);
+        sweeps.extend(self.sweeps_of_name(&tool.exposed, Some(&tool.group), catalogue));
         if catalogue.effect(tool) == Effect::Writes && self.hinted.is_some() {
             sweeps.push(Sweep::Hinted(tool.group.clone()));
         }
         sweeps
     }
 
-    /// What a call clears of which only the name is known, and the group, if the call named it.
-    pub(crate) fn sweeps_of_name(&self, tool: &str, group: Option<&GroupId>) -> Vec<Sweep> {
+    /// What a call clears of which only the name is known, and the group, if the call named it. Where a name can mean several tools,
+    /// all of them: what is cleared too often is fetched once more.
+    pub(crate) fn sweeps_of_name(
+        &self,
+        tool: &str,
+        group: Option<&GroupId>,
+        catalogue: &Catalogue,
+    ) -> Vec<Sweep> {
         let writers = self.writers.get(tool).map(Vec::as_slice).unwrap_or_default();
         let meant = writers.iter().filter(|(of, _)| {
             let (Some(of), Some(group)) = (of, group) else { return true };
             of == group
         });
-        meant.map(|(_, sweep)| sweep.clone()).collect()
+        let mut sweeps: Vec<Sweep> = meant.map(|(_, sweep)| sweep.clone()).collect();
+        let by_exposed_name = sweeps.iter().filter_map(|sweep| match sweep {
+            Sweep::Tool(ToolName { group: None, tool }) => match catalogue.resolve(tool, None, |_| true) {
+                Resolution::Found(found) if *found.name != **tool => Some(Sweep::Tool(ToolName {
+                    group: Some(found.group.clone()),
+                    tool: found.name.to_string(),
+                })),
+                _ => None,
+            },
+            _ => None,
+        });
+        let by_exposed_name: Vec<Sweep> = by_exposed_name.collect();
+        sweeps.extend(by_exposed_name);
+        sweeps
     }
 }
 
@@ -147,7 +172,7 @@ mod tests {
     use crate::config::Collisions;
     use crate::id::ServerId;
     use crate::json::RawJson;
-    use crate::policy::catalogue::{Definition, Offer, Resolution, ServerOffer};
+    use crate::policy::catalogue::{Definition, Offer, ServerOffer};
 
     /// Tools whose names begin with `get` are read-only by their own word.
     fn offer(group: &str, trusted: bool, tools: &[&str]) -> ServerOffer {
@@ -252,23 +277,30 @@ mod tests {
         assert_eq!(sweeps(&rules, "files/file.write"), std::slice::from_ref(&swept));
         assert_eq!(sweeps(&rules, "db/insert"), []);
         // Whoever it was may have been the one.
-        assert_eq!(rules.sweeps_of_name("file.write", None).len(), 2);
-        assert_eq!(rules.sweeps_of_name("file.write", Some(&GroupId::new("x").unwrap())), [swept]);
+        assert_eq!(rules.sweeps_of_name("file.write", None, &catalogue()).len(), 2);
+        assert_eq!(
+            rules.sweeps_of_name("file.write", Some(&GroupId::new("x").unwrap()), &catalogue()),
+            [swept]
+        );
     }
 
     #[test]
-    fn a_rule_may_name_its_tools_group_in_both_spellings() {
+    fn a_rule_may_name_its_tool_as_models_do() {
         for (reader, writer) in [
             ("files/file.read", "files/file.write"),
             ("files__file.read", "files/file.write"),
             ("files/file.read", "files__file.write"),
             ("files__file.read", "files__file.write"),
+            ("files__file_read", "files__file_write"),
+            ("file.read", "files__file_write"),
         ] {
             let rules =
                 rules(&format!(r#"{{"tools":{{"{reader}":{{"clearedBy":["{writer}"]}}}}}}"#)).unwrap();
             assert!(reading(&rules, "files/file.read").is_some(), "{reader}");
-            assert!(reading(&rules, "db/file.read").is_none(), "{reader}: another group's");
-            let swept = Sweep::Tool(ToolName::parse("files/file.read").unwrap());
+            let others = reading(&rules, "db/file.read");
+            assert_eq!(others.is_some(), reader == "file.read", "{reader}: another group's");
+            let swept = if reader == "file.read" { reader } else { "files/file.read" };
+            let swept = Sweep::Tool(ToolName::parse(swept).unwrap());
             assert!(sweeps(&rules, "files/file.write").contains(&swept), "{reader} by {writer}");
         }
     }

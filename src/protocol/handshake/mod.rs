@@ -164,6 +164,17 @@ impl HandshakeError {
         Self::UnsupportedVersion { offered: offered.collect() }
     }
 
+    /// The same with `change` made to each text in it that the peer has a part in.
+    pub(crate) fn map_texts(self, change: impl Fn(String) -> String) -> Self {
+        match self {
+            Self::Refused(error) => Self::Refused(RpcError { message: change(error.message), ..error }),
+            Self::Failed(text) => Self::Failed(change(text)),
+            Self::WrongEra(text) => Self::WrongEra(change(text)),
+            Self::Invalid { method, reason } => Self::Invalid { method, reason: change(reason) },
+            Self::Echo | Self::UnsupportedVersion { .. } => self,
+        }
+    }
+
     /// An answer cannot be read; what the parser says of it may quote it.
     fn invalid(method: &'static str, error: &serde_json::Error) -> Self {
         Self::Invalid { method, reason: reason(error) }

@@ -40,6 +40,9 @@ use crate::policy::backoff;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::transport::{Failure, LinkError};
 
+/// The shortest id of a session that is kept secret.
+const SESSION_BYTES_MIN: usize = 8;
+
 /// How long a server may take to take a notice. Only the one that ends the handshake is of consequence.
 const NOTICE_MAX: Duration = Duration::from_secs(10);
 
@@ -389,8 +392,10 @@ impl Running {
         if !head.status.is_success() {
             let refusal = head::refusal(head.status, &head.headers);
             let said = match refusal.kind {
-                // Here a body counts only as the answer to the call, and nothing else has one.
-                RefusalKind::Unauthorized | RefusalKind::Overloaded if self.asked().is_none() => {
+                // Nothing is told of these but their status.
+                RefusalKind::Unauthorized | RefusalKind::Overloaded
+                    if matches!(self.exchange.kind, ExchangeKind::Listen | ExchangeKind::Check { .. }) =>
+                {
                     Said::Nothing
                 }
                 _ => Said::read(&head.headers, body, self.asked()).await,
@@ -465,14 +470,10 @@ impl Running {
         }
     }
 
-    /// A text without the id of the session, which is as good as a password while that lasts.
-    fn without_session(&self, text: String) -> String {
-        let session =
-            self.exchange.session_context.session.as_ref().and_then(|session| session.to_str().ok());
-        match session.filter(|session| !session.is_empty()) {
-            Some(session) => text.replace(session, "***"),
-            None => text,
-        }
+    /// A text without the id of the session, nor of one that is `given` with it.
+    fn without_session(&self, text: String, given: Option<&HeaderValue>) -> String {
+        let own = self.exchange.session_context.session.as_ref();
+        own.into_iter().chain(given).fold(text, without_session)
     }
 
     /// The request that this is, whatever for.
@@ -512,7 +513,8 @@ impl Running {
     }
 
     async fn say_refused(&mut self, status: StatusCode, headers: &HeaderMap, said: Said) {
-        let words = said.words(status).map(|words| self.without_session(words));
+        let given = head::session(headers).ok().flatten();
+        let words = said.words(status).map(|words| self.without_session(words, given.as_ref()));
         let refusal = Refusal { words, ..head::refusal(status, headers) };
         let asked = self.asked();
         let said = match refusal.kind {
@@ -684,5 +686,14 @@ fn listen_again() -> BackoffSettings {
         min: Duration::from_millis(100),
         max: Duration::from_secs(60),
         ..BackoffSettings::default()
+    }
+}
+
+/// A text without the id of a session, which is as good as a password while that lasts. A short one is guessed anyway, and may be
+/// a word of every text.
+pub(super) fn without_session(text: String, session: &HeaderValue) -> String {
+    match session.to_str() {
+        Ok(session) if session.len() >= SESSION_BYTES_MIN => text.replace(session, "***"),
+        Ok(_) | Err(_) => text,
     }
 }

@@ -21,7 +21,9 @@ use tokio::time::{Instant, timeout};
 
 use super::beside::{self, Beside, Next};
 use super::client::{Body, Client, ClientTasks};
-use super::exchange::{Answered, Exchange, ExchangeEvent, ExchangeKind, SessionContext, Target};
+use super::exchange::{
+    Answered, Exchange, ExchangeEvent, ExchangeKind, SessionContext, Target, without_session,
+};
 use super::headers::{JSON, JSON_OR_EVENTS, METHOD, NAME, PARAM_PREFIX, value};
 use crate::config::shown_url;
 use crate::number_map::NumberMap;
@@ -332,9 +334,12 @@ impl HttpLink {
             (ExchangeKind::Listen, ExchangeEvent::Taken) => self.beside.ended(),
             (ExchangeKind::Notice, ExchangeEvent::Taken) => self.noticed(Ok(())),
             (ExchangeKind::Notice, ExchangeEvent::Failed(failure)) => {
-                self.noticed(Err(LinkError::Protocol(format!(
-                    "it refused the end of the handshake: {failure}"
-                ))));
+                self.noticed(Err(match failure {
+                    Failure::Refused(refusal) => LinkError::Refused(refusal),
+                    failure => {
+                        LinkError::Protocol(format!("the end of the handshake was not taken: {failure}"))
+                    }
+                }));
             }
             (ExchangeKind::Notice, ExchangeEvent::Over(error)) => {
                 self.noticed(Err(error.clone()));
@@ -432,6 +437,13 @@ impl HttpLink {
 }
 
 impl Link for HttpLink {
+    fn redact(&self, text: String) -> String {
+        match &self.session_context.session {
+            Some(session) => without_session(text, session),
+            None => text,
+        }
+    }
+
     fn pings(&self) -> bool {
         // A request is the only question that there is, and the kernel watches its connection.
         false

@@ -16,6 +16,7 @@
 //! | is compressed | unread |
 //! | is one JSON-RPC answer, as it is or as an event | that answer |
 //! | is a list or a stream of several, or has an id and neither result nor error | unread |
+//! | is events that hold no answer | the first sentence among them |
 //! | begins as JSON or as events, and is cut off, over 64 KiB, no JSON or no UTF-8 | unread |
 //! | is another JSON object | the sentence in its `detail`, `message`, `title`, `reason` or `error`, if it has one |
 //! | is an error without the protocol, and names another request | that sentence, which says nothing of the session |
@@ -215,18 +216,31 @@ impl Said {
     fn of_events(body: &Bytes, whole: bool, to: Option<u64>) -> Self {
         let mut events = Events::new(REFUSAL_BYTES_MAX);
         events.feed(body);
-        let mut found = None;
+        let (mut found, mut words) = (None, None);
         while let Ok(Some(event)) = events.next() {
-            match Self::of_json(event.data, to) {
+            match Self::of_event(event.data, to) {
                 answer @ Self::Answer { .. } if found.is_none() => found = Some(answer),
-                Self::Answer { .. } => return Self::Unread,
-                Self::Words(_) | Self::Misaddressed(_) | Self::Unread | Self::Nothing => {}
+                Self::Answer { .. } | Self::Unread => return Self::Unread,
+                said @ (Self::Words(_) | Self::Misaddressed(_)) => words = words.or(Some(said)),
+                Self::Nothing => {}
             }
         }
-        match found {
-            Some(answer) if whole => answer,
+        // The last event may have been cut off.
+        let ended = ["\n\n", "\r\n\r\n", "\r\r"].iter().any(|end| body.ends_with(end.as_bytes()));
+        match found.or(words) {
             None if whole && body.trim_ascii().is_empty() => Self::Nothing,
+            said if whole && ended => said.unwrap_or(Self::Nothing),
+            Some(answer @ Self::Answer { .. }) if whole => answer,
             Some(_) | None => Self::Unread,
+        }
+    }
+
+    /// Of one event: a message, or a sentence as it is.
+    fn of_event(data: Bytes, to: Option<u64>) -> Self {
+        match data.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            None => Self::Nothing,
+            Some(b'{' | b'[') => Self::of_json(data, to),
+            Some(_) => String::from_utf8(data.into()).map_or(Self::Unread, Self::Words),
         }
     }
 
@@ -425,8 +439,24 @@ mod tests {
                 assert!(!believed(404, content_type, cut), "{content_type}: {cut}");
             }
         }
-        assert!(matches!(of("", event), Said::Answer { to: Some(7), .. }));
+        assert!(matches!(of("", &event), Said::Answer { to: Some(7), .. }));
         assert_eq!(of("text/event-stream", ""), Said::Nothing);
+        let words = |body: &str| match of("text/event-stream", body) {
+            Said::Words(words) => words,
+            other => panic!("{body}: {other:?}"),
+        };
+        assert_eq!(words("data: slow down\n\n"), "slow down");
+        assert_eq!(words("event: error\r\ndata: {\"error\":\"token expired\"}\r\n\r\n"), "token expired");
+        assert_eq!(words(": hello\n\ndata: {\"detail\":\"slow\"}\n\n"), "slow");
+        // What comes after the words may be the answer, and cut off.
+        assert_eq!(
+            of("text/event-stream", "data: slow down\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":7"),
+            Said::Unread
+        );
+        assert_eq!(
+            of("text/event-stream", &format!("data: slow down\n\n{event}").replace("\"id\":7", "\"id\":")),
+            Said::Unread
+        );
     }
 
     #[test]

@@ -189,7 +189,8 @@ impl Events {
             }
             b"event" => {
                 self.kind = match value.as_ref() {
-                    b"" | b"message" => Kind::Message,
+                    // Some servers tell an error so, in a message or in words.
+                    b"" | b"message" | b"error" => Kind::Message,
                     b"endpoint" => Kind::Endpoint,
                     _ => Kind::Other,
                 }
@@ -279,7 +280,7 @@ mod tests {
     #[test]
     fn kinds_are_told_apart() {
         let body =
-            b"event: endpoint\ndata: /m\n\nevent: ping\ndata: x\n\nevent: message\ndata: {}\n\ndata: {}\n\n";
+            b"event: endpoint\ndata: /m\n\nevent: ping\ndata: x\n\nevent: error\ndata: {}\n\ndata: {}\n\n";
         let kinds: Vec<Kind> = read([&body[..]]).unwrap().0.iter().map(|event| event.kind).collect();
         assert_eq!(kinds, [Kind::Endpoint, Kind::Other, Kind::Message, Kind::Message]);
     }
