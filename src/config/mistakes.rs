@@ -300,6 +300,7 @@ pub(super) fn unknown_key(error: ConfigError) -> (ConfigError, Option<String>) {
     let Some((key, expected)) = rest.split_once('`') else { return (error, None) };
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
     let within = key.split_once('.').filter(|(outer, _)| known.contains(outer));
+    let within = within.or_else(|| Some((one_level_deeper(key, &known)?, key)));
     let advice = match (within, near(key, known.iter().copied())) {
         (Some((outer, inner)), _) => format!("write \"{outer}\": {{\"{inner}\": …}}"),
         (None, Some(near)) => format!("did you mean `{near}`?"),
@@ -309,6 +310,12 @@ pub(super) fn unknown_key(error: ConfigError) -> (ConfigError, Option<String>) {
         (None, None) => format!("remove it; the keys here are {}", known.join(", ")),
     };
     (ConfigError::new(error.key, format!("unknown key `{key}`")), Some(advice))
+}
+
+/// Of the keys that stand here, the one whose object has this key in the settings.
+fn one_level_deeper<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    let settings = serde_json::to_value(Settings::default()).ok()?;
+    known.iter().copied().find(|outer| settings.get(outer).is_some_and(|inner| inner.get(key).is_some()))
 }
 
 /// What serde says of a word that is none of those which a key takes, with the one that was probably meant. `given` is that word,
@@ -412,6 +419,19 @@ mod tests {
             let advice = found[0].advice.as_deref().unwrap();
             assert_eq!(advice.contains("did you mean"), near.is_some(), "{advice}");
             assert!(near.is_none_or(|near| advice.contains(near)) && advice.len() < 80, "{advice}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_stands_one_level_too_high_is_told_with_its_place() {
+        for (key, advice) in [
+            ("idempotentTools", r#"write "retry": {"idempotentTools": …}"#),
+            ("failureThreshold", r#"write "breaker": {"failureThreshold": …}"#),
+            ("handshakeTimeout", r#"write "pool": {"handshakeTimeout": …}"#),
+        ] {
+            let text = format!(r#"{{"mcpServers":{{"a":{{"url":"ws://h"}}}},"troupe":{{"{key}":1}}}}"#);
+            let told: Vec<_> = ConfigFile::mistakes(&text).into_iter().collect();
+            assert_eq!(told[0].advice.as_deref(), Some(advice), "{told:?}");
         }
     }
 

@@ -367,13 +367,13 @@ async fn one_caller(
 ) -> Account {
     let mut account = Account::new();
     let mut stopped = std::pin::pin!(stop.asked());
+    let is_done = |account: &Account, now: Instant| match until {
+        Until::Time(end) => now >= end,
+        Until::Calls(calls) => account.calls >= calls,
+    };
     loop {
         let now = Instant::now();
-        let done = match until {
-            Until::Time(end) => now >= end,
-            Until::Calls(calls) => account.calls >= calls,
-        };
-        if done {
+        if is_done(&account, now) {
             return account;
         }
         account.calls += 1;
@@ -417,6 +417,10 @@ async fn one_caller(
                 *account.errors.entry(kind).or_default() += 1;
                 account.first_errors.entry(kind).or_insert_with(|| told(&error));
                 if never_succeeds(error.kind()) && account.ok == 0 && !reloads {
+                    return account;
+                }
+                // After the last call there is nothing to wait for.
+                if is_done(&account, Instant::now()) {
                     return account;
                 }
                 let pause = tokio::time::sleep(until.cut(pause_after(&error)));

@@ -11,6 +11,7 @@ mod load;
 mod manual;
 mod metrics;
 mod output;
+mod pins;
 mod reload;
 mod signals;
 mod skipped;
@@ -18,7 +19,7 @@ mod tour;
 mod waiting;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,8 +29,8 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueP
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mcp_troupe::{
-    Call, CallError, CallStream, CallUpdate, ConfigFile, ConfigWatch, Event, EventStream, LogLevel, Pins,
-    Priority, Reply, Server, ServerInfo, StartError, Tool, Troupe,
+    Call, CallError, CallStream, CallUpdate, ConfigFile, ConfigWatch, Event, EventStream, LogLevel, Priority,
+    Reply, Server, ServerInfo, StartError, Tool, Troupe,
 };
 use serde_json::json;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -220,7 +221,7 @@ struct Target {
     /// How urgent it is.
     #[arg(long, value_enum, default_value = "normal")]
     priority: Urgency,
-    /// Keeps calls with one key on one server.
+    /// Keeps calls with one key on one server, for as long as the command runs.
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     affinity: Option<String>,
     /// The deadline, such as 5s.
@@ -721,6 +722,7 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
         note!("nothing is pinned: the tools of servers that are left out are not known");
         return MISUSED;
     }
+    let switched_off: BTreeSet<String> = file.disabled.iter().cloned().collect();
     // The pins that are about to be made may not be there yet.
     file.settings.pins = None;
     // Those that are started on demand are started, to be listed.
@@ -742,10 +744,11 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
             let pins = troupe.pins().await;
             match &args.output {
                 None => {
+                    pins::tell_unpinned(&pins, &switched_off);
                     output::json(&pins);
                     0
                 }
-                Some(file) => write_pins(file, &pins),
+                Some(file) => pins::write(file, pins, &switched_off),
             }
         }
         Ok(missing) => {
@@ -758,21 +761,6 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
     };
     troupe.shutdown().await;
     code
-}
-
-/// Puts pins into a file, in the place of those that were there.
-fn write_pins(file: &Path, pins: &Pins) -> u8 {
-    let written = serde_json::to_string_pretty(pins).map_err(std::io::Error::from);
-    match written.and_then(|text| import::disk::write(file, &format!("{text}\n"), true)) {
-        Ok(()) => {
-            note!("the pins are in {}", file.display());
-            0
-        }
-        Err(error) => {
-            note!("{}: {error}", file.display());
-            FAILED
-        }
-    }
 }
 
 async fn call(args: &CallArgs, stop: &Stop) -> u8 {

@@ -1459,8 +1459,22 @@ async fn pins_in_a_file_are_replaced_whole_or_stay() {
     let config = json!({"mcpServers": {"good": {"url": good.url()}}});
     let output = run("pin", &config.to_string(), &into).await;
     assert!(output.status.success() && output.stdout.is_empty(), "{}", text(&output.stderr));
-    let pins: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let read = || serde_json::from_str::<Value>(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let pins = read();
     assert!(pins["servers"]["good"]["echo"].is_string(), "{pins}");
+    // Those of a server that is switched off stay, and those of one that is not described any more go with a word.
+    let mut more = pins.clone();
+    more["servers"]["refused"] = pins["servers"]["good"].clone();
+    more["servers"]["gone"] = pins["servers"]["good"].clone();
+    std::fs::write(&file, more.to_string()).unwrap();
+    let off = json!({"command": "x", "disabled": true});
+    let config = json!({"mcpServers": {"good": {"url": good.url()}, "refused": off, "new": off}});
+    let output = run("pin", &config.to_string(), &into).await;
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    let names: Vec<String> = read()["servers"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names, ["good", "refused"]);
+    assert!(told.contains("switched off: new\n") && told.contains("no such server: gone\n"), "{told}");
     std::fs::write(&file, "").unwrap();
     let config = json!({"mcpServers": {}, "troupe": {"pins": {"file": file}}}).to_string();
     let told = text(&run("check", &config, &[]).await.stderr);

@@ -84,6 +84,13 @@ impl Pins {
         self.servers.get(server)?.get(tool).copied()
     }
 
+    /// Keeps the pins that `former` has of a server, where there are none here.
+    pub fn keep(&mut self, server: &str, former: &Self) {
+        if let Some((server, tools)) = former.servers.get_key_value(server) {
+            self.servers.entry(server.clone()).or_insert_with(|| tools.clone());
+        }
+    }
+
     /// The servers that are pinned, by id, each with its tools' pins, by name.
     pub fn servers(&self) -> impl ExactSizeIterator<Item = (&ServerId, &BTreeMap<String, Pin>)> {
         self.servers.iter()
