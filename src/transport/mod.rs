@@ -22,6 +22,8 @@ use crate::token::TokenError;
 mod address;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(any(feature = "gateway", feature = "stdio"))]
+pub(crate) mod lines;
 #[cfg(any(feature = "http", feature = "stdio", feature = "websocket"))]
 mod redact;
 #[cfg(feature = "stdio")]

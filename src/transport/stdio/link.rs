@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
 use tokio_util::codec::{FramedRead, FramedWrite};
 
-use super::lines::{Line, Lines};
 use super::supervisor::{Exit, Order};
+use crate::transport::lines::{Line, Lines};
 use crate::transport::{Inbound, Link, LinkError, Outbound};
 
 /// Bytes that are gathered before they are written without a flush: what a pipe holds.

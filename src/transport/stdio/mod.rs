@@ -30,14 +30,13 @@ use crate::transport::redact::mask::Mask;
 
 #[cfg(unix)]
 mod exits;
-mod lines;
 mod link;
 mod process;
 mod stderr;
 mod supervisor;
 
 #[cfg(feature = "testkit")]
-pub(crate) use lines::{Line, Lines};
+pub(crate) use super::lines::{Line, Lines};
 use link::StdioLink;
 use process::{Pipes, Process};
 use supervisor::ChildSupervisor;

@@ -23,11 +23,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
 use super::super::redact::mask::Mask;
-use super::lines::Lines;
 use super::process::Process;
 use super::stderr::{LINE_BYTES_MAX, LINES_MAX, LogLines, Noted, StderrLog, last_line, readable};
 use crate::secret::Secret;
 use crate::transport::LinkError;
+use crate::transport::lines::Lines;
 
 /// How long a server may take to end after its stdin was closed, and again after it was asked to end: what the SDKs of
 /// the protocol grant.
