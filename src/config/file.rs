@@ -16,9 +16,9 @@ use super::schema::{self, Reference};
 #[cfg(feature = "schema")]
 use super::source::WrittenSource;
 use super::{
-    BreakerSettings, ConfigError, Diagnostic, Dialect, Endpoint, EraChoice, LoosePermissions, Place,
-    PoolSettings, ProxyChoice, Server, Settings, Severity, SourceConfig, Start, SubprotocolChoice,
-    TlsOptions, address, duration, files, permissions, reading, shown,
+    BreakerSettings, ConfigError, Diagnostic, Dialect, Endpoint, EraChoice, GatewaySettings,
+    LoosePermissions, Place, PoolSettings, ProxyChoice, Server, Settings, Severity, SourceConfig, Start,
+    SubprotocolChoice, TlsOptions, address, duration, files, permissions, reading, shown,
 };
 use crate::secret::Secret;
 
@@ -59,6 +59,8 @@ pub struct ConfigFile {
     pub sources: Vec<SourceConfig>,
     /// The settings; the defaults where the file has none.
     pub settings: Settings,
+    /// How the troupe is served as one MCP server, where somebody serves it; see [`guide::gateway`](crate::guide::gateway).
+    pub gateway: GatewaySettings,
     /// What of it others than its owner may write, where it was read by a [`ConfigWatch`](crate::ConfigWatch): the troupe that
     /// is given it tells them ([`Event::LoosePermissions`](crate::Event::LoosePermissions)).
     pub loose: Vec<LoosePermissions>,
@@ -138,6 +140,9 @@ pub(super) struct Written {
     /// The settings.
     #[serde(default)]
     troupe: Settings,
+    /// How the troupe is served as one MCP server.
+    #[serde(default)]
+    gateway: GatewaySettings,
 }
 
 /// Servers by their names.

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::expand::{Variables, looks_unexpanded};
 use super::file::{NO_SSE, NO_SSE_ADVICE, WrittenServer};
+use super::gateway::KEYS_TO_COME;
 use super::mistakes::{
     DiagnosticKind, Finding, every_mistake, lists_for_objects, near, placed, read_value, remove, unknown_key,
     unknown_word,
@@ -15,8 +16,8 @@ use super::programs;
 use super::source::WrittenSource;
 use super::text::{Entry, Node, Span, Unreadable};
 use super::{
-    ConfigError, ConfigFile, Diagnostic, Knowing, Server, Settings, Severity, SourceConfig, Start, shown,
-    text,
+    ConfigError, ConfigFile, Diagnostic, GatewaySettings, Knowing, Server, Settings, Severity, SourceConfig,
+    Start, shown, text,
 };
 use crate::id::ID_BYTES_MAX;
 use crate::secret::Secret;
@@ -49,7 +50,8 @@ const SCHEMA: &str = "$schema";
 const INPUTS: &str = "inputs";
 const DISCOVERY: &str = "discovery";
 const TROUPE: &str = "troupe";
-const APART: [&str; 4] = [SCHEMA, INPUTS, DISCOVERY, TROUPE];
+const GATEWAY: &str = "gateway";
+const APART: [&str; 5] = [SCHEMA, INPUTS, DISCOVERY, TROUPE, GATEWAY];
 
 /// Keys of the settings that were renamed, and what they are called now.
 const FORMER_KEYS: [(&str, &str); 2] =
@@ -232,7 +234,7 @@ pub(crate) fn servers_one_by_one(text: &str) -> Result<ServersOneByOne, ConfigEr
     let mut reader = Reader { variables: &variables, start: None, searches: false, findings: Vec::new() };
     let root = text::read(text).map_err(|Unreadable { reason, .. }| ConfigError::new(MCP_SERVERS, reason))?;
     let found = reader.servers_of(&root);
-    for key in [TROUPE, DISCOVERY] {
+    for key in [TROUPE, DISCOVERY, GATEWAY] {
         if root.get(key).is_some() {
             return Err(ConfigError::new(key, "has no meaning in a file of servers alone"));
         }
@@ -337,6 +339,7 @@ impl Reader<'_> {
     fn file(&mut self, root: &Node, knowing: &Knowing<'_>) -> ConfigFile {
         let settings = self.settings(root, knowing);
         let sources = self.sources(root, knowing);
+        let gateway = self.gateway(root);
         let mut file = ConfigFile {
             servers: Vec::new(),
             disabled: Vec::new(),
@@ -345,6 +348,7 @@ impl Reader<'_> {
             diagnostics: Vec::new(),
             sources,
             settings,
+            gateway,
             loose: Vec::new(),
         };
         let Some((top, servers)) = self.servers_of(root) else { return file };
@@ -435,7 +439,7 @@ impl Reader<'_> {
                 if !known.insert(key) {
                     self.refuse(entry.span, key, "stands twice", "put both into one".to_owned());
                 }
-            } else if let Some(near) = near(key, [TROUPE, DISCOVERY, MCP_SERVERS]) {
+            } else if let Some(near) = near(key, [TROUPE, DISCOVERY, GATEWAY, MCP_SERVERS]) {
                 let key = shown::name(key).into_owned();
                 self.refuse(
                     entry.span,
@@ -523,6 +527,35 @@ impl Reader<'_> {
             self.find(Severity::Warning, root.find(&error.key, false), None, error, None);
         }
         settings.unwrap_or_else(|| Settings { strict, ..Settings::default() })
+    }
+
+    fn gateway(&mut self, root: &Node) -> GatewaySettings {
+        let Some(node) = root.get(GATEWAY) else { return GatewaySettings::default() };
+        let mut value = node.value();
+        let mut wrong = Vec::new();
+        let pattern = serde_json::to_value(GatewaySettings::default()).unwrap_or_default();
+        lists_for_objects(&value, &pattern, "", &mut wrong);
+        for error in &wrong {
+            if !remove(&mut value, &error.key) {
+                value = Value::Object(Map::new());
+            }
+        }
+        for key in KEYS_TO_COME {
+            if remove(&mut value, key) {
+                wrong.push(ConfigError::new(
+                    key,
+                    "is not built yet: this version serves one client over stdio",
+                ));
+            }
+        }
+        let read = |value: &Value| {
+            let settings: GatewaySettings = read_value(value)?;
+            settings.check().map(|()| settings)
+        };
+        let (settings, further) = every_mistake(value, read, |_| Ok(()));
+        self.mistakes_of(root, GATEWAY, wrong.into_iter().chain(further).collect());
+        self.repeated(Some(node), GATEWAY);
+        settings.unwrap_or_default()
     }
 
     /// Warns of a key that has another name now.

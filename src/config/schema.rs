@@ -58,7 +58,7 @@ pub(super) fn one_way_to_reach_it(schema: &mut Schema) {
 /// Servers stand under one of two keys, or are the whole file.
 pub(super) fn several_forms(schema: &mut Schema) {
     let server = serde_json::json!({"$ref": "#/$defs/Server"});
-    let apart = serde_json::json!({"$schema": true, "inputs": true, "discovery": true, "troupe": true});
+    let apart = serde_json::json!({"$schema": true, "inputs": true, "discovery": true, "troupe": true, "gateway": true});
     let forms = serde_json::json!([
         {"required": ["mcpServers"], "not": {"required": ["servers"]}},
         {"required": ["servers"], "not": {"required": ["mcpServers"]}},

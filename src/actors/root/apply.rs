@@ -91,6 +91,7 @@ impl RootState {
             diagnostics: _,
             sources,
             settings: wanted,
+            gateway: _,
             loose: _,
         } = file;
         wanted.check().map_err(|error| error.under("troupe"))?;
