@@ -37,6 +37,7 @@
 //! - `stdio` (default): the stdio transport, servers as child processes.
 //! - `websocket` (default): the WebSocket transport, with rustls for `wss`.
 //! - `consul`, `dns`, `etcd`: servers named there, see [`discovery`]; `etcd` needs `protoc` at build time.
+//! - `gateway`: the whole troupe served as one MCP server, see [`guide::gateway`].
 //! - `metrics`: figures for the host's metrics, see [`observability`].
 //! - `testkit`: faults of the troupe's own actors, a scripted MCP server, in-memory links and a simulation of balancing, for
 //!   tests.
@@ -65,9 +66,13 @@ pub mod discovery;
 mod duration;
 pub mod error;
 pub mod event;
+#[cfg(feature = "gateway")]
+mod gateway;
 pub mod guide;
 pub mod id;
 mod json;
+#[cfg(feature = "gateway")]
+mod listen;
 #[cfg(any(feature = "http", feature = "websocket"))]
 mod net;
 mod number_map;
@@ -102,11 +107,13 @@ pub use call::{
 };
 pub use call_update::{CallUpdate, LogLevel, LogMessage, Progress};
 pub use config::{
-    Applied, ConfigError, ConfigFile, Diagnostic, DiagnosticKind, Dialect, EraChoice, OnChange, Server,
-    Settings, Severity, Start, Variables,
+    Applied, ConfigError, ConfigFile, Diagnostic, DiagnosticKind, Dialect, EraChoice, GatewaySettings,
+    OnChange, Server, Settings, Severity, Start, Variables,
 };
 pub use error::{CallError, CallErrorKind, Deadline, Effect, RpcError};
 pub use event::Event;
+#[cfg(feature = "gateway")]
+pub use gateway::{Gateway, ServeError};
 pub use json::RawJson;
 pub use pin::{InvalidPin, Pin};
 pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool, ToolFunction};

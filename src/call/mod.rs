@@ -248,6 +248,13 @@ impl Call {
         self
     }
 
+    /// The arguments as a client of ours wrote them, known to be an object.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn passing_on(mut self, arguments: RawJson) -> Self {
+        self.args = Ok(Some(arguments));
+        self
+    }
+
     /// Only this server.
     pub fn server(mut self, server: impl Into<String>) -> Self {
         self.options_mut().selector.server = Some(server.into());

@@ -32,6 +32,41 @@ pub(crate) fn members<'a, const N: usize>(
     Ok(found)
 }
 
+/// Why the members of a text cannot be told.
+#[cfg(feature = "gateway")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotOnce {
+    /// It is no JSON object.
+    NoObject,
+    /// A member that was asked for is given twice, and readers differ in which of the two counts.
+    Twice(&'static str),
+}
+
+/// The same as [`members`] where each may be given once: who reads another one than somebody who has judged the text before would
+/// do what that one has not seen.
+///
+/// # Errors
+/// If `text` is no JSON object, or one of the `names` stands twice in it.
+#[cfg(feature = "gateway")]
+pub(crate) fn members_once<'a, const N: usize>(
+    text: &'a str,
+    names: [&'static str; N],
+) -> Result<[Option<&'a str>; N], NotOnce> {
+    let mut found = [None; N];
+    let mut twice = None;
+    let read = each_written_member(text, |key, value| {
+        let key = meant(key)?;
+        if let Some(place) = names.iter().position(|name| *name == key)
+            && found[place].replace(value).is_some()
+        {
+            twice = Some(names[place]);
+        }
+        Some(())
+    });
+    read.map_err(|_| NotOnce::NoObject)?;
+    twice.map_or(Ok(found), |twice| Err(NotOnce::Twice(twice)))
+}
+
 /// Gives every member of the object `text` to `each`, in order.
 ///
 /// # Errors
@@ -126,6 +161,15 @@ mod tests {
     fn null_is_a_member_that_says_nothing() {
         assert_eq!(read(r#"{"a":null}"#), Some([Some("null"), None]));
         assert!(given(members(r#"{"a":null}"#, ["a"]).unwrap()[0]).is_none());
+    }
+
+    #[cfg(feature = "gateway")]
+    #[test]
+    fn a_member_that_is_given_twice_is_told_however_it_is_written() {
+        let read = |text| members_once(text, ["a", "b"]);
+        assert_eq!(read(r#"{"a":1,"x":2,"x":3}"#), Ok([Some("1"), None]));
+        assert_eq!(read(r#"{"b":1,"\u0062":1}"#), Err(NotOnce::Twice("b")));
+        assert_eq!(read("[1]"), Err(NotOnce::NoObject));
     }
 
     #[test]

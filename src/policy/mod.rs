@@ -10,6 +10,8 @@ pub(crate) mod classify;
 pub(crate) mod demand;
 mod described;
 pub(crate) mod filter;
+#[cfg(feature = "gateway")]
+pub(crate) mod gateway;
 pub(crate) mod hedge;
 pub(crate) mod known_lists;
 pub(crate) mod leases;

@@ -23,14 +23,34 @@ const SEPARATOR: &str = "__";
 /// The exposed name of a tool. Other characters become `_`; a name that was cut, or that is `ambiguous` because
 /// another original gives the same, ends in a hash of its original.
 pub(super) fn exposed(group: &str, tool: &str, ambiguous: bool) -> String {
-    let original = format!("{group}{SEPARATOR}{tool}");
+    exposed_within(EXPOSED_CHARS_MAX, group, tool, ambiguous)
+}
+
+/// The same of at most so many characters, which are more than a hash takes.
+pub(super) fn exposed_within(max: usize, group: &str, tool: &str, ambiguous: bool) -> String {
+    within(max, &format!("{group}{SEPARATOR}{tool}"), (group, tool), ambiguous)
+}
+
+/// The name of a tool without its group, of at most so many characters.
+#[cfg(feature = "gateway")]
+pub(super) fn bare_within(max: usize, group: &str, tool: &str) -> String {
+    within(max, tool, (group, tool), tool.is_empty())
+}
+
+fn within(max: usize, original: &str, (group, tool): (&str, &str), ambiguous: bool) -> String {
     let plain: String = original.chars().map(legal).collect();
-    if plain.len() <= EXPOSED_CHARS_MAX && !ambiguous {
+    if plain.len() <= max && !ambiguous {
         return plain;
     }
     let hash = format!("_{:08x}", fold(fnv1a(format!("{group}/{tool}").as_bytes())));
-    let kept = plain.len().min(KEPT_CHARS);
+    let kept = plain.len().min(max.saturating_sub(HASH_CHARS));
     format!("{}{hash}", &plain[..kept])
+}
+
+/// Names in one word, the same in every process and version: for what is compared with what an earlier one wrote.
+#[cfg(feature = "gateway")]
+pub(super) fn mark(names: &[&str]) -> u32 {
+    fold(fnv1a(names.join("\0").as_bytes()))
 }
 
 /// Whether an exposed name begins with this group, so that it may be that of a tool of it.

@@ -381,7 +381,7 @@ pub(super) fn slice_of(frame: &Bytes, raw: &str) -> RawJson {
 
 /// An error is an error also where its members are missing or odd: code 0, no message. An error or a message of another
 /// type is told as its JSON text.
-fn rpc_error(frame: &Bytes, raw: &str) -> RpcError {
+pub(super) fn rpc_error(frame: &Bytes, raw: &str) -> RpcError {
     let [code, message, data] = members(raw, ["code", "message", "data"]).unwrap_or([None, Some(raw), None]);
     let text = |raw: &str| string(raw).unwrap_or_else(|| raw.to_owned());
     RpcError {

@@ -12,6 +12,8 @@ pub(crate) mod handshake;
 pub(crate) mod listing;
 mod mirror;
 pub(crate) mod notes;
+#[cfg(feature = "gateway")]
+pub(crate) mod server;
 mod session;
 
 pub(crate) use capabilities::Declared;

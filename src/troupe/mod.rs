@@ -10,6 +10,8 @@ mod config_watch;
 mod event_stream;
 mod fanout;
 mod lease;
+#[cfg(feature = "gateway")]
+mod newcomers;
 mod offers;
 mod pins;
 mod plan;
@@ -49,6 +51,9 @@ use crate::transport::Connector;
 
 use call_future::UpdateSender;
 use rounds::Rounds;
+
+#[cfg(feature = "gateway")]
+pub(crate) use newcomers::RosterChanges;
 
 use before_call::BeforeCall;
 pub use before_call::{Denied, ProposedCall};

@@ -235,6 +235,12 @@ impl Catalogue {
         self.prompts.entries()
     }
 
+    /// The place of a group among the registrations of those that offer something.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn order_of(&self, group: &GroupId) -> Option<usize> {
+        self.tools.order_of(group)
+    }
+
     /// The tool at a place.
     pub(crate) fn tool(&self, index: usize) -> &Tool {
         self.tools.at(index)

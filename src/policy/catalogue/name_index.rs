@@ -164,6 +164,12 @@ impl<E: Entry> NameIndex<E> {
         self.entries.iter()
     }
 
+    /// The place of a group among the registrations.
+    #[cfg(feature = "gateway")]
+    pub(super) fn order_of(&self, group: &GroupId) -> Option<usize> {
+        self.group_order.get(group).copied()
+    }
+
     /// The one at a place.
     pub(super) fn at(&self, index: usize) -> &E {
         &self.entries[index]

@@ -1,0 +1,13 @@
+//! What a client of the gateway is shown, and when it is told that this has changed.
+
+mod instructions;
+mod listed;
+mod naming;
+mod notices;
+mod uris;
+mod view;
+
+pub(crate) use instructions::merged;
+pub(crate) use listed::Entry;
+pub(crate) use notices::Notices;
+pub(crate) use view::{Given, List, View, ViewRules};
