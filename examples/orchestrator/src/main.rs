@@ -13,6 +13,7 @@ mod metrics;
 mod output;
 mod pins;
 mod reload;
+mod serve;
 mod signals;
 mod skipped;
 mod tour;
@@ -79,6 +80,9 @@ enum Command {
     /// Make calls as fast as they are answered, and account for every one.
     #[command(after_help = LOAD_HELP)]
     Load(load::LoadArgs),
+    /// Serve all servers as one MCP server, to the client that starts this: put it into its configuration in place of them.
+    #[command(after_help = SERVE_HELP)]
+    Serve(serve::ServeArgs),
     /// Watch the supervision tree, live: status, breakers, pools, latencies, events. Logs are shown only with `2>FILE`.
     #[command(after_help = WATCH_HELP)]
     Watch(watch::WatchArgs),
@@ -138,6 +142,9 @@ const LOAD_HELP: &str = "Examples:
 Ctrl-C ends it, cancels the calls that are open and prints the account so far. After an error
 that says when to call again, a caller waits that long. Where nobody offers the tool, it ends at
 once; with --reload it goes on. Exit 1 where no call succeeded.";
+const SERVE_HELP: &str = r#"Example, in the configuration of a client:
+  {"mcpServers": {"troupe": {"command": "mcp-troupe", "args": ["serve", "--stdio", "--config", "/home/me/servers.json"]}}}
+Logs go to stderr. It ends when the client closes its stdin."#;
 const WATCH_HELP: &str = "Examples:
   mcp-troupe watch --config servers.json
   mcp-troupe watch --once > picture.txt";
@@ -446,6 +453,7 @@ fn main() -> ExitCode {
             | Command::Pin(_)
             | Command::Schema
             | Command::Call(_)
+            | Command::Serve(_)
             | Command::Announce(_)
             | Command::Completions(_)
             | Command::Man(_),
@@ -528,6 +536,7 @@ async fn carry_out(command: Command, stop: &Stop) -> u8 {
         | Command::Man(_) => 0,
         Command::Call(args) => call(&args, stop).await,
         Command::Load(args) => load::run(&args, stop).await,
+        Command::Serve(args) => serve::run(&args, stop).await,
         Command::Watch(args) => watch::run(&args, stop).await,
         Command::Announce(args) => announce::run(&args, stop).await,
     }

@@ -1,0 +1,79 @@
+//! The whole troupe as one MCP server, for the client that has started this program.
+
+use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
+
+use clap::Args;
+use mcp_troupe::{Gateway, Troupe};
+
+use crate::configuration::{self, Reader};
+use crate::output::{account, note};
+use crate::signals::Stop;
+use crate::{Config, FAILED, MISUSED};
+
+/// How long servers may take to end when the client has gone, before they are killed: clients wait about two seconds for all of it.
+const SERVERS_END_WAIT: Duration = Duration::from_millis(700);
+
+/// How long the last answers may take to be written to a client that is told to go.
+const ANSWERS_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    config: Config,
+    /// Serve the client at the other end of stdin and stdout.
+    #[arg(long, required = true)]
+    stdio: bool,
+}
+
+/// Serves until the client closes stdin, or the program is asked to end. Nothing but messages goes to stdout.
+pub async fn run(args: &ServeArgs, stop: &Stop) -> u8 {
+    let path = args.config.config.as_path();
+    if configuration::is_stdin(path) {
+        note!("the client is on stdin: name the configuration by --config FILE");
+        return MISUSED;
+    }
+    let (troupe, gateway) = match start(path, stop).await {
+        Ok(started) => started,
+        Err(code) => return code,
+    };
+    let mut serving = pin!(gateway.serve(tokio::io::stdin(), tokio::io::stdout()));
+    let served = tokio::select! { biased;
+        code = stop.asked() => Err(code),
+        served = &mut serving => Ok(served),
+    };
+    match served {
+        Ok(served) => {
+            // Nobody waits for an answer any more, and whoever started this waits for its end.
+            let _ = tokio::time::timeout(SERVERS_END_WAIT, troupe.shutdown()).await;
+            match served {
+                Ok(()) => 0,
+                Err(error) => {
+                    account(&error.to_string());
+                    FAILED
+                }
+            }
+        }
+        Err(code) => {
+            // Open calls may finish, and their answers are written meanwhile.
+            tokio::select! {
+                () = troupe.shutdown() => drop(tokio::time::timeout(ANSWERS_WAIT, &mut serving).await),
+                _ = &mut serving => {}
+            }
+            code
+        }
+    }
+}
+
+async fn start(path: &Path, stop: &Stop) -> Result<(Troupe, Gateway), u8> {
+    let mut file = configuration::read(&mut configuration::watch(path), path, stop).await?;
+    configuration::tell_mistakes(path, &mut file);
+    let settings = file.gateway.clone();
+    let (troupe, _) = crate::play(file, path, Reader::People).await?;
+    let gateway = troupe.gateway(settings).map_err(|error| {
+        note!("{}: {error}", configuration::name(path).display());
+        MISUSED
+    })?;
+    Ok((troupe, gateway))
+}
