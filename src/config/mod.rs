@@ -40,7 +40,7 @@ pub use cache::{CacheRule, CacheScope, CacheSettings};
 pub use discovery::DiscoverySettings;
 pub use expand::Variables;
 pub use file::ConfigFile;
-pub use gateway::{GatewaySettings, NameSettings, Prefix};
+pub use gateway::{GatewaySettings, NameSettings, Prefix, ProfileSettings};
 pub use mistakes::{Diagnostic, DiagnosticKind, Severity};
 pub(crate) use mistakes::{Knowing, near};
 pub use permissions::{LoosePermissions, Writers};

@@ -1,13 +1,11 @@
 //! What one client is shown, and its lists.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Gateway;
 use crate::event::Origin;
-use crate::id::GroupId;
 use crate::policy::catalogue::Catalogue;
-use crate::policy::gateway::{Given, List, View};
+use crate::policy::gateway::{Given, List, Servers, View};
 use crate::protocol::server::{Freshness, modern_members};
 use crate::troupe::Troupe;
 
@@ -34,8 +32,8 @@ impl Shown {
     pub(super) fn now(&mut self) -> (&View, Arc<Catalogue>) {
         let catalogue = self.gateway.troupe.catalogue();
         if self.catalogue.as_ref().is_none_or(|of| !Arc::ptr_eq(of, &catalogue)) {
-            let discovered = discovered(&self.gateway.troupe);
-            self.view = View::of(&catalogue, &self.gateway.rules, &discovered, &mut self.given);
+            let servers = servers(&self.gateway.troupe);
+            self.view = View::of(&catalogue, &self.gateway.rules, &servers, &mut self.given);
             self.catalogue = Some(catalogue.clone());
         }
         (&self.view, catalogue)
@@ -47,16 +45,23 @@ impl Shown {
     }
 }
 
-/// Groups of which a server was found by a source.
-fn discovered(troupe: &Troupe) -> HashSet<GroupId> {
-    let found = troupe.servers().into_iter().filter(|info| matches!(info.origin, Origin::Source(_)));
-    found.map(|info| info.group).collect()
+/// What is known of the servers beside what they offer.
+fn servers(troupe: &Troupe) -> Servers {
+    let mut servers = Servers::default();
+    for info in troupe.servers() {
+        if matches!(info.origin, Origin::Source(_)) {
+            servers.discovered.insert(info.group);
+        }
+        servers.tags.insert(info.id, info.tags);
+    }
+    servers
 }
 
 /// How long lists of this moment stay fresh.
-pub(super) fn freshness(troupe: &Troupe) -> Freshness {
-    let ttl_ms = if troupe.has_newcomers() { FRESH_AT_START_MS } else { FRESH_MS };
-    Freshness { ttl_ms, public: true }
+pub(super) fn freshness(gateway: &Gateway) -> Freshness {
+    let ttl_ms = if gateway.troupe.has_newcomers() { FRESH_AT_START_MS } else { FRESH_MS };
+    // With profiles not all clients see the same.
+    Freshness { ttl_ms, public: gateway.settings.profiles.is_empty() }
 }
 
 /// The list of this method, if it is one.

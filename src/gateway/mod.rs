@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::config::{ConfigError, GatewaySettings};
-use crate::policy::gateway::ViewRules;
+use crate::policy::gateway::{Profile, ViewRules};
 use crate::troupe::Troupe;
 
 use session::Session;
@@ -68,12 +68,40 @@ impl Troupe {
     /// A setting is wrong; the error names it.
     pub fn gateway(&self, settings: GatewaySettings) -> Result<Gateway, ConfigError> {
         settings.check().map_err(|error| error.under("gateway"))?;
-        let rules = Arc::new(ViewRules { names: settings.names.clone() });
+        let rules = Arc::new(ViewRules { names: settings.names.clone(), profile: None });
         Ok(Gateway { troupe: self.clone(), settings: Arc::new(settings), rules, started: Instant::now() })
     }
 }
 
+/// No profile of that name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no profile {name:?}: {}", if known.is_empty() {
+    "gateway.profiles names none".to_owned()
+} else {
+    format!("gateway.profiles names {}", known.join(", "))
+})]
+pub struct UnknownProfile {
+    /// The name that was asked for.
+    pub name: String,
+    /// Those that there are.
+    pub known: Vec<String>,
+}
+
 impl Gateway {
+    /// The same for clients that see no more than a profile of the settings lets them.
+    ///
+    /// # Errors
+    /// [`UnknownProfile`] if the settings have none of that name.
+    pub fn profile(self, name: &str) -> Result<Self, UnknownProfile> {
+        let Some(profile) = self.settings.profiles.get(name) else {
+            let known = self.settings.profiles.keys().cloned().collect();
+            return Err(UnknownProfile { name: name.to_owned(), known });
+        };
+        let profile = Some((name.to_owned(), Profile::of(profile)));
+        let rules = Arc::new(ViewRules { profile, ..(*self.rules).clone() });
+        Ok(Self { rules, ..self })
+    }
+
     /// Serves one client until it closes its side, or the troupe has ended and all is answered.
     ///
     /// Each message is one line, in both directions; a client may speak the modern era, the legacy one, or both. When it has closed

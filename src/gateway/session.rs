@@ -177,8 +177,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         let modern = meta.modern.is_some();
         match method {
             "server/discover" => {
-                let result =
-                    discover_result(self.instructions().as_deref(), freshness(&self.gateway.troupe).ttl_ms);
+                let result = discover_result(self.instructions().as_deref(), freshness(&self.gateway).ttl_ms);
                 self.answer(id, &result);
             }
             "ping" if !modern => self.answer(id, "{}"),
@@ -326,7 +325,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         list: List,
         cursor: Option<&str>,
     ) -> Result<(), RpcError> {
-        let freshness = modern.then(|| freshness(&self.gateway.troupe));
+        let freshness = modern.then(|| freshness(&self.gateway));
         let view = self.shown.view();
         let result = page(view, list, cursor, freshness);
         let result =
@@ -428,12 +427,15 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     }
 
     /// How the servers want to be used, as far as they have said so.
-    fn instructions(&self) -> Option<String> {
+    fn instructions(&mut self) -> Option<String> {
         if !self.gateway.settings.instructions {
             return None;
         }
         let servers = self.gateway.troupe.servers();
-        let said = servers.iter().filter_map(|info| {
+        // Of whom a profile shows nothing the client hears nothing.
+        let all = self.gateway.rules.profile.is_none();
+        let view = self.shown.view();
+        let said = servers.iter().filter(|info| all || view.shows_group(&info.group)).filter_map(|info| {
             let details = info.details.as_ref()?;
             Some((info.group.as_str(), details.instructions.as_deref()?))
         });

@@ -11,4 +11,5 @@ mod client;
 mod lists;
 mod messages;
 mod offers;
+mod profiles;
 mod updates;

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use mcp_troupe::{Gateway, Troupe};
 
 use crate::configuration::{self, Reader};
@@ -25,6 +26,9 @@ pub struct ServeArgs {
     /// Serve the client at the other end of stdin and stdout.
     #[arg(long, required = true)]
     stdio: bool,
+    /// Show it no more than this profile of `gateway.profiles`.
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    profile: Option<String>,
 }
 
 /// Serves until the client closes stdin, or the program is asked to end. Nothing but messages goes to stdout.
@@ -34,7 +38,7 @@ pub async fn run(args: &ServeArgs, stop: &Stop) -> u8 {
         note!("the client is on stdin: name the configuration by --config FILE");
         return MISUSED;
     }
-    let (troupe, gateway) = match start(path, stop).await {
+    let (troupe, gateway) = match start(path, args.profile.as_deref(), stop).await {
         Ok(started) => started,
         Err(code) => return code,
     };
@@ -66,14 +70,19 @@ pub async fn run(args: &ServeArgs, stop: &Stop) -> u8 {
     }
 }
 
-async fn start(path: &Path, stop: &Stop) -> Result<(Troupe, Gateway), u8> {
+async fn start(path: &Path, profile: Option<&str>, stop: &Stop) -> Result<(Troupe, Gateway), u8> {
     let mut file = configuration::read(&mut configuration::watch(path), path, stop).await?;
     configuration::tell_mistakes(path, &mut file);
     let settings = file.gateway.clone();
     let (troupe, _) = crate::play(file, path, Reader::People).await?;
-    let gateway = troupe.gateway(settings).map_err(|error| {
+    let wrong = |error: String| {
         note!("{}: {error}", configuration::name(path).display());
         MISUSED
-    })?;
+    };
+    let gateway = troupe.gateway(settings).map_err(|error| wrong(error.to_string()))?;
+    let gateway = match profile {
+        Some(profile) => gateway.profile(profile).map_err(|error| wrong(error.to_string()))?,
+        None => gateway,
+    };
     Ok((troupe, gateway))
 }

@@ -4,10 +4,12 @@ mod instructions;
 mod listed;
 mod naming;
 mod notices;
+mod profile;
 mod uris;
 mod view;
 
 pub(crate) use instructions::merged;
 pub(crate) use listed::Entry;
 pub(crate) use notices::Notices;
-pub(crate) use view::{Given, List, View, ViewRules};
+pub(crate) use profile::Profile;
+pub(crate) use view::{Given, List, Servers, View, ViewRules};

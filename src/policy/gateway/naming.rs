@@ -24,6 +24,8 @@ pub(super) struct Named<'c> {
     pub exposed: &'c str,
     /// The place of its group in the configuration.
     pub order: usize,
+    /// What the operator calls it.
+    pub renamed: Option<&'c str>,
 }
 
 /// Which names without a group were given to whom, since the process began.
@@ -51,7 +53,8 @@ pub(super) fn names(
     given: &mut GivenNames,
 ) -> Vec<Option<String>> {
     let mut in_order: Vec<usize> = (0..all.len()).collect();
-    in_order.sort_by_key(|at| all[*at].order);
+    // The operator's own names first, so that no other one takes them.
+    in_order.sort_by_key(|at| (all[*at].renamed.is_none(), all[*at].order));
     let mut taken: HashSet<String> = HashSet::with_capacity(all.len());
     let mut names = vec![None; all.len()];
     for at in in_order {
@@ -76,6 +79,9 @@ fn candidates(
     settings: &NameSettings,
     discovered: &HashSet<GroupId>,
 ) -> Vec<(String, bool)> {
+    if let Some(renamed) = named.renamed {
+        return vec![(renamed.to_owned(), false)];
+    }
     let (group, name, max) = (named.group.as_str(), &**named.name, settings.max);
     // The catalogue knows which plain names several would have, also those that have not listed.
     let ambiguous = named.exposed != exposed(group, name, false);
@@ -117,7 +123,7 @@ mod tests {
             .iter()
             .map(|(group, name, exposed)| {
                 let order = order.iter().position(|of| *of == group.as_str()).unwrap();
-                Named { group, name, exposed, order }
+                Named { group, name, exposed, order, renamed: None }
             })
             .collect();
         let settings = NameSettings { prefix, max: 50 };

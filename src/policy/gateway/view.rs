@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::listed::{Entry, Listed};
 use super::naming::{GivenNames, Named, names};
+use super::profile::{Profile, Tags};
 use super::uris;
 use crate::config::NameSettings;
-use crate::id::GroupId;
+use crate::id::{GroupId, ServerId};
 use crate::json::RawJson;
 use crate::json::members::{members, string};
-use crate::policy::catalogue::{Catalogue, Resolution, Tool};
+use crate::policy::catalogue::{Catalogue, Effect, Resolution, Tool};
 use crate::policy::names::mark;
 use crate::protocol::server::renamed;
 
@@ -19,6 +20,17 @@ use crate::protocol::server::renamed;
 pub(crate) struct ViewRules {
     /// What things are called.
     pub names: NameSettings,
+    /// What is seen of all that there is, and the profile's name; all, unless there is one.
+    pub profile: Option<(String, Profile)>,
+}
+
+/// What is known of the servers beside what they offer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Servers {
+    /// Groups of which a server was found by a source.
+    pub discovered: HashSet<GroupId>,
+    /// The tags of each server.
+    pub tags: Tags,
 }
 
 /// The lists that a client may ask for.
@@ -47,16 +59,20 @@ pub(super) struct Offered<'c> {
     pub name: &'c Arc<str>,
     pub exposed: &'c str,
     pub definition: &'c RawJson,
+    pub servers: &'c [ServerId],
 }
 
 impl View {
-    /// What `rules` let be seen of a catalogue. Groups that were `discovered` get no name without their group.
-    pub(crate) fn of(
-        catalogue: &Catalogue,
-        rules: &ViewRules,
-        discovered: &HashSet<GroupId>,
-        given: &mut Given,
-    ) -> Self {
+    /// What `rules` let be seen of a catalogue.
+    pub(crate) fn of(catalogue: &Catalogue, rules: &ViewRules, servers: &Servers, given: &mut Given) -> Self {
+        let profile = rules.profile.as_ref().map(|(_, profile)| profile);
+        let shows = |offered: &Offered<'_>, reads: bool| {
+            profile.is_none_or(|profile| profile.shows(offered, &servers.tags, reads))
+        };
+        let mark_of = |list: &str| match &rules.profile {
+            None => mark(&[list]),
+            Some((name, _)) => mark(&[list, name]),
+        };
         let order = |group: &GroupId| catalogue.order_of(group).unwrap_or(usize::MAX);
         let named = |offered: Vec<Offered<'_>>, given: &mut GivenNames, list: &str| {
             let named: Vec<Named<'_>> = offered
@@ -66,45 +82,54 @@ impl View {
                     name: one.name,
                     exposed: one.exposed,
                     order: order(one.group),
+                    renamed: profile.and_then(|profile| profile.name_of(one)),
                 })
                 .collect();
-            let names = names(&named, &rules.names, discovered, given);
-            listed(offered, names, "name", list)
+            let names = names(&named, &rules.names, &servers.discovered, given);
+            listed(offered, names, "name", mark_of(list))
         };
         let by_uri = |offered: Vec<Offered<'_>>, key: &'static str, list: &str| {
             let uris: Vec<(&GroupId, &str, usize)> =
                 offered.iter().map(|one| (one.group, &**one.name, order(one.group))).collect();
             let shown = uris::shown(&uris).into_iter().map(Some).collect();
-            listed(offered, shown, key, list)
+            listed(offered, shown, key, mark_of(list))
         };
-        let tools = catalogue.tools().filter(|tool| !needs_task(tool)).map(|tool| Offered {
-            group: &tool.group,
-            name: &tool.name,
-            exposed: &tool.exposed,
-            definition: &tool.definition,
+        let tools = catalogue.tools().filter(|tool| !needs_task(tool)).filter_map(|tool| {
+            let offered = Offered {
+                group: &tool.group,
+                name: &tool.name,
+                exposed: &tool.exposed,
+                definition: &tool.definition,
+                servers: &tool.servers,
+            };
+            shows(&offered, catalogue.effect(tool) == Effect::Reads).then_some(offered)
         });
         let prompts = catalogue.prompts().map(|prompt| Offered {
             group: &prompt.group,
             name: &prompt.name,
             exposed: &prompt.exposed,
             definition: &prompt.definition,
+            servers: &prompt.servers,
         });
         let resources = catalogue.resources().map(|resource| Offered {
             group: &resource.group,
             name: &resource.uri,
             exposed: "",
             definition: &resource.definition,
+            servers: &resource.servers,
         });
         let templates = catalogue.resource_templates().map(|template| Offered {
             group: &template.group,
             name: &template.template,
             exposed: "",
             definition: &template.definition,
+            servers: &template.servers,
         });
         let tools = named(tools.collect(), &mut given.tools, "tools");
-        let prompts = named(prompts.collect(), &mut given.prompts, "prompts");
-        let resources = by_uri(resources.collect(), "uri", "resources");
-        let templates = by_uri(templates.collect(), "uriTemplate", "resourceTemplates");
+        let prompts = named(prompts.filter(|one| shows(one, true)).collect(), &mut given.prompts, "prompts");
+        let resources = by_uri(resources.filter(|one| shows(one, true)).collect(), "uri", "resources");
+        let templates =
+            by_uri(templates.filter(|one| shows(one, true)).collect(), "uriTemplate", "resourceTemplates");
         let entries = resources.entries().iter().chain(templates.entries());
         let mut readers: Vec<GroupId> = entries.map(|entry| entry.group.clone()).collect();
         readers.sort();
@@ -121,6 +146,12 @@ impl View {
             List::Resources => &self.resources,
             List::Templates => &self.templates,
         }
+    }
+
+    /// Whether something of a group is shown.
+    pub(crate) fn shows_group(&self, group: &GroupId) -> bool {
+        let lists = [&self.tools, &self.prompts, &self.resources, &self.templates];
+        lists.into_iter().any(|list| list.entries().iter().any(|entry| entry.group == *group))
     }
 
     /// Who may have a resource, each with its name there, best first: who lists it; else whose template it follows; else who lists
@@ -166,7 +197,7 @@ pub(crate) struct Given {
 }
 
 /// The list of those that have a name here, which stands in their definitions under `key`.
-fn listed(offered: Vec<Offered<'_>>, names: Vec<Option<String>>, key: &'static str, list: &str) -> Listed {
+fn listed(offered: Vec<Offered<'_>>, names: Vec<Option<String>>, key: &'static str, mark: u32) -> Listed {
     let entries = offered.into_iter().zip(names).filter_map(|(one, name)| {
         let shown: Arc<str> = name?.into();
         let definition = match shown == *one.name {
@@ -175,7 +206,7 @@ fn listed(offered: Vec<Offered<'_>>, names: Vec<Option<String>>, key: &'static s
         };
         Some(Entry { group: one.group.clone(), name: one.name.clone(), shown, definition })
     });
-    Listed::new(entries.collect(), mark(&[list]))
+    Listed::new(entries.collect(), mark)
 }
 
 /// Whether a tool can only be called as a task, which nobody can here.
@@ -193,8 +224,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::Collisions;
-    use crate::id::ServerId;
+    use crate::config::{Collisions, ProfileSettings};
     use crate::policy::catalogue::{Definition, Offer, ServerOffer};
 
     fn definitions(key: &str, values: &[Value]) -> Arc<[Definition]> {
@@ -217,7 +247,32 @@ mod tests {
     }
 
     fn view(catalogue: &Catalogue) -> View {
-        View::of(catalogue, &ViewRules::default(), &HashSet::new(), &mut Given::default())
+        seen(catalogue, &ViewRules::default())
+    }
+
+    fn seen(catalogue: &Catalogue, rules: &ViewRules) -> View {
+        View::of(catalogue, rules, &Servers::default(), &mut Given::default())
+    }
+
+    #[test]
+    fn a_profile_hides_and_renames_and_no_other_tool_gets_a_name_that_it_gives() {
+        let catalogue = tools(&[json!({"name": "read"}), json!({"name": "write"}), json!({"name": "drop"})]);
+        let mut settings = ProfileSettings::default();
+        settings.exclude = vec!["files/drop".to_owned()];
+        settings.rename = [("files/write".to_owned(), "files__read".to_owned())].into();
+        let rules = ViewRules {
+            names: NameSettings::default(),
+            profile: Some(("p".to_owned(), Profile::of(&settings))),
+        };
+        let view = seen(&catalogue, &rules);
+        let shown = view.list(List::Tools).entries().iter();
+        let shown: Vec<(&str, &str)> = shown.map(|entry| (&*entry.name, &*entry.shown)).collect();
+        assert_eq!(shown[1], ("write", "files__read"));
+        assert!(shown.len() == 2 && shown[0].1.starts_with("files__read_"), "{shown:?}");
+        assert!(view.list(List::Tools).named("files__drop").is_none());
+        // Each view has cursors of its own.
+        let other = seen(&catalogue, &ViewRules::default());
+        assert_ne!(other.list(List::Tools).hash(), view.list(List::Tools).hash());
     }
 
     fn tools(tools: &[Value]) -> Catalogue {
