@@ -113,7 +113,7 @@ pub use config::{
 pub use error::{CallError, CallErrorKind, Deadline, Effect, RpcError};
 pub use event::Event;
 #[cfg(feature = "gateway")]
-pub use gateway::{Gateway, ServeError, UnknownProfile};
+pub use gateway::{ClientChannel, Gateway, ServeError, UnknownProfile};
 pub use json::RawJson;
 pub use pin::{InvalidPin, Pin};
 pub use policy::catalogue::{Catalogue, Prompt, Resource, ResourceTemplate, Tool, ToolFunction};

@@ -223,6 +223,27 @@ impl Handlers {
         }));
     }
 
+    /// Questions of these kinds are answered by `handle`, with the result that the protocol wants for each.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn some<F>(
+        &mut self,
+        kinds: &[ServerRequestKind],
+        handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = Result<RawJson, RpcError>> + Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |question| Box::pin(handle(question)));
+        for kind in kinds {
+            let place = match kind {
+                ServerRequestKind::Elicitation => &mut self.elicitation,
+                ServerRequestKind::UrlElicitation => &mut self.url_elicitation,
+                ServerRequestKind::Sampling => &mut self.sampling,
+                ServerRequestKind::Roots => &mut self.roots,
+            };
+            *place = Some(handler.clone());
+        }
+    }
+
     /// Questions of every kind are answered by `handle`, with the result that the protocol wants for that kind.
     pub(crate) fn every<F>(&mut self, handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static)
     where

@@ -9,8 +9,10 @@
 //! It reads the next message when it has dealt with the last one, so that no queue grows with what a client sends; what takes time is
 //! done by tasks, which end with the session. Whoever drops the loop calls off all that it had asked for.
 
+mod asking;
 mod call;
 mod changes;
+mod channel;
 mod lists;
 mod session;
 
@@ -24,6 +26,7 @@ use crate::config::{ConfigError, GatewaySettings};
 use crate::policy::gateway::{Profile, ViewRules};
 use crate::troupe::Troupe;
 
+pub use channel::ClientChannel;
 use session::Session;
 
 /// The whole troupe as one MCP server; see [`Troupe::gateway`].
@@ -115,6 +118,33 @@ impl Gateway {
         read: impl AsyncRead + Unpin + Send,
         write: impl AsyncWrite + Unpin + Send,
     ) -> Result<(), ServeError> {
-        Session::new(self, write).run(read).await
+        self.serve_channel(ClientChannel::without_waiting(read, write)).await
+    }
+
+    /// The same for a client whose channel was opened before: the servers of a troupe that was built by
+    /// [`ClientChannel::asked_by`] may ask it.
+    ///
+    /// ```no_run
+    /// use mcp_troupe::{ClientChannel, GatewaySettings, Server, Troupe};
+    ///
+    /// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (ours, _theirs) = tokio::io::duplex(64 << 10);
+    /// # let (read, write) = tokio::io::split(ours);
+    /// let channel = ClientChannel::open(read, write).await;
+    /// let builder = Troupe::builder().server(Server::stdio("git", "uvx", ["mcp-server-git"]));
+    /// let troupe = channel.asked_by(builder).start().await?;
+    /// troupe.gateway(GatewaySettings::default())?.serve_channel(channel).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_channel<R, W>(&self, channel: ClientChannel<R, W>) -> Result<(), ServeError>
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send,
+    {
+        Session::serve(self, channel).await
     }
 }

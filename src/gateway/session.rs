@@ -10,8 +10,10 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::asking::Asking;
 use super::call::{Done, Number, Wanted, What, guarded, make, wait_for_change, wait_for_servers};
 use super::changes::Changes;
+use super::channel::{Ask, ClientChannel};
 use super::lists::{Shown, freshness, of_method, page};
 use super::{Gateway, ServeError};
 use crate::call::Reply;
@@ -22,10 +24,10 @@ use crate::json::RawJson;
 use crate::listen::lines::{LinesIn, LinesOut, MESSAGE_BYTES_MAX};
 use crate::policy::gateway::{List, merged};
 use crate::protocol::server::{
-    ClientId, ClientMessage, Completion, Freshness, NoResult, PassedOn, Refused, agree, busy, cancelled,
-    cursor, discover_result, error_line, failure, id_of_ends, initialize_result, level, log_line, lost,
-    no_result, not_found, not_known_yet, notification_line, progress_line, read, read_meta, result_line,
-    unanswered, write_repaired,
+    ClientId, ClientMessage, Completion, Freshness, NoResult, PassedOn, Refused, agree, answered_id, busy,
+    cancelled, cursor, discover_result, error_line, failure, id_of_ends, initialize_result, level, log_line,
+    lost, no_result, not_found, not_known_yet, notification_line, progress_line, read, read_meta,
+    request_line, result_line, unanswered, write_repaired,
 };
 use crate::transport::lines::Line;
 
@@ -75,6 +77,7 @@ struct Legacy {
 pub(super) struct Session<W> {
     gateway: Gateway,
     out: LinesOut<W>,
+    asking: Asking,
     /// The session that the last `initialize` has begun, if there was one.
     legacy: Option<Legacy>,
     /// When it is told that its lists are others.
@@ -88,10 +91,11 @@ pub(super) struct Session<W> {
 }
 
 impl<W: AsyncWrite + Unpin> Session<W> {
-    pub(super) fn new(gateway: &Gateway, write: W) -> Self {
+    fn new(gateway: &Gateway, out: LinesOut<W>) -> Self {
         Self {
             gateway: gateway.clone(),
-            out: LinesOut::new(write),
+            out,
+            asking: Asking::default(),
             legacy: None,
             changes: Changes::default(),
             shown: Shown::new(gateway.clone()),
@@ -104,8 +108,25 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     }
 
     /// Deals with what the client says, one message after the other, until it says no more.
-    pub(super) async fn run(mut self, read: impl AsyncRead + Unpin) -> Result<(), ServeError> {
-        let mut lines = LinesIn::new(read);
+    pub(super) async fn serve<R: AsyncRead + Unpin>(
+        gateway: &Gateway,
+        channel: ClientChannel<R, W>,
+    ) -> Result<(), ServeError> {
+        let ClientChannel { lines, out, first, asked, .. } = channel;
+        let mut session = Self::new(gateway, out);
+        match first {
+            None => {}
+            Some(None) => return Ok(()),
+            Some(Some(line)) => session.line(line.map_err(ServeError::Read)?),
+        }
+        session.run(lines, asked).await
+    }
+
+    async fn run<R: AsyncRead + Unpin>(
+        mut self,
+        mut lines: LinesIn<R>,
+        mut asked: mpsc::Receiver<Ask>,
+    ) -> Result<(), ServeError> {
         let mut changes = self.gateway.troupe.catalogue_changes();
         let mut troupe_ended = false;
         loop {
@@ -121,6 +142,8 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                     None => troupe_ended = true,
                 },
                 () = until(self.changes.due()) => self.tell_of_changes(),
+                id = self.asking.taken_back() => self.take_back(id),
+                Some(ask) = asked.recv(), if self.asking.has_room() && !self.out.is_full() => self.ask(ask),
                 line = lines.next(), if !self.out.is_full() => match line {
                     Some(line) => self.line(line.map_err(ServeError::Read)?),
                     None => break,
@@ -159,8 +182,11 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 }
             }
             Ok(ClientMessage::Notification { method, params }) => self.notification(&method, params.as_ref()),
-            // Nothing was asked of it.
-            Ok(ClientMessage::Response { .. }) => {}
+            Ok(ClientMessage::Response { id, outcome }) => {
+                if let Some(id) = answered_id(&id) {
+                    self.asking.answered(id, outcome);
+                }
+            }
             Err(Refused { id, error }) => self.out.push(error_line(id.as_ref(), &error)),
         }
     }
@@ -372,6 +398,23 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             }
             CallUpdate::Log(_) | CallUpdate::Lagged(_) | CallUpdate::Answer(_) => {}
         }
+    }
+
+    /// A server asks the client, who has said in its session that it answers such requests.
+    fn ask(&mut self, Ask { request, port }: Ask) {
+        if self.legacy.is_none() {
+            // Whoever asked may have gone.
+            let _ = port.send(Err(wrong(RpcError::METHOD_NOT_FOUND, "this client answers no such request")));
+            return;
+        }
+        let id = self.asking.asked(port);
+        self.out.push(request_line(id, &request));
+    }
+
+    /// A server takes its request back, or its time is over.
+    fn take_back(&mut self, id: u64) {
+        let params = format!(r#"{{"requestId":{id}}}"#);
+        self.out.push(notification_line("notifications/cancelled", Some(&params)));
     }
 
     /// The work on a request has ended; none where that was called off.

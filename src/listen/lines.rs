@@ -20,6 +20,7 @@ const WAITING_BYTES_MAX: usize = 4 << 20;
 const GATHERED_BYTES_MAX: usize = 16 << 10;
 
 /// What a client writes.
+#[derive(Debug)]
 pub(crate) struct LinesIn<R>(FramedRead<R, Lines>);
 
 impl<R: AsyncRead + Unpin> LinesIn<R> {
@@ -34,6 +35,7 @@ impl<R: AsyncRead + Unpin> LinesIn<R> {
 }
 
 /// What waits to be written to a client.
+#[derive(Debug)]
 pub(crate) struct LinesOut<W> {
     write: W,
     /// Pieces in their order, each of one line or more, the first of them maybe in part.

@@ -22,6 +22,7 @@ pub(crate) enum Line {
 
 /// Reads and writes messages as lines. Of what is read, blank lines are left out; a line that the end of the stream cuts
 /// off is given as it is. One that is too long is passed over as it comes, so that it costs no memory.
+#[derive(Debug)]
 pub(crate) struct Lines {
     /// The longest line, in bytes.
     limit: usize,

@@ -240,6 +240,20 @@ impl TroupeBuilder {
         self
     }
 
+    /// Answers servers that ask something of these kinds.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn asking<F>(
+        mut self,
+        kinds: &[crate::question::ServerRequestKind],
+        handle: impl Fn(ServerRequest) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<crate::json::RawJson, RpcError>> + Send + 'static,
+    {
+        self.handlers.some(kinds, handle);
+        self
+    }
+
     /// Shows each call of a tool to `hook` before it is made: `hook` gives the call back, as it is or changed, or denies it. For
     /// approval by a user, rules by a tool's hints, arguments that the model must not choose, an audit of what was asked for.
     ///

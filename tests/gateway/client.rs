@@ -1,6 +1,6 @@
 //! A client that writes and reads lines.
 
-use mcp_troupe::{Gateway, GatewaySettings, ServeError, Troupe};
+use mcp_troupe::{ClientChannel, Gateway, GatewaySettings, ServeError, Troupe};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
@@ -33,6 +33,23 @@ impl Client {
         let serving = tokio::spawn(async move { gateway.serve(read, write).await });
         let (read, write) = tokio::io::split(ours);
         Self { write: Some(write), read: BufReader::new(read), serving }
+    }
+
+    /// A client that nobody serves yet, and the other side of its channel.
+    pub fn unserved() -> (Self, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+        let (read, write) = tokio::io::split(ours);
+        let serving = tokio::spawn(async { Ok(()) });
+        (Self { write: Some(write), read: BufReader::new(read), serving }, theirs)
+    }
+
+    /// Has it served on the channel that it has.
+    pub fn serve_channel(
+        &mut self,
+        gateway: Gateway,
+        channel: ClientChannel<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>,
+    ) {
+        self.serving = tokio::spawn(async move { gateway.serve_channel(channel).await });
     }
 
     /// A client that has begun a legacy session.

@@ -12,4 +12,5 @@ mod lists;
 mod messages;
 mod offers;
 mod profiles;
+mod questions;
 mod updates;

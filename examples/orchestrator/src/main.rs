@@ -31,7 +31,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mcp_troupe::{
     Call, CallError, CallStream, CallUpdate, ConfigFile, ConfigWatch, Event, EventStream, LogLevel, Priority,
-    Reply, Server, ServerInfo, StartError, Tool, Troupe,
+    Reply, Server, ServerInfo, StartError, Tool, Troupe, TroupeBuilder,
 };
 use serde_json::json;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -584,13 +584,23 @@ async fn start_quietly(path: &Path, target: &Target, stop: &Stop) -> Result<(Tro
 
 /// Starts a troupe of what a file describes, or says why it cannot be played.
 async fn play(file: ConfigFile, path: &Path, reader: Reader) -> Result<(Troupe, EventStream), u8> {
+    play_built(file, path, reader, |builder| builder).await
+}
+
+/// The same with a builder that is told more.
+async fn play_built(
+    file: ConfigFile,
+    path: &Path,
+    reader: Reader,
+    told: impl FnOnce(TroupeBuilder) -> TroupeBuilder,
+) -> Result<(Troupe, EventStream), u8> {
     if nobody_is_left(&file) {
         let none = format!("{}: no server is left", configuration::name(path).display());
         let first = configuration::first(path, &file.diagnostics);
         let message = format!("{none}: {first}");
         return Err(reader.told(&message, || note!("{none}")));
     }
-    Troupe::builder().config(file).start_with_events().await.map_err(|error| {
+    told(Troupe::builder().config(file)).start_with_events().await.map_err(|error| {
         let hint = match &error {
             StartError::Config(error) => diagnostics::hint(error),
             _ => None,

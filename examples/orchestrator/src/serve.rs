@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use mcp_troupe::{Gateway, Troupe};
+use mcp_troupe::{ClientChannel, Gateway, Troupe};
+use tokio::io::{Stdin, Stdout};
 
 use crate::configuration::{self, Reader};
 use crate::output::{account, note};
@@ -18,6 +19,10 @@ const SERVERS_END_WAIT: Duration = Duration::from_millis(700);
 
 /// How long the last answers may take to be written to a client that is told to go.
 const ANSWERS_WAIT: Duration = Duration::from_secs(1);
+
+/// The variable that says in how many troupes this program runs, and how many there may be: more than anybody nests on purpose.
+const DEPTH: &str = "MCP_TROUPE_DEPTH";
+const DEPTH_MAX: u32 = 3;
 
 #[derive(Args)]
 pub struct ServeArgs {
@@ -38,11 +43,21 @@ pub async fn run(args: &ServeArgs, stop: &Stop) -> u8 {
         note!("the client is on stdin: name the configuration by --config FILE");
         return MISUSED;
     }
-    let (troupe, gateway) = match start(path, args.profile.as_deref(), stop).await {
+    let depth = std::env::var(DEPTH).ok().and_then(|depth| depth.parse::<u32>().ok());
+    if let Some(depth) = depth.filter(|depth| *depth > DEPTH_MAX) {
+        note!("{}: {depth} troupes have started each other, this one the last", path.display());
+        note!("hint: an entry of the configuration starts mcp-troupe itself: take it out");
+        return MISUSED;
+    }
+    let channel = match stop.unless(ClientChannel::open(tokio::io::stdin(), tokio::io::stdout())).await {
+        Ok(channel) => channel,
+        Err(code) => return code,
+    };
+    let (troupe, gateway) = match start(path, args.profile.as_deref(), &channel, stop).await {
         Ok(started) => started,
         Err(code) => return code,
     };
-    let mut serving = pin!(gateway.serve(tokio::io::stdin(), tokio::io::stdout()));
+    let mut serving = pin!(gateway.serve_channel(channel));
     let served = tokio::select! { biased;
         code = stop.asked() => Err(code),
         served = &mut serving => Ok(served),
@@ -70,11 +85,20 @@ pub async fn run(args: &ServeArgs, stop: &Stop) -> u8 {
     }
 }
 
-async fn start(path: &Path, profile: Option<&str>, stop: &Stop) -> Result<(Troupe, Gateway), u8> {
+/// The channel on which the client is.
+type Channel = ClientChannel<Stdin, Stdout>;
+
+async fn start(
+    path: &Path,
+    profile: Option<&str>,
+    channel: &Channel,
+    stop: &Stop,
+) -> Result<(Troupe, Gateway), u8> {
     let mut file = configuration::read(&mut configuration::watch(path), path, stop).await?;
     configuration::tell_mistakes(path, &mut file);
     let settings = file.gateway.clone();
-    let (troupe, _) = crate::play(file, path, Reader::People).await?;
+    let asked_by = |builder| channel.asked_by(builder);
+    let (troupe, _) = crate::play_built(file, path, Reader::People, asked_by).await?;
     let wrong = |error: String| {
         note!("{}: {error}", configuration::name(path).display());
         MISUSED

@@ -34,7 +34,7 @@ pub(crate) fn notification_line(method: &str, params: Option<&str>) -> Bytes {
 
 /// The same without line breaks: JSON has them between tokens alone, where a space means the same. Else a server could write lines
 /// of its own to the client: an answer to another call, a question to its user.
-fn in_one_line(line: String) -> Bytes {
+pub(super) fn in_one_line(line: String) -> Bytes {
     let mut bytes = line.into_bytes();
     for byte in &mut bytes {
         if matches!(*byte, b'\n' | b'\r') {

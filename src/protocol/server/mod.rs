@@ -7,6 +7,7 @@
 //! message each member that is read here may stand once: somebody before us may have judged the other one.
 
 mod answer;
+mod asking;
 mod failure;
 mod handshake;
 mod id;
@@ -17,6 +18,7 @@ mod requests;
 mod told;
 
 pub(crate) use answer::{error_line, notification_line, result_line};
+pub(crate) use asking::{answered_id, answered_kinds, request_line};
 pub(crate) use failure::{busy, failure, lost, no_result, not_found, not_known_yet, unanswered};
 pub(crate) use handshake::{agree, discover_result, initialize_result};
 pub(crate) use id::{ClientId, id_of_ends};

@@ -85,6 +85,9 @@ const INHERITED_OF_NETWORKS: [&str; 8] = [
 /// How the variables begin that say where programs keep their files: caches of what was downloaded among them.
 const INHERITED_OF_FOLDERS: &str = "XDG_";
 
+/// In how many troupes a program runs, each within the one before: by that one that starts itself as its server finds it out.
+const DEPTH: &str = "MCP_TROUPE_DEPTH";
+
 /// Orders to a supervisor that it has not taken: two to hold something and one to end, with some room.
 const ORDERS_MAX: usize = 4;
 
@@ -164,6 +167,8 @@ impl StdioConnector {
         started.args(args).env_clear();
         started.envs(std::env::vars_os().filter(|(name, _)| is_inherited(name, inherit)));
         started.envs(env.iter().map(|(name, value)| (name, value.expose())));
+        let depth = std::env::var(DEPTH).ok().and_then(|depth| depth.parse().ok()).unwrap_or(0_u32);
+        started.env(DEPTH, depth.saturating_add(1).to_string());
         if let Some(cwd) = cwd {
             started.current_dir(cwd);
         }
