@@ -17,6 +17,7 @@
 //! | [`discovery`] | servers that are named in files, DNS, Consul and etcd |
 //! | [`security`] | credentials, and what is never shown |
 //! | [`questions`] | servers that ask the user, the model or the host |
+//! | [`gateway`] | the whole troupe as one MCP server, for any client |
 //! | [`transports`] | WebSocket, Streamable HTTP, stdio |
 //! | [`servers`] | servers as others wrote them |
 //! | [`faults`] | what goes wrong, and what holds then |
@@ -38,6 +39,7 @@ macro_rules! pages {
             "[discovery]: crate::guide::discovery\n",
             "[errors]: crate::guide::errors\n",
             "[faults]: crate::guide::faults\n",
+            "[gateway]: crate::guide::gateway\n",
             "[getting_started]: crate::guide::getting_started\n",
             "[known_lists]: crate::guide::known_lists\n",
             "[observing]: crate::guide::observing\n",
@@ -72,6 +74,7 @@ pages!(
     discovery,
     security,
     questions,
+    gateway,
     transports,
     servers,
     faults,
