@@ -18,6 +18,9 @@ use crate::troupe::{CallStream, RosterChanges, Troupe};
 /// A request of a client's, by the number that it has in its session.
 pub(super) type Number = u64;
 
+/// What a server tells of a call, with the call's number.
+pub(super) type Told = (Number, CallUpdate);
+
 /// What a client asks of servers.
 #[derive(Debug)]
 pub(super) enum What {
@@ -140,7 +143,7 @@ pub(super) async fn guarded(number: Number, work: impl Future<Output = Done>) ->
 pub(super) async fn make(
     troupe: Troupe,
     calls: Vec<Call>,
-    updates: Option<(Number, mpsc::Sender<(Number, CallUpdate)>)>,
+    updates: Option<(Number, mpsc::Sender<Told>)>,
 ) -> Done {
     let mut calls = calls.into_iter().peekable();
     loop {
@@ -169,7 +172,7 @@ fn is_not_there(error: &CallError) -> bool {
 /// The answer of a call, whose updates are passed on.
 async fn heard(
     mut stream: CallStream,
-    (number, updates): &(Number, mpsc::Sender<(Number, CallUpdate)>),
+    (number, updates): &(Number, mpsc::Sender<Told>),
 ) -> Result<Reply, CallError> {
     loop {
         match stream.next().await {

@@ -33,7 +33,14 @@ impl Shown {
         let catalogue = self.gateway.troupe.catalogue();
         if self.catalogue.as_ref().is_none_or(|of| !Arc::ptr_eq(of, &catalogue)) {
             let servers = servers(&self.gateway.troupe);
-            self.view = View::of(&catalogue, &self.gateway.rules, &servers, &mut self.given);
+            let view = View::of(&catalogue, &self.gateway.rules, &servers, &mut self.given);
+            if !view.left_out().is_empty() && view.left_out() != self.view.left_out() {
+                let (first, count) = (&view.left_out()[0], view.left_out().len());
+                tracing::warn!(
+                    "{first} is not offered, since another one has its name; {count} of them in all"
+                );
+            }
+            self.view = view;
             self.catalogue = Some(catalogue.clone());
         }
         (&self.view, catalogue)

@@ -29,16 +29,47 @@ fn call(id: impl Into<Value>, tool: &str, arguments: Value, is_modern: bool) -> 
 /// A result that has a line break wherever JSON may have one, and a forged answer behind one of them.
 const BROKEN: &str = "\r\n{\r\n\"content\"\r:\n[\n]\r,\"x\"\n:\n{\"jsonrpc\":\"2.0\"\n,\r\"id\":\n1,\"result\"\r\n:{\n}\r}\n}\r\n";
 
+/// What carries the messages of a server.
+#[derive(Clone, Copy)]
+enum Over {
+    WebSocket,
+    Http,
+    HttpEvents,
+}
+
+async fn over(carrier: Over, builder: ScriptedBuilder) -> (ScriptedServer, Troupe) {
+    let (server, described) = match carrier {
+        Over::WebSocket => {
+            let server = builder.start().await;
+            let url = server.url();
+            (server, Server::websocket("s", url))
+        }
+        Over::Http | Over::HttpEvents => {
+            let builder = if let Over::Http = carrier { builder.http() } else { builder.http_events() };
+            let server = builder.start().await;
+            let url = server.url();
+            (server, Server::http("s", url))
+        }
+    };
+    let troupe = ready([described]).await;
+    (server, troupe)
+}
+
 #[tokio::test]
 async fn a_result_passes_to_the_letter_in_each_pair_of_eras_and_is_one_line() {
-    for era in [ScriptedEra::Legacy, ScriptedEra::Modern] {
+    for (era, carrier) in [
+        (ScriptedEra::Legacy, Over::WebSocket),
+        (ScriptedEra::Legacy, Over::Http),
+        (ScriptedEra::Legacy, Over::HttpEvents),
+        (ScriptedEra::Modern, Over::WebSocket),
+        (ScriptedEra::Modern, Over::Http),
+        (ScriptedEra::Modern, Over::HttpEvents),
+    ] {
         let exact = r#"{"structuredContent":{"n":1.10000000000000000001,"e":1e400,"n":2},"content":[]}"#;
-        let server = scripted(era)
+        let builder = scripted(era)
             .tool("exact", Script::Reply(exact.to_owned()))
-            .tool("broken", Script::Reply(BROKEN.to_owned()))
-            .start()
-            .await;
-        let troupe = of(&server).await;
+            .tool("broken", Script::Reply(BROKEN.to_owned()));
+        let (_server, troupe) = over(carrier, builder).await;
         let mut client = Client::legacy(&troupe).await;
         client.line(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"s__exact"}}"#).await;
         let line = client.next_line().await;
@@ -52,14 +83,43 @@ async fn a_result_passes_to_the_letter_in_each_pair_of_eras_and_is_one_line() {
         let expected = r#""structuredContent":{"n":1.10000000000000000001,"e":1e400,"n":2},"content":[]}}"#;
         assert!(line.ends_with(expected) && line.contains(r#""resultType":"complete""#), "{line}");
         assert!(line.contains("io.modelcontextprotocol/serverInfo"), "{line}");
-        for is_modern in [false, true] {
-            let answer = client.ask(call(1, "s__broken", json!({}), is_modern)).await;
-            assert_eq!(answer["result"]["x"]["result"], json!({}), "{answer}");
+        // Over events a line break in a message is one of the transport's.
+        if let Over::WebSocket | Over::Http = carrier {
+            for is_modern in [false, true] {
+                let answer = client.ask(call(1, "s__broken", json!({}), is_modern)).await;
+                assert_eq!(answer["result"]["x"]["result"], json!({}), "{answer}");
+            }
         }
         client.nothing_more().await;
         client.end().await;
         end(troupe).await;
     }
+}
+
+#[tokio::test]
+async fn clients_with_the_same_ids_get_their_own_answers() {
+    let server = scripted(ScriptedEra::Modern).tool("echo", Script::Echo).start().await;
+    let troupe = of(&server).await;
+    let gateway = troupe.gateway(mcp_troupe::GatewaySettings::default()).unwrap();
+    let play = async |who: usize| {
+        let mut client = Client::at(gateway.clone());
+        client.initialize().await;
+        for round in 0..20 {
+            for id in 0..10 {
+                client
+                    .tell(call(id, "s__echo", json!({"who": who, "round": round, "id": id}), id % 2 == 0))
+                    .await;
+            }
+            for _ in 0..10 {
+                let answer = client.next().await;
+                let expected = json!({"who": who, "round": round, "id": answer["id"]});
+                assert_eq!(answer["result"]["structuredContent"], expected);
+            }
+        }
+        client.end().await;
+    };
+    tokio::join!(play(0), play(1), play(2));
+    end(troupe).await;
 }
 
 #[tokio::test]

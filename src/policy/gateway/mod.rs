@@ -4,6 +4,7 @@ mod instructions;
 mod listed;
 mod naming;
 mod notices;
+mod offered;
 mod profile;
 mod uris;
 mod view;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::view::Offered;
+use super::offered::Offered;
 use crate::config::ProfileSettings;
 use crate::id::ServerId;
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::listed::{Entry, Listed};
 use super::naming::{GivenNames, Named, names};
+use super::offered::Offered;
 use super::profile::{Profile, Tags};
 use super::uris;
 use crate::config::NameSettings;
-use crate::id::{GroupId, ServerId};
-use crate::json::RawJson;
+use crate::id::GroupId;
 use crate::json::members::{members, string};
 use crate::policy::catalogue::{Catalogue, Effect, Resolution, Tool};
 use crate::policy::names::mark;
@@ -51,15 +51,8 @@ pub(crate) struct View {
     templates: Listed,
     /// The groups that have resources or templates, in the order of the configuration.
     readers: Vec<GroupId>,
-}
-
-/// One that wants a place in a list, as the catalogue has it.
-pub(super) struct Offered<'c> {
-    pub group: &'c GroupId,
-    pub name: &'c Arc<str>,
-    pub exposed: &'c str,
-    pub definition: &'c RawJson,
-    pub servers: &'c [ServerId],
+    /// Tools and prompts for which no name was left, as `group/name`.
+    left_out: Vec<String>,
 }
 
 impl View {
@@ -74,7 +67,8 @@ impl View {
             Some((name, _)) => mark(&[list, name]),
         };
         let order = |group: &GroupId| catalogue.order_of(group).unwrap_or(usize::MAX);
-        let named = |offered: Vec<Offered<'_>>, given: &mut GivenNames, list: &str| {
+        let mut left_out = Vec::new();
+        let mut named = |offered: Vec<Offered<'_>>, given: &mut GivenNames, list: &str| {
             let named: Vec<Named<'_>> = offered
                 .iter()
                 .map(|one| Named {
@@ -86,6 +80,8 @@ impl View {
                 })
                 .collect();
             let names = names(&named, &rules.names, &servers.discovered, given);
+            let nameless = offered.iter().zip(&names).filter(|(_, name)| name.is_none());
+            left_out.extend(nameless.map(|(one, _)| format!("{}/{}", one.group, one.name)));
             listed(offered, names, "name", mark_of(list))
         };
         let by_uri = |offered: Vec<Offered<'_>>, key: &'static str, list: &str| {
@@ -135,7 +131,7 @@ impl View {
         readers.sort();
         readers.dedup();
         readers.sort_by_key(order);
-        Self { tools, prompts, resources, templates, readers }
+        Self { tools, prompts, resources, templates, readers, left_out }
     }
 
     /// One of the lists.
@@ -146,6 +142,11 @@ impl View {
             List::Resources => &self.resources,
             List::Templates => &self.templates,
         }
+    }
+
+    /// Tools and prompts that have no name here, since others have it, as `group/name`.
+    pub(crate) fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// Whether something of a group is shown.
@@ -200,10 +201,10 @@ pub(crate) struct Given {
 fn listed(offered: Vec<Offered<'_>>, names: Vec<Option<String>>, key: &'static str, mark: u32) -> Listed {
     let entries = offered.into_iter().zip(names).filter_map(|(one, name)| {
         let shown: Arc<str> = name?.into();
-        let definition = match shown == *one.name {
-            true => one.definition.clone(),
-            false => renamed(one.definition, key, &shown),
-        };
+        // A tool whose own name is not legal has another one in the catalogue than in its definition.
+        let is_its_own = key != "name" && shown == *one.name;
+        let definition =
+            if is_its_own { one.definition.clone() } else { renamed(one.definition, key, &shown) };
         Some(Entry { group: one.group.clone(), name: one.name.clone(), shown, definition })
     });
     Listed::new(entries.collect(), mark)
@@ -224,7 +225,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::{Collisions, ProfileSettings};
+    use crate::config::{Collisions, Prefix, ProfileSettings};
+    use crate::id::ServerId;
+    use crate::json::RawJson;
     use crate::policy::catalogue::{Definition, Offer, ServerOffer};
 
     fn definitions(key: &str, values: &[Value]) -> Arc<[Definition]> {
@@ -289,6 +292,31 @@ mod tests {
         assert_eq!((&*entry.name, entry.group.as_str()), ("read", "files"));
         assert_eq!(entry.definition.as_str(), r#"{"name":"files__read","title":"Read"}"#);
         assert!(tools.named("read").is_none() && tools.named("files/read").is_none());
+    }
+
+    #[test]
+    fn of_two_tools_of_one_name_without_a_group_one_is_left_out_and_told() {
+        let offer = || Offer { tools: definitions("name", &[json!({"name": "read"})]), ..Offer::default() };
+        let catalogue = Catalogue::merge(1, [of("b", 0, offer()), of("a", 1, offer())], Collisions::Error);
+        let names = NameSettings { prefix: Prefix::Never, ..NameSettings::default() };
+        let view = seen(&catalogue, &ViewRules { names, profile: None });
+        assert_eq!(view.list(List::Tools).named("read").unwrap().group.as_str(), "b");
+        assert_eq!(view.left_out(), ["a/read"]);
+    }
+
+    #[test]
+    fn a_tool_whose_own_name_is_not_legal_is_listed_under_one_that_is() {
+        let definition = json!({"name": "read file"});
+        let tools = [Definition {
+            name: "read_file".to_owned(),
+            definition: RawJson::from_value(&definition).unwrap(),
+        }];
+        let offer = Offer { tools: tools.into_iter().collect(), ..Offer::default() };
+        let catalogue = Catalogue::merge(1, [of("a", 0, offer)], Collisions::Error);
+        let names = NameSettings { prefix: Prefix::Never, ..NameSettings::default() };
+        let view = seen(&catalogue, &ViewRules { names, profile: None });
+        let shown = view.list(List::Tools).named("read_file").unwrap();
+        assert_eq!(shown.definition.as_str(), r#"{"name":"read_file"}"#);
     }
 
     #[test]

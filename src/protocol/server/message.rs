@@ -157,6 +157,8 @@ fn depth(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn of(text: &str) -> Result<ClientMessage, Refused> {
@@ -224,6 +226,34 @@ mod tests {
         }
         let array = r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}"#;
         assert_eq!(refused(array), (Some("1".to_owned()), RpcError::INVALID_PARAMS));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_a_message_or_is_told_why_not(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..64),
+                "[\\[\\]{}:,\"0-9a-z\\\\ ]{0,64}".prop_map(String::into_bytes),
+            ],
+            member in prop_oneof![
+                Just(("id", "null")), Just(("id", "[1]")), Just(("method", "7")), Just(("params", "[]")), Just(("result", "1")),
+                Just(("error", "{}")), Just(("jsonrpc", "\"2.0\"")),
+            ],
+        ) {
+            let told = read(Bytes::from(bytes.clone()));
+            if serde_json::from_slice::<serde_json::Value>(&bytes).is_err() {
+                // What this parser lets pass and another does not are numbers and halves of characters.
+                if let Err(Refused { id, error }) = &told {
+                    prop_assert!(id.is_none() || error.code != RpcError::PARSE_ERROR);
+                }
+            } else {
+                prop_assert!(!matches!(&told, Err(refused) if refused.error.code == RpcError::PARSE_ERROR));
+            }
+            // A member that is there twice is refused, wherever it stands.
+            let (key, value) = member;
+            let twice = format!(r#"{{"{key}":{value},"x":[],"{key}":{value}}}"#);
+            prop_assert_eq!(of(&twice).unwrap_err().error.code, RpcError::INVALID_REQUEST);
+        }
     }
 
     #[test]

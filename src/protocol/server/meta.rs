@@ -60,7 +60,8 @@ pub(crate) fn read_meta(params: Option<&RawJson>) -> Result<ClientMeta, RpcError
         Some(token) if !is_token(token) => {
             return Err(wrong("the progressToken must be a string or a number of at most 256 bytes"));
         }
-        token => token.map(slice),
+        // In bytes of its own: it is kept until the answer, and the arguments beside it may be large.
+        token => token.map(|raw| RawJson::trusted(raw.to_owned().into())),
     };
     let modern = match version {
         None => None,

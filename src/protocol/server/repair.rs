@@ -69,11 +69,12 @@ pub(crate) fn write_repaired(
     let mut opened = None;
     match meta {
         None => added.push(format!(r#""_meta":{{{info}}}"#)),
-        Some(meta) => match members(meta, [SERVER_INFO_KEY]) {
-            Ok([None]) => opened = Some(format!("{{{info}{}", separator(&meta[1..]))),
-            // It names itself, or says something odd, which is the client's to judge.
-            Ok([Some(_)]) | Err(_) => {}
-        },
+        Some(meta) => {
+            // One that names itself, or says something odd, is the client's to judge.
+            if let Ok([None]) = members(meta, [SERVER_INFO_KEY]) {
+                opened = Some(format!("{{{info}{}", separator(&meta[1..])));
+            }
+        }
     }
     line.push('{');
     line.push_str(&added.join(","));

@@ -1,5 +1,7 @@
 //! The session of one channel: all that is known of its client, and the loop that owns it.
 
+mod requests;
+
 use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
@@ -10,29 +12,24 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::asking::Asking;
-use super::call::{Done, Number, Wanted, What, guarded, make, wait_for_change, wait_for_servers};
-use super::changes::Changes;
-use super::channel::{Ask, ClientChannel};
-use super::lists::{Shown, freshness, of_method, page};
-use super::{Gateway, ServeError};
 use crate::call::Reply;
-use crate::call_update::{CallUpdate, LogLevel, cut};
-use crate::duration::later;
+use crate::call_update::{CallUpdate, LogLevel};
 use crate::error::{CallError, RpcError};
+use crate::gateway::asking::Asking;
+use crate::gateway::call::{Done, Number, Told};
+use crate::gateway::changes::Changes;
+use crate::gateway::channel::{Ask, ClientChannel};
+use crate::gateway::lists::Shown;
+use crate::gateway::{Gateway, ServeError};
 use crate::json::RawJson;
 use crate::listen::lines::{LinesIn, LinesOut, MESSAGE_BYTES_MAX};
-use crate::policy::gateway::{List, merged};
+use crate::policy::gateway::merged;
 use crate::protocol::server::{
-    ClientId, ClientMessage, Completion, Freshness, NoResult, PassedOn, Refused, agree, answered_id, busy,
-    cancelled, cursor, discover_result, error_line, failure, id_of_ends, initialize_result, level, log_line,
-    lost, no_result, not_found, not_known_yet, notification_line, progress_line, read, read_meta,
-    request_line, result_line, unanswered, write_repaired,
+    ClientId, ClientMessage, Freshness, NoResult, Refused, answered_id, error_line, failure, id_of_ends,
+    log_line, lost, no_result, notification_line, progress_line, read, request_line, result_line, unanswered,
+    write_repaired,
 };
 use crate::transport::lines::Line;
-
-/// Requests of one client that may be open: more than any host makes, and each may hold an answer.
-const OPEN_MAX: usize = 256;
 
 /// Answers that wait to be written, in bytes, from which on the next is not kept: of a client that has stopped reading, whose
 /// open calls go on to be answered.
@@ -43,9 +40,6 @@ const UPDATES_MAX: usize = 256;
 
 /// How long the last answers may take to be written when the client has closed its side.
 const END_WAIT: Duration = Duration::from_millis(500);
-
-/// Bytes of a name that is told back.
-const NAME_BYTES_MAX: usize = 128;
 
 /// A request that takes time.
 struct Open {
@@ -87,7 +81,7 @@ pub(super) struct Session<W> {
     numbers: HashMap<ClientId, Number>,
     last: Number,
     tasks: JoinSet<(Number, Done)>,
-    updates: (mpsc::Sender<(Number, CallUpdate)>, mpsc::Receiver<(Number, CallUpdate)>),
+    updates: (mpsc::Sender<Told>, mpsc::Receiver<Told>),
 }
 
 impl<W: AsyncWrite + Unpin> Session<W> {
@@ -189,178 +183,6 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             }
             Err(Refused { id, error }) => self.out.push(error_line(id.as_ref(), &error)),
         }
-    }
-
-    /// Deals with a request.
-    ///
-    /// # Errors
-    /// What it is answered with where it can be answered with nothing else.
-    fn request(&mut self, id: &ClientId, method: &str, params: Option<&RawJson>) -> Result<(), RpcError> {
-        if self.numbers.contains_key(id) {
-            return Err(wrong(RpcError::INVALID_REQUEST, "a request of this id is open"));
-        }
-        let meta = read_meta(params)?;
-        let modern = meta.modern.is_some();
-        match method {
-            "server/discover" => {
-                let result = discover_result(self.instructions().as_deref(), freshness(&self.gateway).ttl_ms);
-                self.answer(id, &result);
-            }
-            "ping" if !modern => self.answer(id, "{}"),
-            "initialize" if !modern => {
-                let agreed = agree(params)?;
-                let result = initialize_result(agreed.version, self.instructions().as_deref());
-                self.legacy = Some(Legacy::default());
-                self.answer(id, &result);
-            }
-            _ if !modern && self.legacy.is_none() => {
-                return Err(wrong(
-                    RpcError::INVALID_PARAMS,
-                    "no initialize came before, and _meta names no protocolVersion: begin with either",
-                ));
-            }
-            "logging/setLevel" if !modern => {
-                let level = level(params)?;
-                self.legacy.get_or_insert_default().logs = Some(level);
-                self.answer(id, "{}");
-            }
-            _ => {
-                if let Some(list) = of_method(method) {
-                    return self.list(id, modern, list, cursor(params)?);
-                }
-                let what = match method {
-                    "tools/call" => What::Tool(PassedOn::by_name(params)?),
-                    "prompts/get" => What::Prompt(PassedOn::by_name(params)?),
-                    "resources/read" => What::Resource(PassedOn::by_uri(params)?),
-                    "completion/complete" => What::Completion(Completion::read(params)?),
-                    _ => {
-                        let method = cut(method.to_owned(), NAME_BYTES_MAX);
-                        return Err(wrong(RpcError::METHOD_NOT_FOUND, &format!("unknown method: {method}")));
-                    }
-                };
-                let until = later(Instant::now(), self.gateway.troupe.call_timeout());
-                let number = self.admit(id)?;
-                self.call(number, id, Box::new(Wanted { what, meta, until }))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn notification(&mut self, method: &str, params: Option<&RawJson>) {
-        if method == "notifications/cancelled"
-            && let Some(id) = cancelled(params)
-            && let Some(number) = self.numbers.remove(&id)
-            && let Some(open) = self.open.remove(&number)
-        {
-            // With its task the call is dropped, and so called off. Nobody answers it any more.
-            open.task.abort();
-        }
-    }
-
-    /// A number for a request that takes time.
-    fn admit(&mut self, id: &ClientId) -> Result<Number, RpcError> {
-        debug_assert!(!self.numbers.contains_key(id), "it was looked up");
-        if self.open.len() >= OPEN_MAX {
-            return Err(busy(OPEN_MAX));
-        }
-        self.last = self.last.saturating_add(1);
-        Ok(self.last)
-    }
-
-    /// Lets a task work on a request.
-    fn open(
-        &mut self,
-        number: Number,
-        id: &ClientId,
-        (modern, reads): (bool, bool),
-        hears: Hears,
-        work: impl Future<Output = Done> + Send + 'static,
-    ) {
-        let task = self.tasks.spawn(guarded(number, work));
-        self.numbers.insert(id.clone(), number);
-        self.open.insert(number, Open { id: id.clone(), modern, reads, task, hears });
-    }
-
-    /// Makes a call, or waits for somebody to offer what it wants.
-    fn call(&mut self, number: Number, id: &ClientId, wanted: Box<Wanted>) -> Result<(), RpcError> {
-        let troupe = self.gateway.troupe.clone();
-        // From before the look on, so that nothing is missed.
-        let changes = troupe.roster_changes();
-        let may_still_come = troupe.may_still_tell();
-        let kind = (wanted.meta.modern.is_some(), matches!(wanted.what, What::Resource(_)));
-        let of_session = self.legacy.as_ref().and_then(|legacy| legacy.logs);
-        let logs = wanted.meta.modern.as_ref().map_or(of_session, |modern| modern.log_level);
-        let (view, catalogue) = self.shown.now();
-        let calls = wanted.calls(view, &catalogue, logs);
-        if !calls.is_empty() {
-            // The first report may be of 0.
-            let progress = wanted.meta.progress_token.clone().map(|token| (token, f64::NEG_INFINITY));
-            let hears = Hears { progress, logs };
-            let wants_updates = hears.progress.is_some() || hears.logs.is_some();
-            let updates = wants_updates.then(|| (number, self.updates.0.clone()));
-            self.open(number, id, kind, hears, make(troupe, calls, updates));
-            return Ok(());
-        }
-        if may_still_come && Instant::now() < wanted.until {
-            self.open(number, id, kind, Hears::default(), wait_for_change(changes, wanted));
-            return Ok(());
-        }
-        Err(self.unknown(&wanted))
-    }
-
-    /// What is said of something that nobody offers: it is unknown only where all have told what they offer.
-    fn unknown(&self, wanted: &Wanted) -> RpcError {
-        let name = cut(wanted.name().to_owned(), NAME_BYTES_MAX);
-        let silent = self.gateway.troupe.not_listed();
-        if !silent.is_empty() {
-            return not_known_yet(&name, &silent.join(", "));
-        }
-        match &wanted.what {
-            What::Tool(_) => wrong(RpcError::INVALID_PARAMS, &format!("unknown tool: {name}")),
-            What::Prompt(_) => wrong(RpcError::INVALID_PARAMS, &format!("unknown prompt: {name}")),
-            What::Resource(passed_on) => not_found(&passed_on.name, wanted.meta.modern.is_some()),
-            What::Completion(_) => {
-                wrong(RpcError::INVALID_PARAMS, &format!("unknown prompt or template: {name}"))
-            }
-        }
-    }
-
-    /// Answers with a list, or waits for servers that have just been started.
-    fn list(
-        &mut self,
-        id: &ClientId,
-        modern: bool,
-        list: List,
-        cursor: Option<String>,
-    ) -> Result<(), RpcError> {
-        let troupe = self.gateway.troupe.clone();
-        let until = later(self.gateway.started, self.gateway.settings.start_wait);
-        if Instant::now() < until && troupe.has_newcomers() {
-            let number = self.admit(id)?;
-            let work = wait_for_servers(troupe, until, list, cursor);
-            self.open(number, id, (modern, false), Hears::default(), work);
-            return Ok(());
-        }
-        self.list_now(id, modern, list, cursor.as_deref())
-    }
-
-    fn list_now(
-        &mut self,
-        id: &ClientId,
-        modern: bool,
-        list: List,
-        cursor: Option<&str>,
-    ) -> Result<(), RpcError> {
-        let freshness = modern.then(|| freshness(&self.gateway));
-        let view = self.shown.view();
-        let result = page(view, list, cursor, freshness);
-        let result =
-            result.ok_or_else(|| wrong(RpcError::INVALID_PARAMS, "the cursor is none of this list's"))?;
-        if cursor.is_none() && !modern {
-            self.changes.listed(list, view);
-        }
-        self.answer(id, &result);
-        Ok(())
     }
 
     /// The servers offer something else than before.
