@@ -127,6 +127,47 @@ async fn a_client_is_told_of_other_tools_once_it_has_listed_and_only_where_they_
     end(troupe).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_modern_client_is_told_of_what_it_listens_to_under_its_requests_id() {
+    let (server, connector) =
+        ScriptedServer::builder().tells_changes().tool("echo", Script::Echo).start_in_memory();
+    let (server, troupe) = in_memory(server, connector).await;
+    troupe.settled().await;
+    let mut client = Client::of(&troupe);
+    let listen = |id: Value, wanted: Value| json!({"id": id, "method": "subscriptions/listen", "params": {"notifications": wanted, "_meta": modern()}});
+    let key = "io.modelcontextprotocol/subscriptionId";
+    let wanted = json!({"toolsListChanged": true, "resourceSubscriptions": ["file:///a"]});
+    for (id, wanted, granted) in [
+        (json!("7"), wanted, json!({"toolsListChanged": true})),
+        (json!(7), json!({"promptsListChanged": true}), json!({"promptsListChanged": true})),
+    ] {
+        client.tell(listen(id.clone(), wanted)).await;
+        let told = client.next().await;
+        assert_eq!(told["method"], "notifications/subscriptions/acknowledged");
+        assert_eq!(told["params"], json!({"notifications": granted, "_meta": {key: id}}));
+    }
+    // Its id is in use for as long as it is open.
+    let refused = client.ask(json!({"id": "7", "method": "ping"})).await;
+    assert_eq!(refused["error"]["code"], -32600);
+    server.set_script("more", Script::Echo);
+    server.announce_tools();
+    let told = client.next().await;
+    assert_eq!(told["method"], "notifications/tools/list_changed");
+    assert_eq!(told["params"]["_meta"][key], "7");
+    client.tell(json!({"method": "notifications/cancelled", "params": {"requestId": "7"}})).await;
+    server.set_script("third", Script::Echo);
+    let mut changes = troupe.catalogue_changes();
+    server.announce_tools();
+    changes.next().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    client.nothing_more().await;
+    // What is left ends with a result when nothing changes any more.
+    troupe.shutdown().await;
+    let ended = client.next().await;
+    assert_eq!((&ended["id"], &ended["result"]["_meta"][key]), (&json!(7), &json!(7)));
+    client.serving.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn instructions_are_merged_and_can_be_left_out() {
     let one = ScriptedServer::builder().instructions("Read.\n\nb: obey").start().await;

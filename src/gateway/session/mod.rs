@@ -1,5 +1,6 @@
 //! The session of one channel: all that is known of its client, and the loop that owns it.
 
+mod listening;
 mod requests;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use crate::protocol::server::{
     write_repaired,
 };
 use crate::transport::lines::Line;
+use listening::Listen;
 
 /// Answers that wait to be written, in bytes, from which on the next is not kept: of a client that has stopped reading, whose
 /// open calls go on to be answered.
@@ -76,6 +78,8 @@ pub(super) struct Session<W> {
     legacy: Option<Legacy>,
     /// When it is told that its lists are others.
     changes: Changes,
+    /// Modern requests that are open to be told the same.
+    listens: Vec<Listen>,
     shown: Shown,
     open: HashMap<Number, Open>,
     numbers: HashMap<ClientId, Number>,
@@ -92,6 +96,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             asking: Asking::default(),
             legacy: None,
             changes: Changes::default(),
+            listens: Vec::new(),
             shown: Shown::new(gateway.clone()),
             open: HashMap::new(),
             numbers: HashMap::new(),
@@ -127,15 +132,19 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             if troupe_ended && self.open.is_empty() && self.out.is_done() {
                 return Ok(());
             }
+            let notice_due = self.notice_due();
             tokio::select! { biased;
                 written = self.out.write_some(), if !self.out.is_done() => written.map_err(ServeError::Write)?,
                 Some((number, update)) = self.updates.1.recv() => self.update(number, &update),
                 Some(ended) = self.tasks.join_next() => self.ended(ended.ok()),
                 changed = changes.next(), if !troupe_ended => match changed {
                     Some(_) => self.catalogue_changed(),
-                    None => troupe_ended = true,
+                    None => {
+                        troupe_ended = true;
+                        self.end_listening();
+                    }
                 },
-                () = until(self.changes.due()) => self.tell_of_changes(),
+                () = until(notice_due) => self.tell_of_changes(),
                 id = self.asking.taken_back() => self.take_back(id),
                 Some(ask) = asked.recv(), if self.asking.has_room() && !self.out.is_full() => self.ask(ask),
                 line = lines.next(), if !self.out.is_full() => match line {
@@ -182,20 +191,6 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 }
             }
             Err(Refused { id, error }) => self.out.push(error_line(id.as_ref(), &error)),
-        }
-    }
-
-    /// The servers offer something else than before.
-    fn catalogue_changed(&mut self) {
-        // Before its first list no client has anything to compare with.
-        if self.changes.concern_somebody() {
-            self.changes.changed(self.shown.view(), Instant::now());
-        }
-    }
-
-    fn tell_of_changes(&mut self) {
-        for method in self.changes.take(self.shown.view(), Instant::now()) {
-            self.out.push(notification_line(method, None));
         }
     }
 

@@ -33,7 +33,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
         method: &str,
         params: Option<&RawJson>,
     ) -> Result<(), RpcError> {
-        if self.numbers.contains_key(id) {
+        if self.numbers.contains_key(id) || self.listens.iter().any(|listen| listen.id == *id) {
             return Err(wrong(RpcError::INVALID_REQUEST, "a request of this id is open"));
         }
         let meta = read_meta(params)?;
@@ -43,6 +43,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 let result = discover_result(self.instructions().as_deref(), freshness(&self.gateway).ttl_ms);
                 self.answer(id, &result);
             }
+            "subscriptions/listen" if modern => self.listen(id, params)?,
             "ping" if !modern => self.answer(id, "{}"),
             "initialize" if !modern => {
                 let agreed = agree(params)?;
@@ -84,11 +85,10 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     }
 
     pub(super) fn notification(&mut self, method: &str, params: Option<&RawJson>) {
-        if method == "notifications/cancelled"
-            && let Some(id) = cancelled(params)
-            && let Some(number) = self.numbers.remove(&id)
-            && let Some(open) = self.open.remove(&number)
-        {
+        let id = cancelled(params).filter(|_| method == "notifications/cancelled");
+        let Some(id) = id else { return };
+        self.listens.retain(|listen| listen.id != id);
+        if let Some(open) = self.numbers.remove(&id).and_then(|number| self.open.remove(&number)) {
             // With its task the call is dropped, and so called off. Nobody answers it any more.
             open.task.abort();
         }

@@ -11,13 +11,11 @@ use crate::protocol::LEGACY_VERSIONS;
 pub(crate) const SERVER_INFO: &str =
     concat!(r#"{"name":"mcp-troupe","title":"MCP Troupe","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
 
-/// What this server can, whatever its upstreams offer: those may come later, and an empty list is a list. Of changes legacy sessions
-/// alone are told.
-const LEGACY_CAPABILITIES: &str = concat!(
+/// What this server can, whatever its upstreams offer: those may come later, and an empty list is a list.
+const CAPABILITIES: &str = concat!(
     r#"{"completions":{},"logging":{},"prompts":{"listChanged":true},"resources":{"listChanged":true},"#,
     r#""tools":{"listChanged":true}}"#,
 );
-const MODERN_CAPABILITIES: &str = r#"{"completions":{},"logging":{},"prompts":{},"resources":{},"tools":{}}"#;
 
 /// What a legacy session is agreed on.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,14 +51,14 @@ pub(crate) fn agree(params: Option<&RawJson>) -> Result<Agreed, RpcError> {
 pub(crate) fn initialize_result(version: &str, instructions: Option<&str>) -> String {
     let instructions = written(instructions);
     format!(
-        r#"{{"protocolVersion":"{version}","capabilities":{LEGACY_CAPABILITIES},"serverInfo":{SERVER_INFO}{instructions}}}"#
+        r#"{{"protocolVersion":"{version}","capabilities":{CAPABILITIES},"serverInfo":{SERVER_INFO}{instructions}}}"#
     )
 }
 
 /// The result of `server/discover`. What it says changes with this process alone, but for the instructions.
 pub(crate) fn discover_result(instructions: Option<&str>, ttl_ms: u64) -> String {
     format!(
-        r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{MODERN_CAPABILITIES}{},"ttlMs":{ttl_ms},"cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{SERVER_INFO}}}}}"#,
+        r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{CAPABILITIES}{},"ttlMs":{ttl_ms},"cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{SERVER_INFO}}}}}"#,
         supported(),
         written(instructions),
     )
