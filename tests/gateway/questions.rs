@@ -54,7 +54,11 @@ async fn a_legacy_client_answers_what_servers_of_either_era_ask() {
         let (mut client, channel, troupe) = asking(initialize(json!({"elicitation": {}})), &server).await;
         client.serve_channel(troupe.gateway(GatewaySettings::default()).unwrap(), channel);
         assert_eq!(client.next().await["id"], "init");
+        // Before it has taken that answer it is asked nothing.
         client.tell(call("ask")).await;
+        server.wait_for(|seen| seen.calls.get("ask") == Some(&1)).await;
+        client.nothing_more().await;
+        client.tell(json!({"method": "notifications/initialized"})).await;
         let asked = client.next().await;
         assert_eq!(
             (&asked["method"], &asked["params"]["message"]),
@@ -86,6 +90,7 @@ async fn sampling_and_roots_pass_as_well_and_an_error_of_the_client_is_told_to_t
         asking(initialize(json!({"sampling": {}, "roots": {}})), &server).await;
     client.serve_channel(troupe.gateway(GatewaySettings::default()).unwrap(), channel);
     client.next().await;
+    client.tell(json!({"method": "notifications/initialized"})).await;
     client.tell(call("sample")).await;
     let asked = client.next().await;
     assert_eq!(
@@ -122,6 +127,7 @@ async fn what_a_server_takes_back_is_taken_back_from_the_client() {
         asking(initialize(json!({"elicitation": {"form": {}}})), &server).await;
     client.serve_channel(troupe.gateway(GatewaySettings::default()).unwrap(), channel);
     client.next().await;
+    client.tell(json!({"method": "notifications/initialized"})).await;
     client.tell(call("back")).await;
     // It may be taken back before it was passed on.
     let mut open = Vec::new();

@@ -67,6 +67,8 @@ struct Hears {
 struct Legacy {
     /// From which level on it hears what is logged; nothing unless it asks.
     logs: Option<LogLevel>,
+    /// It has taken the answer to its `initialize`: before that it is asked nothing.
+    initialized: bool,
 }
 
 /// One client.
@@ -146,7 +148,7 @@ impl<W: AsyncWrite + Unpin> Session<W> {
                 },
                 () = until(notice_due) => self.tell_of_changes(),
                 id = self.asking.taken_back() => self.take_back(id),
-                Some(ask) = asked.recv(), if self.asking.has_room() && !self.out.is_full() => self.ask(ask),
+                Some(ask) = asked.recv(), if self.may_be_asked() => self.ask(ask),
                 line = lines.next(), if !self.out.is_full() => match line {
                     Some(line) => self.line(line.map_err(ServeError::Read)?),
                     None => break,
@@ -215,6 +217,12 @@ impl<W: AsyncWrite + Unpin> Session<W> {
             }
             CallUpdate::Log(_) | CallUpdate::Lagged(_) | CallUpdate::Answer(_) => {}
         }
+    }
+
+    /// Whether the client can take a server's request now, or will never.
+    fn may_be_asked(&self) -> bool {
+        let initialized = self.legacy.as_ref().is_none_or(|legacy| legacy.initialized);
+        initialized && self.asking.has_room() && !self.out.is_full()
     }
 
     /// A server asks the client, who has said in its session that it answers such requests.

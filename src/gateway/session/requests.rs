@@ -85,6 +85,9 @@ impl<W: AsyncWrite + Unpin> Session<W> {
     }
 
     pub(super) fn notification(&mut self, method: &str, params: Option<&RawJson>) {
+        if let Some(legacy) = &mut self.legacy {
+            legacy.initialized |= method == "notifications/initialized";
+        }
         let id = cancelled(params).filter(|_| method == "notifications/cancelled");
         let Some(id) = id else { return };
         self.listens.retain(|listen| listen.id != id);

@@ -122,10 +122,13 @@ async fn the_environment_is_what_was_configured_and_little_else() {
     assert!(seen.iter().any(|variable| variable.starts_with("PATH=")), "{seen:?}");
     let names = seen.iter().filter_map(|variable| variable.split_once('=')).map(|(name, _)| name);
     // The shell sets some of its own.
-    let own = ["DB_TOKEN", "PWD", "OLDPWD", "SHLVL", "_"];
+    let own = ["DB_TOKEN", DEPTH, "PWD", "OLDPWD", "SHLVL", "_"];
     let strangers: Vec<&str> =
         names.filter(|name| !inherited(name, &InheritEnv::default()) && !own.contains(name)).collect();
     assert!(strangers.is_empty(), "{strangers:?}");
+    // One troupe more than this process runs in.
+    let depth = std::env::var(DEPTH).map_or(1, |depth| depth.parse::<u32>().unwrap() + 1);
+    assert!(seen.contains(&format!("{DEPTH}={depth}")), "{seen:?}");
 }
 
 fn inherited(name: &str, inherit: &InheritEnv) -> bool {
