@@ -47,8 +47,8 @@ pub(super) const KEYS_TO_COME: [&str; 19] = [
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct GatewaySettings {
-    /// How long after the start a client's list waits for servers in their first attempt: 2 s, less than hosts wait for a
-    /// handshake. What comes later is told by a notification; `0s` waits for nobody.
+    /// How long after the start lists wait for servers in their first attempt: 2 s. Hosts wait longer for a handshake; what comes
+    /// later is told by a notification. `0s` waits for nobody.
     #[serde(with = "duration::Text")]
     pub start_wait: Duration,
     /// What tools are called.
@@ -65,12 +65,13 @@ pub struct GatewaySettings {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ProfileSettings {
-    /// Only these: a group (`files`), servers with a tag (`tag:storage`), or `group/name` of a tool, a prompt or a resource; `*`
-    /// stands for any characters. All, unless there is one.
+    /// Only these are seen; all, unless there is one. A group (`files`), servers with a tag (`tag:storage`), or `group/name` of a
+    /// tool, a prompt or a resource; `*` stands for any characters.
     pub include: Vec<String>,
     /// Not these, in the same forms.
     pub exclude: Vec<String>,
-    /// Only tools that trusted servers say change nothing (`readOnlyHint`), and those that `include` names in full: `false`.
+    /// Only tools that change nothing are seen: `false`. Trusted servers are believed (`readOnlyHint`), and tools that `include`
+    /// names in full are seen as well.
     pub read_only: bool,
     /// Other names of tools and prompts, by `group/name`.
     pub rename: BTreeMap<String, String>,
@@ -82,9 +83,9 @@ pub struct ProfileSettings {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct NameSettings {
-    /// When the group stands before a name, as in `files__read`: `always`, so that no name changes when a server is added.
+    /// When the group stands before a name, as in `files__read`: `always`. So no name changes when a server is added.
     pub prefix: Prefix,
-    /// The longest name, 24 to 64 characters: 50, since hosts put a name of their own before it and take no more than 60 or 64.
+    /// The longest name, 24 to 64 characters: 50. Hosts put a name of their own before it, and take no more than 60 or 64.
     pub max: usize,
 }
 
@@ -98,7 +99,7 @@ pub enum Prefix {
     Always,
     /// Where another group that was configured before it has the name.
     OnCollision,
-    /// Never: of several groups that have a name the first configured one has it, and the tools of the others are not offered.
+    /// Never. Of several groups that have a name the first configured one has it, and the tools of the others are not offered.
     Never,
 }
 

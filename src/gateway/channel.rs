@@ -50,7 +50,7 @@ pub struct ClientChannel<R, W> {
 }
 
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> ClientChannel<R, W> {
-    /// Waits for the client's first message, for half a second at most: without it nothing is asked of the client.
+    /// Waits for the client's first message, for half a second at most. Without it nothing is asked of the client.
     pub async fn open(read: R, write: W) -> Self {
         let mut channel = Self::without_waiting(read, write);
         channel.first = timeout(FIRST_MESSAGE_WAIT, channel.lines.next()).await.ok();
@@ -67,8 +67,8 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> ClientChannel<R,
         Self { lines, out, first: None, kinds: Vec::new(), asks, asked }
     }
 
-    /// Has the servers of a troupe ask this client what it has declared to answer: forms and pages (elicitation), completions
-    /// (sampling), folders (roots). Handlers for these that the builder has are replaced.
+    /// Has the servers of a troupe ask this client. They may ask what it has declared to answer: forms and pages (elicitation),
+    /// completions (sampling), folders (roots). Handlers for these that the builder has are replaced.
     pub fn asked_by(&self, builder: TroupeBuilder) -> TroupeBuilder {
         let asks = self.asks.clone();
         builder.asking(&self.kinds, move |request| {

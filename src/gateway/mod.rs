@@ -105,7 +105,7 @@ impl Gateway {
         Ok(Self { rules, ..self })
     }
 
-    /// Serves one client until it closes its side, or the troupe has ended and all is answered.
+    /// Serves one client until it closes its side. It also ends when the troupe has ended and all is answered.
     ///
     /// Each message is one line, in both directions; a client may speak the modern era, the legacy one, or both. When it has closed
     /// its side nobody reads answers any more: its open calls are called off, and their servers are told. The same happens when the

@@ -33,9 +33,9 @@ use crate::protocol::server::{
 use crate::transport::lines::Line;
 use listening::Listen;
 
-/// Answers that wait to be written, in bytes, from which on the next is not kept: of a client that has stopped reading, whose
-/// open calls go on to be answered.
-const ANSWERS_BYTES_MAX: usize = 64 << 20;
+/// Answers that wait to be written, in bytes, from which on the next is not kept: no client that reads, however slowly, has so many,
+/// and the open calls of one that has stopped go on to be answered.
+const ANSWERS_BYTES_MAX: usize = 256 << 20;
 
 /// What servers tell of calls and the loop has not passed on.
 const UPDATES_MAX: usize = 256;
