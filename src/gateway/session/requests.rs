@@ -4,12 +4,12 @@ use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::{Hears, Legacy, Open, Session, wrong};
-use crate::call_update::cut;
 use crate::duration::later;
 use crate::error::RpcError;
 use crate::gateway::call::{Done, Number, Wanted, What, guarded, make, wait_for_change, wait_for_servers};
 use crate::gateway::lists::{freshness, of_method, page};
 use crate::json::RawJson;
+use crate::peer_text::cut;
 use crate::policy::gateway::List;
 use crate::protocol::server::{
     ClientId, Completion, PassedOn, agree, busy, cancelled, cursor, discover_result, initialize_result,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::call_update::{ELLIPSIS, beginning};
+use crate::peer_text::{ELLIPSIS, beginning};
 
 /// What is kept of one group's words, in bytes.
 const GROUP_BYTES_MAX: usize = 512;

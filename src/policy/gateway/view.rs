@@ -260,9 +260,11 @@ mod tests {
     #[test]
     fn a_profile_hides_and_renames_and_no_other_tool_gets_a_name_that_it_gives() {
         let catalogue = tools(&[json!({"name": "read"}), json!({"name": "write"}), json!({"name": "drop"})]);
-        let mut settings = ProfileSettings::default();
-        settings.exclude = vec!["files/drop".to_owned()];
-        settings.rename = [("files/write".to_owned(), "files__read".to_owned())].into();
+        let settings = ProfileSettings {
+            exclude: vec!["files/drop".to_owned()],
+            rename: [("files/write".to_owned(), "files__read".to_owned())].into(),
+            ..ProfileSettings::default()
+        };
         let rules = ViewRules {
             names: NameSettings::default(),
             profile: Some(("p".to_owned(), Profile::of(&settings))),

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::message::rpc_error;
 use crate::call::Reply;
-use crate::call_update::beginning;
 use crate::duration::millis;
 use crate::error::{CallError, CallErrorKind, Effect, RpcError};
 use crate::json::RawJson;
 use crate::offer::URI_BYTES_MAX;
+use crate::peer_text::beginning;
 
 /// The codes that the protocol keeps for itself. What a server says there is between it and us, but for one.
 const RESERVED: std::ops::RangeInclusive<i64> = -32099..=-32020;

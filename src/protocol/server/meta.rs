@@ -130,7 +130,7 @@ pub(super) fn supported() -> String {
 }
 
 fn unsupported(requested: &str) -> RpcError {
-    let requested = crate::call_update::beginning(requested, 64);
+    let requested = crate::peer_text::beginning(requested, 64);
     let data =
         format!(r#"{{"supported":{},"requested":{}}}"#, supported(), serde_json::Value::from(requested));
     RpcError {

@@ -454,7 +454,7 @@ mod tests {
             Said::Unread
         );
         assert_eq!(
-            of("text/event-stream", &format!("data: slow down\n\n{event}").replace("\"id\":7", "\"id\":")),
+            of("text/event-stream", format!("data: slow down\n\n{event}").replace("\"id\":7", "\"id\":")),
             Said::Unread
         );
     }
