@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mcp_troupe::event::ServerStatus;
 use mcp_troupe::stats::Starting;
-use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Deadline, ServerInfo, Troupe};
+use mcp_troupe::{CallError, CallErrorKind, ConfigFile, Deadline, RefusalKind, ServerInfo, Troupe};
 use serde_json::Value;
 
 use crate::absent::{Absent, listed, named, other_group, parts, plain};
@@ -175,6 +175,11 @@ pub fn of_address(server: &ServerInfo, reason: Option<&str>) -> Option<String> {
     if reason.contains("onnection refused") {
         return Some(format!("is {id} running? Are host and port in its url right?"));
     }
+    if reason.contains("unauthorized") || reason.contains("HTTP status 401") {
+        return Some(format!(
+            "give {id} a token that it takes, by its bearer or headers; this program logs in nowhere (OAuth)"
+        ));
+    }
     if !endpoint.starts_with("http") {
         None
     } else if reason.contains("no MCP server at this address") {
@@ -188,8 +193,15 @@ pub fn of_address(server: &ServerInfo, reason: Option<&str>) -> Option<String> {
 
 /// The same of the servers that a call could have gone to.
 fn wrong_urls(troupe: &Troupe, error: &CallError) -> Option<String> {
-    let CallErrorKind::Unavailable { servers: down } = error.kind() else { return None };
     let servers = troupe.servers();
+    let down = match error.kind() {
+        CallErrorKind::Unavailable { servers } => servers,
+        CallErrorKind::Refused(refusal) if refusal.kind == RefusalKind::Unauthorized => {
+            let server = servers.iter().find(|info| Some(&info.id) == error.server())?;
+            return of_address(server, Some("unauthorized"));
+        }
+        _ => return None,
+    };
     down.iter().find_map(|down| {
         let server = servers.iter().find(|info| info.id == down.server)?;
         of_address(server, Some(down.reason.as_str()))
@@ -200,8 +212,14 @@ fn wrong_urls(troupe: &Troupe, error: &CallError) -> Option<String> {
 async fn failing_source(troupe: &Troupe, error: &CallError) -> Option<String> {
     let unknown = matches!(error.kind(), CallErrorKind::UnknownTool { .. } | CallErrorKind::NoMatch { .. });
     let sources = if unknown { troupe.stats().await.sources } else { Vec::new() };
-    let failing = sources.into_iter().find_map(|source| Some((source.id, source.status, source.reason?)));
-    failing.map(|(id, status, reason)| format!("source {id} is {status}: {reason}"))
+    sources.into_iter().find_map(|source| match (source.reason, source.skipped) {
+        (Some(reason), _) => Some(format!("source {} is {}: {reason}", source.id, source.status)),
+        (None, 0) => None,
+        (None, skipped) => Some(format!(
+            "source {}: {skipped} of its records are left out; RUST_LOG=info says which",
+            source.id
+        )),
+    })
 }
 
 /// What to do where the call's time was too short. `given` is what the command line gave it.
@@ -226,7 +244,7 @@ fn longer(troupe: &Troupe, error: &CallError, given: Option<Duration>) -> Option
             Some("it may need longer to start: give the call more time, as --timeout 2m".to_owned())
         }
         (_, None) => {
-            let hint = "--timeout gives one call another time; toolTimeouts, timeout of its server and callTimeout (30s) set it \
+            let hint = "--timeout gives one call another time; toolTimeouts, timeout of its server and callTimeout set it \
                         in the configuration";
             Some(hint.to_owned())
         }

@@ -664,7 +664,9 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     };
     // They are no reason to show nothing.
     tell_missing(&missing);
+    let mut incomplete = !missing.is_empty() || absent.left_out().len() > 0;
     for source in &troupe.stats().await.sources {
+        incomplete |= source.reason.is_some() || source.skipped > 0;
         if let Some(reason) = &source.reason {
             output::account(&format!("source {} is {}: {reason}", source.id, source.status));
         }
@@ -691,7 +693,6 @@ async fn tools(args: &ToolsArgs, stop: &Stop) -> u8 {
     }
     skipped.during(troupe.shutdown()).await;
     skipped.tell().await;
-    let incomplete = !missing.is_empty() || absent.left_out().len() > 0;
     match (unknown.is_empty(), args.strict && incomplete) {
         (false, _) => MISUSED,
         (true, true) => FAILED,
@@ -773,7 +774,7 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
         Ok(missing) => {
             note!("nothing is pinned, since not every server is ready:");
             tell_missing(&missing);
-            note!("hint: mend what is missing, or switch it off (\"disabled\": true) to pin the others");
+            output::account("hint: mend what is missing, or switch it off (\"disabled\": true) to pin the others");
             FAILED
         }
         Err(code) => code,

@@ -597,6 +597,10 @@ async fn an_address_that_may_be_wrong_is_told_with_what_to_look_at() {
             "is the path in the url of s right? Often it ends in /mcp",
         ),
         (b"", "is s a WebSocket server? Then its url begins with ws:// or wss://"),
+        (
+            b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "give s a token that it takes, by its bearer or headers; this program logs in nowhere (OAuth)",
+        ),
     ] {
         let url = format!("http://{}/", answering(answer).await);
         let servers = json!({"mcpServers": {"s": {"url": url}}}).to_string();
