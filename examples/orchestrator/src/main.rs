@@ -774,7 +774,9 @@ async fn pin(args: &PinArgs, stop: &Stop) -> u8 {
         Ok(missing) => {
             note!("nothing is pinned, since not every server is ready:");
             tell_missing(&missing);
-            output::account("hint: mend what is missing, or switch it off (\"disabled\": true) to pin the others");
+            output::account(
+                "hint: mend what is missing, or switch it off (\"disabled\": true) to pin the others",
+            );
             FAILED
         }
         Err(code) => code,
